@@ -1,0 +1,57 @@
+# Every target does its own set-up and is safe to repeat.
+PYTHON ?= python3
+PORT ?= 8000
+SIZE ?= 1000000
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint format bench lock venv clean crash
+
+help: ## Say what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
+	$(BIN)/asu-stats demo --port $(PORT)
+
+test: $(VENV)/.dev ## Everything: unit, property, API, PostgreSQL, browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: $(VENV)/.dev ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Put the code into its one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
+	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+
+bench: $(VENV)/.dev ## What recording and asking cost, as ratios of one run (SIZE=1000000)
+	$(BIN)/python -m benchmarks --size $(SIZE)
+
+venv: $(VENV)/.dev ## Only the virtual environment, with everything in it
+
+lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml
+	$(PIP) install uv
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra all --extra build pyproject.toml -o requirements/runtime.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra dev --extra build -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove what these targets made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(BIN)/python requirements/runtime.txt pyproject.toml
+	$(PIP) install --require-hashes -r requirements/runtime.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""Build statistics for OpenWrt firmware-on-demand servers."""

@@ -1,0 +1,396 @@
+"""CloudEvents 1.0 JSON in and out: the border where an event is checked, once (contract §4)."""
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
+
+from asu_stats.error_types import classify, kind_of
+from asu_stats.events import (
+    OUTCOMES,
+    STATUSES,
+    TYPE_NAMES,
+    UNKNOWN,
+    BuildFinished,
+    BuildStarted,
+    Event,
+    Names,
+    RequestReceived,
+    new_id,
+    split_client,
+)
+from asu_stats.exceptions import InvalidEventError
+from asu_stats.text import NAME_LENGTH, clean_name, clean_text, cut_utf8, is_storable
+
+TYPE_PREFIX: Final = "asu."
+MAX_FUTURE: Final = timedelta(minutes=5)
+ID_LENGTH: Final = 256
+SOURCE_LENGTH: Final = 1024
+HASH_LENGTH: Final = 128
+MESSAGE_BYTES: Final = 16 * 1024
+MAX_PACKAGES: Final = 2000
+MAX_PHASES: Final = 64
+MAX_INTEGER: Final = 2**31 - 1
+FIRST_YEAR: Final = 1970
+LAST_YEAR: Final = 9998
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d{1,64}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+Data = Mapping[str, Any]
+
+
+def _invalid(field: str, expected: str, got: object) -> NoReturn:
+    shown = ascii(got)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+    raise InvalidEventError(field, f"expected {expected}, got {shown}")
+
+
+def parse_time(text: object, *, field: str = "time") -> datetime:
+    """Return the UTC instant of an RFC 3339 text with offset, to the microsecond (rest cut off).
+
+    A leap second counts as the last microsecond of its minute. Raises `InvalidEventError`.
+    """
+    match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        _invalid(field, "an RFC 3339 time with offset such as 2026-09-30T12:00:00.120Z", text)
+    day, minute, second, fraction, offset = match.groups()
+    micros = (fraction or "")[:6].ljust(6, "0")
+    if second == "60":
+        second, micros = "59", "999999"
+    try:
+        local = datetime.fromisoformat(f"{day}T{minute}:{second}.{micros}{offset.upper()}")
+        instant = local.astimezone(UTC)
+    except (ValueError, OverflowError):
+        _invalid(field, "a time that exists", text)
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        _invalid(field, f"a year from {FIRST_YEAR} to {LAST_YEAR} (UTC)", text)
+    return instant
+
+
+def format_time(instant: datetime) -> str:
+    """Return `instant` as RFC 3339 in UTC with `Z`."""
+    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _key(data: Data, field: str, limit: int) -> str:
+    """Return a required text that identifies something: never altered, so never unstorable."""
+    value = data.get(field)
+    if not isinstance(value, str) or not value:
+        _invalid(field, "a text that is not empty", value)
+    if len(value) > limit:
+        raise InvalidEventError(field, f"longer than {limit} characters")
+    if not is_storable(value):
+        raise InvalidEventError(field, "holds NUL or an unpaired surrogate")
+    return value
+
+
+def _optional_name(data: Data, field: str, limit: int = NAME_LENGTH) -> str | None:
+    value = data.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        _invalid(field, "a text", value)
+    if len(value) > limit:
+        raise InvalidEventError(field, f"longer than {limit} characters")
+    return clean_name(value)
+
+
+def _name(data: Data, field: str, limit: int = NAME_LENGTH) -> str:
+    """Return a required name; an empty one is `unknown`."""
+    value = _optional_name(data, field, limit)
+    if value is None:
+        raise InvalidEventError(field, "is missing")
+    return value or UNKNOWN
+
+
+def _hash(data: Data, field: str) -> str:
+    value = _optional_name(data, field, HASH_LENGTH)
+    if not value:
+        _invalid(field, "a text that is not empty", value)
+    return value
+
+
+def _one_of(data: Data, field: str, allowed: Sequence[str]) -> Any:
+    value = data.get(field)
+    if not isinstance(value, str) or value not in allowed:
+        _invalid(field, f"one of {', '.join(allowed)}", value)
+    return value
+
+
+def _optional_bool(data: Data, field: str) -> bool | None:
+    value = data.get(field)
+    if value is not None and not isinstance(value, bool):
+        _invalid(field, "true or false", value)
+    return value
+
+
+def _optional_int(data: Data, field: str) -> int | None:
+    value = data.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
+        _invalid(field, f"a whole number from 0 to {MAX_INTEGER}", value)
+    return value
+
+
+def _is_seconds(value: object) -> bool:
+    return (
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and 0 <= value <= MAX_INTEGER  # NaN and the infinities fail this too
+    )
+
+
+def _optional_seconds(data: Data, field: str) -> int | None:
+    """Return whole seconds, rounded half up."""
+    value = data.get(field)
+    if value is None:
+        return None
+    if not _is_seconds(value):
+        _invalid(field, f"seconds from 0 to {MAX_INTEGER}", value)
+    return math.floor(value + 0.5) if isinstance(value, float) else int(value)
+
+
+def _message(data: Data, field: str) -> str | None:
+    value = data.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        _invalid(field, "a text", value)
+    return cut_utf8(clean_text(value[:MESSAGE_BYTES]), MESSAGE_BYTES)
+
+
+def _packages(data: Data) -> tuple[tuple[str, ...] | None, int | None]:
+    """Return the package names (the first 2,000 of them) and how many there were."""
+    count = _optional_int(data, "package_count")
+    value = data.get("packages")
+    if value is None:
+        return None, count
+    if not isinstance(value, list):
+        _invalid("packages", "a list of names", value)
+    for position, name in enumerate(value):
+        if not isinstance(name, str) or len(name) > NAME_LENGTH:
+            _invalid(f"packages[{position}]", f"a name of at most {NAME_LENGTH} characters", name)
+    packages = tuple(clean_name(name) for name in value[:MAX_PACKAGES])
+    return packages, len(value) if count is None else count
+
+
+def _phases(data: Data) -> dict[str, float] | None:
+    value = data.get("phases")
+    if value is None:
+        return None
+    if not isinstance(value, dict) or len(value) > MAX_PHASES:
+        _invalid("phases", f"an object of at most {MAX_PHASES} members", value)
+    for name, seconds in value.items():
+        if len(name) > NAME_LENGTH or not _is_seconds(seconds):
+            _invalid(f"phases.{ascii(name[:40])[1:-1]}", "a name and its seconds", seconds)
+    return {clean_name(name): seconds for name, seconds in value.items()}
+
+
+def _error(data: Data, status: str) -> dict[str, str | None]:
+    """Return message, category and type; a missing category or type is derived (contract §4)."""
+    message = _message(data, "error_message")
+    category = _optional_name(data, "error_category")
+    error_type = _optional_name(data, "error_type")
+    if not (category and error_type):
+        derived = classify(message, status=status)
+        category = category or kind_of(error_type or "") or derived.category
+        error_type = error_type or derived.type
+    return {"error_message": message, "error_category": category, "error_type": error_type}
+
+
+def _names(data: Data) -> Names:
+    """Return what a build event repeats of its request; `unknown` says as little as nothing."""
+    found = {
+        field: value
+        for field in ("version", "target", "profile")
+        if (value := _optional_name(data, field)) and value != UNKNOWN
+    }
+    return Names(**found, diff_packages=_optional_bool(data, "diff_packages"))
+
+
+def _request_received(source: str, event_id: str, time: datetime, data: Data) -> RequestReceived:
+    outcome = _one_of(data, "outcome", OUTCOMES)
+    diff_packages = _optional_bool(data, "diff_packages")
+    if diff_packages is None:
+        raise InvalidEventError("diff_packages", "is missing")
+    client, client_version = split_client(_optional_name(data, "client"))
+    packages, package_count = _packages(data)
+    error = _error(data, outcome)
+    return RequestReceived(
+        source=source,
+        id=event_id,
+        time=time,
+        request_hash=_hash(data, "request_hash"),
+        outcome=outcome,
+        version=_name(data, "version"),
+        target=_name(data, "target"),
+        profile=_name(data, "profile"),
+        diff_packages=diff_packages,
+        client=client,
+        client_version=client_version,
+        packages=packages,
+        package_count=package_count,
+        has_custom_repos=_optional_bool(data, "has_custom_repos"),
+        has_defaults=_optional_bool(data, "has_defaults"),
+        rootfs_size_mb=_optional_int(data, "rootfs_size_mb"),
+        **(error if outcome == "rejected" else {}),
+    )
+
+
+def _build_started(source: str, event_id: str, time: datetime, data: Data) -> BuildStarted:
+    return BuildStarted(
+        source=source,
+        id=event_id,
+        time=time,
+        build_id=_hash(data, "build_id"),
+        request_hash=_hash(data, "request_hash"),
+        worker_id=_optional_name(data, "worker_id"),
+        names=_names(data),
+    )
+
+
+def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> BuildFinished:
+    status = _one_of(data, "status", STATUSES)
+    error = _error(data, status)
+    return BuildFinished(
+        source=source,
+        id=event_id,
+        time=time,
+        build_id=_hash(data, "build_id"),
+        request_hash=_hash(data, "request_hash"),
+        status=status,
+        worker_id=_optional_name(data, "worker_id"),
+        duration_seconds=_optional_seconds(data, "duration_seconds"),
+        phases=_phases(data),
+        names=_names(data),
+        **(error if status != "success" else {}),
+    )
+
+
+_PARSERS: Final[Mapping[str, Callable[[str, str, datetime, Data], Event]]] = {
+    "asu.request.received": _request_received,
+    "asu.build.started": _build_started,
+    "asu.build.finished": _build_finished,
+}
+
+
+def _check_envelope(item: Data) -> None:
+    """Check the attributes that say how `data` is to be read."""
+    if item.get("specversion") != "1.0":
+        _invalid("specversion", '"1.0"', item.get("specversion"))
+    for field in ("subject", "dataschema"):
+        if not isinstance(item.get(field), str | None):
+            _invalid(field, "a text", item[field])
+    content_type = item.get("datacontenttype")
+    if content_type is not None:
+        media = content_type.partition(";")[0].strip() if isinstance(content_type, str) else ""
+        if media.lower() != "application/json":
+            _invalid("datacontenttype", "application/json", content_type)
+    if "data_base64" in item:
+        raise InvalidEventError("data_base64", "expected JSON in data instead")
+
+
+def from_cloudevent(item: object, *, now: datetime) -> Event:
+    """Return the event that a parsed CloudEvent holds.
+
+    Raises `InvalidEventError`, which names the member, for whatever contract §4 does not allow;
+    a `time` more than five minutes after `now` is one such thing.
+    """
+    if not isinstance(item, dict):
+        _invalid("", "an object", item)
+    _check_envelope(item)
+    event_id = _key(item, "id", ID_LENGTH)
+    source = _key(item, "source", SOURCE_LENGTH)
+    parser = _PARSERS.get(_one_of(item, "type", tuple(_PARSERS)))
+    time = parse_time(item.get("time"))
+    if time > now + MAX_FUTURE:
+        raise InvalidEventError("time", "is more than 5 minutes in the future")
+    data = item.get("data")
+    if not isinstance(data, dict):
+        _invalid("data", "an object", data)
+    try:
+        return parser(source, event_id, time, data)  # type: ignore[misc]
+    except InvalidEventError as error:
+        raise InvalidEventError(f"data.{error.field}", error.problem) from None
+
+
+def new(event_type: str, *, source: str, time: datetime, data: Data, id: str = "") -> Event:  # noqa: A002
+    """Return an event that happened in this process, checked like one from outside.
+
+    `event_type` is without the prefix, e.g. `request.received`; without `id` a fresh one is made.
+    """
+    item = {
+        "specversion": "1.0",
+        "id": id or new_id(),
+        "source": source,
+        "type": TYPE_PREFIX + event_type,
+        "time": format_time(time),
+        "data": data,
+    }
+    return from_cloudevent(item, now=time)
+
+
+def to_cloudevent(event: Event) -> dict[str, Any]:
+    """Return `event` as a CloudEvents JSON object that `from_cloudevent` reads back equal."""
+    data: dict[str, Any] = {}
+    for field in event.__dataclass_fields__:
+        value = getattr(event, field)
+        if field in {"source", "id", "time"} or value is None:
+            continue
+        if isinstance(value, Names):
+            data |= {
+                name: repeated
+                for name in Names.__dataclass_fields__
+                if (repeated := getattr(value, name)) is not None
+            }
+        else:
+            data[field] = list(value) if isinstance(value, tuple) else value
+    if isinstance(event, RequestReceived):
+        data["client"] = f"{event.client}/{data.pop('client_version')}"
+    return {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": event.source,
+        "type": TYPE_PREFIX + TYPE_NAMES[type(event)],
+        "time": format_time(event.time),
+        "subject": event.request_hash[:12],
+        "data": data,
+    }
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object names a member twice")
+    return members
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_refuse_constant)
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the value of a JSON text in UTF-8 (RFC 8259), read strictly.
+
+    Raises `ValueError`, with words fit for the sender, for anything else: bad UTF-8, NaN, members
+    named twice, nesting that is too deep, numbers that are too long.
+    """
+    try:
+        return _DECODER.decode(body.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except ValueError as error:
+        problem = str(error)
+        raise ValueError("a number is too long" if "int" in problem else problem) from None

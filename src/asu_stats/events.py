@@ -1,0 +1,127 @@
+"""The three events: the only input of the store (contract §4).
+
+An event is immutable and has an identity, (`source`, `id`): the same event sent again changes
+nothing. `cloudevents` turns the wire format into these and back; `new` makes one in this process.
+All of them pass the same checks, so what has become an event needs none any more.
+"""
+
+import os
+import time as clock
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, TypeAlias
+
+UNKNOWN: Final = "unknown"
+
+Outcome: TypeAlias = Literal["queued", "joined", "cache_hit", "cached_failure", "rejected"]
+BuildStatus: TypeAlias = Literal["success", "failure", "timeout", "cancelled"]
+
+OUTCOMES: Final[tuple[Outcome, ...]] = (
+    "queued",
+    "joined",
+    "cache_hit",
+    "cached_failure",
+    "rejected",
+)
+WAITING_OUTCOMES: Final = frozenset({"queued", "joined"})
+STATUSES: Final[tuple[BuildStatus, ...]] = ("success", "failure", "timeout", "cancelled")
+FAILED_STATUSES: Final = frozenset({"failure", "timeout"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What a build event may repeat of its request; `None` where it does not say."""
+
+    version: str | None = None
+    target: str | None = None
+    profile: str | None = None
+    diff_packages: bool | None = None
+
+    def __bool__(self) -> bool:
+        return self != Names()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReceived:
+    """One build request and its outcome. `time` (UTC) is when it was received."""
+
+    source: str
+    id: str
+    time: datetime
+    request_hash: str
+    outcome: Outcome
+    version: str
+    target: str
+    profile: str
+    diff_packages: bool
+    client: str = UNKNOWN
+    client_version: str = UNKNOWN
+    packages: tuple[str, ...] | None = None
+    package_count: int | None = None
+    has_custom_repos: bool | None = None
+    has_defaults: bool | None = None
+    rootfs_size_mb: int | None = None
+    error_message: str | None = None
+    error_category: str | None = None
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildStarted:
+    """A worker began a build. `time` (UTC) is when it began."""
+
+    source: str
+    id: str
+    time: datetime
+    build_id: str
+    request_hash: str
+    worker_id: str | None = None
+    names: Names = Names()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFinished:
+    """A build ended. `time` (UTC) is when; `duration_seconds` counts where no start was seen."""
+
+    source: str
+    id: str
+    time: datetime
+    build_id: str
+    request_hash: str
+    status: BuildStatus
+    worker_id: str | None = None
+    duration_seconds: int | None = None
+    phases: Mapping[str, float] | None = None
+    error_message: str | None = None
+    error_category: str | None = None
+    error_type: str | None = None
+    names: Names = Names()
+
+
+Event: TypeAlias = RequestReceived | BuildStarted | BuildFinished
+
+TYPE_NAMES: Final[Mapping[type[Event], str]] = {
+    RequestReceived: "request.received",
+    BuildStarted: "build.started",
+    BuildFinished: "build.finished",
+}
+
+
+def split_client(text: str | None) -> tuple[str, str]:
+    """Return (client, client version) of a client string such as `owut/2024.10.15` (contract §1).
+
+    Where one of the two is missing or empty it is `unknown`.
+    """
+    client, _, version = (text or "").partition("/")
+    return client.strip() or UNKNOWN, version.strip() or UNKNOWN
+
+
+def new_id() -> str:
+    """Return a fresh UUID version 7 (RFC 9562): unique, and later ones sort after earlier ones."""
+    millis = clock.time_ns() // 1_000_000
+    random = int.from_bytes(os.urandom(10))
+    value = (millis & (1 << 48) - 1) << 80 | random
+    value = value & ~(0xF << 76) | 0x7 << 76
+    return str(uuid.UUID(int=value & ~(0b11 << 62) | 0b10 << 62))

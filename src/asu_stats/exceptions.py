@@ -1,0 +1,45 @@
+"""Every error that asu-stats raises on purpose: one tree, with words that help the reader on."""
+
+
+class AsuStatsError(Exception):
+    """Base of all errors below; `str()` of it is fit to be shown to a person."""
+
+
+class InvalidParameterError(AsuStatsError):
+    """A query or path parameter (or a command line option) that can't be used."""
+
+    def __init__(self, parameter: str, *, got: str, expected: str) -> None:
+        self.parameter = parameter
+        self.expected = expected
+        shown = got if len(got) <= 80 else f"{got[:77]}..."
+        super().__init__(f"{parameter}={shown}: expected {expected}")
+
+
+class InvalidEventError(AsuStatsError):
+    """An event that breaks contract §4. `index` is its place in the batch, `field` the member."""
+
+    def __init__(self, field: str, problem: str, *, index: int | None = None) -> None:
+        self.field = field
+        self.problem = problem
+        self.index = index
+        place = "event" if index is None else f"events[{index}]"
+        super().__init__(f"{place}.{field}: {problem}" if field else f"{place}: {problem}")
+
+
+class UnknownClientError(AsuStatsError):
+    """No request of this client was ever recorded."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__(f"client {client!r}: no request of this client is known")
+
+
+class StoreUnavailableError(AsuStatsError):
+    """The database can't be reached or can't write now. What was to be written is not written."""
+
+
+class SchemaError(AsuStatsError):
+    """The database holds no schema, or an older or newer one than this program needs."""
+
+
+class InvalidSettingError(AsuStatsError):
+    """A setting, settings file or file named by a setting that can't be used."""

@@ -1,0 +1,183 @@
+"""All settings: default, unit, bounds and meaning in one place, read once and handed down.
+
+They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (or the file that
+`ASU_STATS_CONFIG` names), else from the defaults here.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Literal
+
+from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from asu_stats.exceptions import InvalidSettingError
+
+BuilderName = Literal["demo", "command", "none"]
+
+
+class Settings(BaseSettings):
+    """Every option of the program; `docs/configuration.md` is made from these fields."""
+
+    model_config = SettingsConfigDict(env_prefix="ASU_STATS_", extra="forbid", frozen=True)
+
+    # Where things are kept
+    database_url: str = Field(
+        default="sqlite:///asu-stats.db",
+        description="SQLAlchemy URL of the database: `sqlite:///FILE` or `postgresql://…`.",
+    )
+    spool_directory: Path | None = Field(
+        default=None,
+        description="Directory for events that wait for the database. Default: `FILE.spool` beside "
+        "an SQLite file, else `asu-stats.spool`.",
+    )
+    spool_limit_bytes: int = Field(
+        default=1 << 30, ge=0, description="Size up to which the spool may grow, in bytes."
+    )
+    spool_reserve_bytes: int = Field(
+        default=16 << 20,
+        ge=0,
+        description="Bytes that the spool reserves at start, so that a full disk can't stop it.",
+    )
+
+    # Who may do what
+    ingest_token: SecretStr | None = Field(
+        default=None, description="One more token with the scope `ingest`."
+    )
+    source: AnyHttpUrl | None = Field(
+        default=None,
+        description="Absolute URI of this server, the `source` of its events. Default: made from "
+        "the host name.",
+    )
+    root_path: str = Field(
+        default="", pattern=r"^(/[^/?#]+)*$", description="Path prefix that a proxy takes off."
+    )
+
+    # Recording
+    recorder_queue_events: int = Field(
+        default=100_000, ge=1, description="Events held in memory before they go to the spool."
+    )
+    recorder_batch_events: int = Field(
+        default=2_000, ge=1, description="Most events written in one transaction."
+    )
+
+    # The build service
+    builder: BuilderName = Field(
+        default="none", description="What builds: `demo`, `command` or `none`."
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="Builds at a time per process.")
+    max_pending_jobs: int = Field(
+        default=200, ge=0, description="Waiting builds above which requests are answered 529."
+    )
+    job_timeout_seconds: int = Field(
+        default=600, ge=1, description="Seconds after which a build is stopped."
+    )
+    worker_timeout_seconds: int = Field(
+        default=60,
+        ge=2,
+        description="Seconds without a sign of life after which a worker counts as dead and its "
+        "build as timed out.",
+    )
+    build_failure_seconds: int = Field(
+        default=3600, ge=0, description="Seconds that a failed build is remembered and not retried."
+    )
+    build_ttl_seconds: int = Field(
+        default=7 * 86400, ge=0, description="Seconds that a built image is served from the cache."
+    )
+    build_defaults_ttl_seconds: int = Field(
+        default=1800, ge=0, description="The same for images that hold a first-boot script."
+    )
+    store_directory: Path = Field(
+        default=Path("asu-stats-store"), description="Directory of built images, served at /store/."
+    )
+    catalogue: Path | None = Field(
+        default=None,
+        description="JSON file of versions, targets and profiles on offer; others are rejected.",
+    )
+    allow_defaults: bool = Field(default=False, description="Accept first-boot scripts.")
+    max_defaults_length: int = Field(
+        default=20_480, ge=0, description="Longest first-boot script, in characters."
+    )
+    max_custom_rootfs_size_mb: int = Field(
+        default=1024, ge=1, description="Largest root file system that may be asked for, in MB."
+    )
+    repository_allow_list: list[str] = Field(
+        default=[], description="URL prefixes of extra package repositories that are accepted."
+    )
+    command: list[str] = Field(
+        default=[],
+        description="What the `command` builder runs per build; see `docs/build-service.md`.",
+    )
+    demo_seconds: float = Field(
+        default=8.0, gt=0, description="Mean duration of a build of the `demo` builder, in seconds."
+    )
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str) -> str:
+        try:
+            backend = make_url(value).get_backend_name()
+        except ArgumentError:
+            raise ValueError("not a database URL") from None
+        if backend not in {"sqlite", "postgresql"}:
+            raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the sources into their order: given in code, environment, file."""
+        del dotenv_settings, file_secret_settings
+        path = Path(os.environ.get("ASU_STATS_CONFIG", "asu-stats.toml"))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+
+    @property
+    def event_source(self) -> str:
+        """`source` of events that this server makes, without a slash at the end."""
+        return str(self.source or f"http://{socket.gethostname()}").rstrip("/")
+
+    @property
+    def database_file(self) -> Path | None:
+        """The SQLite file, or `None` on another database."""
+        url = make_url(self.database_url)
+        return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+    @property
+    def spool_path(self) -> Path:
+        """Directory of the spool."""
+        if self.spool_directory:
+            return self.spool_directory
+        file = self.database_file
+        return file.with_name(f"{file.name}.spool") if file else Path("asu-stats.spool")
+
+
+def load(**overrides: object) -> Settings:
+    """Return the settings; `overrides` that are `None` do not count.
+
+    Raises `InvalidSettingError`, which names each setting that can't be used.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors()
+        )
+        raise InvalidSettingError("settings: " + "; ".join(problems)) from None
+    except (OSError, ValueError) as error:
+        raise InvalidSettingError(f"settings: {error}") from None

@@ -1,0 +1,203 @@
+"""Engines, and the two ways into the database: a write transaction and a read snapshot.
+
+SQLite: WAL with `synchronous=FULL`. `BEGIN IMMEDIATE` with a busy timeout starves writers of other
+processes for seconds, so a writer first takes a `flock` on a side file, which is fair and which
+the kernel drops with its process. PostgreSQL: reads are REPEATABLE READ, so that an answer and its
+change counter belong together.
+"""
+
+import contextlib
+import fcntl
+import os
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from asu_stats.exceptions import StoreUnavailableError
+
+BUSY_SECONDS: Final = 5.0
+_POOL_SIZE: Final = 8
+
+
+def create(url: str) -> Engine:
+    """Return an engine for `url`; nothing is connected yet."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _create_sqlite(url)
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        pool_size=_POOL_SIZE,
+        max_overflow=_POOL_SIZE,
+        pool_timeout=BUSY_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": int(BUSY_SECONDS),
+            "options": "-c timezone=UTC -c lock_timeout=5s -c statement_timeout=60s",
+        },
+    )
+
+
+def _create_sqlite(url: str) -> Engine:
+    engine = create_engine(
+        url,
+        pool_size=_POOL_SIZE,
+        max_overflow=_POOL_SIZE,
+        pool_timeout=BUSY_SECONDS,
+        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "autocommit": True}
+        if hasattr(SqliteConnection, "autocommit")
+        else {"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: SqliteConnection, _record: object) -> None:
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "temp_store = MEMORY",
+            "cache_size = -65536",
+            "journal_size_limit = 67108864",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
+
+    return engine
+
+
+class _WriterLock:
+    """Mutual exclusion of the writers of one SQLite file, between threads and processes."""
+
+    def __init__(self, database: Path) -> None:
+        self._path = database.with_name(f"{database.name}.lock")
+        self._threads = threading.Lock()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        deadline = time.monotonic() + BUSY_SECONDS
+        if not self._threads.acquire(timeout=BUSY_SECONDS):
+            raise StoreUnavailableError("database: another thread has been writing for too long")
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._wait(file, deadline)
+                yield
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise StoreUnavailableError(f"database: {error}") from error
+        finally:
+            self._threads.release()
+
+    @staticmethod
+    def _wait(file: int, deadline: float) -> None:
+        pause = 0.0002
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreUnavailableError(
+                        "database: another process has been writing for too long"
+                    ) from None
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the waiters
+                pause = min(pause * 1.5, 0.005)
+            else:
+                return
+
+
+_locks: WeakKeyDictionary[Engine, _WriterLock] = WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+
+def _writer_lock(engine: Engine) -> contextlib.AbstractContextManager[None]:
+    if engine.dialect.name != "sqlite":
+        return contextlib.nullcontext()
+    with _locks_guard:
+        if engine not in _locks:
+            _locks[engine] = _WriterLock(Path(engine.url.database or ""))
+        return _locks[engine].held()
+
+
+def is_outage(error: Exception) -> bool:
+    """Tell whether the database was away or could not write, rather than refused the statement."""
+    if isinstance(error, StoreUnavailableError | PoolTimeoutError | OSError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    return error.connection_invalidated or type(error.orig).__name__ in {
+        "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down
+        "InterfaceError",
+        "QueryCanceled",
+        "LockNotAvailable",
+        "DiskFull",
+        "TooManyConnections",
+        "ReadOnlySqlTransaction",
+        "DeadlockDetected",
+        "SerializationFailure",
+        "AdminShutdown",
+        "CrashShutdown",
+        "CannotConnectNow",
+        "IdleInTransactionSessionTimeout",
+    }
+
+
+@contextlib.contextmanager
+def write_transaction(engine: Engine) -> Iterator[Connection]:
+    """Run a block in one write transaction: committed at its end, rolled back if it raises.
+
+    Raises `StoreUnavailableError` when the database is away, locked for five seconds, read-only or
+    full; other errors of the database pass as they are.
+    """
+    try:
+        with (
+            _writer_lock(engine),
+            engine.connect().execution_options(write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+    except (DBAPIError, PoolTimeoutError) as error:
+        if is_outage(error):
+            raise StoreUnavailableError(_short(error)) from error
+        raise
+
+
+@contextlib.contextmanager
+def read_snapshot(engine: Engine) -> Iterator[Connection]:
+    """Run a block on one consistent, read-only state of the database.
+
+    Raises `StoreUnavailableError` when the database is away.
+    """
+    try:
+        with engine.connect().execution_options(**_snapshot_options(engine)) as connection:
+            with connection.begin():
+                yield connection
+    except (DBAPIError, PoolTimeoutError) as error:
+        if is_outage(error):
+            raise StoreUnavailableError(_short(error)) from error
+        raise
+
+
+def _snapshot_options(engine: Engine) -> dict[str, Any]:
+    if engine.dialect.name == "sqlite":
+        return {}  # every SQLite read transaction is a snapshot
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+
+
+def _short(error: Exception) -> str:
+    """Return the database's own words without statement, parameters and addresses."""
+    cause = getattr(error, "orig", None) or error
+    first_line = str(cause).strip().partition("\n")[0]
+    return f"database: {first_line or type(cause).__name__}"

