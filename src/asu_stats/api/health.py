@@ -1,0 +1,71 @@
+"""Is it alive, and can it work: `/healthz`, `/readyz`, and the queue length."""
+
+from collections.abc import Callable
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine
+from typing_extensions import TypedDict
+
+from asu_stats.api import problems
+from asu_stats.exceptions import SchemaError, StoreUnavailableError
+from asu_stats.recorder import Recorder
+from asu_stats.store import migrate
+
+
+class Health(TypedDict):
+    """The process is up."""
+
+    status: str
+
+
+class Ready(TypedDict):
+    """The database answers and its schema is current."""
+
+    status: str
+    schema: str
+    spooled_events: int
+
+
+class Queue(TypedDict):
+    """Builds that wait."""
+
+    queue_length: int
+
+
+def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) -> APIRouter:
+    """Return the health endpoints; `queue_length` counts the waiting builds."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/healthz", summary="Is the process up?", response_model=Health)
+    async def healthz() -> JSONResponse:
+        """Answer as long as the process does."""
+        return JSONResponse({"status": "ok"})
+
+    @routes.get(
+        "/readyz",
+        summary="Can it work?",
+        response_model=Ready,
+        responses=problems.documented(503),
+    )
+    def readyz() -> JSONResponse:
+        """Answer 200 while the database answers, its schema is current and nothing is spooled."""
+        retry = {"Retry-After": str(problems.RETRY_SECONDS)}
+        try:
+            schema = migrate.check(engine)
+        except (SchemaError, StoreUnavailableError) as error:
+            return problems.problem(503, str(error), headers=retry)
+        if recorder.trouble:
+            waiting = f"{recorder.spooled} events wait in the spool"
+            detail = f"events can't be written: {recorder.trouble}; {waiting}"
+            return problems.problem(503, detail, headers=retry)
+        return JSONResponse(
+            {"status": "ready", "schema": schema, "spooled_events": recorder.spooled}
+        )
+
+    @routes.get("/api/v1/stats", summary="Waiting builds", response_model=Queue)
+    def stats() -> JSONResponse:
+        """Return the number of builds that wait for a worker."""
+        return JSONResponse({"queue_length": queue_length()})
+
+    return routes

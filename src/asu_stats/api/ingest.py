@@ -1,0 +1,95 @@
+"""Events in over HTTP: `POST /api/v1/stats/events` (contract §4)."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from typing_extensions import TypedDict
+
+from asu_stats.api import problems
+from asu_stats.api.bodies import media_type, read_body
+from asu_stats.api.ingest_docs import EVENT_BODY
+from asu_stats.api.tokens import Access
+from asu_stats.cloudevents import from_cloudevent, parse_json
+from asu_stats.events import Event
+from asu_stats.exceptions import InvalidEventError
+from asu_stats.recorder import Recorder
+
+MAX_BYTES: Final = 8 << 20
+MAX_EVENTS: Final = 10_000
+_SINGLE: Final = "application/cloudevents+json"
+_BATCH: Final = "application/cloudevents-batch+json"
+_EITHER: Final = "application/json"
+
+
+class Ingested(TypedDict):
+    """What became of a batch."""
+
+    accepted: Annotated[int, Field(description="Events that were new.")]
+    duplicates: Annotated[int, Field(description="Events known before; they changed nothing.")]
+
+
+def router(recorder: Recorder, access: Access, now: Callable[[], datetime]) -> APIRouter:
+    """Return the ingest endpoint; `now` is the clock."""
+    routes = APIRouter(tags=["ingest"])
+
+    @routes.post(
+        "/api/v1/stats/events",
+        summary="Send events",
+        response_model=Ingested,
+        responses=problems.documented(401, 403, 413, 415, 422, 503),
+        openapi_extra={"requestBody": EVENT_BODY, "security": [{"token": []}]},
+    )
+    async def post_events(request: Request) -> JSONResponse:
+        """Store one CloudEvent or a batch: all, or nothing.
+
+        200 is sent only after they are committed. The same event (`source` and `id`) sent again is
+        a duplicate and changes nothing, so after 408, 429, 5xx or silence send the same again;
+        other 4xx are final for what they name.
+        """
+        await run_in_threadpool(access.require, request, "ingest")
+        media = _media_type(request)
+        body = await read_body(request, MAX_BYTES)
+        return await run_in_threadpool(_store, media, body)
+
+    def _store(media: str, body: bytes) -> JSONResponse:
+        recorded = recorder.commit(_events(media, body, now()))
+        return JSONResponse({"accepted": recorded.accepted, "duplicates": recorded.duplicates})
+
+    return routes
+
+
+def _media_type(request: Request) -> str:
+    media = media_type(request)
+    if media not in {_SINGLE, _BATCH, _EITHER}:
+        raise HTTPException(415, f"Content-Type: expected {_SINGLE}, {_BATCH} or {_EITHER}")
+    if any(header.startswith("ce-") for header in request.headers):
+        raise HTTPException(415, "binary mode (ce- headers) is not accepted")
+    return media
+
+
+def _events(media: str, body: bytes, now: datetime) -> list[Event]:
+    """Return the events of a body. Raises `InvalidEventError`, or 413 for too many."""
+    try:
+        value: Any = parse_json(body)
+    except ValueError as error:
+        raise InvalidEventError("", str(error)) from None
+    if isinstance(value, dict) and media != _BATCH:
+        return [from_cloudevent(value, now=now)]
+    if not isinstance(value, list) or media == _SINGLE:
+        expected = {_SINGLE: "an object", _BATCH: "an array"}.get(media, "an object or an array")
+        raise InvalidEventError("", f"the body must be {expected}")
+    if len(value) > MAX_EVENTS:
+        raise HTTPException(413, f"more than {MAX_EVENTS} events")
+    events = []
+    for index, item in enumerate(value):
+        try:
+            events.append(from_cloudevent(item, now=now))
+        except InvalidEventError as error:
+            raise InvalidEventError(error.field, error.problem, index=index) from None
+    return events

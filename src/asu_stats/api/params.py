@@ -1,0 +1,99 @@
+"""Query parameters: read strictly, one value each, described once for parser and OpenAPI."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from asu_stats.exceptions import InvalidParameterError
+from asu_stats.text import NAME_LENGTH, clean_name
+from asu_stats.windows import INTERVALS, MAX_DAYS
+
+MAX_LIMIT: Final = 1000
+MAX_OFFSET: Final = 999_999_999
+DEFAULT_LIMIT: Final = 100
+
+_DATE: Final = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+_NAME: Final = {"type": "string", "maxLength": NAME_LENGTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A query parameter: its name, and what OpenAPI says of it."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+    def documented(self) -> dict[str, Any]:
+        """Return the parameter object of OpenAPI."""
+        return {
+            "name": self.name,
+            "in": "query",
+            "required": False,
+            "description": self.description,
+            "schema": dict(self.schema),
+        }
+
+
+def window_parameters(default_days: int) -> tuple[Parameter, ...]:
+    """Return the parameters that choose a window."""
+    days = {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": default_days}
+    return (
+        Parameter("days", "That many UTC days, today included. Not with start or end.", days),
+        Parameter("start", "First UTC day of the window.", _DATE),
+        Parameter("end", "Last UTC day of the window, included; default today.", _DATE),
+    )
+
+
+VERSION: Final = Parameter("version", "Only this version.", _NAME)
+TARGET: Final = Parameter("target", "Only this target.", _NAME)
+PROFILE: Final = Parameter("profile", "Only this profile.", _NAME)
+CLIENT: Final = Parameter("client", "Only this client.", _NAME)
+INTERVAL: Final = Parameter(
+    "interval", "Length of a bucket.", {"enum": list(INTERVALS), "default": "day"}
+)
+FORMAT: Final = Parameter("format", "Instead of the Accept header.", {"enum": ["json", "csv"]})
+LIMIT: Final = Parameter(
+    "limit",
+    "Most rows of an answer.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+)
+OFFSET: Final = Parameter(
+    "offset",
+    "Rows to leave out at the beginning.",
+    {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
+)
+
+
+class Given(dict[str, str]):
+    """The query parameters that a request gives, each at most once."""
+
+    @classmethod
+    def of(cls, request: Request) -> "Given":
+        """Read the query string. Raises `InvalidParameterError` for a name given twice."""
+        given = cls()
+        query = request.scope["query_string"].decode("ascii", "backslashreplace")
+        for name, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
+            if name in given:
+                raise InvalidParameterError(name[:40], got=value, expected="only one value")
+            given[name] = value
+        return given
+
+    def name_of(self, parameter: Parameter) -> str | None:
+        """Return a filter as the store keeps names. Raises `InvalidParameterError`."""
+        value = self.get(parameter.name)
+        if value is not None and len(value) > NAME_LENGTH:
+            expected = f"at most {NAME_LENGTH} characters"
+            raise InvalidParameterError(parameter.name, got=value, expected=expected)
+        return None if value is None else clean_name(value)
+
+    def one_of(self, parameter: Parameter, default: str) -> str:
+        """Return one of the values that the parameter allows. Raises `InvalidParameterError`."""
+        value = self.get(parameter.name, default)
+        if value not in parameter.schema["enum"]:
+            expected = f"one of {', '.join(parameter.schema['enum'])}"
+            raise InvalidParameterError(parameter.name, got=value, expected=expected)
+        return value

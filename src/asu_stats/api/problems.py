@@ -1,0 +1,140 @@
+"""The one shape of errors: RFC 9457, with `detail` always one string (conventions §2)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from asu_stats.exceptions import (
+    InvalidEventError,
+    InvalidParameterError,
+    StoreUnavailableError,
+    UnknownClientError,
+)
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS: Final = 5
+_DETAIL_LENGTH: Final = 1000
+# RFC 9110 renamed these; the standard library follows only from Python 3.13 on.
+_TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
+
+PROBLEM_SCHEMA: Final[dict[str, Any]] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": ["about:blank"]},
+        "title": {"type": "string", "examples": ["Unprocessable Content"]},
+        "status": {"type": "integer", "examples": [422]},
+        "detail": {
+            "type": "string",
+            "examples": ["days=0: expected a whole number from 1 to 3650"],
+        },
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["loc", "msg"],
+                "properties": {
+                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                    "msg": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+
+def title(status: int) -> str:
+    """Return the name of a status."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
+
+
+def problem(
+    status: int,
+    detail: str,
+    *,
+    errors: Sequence[Mapping[str, Any]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return an error as `application/problem+json`."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": title(status),
+        "status": status,
+        "detail": detail.encode("utf-8", "backslashreplace").decode()[:_DETAIL_LENGTH],
+    }
+    if errors is not None:
+        body["errors"] = list(errors)
+    return JSONResponse(
+        body, status, headers=dict(headers or {}), media_type="application/problem+json"
+    )
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what OpenAPI says of errors with these statuses."""
+    return {
+        status: {
+            "description": title(status),
+            "content": {"application/problem+json": {"schema": PROBLEM_SCHEMA}},
+        }
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem, also those that the framework raises."""
+    app.add_exception_handler(InvalidParameterError, _invalid_parameter)
+    app.add_exception_handler(InvalidEventError, _invalid_event)
+    app.add_exception_handler(UnknownClientError, _unknown_client)
+    app.add_exception_handler(StoreUnavailableError, _store_unavailable)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _internal)
+
+
+def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, InvalidParameterError)  # noqa: S101 - as registered
+    where = {"loc": ["query", error.parameter], "msg": f"expected {error.expected}"}
+    return problem(422, str(error), errors=[where])
+
+
+def _invalid_event(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, InvalidEventError)  # noqa: S101 - as registered
+    index = [] if error.index is None else [error.index]
+    where = {"loc": ["body", *index, *filter(None, [error.field])], "msg": error.problem}
+    return problem(422, str(error), errors=[where])
+
+
+def _unknown_client(_: Request, error: Exception) -> JSONResponse:
+    return problem(404, str(error))
+
+
+def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
+    log.debug("answered 503: %s", error)
+    retry = {"Retry-After": str(RETRY_SECONDS)}
+    return problem(503, "the database is away; try again later", headers=retry)
+
+
+def _http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101 - as registered
+    return problem(error.status_code, str(error.detail), headers=error.headers)
+
+
+def _validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - as registered
+    found = [
+        {"loc": [str(part) for part in item["loc"]], "msg": item["msg"]} for item in error.errors()
+    ]
+    detail = "; ".join(f"{'.'.join(item['loc'])}: {item['msg']}" for item in found)
+    return problem(422, detail, errors=found)
+
+
+def _internal(request: Request, error: Exception) -> JSONResponse:
+    log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error)
+    return problem(500, "an unexpected error; it was logged")

@@ -1,0 +1,339 @@
+"""The statistics API: the plan's ten questions, said as data and walked once (contract §3)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from functools import partial
+from typing import Any, Final, cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from sqlalchemy import Connection
+
+from asu_stats.api import params, problems
+from asu_stats.api.answering import (
+    Answer,
+    Answering,
+    Page,
+    page_headers,
+    to_csv,
+    to_json,
+    wants_csv,
+)
+from asu_stats.api.params import Given, Parameter
+from asu_stats.api.stats_examples import EXAMPLES
+from asu_stats.api.tokens import Access
+from asu_stats.events import split_client
+from asu_stats.exceptions import InvalidParameterError
+from asu_stats.reports import (
+    answers,
+    clients,
+    diff_packages,
+    errors,
+    overview,
+    performance,
+    profiles,
+    targets,
+    timeseries,
+    versions,
+)
+from asu_stats.text import NAME_LENGTH, clean_name
+from asu_stats.windows import MAX_BUCKETS, Interval, Window, parse_number
+
+PREFIX: Final = "/api/v1/stats"
+SHOWN_HASH: Final = 12
+
+Filters = Mapping[str, str]
+Read = Callable[[Connection, Window, Filters], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of the API: where it is asked, what it takes, and the report that answers it."""
+
+    name: str
+    summary: str
+    read: Read
+    answer: Any
+    filters: tuple[Parameter, ...] = ()
+    default_days: int = 30
+    row: type | None = None  # of a list: what CSV is made from
+    paged: bool = False
+
+    @property
+    def path(self) -> str:
+        """Path of the endpoint."""
+        return f"{PREFIX}/{self.name}"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All parameters that it takes."""
+        return (
+            *params.window_parameters(self.default_days),
+            *self.filters,
+            *((params.LIMIT, params.OFFSET) if self.paged else ()),
+            *((params.FORMAT,) if self.row else ()),
+        )
+
+
+QUESTIONS: Final[tuple[Question, ...]] = (
+    Question(
+        "overview",
+        "The whole window at a glance",
+        lambda db, window, _: overview.read(db, window),
+        answers.Overview,
+        default_days=7,
+    ),
+    Question(
+        "versions",
+        "Requests and builds per version",
+        lambda db, window, _: versions.read(db, window),
+        list[answers.VersionRow],
+        row=answers.VersionRow,
+        paged=True,
+    ),
+    Question(
+        "targets",
+        "Requests and builds per target",
+        lambda db, window, filters: targets.read(db, window, **filters),
+        list[answers.TargetRow],
+        filters=(params.VERSION,),
+        row=answers.TargetRow,
+        paged=True,
+    ),
+    Question(
+        "profiles",
+        "Requests and builds per profile",
+        lambda db, window, filters: profiles.read(db, window, **filters),
+        list[answers.ProfileRow],
+        filters=(params.VERSION, params.TARGET),
+        row=answers.ProfileRow,
+        paged=True,
+    ),
+    Question(
+        "clients",
+        "Requests per client, and how they ended",
+        lambda db, window, _: clients.read(db, window),
+        list[answers.ClientRow],
+        row=answers.ClientRow,
+        paged=True,
+    ),
+    Question(
+        "diff-packages",
+        "Requests by diff_packages",
+        lambda db, window, _: diff_packages.read(db, window),
+        answers.DiffPackagesReport,
+    ),
+    Question(
+        "errors",
+        "Failed builds and rejected requests",
+        lambda db, window, _: errors.read(db, window),
+        answers.Errors,
+        default_days=7,
+    ),
+    Question(
+        "performance",
+        "How long successful builds take",
+        lambda db, window, _: performance.read(db, window),
+        answers.Performance,
+    ),
+    Question(
+        "timeseries",
+        "Requests and builds over time",
+        lambda db, window, filters: timeseries.read(db, window, interval="day", filters=filters),
+        list[answers.Bucket],
+        filters=(params.VERSION, params.TARGET, params.PROFILE, params.CLIENT),
+        row=answers.Bucket,
+    ),
+)
+_CLIENT: Final = Question(
+    "clients/{client}",
+    "All that is known of one client",
+    lambda db, window, filters: clients.read_one(db, window, filters["client"]),
+    answers.ClientReport,
+)
+
+
+class StatsApi:
+    """The endpoints of the statistics API."""
+
+    def __init__(
+        self,
+        answering: Answering,
+        access: Access,
+        *,
+        today: Callable[[], date],
+        hourly_days: int,
+    ) -> None:
+        self._answering = answering
+        self._access = access
+        self._today = today
+        self._hourly_days = hourly_days
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        routes = APIRouter(tags=["statistics"])
+        for question in QUESTIONS:
+            special = {"timeseries": self._timeseries, "performance": self._performance}
+            endpoint = special.get(question.name, self._plain)
+            self._add(routes, question, partial(endpoint, question))
+        self._add(routes, _CLIENT, self._client)
+        return routes
+
+    def _add(
+        self, routes: APIRouter, question: Question, endpoint: Callable[[Request], Response]
+    ) -> None:
+        def ask(request: Request) -> Response:
+            return endpoint(request)
+
+        ask.__doc__ = f"{question.summary}. Days are UTC days; every figure is exact and live."
+        parameters = [parameter.documented() for parameter in question.parameters]
+        if question.name == "timeseries":
+            parameters.append(params.INTERVAL.documented())
+        path = question.path
+        if question is _CLIENT:
+            path = f"{PREFIX}/clients/{{client:path}}"
+            schema = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
+            parameters.insert(
+                0, {"name": "client", "in": "path", "required": True, "schema": schema}
+            )
+        ok: dict[str, Any] = {"content": {"application/json": {"example": EXAMPLES[question.name]}}}
+        if question.row:
+            ok["content"]["text/csv"] = {"schema": {"type": "string"}}
+        failures = (401, 404, 422, 503) if question is _CLIENT else (401, 422, 503)
+        routes.add_api_route(
+            path,
+            ask,
+            methods=["GET"],
+            name=question.name,
+            summary=question.summary,
+            response_model=question.answer,
+            responses={
+                200: ok,
+                304: {"description": "Nothing changed since the ETag of If-None-Match."},
+                **problems.documented(*failures),
+            },
+            openapi_extra={"parameters": parameters},
+        )
+
+    def _plain(self, question: Question, request: Request) -> Response:
+        given = Given.of(request)
+        return self._ask(question, request, given, _filters(question, given))
+
+    def _client(self, request: Request) -> Response:
+        name = clean_name(split_client(request.path_params["client"])[0])
+        if len(name) > NAME_LENGTH:
+            expected = f"at most {NAME_LENGTH} characters"
+            raise InvalidParameterError("client", got=name, expected=expected)
+        return self._ask(_CLIENT, request, Given.of(request), {"client": name})
+
+    def _performance(self, question: Question, request: Request) -> Response:
+        """Show whole request hashes only to a token with the scope `read` (contract §2.12)."""
+        given, vary = Given.of(request), "Authorization"
+        if self._access.may_read_hashes(request):
+            return self._ask(question, request, given, {}, vary=vary, key="whole hashes")
+
+        def read(db: Connection, window: Window, _: Filters) -> answers.Performance:
+            answer = performance.read(db, window)
+            for build in answer["slowest_builds"]:
+                build["request_hash"] = build["request_hash"][:SHOWN_HASH]
+            return answer
+
+        return self._ask(replace(question, read=read), request, given, {}, vary=vary)
+
+    def _timeseries(self, question: Question, request: Request) -> Response:
+        given = Given.of(request)
+        filters = _filters(question, given)
+        if len(filters) > 1:
+            name = list(filters)[1]
+            expected = f"one filter at a time, not {' and '.join(filters)}"
+            raise InvalidParameterError(name, got=filters[name], expected=expected)
+        if "client" in filters:
+            filters["client"] = split_client(filters["client"])[0]
+        interval = cast(Interval, given.one_of(params.INTERVAL, "day"))
+
+        def read(db: Connection, window: Window, filters: Filters) -> list[answers.Bucket]:
+            return timeseries.read(db, window, interval=interval, filters=filters)
+
+        window = self._window(question, given)
+        self._check_buckets(window, interval, given)
+        asked = replace(question, read=read)
+        return self._ask(asked, request, given, filters, key=interval)
+
+    def _check_buckets(self, window: Window, interval: Interval, given: Given) -> None:
+        if window.buckets(interval) > MAX_BUCKETS:
+            expected = f"a window of at most {MAX_BUCKETS} buckets"
+            raise InvalidParameterError("interval", got=interval, expected=expected)
+        oldest = self._today() - timedelta(days=self._hourly_days - 1)
+        if interval == "hour" and window.start < oldest:
+            name = "days" if "days" in given else "start"
+            got = given.get(name, window.start.isoformat())
+            expected = f"hours are kept from {oldest.isoformat()} on"
+            raise InvalidParameterError(name, got=got, expected=expected)
+
+    def _window(self, question: Question, given: Given) -> Window:
+        return Window.parse(
+            days=given.get("days"),
+            start=given.get("start"),
+            end=given.get("end"),
+            default_days=question.default_days,
+            today=self._today(),
+        )
+
+    def _ask(
+        self,
+        question: Question,
+        request: Request,
+        given: Given,
+        filters: Filters,
+        *,
+        vary: str = "",
+        key: str = "",
+    ) -> Response:
+        """Answer a question; `key` is what the answer depends on besides the obvious."""
+        window = self._window(question, given)
+        page = _page(given) if question.paged else None
+        as_csv = question.row is not None and _as_csv(request, given)
+
+        def make(connection: Connection) -> Answer:
+            result = question.read(connection, window, filters)
+            headers: dict[str, str] = {}
+            if page is not None:
+                headers = page_headers(request, page, len(result))
+                result = result[page.offset : page.offset + page.limit]
+            if as_csv and question.row:
+                name = f"asu-stats-{question.name}-{window.start}_{window.end}.csv"
+                answer = to_csv(question.row, cast(Sequence[Mapping[str, Any]], result), name)
+            else:
+                answer = to_json(result)
+            return replace(answer, headers={**answer.headers, **headers})
+
+        asked = (
+            request.scope["path"],
+            "&".join(f"{name}={value}" for name, value in given.items()),
+            f"{window.start}..{window.end}",
+            "csv" if as_csv else "json",
+            key,
+            *(f"{name}={value}" for name, value in filters.items()),
+        )
+        return self._answering.answer(
+            request, asked, make, vary=vary or ("Accept" if question.row else "")
+        )
+
+
+def _filters(question: Question, given: Given) -> dict[str, str]:
+    found = ((parameter.name, given.name_of(parameter)) for parameter in question.filters)
+    return {name: value for name, value in found if value is not None}
+
+
+def _page(given: Given) -> Page:
+    limit = given.get("limit", str(params.DEFAULT_LIMIT))
+    return Page(
+        parse_number("limit", limit, least=1, most=params.MAX_LIMIT),
+        parse_number("offset", given.get("offset", "0"), least=0, most=params.MAX_OFFSET),
+    )
+
+
+def _as_csv(request: Request, given: Given) -> bool:
+    preferred = "csv" if wants_csv(request.headers.get("accept", "")) else "json"
+    return given.one_of(params.FORMAT, preferred) == "csv"

@@ -1,0 +1,166 @@
+"""Examples for OpenAPI, one per question."""
+
+from typing import Any, Final
+
+_BUCKET: Final = {
+    "timestamp": "2026-09-30",
+    "requests": 400,
+    "cache_hits": 200,
+    "cache_hit_rate": 50.0,
+    "successful_builds": 180,
+    "failed_builds": 20,
+    "success_rate": 90.0,
+    "avg_build_duration": 125.0,
+    "unique_clients": 15,
+}
+_PERIOD: Final = {
+    "start": "2026-09-24",
+    "end": "2026-09-30",
+    "days": 7,
+    "data_since": "2026-03-01",
+}
+_BUILDS: Final = {
+    "cache_hits": 750,
+    "cache_hit_rate": 50.0,
+    "avg_build_duration": 115.0,
+    "successful_builds": 690,
+    "failed_builds": 60,
+    "success_rate": 92.0,
+}
+_CLIENT: Final = {
+    "client": "owut",
+    "total_requests": 3000,
+    "unique_builds": 800,
+    "cache_hits": 2200,
+    "cache_hit_rate": 73.33,
+    "successful_builds": 750,
+    "failed_builds": 50,
+    "pending": 0,
+    "success_rate": 93.75,
+    "rejected_requests": 4,
+    "top_versions": [{"version": "24.10.2", "requests": 2000}],
+}
+
+EXAMPLES: Final[dict[str, Any]] = {
+    "overview": {
+        "period": _PERIOD,
+        "totals": {
+            "requests": 10000,
+            "unique_requests": 2500,
+            "cache_hits": 5000,
+            "cache_hit_rate": 50.0,
+            "successful_builds": 4500,
+            "failed_builds": 500,
+            "success_rate": 90.0,
+            "rejected_requests": 12,
+            "cancelled_builds": 0,
+        },
+        "build_performance": {
+            "avg_duration_seconds": 120.3,
+            "median_duration_seconds": 110,
+            "p95_duration_seconds": 250,
+            "total_build_time_hours": 150.38,
+        },
+        "clients": {"total_unique": 50, "top_5": [{"client": "owut", "requests": 3000}]},
+        "diff_packages": {"enabled": 7500, "disabled": 2500, "percentage_enabled": 75.0},
+    },
+    "versions": [
+        {
+            "version": "24.10.2",
+            "requests": 1500,
+            "unique_targets": 25,
+            **_BUILDS,
+            "top_targets": [{"target": "ath79/generic", "requests": 600}],
+        }
+    ],
+    "targets": [
+        {
+            "target": "ath79/generic",
+            "requests": 1500,
+            "unique_profiles": 50,
+            **_BUILDS,
+            "top_profiles": [{"profile": "tplink_archer-c7-v5", "requests": 300}],
+        }
+    ],
+    "profiles": [{"profile": "tplink_archer-c7-v5", "requests": 1500, **_BUILDS}],
+    "clients": [_CLIENT],
+    "clients/{client}": {
+        **_CLIENT,
+        "period": _PERIOD,
+        "client_versions": [{"client_version": "2026.07.08~db17536e-r1", "requests": 1800}],
+        "top_targets": [{"target": "mediatek/filogic", "requests": 900}],
+        "top_profiles": [{"profile": "glinet_gl-mt6000", "requests": 300}],
+        "errors": [
+            {"category": "build", "type": "package_not_found", "count": 40, "percentage": 74.07}
+        ],
+        "timeseries": [{**_BUCKET, "avg_build_duration": None, "unique_clients": 1}],
+    },
+    "diff-packages": {
+        "overview": {
+            "total_builds": 10000,
+            "diff_packages_enabled": 7500,
+            "diff_packages_disabled": 2500,
+            "percentage_enabled": 75.0,
+        },
+        "by_version": [
+            {
+                "version": "24.10.2",
+                "total": 5000,
+                "enabled": 4000,
+                "disabled": 1000,
+                "percentage_enabled": 80.0,
+            }
+        ],
+        "trend": [
+            {"date": "2026-09-30", "enabled": 250, "disabled": 50, "percentage_enabled": 83.33}
+        ],
+    },
+    "errors": {
+        "total_errors": 500,
+        "by_category": [
+            {
+                "category": "build",
+                "count": 500,
+                "percentage": 100.0,
+                "top_errors": [
+                    {
+                        "type": "package_not_found",
+                        "count": 500,
+                        "affected_versions": ["24.10.2", "23.05.5"],
+                    }
+                ],
+            }
+        ],
+        "by_version": [
+            {"version": "24.10.2", "errors": 300},
+            {"version": "23.05.5", "errors": 200},
+        ],
+    },
+    "performance": {
+        "build_duration": {
+            "avg_seconds": 120.3,
+            "median_seconds": 110,
+            "p50_seconds": 110,
+            "p90_seconds": 200,
+            "p95_seconds": 250,
+            "p99_seconds": 400,
+            "min_seconds": 45,
+            "max_seconds": 580,
+        },
+        "by_version": [
+            {"version": "24.10.2", "avg_duration": 115.0, "median_duration": 105, "builds": 4500}
+        ],
+        "slowest_builds": [
+            {
+                "request_hash": "6606d0a9f340",
+                "version": "24.10.2",
+                "target": "x86/64",
+                "profile": "generic",
+                "duration": 580,
+                "package_count": 250,
+                "finished_at": "2026-09-30T12:01:55.310000Z",
+            }
+        ],
+    },
+    "timeseries": [_BUCKET],
+}

@@ -1,0 +1,37 @@
+"""Rows as CSV (conventions §4), with cells that a spreadsheet would run as a formula defused."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, get_type_hints
+
+MEDIA_TYPE: Final = "text/csv; charset=utf-8; header=present"
+_FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the full-width forms too
+
+
+def columns_of(row_type: type) -> list[str]:
+    """Return the columns of a row type: its fields that are not nested."""
+    hints = get_type_hints(row_type)
+    return [name for name, hint in hints.items() if hint in _PLAIN]
+
+
+_PLAIN: Final = {str, int, float, bool, str | None, int | None, float | None, bool | None}
+
+
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Return one table: a header line, then the rows; lines end with CR LF (RFC 4180)."""
+    lines = [",".join(map(cell, columns))]
+    lines += [",".join(cell(row[column]) for column in columns) for row in rows]
+    return "\r\n".join(lines) + "\r\n"
+
+
+def cell(value: object) -> str:
+    """Return the cell of a value: empty for `None`, text guarded and quoted where it must be."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str):
+        return str(value)
+    guarded = value.startswith(_FORMULA)
+    if guarded or any(character in value for character in ',"\r\n'):
+        return '"' + ("'" if guarded else "") + value.replace('"', '""') + '"'
+    return value

@@ -1,0 +1,127 @@
+"""Access tokens: who may send events, and who may see whole request hashes.
+
+A token is 256 random bits, so its SHA-256 is as good as a slow hash; only that is stored. It is
+looked up at each use: a revoked one is refused at once, by every process.
+"""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Final, Literal, get_args
+
+from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from asu_stats.exceptions import AsuStatsError
+from asu_stats.settings import Settings
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.tables import api_tokens
+
+Scope = Literal["ingest", "read"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+_REALM: Final = 'Bearer realm="asu-stats"'
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """What is known of a token: everything but the token."""
+
+    name: str
+    scope: str
+    prefix: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Access:
+    """Checks the `Authorization` header of requests."""
+
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine = engine
+        configured = settings.ingest_token
+        self._ingest_digest = _digest(configured.get_secret_value()) if configured else None
+
+    def require(self, request: Request, scope: Scope) -> None:
+        """Raise 401 without a valid token, 403 with one of another scope."""
+        found = self.scope_of(request)
+        if found is None:
+            raise HTTPException(401, "a Bearer token is needed", {"WWW-Authenticate": _REALM})
+        if found != scope:
+            challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+            raise HTTPException(
+                403, f"the token has not the scope {scope}", {"WWW-Authenticate": challenge}
+            )
+
+    def may_read_hashes(self, request: Request) -> bool:
+        """Tell whether whole request hashes may be shown (contract §2.12)."""
+        return self.scope_of(request) == "read"
+
+    def scope_of(self, request: Request) -> str | None:
+        """Return the scope of the request's token, `None` without one; 401 for a wrong one."""
+        header = request.headers.get("authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        digest = _digest(token.strip())
+        if scheme.lower() == "bearer":
+            if self._ingest_digest and hmac.compare_digest(digest, self._ingest_digest):
+                return "ingest"
+            with read_snapshot(self._engine) as connection:
+                scope = _scope_of(connection, digest)
+            if scope is not None:
+                return scope
+        challenge = f'{_REALM}, error="invalid_token"'
+        raise HTTPException(401, "the token is not valid", {"WWW-Authenticate": challenge})
+
+
+def create(engine: Engine, name: str, scope: Scope) -> str:
+    """Store a new token and return it; it can't be shown again.
+
+    Raises `AsuStatsError` when the name is taken.
+    """
+    token = f"asu_{secrets.token_urlsafe(32)}"
+    row = {
+        "name": name,
+        "scope": scope,
+        "token_hash": _digest(token),
+        "prefix": token[:8],
+        "created_at": datetime.now(UTC).replace(tzinfo=None),
+    }
+    try:
+        with write_transaction(engine) as connection:
+            connection.execute(insert(api_tokens), row)
+    except IntegrityError:
+        raise AsuStatsError(f"token {name!r} exists already") from None
+    return token
+
+
+def all_tokens(engine: Engine) -> list[Token]:
+    """Return all tokens by name, revoked ones too."""
+    t = api_tokens
+    query = select(t.c.name, t.c.scope, t.c.prefix, t.c.created_at, t.c.revoked_at)
+    with read_snapshot(engine) as connection:
+        return [Token(*row) for row in connection.execute(query.order_by(t.c.name))]
+
+
+def revoke(engine: Engine, name: str) -> None:
+    """Make a token invalid, now and in every process. Raises `AsuStatsError` if there is none."""
+    t = api_tokens
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with write_transaction(engine) as connection:
+        valid = update(t).where(t.c.name == name, t.c.revoked_at.is_(None))
+        if connection.execute(valid.values(revoked_at=now)).rowcount == 0:
+            raise AsuStatsError(f"no valid token is called {name!r}")
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _scope_of(connection: Connection, digest: str) -> str | None:
+    t = api_tokens
+    valid = select(t.c.scope).where(t.c.token_hash == digest, t.c.revoked_at.is_(None))
+    return connection.execute(valid).scalar_one_or_none()

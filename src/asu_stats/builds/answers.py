@@ -1,0 +1,150 @@
+"""What clients are told: status, body and headers of every answer of the build API.
+
+Four clients read these, each its own way; `status` in the body, `detail` as one text and the names
+of the phases are what they rely on.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from asu_stats.builds.jobs import State
+from asu_stats.builds.requests import InvalidRequestError
+from asu_stats.builds.tables import BUILDING, FAILED, PENDING
+from asu_stats.cloudevents import format_time
+
+RETRY_SECONDS: Final = 5
+OVERLOAD_RETRY_SECONDS: Final = 30
+_DETAIL_CHARACTERS: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the build API; the body is JSON."""
+
+    status: int
+    body: Mapping[str, Any]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def of_state(state: State) -> Answer:
+    """Return the answer 200, 202 or 500 that says how far the build of a request hash is."""
+    tell = {PENDING: _queued, BUILDING: _started, FAILED: _failed}.get(state.status, _done)
+    status, phase, body = tell(state)
+    known = {
+        "status": status,
+        "request_hash": state.request_hash,
+        "enqueued_at": _time(state.enqueued_at),
+    }
+    headers = {
+        "X-Imagebuilder-Status": phase,
+        "X-Queue-Position": str(state.queue_position or 0),
+    }
+    return Answer(status, {**body, **known}, headers)
+
+
+def _queued(state: State) -> tuple[int, str, dict[str, Any]]:
+    body = {
+        "detail": "queued",
+        "imagebuilder_status": "queued",
+        "queue_position": state.queue_position or 0,
+    }
+    return 202, "queued", body
+
+
+def _started(state: State) -> tuple[int, str, dict[str, Any]]:
+    phase = state.imagebuilder_status or "init"
+    # Finer words than these two break older clients.
+    shown = phase if phase in {"init", "building_image"} else "init"
+    return 202, phase, {"detail": "started", "imagebuilder_status": shown}
+
+
+def _failed(state: State) -> tuple[int, str, dict[str, Any]]:
+    error = state.error_message or ""
+    stderr = state.stderr or ""
+    body = {
+        "title": "Internal Server Error",
+        "detail": state.detail or "failed",
+        "imagebuilder_status": "failed",
+        "build_cmd": json.loads(state.build_cmd or "[]"),
+        "stdout": state.stdout or "",
+        "stderr": stderr if error in stderr else f"{stderr}\n{error}".lstrip("\n"),
+    }
+    return 500, "failed", body
+
+
+def _done(state: State) -> tuple[int, str, dict[str, Any]]:
+    body = {
+        **json.loads(state.answer or "{}"),
+        "detail": "done",
+        "imagebuilder_status": "done",
+        "bin_dir": state.request_hash,
+        "request": state.request.model_dump(),
+        "build_cmd": json.loads(state.build_cmd or "[]"),
+        "stdout": state.stdout or "",
+        "stderr": state.stderr or "",
+    }
+    return 200, "done", body
+
+
+def _time(instant: datetime) -> str:
+    return format_time(instant.replace(tzinfo=UTC))
+
+
+def problem(
+    status: int, title: str, detail: str, *, retry_seconds: int | None = None, **more: Any
+) -> Answer:
+    """Return an answer that says what went wrong; `detail` is always one text."""
+    headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
+    body = {"status": status, "title": title, "detail": detail[:_DETAIL_CHARACTERS], **more}
+    return Answer(status, body, headers)
+
+
+def refused(detail: str) -> Answer:
+    """Return the answer to a request that can't be built here."""
+    return problem(400, "Bad Request", detail)
+
+
+def unknown() -> Answer:
+    """Return the answer for a request hash that nothing is known of."""
+    return problem(404, "Not Found", "could not find provided request hash")
+
+
+def too_large(limit: int) -> Answer:
+    """Return the answer to a body of more than `limit` bytes."""
+    return problem(413, "Content Too Large", f"the body is larger than {limit} bytes")
+
+
+def unsupported(detail: str) -> Answer:
+    """Return the answer to a body that is not plain JSON."""
+    return problem(415, "Unsupported Media Type", detail)
+
+
+def invalid(error: InvalidRequestError) -> Answer:
+    """Return the answer to a body that is not a build request."""
+    errors = [{"loc": place, "msg": problem} for place, problem in error.errors]
+    return problem(422, "Unprocessable Content", str(error), type="about:blank", errors=errors)
+
+
+def overloaded(waiting: int) -> Answer:
+    """Return the answer while too many builds wait."""
+    return problem(
+        529, "Server overloaded", overload_text(waiting), retry_seconds=OVERLOAD_RETRY_SECONDS
+    )
+
+
+def overload_text(waiting: int) -> str:
+    """Return what clients are told while too many builds wait."""
+    return f"server overload, queue contains too many build requests: {waiting}"
+
+
+def unavailable() -> Answer:
+    """Return the answer while the database is away."""
+    return problem(
+        503,
+        "Service Unavailable",
+        "the database is away; try again later",
+        retry_seconds=RETRY_SECONDS,
+    )

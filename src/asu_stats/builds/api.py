@@ -1,0 +1,107 @@
+"""The build API over HTTP, as LuCI, owut, auc and the firmware selector speak it."""
+
+import re
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from asu_stats.builds import answers, openapi
+from asu_stats.builds.answers import Answer
+from asu_stats.builds.service import BuildService
+from asu_stats.exceptions import StoreUnavailableError
+
+MAX_BODY_BYTES: Final = 1 << 20
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_JSON: Final = re.compile(r"application/([a-z0-9.+-]+\+)?json", re.IGNORECASE)
+
+
+def router(service: BuildService) -> APIRouter:
+    """Return the routes of the build API and of the images, to be included without a prefix."""
+    routes = APIRouter(tags=["builds"])
+
+    @routes.post(
+        "/api/v1/build",
+        summary="Ask for an image",
+        responses=openapi.POST_RESPONSES,
+        openapi_extra={"requestBody": openapi.REQUEST_BODY},
+    )
+    async def request_build(
+        request: Request, user_agent: Annotated[str | None, Header(include_in_schema=False)] = None
+    ) -> Response:
+        """Ask for an image: it is built, unless it is there or on its way already.
+
+        Ask `GET /api/v1/build/{request_hash}` until the answer is 200 or an error.
+        """
+        try:
+            body = await _body(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to read it
+        if isinstance(body, Answer):
+            return _response(body)
+        return await run_in_threadpool(_request, service, body, user_agent)
+
+    def build_status(
+        request_hash: Annotated[
+            str, Path(description="`request_hash` of the answer to the request")
+        ],
+    ) -> Response:
+        """Say how far a build is; the headers alone say it too, for `HEAD`."""
+        if not _HASH.fullmatch(request_hash):
+            return _response(answers.unknown())
+        try:
+            return _response(service.look_up(request_hash))
+        except StoreUnavailableError:
+            return _response(answers.unavailable())
+
+    def image(path: str) -> Response:
+        """Return a built image: `bin_dir` of the answer 200, and the name of the image."""
+        file = service.images.find(path)
+        if file is None:
+            return _response(answers.problem(404, "Not Found", "there is no such image"))
+        return FileResponse(
+            file,
+            media_type="application/octet-stream",
+            filename=file.name,
+            headers={"X-Content-Type-Options": "nosniff"},
+        )
+
+    for url, endpoint, responses, summary in (
+        ("/api/v1/build/{request_hash}", build_status, openapi.GET_RESPONSES, "Ask for a build"),
+        ("/store/{path:path}", image, openapi.IMAGE_RESPONSES, "Get an image"),
+    ):
+        routes.get(url, summary=summary, responses=responses)(endpoint)
+        routes.head(url, include_in_schema=False)(endpoint)
+    return routes
+
+
+def _request(service: BuildService, body: bytes, user_agent: str | None) -> Response:
+    try:
+        return _response(service.request(body, user_agent=user_agent))
+    except StoreUnavailableError:
+        return _response(answers.unavailable())
+
+
+def _response(answer: Answer) -> Response:
+    return JSONResponse(answer.body, answer.status, headers=dict(answer.headers))
+
+
+async def _body(request: Request) -> bytes | Answer:
+    """Return the body, or the answer to one that is not plain JSON of moderate size."""
+    media = request.headers.get("content-type", "").partition(";")[0].strip()
+    if not _JSON.fullmatch(media):
+        return answers.unsupported("expected a body of the media type application/json")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"", "identity"}:
+        return answers.unsupported("expected a body without Content-Encoding")
+    length: Any = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
+        return answers.too_large(MAX_BODY_BYTES)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            return answers.too_large(MAX_BODY_BYTES)
+    return bytes(body)

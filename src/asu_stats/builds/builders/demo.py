@@ -1,0 +1,185 @@
+"""Builds that are only played: believable durations and real error texts, small real files.
+
+What happens to a request depends on the seed and its hash alone, so the same request meets the same
+fate every time.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError, Result
+from asu_stats.builds.builders.artifacts import collect
+from asu_stats.builds.builders.imagebuilder import packages_hash
+from asu_stats.builds.requests import BuildRequest
+from asu_stats.settings import Settings
+
+# How the time of a build is spent; the first phase is `init`.
+SHARES: Final = (
+    ("container_setup", 0.12),
+    ("validate_revision", 0.06),
+    ("validate_manifest", 0.12),
+    ("building_image", 0.7),
+)
+FAILURE_RATE: Final = 0.055
+# An incident: in this release candidate this package breaks most images.
+INCIDENT_VERSION: Final = "25.12.0-rc2"
+INCIDENT_PACKAGE: Final = "luci-app-sqm"
+INCIDENT_RATE: Final = 0.6
+INCIDENT_TYPE: Final = "package_conflict"
+# What fails mostly is what is asked for, seldom the server.
+_CATEGORY_WEIGHTS: Final = {
+    "validation": 3,
+    "build": 74,
+    "network": 13,
+    "container": 6,
+    "storage": 4,
+}
+_IMAGE_BYTES: Final = 4096
+
+
+class Misfortune(NamedTuple):
+    """A real error text and how a build with it ends."""
+
+    text: str
+    category: str
+    type: str
+    status: str
+
+
+def load_misfortunes() -> list[Misfortune]:
+    """Return the error texts of builds that come with the package."""
+    source = resources.files("asu_stats") / "data" / "errors.csv"
+    rows = csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"), newline=""))
+    return [
+        Misfortune(row["text"], row["category"], row["type"], row["status"])
+        for row in rows
+        if row["status"] in {"failure", "timeout"}
+    ]
+
+
+class DemoBuilder:
+    """Plays builds of `settings.demo_seconds` on average; targets and devices differ in speed."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        seed: int = 0,
+        misfortunes: Sequence[Misfortune] | None = None,
+    ) -> None:
+        self._mean_seconds = settings.demo_seconds
+        self._seed = seed
+        self._misfortunes = list(misfortunes or load_misfortunes())
+
+    def build(self, attempt: Attempt) -> Result:
+        """Wait as long as a build takes; then fail, or write an image."""
+        request, request_hash = attempt.job.request, attempt.job.request_hash
+        chance = self._random(request_hash)
+        seconds = self.seconds(request, request_hash)
+        fate = self.fate(request, request_hash)
+        phases = chance.randint(1, len(SHARES)) if fate else len(SHARES)
+        attempt.command = ["make", "image", f"PROFILE={request.profile}"]
+        for phase, share in SHARES[:phases]:
+            attempt.enter(phase)
+            attempt.pause(seconds * share)
+        if fate is None:
+            return _write_image(attempt)
+        attempt.stderr = fate.text
+        if fate.status == "timeout":
+            raise BuildStoppedError("timeout", fate.text)
+        raise BuildFailedError(fate.text, category=fate.category, type=fate.type)
+
+    def seconds(self, request: BuildRequest, request_hash: str) -> float:
+        """Return how long a build takes: a matter of target, profile, packages, and chance."""
+        place = self._random(request.target).uniform(0.7, 1.3)
+        device = self._random(f"{request.target}/{request.profile}").uniform(0.85, 1.15)
+        luck = self._random(f"seconds {request_hash}").lognormvariate(-0.045, 0.3)
+        return self._mean_seconds * place * device * luck
+
+    def fate(self, request: BuildRequest, request_hash: str) -> Misfortune | None:
+        """Return what goes wrong, `None` for a build that ends well."""
+        chance = self._random(f"fate {request_hash}")
+        incident = (
+            request.version == INCIDENT_VERSION and INCIDENT_PACKAGE in request.wanted_packages
+        )
+        if chance.random() >= (INCIDENT_RATE if incident else FAILURE_RATE):
+            return None
+        kinds = [each for each in self._misfortunes if each.type == INCIDENT_TYPE]
+        return _choose(chance, kinds if incident and kinds else self._misfortunes)
+
+    def _random(self, key: str) -> random.Random:
+        return random.Random(f"{self._seed} {key}")  # noqa: S311 - a play
+
+
+def _choose(chance: random.Random, misfortunes: Sequence[Misfortune]) -> Misfortune:
+    """Return one of `misfortunes`: first a category, then one of its texts."""
+    by_category: dict[str, list[Misfortune]] = {}
+    for each in misfortunes:
+        by_category.setdefault(each.category, []).append(each)
+    categories = sorted(by_category)
+    weights = [_CATEGORY_WEIGHTS.get(category, 1) for category in categories]
+    return chance.choice(by_category[chance.choices(categories, weights)[0]])
+
+
+def _write_image(attempt: Attempt) -> Result:
+    """Write what an ImageBuilder would, in small."""
+    request, request_hash = attempt.job.request, attempt.job.request_hash
+    source = attempt.directory / "bin"
+    source.mkdir()
+    manifest = {
+        name: request.packages_versions.get(name, "1.0-r1")
+        for name in sorted(request.wanted_packages)
+        if not name.startswith("-")
+    }
+    filesystem = request.filesystem or "squashfs"
+    name = "-".join(
+        [
+            "openwrt",
+            request.version,
+            packages_hash(manifest),
+            request.target.replace("/", "-"),
+            request.profile,
+            filesystem,
+            "sysupgrade.bin",
+        ]
+    )
+    content = bytes.fromhex(request_hash) * (_IMAGE_BYTES // 32)
+    (source / name).write_bytes(content)
+    _write_description(source, request, name, filesystem, content)
+    return collect(source, attempt.directory / "images", profile=request.profile, manifest=manifest)
+
+
+def _write_description(
+    source: Path, request: BuildRequest, name: str, filesystem: str, content: bytes
+) -> None:
+    digest = hashlib.sha256(content).hexdigest()
+    image = {
+        "filesystem": filesystem,
+        "name": name,
+        "sha256": digest,
+        "sha256_unsigned": digest,
+        "type": "sysupgrade",
+    }
+    description = {
+        "metadata_version": 1,
+        "profiles": {
+            request.profile: {
+                "image_prefix": name.removesuffix(f"-{filesystem}-sysupgrade.bin"),
+                "images": [image],
+                "titles": [{"title": request.profile.replace("_", " ")}],
+            }
+        },
+        "source_date_epoch": int(datetime.now(UTC).timestamp()),
+        "target": request.target,
+        "version_code": request.version_code or "r0-0000000000",
+        "version_number": request.version,
+    }
+    (source / "profiles.json").write_text(json.dumps(description))

@@ -1,0 +1,132 @@
+"""What the ImageBuilder says, read: its description, package lists, and why packages don't fit.
+
+The texts of failures are those of the upstream server: clients show them.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Self
+
+from asu_stats.builds.builders import BuildFailedError
+
+
+class Description(NamedTuple):
+    """What `make info` tells: the revision, and the packages of every image and of a profile."""
+
+    version_code: str
+    default_packages: frozenset[str]
+    profile_packages: frozenset[str]
+
+    @classmethod
+    def read(cls, text: str, profile: str) -> Self:
+        """Return what `text` says; raises `BuildFailedError` if it doesn't."""
+        lines = text.splitlines()
+        return cls(
+            _value(lines, "Current Revision: ").strip('"'),
+            frozenset(_value(lines, "Default Packages: ").split()),
+            _profile_packages(lines, profile),
+        )
+
+
+def _value(lines: Iterable[str], label: str) -> str:
+    for line in lines:
+        if line.startswith(label.rstrip()):
+            return line[len(label.rstrip()) :].strip()
+    raise BuildFailedError(
+        f"ImageBuilder info can't be read: no line `{label.strip(': ')}`",
+        category="build",
+        type="imagebuilder_info_invalid",
+    )
+
+
+def _profile_packages(lines: Sequence[str], profile: str) -> frozenset[str]:
+    try:
+        start = lines.index(f"{profile}:") + 1
+    except ValueError:
+        raise BuildFailedError(
+            f'Profile "{profile}" does not exist!',
+            category="validation",
+            type="unsupported_profile",
+        ) from None
+    for line in lines[start:]:
+        if not line.startswith(" "):
+            break
+        label, _, value = line.strip().partition(":")
+        if label == "Packages":
+            return frozenset(value.split())
+    return frozenset()
+
+
+def difference(wanted: Sequence[str], defaults: Iterable[str]) -> list[str]:
+    """Return packages to take out (`-name`) and to put in, so that only those wanted remain."""
+    surplus = sorted(set(defaults) - set(wanted))
+    return [name if name.startswith("-") else f"-{name}" for name in surplus] + list(wanted)
+
+
+def read_manifest(text: str) -> dict[str, str]:
+    """Return package → version of a list in opkg's form (`name - version`) or apk's."""
+    separator = " - " if " - " in text else " "
+    pairs = (line.split(separator) for line in text.splitlines())
+    return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and all(pair)}
+
+
+def check_manifest(manifest: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raise `BuildFailedError` unless all wanted packages are there, in their versions."""
+    for name, version in wanted.items():
+        if name.startswith("-"):
+            continue
+        if name not in manifest:
+            raise BuildFailedError(f"Impossible package selection: {name} not in manifest")
+        if version != manifest[name]:
+            raise BuildFailedError(
+                f"Impossible package selection: {name} version not as requested: "
+                f"{version} vs. {manifest[name]}"
+            )
+
+
+def packages_hash(names: Iterable[str]) -> str:
+    """Return what identifies a set of packages in the name of an image."""
+    return hashlib.sha256(" ".join(sorted(set(names))).encode()).hexdigest()[:12]
+
+
+# One line each, no two wildcards: linear in the length of the line.
+_MISSING: Final = (
+    re.compile(r"Cannot install package ([^\s]+)\.$"),  # opkg
+    re.compile(r"^\s+([^\s]+) \(no such package\)"),  # apk
+)
+_CONFLICTS: Final = (
+    re.compile(r"check_data_file_clashes: Package ([^\s]+) wants to"),
+    re.compile(r"is already provided by package  \* ([^\s]+)$"),
+    re.compile(r"check_conflicts_for: .* ([^\s:]+):$"),
+    re.compile(r"check_conflicts_for:\s+([^\s]+) \*$"),
+    re.compile(r"ERROR: ([^\s]+): trying to overwrite"),
+    re.compile(r"trying to overwrite .* owned by ([^\s]+)\.$"),
+)
+_APK_NAME: Final = re.compile(r"^\s+([^\s:]+):$")
+_APK_CONFLICTS: Final = re.compile(r"^\s+conflicts: (.*)$")
+_LINE: Final = 4096
+
+
+def package_problem(stderr: str) -> str:
+    """Return in one line which packages are missing or exclude each other."""
+    missing: set[str] = set()
+    conflicts: set[str] = set()
+    before = ""
+    for full_line in stderr.splitlines():
+        line = full_line[:_LINE].rstrip()
+        missing.update(match[1] for each in _MISSING if (match := each.search(line)))
+        conflicts.update(match[1] for each in _CONFLICTS if (match := each.search(line)))
+        if listed := _APK_CONFLICTS.search(line):
+            conflicts.update(name.partition("[")[0] for name in listed[1].split())
+            if holder := _APK_NAME.search(before):
+                conflicts.add(holder[1])
+        before = line
+    # opkg says of a package in conflict also that it can't be installed.
+    missing -= conflicts
+    parts = [
+        f"{what} ({', '.join(sorted(names))})"
+        for what, names in (("missing", missing), ("conflicts", conflicts))
+        if names
+    ]
+    return f"Impossible package selection{': ' if parts else ''}{' '.join(parts)}"

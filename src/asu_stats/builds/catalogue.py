@@ -1,0 +1,97 @@
+"""What is on offer: versions, their targets, and the profiles of each, from a JSON file.
+
+One table of targets serves all versions; what a branch or a version has differently stands beside
+it, so that a few kilobytes of exceptions describe years of releases.
+"""
+
+from pathlib import Path
+from typing import Annotated, Final, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError
+
+from asu_stats.cloudevents import parse_json
+from asu_stats.exceptions import InvalidSettingError
+
+MAX_FILE_BYTES: Final = 16 << 20
+_TARGET = r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$"
+
+TargetName = Annotated[str, StringConstraints(pattern=_TARGET)]
+Targets = dict[TargetName, list[str]]
+
+
+def branch_of(version: str) -> str:
+    """Return the branch of a version: `24.10.2`, `24.10.0-rc1` and `24.10-SNAPSHOT` are `24.10`."""
+    if version.endswith("-SNAPSHOT"):
+        return version.removesuffix("-SNAPSHOT")
+    return version.rpartition(".")[0] or version
+
+
+class Catalogue(BaseModel):
+    """Versions, targets and profiles that requests may name.
+
+    `targets` holds for every version. `overrides` maps a branch or a version to targets that it
+    has otherwise; an empty list means that it lacks the target. A version's own overrides come
+    after those of its branch. `branches`, if given, are the only ones that are offered. `aliases`
+    are other names of profiles, by target.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    versions: list[Annotated[str, StringConstraints(min_length=1)]] = Field(min_length=1)
+    targets: Targets
+    overrides: dict[str, Targets] = {}
+    branches: list[str] = []
+    aliases: dict[TargetName, dict[str, str]] = {}
+    _merged: dict[str, Targets] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Return the catalogue in a file.
+
+        Raises `InvalidSettingError` that says what is wrong, where, and what would be right.
+        """
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise InvalidSettingError(f"catalogue {path}: larger than {MAX_FILE_BYTES} bytes")
+            return cls.model_validate(parse_json(path.read_bytes()))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "the file"
+            raise InvalidSettingError(
+                f"catalogue {path}: {place}: {first['msg']}; expected an object such as "
+                '{"versions": ["24.10.2"], "targets": {"x86/64": ["generic"]}}'
+            ) from None
+        except (OSError, ValueError) as error:
+            raise InvalidSettingError(
+                f"catalogue {path}: {error}; expected a readable JSON file"
+            ) from None
+
+    def offers_branch(self, version: str) -> bool:
+        """Tell whether the branch of `version` is offered."""
+        return not self.branches or branch_of(version) in self.branches
+
+    def offers_version(self, version: str) -> bool:
+        """Tell whether `version` is offered."""
+        return version in self.versions
+
+    def targets_of(self, version: str) -> Targets:
+        """Return the targets of an offered version with their profiles."""
+        if version not in self._merged:
+            merged = {
+                **self.targets,
+                **self.overrides.get(branch_of(version), {}),
+                **self.overrides.get(version, {}),
+            }
+            self._merged[version] = {name: found for name, found in merged.items() if found}
+        return self._merged[version]
+
+    def profile_of(self, version: str, target: str, profile: str) -> str | None:
+        """Return the profile that is meant, `None` if there is no such one.
+
+        Where the only profile is `generic`, as on x86, every name means that one.
+        """
+        profiles = self.targets_of(version).get(target, [])
+        meant = self.aliases.get(target, {}).get(profile, profile)
+        if meant in profiles:
+            return meant
+        return "generic" if profiles == ["generic"] else None

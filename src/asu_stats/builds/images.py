@@ -1,0 +1,94 @@
+"""The directory of built images: one folder per request hash, and what is on its way in or out.
+
+A build writes into a folder of its own below `.staging`. Renaming it makes its images appear all
+at once; renaming the old one into `.trash` makes them vanish the same way. Whatever begins with a
+dot is never served.
+"""
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from asu_stats.exceptions import AsuStatsError
+
+
+class ImageStore:
+    """Built images below `root`; nothing is made before it is needed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(os.path.abspath(root))  # noqa: PTH100 - keeps links, works when absent
+        self._staging = self.root / ".staging"
+        self._trash = self.root / ".trash"
+
+    def stage(self, build_id: str) -> Path:
+        """Make and return the folder that a build works in."""
+        directory = self._staging / build_id
+        directory.mkdir(parents=True)
+        return directory
+
+    def staged(self) -> list[str]:
+        """Return the builds that have a folder."""
+        with contextlib.suppress(FileNotFoundError):
+            names = (entry.name for entry in self._staging.iterdir())
+            return sorted(name for name in names if not name.startswith("."))
+        return []
+
+    def discard(self, build_id: str) -> None:
+        """Remove the folder that a build worked in, if it is there."""
+        shutil.rmtree(self._staging / build_id, ignore_errors=True)
+
+    def publish(self, directory: Path, request_hash: str) -> None:
+        """Make `directory`, which must be staged, the images of a request hash."""
+        self.retire(request_hash)
+        directory.rename(self.root / request_hash)
+
+    def retire(self, request_hash: str) -> None:
+        """Let the images of a request hash vanish, if there are any."""
+        self._trash.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            (self.root / request_hash).rename(self._trash / uuid.uuid4().hex)
+
+    def empty_trash(self) -> None:
+        """Delete what has vanished."""
+        shutil.rmtree(self._trash, ignore_errors=True)
+
+    def holds(self, request_hash: str, names: Iterable[str]) -> bool:
+        """Tell whether all images of a request hash are there."""
+        directory = self.root / request_hash
+        return all((directory / name).is_file() for name in names)
+
+    def find(self, path: str) -> Path | None:
+        """Return the file that a path of a URL means, `None` unless it lies in the store.
+
+        Links that lead out, names with a dot in front and whatever else is odd mean nothing.
+        """
+        names = path.split("/")
+        if not all(names) or any(name.startswith(".") or "\\" in name for name in names):
+            return None
+        try:
+            root = self.root.resolve(strict=True)
+            file = root.joinpath(*names).resolve(strict=True)
+        except (OSError, ValueError):  # not there, name too long, NUL
+            return None
+        return file if file.is_relative_to(root) and file.is_file() else None
+
+
+class UnsafeNameError(AsuStatsError):
+    """A file name from a build that is not the plain name of a plain file."""
+
+
+def plain_file(directory: Path, name: object) -> Path:
+    """Return the file `name` of `directory`.
+
+    Raises `UnsafeNameError` unless it is the plain name of a regular file in there: no path, no
+    dot in front, no link.
+    """
+    if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise UnsafeNameError(f"{ascii(name)[:80]} is not a plain file name")
+    file = directory / name
+    if len(name.encode()) > 255 or file.is_symlink() or not file.is_file():
+        raise UnsafeNameError(f"{name[:80]} is not there")
+    return file

@@ -1,0 +1,139 @@
+"""What the queue hands out: jobs that workers took, how builds ended, and what is known of a hash.
+
+Also the way between a request and its row.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import RowMapping
+
+from asu_stats.builds.requests import BuildRequest
+from asu_stats.events import BuildStatus, Outcome
+
+STOPPED_TEXT: Final = "Build cancelled: the server was shut down; the build is queued again"
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def naive(instant: datetime) -> datetime:
+    """Return `instant` as the tables keep it."""
+    return instant.astimezone(UTC).replace(tzinfo=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A build that a worker has taken. Times are UTC."""
+
+    id: int
+    build_id: str
+    worker_id: str
+    request_hash: str
+    request: BuildRequest
+    enqueued_at: datetime
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a build ended; `error_message` is the text that says why, `detail` its line for clients.
+
+    Phases are in seconds. A category and type are given where the text alone would not tell.
+    """
+
+    status: BuildStatus
+    phases: Mapping[str, float] = field(default_factory=dict)
+    error_message: str | None = None
+    error_category: str | None = None
+    error_type: str | None = None
+    detail: str | None = None
+    command: list[str] = field(default_factory=list)
+    stdout: str = ""
+    stderr: str = ""
+    images: tuple[str, ...] = ()
+    manifest: Mapping[str, str] = field(default_factory=dict)
+    answer: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is known of a request hash: its newest job, and the result if that was a success."""
+
+    request_hash: str
+    request: BuildRequest
+    status: str
+    enqueued_at: datetime
+    finished_at: datetime | None
+    ended_as: str | None
+    imagebuilder_status: str | None
+    detail: str | None
+    error_message: str | None
+    build_cmd: str | None
+    stdout: str | None
+    stderr: str | None
+    answer: str | None
+    images: str | None
+    build_at: datetime | None
+    queue_position: int | None = None
+
+
+class Submission(NamedTuple):
+    """What became of a request; `waiting` builds are in the queue. No state: it was rejected."""
+
+    outcome: Outcome
+    state: State | None
+    waiting: int
+
+
+def request_row(
+    request: BuildRequest, *, request_hash: str, client: str, received: datetime
+) -> dict[str, Any]:
+    """Return the row of `build_requests` for a request."""
+    return {
+        "request_hash": request_hash,
+        "distro": request.distro,
+        "version": request.version,
+        "target": request.target,
+        "profile": request.profile,
+        "packages": json.dumps(request.packages),
+        "packages_versions": json.dumps(request.packages_versions),
+        "defaults": request.defaults or "",
+        "rootfs_size_mb": request.rootfs_size_mb or 0,
+        "repositories": json.dumps(list(request.repositories.values())),
+        "repository_keys": json.dumps(request.repository_keys),
+        "diff_packages": request.diff_packages,
+        "client": client,
+        "created_at": naive(received),
+        "version_code": request.version_code,
+        "filesystem": request.filesystem,
+        "repository_names": json.dumps(list(request.repositories)),
+        "repositories_mode": request.repositories_mode,
+    }
+
+
+def request_of(row: RowMapping) -> BuildRequest:
+    """Return the request in a row of `build_requests` that `request_row` made."""
+    urls, names = (json.loads(row[c] or "[]") for c in ("repositories", "repository_names"))
+    return BuildRequest.model_construct(
+        distro=row["distro"],
+        version=row["version"],
+        version_code=row["version_code"] or "",
+        target=row["target"],
+        profile=row["profile"],
+        packages=json.loads(row["packages"] or "[]"),
+        packages_versions=json.loads(row["packages_versions"] or "{}"),
+        diff_packages=bool(row["diff_packages"]),
+        defaults=row["defaults"] or None,
+        rootfs_size_mb=row["rootfs_size_mb"] or None,
+        filesystem=row["filesystem"],
+        repositories=dict(zip(names, urls, strict=False)),
+        repositories_mode=row["repositories_mode"] or "replace",
+        repository_keys=json.loads(row["repository_keys"] or "[]"),
+        client=row["client"] or None,
+    )

@@ -1,0 +1,174 @@
+"""What the OpenAPI document says of the build API: request body, answers, examples."""
+
+from typing import Any, Final, TypeAlias
+
+from asu_stats.builds.requests import BuildRequest, RepositoryUrl
+
+Responses: TypeAlias = dict[int | str, dict[str, Any]]
+
+_HASH: Final = "6606d0a9f34059081de18f0868df54266a2f65a50f92e8ba60ce1a4ee066388e"
+_REQUEST: Final = {
+    "version": "24.10.2",
+    "target": "mediatek/filogic",
+    "profile": "glinet_gl-mt6000",
+    "packages": ["luci", "luci-app-attendedsysupgrade"],
+    "diff_packages": True,
+    "client": "luci/25.168.50434~d6b13f6",
+}
+
+
+def _request_schema() -> dict[str, Any]:
+    schema = BuildRequest.model_json_schema(mode="validation")
+    schema["properties"]["repositories"] = {
+        "description": schema["properties"]["repositories"].pop("description"),
+        "anyOf": [
+            schema["properties"]["repositories"],
+            {
+                "type": "array",
+                "items": {"type": "string", **_pattern_of(RepositoryUrl)},
+                "maxItems": schema["properties"]["repositories"]["maxProperties"],
+            },
+        ],
+    }
+    return schema
+
+
+def _pattern_of(annotated: Any) -> dict[str, Any]:
+    constraints = annotated.__metadata__[0]
+    return {"pattern": constraints.pattern, "maxLength": constraints.max_length}
+
+
+REQUEST_BODY: Final[dict[str, Any]] = {
+    "required": True,
+    "description": "At most 1 MiB of JSON. Members that are not listed are ignored.",
+    "content": {"application/json": {"schema": _request_schema(), "example": _REQUEST}},
+}
+
+
+def _answer(description: str, example: dict[str, Any], *, headers: bool = False) -> dict[str, Any]:
+    """Return the description of an answer with a JSON object."""
+    said: dict[str, Any] = {
+        "type": "object",
+        "required": ["status", "detail"],
+        "properties": {"status": {"type": "integer"}, "detail": {"type": "string"}},
+    }
+    answer: dict[str, Any] = {
+        "description": description,
+        "content": {"application/json": {"schema": said, "example": example}},
+    }
+    if headers:
+        answer["headers"] = {
+            "X-Imagebuilder-Status": {
+                "description": "queued, one of the phases of a build, done or failed",
+                "schema": {"type": "string"},
+            },
+            "X-Queue-Position": {
+                "description": "builds that come first; 0 unless queued",
+                "schema": {"type": "string", "pattern": "^[0-9]+$"},
+            },
+        }
+    return answer
+
+
+def _problem(status: int, title: str, detail: str, *, retry: bool = False) -> dict[str, Any]:
+    answer = _answer(title, {"status": status, "title": title, "detail": detail})
+    if retry:
+        answer["headers"] = {
+            "Retry-After": {"description": "seconds", "schema": {"type": "string"}}
+        }
+    return answer
+
+
+_BUILD: Final[Responses] = {
+    200: _answer(
+        "The image exists: `/store/{bin_dir}/{name}` for each of `images`",
+        {
+            "status": 200,
+            "detail": "done",
+            "request_hash": _HASH,
+            "enqueued_at": "2026-09-30T12:00:00.120000Z",
+            "imagebuilder_status": "done",
+            "bin_dir": _HASH,
+            "build_at": "2026-06-23T20:40:36Z",
+            "id": "glinet_gl-mt6000",
+            "target": "mediatek/filogic",
+            "titles": [{"model": "GL-MT6000", "vendor": "GL.iNet"}],
+            "version_number": "24.10.2",
+            "version_code": "r28739-d9340319c6",
+            "images": [
+                {
+                    "name": "openwrt-24.10.2-mediatek-filogic-glinet_gl-mt6000-sysupgrade.bin",
+                    "type": "sysupgrade",
+                    "filesystem": "squashfs",
+                    "sha256": "4f1c…",
+                    "sha256_unsigned": "9d20…",
+                }
+            ],
+            "manifest": {"luci": "25.168.50434~d6b13f6"},
+            "build_cmd": ["make", "image", "PROFILE=glinet_gl-mt6000"],
+            "request": _REQUEST,
+            "stdout": "",
+            "stderr": "",
+        },
+        headers=True,
+    ),
+    202: _answer(
+        "The build waits or runs",
+        {
+            "status": 202,
+            "detail": "queued",
+            "request_hash": _HASH,
+            "enqueued_at": "2026-09-30T12:00:00.120000Z",
+            "imagebuilder_status": "queued",
+            "queue_position": 3,
+        },
+        headers=True,
+    ),
+    500: _answer(
+        "The build failed; that is remembered for a while",
+        {
+            "status": 500,
+            "title": "Internal Server Error",
+            "detail": "Error: Impossible package selection: missing (luci-app-foo)",
+            "request_hash": _HASH,
+            "imagebuilder_status": "failed",
+            "stdout": "",
+            "stderr": "ERROR: unable to select packages: …",
+        },
+        headers=True,
+    ),
+    503: _problem(503, "Service Unavailable", "the database is away; try again later", retry=True),
+}
+
+GET_RESPONSES: Final[Responses] = {
+    **_BUILD,
+    404: _problem(404, "Not Found", "could not find provided request hash"),
+}
+
+POST_RESPONSES: Final[Responses] = {
+    **_BUILD,
+    400: _problem(400, "Bad Request", "Unsupported version: 10.10.10"),
+    413: _problem(413, "Content Too Large", "the body is larger than 1048576 bytes"),
+    415: _problem(
+        415, "Unsupported Media Type", "expected a body of the media type application/json"
+    ),
+    422: _problem(422, "Unprocessable Content", "body.profile: Field required"),
+    529: _problem(
+        529,
+        "Server overloaded",
+        "server overload, queue contains too many build requests: 201",
+        retry=True,
+    ),
+}
+
+IMAGE_RESPONSES: Final[Responses] = {
+    200: {
+        "description": "The image",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    206: {
+        "description": "The part of it that `Range` asks for",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    404: _problem(404, "Not Found", "there is no such image"),
+}

@@ -1,0 +1,140 @@
+"""The outbox: a change of the queue and its event are committed together, then handed on.
+
+The event waits in `build_events` until the recorder has it. A process that is killed in between
+leaves it there, and the next round of any other process hands it on. Handed on twice is harmless:
+an event has an identity.
+"""
+
+import contextlib
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection, Engine, delete, insert, select
+
+from asu_stats import cloudevents
+from asu_stats.builds.jobs import naive, utc_now
+from asu_stats.builds.tables import build_events
+from asu_stats.events import Event
+from asu_stats.exceptions import InvalidEventError
+from asu_stats.store.engine import read_snapshot, write_transaction
+
+Record: TypeAlias = Callable[[Sequence[Event]], object]
+
+_log = logging.getLogger(__name__)
+_BATCH: Final = 500
+LEFT_BEHIND: Final = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transaction of the queue, and the events that belong to it."""
+
+    connection: Connection
+    events: list[Event] = field(default_factory=list)
+
+
+class Outbox:
+    """Hands events to `record`, which returns when they are safe."""
+
+    def __init__(self, engine: Engine, record: Record) -> None:
+        self._engine = engine
+        self._record = record
+        self._guard = threading.Lock()
+        self._delivered: list[str] = []
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Change]:
+        """Run a block in a write transaction; its events are committed with it, then recorded.
+
+        Raises what `write_transaction` raises; nothing is recorded then.
+        """
+        with write_transaction(self._engine) as connection:
+            change = Change(connection)
+            yield change
+            if change.events:
+                self._put(connection, change.events)
+        if change.events and self.hand_on(change.events):
+            self._forget_later(change.events)
+
+    def hand_on(self, events: Sequence[Event]) -> bool:
+        """Give events to the recorder; return whether it took them. A build never fails by it."""
+        try:
+            self._record(events)
+        except Exception:
+            _log.exception("recorder refused %d events", len(events))
+            return False
+        return True
+
+    @staticmethod
+    def _put(connection: Connection, events: Sequence[Event]) -> None:
+        created = naive(utc_now())
+        connection.execute(
+            insert(build_events),
+            [
+                {
+                    "event_id": event.id,
+                    "created_at": created,
+                    "event": json.dumps(cloudevents.to_cloudevent(event)),
+                }
+                for event in events
+            ],
+        )
+
+    def _forget_later(self, events: Sequence[Event]) -> None:
+        with self._guard:
+            self._delivered += [event.id for event in events]
+
+    def sweep(self) -> int:
+        """Delete what the recorder has, of this process; return how many."""
+        with self._guard:
+            ids, self._delivered = self._delivered, []
+        done = 0
+        try:
+            while done < len(ids):
+                some = ids[done : done + _BATCH]
+                with write_transaction(self._engine) as connection:
+                    connection.execute(
+                        delete(build_events).where(build_events.c.event_id.in_(some))
+                    )
+                done += len(some)
+        finally:
+            with self._guard:
+                self._delivered += ids[done:]
+        return done
+
+    def redeliver(self, *, older_than: timedelta = LEFT_BEHIND) -> int:
+        """Hand on what processes that died left behind; return how many events that were."""
+        count = 0
+        while rows := self._left_behind(older_than):
+            events = [event for _, text in rows if (event := _event_of(text))]
+            if events and not self.hand_on(events):
+                break
+            with write_transaction(self._engine) as connection:
+                numbers = [number for number, _ in rows]
+                connection.execute(delete(build_events).where(build_events.c.id.in_(numbers)))
+            count += len(events)
+        return count
+
+    def _left_behind(self, age: timedelta) -> list[tuple[int, str]]:
+        query = (
+            select(build_events.c.id, build_events.c.event)
+            .where(build_events.c.created_at <= naive(utc_now() - age))
+            .order_by(build_events.c.id)
+            .limit(_BATCH)
+        )
+        with read_snapshot(self._engine) as connection:
+            return [(row.id, row.event) for row in connection.execute(query)]
+
+
+def _event_of(text: str) -> Event | None:
+    try:
+        item = json.loads(text)
+        return cloudevents.from_cloudevent(item, now=cloudevents.parse_time(item["time"]))
+    except (ValueError, LookupError, TypeError, InvalidEventError) as error:
+        _log.error("an event in build_events can't be read and is dropped: %s", error)
+        return None

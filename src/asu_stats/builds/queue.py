@@ -1,0 +1,306 @@
+"""The queue in the database: who asked, what waits, who builds, how it ended.
+
+Every decision is one write transaction. Those that let requests join a build and those that end
+one exclude each other, so a request that joined was received before its build's end, and is
+counted with it. SQLite has one writer at a time anyway; PostgreSQL takes an advisory lock.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from sqlalchemy import Connection, Engine, delete, insert, update
+
+from asu_stats.builds import collection
+from asu_stats.builds import statements as sql
+from asu_stats.builds.images import ImageStore
+from asu_stats.builds.jobs import (
+    STOPPED_TEXT,
+    Ending,
+    Job,
+    State,
+    Submission,
+    naive,
+    request_row,
+    utc_now,
+)
+from asu_stats.builds.outbox import Outbox
+from asu_stats.builds.requests import BuildRequest
+from asu_stats.builds.tables import (
+    BUILDING,
+    FAILED,
+    PENDING,
+    build_jobs,
+    build_requests,
+    build_results,
+)
+from asu_stats.events import Outcome, new_id
+from asu_stats.settings import Settings
+from asu_stats.store.engine import read_snapshot
+
+Clock: TypeAlias = Callable[[], datetime]
+
+
+class BuildQueue:
+    """Requests in, builds out. Raises `StoreUnavailableError` when the database is away."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        outbox: Outbox,
+        images: ImageStore,
+        *,
+        clock: Clock = utc_now,
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._outbox = outbox
+        self._images = images
+        self._clock = clock
+        self._source = settings.event_source
+
+    # Requests ---------------------------------------------------------------------------------
+
+    def submit(self, request: BuildRequest, *, client: str, received: datetime) -> Submission:
+        """Decide what becomes of a valid request, and queue a build if one is needed.
+
+        The event of a request that changes the queue goes with the change; that of any other is
+        for the caller to record.
+        """
+        request_hash = request.request_hash
+        with self._outbox.change() as change:
+            connection = change.connection
+            sql.exclude_others(connection)
+            known = self._state(connection, request_hash)
+            waiting = _waiting(connection)
+            if known:
+                return Submission(_outcome_of(known), known, waiting)
+            if waiting > self._settings.max_pending_jobs:
+                return Submission("rejected", None, waiting)
+            _remember(connection, request, client=client, received=received)
+            _enqueue(connection, request_hash, received)
+            change.events.append(
+                collection.request_received(
+                    self._source, request, client=client, received=received, outcome="queued"
+                )
+            )
+            return Submission("queued", self._state(connection, request_hash), waiting + 1)
+
+    def find(self, request_hash: str) -> State | None:
+        """Return what is known of a request hash; what has expired is not known."""
+        with read_snapshot(self._engine) as connection:
+            return self._state(connection, request_hash)
+
+    def length(self) -> int:
+        """Return how many builds wait for a worker."""
+        with read_snapshot(self._engine) as connection:
+            return _waiting(connection)
+
+    def _state(self, connection: Connection, request_hash: str) -> State | None:
+        row = connection.execute(sql.newest(request_hash)).mappings().first()
+        if row is None:
+            return None
+        position = None
+        if row["status"] == PENDING:
+            place = row["enqueued_at"], row["id"]
+            position = connection.execute(sql.count_waiting(before=place)).scalar_one()
+        state = sql.state_of(row, position)
+        return state if self._is_current(state) else None
+
+    def _is_current(self, state: State) -> bool:
+        """Tell whether a job still says something: it waits, runs, or its end is remembered."""
+        if state.status in {PENDING, BUILDING}:
+            return True
+        now = naive(self._clock())
+        if state.status == FAILED:
+            remembered = timedelta(seconds=self._settings.build_failure_seconds)
+            return state.finished_at is not None and state.finished_at + remembered > now
+        if state.answer is None or state.build_at is None:
+            return False
+        return state.build_at + self._time_to_live(state.request) > now and self._images.holds(
+            state.request_hash, json.loads(state.images or "[]")
+        )
+
+    def _time_to_live(self, request: BuildRequest) -> timedelta:
+        settings = self._settings
+        return timedelta(
+            seconds=settings.build_defaults_ttl_seconds
+            if request.defaults
+            else settings.build_ttl_seconds
+        )
+
+    # Builds -----------------------------------------------------------------------------------
+
+    def claim(self, worker_id: str) -> Job | None:
+        """Give the build that has waited longest to a worker, `None` when none waits."""
+        with read_snapshot(self._engine) as connection:
+            if not _waiting(connection):
+                return None
+        with self._outbox.change() as change:
+            row = (
+                change.connection.execute(sql.claim(worker_id, new_id(), naive(self._clock())))
+                .mappings()
+                .first()
+            )
+            if row is None:
+                return None
+            job = sql.job_of(change.connection, row)
+            change.events.append(collection.build_started(self._source, job))
+            return job
+
+    def progress(self, job: Job, phase: str) -> None:
+        """Say what a running build is doing."""
+        with self._outbox.change() as change:
+            change.connection.execute(sql.set_phase(job, phase))
+
+    def finish(
+        self, job: Job, ending: Ending, *, publish: Callable[[], object] | None = None
+    ) -> bool:
+        """End a running build; return False, and change nothing, if it has ended already.
+
+        `publish` puts the images in their place; it runs inside the transaction.
+        """
+        with self._outbox.change() as change:
+            connection = change.connection
+            sql.exclude_others(connection)
+            finished = max(self._clock(), job.started_at)
+            if connection.execute(sql.end(job, ending, finished)).rowcount == 0:
+                return False
+            if ending.status == "success":
+                _keep_result(connection, job, ending, finished)
+            if publish:
+                publish()
+            change.events.append(
+                collection.build_finished(self._source, job, ending, finished=finished)
+            )
+            return True
+
+    def put_back(self, job: Job) -> bool:
+        """End a running build as cancelled and queue it again, where it was in the line.
+
+        For shutdowns: they are nobody's fault but the server's, so the requests that wait for the
+        build go on waiting. Return False, and change nothing, if it has ended already.
+        """
+        with self._outbox.change() as change:
+            connection = change.connection
+            sql.exclude_others(connection)
+            ending = Ending(status="cancelled", error_message=STOPPED_TEXT, detail="cancelled")
+            finished = max(self._clock(), job.started_at)
+            if connection.execute(sql.end(job, ending, finished)).rowcount == 0:
+                return False
+            _enqueue(connection, job.request_hash, job.enqueued_at)
+            change.events.append(
+                collection.build_finished(self._source, job, ending, finished=finished)
+            )
+            return True
+
+    def end_stale(self) -> list[Job]:
+        """End the builds of workers that gave no sign of life for too long; return them."""
+        silence = self._settings.worker_timeout_seconds
+        limit = naive(self._clock() - timedelta(seconds=silence))
+        stale = sql.silent_since(limit)
+        with read_snapshot(self._engine) as connection:
+            if connection.execute(stale.limit(1)).first() is None:
+                return []
+        with self._outbox.change() as change:
+            connection = change.connection
+            sql.exclude_others(connection)
+            ended = []
+            for row in connection.execute(stale.with_for_update()).mappings().all():
+                job = sql.job_of(connection, row)
+                ending = _worker_lost(job, silence)
+                finished = max(self._clock(), job.started_at)
+                connection.execute(sql.end(job, ending, finished))
+                change.events.append(
+                    collection.build_finished(self._source, job, ending, finished=finished)
+                )
+                ended.append(job)
+            return ended
+
+    # Upkeep -----------------------------------------------------------------------------------
+
+    def expire(self, *, limit: int = 100) -> int:
+        """Take away images whose time is over, the scripts in them, and old logs.
+
+        Return how many requests lost their images, `limit` at most.
+        """
+        settings, now = self._settings, naive(self._clock())
+        kept, kept_defaults, remembered = (
+            now - timedelta(seconds=seconds)
+            for seconds in (
+                settings.build_ttl_seconds,
+                settings.build_defaults_ttl_seconds,
+                settings.build_failure_seconds,
+            )
+        )
+        with self._outbox.change() as change:
+            connection = change.connection
+            sql.exclude_others(connection)
+            results = sql.expired_results(kept, kept_defaults, limit)
+            hashes = list(connection.execute(results).scalars())
+            failures = list(
+                connection.execute(sql.forgettable_failures(remembered, limit)).scalars()
+            )
+            for request_hash in hashes:
+                self._images.retire(request_hash)
+            for statement in (*sql.forget_results(hashes), *sql.forget_failures(failures)):
+                connection.execute(statement)
+        self._images.empty_trash()
+        return len(hashes)
+
+    def running(self) -> set[str]:
+        """Return the `build_id` of every build that runs."""
+        with read_snapshot(self._engine) as connection:
+            return set(connection.execute(sql.running_builds()).scalars())
+
+
+def _waiting(connection: Connection) -> int:
+    return connection.execute(sql.count_waiting()).scalar_one()
+
+
+def _outcome_of(state: State) -> Outcome:
+    """Return what a request becomes when its hash is known already."""
+    if state.status in {PENDING, BUILDING}:
+        return "joined"
+    return "cached_failure" if state.status == FAILED else "cache_hit"
+
+
+def _remember(
+    connection: Connection, request: BuildRequest, *, client: str, received: datetime
+) -> None:
+    """Keep a request; of one that is known the first client and time stay."""
+    row = request_row(request, request_hash=request.request_hash, client=client, received=received)
+    known = update(build_requests).where(build_requests.c.request_hash == row["request_hash"])
+    if connection.execute(known.values(defaults=row["defaults"])).rowcount == 0:
+        connection.execute(insert(build_requests).values(row))
+
+
+def _enqueue(connection: Connection, request_hash: str, enqueued_at: datetime) -> None:
+    connection.execute(
+        insert(build_jobs).values(
+            request_hash=request_hash, status=PENDING, enqueued_at=naive(enqueued_at)
+        )
+    )
+
+
+def _keep_result(connection: Connection, job: Job, ending: Ending, finished: datetime) -> None:
+    """Keep what a build brought; it takes the place of what an earlier one of its hash did."""
+    row = sql.result_row(job, ending, finished)
+    same = build_results.c.request_hash == job.request_hash
+    connection.execute(delete(build_results).where(same))
+    connection.execute(insert(build_results).values(row))
+
+
+def _worker_lost(job: Job, silence_seconds: int) -> Ending:
+    return Ending(
+        status="timeout",
+        error_message=(
+            f"Work-horse terminated unexpectedly; worker {job.worker_id} gave no sign of life for "
+            f"{silence_seconds} seconds"
+        ),
+        error_category="container",
+        error_type="worker_lost",
+        detail="Error: the worker that ran this build was lost",
+    )

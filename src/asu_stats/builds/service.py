@@ -1,0 +1,117 @@
+"""The build service as the API and the command line see it."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from asu_stats.builds import answers, collection, requests
+from asu_stats.builds.answers import Answer
+from asu_stats.builds.bell import Bell
+from asu_stats.builds.catalogue import Catalogue
+from asu_stats.builds.images import ImageStore
+from asu_stats.builds.jobs import utc_now
+from asu_stats.builds.outbox import Outbox, Record
+from asu_stats.builds.queue import BuildQueue, Clock
+from asu_stats.builds.requests import BuildRequest, InvalidRequestError
+from asu_stats.builds.validation import RefusedRequestError, validate
+from asu_stats.events import Outcome
+from asu_stats.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+class BuildService:
+    """Takes requests and says how far their builds are.
+
+    `record` takes events and returns when they are safe. Without `catalogue` the one that the
+    settings name is loaded; that raises `InvalidSettingError`. Nothing runs in the background
+    here, see `workshop.Workshop`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        record: Record,
+        *,
+        catalogue: Catalogue | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        if catalogue is None and settings.catalogue:
+            catalogue = Catalogue.load(settings.catalogue)
+        self.engine = engine
+        self.settings = settings
+        self.catalogue = catalogue
+        self.images = ImageStore(settings.store_directory)
+        self.outbox = Outbox(engine, record)
+        self.queue = BuildQueue(engine, settings, self.outbox, self.images, clock=clock)
+        self.bell = Bell()
+        self._clock = clock
+
+    def request(self, body: bytes, *, user_agent: str | None = None) -> Answer:
+        """Take a build request; every one that parses is recorded, whatever its outcome.
+
+        Raises `StoreUnavailableError` when the database is away: then nothing has changed.
+        """
+        received = self._clock()
+        try:
+            request = requests.parse(body, self.settings)
+        except InvalidRequestError as error:
+            return answers.invalid(error)
+        client = requests.client_of(request.client, user_agent)
+        try:
+            request = validate(request, self.settings, self.catalogue)
+        except RefusedRequestError as error:
+            rejection = {
+                "error_message": str(error),
+                "error_category": "validation",
+                "error_type": error.error_type,
+            }
+            self._record(request, client, received, "rejected", rejection)
+            return answers.refused(str(error))
+        return self._submit(request, client, received)
+
+    def _submit(self, request: BuildRequest, client: str, received: datetime) -> Answer:
+        outcome, state, waiting = self.queue.submit(request, client=client, received=received)
+        if outcome == "queued":
+            self.bell.ring()
+        elif state:
+            self._record(request, client, received, outcome)
+        if state:
+            _log.info("request %s: %s", state.request_hash[:12], outcome)
+            return answers.of_state(state)
+        rejection = {
+            "error_message": answers.overload_text(waiting),
+            "error_category": "validation",
+            "error_type": "queue_full",
+        }
+        self._record(request, client, received, "rejected", rejection)
+        return answers.overloaded(waiting)
+
+    def _record(
+        self,
+        request: BuildRequest,
+        client: str,
+        received: datetime,
+        outcome: Outcome,
+        error: Mapping[str, str] | None = None,
+    ) -> None:
+        event = collection.request_received(
+            self.settings.event_source,
+            request,
+            client=client,
+            received=received,
+            outcome=outcome,
+            error=error,
+        )
+        self.outbox.hand_on([event])
+
+    def look_up(self, request_hash: str) -> Answer:
+        """Return how far the build of a request hash is, or that it is unknown.
+
+        Raises `StoreUnavailableError` when the database is away.
+        """
+        state = self.queue.find(request_hash)
+        return answers.of_state(state) if state else answers.unknown()

@@ -1,0 +1,240 @@
+"""A worker: takes one build after the other and sees each of them to its end."""
+
+import errno
+import functools
+import logging
+import threading
+import time
+import uuid
+from typing import Final
+
+from asu_stats.builds.bell import Bell
+from asu_stats.builds.builders import (
+    Attempt,
+    Builder,
+    BuildFailedError,
+    BuildStoppedError,
+    Result,
+)
+from asu_stats.builds.images import ImageStore
+from asu_stats.builds.jobs import Ending, Job
+from asu_stats.builds.queue import BuildQueue
+from asu_stats.builds.service import BuildService
+from asu_stats.builds.workers import Registry
+from asu_stats.error_types import classify
+from asu_stats.exceptions import StoreUnavailableError
+
+_log = logging.getLogger(__name__)
+POLL_SECONDS: Final = 1.0
+RETRY_SECONDS: Final = 1.0
+# How long a stopping worker goes on trying to say how its build ended while the database is away.
+FAREWELL_SECONDS: Final = 5.0
+
+
+class Worker:
+    """Builds in a thread of its own, one at a time, from `start` to `stop`."""
+
+    def __init__(self, service: BuildService, builder: Builder, registry: Registry) -> None:
+        self._queue: BuildQueue = service.queue
+        self._images: ImageStore = service.images
+        self._bell: Bell = service.bell
+        self._seconds = service.settings.job_timeout_seconds
+        self._builder = builder
+        self._registry = registry
+        self._thread = threading.Thread(target=self._run, name="build-worker", daemon=True)
+        self._stopping = threading.Event()
+        self._guard = threading.Lock()
+        self._attempt: Attempt | None = None
+        self._has_name = False
+        self._name = ""
+        self.holder = uuid.uuid4().hex
+
+    def start(self) -> None:
+        """Begin to take builds."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take no more builds; one that runs goes back to the queue."""
+        self._stopping.set()
+        with self._guard:
+            if self._attempt:
+                self._attempt.stop("shutdown")
+        self._bell.ring()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end; return whether it came in time."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def has_name(self) -> bool:
+        """Tell whether signs of life are due."""
+        return self._has_name
+
+    @property
+    def build_id(self) -> str | None:
+        """The build that runs, `None` while idle."""
+        attempt = self._attempt
+        return attempt.job.build_id if attempt else None
+
+    def lose_name(self) -> None:
+        """Take another name before the next build: somebody else has this one."""
+        self._has_name = False
+
+    def lose_build(self, build_id: str) -> None:
+        """Stop a build that was ended from outside."""
+        with self._guard:
+            if self._attempt and self._attempt.job.build_id == build_id:
+                self._attempt.stop("lost")
+
+    def _run(self) -> None:
+        away = False
+        while not self._stopping.is_set():
+            heard = self._bell.rings
+            try:
+                if not self._has_name:
+                    self._name = self._registry.take_name(self.holder)
+                    self._has_name = True
+                job = self._queue.claim(self._name)
+            except StoreUnavailableError as error:
+                if not away:
+                    _log.warning("worker waits: %s", error)
+                away = True
+                self._stopping.wait(RETRY_SECONDS)
+                continue
+            except Exception:
+                _log.exception("worker %s could not take a build", self._name)
+                self._stopping.wait(RETRY_SECONDS)
+                continue
+            away = False
+            if job is None:
+                self._bell.wait(heard, seconds=POLL_SECONDS)
+                continue
+            try:
+                self._work(job)
+            except Exception:  # without signs of life it will be ended as that of a lost worker
+                _log.exception("build %s: its end could not be stored", job.request_hash[:12])
+
+    def _work(self, job: Job) -> None:
+        _log.info("build %s: started", job.request_hash[:12])
+        attempt = None
+        try:
+            attempt = Attempt(
+                job=job,
+                directory=self._images.stage(job.build_id),
+                seconds=self._seconds,
+                announce=functools.partial(self._announce, job),
+            )
+            with self._guard:
+                self._attempt = attempt
+                if self._stopping.is_set():
+                    attempt.stop("shutdown")
+            result = self._builder.build(attempt)
+            self._end(job, succeeded(attempt, result), result)
+        except BuildStoppedError as stopped:
+            if stopped.reason == "timeout" and attempt:
+                self._end(job, timed_out(attempt, stopped, self._seconds))
+            elif stopped.reason == "shutdown":
+                self._insist(functools.partial(self._queue.put_back, job))
+            _log.info("build %s: stopped, %s", job.request_hash[:12], stopped.reason)
+        except Exception as error:
+            if not isinstance(error, BuildFailedError):
+                _log.exception("build %s: unexpected error", job.request_hash[:12])
+            self._end(job, failed(attempt, error))
+        finally:
+            with self._guard:
+                self._attempt = None
+            self._images.discard(job.build_id)
+
+    def _announce(self, job: Job, phase: str) -> None:
+        try:
+            self._queue.progress(job, phase)
+        except StoreUnavailableError:
+            _log.debug("phase %s could not be stored", phase)
+
+    def _end(self, job: Job, ending: Ending, result: Result | None = None) -> None:
+        publish = functools.partial(self._publish, result, job.request_hash) if result else None
+        ended = self._insist(functools.partial(self._queue.finish, job, ending, publish=publish))
+        _log.info(
+            "build %s: %s", job.request_hash[:12], ending.status if ended else "was ended before"
+        )
+
+    def _publish(self, result: Result, request_hash: str) -> None:
+        try:
+            self._images.publish(result.directory, request_hash)
+        except OSError as error:
+            raise BuildFailedError(
+                f"Built images could not be put into the store: {error.strerror}",
+                category="storage",
+                type="disk_full" if error.errno == errno.ENOSPC else "store_failed",
+            ) from error
+
+    def _insist(self, step: functools.partial[bool]) -> bool:
+        """Do `step`, again and again while the database is away."""
+        give_up: float | None = None
+        while True:
+            try:
+                return step()
+            except StoreUnavailableError:
+                if self._stopping.is_set():
+                    give_up = give_up or time.monotonic() + FAREWELL_SECONDS
+                    if time.monotonic() > give_up:
+                        return False
+                time.sleep(RETRY_SECONDS)
+
+
+def succeeded(attempt: Attempt, result: Result) -> Ending:
+    """Return the ending of a build that brought `result`."""
+    return Ending(
+        status="success",
+        phases=attempt.phases(),
+        command=attempt.command,
+        stdout=attempt.stdout,
+        stderr=attempt.stderr,
+        images=result.images,
+        manifest=result.manifest,
+        answer=result.answer,
+    )
+
+
+def failed(attempt: Attempt | None, error: Exception) -> Ending:
+    """Return the ending of a build that `error` ended.
+
+    The recorded text is the line that clients see, with the log where that says something else.
+    """
+    known = error if isinstance(error, BuildFailedError) else None
+    text = str(error) if known else f"{type(error).__name__}: {error}"
+    log = known.log if known else ""
+    says_more = log and classify(f"{text}\n{log}", status="failure") != classify(text)
+    line = text.strip().partition("\n")[0]
+    return Ending(
+        status="failure",
+        phases=attempt.phases() if attempt else {},
+        error_message=f"{text}\n{log}" if says_more else text,
+        error_category=known.category if known else None,
+        error_type=known.type if known else None,
+        detail=line if line.startswith("Error: ") else f"Error: {line}",
+        command=attempt.command if attempt else [],
+        stdout=attempt.stdout if attempt else "",
+        stderr=attempt.stderr if attempt else "",
+    )
+
+
+def timed_out(attempt: Attempt, stopped: BuildStoppedError, seconds: float) -> Ending:
+    """Return the ending of a build that took too long."""
+    text = str(stopped)
+    if text == stopped.reason:
+        text = f"Build timed out: it took longer than the {seconds:g} seconds allowed"
+    line = text.strip().partition("\n")[0]
+    return Ending(
+        status="timeout",
+        phases=attempt.phases(),
+        error_message=text,
+        error_category="build",
+        error_type="build_timeout",
+        detail=line if line.startswith("Error: ") else f"Error: {line}",
+        command=attempt.command,
+        stdout=attempt.stdout,
+        stderr=attempt.stderr,
+    )

@@ -1,0 +1,78 @@
+"""Names of workers and their signs of life, in the database.
+
+A worker takes the first of `w1`, `w2`, … that nobody holds, so that names are the same after a
+restart and never meant twice, on however many hosts.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Engine, delete, insert, select, update
+
+from asu_stats.builds import statements as sql
+from asu_stats.builds.jobs import naive, utc_now
+from asu_stats.builds.queue import Clock
+from asu_stats.builds.tables import BUILDING, build_jobs, build_workers
+from asu_stats.settings import Settings
+from asu_stats.store.engine import write_transaction
+
+j, w = build_jobs.c, build_workers.c
+MAX_NAMES: Final = 10_000
+
+
+class Registry:
+    """Who works. Raises `StoreUnavailableError` when the database is away."""
+
+    def __init__(self, engine: Engine, settings: Settings, *, clock: Clock = utc_now) -> None:
+        self._engine = engine
+        self._silence = timedelta(seconds=settings.worker_timeout_seconds)
+        self._clock = clock
+
+    def take_name(self, holder: str) -> str:
+        """Return a name that is nobody else's while `holder` gives signs of life."""
+        now = naive(self._clock())
+        with write_transaction(self._engine) as connection:
+            sql.exclude_others(connection)
+            held = set(
+                connection.execute(
+                    select(w.worker_id).where(w.heartbeat_at >= now - self._silence)
+                ).scalars()
+            )
+            names = (f"w{number}" for number in range(1, MAX_NAMES + 1))
+            name = next(name for name in names if name not in held)
+            connection.execute(delete(build_workers).where(w.worker_id == name))
+            connection.execute(
+                insert(build_workers).values(worker_id=name, holder=holder, heartbeat_at=now)
+            )
+            return name
+
+    def beat(self, holders: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
+        """Give signs of life of workers (by holder) and of the builds that they run.
+
+        Return those holders and builds that are no longer theirs: another worker has the name, or
+        the build was ended because no sign of life came for too long.
+        """
+        now = naive(self._clock())
+        lost_names, lost_builds = set(), set()
+        with write_transaction(self._engine) as connection:
+            for holder, build_id in sorted(holders.items()):
+                alive = update(build_workers).where(w.holder == holder)
+                if (
+                    connection.execute(alive.values(heartbeat_at=now, build_id=build_id)).rowcount
+                    == 0
+                ):
+                    lost_names.add(holder)
+                running = update(build_jobs).where(j.build_id == build_id, j.status == BUILDING)
+                if build_id and connection.execute(running.values(heartbeat_at=now)).rowcount == 0:
+                    lost_builds.add(build_id)
+        return lost_names, lost_builds
+
+    def release(self, holder: str) -> None:
+        """Give a name back."""
+        with write_transaction(self._engine) as connection:
+            connection.execute(
+                update(build_workers)
+                .where(w.holder == holder)
+                .values(holder=None, heartbeat_at=None, build_id=None)
+            )

@@ -1,0 +1,185 @@
+"""What runs in the background of a process: workers, their signs of life, and upkeep."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from asu_stats.builds.builders import Builder
+from asu_stats.builds.builders.command import CommandBuilder
+from asu_stats.builds.builders.demo import DemoBuilder
+from asu_stats.builds.service import BuildService
+from asu_stats.builds.worker import Worker
+from asu_stats.builds.workers import Registry
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.settings import Settings
+
+_log = logging.getLogger(__name__)
+STOP_SECONDS: Final = 15.0
+_SWEEP_SECONDS: Final = 2.0
+_REDELIVER_SECONDS: Final = 30.0
+_EXPIRE_SECONDS: Final = 60.0
+
+
+def builder_of(settings: Settings) -> Builder | None:
+    """Return the builder that the settings name. Raises `InvalidSettingError`."""
+    if settings.builder == "demo":
+        return DemoBuilder(settings)
+    return CommandBuilder(settings) if settings.builder == "command" else None
+
+
+class Workshop:
+    """Workers and upkeep of one process, from `start` to `stop`.
+
+    Without a builder there are no workers; upkeep runs in any case, so that builds of dead workers
+    end and events left behind are recorded even where only the API runs.
+    """
+
+    def __init__(self, service: BuildService, builder: Builder | None) -> None:
+        settings = service.settings
+        self._service = service
+        self._registry = Registry(service.engine, settings)
+        self._silence_seconds = float(settings.worker_timeout_seconds)
+        self._stopping = threading.Event()
+        self.workers: list[Worker] = []
+        if builder:
+            self.workers += [
+                Worker(service, builder, self._registry) for _ in range(settings.workers)
+            ]
+        self._heart = threading.Thread(target=self._beat, name="build-heart", daemon=True)
+        self._upkeep = threading.Thread(target=self._keep_up, name="build-upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        for worker in self.workers:
+            worker.start()
+        self._heart.start()
+        self._upkeep.start()
+
+    def stop(self, *, seconds: float = STOP_SECONDS) -> bool:
+        """Stop; builds that run go back to the queue. Return whether all ended in time."""
+        deadline = time.monotonic() + seconds
+        for worker in self.workers:
+            worker.stop()
+        late = [each for each in self.workers if not each.join(deadline - time.monotonic())]
+        self._stopping.set()
+        for thread in (self._heart, self._upkeep):
+            if thread.ident is not None:
+                thread.join(max(0.1, deadline - time.monotonic()))
+        try:
+            for worker in self.workers:
+                self._registry.release(worker.holder)
+            self._service.outbox.sweep()
+        except StoreUnavailableError as error:
+            _log.warning("stopped without a farewell: %s", error)
+        return not late and not self._heart.is_alive() and not self._upkeep.is_alive()
+
+    def _beat(self) -> None:
+        """Give signs of life, four in the time after which a worker counts as dead."""
+        pause = min(15.0, self._silence_seconds / 4)
+        while not self._stopping.wait(pause):
+            holders = {each.holder: each.build_id for each in self.workers if each.has_name}
+            if not holders:
+                continue
+            try:
+                lost_names, lost_builds = self._registry.beat(holders)
+            except StoreUnavailableError:
+                continue
+            except Exception:
+                _log.exception("signs of life failed")
+                continue
+            for worker in self.workers:
+                if worker.holder in lost_names:
+                    worker.lose_name()
+                for build_id in lost_builds:
+                    worker.lose_build(build_id)
+
+    def _keep_up(self) -> None:
+        service = self._service
+        duties: list[_Duty] = [
+            _Duty("events", _REDELIVER_SECONDS, _Redelivery(service)),
+            _Duty("lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)),
+            _Duty("outbox", _SWEEP_SECONDS, service.outbox.sweep),
+            _Duty("expired images", _EXPIRE_SECONDS, lambda: _expire(service)),
+        ]
+        while not self._stopping.is_set():
+            for duty in duties:
+                duty.do_if_due()
+            self._stopping.wait(min(1.0, *(duty.due_in() for duty in duties)))
+
+
+class _Duty:
+    """Something to do again and again; one failure is logged until it goes well again."""
+
+    def __init__(self, name: str, seconds: float, do: Callable[[], object]) -> None:
+        self._name = name
+        self._seconds = seconds
+        self._do = do
+        self._next = time.monotonic()
+        self._ill = False
+
+    def due_in(self) -> float:
+        return max(0.05, self._next - time.monotonic())
+
+    def do_if_due(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        try:
+            self._do()
+            self._ill = False
+        except Exception as error:
+            if not self._ill:
+                known = isinstance(error, StoreUnavailableError)
+                _log.warning("upkeep, %s: %s", self._name, error, exc_info=not known)
+            self._ill = True
+        self._next = time.monotonic() + self._seconds
+
+
+class _Redelivery:
+    """Hands on events left behind: all of them at the start, later those of some age."""
+
+    def __init__(self, service: BuildService) -> None:
+        self._outbox = service.outbox
+        self._first = True
+
+    def __call__(self) -> None:
+        if self._first:
+            self._outbox.redeliver(older_than=timedelta(0))
+            self._first = False
+        else:
+            self._outbox.redeliver()
+
+
+class _StaleBuilds:
+    """Ends builds of dead workers, unless this process itself could not look for a while.
+
+    After an outage of the database, or a night of the machine, no sign of life could be given;
+    then all workers get their time anew.
+    """
+
+    def __init__(self, service: BuildService) -> None:
+        self._queue = service.queue
+        self._silence = float(service.settings.worker_timeout_seconds)
+        self._looked: float | None = None
+        self._patient_until = 0.0
+
+    def __call__(self) -> None:
+        self._queue.length()  # raises while the database is away
+        now = time.time()
+        if self._looked is not None and abs(now - self._looked) > self._silence / 2:
+            self._patient_until = now + self._silence
+        self._looked = now
+        if now >= self._patient_until:
+            for job in self._queue.end_stale():
+                _log.warning("build %s: worker %s is lost", job.request_hash[:12], job.worker_id)
+
+
+def _expire(service: BuildService) -> None:
+    service.queue.expire()
+    staged = service.images.staged()  # before asking what runs: a build runs first, then stages
+    running = service.queue.running()
+    for build_id in staged:
+        if build_id not in running:
+            service.images.discard(build_id)

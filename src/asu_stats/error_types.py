@@ -1,0 +1,210 @@
+"""From the text of a failure to its category and type.
+
+The rules are data, see `error_rules`. Texts are made by others, partly by clients (package names
+are echoed), so everything here takes time linear in a bounded length: plain substring tests.
+"""
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from asu_stats.error_rules import NOISE, RULES, Rule
+
+__all__ = ["CATEGORIES", "RULES", "TAXONOMY", "ErrorKind", "classify", "kind_of"]
+
+
+class ErrorKind(NamedTuple):
+    """Which part failed (`category`) and how (`type`)."""
+
+    category: str
+    type: str
+
+
+class Phrase(NamedTuple):
+    """A phrase of the rules, taken apart."""
+
+    parts: tuple[str, ...]
+    starts: bool
+    ends: bool
+    whole: bool
+
+    def is_in(self, line: str) -> bool:
+        """Say whether the parts follow each other in the line, the first at the start of a word."""
+        head, *rest = self.parts
+        if self.whole:
+            return line == head
+        if self.ends and not line.endswith(self.parts[-1]):
+            return False
+        at = line.find(head)
+        while at >= 0 and not self._stands(line, at, at + len(head)):
+            at = line.find(head, at + 1)
+        if at < 0:
+            return False
+        for part in rest:
+            at = line.find(part, at + len(head))
+            if at < 0:
+                return False
+            head = part
+        return True
+
+    def _stands(self, line: str, at: int, end: int) -> bool:
+        # Package names say nothing: `libopenssl:` is no `ssl:`, nor is "dependencies for ssl:".
+        before, after = line[at - 1 : at], line[end : end + 1]
+        if self.starts:
+            return before in ("", '"', "'", "(") or line[at - 2 : at] == ": "
+        if line[at].isalnum() and (before.isalnum() or before in ("-", "_")):
+            return False
+        return bool(after) if line[end - 1] == ":" else after != "-"
+
+
+@cache
+def _parse(phrase: str) -> Phrase:
+    starts, ends, whole = phrase.startswith("^"), phrase.endswith("$"), phrase.startswith("=")
+    return Phrase(tuple(phrase.lstrip("^=").rstrip("$").split(" ... ")), starts, ends, whole)
+
+
+_MEANINGS = {
+    "validation": {
+        "unsupported_version": "version or branch the server does not offer",
+        "unsupported_target": "target that version does not have, or not in the form `a/b`",
+        "unsupported_profile": "device profile that target does not have",
+        "unsupported_distro": "a distribution other than OpenWrt",
+        "repository_not_allowed": "an extra package repository that is not on the server's list",
+        "defaults_not_allowed": "a first-boot script where the server takes none",
+        "invalid_request": "malformed JSON, missing field, wrong type, value out of range",
+        "queue_full": "too many builds are waiting; try later",
+    },
+    "build": {
+        "package_not_found": "a requested package is in no feed",
+        "package_conflict": "two packages exclude each other or own the same file",
+        "package_unsatisfiable": (
+            "the package solver gave up for another reason (dependency, kernel, "
+            "architecture) or names none"
+        ),
+        "manifest_mismatch": (
+            "package in the result is missing or has another version than asked for"
+        ),
+        "version_mismatch": "the ImageBuilder has another source revision than asked for",
+        "image_too_big": "the image does not fit the device's flash or the chosen root partition",
+        "imagebuilder_failed": "make or one of its tools failed, nothing more specific known",
+        "imagebuilder_info_invalid": "the ImageBuilder's description of itself could not be read",
+        "build_output_missing": (
+            "the build ended well but its result or the profile in it is not there"
+        ),
+        "build_timeout": "took longer than allowed (status timeout)",
+        "build_cancelled": "stopped on purpose (status cancelled)",
+        "unknown": "nothing in the text tells what happened",
+    },
+    "container": {
+        "container_image_missing": "no ImageBuilder image of that name and tag",
+        "container_pull_failed": "the image could not be fetched, whatever the reason given",
+        "container_engine_down": "the container engine does not answer",
+        "container_setup_failed": "the container could not be created, started or prepared",
+        "container_lost": "the container was gone or not running when it was needed",
+        "worker_lost": "the process running the build died or disappeared",
+    },
+    "storage": {
+        "disk_full": "no space or quota left on the server (not the device: that is image_too_big)",
+        "store_failed": "the finished files could not be put into the store (permissions, S3)",
+        "state_store_failed": (
+            "redis or the database was reachable but refused or failed an operation"
+        ),
+    },
+    "network": {
+        "download_failed": "packages, lists or the ImageBuilder could not be downloaded",
+        "download_corrupt": "what was downloaded is cut off or fails its checksum",
+        "signature_failed": "a package list's signature is bad or not trusted",
+        "tls_failed": "certificate or TLS handshake problem",
+        "upstream_unreachable": (
+            "the server could not get version or profile data from the download site"
+        ),
+        "queue_unreachable": "redis could not be reached",
+    },
+}
+
+#: Every kind there is and what it means, in one line.
+TAXONOMY: dict[ErrorKind, str] = {
+    ErrorKind(category, error_type): meaning
+    for category, types in _MEANINGS.items()
+    for error_type, meaning in types.items()
+}
+CATEGORIES: tuple[str, ...] = tuple(_MEANINGS)
+
+_KINDS = {kind.type: kind for kind in TAXONOMY}
+_BY_STATUS = {
+    "timeout": _KINDS["build_timeout"],
+    "cancelled": _KINDS["build_cancelled"],
+    "rejected": _KINDS["invalid_request"],
+}
+
+_MAX_TEXT = 64 * 1024
+_MAX_LINE = 4 * 1024
+_MAX_LINES = 2000
+
+_CONTROL = "".join(map(chr, (*range(9), *range(14, 32), 127)))
+_LOOKS_LIKE = {
+    "'": "\u2018\u2019\u201a\u201b\u2032",
+    '"': "\u201c\u201d\u201e\u201f\u2033",
+    " ": _CONTROL,
+}
+_PLAIN = str.maketrans({odd: plain for plain, odds in _LOOKS_LIKE.items() for odd in odds})
+_ESCAPED = (("\\n", "\n"), ("\\t", " "), ('\\"', '"'), ("%2f", "/"))
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def classify(message: str | None, *, status: str | None = None) -> ErrorKind:
+    """Name what went wrong from any text at all; never raises.
+
+    `status` is how the attempt ended (`rejected`, `failure`, `timeout`, `cancelled`); it decides only
+    where the text says nothing.
+    """
+    lines = _lines(message or "")
+    whole = "\n".join(lines)
+    for rule in RULES:
+        if _fits(rule, whole, lines):
+            return _KINDS[rule.type]
+    return _BY_STATUS.get(status or "", _KINDS["unknown"])
+
+
+def kind_of(error_type: str) -> str | None:
+    """Return the category of a known type (a type has only one), else None."""
+    kind = _KINDS.get(error_type)
+    return kind.category if kind else None
+
+
+def _lines(message: str) -> list[str]:
+    """Return the telling lines, plain and lower case, each once; too much is cut in the middle."""
+    text = _COLOUR.sub("", _cut(message, _MAX_TEXT)).translate(_PLAIN).lower()
+    for escaped, char in _ESCAPED:
+        text = text.replace(escaped, char)
+    lines = list(
+        dict.fromkeys(" ".join(_cut(line, _MAX_LINE).split()) for line in text.splitlines())
+    )
+    if len(lines) > _MAX_LINES:
+        lines[_MAX_LINES // 2 : -_MAX_LINES // 2] = []
+    return [line for line in lines if line and not line.startswith(NOISE)]
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit // 2]}\n{text[-limit // 2 :]}"
+
+
+def _fits(rule: Rule, whole: str, lines: list[str]) -> bool:
+    phrases = _possible(rule.phrases, whole)
+    if not phrases or (rule.where and not _any(_possible(rule.where, whole), lines)):
+        return False
+    if not rule.near:
+        return _any(phrases, lines)
+    near = _possible(rule.near, whole)
+    return any(_any(near, [line]) and _any(phrases, [line]) for line in lines)
+
+
+def _possible(phrases: tuple[str, ...], whole: str) -> list[Phrase]:
+    """Return the phrases whose parts are all somewhere in the text; there are few of them."""
+    return [
+        phrase for phrase in map(_parse, phrases) if all(part in whole for part in phrase.parts)
+    ]
+
+
+def _any(phrases: list[Phrase], lines: list[str]) -> bool:
+    return any(phrase.is_in(line) for line in lines for phrase in phrases)

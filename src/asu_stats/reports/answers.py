@@ -1,0 +1,326 @@
+"""The shapes of the answers: field names and nesting of the plan, further fields beside them.
+
+Rates are percentages (0-100) to 2 decimals, averages to 1 decimal, durations whole seconds; `None`
+is what can't be known or was taken over nothing.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+Rate = Annotated[float | None, Field(description="Percent, 2 decimals; null over nothing.")]
+Average = Annotated[float | None, Field(description="Seconds, 1 decimal; null over nothing.")]
+Seconds = Annotated[int | None, Field(description="Whole seconds; null over nothing.")]
+Day = Annotated[str, Field(description="UTC day, YYYY-MM-DD.", examples=["2024-01-07"])]
+Requests = Annotated[int, Field(description="Accepted requests, by the day they were received.")]
+Built = Annotated[int, Field(description="Builds that ended well, by the day they finished.")]
+Failed = Annotated[int, Field(description="Builds that failed or timed out, by that day.")]
+ClientBuilt = Annotated[int, Field(description="The client's requests whose build ended well.")]
+ClientFailed = Annotated[
+    int, Field(description="The client's requests whose build failed, or had failed just before.")
+]
+Hash = Annotated[
+    str, Field(description="First 12 characters; whole for a caller with a `read` token.")
+]
+
+
+class Period(TypedDict):
+    """The window of an answer."""
+
+    start: Day
+    end: Day
+    days: int
+    data_since: Annotated[
+        Day | None, Field(description="First day of which anything is known; null if none is.")
+    ]
+
+
+class Totals(TypedDict):
+    """What was asked for and what was built."""
+
+    requests: Requests
+    unique_requests: Annotated[int, Field(description="Distinct request hashes among them.")]
+    cache_hits: int
+    cache_hit_rate: Rate
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    rejected_requests: Annotated[int, Field(description="Not among `requests`.")]
+    cancelled_builds: Annotated[int, Field(description="Neither successful nor failed.")]
+
+
+class BuildPerformance(TypedDict):
+    """Durations of successful builds."""
+
+    avg_duration_seconds: Average
+    median_duration_seconds: Seconds
+    p95_duration_seconds: Seconds
+    total_build_time_hours: Annotated[float, Field(description="Hours, 2 decimals.")]
+
+
+class ClientRequests(TypedDict):
+    """A client and its requests."""
+
+    client: str
+    requests: Requests
+
+
+class ClientsOverview(TypedDict):
+    """Who asked."""
+
+    total_unique: int
+    top_5: list[ClientRequests]
+
+
+class DiffPackages(TypedDict):
+    """Requests with and without `diff_packages`."""
+
+    enabled: int
+    disabled: int
+    percentage_enabled: Rate
+
+
+class Overview(TypedDict):
+    """`GET /api/v1/stats/overview`."""
+
+    period: Period
+    totals: Totals
+    build_performance: BuildPerformance
+    clients: ClientsOverview
+    diff_packages: DiffPackages
+
+
+class TargetRequests(TypedDict):
+    """A target and its requests."""
+
+    target: str
+    requests: Requests
+
+
+class ProfileRequests(TypedDict):
+    """A profile and its requests."""
+
+    profile: str
+    requests: Requests
+
+
+class VersionRequests(TypedDict):
+    """A version and its requests."""
+
+    version: str
+    requests: Requests
+
+
+class ClientVersionRequests(TypedDict):
+    """A version of a client and its requests."""
+
+    client_version: str
+    requests: Requests
+
+
+class VersionRow(TypedDict):
+    """One version."""
+
+    version: str
+    requests: Requests
+    unique_targets: Annotated[int, Field(description="Distinct targets among the requests.")]
+    cache_hits: int
+    cache_hit_rate: Rate
+    avg_build_duration: Average
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    top_targets: list[TargetRequests]
+
+
+class TargetRow(TypedDict):
+    """One target."""
+
+    target: str
+    requests: Requests
+    unique_profiles: Annotated[int, Field(description="Distinct profiles among the requests.")]
+    cache_hits: int
+    cache_hit_rate: Rate
+    avg_build_duration: Average
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    top_profiles: list[ProfileRequests]
+
+
+class ProfileRow(TypedDict):
+    """One profile."""
+
+    profile: str
+    requests: Requests
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    avg_build_duration: Average
+    cache_hits: int
+    cache_hit_rate: Rate
+
+
+class ClientRow(TypedDict):
+    """One client; its builds are those its own requests waited for."""
+
+    client: str
+    total_requests: Requests
+    unique_builds: Annotated[int, Field(description="Distinct request hashes it asked for.")]
+    cache_hits: int
+    cache_hit_rate: Rate
+    successful_builds: ClientBuilt
+    failed_builds: ClientFailed
+    pending: Annotated[int, Field(description="Requests whose build has not ended, or cancelled.")]
+    success_rate: Rate
+    rejected_requests: Annotated[int, Field(description="Not among `total_requests`.")]
+    top_versions: list[VersionRequests]
+
+
+class ClientErrorRow(TypedDict):
+    """Requests of a client that were rejected or whose build failed, of one type."""
+
+    category: str
+    type: str
+    count: int
+    percentage: Rate
+
+
+class DiffPackagesOverview(TypedDict):
+    """Requests by `diff_packages`."""
+
+    total_builds: Requests
+    diff_packages_enabled: int
+    diff_packages_disabled: int
+    percentage_enabled: Rate
+
+
+class DiffPackagesVersion(TypedDict):
+    """The same of one version."""
+
+    version: str
+    total: Requests
+    enabled: int
+    disabled: int
+    percentage_enabled: Rate
+
+
+class DiffPackagesDay(TypedDict):
+    """The same of one day."""
+
+    date: Day
+    enabled: int
+    disabled: int
+    percentage_enabled: Rate
+
+
+class DiffPackagesReport(TypedDict):
+    """`GET /api/v1/stats/diff-packages`."""
+
+    overview: DiffPackagesOverview
+    by_version: list[DiffPackagesVersion]
+    trend: list[DiffPackagesDay]
+
+
+class ErrorType(TypedDict):
+    """One type of error."""
+
+    type: str
+    count: int
+    affected_versions: Annotated[list[str], Field(description="At most 10, most errors first.")]
+
+
+class ErrorCategory(TypedDict):
+    """One category of errors."""
+
+    category: str
+    count: int
+    percentage: Rate
+    top_errors: list[ErrorType]
+
+
+class VersionErrors(TypedDict):
+    """A version and its errors."""
+
+    version: str
+    errors: int
+
+
+class Errors(TypedDict):
+    """`GET /api/v1/stats/errors`."""
+
+    total_errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
+    by_category: list[ErrorCategory]
+    by_version: list[VersionErrors]
+
+
+class BuildDuration(TypedDict):
+    """Durations of successful builds; percentiles are nearest-rank."""
+
+    avg_seconds: Average
+    median_seconds: Seconds
+    p50_seconds: Seconds
+    p90_seconds: Seconds
+    p95_seconds: Seconds
+    p99_seconds: Seconds
+    min_seconds: Seconds
+    max_seconds: Seconds
+
+
+class VersionPerformance(TypedDict):
+    """Durations of one version's successful builds."""
+
+    version: str
+    avg_duration: Average
+    median_duration: Seconds
+    builds: Annotated[int, Field(description="Successful builds of known duration.")]
+
+
+class SlowBuild(TypedDict):
+    """One of the slowest successful builds."""
+
+    request_hash: Hash
+    version: str
+    target: str
+    profile: str
+    duration: Annotated[int, Field(description="Whole seconds.")]
+    package_count: int | None
+    finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+
+
+class Performance(TypedDict):
+    """`GET /api/v1/stats/performance`."""
+
+    build_duration: BuildDuration
+    by_version: list[VersionPerformance]
+    slowest_builds: list[SlowBuild]
+
+
+class Bucket(TypedDict):
+    """One bucket of a time series."""
+
+    timestamp: Annotated[
+        str, Field(description="2024-01-01T13:00:00Z, 2024-01-01, a Monday, or 2024-01.")
+    ]
+    requests: Requests
+    cache_hits: int
+    cache_hit_rate: Rate
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    avg_build_duration: Average
+    unique_clients: Annotated[
+        int | None, Field(description="Distinct clients; null with `target` or `profile`.")
+    ]
+
+
+class ClientReport(ClientRow):
+    """`GET /api/v1/stats/clients/{client}`."""
+
+    period: Period
+    client_versions: list[ClientVersionRequests]
+    top_targets: list[TargetRequests]
+    top_profiles: list[ProfileRequests]
+    errors: Annotated[list[ClientErrorRow], Field(description="By category and type.")]
+    timeseries: Annotated[list[Bucket], Field(description="By day.")]

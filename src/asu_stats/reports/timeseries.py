@@ -1,0 +1,128 @@
+"""Requests and builds over time."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row
+
+from asu_stats.reports import sums
+from asu_stats.reports.answers import Bucket
+from asu_stats.store.rollups import (
+    CLIENT_VERSIONS,
+    CLIENTS,
+    HOURLY_CLIENTS,
+    HOURLY_PROFILES,
+    PROFILES,
+    VERSION_TARGET,
+    Rollup,
+)
+from asu_stats.windows import MAX_BUCKETS, Interval, Window, bucket_of_day, bucket_of_hour
+
+Filters = Mapping[str, str]
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What a bucket adds up to."""
+
+    builds: sums.Builds = field(default_factory=sums.Builds)
+    clients: set[str] = field(default_factory=set)
+
+
+def read(
+    connection: Connection, window: Window, *, interval: Interval, filters: Filters
+) -> list[Bucket]:
+    """Return every bucket of `window`, empty ones too.
+
+    `filters` holds at most one of version, target, profile and client. With `client` the builds
+    are those its requests waited for (contract §2.5) and averages are `None`; with `target` or
+    `profile` the clients are not known.
+    """
+    found = _read(connection, window, interval, filters)
+    return [_bucket(stamp, found[stamp], filters) for stamp in window.timestamps(interval)]
+
+
+def read_days(connection: Connection, window: Window, filters: Filters) -> list[Bucket]:
+    """Return the days of `window`; of more than 10,000 only those with something in them."""
+    found = _read(connection, window, "day", filters)
+    stamps: Iterable[str] = window.timestamps("day")
+    if window.days > MAX_BUCKETS:
+        stamps = sorted(stamp for stamp, bucket in found.items() if bucket.builds)
+    return [_bucket(stamp, found[stamp], filters) for stamp in stamps]
+
+
+def _read(
+    connection: Connection, window: Window, interval: Interval, filters: Filters
+) -> dict[str, _Sums]:
+    buckets: dict[str, _Sums] = defaultdict(_Sums)
+    hourly = interval == "hour"
+    time_of = _hour_stamp if hourly else _day_stamp(interval)
+    of_client = "client" in filters
+    builds = _builds_rollup(filters, hourly=hourly)
+    for row in _rows(connection, builds, (), window, filters):
+        bucket = buckets[time_of(row)].builds
+        if of_client:
+            bucket.requests += int(row.requests)
+            bucket.cache_hits += int(row.cache_hits)
+            bucket.successful += int(row.successful_builds)
+            bucket.failed += int(row.failed_builds)
+        else:
+            bucket.add(row)
+    if not {"target", "profile"} & filters.keys():
+        clients = HOURLY_CLIENTS if hourly else CLIENT_VERSIONS if "version" in filters else CLIENTS
+        for row in _rows(connection, clients, ("client",), window, filters):
+            if row.requests:
+                buckets[time_of(row)].clients.add(row.client)
+    return buckets
+
+
+def _builds_rollup(filters: Filters, *, hourly: bool) -> Rollup:
+    if "client" in filters:
+        return HOURLY_CLIENTS if hourly else CLIENTS
+    if hourly:
+        return HOURLY_PROFILES
+    return PROFILES if "profile" in filters else VERSION_TARGET
+
+
+def _rows(
+    connection: Connection, rollup: Rollup, by: tuple[str, ...], window: Window, filters: Filters
+) -> Iterable[Row[Any]]:
+    """Return the sums per day or hour of `rollup` and the columns `by`."""
+    time_column = rollup.key[0]
+    condition = (
+        sums.in_window(rollup, window) if time_column == "date" else _hours_of(rollup, window)
+    )
+    return connection.execute(sums.of(rollup, (time_column, *by), condition, filters)).all()
+
+
+def _hours_of(rollup: Rollup, window: Window) -> ColumnElement[bool]:
+    first = datetime.combine(window.start, time())
+    after = datetime.combine(window.end, time()) + timedelta(days=1)
+    hour = rollup.table.c.hour
+    return (hour >= first) & (hour < after)
+
+
+def _hour_stamp(row: Row[Any]) -> str:
+    return bucket_of_hour(row.hour)
+
+
+def _day_stamp(interval: Interval) -> Callable[[Row[Any]], str]:
+    return lambda row: bucket_of_day(row.date, interval)
+
+
+def _bucket(stamp: str, found: _Sums, filters: Filters) -> Bucket:
+    builds = found.builds
+    return {
+        "timestamp": stamp,
+        "requests": builds.requests,
+        "cache_hits": builds.cache_hits,
+        "cache_hit_rate": builds.cache_hit_rate,
+        "successful_builds": builds.successful,
+        "failed_builds": builds.failed,
+        "success_rate": builds.success_rate,
+        "avg_build_duration": builds.avg_build_duration,
+        "unique_clients": (None if {"target", "profile"} & filters.keys() else len(found.clients)),
+    }

@@ -1,0 +1,244 @@
+"""Events into the store: details and what follows from them for the rollups, both or neither."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from sqlalchemy import Connection, Engine, case, or_, select, update
+
+from asu_stats.events import BuildStarted, Event, RequestReceived
+from asu_stats.store import (
+    attempts,
+    counting,
+    dialects,
+    identities,
+    request_days,
+    requests,
+    rollups,
+)
+from asu_stats.store.attempts import Build
+from asu_stats.store.counting import Ended, naive
+from asu_stats.store.engine import write_transaction
+from asu_stats.store.request_days import RequestDay
+from asu_stats.store.requests import Metadata, Wait
+from asu_stats.store.rollups import Deltas
+from asu_stats.store.tables import store_state
+
+# A build, what counted of it before, and what counts now.
+Change: TypeAlias = tuple[Build, Ended | None, Ended | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Per event of a batch, in the order given, whether it was new."""
+
+    new: Sequence[bool]
+
+
+def apply_batch(engine: Engine, events: Sequence[Event]) -> Applied:
+    """Write a batch in one transaction of its own: all of it, or nothing if this raises.
+
+    Raises `StoreUnavailableError` when the database is away.
+    """
+    with write_transaction(engine) as connection:
+        return apply(connection, events)
+
+
+def apply(connection: Connection, events: Sequence[Event]) -> Applied:
+    """Write a batch's details and the rollup deltas that follow from what really changed.
+
+    Known events change nothing; the order of events makes no difference to any figure.
+    """
+    if not events:
+        return Applied(())
+    dialects.take_turn(connection)
+    batch = identities.keep_new(connection, events)
+    if batch.new:
+        _Batch(connection, batch.new).write()
+    return Applied(batch.is_new)
+
+
+class _Batch:
+    """One batch on its way into the store: what was known, what changes, what that adds up to."""
+
+    def __init__(self, connection: Connection, events: Sequence[Event]) -> None:
+        self._connection = connection
+        self._deltas = Deltas()
+        self._events = events
+        self._requests = [event for event in events if isinstance(event, RequestReceived)]
+        self._builds = [event for event in events if not isinstance(event, RequestReceived)]
+        hashes = sorted({event.request_hash for event in events})
+        self._metadata = requests.load(connection, hashes)
+        self._known_hashes = set(self._metadata)
+        self._touched_hashes: set[str] = set()
+        self._waits: dict[int, Wait] = {}
+        self._numbers = 0
+
+    def write(self) -> None:
+        """Do it."""
+        connection, deltas = self._connection, self._deltas
+        numbered = connection.execute(select(store_state.c.requests_numbered)).scalar_one()
+        self._numbers = numbered
+        builds_wanted = self._take_requests()
+        builds = attempts.load(connection, sorted(builds_wanted))
+        changes = self._take_builds(builds)
+        self._resolve_waits(builds, changes)
+        requests.save_requests(connection, self._requests, self._waits)
+        attempts.save_errors(connection, changes)
+        self._save_metadata()
+        days = [
+            RequestDay(
+                self._metadata[r.request_hash].request_number, naive(r.time).date(), r.client
+            )
+            for r in self._requests
+            if r.outcome != "rejected"
+        ]
+        known = [self._metadata[request_hash].request_number for request_hash in self._known_hashes]
+        request_days.add(connection, deltas, days, known)
+        rollups.add(connection, deltas)
+        self._save_state()
+
+    def _take_requests(self) -> set[str]:
+        """Count the requests; return the hashes whose builds matter to the batch."""
+        wanted = {event.request_hash for event in self._builds}
+        for place, request in enumerate(self._requests):
+            request_hash = request.request_hash
+            metadata = self._metadata.get(request_hash)
+            if metadata is None:
+                metadata = self._metadata[request_hash] = Metadata.of(request)
+                self._numbers += 1
+                metadata.request_number = self._numbers
+                wanted.add(request_hash)
+            names = metadata.names
+            metadata.take(request)
+            self._touched_hashes.add(request_hash)
+            if metadata.names != names:
+                wanted.add(request_hash)
+            counting.add_request(self._deltas, request)
+            wait = requests.new_wait(request)
+            if wait is not None:
+                self._waits[place] = wait
+                wanted.add(request_hash)
+        return wanted
+
+    def _take_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
+        """Take the build events in; return the builds whose end changed, with before and now."""
+        before = {build.key: build.ended() for of in builds.values() for build in of.values()}
+        dirty: dict[attempts.Key, Build] = {}
+        for event in self._builds:
+            of = builds[event.request_hash]
+            build = of.setdefault(event.build_id, attempts.new(event))
+            dirty[build.key] = build
+            if isinstance(event, BuildStarted):
+                build.start(event)
+            else:
+                build.finish(event)
+        for request_hash, of in builds.items():
+            metadata = self._metadata.get(request_hash)
+            for build in of.values():
+                if build.settle(metadata.names if metadata else None):
+                    dirty[build.key] = build
+        attempts.save(self._connection, dirty.values())
+        changes = [
+            (build, was, now)
+            for build in dirty.values()
+            if (was := before.get(build.key)) != (now := build.ended())
+        ]
+        for _, was, now in changes:
+            if was is not None:
+                counting.add_ended(self._deltas, was, -1)
+            if now is not None:
+                counting.add_ended(self._deltas, now)
+        self._count_builds(builds, changes)
+        return changes
+
+    def _count_builds(
+        self,
+        builds: dict[str, dict[str, Build]],
+        changes: Sequence[Change],
+    ) -> None:
+        """Bring the builds counted in `request_metadata` up to date."""
+        for request_hash in self._touched_hashes - self._known_hashes:
+            for build in builds[request_hash].values():
+                self._metadata[request_hash].count_build(build.status, 1)
+        for build, was, now in changes:
+            if build.request_hash in self._known_hashes:
+                metadata = self._metadata[build.request_hash]
+                self._touched_hashes.add(build.request_hash)
+                for end, sign in ((was, -1), (now, 1)):
+                    if end is not None:
+                        metadata.count_build(end.status, sign)
+
+    def _resolve_waits(
+        self,
+        builds: dict[str, dict[str, Build]],
+        changes: Sequence[Change],
+    ) -> None:
+        """Find for each waiting request the build that ended it: the first at or after it (§2.5).
+
+        Looked at again are the requests of a hash that had not ended before its earliest change.
+        """
+        since: dict[str, datetime] = {}
+        for build, was, now in changes:
+            for end in (was, now):
+                if end is not None:
+                    since[build.request_hash] = min(since.get(build.request_hash, end.at), end.at)
+        known_waits = requests.load_waits(self._connection, since) if since else []
+        known = [(wait.ended(), wait.ended_at, wait.build_id) for wait in known_waits]
+        order = {
+            request_hash: sorted(
+                (build.finished_at, build.build_id)
+                for build in of.values()
+                if build.finished_at is not None
+            )
+            for request_hash, of in builds.items()
+        }
+        for wait in (*known_waits, *self._waits.values()):
+            ends = order[wait.request_hash]
+            place = bisect_left(ends, (wait.timestamp, ""))
+            ending = builds[wait.request_hash][ends[place][1]] if place < len(ends) else None
+            _end(wait, ending)
+        changed = []
+        for wait, before in zip(known_waits, known, strict=True):
+            if (wait.ended(), wait.ended_at, wait.build_id) != before:
+                changed.append(wait)
+                if before[0] is not None:
+                    counting.add_ended_wait(self._deltas, before[0], -1)
+        for wait in (*changed, *self._waits.values()):
+            ended = wait.ended()
+            if ended is not None:
+                counting.add_ended_wait(self._deltas, ended)
+        requests.save_waits(self._connection, changed)
+
+    def _save_metadata(self) -> None:
+        touched = [self._metadata[request_hash] for request_hash in self._touched_hashes]
+        requests.save(
+            self._connection,
+            [item for item in touched if item.request_hash not in self._known_hashes],
+            [item for item in touched if item.request_hash in self._known_hashes],
+        )
+
+    def _save_state(self) -> None:
+        """Tell everyone that figures may have changed."""
+        t = store_state
+        first = min(naive(event.time).date() for event in self._events)
+        earlier = or_(t.c.data_since.is_(None), t.c.data_since > first)
+        self._connection.execute(
+            update(t).values(
+                changes=t.c.changes + 1,
+                requests_numbered=self._numbers,
+                data_since=case((earlier, first), else_=t.c.data_since),
+            )
+        )
+
+
+def _end(wait: Wait, build: Build | None) -> None:
+    """Write into `wait` how it ended."""
+    if build is None or build.finished_at is None:
+        wait.status, wait.ended_at, wait.build_id = "queued", requests.NOT_ENDED, None
+        wait.error_category = wait.error_type = None
+        return
+    wait.status, wait.ended_at, wait.build_id = build.status, build.finished_at, build.build_id
+    wait.error_category, wait.error_type = build.error_category, build.error_type

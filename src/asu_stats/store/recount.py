@@ -1,0 +1,244 @@
+"""The rollups counted anew from the details, one day at a time: what `verify` compares with.
+
+A second definition of every rollup, in SQL over stored rows, beside the one in `counting`, which
+adds up events as they come. That the two agree is what `verify` shows.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    select,
+)
+
+from asu_stats.store import dialects
+from asu_stats.store.rollups import (
+    CLIENT_DEVICES,
+    CLIENT_ERRORS,
+    CLIENT_UNIQUE_REQUESTS,
+    CLIENT_VERSIONS,
+    CLIENTS,
+    DAILY,
+    DURATIONS,
+    ERRORS,
+    HOURLY_CLIENTS,
+    HOURLY_PROFILES,
+    NEVER,
+    PROFILES,
+    UNIQUE_REQUESTS,
+    VERSION_TARGET,
+    Deltas,
+    Rollup,
+)
+from asu_stats.store.tables import (
+    build_metrics,
+    client_stats,
+    error_stats,
+    request_days,
+    request_metadata,
+)
+
+_r, _b, _e = client_stats.c, build_metrics.c, error_stats.c
+
+_ACCEPTED: Final = _r.outcome != "rejected"
+_WAITED: Final = _r.ended_at.is_not(None)
+_GOOD: Final = _b.status == "success"
+_BAD: Final = _b.status.in_(("failure", "timeout"))
+_TIMED: Final = and_(_GOOD, _b.duration_seconds.is_not(None))
+_WENT_BAD: Final = and_(_WAITED, _r.status.in_(("failure", "timeout")))
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.sum(case((condition, 1), else_=0))
+
+
+def _outcome(name: str) -> ColumnElement[int]:
+    return _count(_r.outcome == name)
+
+
+_REQUESTS: Final[Mapping[str, ColumnElement[int]]] = {
+    "request_count": func.count(),
+    "cache_hits": _outcome("cache_hit"),
+}
+_BUILDS: Final[Mapping[str, ColumnElement[int]]] = {
+    "success_count": _count(_GOOD),
+    "failure_count": _count(_BAD),
+    "timed_builds": _count(_TIMED),
+    "build_time_seconds": func.sum(case((_TIMED, _b.duration_seconds), else_=0)),
+}
+_DIFF: Final[Mapping[str, ColumnElement[int]]] = {
+    "diff_packages_true": _count(_r.diff_packages.is_(True)),
+    "diff_packages_false": _count(_r.diff_packages.is_(False)),
+}
+_CLIENT: Final[Mapping[str, ColumnElement[int]]] = {
+    "requests": _count(_ACCEPTED),
+    "cache_hits": _outcome("cache_hit"),
+    "successful_builds": _count(and_(_WAITED, _r.status == "success")),
+    "failed_builds": _count(_WENT_BAD | (_r.outcome == "cached_failure")),
+    "rejected_requests": _outcome("rejected"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A part of a rollup that follows from one detail table."""
+
+    rollup: Rollup
+    time: ColumnElement[datetime]
+    names: tuple[ColumnElement[Any], ...]
+    adds: Mapping[str, ColumnElement[int]]
+    condition: ColumnElement[bool] | None = None
+
+
+def _triple(table: Any) -> tuple[ColumnElement[Any], ...]:
+    return table.version, table.target, table.profile
+
+
+_SOURCES: Final[tuple[_Source, ...]] = (
+    _Source(
+        DAILY,
+        _r.timestamp,
+        (),
+        {
+            "total_requests": _count(_ACCEPTED),
+            "cache_hits": _outcome("cache_hit"),
+            "diff_packages_true": _count(_ACCEPTED & _r.diff_packages.is_(True)),
+            "diff_packages_false": _count(_ACCEPTED & _r.diff_packages.is_(False)),
+            "queued_requests": _outcome("queued"),
+            "joined_requests": _outcome("joined"),
+            "cached_failures": _outcome("cached_failure"),
+            "rejected_requests": _outcome("rejected"),
+        },
+    ),
+    _Source(
+        DAILY,
+        _b.finished_at,
+        (),
+        {
+            "successful_builds": _count(_GOOD),
+            "failed_builds": _count(_BAD),
+            "total_build_time_seconds": _BUILDS["build_time_seconds"],
+            "timed_builds": _count(_TIMED),
+            "timeout_builds": _count(_b.status == "timeout"),
+            "cancelled_builds": _count(_b.status == "cancelled"),
+        },
+    ),
+    _Source(VERSION_TARGET, _r.timestamp, _triple(_r)[:2], {**_REQUESTS, **_DIFF}, _ACCEPTED),
+    _Source(VERSION_TARGET, _b.finished_at, _triple(_b)[:2], _BUILDS, _GOOD | _BAD),
+    _Source(PROFILES, _r.timestamp, _triple(_r), _REQUESTS, _ACCEPTED),
+    _Source(PROFILES, _b.finished_at, _triple(_b), _BUILDS, _GOOD | _BAD),
+    _Source(HOURLY_PROFILES, _r.timestamp, _triple(_r), _REQUESTS, _ACCEPTED),
+    _Source(HOURLY_PROFILES, _b.finished_at, _triple(_b), _BUILDS, _GOOD | _BAD),
+    _Source(CLIENTS, _r.timestamp, (_r.client,), _CLIENT),
+    _Source(HOURLY_CLIENTS, _r.timestamp, (_r.client, _r.version), _CLIENT),
+    _Source(
+        CLIENT_VERSIONS,
+        _r.timestamp,
+        (_r.client, _r.version, _r.client_version),
+        {"requests": func.count()},
+        _ACCEPTED,
+    ),
+    _Source(
+        CLIENT_DEVICES,
+        _r.timestamp,
+        (_r.client, _r.target, _r.profile),
+        {"requests": func.count()},
+        _ACCEPTED,
+    ),
+    _Source(
+        DURATIONS,
+        _b.finished_at,
+        (_b.version, _b.duration_seconds),
+        {"builds": func.count()},
+        _TIMED,
+    ),
+    _Source(
+        ERRORS,
+        _e.timestamp,
+        (_e.error_category, _e.error_type, _e.version, _e.target),
+        {"errors": func.sum(_e.count)},
+    ),
+    _Source(
+        CLIENT_ERRORS,
+        _r.timestamp,
+        (_r.client, _r.error_category, _r.error_type),
+        {"errors": func.count()},
+        _WENT_BAD | (_r.outcome == "rejected"),
+    ),
+)
+
+
+def on_day(column: ColumnElement[datetime], day: date) -> ColumnElement[bool]:
+    """Return the condition that a stored time lies on a UTC day."""
+    first = datetime.combine(day, time())
+    return and_(column >= first, column < first + timedelta(days=1))
+
+
+def of_day(connection: Connection, day: date) -> Deltas:
+    """Return what the details of `day` add up to, for every rollup."""
+    deltas = Deltas()
+    for source in _SOURCES:
+        for key, amounts in _rows(connection, source, day):
+            deltas.add(source.rollup, key, amounts)
+    asked = _asked(day)
+    for rollup, names in ((UNIQUE_REQUESTS, ()), (CLIENT_UNIQUE_REQUESTS, (asked.c.client,))):
+        for *key, previous, requests in connection.execute(_pairs(asked, names, day)):
+            deltas.add(rollup, (day, *key, previous or NEVER), (int(requests),))
+    return deltas
+
+
+def _rows(
+    connection: Connection, source: _Source, day: date
+) -> Iterator[tuple[tuple[Any, ...], list[int]]]:
+    hourly = source.rollup.key[0] == "hour"
+    hour = (dialects.hour_of(connection, source.time),) if hourly else ()
+    groups = (*hour, *source.names)
+    query = select(*groups, *source.adds.values()).where(on_day(source.time, day))
+    if source.condition is not None:
+        query = query.where(source.condition)
+    places = [source.rollup.adds.index(add) for add in source.adds]
+    for row in connection.execute(query.group_by(*groups) if groups else query):
+        key = tuple(row[: len(groups)])
+        amounts = [0] * len(source.rollup.adds)
+        for place, amount in zip(places, row[len(groups) :], strict=True):
+            amounts[place] = int(amount or 0)
+        yield key if hourly else (day, *key), amounts
+
+
+def _asked(day: date) -> FromClause:
+    """Return the distinct hashes and clients of a day's accepted requests."""
+    m = request_metadata
+    return (
+        select(m.c.request_number, _r.client)
+        .join_from(client_stats, m, m.c.request_hash == _r.request_hash)
+        .where(on_day(_r.timestamp, day), _ACCEPTED)
+        .distinct()
+        .subquery("asked")
+    )
+
+
+def _pairs(asked: FromClause, names: tuple[Any, ...], day: date) -> Select[Any]:
+    """Select, per name and previous day, how many of the hashes asked for were seen before then."""
+    d = request_days.c
+    own = [asked.c.request_number, *names]
+    same = [d.request_number == asked.c.request_number, d.date < literal(day)]
+    if names:
+        same.append(d.client == asked.c.client)
+    found = (
+        select(*names, func.max(d.date).label("previous_date"))
+        .join_from(asked, request_days, and_(*same), isouter=True)
+        .group_by(*own)
+        .subquery("found")
+    )
+    groups = [*(found.c[name.name] for name in names), found.c.previous_date]
+    return select(*groups, func.count()).group_by(*groups)

@@ -1,0 +1,125 @@
+"""Distinct requests, exactly and as sums: pairs of a day and the day before it of the same hash.
+
+For each day on which a hash was asked for, the rollups count a pair (day, previous day), with
+`NEVER` for the first. In a window [a, b] a hash is counted once, at its first day in it: the one
+whose previous day lies before a. A late day d between two known ones, p < d < n, adds (d, p), takes
+one from (n, p) and adds one to (n, d): still a sum. The same is kept per client.
+"""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from datetime import date
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, FromClause, Select, func, insert, select
+
+from asu_stats.store import dialects
+from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, NEVER, UNIQUE_REQUESTS, Deltas
+from asu_stats.store.tables import request_days
+
+
+class RequestDay(NamedTuple):
+    """A day on which a client asked for a hash, known by its number."""
+
+    request_number: int
+    date: date
+    client: str
+
+
+class _Known(NamedTuple):
+    """Known days, sorted: of each hash, and of each hash and client."""
+
+    of_hash: dict[int, list[date]]
+    of_client: dict[tuple[int, str], list[date]]
+
+    def put(self, number: int, day: date | None, client: str | None = None) -> None:
+        """Remember a day, of the hash alone or of a client too."""
+        if day is None:
+            return
+        _insert_once(self.of_hash.setdefault(number, []), day)
+        if client is not None:
+            _insert_once(self.of_client.setdefault((number, client), []), day)
+
+
+def add(
+    connection: Connection, deltas: Deltas, days: Collection[RequestDay], known: Collection[int]
+) -> None:
+    """Remember `days` and count the pairs that change; `known` are numbers that may have days."""
+    wanted = sorted(set(days))
+    old_numbers = set(known)
+    found, around = _load(connection, [day for day in wanted if day.request_number in old_numbers])
+    new = [day for day in wanted if day not in found]
+    for number, day, client in new:
+        for (on, previous), count in _pairs(around.of_hash.setdefault(number, []), day):
+            deltas.add(UNIQUE_REQUESTS, (on, previous), (count,))
+        for (on, previous), count in _pairs(around.of_client.setdefault((number, client), []), day):
+            deltas.add(CLIENT_UNIQUE_REQUESTS, (on, client, previous), (count,))
+    if new:
+        connection.execute(insert(request_days), [day._asdict() for day in new])
+
+
+def _insert_once(days: list[date], day: date) -> None:
+    place = bisect_left(days, day)
+    if place == len(days) or days[place] != day:
+        days.insert(place, day)
+
+
+def _pairs(days: list[date], day: date) -> Iterator[tuple[tuple[date, date], int]]:
+    """Put `day` into the sorted `days`; yield the pairs (day, previous day) it adds and takes."""
+    place = bisect_left(days, day)
+    following = days[place] if place < len(days) else None
+    if following == day:
+        return
+    previous = days[place - 1] if place else NEVER
+    days.insert(place, day)
+    yield (day, previous), 1
+    if following is not None:
+        yield (following, previous), -1
+        yield (following, day), 1
+
+
+def _load(connection: Connection, days: list[RequestDay]) -> tuple[set[RequestDay], _Known]:
+    """Return which of `days` are known, and the known days nearest to the others."""
+    known = _Known({}, {})
+    if not days:
+        return set(), known
+    t = request_days
+    given = _given(connection, days)
+    same = (
+        (t.c.request_number == given.c.request_number)
+        & (t.c.date == given.c.date)
+        & (t.c.client == given.c.client)
+    )
+    found = {RequestDay(*row) for row in connection.execute(select(*t.c).join_from(given, t, same))}
+    missing = [day for day in days if day not in found]
+    if missing:
+        for number, client, before, after, before_own, after_own in connection.execute(
+            _neighbours(_given(connection, missing))
+        ):
+            known.put(number, before)
+            known.put(number, after)
+            known.put(number, before_own, client)
+            known.put(number, after_own, client)
+    return found, known
+
+
+def _given(connection: Connection, days: list[RequestDay]) -> FromClause:
+    types = [column.type for column in request_days.c]
+    fields = zip(RequestDay._fields, types, zip(*days, strict=True), strict=True)
+    return dialects.rows_of(connection, list(fields))
+
+
+def _neighbours(given: FromClause) -> Select[Any]:
+    """Select the nearest known days of each given one: of any client (its own day too), its own."""
+    t = request_days
+    of_hash = t.c.request_number == given.c.request_number
+    own = of_hash & (t.c.client == given.c.client)
+    day = given.c.date
+    return select(
+        given.c.request_number,
+        given.c.client,
+        select(func.max(t.c.date)).where(of_hash, t.c.date < day).scalar_subquery(),
+        select(func.min(t.c.date)).where(of_hash, t.c.date >= day).scalar_subquery(),
+        select(func.max(t.c.date)).where(own, t.c.date < day).scalar_subquery(),
+        select(func.min(t.c.date)).where(own, t.c.date > day).scalar_subquery(),
+    )

@@ -1,0 +1,125 @@
+"""Every figure of every endpoint equals naive recomputation from the raw events."""
+
+import random
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from asu_stats.store import verify
+from tests import histories
+from tests.oracle import Oracle, client_of
+from tests.support import CloudEvent, Stats
+
+TODAY = date(2026, 9, 30)
+WINDOWS = [(TODAY - timedelta(days=days - 1), TODAY) for days in (1, 2, 5, 7)] + [
+    (date(2026, 9, 27), date(2026, 9, 28)),
+    (date(2026, 9, 29), date(2026, 9, 29)),
+    (date(2020, 1, 1), date(2020, 1, 3)),
+]
+
+
+def answers(stats: Stats, start: date, end: date, clients: set[str]) -> dict[str, Any]:
+    window = {"start": start.isoformat(), "end": end.isoformat()}
+    found = {
+        name: stats.get(name, **window)
+        for name in ("overview", "versions", "targets", "profiles", "clients", "errors")
+    }
+    found["diff-packages"] = stats.get("diff-packages", **window)
+    found["targets 24.10.2"] = stats.get("targets", version="24.10.2", **window)
+    found["profiles x86"] = stats.get("profiles", target="x86/64", version="23.05.5", **window)
+    found["performance"] = stats.get("performance", **window)
+    slowest = found["performance"].pop("slowest_builds")
+    found["performance"]["slowest"] = [build["duration"] for build in slowest]
+    for interval in ("hour", "day", "week", "month"):
+        if interval == "hour" and start.year < 2026:
+            continue
+        for filters in SERIES:
+            key = f"timeseries {interval} {filters}"
+            found[key] = stats.get("timeseries", interval=interval, **filters, **window)
+    for client in clients:
+        found[f"client {client}"] = stats.get(f"clients/{client}", **window)
+    return found
+
+
+SERIES: list[dict[str, str]] = [
+    {},
+    {"version": "24.10.2"},
+    {"target": "x86/64"},
+    {"profile": "generic"},
+    {"client": "luci"},
+]
+
+
+def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[str, Any]:
+    oracle.window(start, end)
+    found = {
+        "overview": oracle.overview(),
+        "versions": oracle.versions(),
+        "targets": oracle.targets(),
+        "profiles": oracle.profiles(),
+        "clients": oracle.clients(),
+        "errors": oracle.errors(),
+        "diff-packages": oracle.diff_packages(),
+        "targets 24.10.2": oracle.targets(version="24.10.2"),
+        "profiles x86": oracle.profiles(target="x86/64", version="23.05.5"),
+        "performance": oracle.performance(),
+    }
+    for interval in ("hour", "day", "week", "month"):
+        if interval == "hour" and start.year < 2026:
+            continue
+        for filters in SERIES:
+            found[f"timeseries {interval} {filters}"] = oracle.timeseries(interval, **filters)
+    for client in clients:
+        found[f"client {client}"] = oracle.client(client)
+    return found
+
+
+@given(history=histories.histories(), seed=st.integers(0, 2**32), size=st.sampled_from((1, 3, 50)))
+@settings(
+    max_examples=25,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_every_figure_equals_the_oracle(
+    stats: Stats, history: list[CloudEvent], seed: int, size: int
+) -> None:
+    rng = random.Random(seed)
+    clients = {
+        client_of(e["data"].get("client"))[0]
+        for e in history
+        if e["type"] == "asu.request.received"
+    }
+    stats.clear()
+    accepted = 0
+    for start in range(0, len(history), size):
+        accepted += stats.record(*history[start : start + size])["accepted"]
+    assert accepted == len({event["id"] for event in history})
+    oracle = Oracle(history)
+    first = {window: answers(stats, *window, clients) for window in WINDOWS}
+    for window in WINDOWS:
+        assert first[window] == expected(oracle, *window, clients)
+    assert list(verify.differences(stats.engine)) == []
+
+    again = list(history)
+    rng.shuffle(again)
+    stats.clear()
+    stats.record(*again)
+    assert stats.record(*again)["accepted"] == 0
+    assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
+    verify.rebuild(stats.engine)
+    assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
+
+
+def test_empty_database(stats: Stats) -> None:
+    for window in WINDOWS:
+        assert answers(stats, *window, set()) == expected(Oracle([]), *window, set())
+    assert stats.get("overview")["period"]["data_since"] is None
+
+
+@pytest.mark.parametrize("question", ["versions", "targets", "profiles", "clients"])
+def test_lists_of_nothing_are_empty(stats: Stats, question: str) -> None:
+    assert stats.get(question) == []

@@ -1,0 +1,453 @@
+"""The naive truth: every figure of the contract computed from raw events, with nothing shared.
+
+Independent of the program on purpose: own rounding, own percentiles, no rollups, no SQL.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from typing import Any
+
+Event = dict[str, Any]
+
+
+def rounded(value: Fraction | None, places: int) -> float | None:
+    if value is None:
+        return None
+    exact = Decimal(value.numerator) / Decimal(value.denominator)
+    return float(exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP))
+
+
+def ratio(part: int, whole: int) -> Fraction | None:
+    return Fraction(part, whole) if whole else None
+
+
+def percent(part: int, whole: int) -> float | None:
+    value = ratio(part, whole)
+    return None if value is None else rounded(value * 100, 2)
+
+
+def mean(values: Sequence[int]) -> float | None:
+    return rounded(ratio(sum(values), len(values)), 1)
+
+
+def percentile(values: Sequence[int], p: int) -> int | None:
+    ordered = sorted(values)
+    for value in ordered:
+        if sum(1 for other in ordered if other <= value) * 100 >= p * len(ordered):
+            return value
+    return None
+
+
+def ranked(counts: dict[Any, int]) -> list[tuple[Any, int]]:
+    return sorted(((k, n) for k, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
+
+
+def when(event: Event) -> datetime:
+    return datetime.fromisoformat(event["time"]).astimezone(UTC)
+
+
+def client_of(text: str | None) -> tuple[str, str]:
+    name, _, version = (text or "").partition("/")
+    return name.strip() or "unknown", version.strip() or "unknown"
+
+
+class Build:
+    """One build, from all its events."""
+
+    def __init__(self, events: Sequence[Event], requests: Sequence[Event]) -> None:
+        starts = sorted((e for e in events if e["type"] == "asu.build.started"), key=when)
+        ends = sorted((e for e in events if e["type"] == "asu.build.finished"), key=when)
+        self.end = when(ends[0]) if ends else None
+        data = ends[0]["data"] if ends else {}
+        self.status: str = data.get("status", "building")
+        self.category: str | None = data.get("error_category")
+        self.type: str | None = data.get("error_type")
+        self.build_id: str = events[0]["data"]["build_id"]
+        self.request_hash: str = events[0]["data"]["request_hash"]
+        self.seconds: int | None = data.get("duration_seconds")
+        if starts and self.end:
+            lasted = Fraction((self.end - when(starts[0])) // timedelta(microseconds=1), 1_000_000)
+            whole = (lasted + Fraction(1, 2)).__floor__()
+            if whole >= 0:
+                self.seconds = whole
+        said = {**(starts[0]["data"] if starts else {}), **data}
+        if requests:
+            said = min(requests, key=when)["data"]
+        self.version: str = said.get("version", "unknown")
+        self.target: str = said.get("target", "unknown")
+        self.profile: str = said.get("profile", "unknown")
+
+    @property
+    def good(self) -> bool:
+        return self.status == "success"
+
+    @property
+    def bad(self) -> bool:
+        return self.status in {"failure", "timeout"}
+
+
+class Oracle:
+    """All that the events say, asked for one window at a time."""
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        unique: dict[tuple[str, str], Event] = {}
+        for event in events:
+            unique.setdefault((event["source"], event["id"]), event)
+        self.events = list(unique.values())
+        self.all_requests = [e for e in self.events if e["type"] == "asu.request.received"]
+        by_hash = defaultdict(list)
+        for request in self.all_requests:
+            by_hash[request["data"]["request_hash"]].append(request)
+        by_build = defaultdict(list)
+        for event in self.events:
+            if event["type"] != "asu.request.received":
+                data = event["data"]
+                by_build[data["request_hash"], data["build_id"]].append(event)
+        self.builds = [Build(of, by_hash[key[0]]) for key, of in by_build.items()]
+        self.ended = [build for build in self.builds if build.end is not None]
+
+    def within(self, moment: datetime | None) -> bool:
+        return moment is not None and self.start <= moment.date() <= self.end
+
+    def window(self, start: date, end: date) -> "Oracle":
+        self.start, self.end = start, end
+        received = [e for e in self.all_requests if self.within(when(e))]
+        self.accepted = [e for e in received if e["data"]["outcome"] != "rejected"]
+        self.rejected = [e for e in received if e["data"]["outcome"] == "rejected"]
+        self.finished = [build for build in self.ended if self.within(build.end)]
+        return self
+
+    def fate(self, request: Event) -> str:
+        """How a request ended for its client: hit, good, bad or pending."""
+        outcome = request["data"]["outcome"]
+        if outcome == "cache_hit":
+            return "hit"
+        if outcome == "cached_failure":
+            return "bad"
+        build = self.awaited(request)
+        if build is None:
+            return "pending"
+        return "good" if build.good else "bad" if build.bad else "pending"
+
+    def awaited(self, request: Event) -> Build | None:
+        mine = [
+            build
+            for build in self.ended
+            if build.request_hash == request["data"]["request_hash"] and build.end >= when(request)  # type: ignore[operator]
+        ]
+        return min(mine, key=lambda build: (build.end, build.build_id)) if mine else None
+
+    def overview(self) -> dict[str, Any]:
+        hits = sum(e["data"]["outcome"] == "cache_hit" for e in self.accepted)
+        good = [b for b in self.finished if b.good]
+        bad = [b for b in self.finished if b.bad]
+        seconds = [b.seconds for b in good if b.seconds is not None]
+        clients = Counter(client_of(e["data"].get("client"))[0] for e in self.accepted)
+        enabled = sum(e["data"]["diff_packages"] for e in self.accepted)
+        days = [when(e).date() for e in self.events]
+        return {
+            "period": {
+                "start": self.start.isoformat(),
+                "end": self.end.isoformat(),
+                "days": (self.end - self.start).days + 1,
+                "data_since": min(days).isoformat() if days else None,
+            },
+            "totals": {
+                "requests": len(self.accepted),
+                "unique_requests": len({e["data"]["request_hash"] for e in self.accepted}),
+                "cache_hits": hits,
+                "cache_hit_rate": percent(hits, len(self.accepted)),
+                "successful_builds": len(good),
+                "failed_builds": len(bad),
+                "success_rate": percent(len(good), len(good) + len(bad)),
+                "rejected_requests": len(self.rejected),
+                "cancelled_builds": sum(b.status == "cancelled" for b in self.finished),
+            },
+            "build_performance": {
+                "avg_duration_seconds": mean(seconds),
+                "median_duration_seconds": percentile(seconds, 50),
+                "p95_duration_seconds": percentile(seconds, 95),
+                "total_build_time_hours": rounded(Fraction(sum(seconds), 3600), 2),
+            },
+            "clients": {
+                "total_unique": len(clients),
+                "top_5": [{"client": c, "requests": n} for c, n in ranked(clients)[:5]],
+            },
+            "diff_packages": {
+                "enabled": enabled,
+                "disabled": len(self.accepted) - enabled,
+                "percentage_enabled": percent(enabled, len(self.accepted)),
+            },
+        }
+
+    def _rows(
+        self, name: str, below: str | None, keep: Callable[[Any], bool] = lambda _: True
+    ) -> list[dict[str, Any]]:
+        """Rows per version, target or profile, with what stands below each."""
+        rows = []
+        accepted = [e for e in self.accepted if keep(e["data"].get)]
+        finished = [b for b in self.finished if keep(b.__getattribute__)]
+        names = {e["data"][name] for e in accepted}
+        names |= {getattr(b, name) for b in finished if b.good or b.bad}
+        for value in names:
+            mine = [e for e in accepted if e["data"][name] == value]
+            built = [b for b in finished if getattr(b, name) == value]
+            good, bad = sum(b.good for b in built), sum(b.bad for b in built)
+            hits = sum(e["data"]["outcome"] == "cache_hit" for e in mine)
+            row = {
+                name: value,
+                "requests": len(mine),
+                "cache_hits": hits,
+                "cache_hit_rate": percent(hits, len(mine)),
+                "avg_build_duration": mean(
+                    [b.seconds for b in built if b.good and b.seconds is not None]
+                ),
+                "successful_builds": good,
+                "failed_builds": bad,
+                "success_rate": percent(good, good + bad),
+            }
+            if below:
+                counts = Counter(e["data"][below] for e in mine)
+                row[f"unique_{below}s"] = len(counts)
+                row[f"top_{below}s"] = [{below: b, "requests": n} for b, n in ranked(counts)[:5]]
+            rows.append(row)
+        return sorted(rows, key=lambda row: (-row["requests"], row[name]))
+
+    def versions(self) -> list[dict[str, Any]]:
+        return self._rows("version", "target")
+
+    def targets(self, **filters: str) -> list[dict[str, Any]]:
+        return self._rows(
+            "target", "profile", lambda get: all(get(k) == v for k, v in filters.items())
+        )
+
+    def profiles(self, **filters: str) -> list[dict[str, Any]]:
+        return self._rows("profile", None, lambda get: all(get(k) == v for k, v in filters.items()))
+
+    def _client_row(self, client: str) -> dict[str, Any]:
+        mine = [e for e in self.accepted if client_of(e["data"].get("client"))[0] == client]
+        fates = Counter(self.fate(e) for e in mine)
+        rejected = [e for e in self.rejected if client_of(e["data"].get("client"))[0] == client]
+        versions = Counter(e["data"]["version"] for e in mine)
+        return {
+            "client": client,
+            "total_requests": len(mine),
+            "unique_builds": len({e["data"]["request_hash"] for e in mine}),
+            "cache_hits": fates["hit"],
+            "cache_hit_rate": percent(fates["hit"], len(mine)),
+            "successful_builds": fates["good"],
+            "failed_builds": fates["bad"],
+            "pending": fates["pending"],
+            "success_rate": percent(fates["good"], fates["good"] + fates["bad"]),
+            "rejected_requests": len(rejected),
+            "top_versions": [{"version": v, "requests": n} for v, n in ranked(versions)[:5]],
+        }
+
+    def clients(self) -> list[dict[str, Any]]:
+        names = {client_of(e["data"].get("client"))[0] for e in self.accepted + self.rejected}
+        rows = [self._client_row(name) for name in names]
+        return sorted(rows, key=lambda row: (-row["total_requests"], row["client"]))
+
+    def client(self, client: str) -> dict[str, Any]:
+        mine = [e for e in self.accepted if client_of(e["data"].get("client"))[0] == client]
+        errors: Counter[tuple[str, str]] = Counter()
+        for event in self.rejected:
+            if client_of(event["data"].get("client"))[0] == client:
+                errors[event["data"]["error_category"], event["data"]["error_type"]] += 1
+        for event in mine:
+            build = self.awaited(event)
+            waited = event["data"]["outcome"] in {"queued", "joined"}
+            if waited and build is not None and build.bad:
+                errors[build.category or "", build.type or ""] += 1
+
+        def top(name: str, most: int) -> list[dict[str, Any]]:
+            counts = Counter(e["data"][name] for e in mine)
+            return [{name: value, "requests": n} for value, n in ranked(counts)[:most]]
+
+        client_versions = Counter(client_of(e["data"].get("client"))[1] for e in mine)
+        return {
+            **self._client_row(client),
+            "period": self.overview()["period"],
+            "client_versions": [
+                {"client_version": v, "requests": n} for v, n in ranked(client_versions)
+            ],
+            "top_targets": top("target", 5),
+            "top_profiles": top("profile", 5),
+            "errors": [
+                {
+                    "category": category,
+                    "type": error_type,
+                    "count": n,
+                    "percentage": percent(n, sum(errors.values())),
+                }
+                for (category, error_type), n in ranked(errors)
+            ],
+            "timeseries": self.timeseries("day", client=client),
+        }
+
+    def diff_packages(self) -> dict[str, Any]:
+        def split(events: list[Event]) -> tuple[int, int]:
+            enabled = sum(e["data"]["diff_packages"] for e in events)
+            return enabled, len(events) - enabled
+
+        enabled, disabled = split(self.accepted)
+        versions = {e["data"]["version"] for e in self.accepted}
+        by_version = []
+        for version in versions:
+            on, off = split([e for e in self.accepted if e["data"]["version"] == version])
+            by_version.append(
+                {
+                    "version": version,
+                    "total": on + off,
+                    "enabled": on,
+                    "disabled": off,
+                    "percentage_enabled": percent(on, on + off),
+                }
+            )
+        trend = []
+        for day in self.days():
+            on, off = split([e for e in self.accepted if when(e).date() == day])
+            trend.append(
+                {
+                    "date": day.isoformat(),
+                    "enabled": on,
+                    "disabled": off,
+                    "percentage_enabled": percent(on, on + off),
+                }
+            )
+        return {
+            "overview": {
+                "total_builds": enabled + disabled,
+                "diff_packages_enabled": enabled,
+                "diff_packages_disabled": disabled,
+                "percentage_enabled": percent(enabled, enabled + disabled),
+            },
+            "by_version": sorted(by_version, key=lambda row: (-row["total"], row["version"])),
+            "trend": trend,
+        }
+
+    def errors(self) -> dict[str, Any]:
+        found = [(b.category, b.type, b.version) for b in self.finished if b.bad]
+        found += [
+            (e["data"]["error_category"], e["data"]["error_type"], e["data"]["version"])
+            for e in self.rejected
+        ]
+        by_category = []
+        for category, count in ranked(Counter(c for c, _, _ in found)):
+            types = Counter(t for c, t, _ in found if c == category)
+            by_category.append(
+                {
+                    "category": category,
+                    "count": count,
+                    "percentage": percent(count, len(found)),
+                    "top_errors": [
+                        {
+                            "type": kind,
+                            "count": n,
+                            "affected_versions": [
+                                v
+                                for v, _ in ranked(
+                                    Counter(v for c, t, v in found if (c, t) == (category, kind))
+                                )
+                            ][:10],
+                        }
+                        for kind, n in ranked(types)[:5]
+                    ],
+                }
+            )
+        return {
+            "total_errors": len(found),
+            "by_category": by_category,
+            "by_version": [
+                {"version": v, "errors": n} for v, n in ranked(Counter(v for _, _, v in found))
+            ],
+        }
+
+    def performance(self) -> dict[str, Any]:
+        timed = [b for b in self.finished if b.good and b.seconds is not None]
+        seconds = [b.seconds for b in timed if b.seconds is not None]
+        requests = Counter(e["data"]["version"] for e in self.accepted)
+        by_version = []
+        for version in sorted({b.version for b in timed}, key=lambda v: (-requests[v], v)):
+            mine = [b.seconds for b in timed if b.version == version and b.seconds is not None]
+            by_version.append(
+                {
+                    "version": version,
+                    "avg_duration": mean(mine),
+                    "median_duration": percentile(mine, 50),
+                    "builds": len(mine),
+                }
+            )
+        return {
+            "build_duration": {
+                "avg_seconds": mean(seconds),
+                "median_seconds": percentile(seconds, 50),
+                **{f"p{p}_seconds": percentile(seconds, p) for p in (50, 90, 95, 99)},
+                "min_seconds": min(seconds, default=None),
+                "max_seconds": max(seconds, default=None),
+            },
+            "by_version": by_version,
+            "slowest": sorted(seconds, reverse=True)[:10],
+        }
+
+    def days(self) -> list[date]:
+        return [self.start + timedelta(days=n) for n in range((self.end - self.start).days + 1)]
+
+    def timeseries(self, interval: str, **filters: str) -> list[dict[str, Any]]:
+        def bucket(moment: datetime) -> str:
+            day = moment.date()
+            return {
+                "hour": moment.strftime("%Y-%m-%dT%H:00:00Z"),
+                "day": day.isoformat(),
+                "week": (day - timedelta(days=day.weekday())).isoformat(),
+                "month": day.isoformat()[:7],
+            }[interval]
+
+        client = filters.get("client")
+        accepted = [
+            e
+            for e in self.accepted
+            if all(
+                (client_of(e["data"].get("client"))[0] if k == "client" else e["data"][k]) == v
+                for k, v in filters.items()
+            )
+        ]
+        finished = (
+            []
+            if client
+            else [b for b in self.finished if all(getattr(b, k) == v for k, v in filters.items())]
+        )
+        hours = [
+            datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
+            for day in self.days()
+            for hour in range(24)
+        ]
+        rows = []
+        for stamp in sorted({bucket(hour) for hour in hours}):
+            mine = [e for e in accepted if bucket(when(e)) == stamp]
+            built = [b for b in finished if b.end and bucket(b.end) == stamp]
+            hits = sum(e["data"]["outcome"] == "cache_hit" for e in mine)
+            fates = Counter(self.fate(e) for e in mine)
+            good = fates["good"] if client else sum(b.good for b in built)
+            bad = fates["bad"] if client else sum(b.bad for b in built)
+            times = [b.seconds for b in built if b.good and b.seconds is not None]
+            unknown = {"target", "profile"} & filters.keys()
+            rows.append(
+                {
+                    "timestamp": stamp,
+                    "requests": len(mine),
+                    "cache_hits": hits,
+                    "cache_hit_rate": percent(hits, len(mine)),
+                    "successful_builds": good,
+                    "failed_builds": bad,
+                    "success_rate": percent(good, good + bad),
+                    "avg_build_duration": None if client else mean(times),
+                    "unique_clients": None
+                    if unknown
+                    else len({client_of(e["data"].get("client"))[0] for e in mine}),
+                }
+            )
+        return rows
