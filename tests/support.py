@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from asu_stats.api.app import create_app
+from asu_stats.builds.service import BuildService
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings, load
@@ -49,7 +50,7 @@ def cloudevent(kind: str, time: datetime, data: dict[str, Any], **more: Any) -> 
     }
 
 
-def request(request_hash: str, time: datetime = NOW, **data: Any) -> CloudEvent:
+def request(request_hash: str, time: datetime = NOW, /, **data: Any) -> CloudEvent:
     """Return a request, queued unless it says otherwise."""
     defaults = {
         "request_hash": request_hash,
@@ -105,8 +106,13 @@ class Stats:
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         with Recorder(partial(apply_batch, engine), spool) as recorder:
             stats: Stats
-            app = create_app(chosen, engine=engine, recorder=recorder, now=lambda: stats.now)
-            with TestClient(app, raise_server_exceptions=False) as client:
+            builds = BuildService(engine, chosen, recorder.record)
+            app = create_app(
+                chosen, engine=engine, recorder=recorder, builds=builds, now=lambda: stats.now
+            )
+            with TestClient(
+                app, raise_server_exceptions=False, root_path=chosen.root_path
+            ) as client:
                 stats = cls(client, engine, recorder, chosen)
                 yield stats
         engine.dispose()

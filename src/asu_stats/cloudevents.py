@@ -220,7 +220,7 @@ def _request_received(source: str, event_id: str, time: datetime, data: Data) ->
         raise InvalidEventError("diff_packages", "is missing")
     client, client_version = split_client(_optional_name(data, "client"))
     packages, package_count = _packages(data)
-    error = _error(data, outcome)
+    error = _error(data, outcome) if outcome == "rejected" else {}
     return RequestReceived(
         source=source,
         id=event_id,
@@ -238,7 +238,7 @@ def _request_received(source: str, event_id: str, time: datetime, data: Data) ->
         has_custom_repos=_optional_bool(data, "has_custom_repos"),
         has_defaults=_optional_bool(data, "has_defaults"),
         rootfs_size_mb=_optional_int(data, "rootfs_size_mb"),
-        **(error if outcome == "rejected" else {}),
+        **error,
     )
 
 
@@ -256,7 +256,7 @@ def _build_started(source: str, event_id: str, time: datetime, data: Data) -> Bu
 
 def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> BuildFinished:
     status = _one_of(data, "status", STATUSES)
-    error = _error(data, status)
+    error = _error(data, status) if status != "success" else {}
     return BuildFinished(
         source=source,
         id=event_id,
@@ -268,7 +268,7 @@ def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> B
         duration_seconds=_optional_seconds(data, "duration_seconds"),
         phases=_phases(data),
         names=_names(data),
-        **(error if status != "success" else {}),
+        **error,
     )
 
 

@@ -39,12 +39,12 @@ _UNREACHABLE = """
     | could not resolve | couldn't resolve | cannot resolve | unable to resolve | failed to resolve
     | name or service not known | name resolution | name does not resolve | no such host
     | no address associated | nodename nor servname | host not found | server misbehaving
-    | no route to host | is unreachable | network unreachable | host is down | timed out
-    | timeout reading | timeout writing | read timeout | i/o timeout | client.timeout
-    | timeout was reached | connection timeout | pool timeout | deadline exceeded | broken pipe
-    | remote end closed | disconnected | while reading from | while writing to socket | bad gateway
-    | service unavailable | gateway timeout | unexpected eof | : eof$
-    | use of closed network connection
+    | no route to host | unreachable | not reachable | could not reach | cannot reach
+    | network unreachable | host is down | timed out | timeout reading | timeout writing
+    | read timeout | i/o timeout | client.timeout | timeout was reached | connection timeout
+    | pool timeout | deadline exceeded | broken pipe | remote end closed | disconnected
+    | while reading from | while writing to socket | bad gateway | service unavailable
+    | gateway timeout | unexpected eof | : eof$ | use of closed network connection
 """
 # Who was talked to.
 _REDIS = """
@@ -63,15 +63,16 @@ _PULL = """
     | failed to pull | error pulling | could not pull | cannot pull | images.pull(
     | pull access denied | reading blob | writing blob | storing blob | fetching blob
     | copying blob: | blob unknown | reading manifest | determining manifest | parsing image
-    | copying system image | copying image | choosing image instance | initializing source
-    | pinging container registry | pinging docker registry | bearer token | bear token | auth token
-    | oauth token | anonymous token | from registry | registry-1.docker.io | /manifests/ | /blobs/
-    | manifest media type | unsupported manifest | unsupported schema | supported image formats
-    | source image | toomanyrequests | pull rate limit | get "http ... /v2/ | head "http ... /v2/
-    | failed to register layer | layer verification | adding layer with blob | no matching manifest
-    | no image found in | short-name | unqualified-search registries | resolve reference
-    | invalid reference format | requested access to the resource is denied
-    | unauthorized: authentication required | while pulling | parsing http ... response body
+    | copying system image | copying image | copying layers | choosing image instance
+    | initializing source | pinging container registry | pinging docker registry | bearer token
+    | bear token | auth token | oauth token | anonymous token | from registry
+    | registry-1.docker.io | /manifests/ | /blobs/ | manifest media type | unsupported manifest
+    | unsupported schema | supported image formats | source image | toomanyrequests
+    | pull rate limit | get "http ... /v2/ | head "http ... /v2/ | failed to register layer
+    | layer verification | adding layer with blob | no matching manifest | no image found in
+    | short-name | unqualified-search registries | resolve reference | invalid reference format
+    | requested access to the resource is denied | unauthorized: authentication required
+    | while pulling | parsing http ... response body
 """
 _UPSTREAM = """
     httpx. | httpcore. | client_get | reload_versions | reload_targets | reload_profiles
@@ -81,15 +82,17 @@ _UPSTREAM = """
 """
 _HTTP_ERRORS = """
     error 400 | error 401 | error 403 | error 404 | error 408 | error 410 | error 416 | error 429
-    | error 500: | error 502 | error 503 | error 504 | http 40 | http 41 | http 42 | http 50
-    | http/1.1 4 | http/1.1 50 | http/2 4 | http/2 50 | http status 4 | http status 50
+    | error 500: | error 502 | error 503 | error 504 | http 400: | http 401: | http 403:
+    | http 404: | http 408: | http 410: | http 416: | http 429: | http 500: | http 502: | http 503:
+    | http 504: | http: unrecognized | http/1.1 4 | http/1.1 50 | http/2 4 | http/2 50
+    | http status 4 | http status 50
 """
 
 # How a thing fares, for texts in nobody's known words.
 _TROUBLE = """
     fail | error | unable | could not | couldn't | cannot | can't | invalid | expired | unknown
     | verif | alert | mismatch | untrusted | refused | denied | rejected | closed | broken
-    | did not
+    | did not | returned 4 | returned 5
 """
 _GONE = """
     died | disappeared | vanished | lost | killed | crashed | gone | has exited
@@ -98,10 +101,12 @@ _GONE = """
 _ABSENT = """
     not found | missing | does not exist | doesn't exist | not exist | no such | not available
     | unavailable | unknown | could not find | cannot find | can't find | is not there
+    | there is no
 """
 _REFUSED = """
     not allowed | not permitted | not accepted | refused | forbidden | rejected | not supported
     | unsupported | disabled | not enabled | not offered | no longer | dropped | invalid
+    | allow list | allowed list | allowlist | whitelist
 """
 _DAMAGED = """
     incomplete | corrupt | damaged | broken | wrong | invalid | mismatch | not match | cut off
@@ -386,20 +391,20 @@ RULES: tuple[Rule, ...] = (
         | checksum error | checksum verif | bad checksum | wrong checksum | invalid checksum
         | match checksum | match ... checksum | sha256sum mismatch | md5sum mismatch
         | hash mismatch | size mismatch | digest mismatch | lone zero block | damaged tar
-        | decoder error | no properly formatted checksum | curl: (18) | curl: (61)
-        | sha256 mismatch | hash ... not match | hash ... match failed | computed checksum
-        | unexpected eof in archive | unexpected end of file | unexpected end of input
-        | unexpected end of data | unexpected end of archive | premature end | ends unexpectedly
-        | is corrupt | are corrupt | corrupted | corrupt file | corrupt input | not in gzip format
-        | not a gzip | not in gzip | badgzipfile | lzmaerror | format not supported | badzipfile
-        | not a zip file | skipping to next header | compressed file ended | crc error
-        | compressed data-- | crc check failed | data integrity | integrity error | adb block error
-        | adb schema error | adb header error | adb package format | package format error
-        | index format error | format is invalid | format not recognized | unsupported format
-        | format is obsolete | look like a tar archive | bad magic number | not a bzip2 file
-        | bad archive | invalid tar | decoding error | decompressing | content unencoding
-        | transfer closed with | partial file | incompleteread | incomplete read | truncated
-        | cannot find zipfile | readerror
+        | decoder error | data corruption | no properly formatted checksum | curl: (18)
+        | curl: (61) | sha256 mismatch | hash ... not match | hash ... match failed
+        | computed checksum | unexpected eof in archive | unexpected end of file
+        | unexpected end of input | unexpected end of data | unexpected end of archive
+        | premature end | ends unexpectedly | is corrupt | are corrupt | corrupted | corrupt file
+        | corrupt input | not in gzip format | not a gzip | not in gzip | badgzipfile | lzmaerror
+        | format not supported | badzipfile | not a zip file | skipping to next header
+        | compressed file ended | crc error | compressed data-- | crc check failed | data integrity
+        | integrity error | adb block error | adb schema error | adb header error
+        | adb package format | package format error | index format error | format is invalid
+        | format not recognized | unsupported format | format is obsolete | look like a tar archive
+        | bad magic number | not a bzip2 file | bad archive | invalid tar | decoding error
+        | decompressing | content unencoding | transfer closed with | partial file | incompleteread
+        | incomplete read | truncated | cannot find zipfile | readerror
         """,
     ),
     _rule(
@@ -535,17 +540,17 @@ RULES: tuple[Rule, ...] = (
         | failed to get manifest | command not found | : not found. please install | fatal error
         """,
     ),
+    # Leftovers: of the container API, of files, of the request, of time.
+    _rule(
+        "container_setup_failed",
+        "server error: ... ( | client error: ... ( | podman.errors | docker.errors",
+    ),
     _rule(
         "store_failed",
         """
         shutil. | permission denied | read-only file system | permissionerror
         | operation not permitted
         """,
-    ),
-    # Leftovers of the container API, then of the request, then of time.
-    _rule(
-        "container_setup_failed",
-        "server error: ... ( | client error: ... ( | podman.errors | docker.errors",
     ),
     _rule("container_lost", "container execution failed | container logs | inspect container"),
     _rule(
@@ -561,7 +566,6 @@ RULES: tuple[Rule, ...] = (
         """,
     ),
     _rule("build_timeout", "deadline exceeded"),
-    _rule("imagebuilder_failed", "^build failed:"),
     # Nobody's known words: what is spoken of, and how it fares.
     _rule(
         "disk_full", "disk | space | storage", near="full | not enough | insufficient | exhausted"
@@ -569,8 +573,16 @@ RULES: tuple[Rule, ...] = (
     _rule("worker_lost", "worker", near=_GONE),
     _rule("container_lost", "container", near=_GONE),
     _rule("container_image_missing", "container image | imagebuilder image", near=_ABSENT),
-    _rule("build_timeout", "timeout | timed out | too long", near="build | job | task"),
-    _rule("build_cancelled", "cancel | aborted | stopped by", near="build | job | task | user"),
+    _rule(
+        "build_timeout",
+        "timeout | timed out | too long | time limit | maximum duration | longer than",
+        near="build | job | task | building",
+    ),
+    _rule(
+        "build_cancelled",
+        "cancel | aborted | stopped by | stopped on | shutdown",
+        near="build | job | task | user | worker",
+    ),
     _rule(
         "signature_failed",
         "verification failed | wrong key",
@@ -623,13 +635,13 @@ RULES: tuple[Rule, ...] = (
         near="failed with | exit status | exit code",
     ),
     _rule("download_failed", _UNREACHABLE),
+    _rule("imagebuilder_failed", "^build failed:"),
 )
 
 # Lines that report progress and say nothing of what failed, however tempting their words are.
 NOISE: tuple[str, ...] = (
     "downloading ",
     "updated list of available",
-    "signature check passed",
     "installing ",
     "configuring ",
     "enabling ",

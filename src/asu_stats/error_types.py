@@ -4,6 +4,7 @@ The rules are data, see `error_rules`. Texts are made by others, partly by clien
 are echoed), so everything here takes time linear in a bounded length: plain substring tests.
 """
 
+import json
 import re
 from functools import cache
 from typing import NamedTuple
@@ -148,22 +149,27 @@ _LOOKS_LIKE = {
     " ": _CONTROL,
 }
 _PLAIN = str.maketrans({odd: plain for plain, odds in _LOOKS_LIKE.items() for odd in odds})
-_ESCAPED = (("\\n", "\n"), ("\\t", " "), ('\\"', '"'), ("%2f", "/"))
+_REPLACED = (
+    ("\\n", "\n"),
+    ("\\t", " "),
+    ('\\"', '"'),
+    ("%2f", "/"),
+    ("signature check passed", ""),
+)
+_ANSWER_KEYS = ("title", "detail", "message", "error", "error_message", "stderr")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def classify(message: str | None, *, status: str | None = None) -> ErrorKind:
     """Name what went wrong from any text at all; never raises.
 
-    `status` is how the attempt ended (`rejected`, `failure`, `timeout`, `cancelled`); it decides only
-    where the text says nothing.
+    `status` is how the attempt ended (`rejected`, `failure`, `timeout`, `cancelled`); it decides
+    only where the text says nothing.
     """
     lines = _lines(message or "")
     whole = "\n".join(lines)
-    for rule in RULES:
-        if _fits(rule, whole, lines):
-            return _KINDS[rule.type]
-    return _BY_STATUS.get(status or "", _KINDS["unknown"])
+    found = next((rule.type for rule in RULES if _fits(rule, whole, lines)), "unknown")
+    return _BY_STATUS.get(status or "", _KINDS[found]) if found == "unknown" else _KINDS[found]
 
 
 def kind_of(error_type: str) -> str | None:
@@ -174,15 +180,28 @@ def kind_of(error_type: str) -> str | None:
 
 def _lines(message: str) -> list[str]:
     """Return the telling lines, plain and lower case, each once; too much is cut in the middle."""
-    text = _COLOUR.sub("", _cut(message, _MAX_TEXT)).translate(_PLAIN).lower()
-    for escaped, char in _ESCAPED:
-        text = text.replace(escaped, char)
+    text = _COLOUR.sub("", _words(_cut(message, _MAX_TEXT))).translate(_PLAIN).lower()
+    for old, new in _REPLACED:
+        text = text.replace(old, new)
     lines = list(
         dict.fromkeys(" ".join(_cut(line, _MAX_LINE).split()) for line in text.splitlines())
     )
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES // 2 : -_MAX_LINES // 2] = []
-    return [line for line in lines if line and not line.startswith(NOISE)]
+    # A log that somebody put on one line may begin like noise, but is all there is.
+    return [line for line in lines if not line.startswith(NOISE) or "fail" in line] or lines
+
+
+def _words(text: str) -> str:
+    """Take the words out of a server's JSON answer, which repeats the whole request beside them."""
+    if not text.lstrip().startswith("{"):
+        return text
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    words = [answer[key] for key in _ANSWER_KEYS if isinstance(answer.get(key), str)]
+    return "\n".join(words) or text
 
 
 def _cut(text: str, limit: int) -> str:

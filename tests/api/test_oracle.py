@@ -14,7 +14,7 @@ from tests.oracle import Oracle, client_of
 from tests.support import CloudEvent, Stats
 
 TODAY = date(2026, 9, 30)
-WINDOWS = [(TODAY - timedelta(days=days - 1), TODAY) for days in (1, 2, 5, 7)] + [
+WINDOWS = [(TODAY - timedelta(days=days - 1), TODAY) for days in (1, 2, 7)] + [
     (date(2026, 9, 27), date(2026, 9, 28)),
     (date(2026, 9, 29), date(2026, 9, 29)),
     (date(2020, 1, 1), date(2020, 1, 3)),
@@ -36,7 +36,7 @@ def answers(stats: Stats, start: date, end: date, clients: set[str]) -> dict[str
     for interval in ("hour", "day", "week", "month"):
         if interval == "hour" and start.year < 2026:
             continue
-        for filters in SERIES:
+        for filters in SERIES if interval in {"hour", "day"} else SERIES[:1]:
             key = f"timeseries {interval} {filters}"
             found[key] = stats.get("timeseries", interval=interval, **filters, **window)
     for client in clients:
@@ -70,7 +70,7 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     for interval in ("hour", "day", "week", "month"):
         if interval == "hour" and start.year < 2026:
             continue
-        for filters in SERIES:
+        for filters in SERIES if interval in {"hour", "day"} else SERIES[:1]:
             found[f"timeseries {interval} {filters}"] = oracle.timeseries(interval, **filters)
     for client in clients:
         found[f"client {client}"] = oracle.client(client)
@@ -79,7 +79,7 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
 
 @given(history=histories.histories(), seed=st.integers(0, 2**32), size=st.sampled_from((1, 3, 50)))
 @settings(
-    max_examples=25,
+    max_examples=20,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

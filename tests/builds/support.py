@@ -142,6 +142,15 @@ def eventually(condition: Callable[[], bool], *, seconds: float = 30) -> None:
         time.sleep(0.01)
 
 
+def is_running(process: int) -> bool:
+    """Tell whether there is such a process; one that nobody waited for has ended all the same."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
 def rows(engine: Engine, table: Table) -> list[Mapping[str, Any]]:
     with engine.connect() as connection:
         first = table.c.id if "id" in table.c else func.count().over()

@@ -4,6 +4,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, insert, select
@@ -125,7 +126,7 @@ def test_images_expire(
     settings: Settings,
     clock: Clock,
     engine: Engine,
-    changes: dict[str, str],
+    changes: dict[str, Any],
     setting: str,
 ) -> None:
     submit(service, **changes)

@@ -1,35 +1,22 @@
 """The application: with `cli` the only place that wires parts together."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Final
 
 from fastapi import FastAPI
-from fastapi.middleware.cors import CORSMiddleware
 from sqlalchemy import Engine
 
 from asu_stats import __version__
 from asu_stats.api import health, ingest, problems
 from asu_stats.api.answering import Answering
-from asu_stats.api.middleware import CommonHeaders, HeadAsGet
+from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
 from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
+from asu_stats.builds import api as build_api
+from asu_stats.builds.service import BuildService
+from asu_stats.dashboard import pages
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
-
-EXPOSED_HEADERS: Final = (
-    "ETag",
-    "Link",
-    "X-Total-Count",
-    "Deprecation",
-    "Sunset",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "X-Imagebuilder-Status",
-    "X-Queue-Position",
-)
 
 
 def utc_now() -> datetime:
@@ -42,34 +29,21 @@ def create_app(
     *,
     engine: Engine,
     recorder: Recorder,
+    builds: BuildService,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Return the application on an engine and a recorder, which stay the caller's to close."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-
+    """Return the application; what it is made of stays the caller's to close."""
     app = FastAPI(
         title="asu-stats",
         version=__version__,
         summary="Build statistics for OpenWrt firmware-on-demand servers",
-        root_path=settings.root_path,
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        lifespan=lifespan,
     )
     problems.install(app)
     app.add_middleware(HeadAsGet)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
-        allow_headers=["Content-Type", "Authorization"],
-        expose_headers=EXPOSED_HEADERS,
-        max_age=86400,
-    )
+    app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)
     access = Access(engine, settings)
     stats = StatsApi(
@@ -78,7 +52,9 @@ def create_app(
         today=lambda: now().date(),
         hourly_days=settings.hourly_rollup_days,
     )
-    app.include_router(health.router(engine, recorder, lambda: 0))
     app.include_router(stats.router())
     app.include_router(ingest.router(recorder, access, now))
+    app.include_router(build_api.router(builds))
+    app.include_router(health.router(engine, recorder, builds.queue.length))
+    pages.install(app, engine, today=lambda: now().date(), queue_length=builds.queue.length)
     return app

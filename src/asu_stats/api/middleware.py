@@ -1,11 +1,26 @@
-"""What every answer gets: security headers, and HEAD wherever there is GET."""
+"""What every answer gets: security headers, access for browsers, HEAD wherever there is GET."""
 
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_HEADERS: Final = {
+EXPOSED_HEADERS: Final = (
+    "ETag",
+    "Link",
+    "X-Total-Count",
+    "Deprecation",
+    "Sunset",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-Imagebuilder-Status",
+    "X-Queue-Position",
+)
+COMMON_HEADERS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": ", ".join(EXPOSED_HEADERS),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -32,11 +47,34 @@ class CommonHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in COMMON_HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
+
+
+class Preflight:
+    """Lets browsers ask whether they may: yes, from anywhere, there are no cookies (Fetch §3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._answer = Response(
+            headers={
+                "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+                "Access-Control-Allow-Headers": "Content-Type, Authorization",
+                "Access-Control-Max-Age": "86400",
+            }
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight request, pass others on."""
+        asks = (
+            scope["type"] == "http"
+            and scope["method"] == "OPTIONS"
+            and "access-control-request-method" in Headers(scope=scope)
+        )
+        await (self._answer if asks else self._app)(scope, receive, send)
 
 
 class HeadAsGet:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from asu_stats.api.middleware import COMMON_HEADERS
 from asu_stats.exceptions import (
     InvalidEventError,
     InvalidParameterError,
@@ -137,4 +138,4 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 def _internal(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error)
-    return problem(500, "an unexpected error; it was logged")
+    return problem(500, "an unexpected error; it was logged", headers=COMMON_HEADERS)

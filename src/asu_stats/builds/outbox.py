@@ -17,11 +17,12 @@ from typing import Final, TypeAlias
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from asu_stats import cloudevents
+from asu_stats.builds import statements as sql
 from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.tables import build_events
 from asu_stats.events import Event
-from asu_stats.exceptions import InvalidEventError
-from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.exceptions import InvalidEventError, StoreUnavailableError
+from asu_stats.store.engine import BUSY_SECONDS, read_snapshot, write_transaction
 
 Record: TypeAlias = Callable[[Sequence[Event]], object]
 
@@ -44,22 +45,37 @@ class Outbox:
     def __init__(self, engine: Engine, record: Record) -> None:
         self._engine = engine
         self._record = record
+        self._turn = threading.Lock()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
 
     @contextlib.contextmanager
-    def change(self) -> Iterator[Change]:
+    def change(self, *, alone: bool = False) -> Iterator[Change]:
         """Run a block in a write transaction; its events are committed with it, then recorded.
 
-        Raises what `write_transaction` raises; nothing is recorded then.
+        Blocks that are `alone` exclude each other, in all processes. Raises what
+        `write_transaction` raises; nothing is recorded then.
         """
-        with write_transaction(self._engine) as connection:
+        turn = self._taking_turns() if alone else contextlib.nullcontext()
+        with turn, write_transaction(self._engine) as connection:
+            if alone:
+                sql.exclude_others(connection)
             change = Change(connection)
             yield change
             if change.events:
                 self._put(connection, change.events)
         if change.events and self.hand_on(change.events):
             self._forget_later(change.events)
+
+    @contextlib.contextmanager
+    def _taking_turns(self) -> Iterator[None]:
+        """Let one thread after the other in, so that waiting ones don't hold connections."""
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise StoreUnavailableError("database: other requests have been writing for too long")
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def hand_on(self, events: Sequence[Event]) -> bool:
         """Give events to the recorder; return whether it took them. A build never fails by it."""

@@ -70,9 +70,8 @@ class BuildQueue:
         for the caller to record.
         """
         request_hash = request.request_hash
-        with self._outbox.change() as change:
+        with self._outbox.change(alone=True) as change:
             connection = change.connection
-            sql.exclude_others(connection)
             known = self._state(connection, request_hash)
             waiting = _waiting(connection)
             if known:
@@ -162,9 +161,8 @@ class BuildQueue:
 
         `publish` puts the images in their place; it runs inside the transaction.
         """
-        with self._outbox.change() as change:
+        with self._outbox.change(alone=True) as change:
             connection = change.connection
-            sql.exclude_others(connection)
             finished = max(self._clock(), job.started_at)
             if connection.execute(sql.end(job, ending, finished)).rowcount == 0:
                 return False
@@ -183,9 +181,8 @@ class BuildQueue:
         For shutdowns: they are nobody's fault but the server's, so the requests that wait for the
         build go on waiting. Return False, and change nothing, if it has ended already.
         """
-        with self._outbox.change() as change:
+        with self._outbox.change(alone=True) as change:
             connection = change.connection
-            sql.exclude_others(connection)
             ending = Ending(status="cancelled", error_message=STOPPED_TEXT, detail="cancelled")
             finished = max(self._clock(), job.started_at)
             if connection.execute(sql.end(job, ending, finished)).rowcount == 0:
@@ -204,9 +201,8 @@ class BuildQueue:
         with read_snapshot(self._engine) as connection:
             if connection.execute(stale.limit(1)).first() is None:
                 return []
-        with self._outbox.change() as change:
+        with self._outbox.change(alone=True) as change:
             connection = change.connection
-            sql.exclude_others(connection)
             ended = []
             for row in connection.execute(stale.with_for_update()).mappings().all():
                 job = sql.job_of(connection, row)
@@ -235,9 +231,8 @@ class BuildQueue:
                 settings.build_failure_seconds,
             )
         )
-        with self._outbox.change() as change:
+        with self._outbox.change(alone=True) as change:
             connection = change.connection
-            sql.exclude_others(connection)
             results = sql.expired_results(kept, kept_defaults, limit)
             hashes = list(connection.execute(results).scalars())
             failures = list(

@@ -159,15 +159,16 @@ class _StaleBuilds:
     then all workers get their time anew.
     """
 
-    def __init__(self, service: BuildService) -> None:
+    def __init__(self, service: BuildService, *, clock: Callable[[], float] = time.time) -> None:
         self._queue = service.queue
+        self._clock = clock
         self._silence = float(service.settings.worker_timeout_seconds)
         self._looked: float | None = None
         self._patient_until = 0.0
 
     def __call__(self) -> None:
         self._queue.length()  # raises while the database is away
-        now = time.time()
+        now = self._clock()
         if self._looked is not None and abs(now - self._looked) > self._silence / 2:
             self._patient_until = now + self._silence
         self._looked = now

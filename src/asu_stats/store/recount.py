@@ -191,9 +191,10 @@ def of_day(connection: Connection, day: date) -> Deltas:
         for key, amounts in _rows(connection, source, day):
             deltas.add(source.rollup, key, amounts)
     asked = _asked(day)
-    for rollup, names in ((UNIQUE_REQUESTS, ()), (CLIENT_UNIQUE_REQUESTS, (asked.c.client,))):
-        for *key, previous, requests in connection.execute(_pairs(asked, names, day)):
-            deltas.add(rollup, (day, *key, previous or NEVER), (int(requests),))
+    by_client: tuple[ColumnElement[str], ...] = (asked.c.client,)
+    for rollup, names in ((UNIQUE_REQUESTS, ()), (CLIENT_UNIQUE_REQUESTS, by_client)):
+        for *client, previous, requests in connection.execute(_pairs(asked, names, day)):
+            deltas.add(rollup, (day, *client, previous or NEVER), (int(requests),))
     return deltas
 
 

@@ -119,7 +119,7 @@ def _read(
             os.set_blocking(stream.fileno(), False)
             selector.register(stream, selectors.EVENT_READ, output)
         while True:
-            ended = process.poll() is not None
+            ended = _has_ended(process)
             if ended:  # what it left in the background would hold the pipes open
                 _signal(process.pid, signal.SIGKILL)
             ready = selector.select(0 if ended else _TICK_SECONDS) if selector.get_map() else []
@@ -135,16 +135,24 @@ def _read(
                 time.sleep(_TICK_SECONDS)
 
 
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a command has ended, without letting its number go to another process."""
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, process.pid, flags) is not None
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """End every process of the group: politely, then for certain."""
-    if process.poll() is None:
+    if not _has_ended(process):
         _signal(process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(TERM_SECONDS)
+        deadline = time.monotonic() + TERM_SECONDS
+        while not _has_ended(process) and time.monotonic() < deadline:
+            time.sleep(_TICK_SECONDS)
     _signal(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _signal(group: int, number: signal.Signals) -> None:
+    """Send a signal to a group whose first process was not waited for: the number is still its."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)

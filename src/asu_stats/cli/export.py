@@ -1,0 +1,123 @@
+"""`asu-stats export`: a table as CSV, NDJSON or Parquet."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
+from itertools import islice
+from pathlib import Path
+from typing import IO, Annotated, Any, Final
+
+import click
+import typer
+
+from asu_stats.api import tables
+from asu_stats.cli import options
+from asu_stats.exceptions import AsuStatsError
+from asu_stats.store import export as source
+from asu_stats.store import migrate
+from asu_stats.store.engine import read_snapshot
+
+_FORMATS: Final = ("csv", "ndjson", "parquet")
+_ROWS: Final = 5_000
+
+Rows = Iterator[Sequence[Any]]
+Columns = Mapping[str, type]
+
+
+def export(
+    table: Annotated[
+        str,
+        typer.Argument(
+            help=f"One of {', '.join(source.TABLES)}.",
+            metavar="TABLE",
+            click_type=click.Choice(tuple(source.TABLES)),
+        ),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", help="Form of the rows.", click_type=click.Choice(_FORMATS))
+    ] = "csv",
+    start: options.Start = None,
+    end: options.End = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File to write; default standard output.")
+    ] = None,
+    database: options.Database = None,
+) -> None:
+    """Write the rows of a table, by time. Times are UTC.
+
+    Request hashes are whole: who has one can fetch the image, so keep the files to yourself.
+    """
+    first, last = options.days(start, end)
+    _, engine = options.open_database(database)
+    migrate.check(engine)
+    columns = source.columns(table)
+    with _target(output) as file, read_snapshot(engine) as connection:
+        rows = source.rows(connection, table, first, last)
+        writer = {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[form]
+        writer(file, columns, rows)
+
+
+@contextlib.contextmanager
+def _target(path: Path | None) -> Iterator[IO[bytes]]:
+    """Open the file to write; it takes its name only when it is complete."""
+    if path is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            yield file
+        part.replace(path)
+    except OSError as error:
+        raise AsuStatsError(f"{path}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, datetime):
+        return value.isoformat() + "Z"
+    if isinstance(value, date):
+        return value.isoformat()
+    return value
+
+
+def _csv(file: IO[bytes], columns: Columns, rows: Rows) -> None:
+    file.write((",".join(columns) + "\r\n").encode())
+    for row in rows:
+        cells = (json.dumps(v) if isinstance(v, dict) else _plain(v) for v in row)
+        file.write((",".join(map(tables.cell, cells)) + "\r\n").encode())
+
+
+def _ndjson(file: IO[bytes], columns: Columns, rows: Rows) -> None:
+    for row in rows:
+        line = dict(zip(columns, map(_plain, row), strict=True))
+        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+
+
+def _parquet(file: IO[bytes], columns: Columns, rows: Rows) -> None:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise AsuStatsError("Parquet needs pyarrow: install asu-stats[parquet]") from None
+    types = {
+        bool: pa.bool_(),
+        int: pa.int64(),
+        float: pa.float64(),
+        str: pa.string(),
+        date: pa.date32(),
+        datetime: pa.timestamp("us", tz="UTC"),
+    }
+    schema = pa.schema([(name, types.get(kind, pa.string())) for name, kind in columns.items()])
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        while chunk := list(islice(rows, _ROWS)):
+            values = (
+                [json.dumps(v) if isinstance(v, dict) else v for v in column]
+                for column in zip(*chunk, strict=True)
+            )
+            arrays = [pa.array(v, f.type) for v, f in zip(values, schema, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))

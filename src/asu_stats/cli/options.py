@@ -1,0 +1,42 @@
+"""Options that several commands have in common."""
+
+from datetime import date
+from typing import Annotated, TypeAlias
+
+import typer
+from sqlalchemy import Engine
+
+from asu_stats.exceptions import InvalidParameterError
+from asu_stats.settings import Settings, load
+from asu_stats.store import engine as engines
+from asu_stats.windows import parse_date
+
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--database", metavar="URL", help="Database; default ASU_STATS_DATABASE_URL."),
+]
+Start: TypeAlias = Annotated[
+    str | None, typer.Option("--start", metavar="DAY", help="First UTC day, YYYY-MM-DD.")
+]
+End: TypeAlias = Annotated[
+    str | None, typer.Option("--end", metavar="DAY", help="Last UTC day, YYYY-MM-DD.")
+]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def open_database(database: str | None) -> tuple[Settings, Engine]:
+    """Return the settings and an engine on the database they name."""
+    settings = load(database_url=database)
+    return settings, engines.create(settings.database_url)
+
+
+def days(start: str | None, end: str | None) -> tuple[date | None, date | None]:
+    """Return the days of `--start` and `--end`; wrong usage for anything else."""
+    try:
+        first = None if start is None else parse_date("--start", start)
+        last = None if end is None else parse_date("--end", end)
+    except InvalidParameterError as error:
+        raise typer.BadParameter(str(error)) from None
+    if first and last and first > last:
+        raise typer.BadParameter(f"--start {first} lies after --end {last}")
+    return first, last

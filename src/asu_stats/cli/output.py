@@ -1,0 +1,49 @@
+"""What commands print: tables and progress for people, JSON for programs."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON."""
+    console.print_json(json.dumps(value, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows; text from outside is never taken for markup."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*("" if cell is None else _plain(cell) for cell in row))
+    console.print(table)
+
+
+def _plain(cell: object) -> str:
+    text = str(cell).replace("[", r"\[")
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+@contextmanager
+def progress(total: int | None, what: str) -> Iterator[Progress]:
+    """Show a progress bar on standard error while it is a terminal."""
+    with Progress(
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=errors,
+        transient=True,
+        disable=not errors.is_terminal,
+    ) as bar:
+        bar.add_task(what, total=total)
+        yield bar

@@ -1,0 +1,68 @@
+"""`asu-stats rollups`: compare the rollups with their details, or count them anew."""
+
+from dataclasses import asdict
+
+import typer
+from rich.progress import Progress
+
+from asu_stats.cli import options, output
+from asu_stats.store import migrate, verify
+
+app = typer.Typer(
+    help="Compare the rollups with their details, or rebuild them.", no_args_is_help=True
+)
+_SHOWN = 50
+
+
+@app.command("verify")
+def verify_rollups(
+    database: options.Database = None,
+    start: options.Start = None,
+    end: options.End = None,
+    json: options.Json = False,
+) -> None:
+    """Recount every day from its details; exit status 1 when a rollup differs."""
+    _, engine = options.open_database(database)
+    migrate.check(engine)
+    first, last = options.days(start, end)
+    days = len(verify.days(engine, first, last))
+    with output.progress(days, "verify") as bar:
+        found = list(
+            verify.differences(engine, first, last, lambda _: bar.advance(bar.task_ids[0]))
+        )
+    if json:
+        output.print_json({"days": days, "differences": [asdict(item) for item in found]})
+    elif found:
+        columns = ("table", "key", "column", "stored", "counted")
+        rows = [
+            (item.table, " ".join(map(str, item.key)), item.column, item.stored, item.counted)
+            for item in found[:_SHOWN]
+        ]
+        output.print_table(columns, rows)
+        typer.echo(
+            f"{len(found)} differences in {days} days; `asu-stats rollups rebuild` mends them"
+        )
+    else:
+        typer.echo(f"{days} days compared: no difference")
+    if found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def rebuild(
+    database: options.Database = None,
+    start: options.Start = None,
+    end: options.End = None,
+) -> None:
+    """Replace the rollups of every day by what its details add up to, one day at a time."""
+    _, engine = options.open_database(database)
+    migrate.check(engine)
+    first, last = options.days(start, end)
+    days = len(verify.days(engine, first, last))
+    with output.progress(days, "rebuild") as bar:
+        verify.rebuild(engine, first, last, lambda _: _advance(bar))
+    typer.echo(f"{days} days rebuilt")
+
+
+def _advance(bar: Progress) -> None:
+    bar.advance(bar.task_ids[0])

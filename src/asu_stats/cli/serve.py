@@ -1,0 +1,87 @@
+"""`asu-stats serve` and `asu-stats worker`."""
+
+import signal
+import threading
+from typing import Annotated, Final
+
+import click
+import typer
+import uvicorn
+
+from asu_stats.api.app import create_app
+from asu_stats.cli import options
+from asu_stats.cli.wiring import Service, running
+from asu_stats.settings import load
+
+Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Builds at a time.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port to listen on.")]
+_WEBSOCKET_BYTES: Final = 65_536
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Port = 8000,
+    database: options.Database = None,
+    workers: Workers = None,
+    builder: Annotated[
+        str | None,
+        typer.Option(
+            help="What builds: demo (simulated), command (a command line per build) or none.",
+            click_type=click.Choice(("demo", "command", "none")),
+        ),
+    ] = None,
+) -> None:
+    """Run the server: statistics API, ingest and build service.
+
+    An SQLite file is made and upgraded as needed; another database needs `asu-stats db upgrade`.
+    """
+    settings = load(database_url=database, workers=workers, builder=builder)
+    with running(settings) as service:
+        typer.echo(f"asu-stats: listening on http://{host}:{port}/", err=True)
+        run_server(service, host, port)
+
+
+def run_server(service: Service, host: str, port: int) -> None:
+    """Serve HTTP until a signal comes."""
+    app = create_app(
+        service.settings,
+        engine=service.engine,
+        recorder=service.recorder,
+        builds=service.builds,
+    )
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        root_path=service.settings.root_path,
+        log_config=None,
+        access_log=False,  # paths hold whole request hashes
+        server_header=False,
+        proxy_headers=False,
+        ws_max_size=_WEBSOCKET_BYTES,
+        timeout_graceful_shutdown=10,
+    )
+    uvicorn.Server(config).run()
+
+
+def worker(
+    database: options.Database = None,
+    workers: Workers = None,
+    builder: Annotated[
+        str | None,
+        typer.Option(
+            help="What builds: demo (simulated) or command (a command line per build).",
+            click_type=click.Choice(("demo", "command")),
+        ),
+    ] = None,
+) -> None:
+    """Run build workers alone, beside servers on the same database."""
+    settings = load(database_url=database, workers=workers, builder=builder)
+    if settings.builder == "none":
+        raise typer.BadParameter("say --builder demo or --builder command, or set builder")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with running(settings):
+        typer.echo(f"asu-stats: {settings.workers} workers, builder {settings.builder}", err=True)
+        stop.wait()

@@ -1,0 +1,1 @@
+"""The demo: a believable past, and visitors that keep it going."""

@@ -1,0 +1,32 @@
+"""The catalogue file of the demo: every version and device of the world, as the builds read it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from asu_stats.demo.world import World, has_target, load
+
+
+def catalogue(world: World | None = None) -> dict[str, Any]:
+    """Return the catalogue in the form of `builds.catalogue.Catalogue`.
+
+    Targets that a branch did not have yet, or has no longer, are overrides of that branch.
+    """
+    world = world or load()
+    targets: dict[str, list[str]] = {}
+    for device in world.devices:
+        targets.setdefault(device.target, []).append(device.profile)
+    overrides: dict[str, dict[str, list[str]]] = {
+        branch: {target: [] for target in targets if not has_target(branch, target)}
+        for branch in world.branches()
+    }
+    return {
+        "versions": [version.name for version in world.versions],
+        "targets": targets,
+        "overrides": {branch: lacking for branch, lacking in overrides.items() if lacking},
+    }
+
+
+def write(path: Path, world: World | None = None) -> None:
+    """Write the catalogue to a JSON file."""
+    path.write_text(json.dumps(catalogue(world), indent=1), encoding="utf-8")

@@ -1,0 +1,210 @@
+"""The people who ask: who wants which image on a day, each in the manner of their client."""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cached_property
+from itertools import accumulate
+from typing import Final, Generic, TypeVar
+
+from asu_stats.builds.catalogue import branch_of
+from asu_stats.builds.requests import BuildRequest
+from asu_stats.demo import packages, popularity
+from asu_stats.demo.world import MAIN, World, branch_key
+from asu_stats.events import split_client
+
+T = TypeVar("T")
+
+# How often somebody asks for what was asked for lately: many have the same device and take the
+# image as it is offered, and many ask twice.
+_AGAIN: Final = 0.55
+_AGAIN_AT_ONCE: Final = 0.1
+_AT_ONCE: Final = 4
+_SAME_PERSON: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """One request before it is sent."""
+
+    client: str
+    version: str
+    target: str
+    profile: str
+    packages: tuple[str, ...]
+    diff_packages: bool
+    request_hash: str = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How the people of one client ask: what is likely, and the branches that the client is in."""
+
+    diff_packages: float
+    upgrader: float
+    extra: float
+    first_branch: str = "0"
+    last_branch: str = MAIN
+
+
+MANNERS: Final = {
+    "ofs": Manner(diff_packages=0.55, upgrader=0.5, extra=0.12),
+    "luci": Manner(diff_packages=0.97, upgrader=1.0, extra=0.4),
+    "owut": Manner(diff_packages=0.96, upgrader=0.6, extra=0.55, first_branch="24.10"),
+    "auc": Manner(diff_packages=0.85, upgrader=0.3, extra=0.5, last_branch="24.10"),
+    "asu-web": Manner(diff_packages=0.2, upgrader=0.4, extra=0.1),
+}
+_OTHERS: Final = Manner(diff_packages=0.1, upgrader=0.1, extra=0.3)
+
+
+class Lottery(Generic[T]):
+    """Things to draw from, each with its weight."""
+
+    def __init__(self, things: Sequence[T], weights: Sequence[float]) -> None:
+        self._things = things
+        self._sums = list(accumulate(weights))
+
+    def draw(self, chance: random.Random) -> T:
+        """Draw one."""
+        return chance.choices(self._things, cum_weights=self._sums)[0]
+
+
+class _Day:
+    """What can be drawn on one day."""
+
+    def __init__(self, world: World, day: date) -> None:
+        self.date = day
+        self._shares = popularity.version_shares(world, day)
+        self._clients = world.clients_on(day)
+        self._versions: dict[str, Lottery[str]] = {}
+        self._versions_of_client: dict[str, Lottery[str]] = {}
+
+    @cached_property
+    def clients(self) -> Lottery[str]:
+        clients = self._clients
+        return Lottery([each.text for each in clients], [each.weight for each in clients])
+
+    def same_client(self, name: str) -> Lottery[str]:
+        """Return the versions of one client."""
+        if name not in self._versions_of_client:
+            clients = [each for each in self._clients if each.name == name]
+            self._versions_of_client[name] = Lottery(
+                [each.text for each in clients], [each.weight for each in clients]
+            )
+        return self._versions_of_client[name]
+
+    def versions(self, client: str, manner: Manner) -> Lottery[str]:
+        """Return the versions that a client is in; all, where it is in none of them."""
+        if client not in self._versions:
+            first, last = branch_key(manner.first_branch), branch_key(manner.last_branch)
+            shares = {
+                version: share
+                for version, share in self._shares.items()
+                if first <= branch_key(branch_of(version)) <= last
+            } or self._shares
+            self._versions[client] = Lottery(list(shares), list(shares.values()))
+        return self._versions[client]
+
+
+class Crowd:
+    """People with devices. What they want depends on the day, the seed, and what went before.
+
+    `remembered` is how many wishes are remembered, to be wished again.
+    """
+
+    def __init__(self, world: World, *, seed: int, remembered: int = 1000) -> None:
+        self._world = world
+        self._chance = random.Random(f"crowd {seed}")  # noqa: S311 - a play
+        self._order = popularity.by_popularity(world.devices, seed=seed)
+        self._weights = popularity.zipf_weights(len(self._order))
+        self._devices: dict[str, Lottery[tuple[str, str]]] = {}
+        self._lately: deque[Wish] = deque(maxlen=max(10, remembered))
+        self._day: _Day | None = None
+
+    def ask(self, day: date) -> Wish:
+        """Return what somebody wants on a day; often it is what was wanted lately."""
+        lately, chance = self._lately, self._chance
+        if len(lately) < _AT_ONCE or chance.random() >= _AGAIN:
+            return self.ask_new(day)
+        at_once = chance.random() < _AGAIN_AT_ONCE
+        place = -chance.randint(1, _AT_ONCE) if at_once else chance.randrange(len(lately))
+        wish = lately[place]
+        if chance.random() >= _SAME_PERSON:
+            name = split_client(wish.client)[0]
+            client = self._on(day).same_client(name).draw(chance)
+            wish = replace(wish, client=client)
+        lately.append(wish)
+        return wish
+
+    def ask_new(self, day: date) -> Wish:
+        """Return what somebody wants who did not look at the others."""
+        chance, today = self._chance, self._on(day)
+        client = today.clients.draw(chance)
+        name = split_client(client)[0]
+        manner = MANNERS.get(name, _OTHERS)
+        version = today.versions(name, manner).draw(chance)
+        branch = branch_of(version)
+        target, profile = self._devices_of(branch).draw(chance)
+        diff_packages = chance.random() < manner.diff_packages
+        wish = make(
+            client=client,
+            version=version,
+            target=target,
+            profile=profile,
+            diff_packages=diff_packages,
+            names=packages.choose(
+                chance,
+                branch=branch,
+                target=target,
+                whole=diff_packages,
+                upgrader=manner.upgrader,
+                extra=manner.extra,
+            ),
+        )
+        self._lately.append(wish)
+        return wish
+
+    def _on(self, day: date) -> _Day:
+        if self._day is None or self._day.date != day:
+            self._day = _Day(self._world, day)
+        return self._day
+
+    def _devices_of(self, branch: str) -> Lottery[tuple[str, str]]:
+        if branch not in self._devices:
+            there = [
+                ((device.target, device.profile), weight)
+                for device, weight in zip(self._order, self._weights, strict=True)
+                if device.is_in(branch)
+            ]
+            self._devices[branch] = Lottery([key for key, _ in there], [each for _, each in there])
+        return self._devices[branch]
+
+
+def make(
+    *,
+    client: str,
+    version: str,
+    target: str,
+    profile: str,
+    diff_packages: bool,
+    names: tuple[str, ...],
+) -> Wish:
+    """Return a wish with the request hash that the build service gives it."""
+    request = BuildRequest(
+        version=version,
+        target=target,
+        profile=profile,
+        packages=list(names),
+        diff_packages=diff_packages,
+    )
+    return Wish(
+        client=client,
+        version=version,
+        target=target,
+        profile=profile,
+        packages=names,
+        diff_packages=diff_packages,
+        request_hash=request.request_hash,
+    )

@@ -1,0 +1,244 @@
+"""A believable past: what a busy build server would have seen in the days that end now."""
+
+import hashlib
+import heapq
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+
+from asu_stats.demo import popularity, world as worlds
+from asu_stats.demo.crowd import Crowd, Wish, make
+from asu_stats.demo.farm import Build, Farm
+from asu_stats.demo.troubles import Troubles, refused_names
+from asu_stats.demo.writer import Writer
+from asu_stats.events import Event, Outcome
+
+SOURCE: Final = "https://demo.asu-stats.example"
+
+# As the build service does by default.
+_IMAGE_SECONDS: Final = 7 * 86400.0
+_FAILURE_SECONDS: Final = 3600.0
+
+# What the number of workers is made from: enough for an evening, not for every rush.
+_BUILDS_PER_REQUEST: Final = 0.45
+_BUILD_SECONDS: Final = 85
+_WORKERS_PER_BUSY: Final = 2.6
+
+_REFUSED: Final = 0.022
+_IMPATIENT: Final = 0.05
+_IMPATIENT_AT_RELEASE: Final = 0.3
+_RELEASE_DAYS: Final = 2
+_TRY_AGAIN: Final = 0.4
+_OVERLOAD_DRAWS: Final = 8
+_LAST_SECONDS: Final = 30.0
+_HOUR: Final = 3600
+_DAY: Final = 86400
+
+
+@dataclass(slots=True)
+class _Image:
+    """What became of a request hash: when its newest build ends, and how."""
+
+    finished: float
+    status: str
+
+    def outcome(self, at: float) -> Outcome | None:
+        """Return what a request for it becomes, `None` if it has to be built."""
+        if at <= self.finished:
+            return "joined"
+        age = at - self.finished
+        if self.status == "success":
+            return "cache_hit" if age < _IMAGE_SECONDS else None
+        if self.status == "cancelled":
+            return None
+        return "cached_failure" if age < _FAILURE_SECONDS else None
+
+
+def history(
+    *, days: int, requests: int, now: datetime, seed: int = 1, source: str = SOURCE
+) -> Iterator[Event]:
+    """Yield the events of about `requests` accepted requests in the `days` UTC days up to `now`.
+
+    They come in the order of their times, none later than `now`; some builds have not ended, and
+    some not begun. The same arguments give the same events with the same identities. Memory does
+    not grow with the number of days: what is kept is a week of request hashes.
+    """
+    return _History(days, requests, now.astimezone(UTC), seed, source).events()
+
+
+class _History:
+    """The state of the play: who asks again when, which images there are, what happens next."""
+
+    def __init__(self, days: int, requests: int, now: datetime, seed: int, source: str) -> None:
+        self._world = worlds.load()
+        self._first: date = now.date() - timedelta(days=days - 1)
+        midnight = datetime.combine(self._first, time(), UTC)
+        self._end = (now - midnight).total_seconds()
+        self._days, self._requests = days, requests
+        self._chance = random.Random(f"history {seed}")  # noqa: S311 - a play
+        per_day = requests / days
+        self._crowd = Crowd(self._world, seed=seed, remembered=round(per_day * 1.5))
+        self._troubles = Troubles(self._world, first=self._first, days=days, seed=seed)
+        busy = per_day * _BUILDS_PER_REQUEST * _BUILD_SECONDS / _DAY
+        self._workers = max(2, math.ceil(_WORKERS_PER_BUSY * busy))
+        self._farm = Farm(self._troubles, workers=self._workers, seed=seed)
+        key = hashlib.sha256(f"{seed} {now.isoformat()} {days} {requests}".encode()).hexdigest()[:8]
+        self._writer = Writer(source, key, midnight)
+        self._images: dict[str, _Image] = {}
+        self._coming: list[tuple[float, int, Event]] = []
+        self._returning: list[tuple[float, int, Wish]] = []
+        self._numbers = 0
+
+    def events(self) -> Iterator[Event]:
+        """Yield everything that has happened by the end."""
+        ahead = 0
+        for at in self._moments():
+            # Who comes back comes at a time of their own, and takes the next free moment's place.
+            while self._returning and self._returning[0][0] <= at:
+                due, _, wish = heapq.heappop(self._returning)
+                yield from self._until(due)
+                self._receive(wish, due)
+                ahead += 1
+            if ahead:
+                ahead -= 1
+                continue
+            yield from self._until(at)
+            self._receive(self._wish(at), at)
+        yield from self._until(self._end)
+
+    def _until(self, at: float) -> Iterator[Event]:
+        """Yield what happens up to a moment."""
+        coming = self._coming
+        while coming and coming[0][0] <= at:
+            yield heapq.heappop(coming)[2]
+
+    def _moments(self) -> Iterator[float]:
+        """Yield the moments of requests, in order; the last few are close to the end."""
+        last = min(self._workers + 4, self._requests // 50)
+        usual = self._requests - last
+        hours = list(self._hours())
+        total, done, given = sum(weight for _, _, weight in hours), 0.0, 0
+        for start, seconds, weight in hours:
+            done += weight
+            due = round(usual * done / total)
+            moments = [start + seconds * self._chance.random() for _ in range(due - given)]
+            given = due
+            if start + _HOUR >= self._end:
+                moments += [self._end - _LAST_SECONDS * self._chance.random() for _ in range(last)]
+            self._forget(start)
+            yield from sorted(round(max(0.0, moment), 3) for moment in moments)
+
+    def _hours(self) -> Iterator[tuple[float, float, float]]:
+        """Yield start, length and demand of every hour that has begun by the end."""
+        for number in range(self._days):
+            demand = popularity.hourly_demand(self._world, self._day(number * _DAY))
+            # Some days are just better than others.
+            mood = self._chance.uniform(0.92, 1.08)
+            for hour, level in enumerate(demand):
+                start = float(number * _DAY + hour * _HOUR)
+                seconds = min(_HOUR, self._end - start)
+                if seconds >= 0:
+                    luck = self._chance.uniform(0.85, 1.15)
+                    yield start, seconds, mood * luck * level * max(seconds, 1e-3)
+
+    def _day(self, at: float) -> date:
+        return self._first + timedelta(days=int(at // _DAY))
+
+    def _wish(self, at: float) -> Wish:
+        day = self._day(at)
+        # New wishes at the end, so that something is being built when the history is looked at.
+        if at > self._end - _LAST_SECONDS:
+            return self._crowd.ask_new(day)
+        return self._crowd.ask(day)
+
+    def _forget(self, at: float) -> None:
+        """Forget the images that nobody gets any more."""
+        if at % _DAY == 0:
+            self._images = {
+                request_hash: image
+                for request_hash, image in self._images.items()
+                if image.finished + _IMAGE_SECONDS > at
+            }
+
+    # Requests ---------------------------------------------------------------------------------
+
+    def _receive(self, wish: Wish, at: float) -> None:
+        """Take one accepted request, and now and then one that is refused before it."""
+        if self._chance.random() < _REFUSED:
+            self._refuse(self._crowd.ask_new(self._day(at)), at)
+        outcome = self._outcome(wish, at)
+        for _ in range(_OVERLOAD_DRAWS):
+            overload = self._troubles.overload(at) if outcome == "queued" else None
+            if overload is None:
+                break
+            self._turn_away(wish, at, overload)
+            wish = self._crowd.ask(self._day(at))
+            outcome = self._outcome(wish, at)
+        self._add(at, self._writer.request(wish, at, outcome))
+        if outcome == "queued":
+            self._build(wish, at)
+        elif outcome == "cached_failure" and self._chance.random() < _TRY_AGAIN / 2:
+            self._return(wish, at + self._chance.uniform(30, 1800))
+
+    def _outcome(self, wish: Wish, at: float) -> Outcome:
+        image = self._images.get(wish.request_hash)
+        return (image and image.outcome(at)) or "queued"
+
+    def _build(self, wish: Wish, at: float) -> None:
+        build = self._farm.build(wish, at)
+        status = build.fate.status if build.fate else "success"
+        self._images[wish.request_hash] = _Image(build.finished, status)
+        self._add(build.started, self._writer.started(wish, build))
+        self._add(build.finished, self._writer.finished(wish, build))
+        self._come_back(wish, at, build)
+
+    def _come_back(self, wish: Wish, at: float, build: Build) -> None:
+        """Let some not wait for the end, and some try again after a failure."""
+        impatient = _IMPATIENT_AT_RELEASE if self._is_fresh(wish.version, at) else _IMPATIENT
+        if self._chance.random() < impatient:
+            self._return(wish, self._chance.uniform(at, build.finished))
+        if build.fate and self._chance.random() < _TRY_AGAIN:
+            self._return(wish, build.finished + self._chance.uniform(20, 2400))
+
+    def _is_fresh(self, version: str, at: float) -> bool:
+        day = self._day(at)
+        return any(
+            each.name == version and each.kind == "release" and each.age_days(day) < _RELEASE_DAYS
+            for each in self._world.versions
+        )
+
+    def _refuse(self, wish: Wish, at: float) -> None:
+        text = self._troubles.refusal()
+        names = {
+            "version": wish.version,
+            "target": wish.target,
+            "profile": wish.profile,
+            **refused_names(text),
+        }
+        refused = make(
+            client=wish.client,
+            diff_packages=wish.diff_packages,
+            names=wish.packages,
+            **names,
+        )
+        self._add(at, self._writer.request(refused, at, "rejected", error_message=text))
+
+    def _turn_away(self, wish: Wish, at: float, overload: str) -> None:
+        """Refuse a request because the queue is full; an open LuCI asks again every 5 seconds."""
+        chance = self._chance
+        again, pause = (chance.randint(2, 30), 5.0) if wish.client.startswith("luci/") else (0, 0.0)
+        for number in range(again + 1):
+            later = round(at + number * pause, 3)
+            refused = self._writer.request(wish, later, "rejected", error_message=overload)
+            self._add(later, refused)
+
+    def _return(self, wish: Wish, at: float) -> None:
+        self._numbers += 1
+        heapq.heappush(self._returning, (round(at, 3), self._numbers, wish))
+
+    def _add(self, at: float, event: Event) -> None:
+        self._numbers += 1
+        heapq.heappush(self._coming, (at, self._numbers, event))

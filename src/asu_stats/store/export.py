@@ -1,0 +1,45 @@
+"""Rows of a table between two days, streamed: what `asu-stats export` writes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Table, func, select
+
+from asu_stats.store.rollups import ROLLUPS
+from asu_stats.store.tables import build_metrics, client_stats, error_stats, request_metadata
+
+# Tables on offer, and the time that places a row in a window.
+TABLES: Final[Mapping[str, tuple[Table, ColumnElement[Any]]]] = {
+    "build_metrics": (
+        build_metrics,
+        func.coalesce(build_metrics.c.finished_at, build_metrics.c.started_at),
+    ),
+    "client_stats": (client_stats, client_stats.c.timestamp),
+    "error_stats": (error_stats, error_stats.c.timestamp),
+    "request_metadata": (request_metadata, request_metadata.c.first_requested_at),
+    **{rollup.name: (rollup.table, rollup.table.c[rollup.key[0]]) for rollup in ROLLUPS},
+}
+_ROWS: Final = 5_000
+
+
+def columns(name: str) -> dict[str, type]:
+    """Return the columns of a table and the Python types of their values."""
+    return {column.name: column.type.python_type for column in TABLES[name][0].columns}
+
+
+def rows(
+    connection: Connection, name: str, start: date | None, end: date | None
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a table from UTC day `start` to `end`, in the order of time and key."""
+    table, placed = TABLES[name]
+    query = select(table)
+    daily = "date" in table.columns
+    if start is not None:
+        query = query.where(placed >= (start if daily else datetime.combine(start, time())))
+    if end is not None:
+        after = end + timedelta(days=1)
+        query = query.where(placed < (after if daily else datetime.combine(after, time())))
+    query = query.order_by(placed, *table.primary_key.columns)
+    streamed = connection.execution_options(stream_results=True, yield_per=_ROWS)
+    yield from streamed.execute(query)

@@ -1,0 +1,122 @@
+"""The demo builder: the same seed, the same fate; believable on the whole."""
+
+import hashlib
+import time
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError
+from asu_stats.builds.builders import demo as demo_module
+from asu_stats.builds.builders.demo import (
+    INCIDENT_PACKAGE,
+    INCIDENT_TYPE,
+    INCIDENT_VERSION,
+    DemoBuilder,
+    Misfortune,
+    load_misfortunes,
+)
+from asu_stats.builds.images import ImageStore
+from asu_stats.builds.jobs import Job
+
+from .support import NOW, request, settings_for
+
+MISFORTUNES = [
+    Misfortune(
+        "Impossible package selection: missing (a)", "build", "package_not_found", "failure"
+    ),
+    Misfortune("conflicts", "build", INCIDENT_TYPE, "failure"),
+    Misfortune("curl: (6)", "network", "download_failed", "failure"),
+    Misfortune("Task exceeded maximum timeout", "build", "build_timeout", "timeout"),
+]
+
+
+def demo(tmp_path: Path, **changes: Any) -> DemoBuilder:
+    settings = settings_for(tmp_path, demo_seconds=changes.pop("demo_seconds", 0.01))
+    return DemoBuilder(settings, misfortunes=MISFORTUNES, **changes)
+
+
+def attempt_for(tmp_path: Path, **changes: Any) -> Attempt:
+    asked = request(**changes)
+    job = Job(
+        id=1,
+        build_id=f"build-{time.monotonic_ns()}",
+        worker_id="w1",
+        request_hash=asked.request_hash,
+        request=asked,
+        enqueued_at=NOW,
+        started_at=NOW,
+    )
+    directory = ImageStore(tmp_path / "store").stage(job.build_id)
+    return Attempt(job=job, directory=directory, seconds=60, announce=lambda _: None)
+
+
+def fates(builder: DemoBuilder, **changes: Any) -> list[Misfortune | None]:
+    asked = (request(profile=f"p{number}", **changes) for number in range(1000))
+    return [builder.fate(each, each.request_hash) for each in asked]
+
+
+def test_the_same_seed_is_the_same_fate(tmp_path: Path) -> None:
+    assert fates(demo(tmp_path)) == fates(demo(tmp_path))
+    assert fates(demo(tmp_path)) != fates(demo(tmp_path, seed=1))
+
+
+def test_failures_are_believable(tmp_path: Path) -> None:
+    bad = [fate for fate in fates(demo(tmp_path)) if fate]
+    assert 40 <= len(bad) <= 80
+    incident = fates(demo(tmp_path), version=INCIDENT_VERSION, packages=[INCIDENT_PACKAGE])
+    assert 500 <= sum(fate is not None for fate in incident) <= 700
+    assert {fate.type for fate in incident if fate} == {INCIDENT_TYPE}
+
+
+def test_durations_are_believable(tmp_path: Path) -> None:
+    builder = demo(tmp_path, demo_seconds=8.0)
+    asked = [
+        request(target=f"board{number}/generic", profile=f"p{number}") for number in range(2000)
+    ]
+    seconds = [builder.seconds(each, each.request_hash) for each in asked]
+    assert 7.5 <= mean(seconds) <= 8.5
+    assert min(seconds) > 1
+    assert max(seconds) < 40
+    assert len(set(seconds)) == 2000
+
+
+def test_a_build_that_ends_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 0.0)
+    attempt = attempt_for(tmp_path, packages_versions={"luci": "25.1~a"})
+    result = demo(tmp_path).build(attempt)
+    image = result.answer["images"][0]
+    content = (result.directory / image["name"]).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == image["sha256"] == image["sha256_unsigned"]
+    assert result.manifest == {"luci": "25.1~a"}
+    assert result.answer["version_number"] == "24.10.2"
+    assert set(attempt.phases()) == {"init", *(phase for phase, _ in demo_module.SHARES)}
+
+
+@pytest.mark.parametrize(("index", "error"), [(0, BuildFailedError), (3, BuildStoppedError)])
+def test_a_build_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
+    builder = DemoBuilder(
+        settings_for(tmp_path, demo_seconds=0.01), misfortunes=[MISFORTUNES[index]]
+    )
+    with pytest.raises(error) as caught:
+        builder.build(attempt_for(tmp_path))
+    assert str(caught.value) == MISFORTUNES[index].text
+
+
+def test_it_can_be_stopped(tmp_path: Path) -> None:
+    attempt = attempt_for(tmp_path)
+    attempt.stop("shutdown")
+    with pytest.raises(BuildStoppedError):
+        demo(tmp_path, demo_seconds=600.0).build(attempt)
+
+
+def test_the_texts_that_come_with_it_are_real() -> None:
+    texts = load_misfortunes()
+    assert len(texts) > 50
+    assert {each.status for each in texts} == {"failure", "timeout"}
+    assert INCIDENT_TYPE in {each.type for each in texts}
