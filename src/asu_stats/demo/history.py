@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
-from asu_stats.demo import popularity, world as worlds
+from asu_stats.demo import popularity
+from asu_stats.demo import world as worlds
 from asu_stats.demo.crowd import Crowd, Wish, make
 from asu_stats.demo.farm import Build, Farm
 from asu_stats.demo.troubles import Troubles, refused_names
@@ -77,9 +78,10 @@ class _History:
         self._first: date = now.date() - timedelta(days=days - 1)
         midnight = datetime.combine(self._first, time(), UTC)
         self._end = (now - midnight).total_seconds()
+        self._last_seconds = min(_LAST_SECONDS, self._end / 20)
         self._days, self._requests = days, requests
         self._chance = random.Random(f"history {seed}")  # noqa: S311 - a play
-        per_day = requests / days
+        per_day = requests * _DAY / max(self._end, _HOUR)
         self._crowd = Crowd(self._world, seed=seed, remembered=round(per_day * 1.5))
         self._troubles = Troubles(self._world, first=self._first, days=days, seed=seed)
         busy = per_day * _BUILDS_PER_REQUEST * _BUILD_SECONDS / _DAY
@@ -126,10 +128,11 @@ class _History:
             due = round(usual * done / total)
             moments = [start + seconds * self._chance.random() for _ in range(due - given)]
             given = due
-            if start + _HOUR >= self._end:
-                moments += [self._end - _LAST_SECONDS * self._chance.random() for _ in range(last)]
+            if start + seconds >= self._end:
+                recent = min(self._last_seconds, seconds)
+                moments += [self._end - recent * self._chance.random() for _ in range(last)]
             self._forget(start)
-            yield from sorted(round(max(0.0, moment), 3) for moment in moments)
+            yield from sorted(math.floor(moment * 1000) / 1000 for moment in moments)
 
     def _hours(self) -> Iterator[tuple[float, float, float]]:
         """Yield start, length and demand of every hour that has begun by the end."""
@@ -140,9 +143,11 @@ class _History:
             for hour, level in enumerate(demand):
                 start = float(number * _DAY + hour * _HOUR)
                 seconds = min(_HOUR, self._end - start)
-                if seconds >= 0:
+                if seconds > 0 or self._end == 0:
                     luck = self._chance.uniform(0.85, 1.15)
                     yield start, seconds, mood * luck * level * max(seconds, 1e-3)
+                if seconds <= _HOUR and start + seconds >= self._end:
+                    return
 
     def _day(self, at: float) -> date:
         return self._first + timedelta(days=int(at // _DAY))
@@ -150,7 +155,7 @@ class _History:
     def _wish(self, at: float) -> Wish:
         day = self._day(at)
         # New wishes at the end, so that something is being built when the history is looked at.
-        if at > self._end - _LAST_SECONDS:
+        if at > self._end - self._last_seconds:
             return self._crowd.ask_new(day)
         return self._crowd.ask(day)
 
@@ -229,7 +234,7 @@ class _History:
     def _turn_away(self, wish: Wish, at: float, overload: str) -> None:
         """Refuse a request because the queue is full; an open LuCI asks again every 5 seconds."""
         chance = self._chance
-        again, pause = (chance.randint(2, 30), 5.0) if wish.client.startswith("luci/") else (0, 0.0)
+        again, pause = (chance.randint(2, 20), 5.0) if wish.client.startswith("luci/") else (0, 0.0)
         for number in range(again + 1):
             later = round(at + number * pause, 3)
             refused = self._writer.request(wish, later, "rejected", error_message=overload)

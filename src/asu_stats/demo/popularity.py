@@ -30,6 +30,7 @@ _WEEKEND: Final = (
     *(1.05, 0.98, 0.94, 0.85, 0.66, 0.50, 0.52, 0.75, 1.10, 1.38, 1.52, 1.55),
     *(1.55, 1.60, 1.64, 1.66, 1.66, 1.68, 1.70, 1.68, 1.58, 1.38, 1.15, 1.02),
 )
+_SATURDAY: Final = 5
 _WEEKDAYS: Final = (0.97, 0.92, 0.91, 0.93, 1.0, 0.99, 1.07)
 
 # Devices that many people have, most popular first.
@@ -101,15 +102,16 @@ def version_shares(world: World, day: date) -> dict[str, float]:
     left keeps its own order, so old versions have a long tail.
     """
     versions = world.versions_on(day)
-    shares = _shares_beside_releases(versions, day)
+    shares = _shares_beside_releases(versions)
     left = 1 - sum(shares.values())
     branches: dict[str, list[Version]] = {}
     for version in versions:
         if version.kind == "release":
             branches.setdefault(version.branch, []).append(version)
-    for branch in sorted(branches, key=branch_key, reverse=True):
+    newest_first = sorted(branches, key=branch_key, reverse=True)
+    for branch in newest_first:
         releases = branches[branch]
-        oldest = branch == min(branches, key=branch_key)
+        oldest = branch == newest_first[-1]
         taken = left if oldest else left * _taken_by_branch(releases[0].age_days(day))
         left -= taken
         shares |= _shares_in_branch(releases, taken, day)
@@ -121,7 +123,7 @@ def version_shares(world: World, day: date) -> dict[str, float]:
     }
 
 
-def _shares_beside_releases(versions: Sequence[Version], day: date) -> dict[str, float]:
+def _shares_beside_releases(versions: Sequence[Version]) -> dict[str, float]:
     """Return the shares of main, branch snapshots and release candidates."""
     shares = {"SNAPSHOT": _MAIN_SHARE}
     cut = [version for version in versions if version.kind == "snapshot" and version.released]
@@ -185,5 +187,5 @@ def hourly_demand(world: World, day: date) -> list[float]:
     """Return how many requests each hour of a day brings; a usual hour brings about 1."""
     weekday = day.weekday()
     level = _WEEKDAYS[weekday] * (1 + sum(_pulls(world, day).values()))
-    hours = _WEEKEND if weekday >= 5 else _WORKDAY  # noqa: PLR2004 - Saturday and Sunday
+    hours = _WEEKEND if weekday >= _SATURDAY else _WORKDAY
     return [level * hour for hour in hours]

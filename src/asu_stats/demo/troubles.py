@@ -46,6 +46,7 @@ _OUTAGE_WEIGHTS: Final = {
 }
 
 INCIDENT_EVERY_DAYS: Final = 30
+_SHORTEST_DAYS: Final = 4
 _BREAKAGE_DAYS_AGO: Final = 12
 _OUTAGE_DAYS_AGO: Final = 5
 _BREAKAGE_RATE: Final = 0.92
@@ -186,7 +187,7 @@ def _days_of_incidents(days: int, ago: int) -> list[int]:
     Histories of a few days are too short for it to have a before and an after.
     """
     if days <= ago:
-        return [days // 2] if days >= 4 else []  # noqa: PLR2004
+        return [days // 2] if days >= _SHORTEST_DAYS else []
     return sorted(range(days - 1 - ago, -1, -INCIDENT_EVERY_DAYS))
 
 
@@ -204,7 +205,7 @@ def _breakages(world: World, first: date, days: int) -> tuple[Breakage, ...]:
 
 def _outages(days: int) -> tuple[Outage, ...]:
     starts = [
-        number * _DAY + 13.2 * _HOUR
+        number * _DAY + 13.2 * _HOUR  # an afternoon in Europe
         for number in _days_of_incidents(days, min(_OUTAGE_DAYS_AGO, max(1, days // 4)))
     ]
     return tuple(Outage(start, start + 4.6 * _HOUR) for start in starts)

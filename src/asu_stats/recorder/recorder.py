@@ -165,18 +165,18 @@ class Recorder:
     def _run(self) -> None:
         while True:
             calls = self._next_calls()
-            if calls:
-                try:
-                    self._write(calls)
-                except Exception:
-                    log.exception("recorder: unexpected error")
-                    self._fail(calls, StoreUnavailableError("recorder: internal error"))
-                with self._wake:
-                    self._waiting -= sum(len(call.events) for call in calls)
-            elif self._closing:
-                return
-            if time.monotonic() >= self._replay_at:
-                self._replay()
+            try:
+                self._write(calls)
+                if time.monotonic() >= self._replay_at:
+                    self._replay()
+            except Exception:  # a bug; the thread must live on all the same
+                log.exception("recorder: unexpected error")
+                self._fail(calls, StoreUnavailableError("recorder: internal error"))
+                self._back_off()
+            with self._wake:
+                self._waiting -= sum(len(call.events) for call in calls)
+                if self._closing and not self._calls:
+                    return
 
     def _next_calls(self) -> list[_Call]:
         """Wait for calls, or for the time of the next replay; return what one batch holds."""

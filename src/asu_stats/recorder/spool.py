@@ -26,7 +26,7 @@ from asu_stats.exceptions import InvalidEventError
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 1 << 20
-_FAR_FUTURE: Final = datetime.max.replace(tzinfo=UTC)
+_FAR_FUTURE: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def encode(event: Event) -> bytes:
@@ -65,6 +65,7 @@ class Spool:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._size = 0  # where the next record goes
+        self._closed = False
         self._taken = 0  # up to where records have been replayed
         if reserve_bytes:
             with contextlib.suppress(OSError):  # without the space it works until the disk is full
@@ -119,11 +120,14 @@ class Spool:
     def close(self) -> None:
         """Give the file up; remove it when nothing waits in it."""
         with self._lock:
+            self._closed = True
             if self._size == 0:
                 self._path.unlink(missing_ok=True)
             os.close(self._file)
 
     def _write(self, data: bytes, offset: int) -> bool:
+        if self._closed:
+            return False
         try:
             written = os.pwrite(self._file, data, offset)
             os.fsync(self._file)

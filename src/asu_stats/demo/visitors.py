@@ -1,0 +1,222 @@
+"""Visitors of a running demo: real HTTP requests in the manner of the real clients."""
+
+import heapq
+import ipaddress
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from asu_stats.demo import world as worlds
+from asu_stats.demo.crowd import Crowd, Wish
+from asu_stats.events import UNKNOWN, split_client
+from asu_stats.exceptions import InvalidSettingError
+from asu_stats.windows import utc_today
+
+_log = logging.getLogger(__name__)
+
+_TIMEOUT_SECONDS: Final = 5.0
+_MAX_ANSWER_BYTES: Final = 1 << 20
+_FIRST_SECONDS: Final = 0.2
+_BURST_RATE: Final = 0.05
+_BURST: Final = (3, 8)
+_BURST_SECONDS: Final = 3.0
+_MISTAKE_RATE: Final = 0.03
+_MISTAKES: Final[tuple[Callable[[Wish], Wish], ...]] = (
+    partial(replace, version="25.12.9"),
+    partial(replace, version="18.06.9"),
+    partial(replace, target="ipq807x/generics"),
+    partial(replace, profile="tplink_archer-c99-v1"),
+)
+_MOST_POLLS: Final = 240
+_OVERLOADED: Final = 529
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """How a client waits: how often it asks, with what method, and whether it takes a refusal."""
+
+    poll_seconds: float = 5.0
+    method: str = "GET"
+    posts_again: bool = False
+
+
+HABITS: Final = {
+    "luci": Habit(posts_again=True),
+    "owut": Habit(poll_seconds=2.0, method="HEAD"),
+}
+_USUAL: Final = Habit()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    status: int
+    body: Mapping[str, Any]
+
+
+class Visitors:
+    """A thread that asks the build service at `base_url` for images, until it is stopped.
+
+    One visitor comes every `mean_seconds` on average, now and then several at once. Whatever the
+    server answers, or does not, the thread goes on. Raises `InvalidSettingError` if the server is
+    not on this machine: nobody else is to be kept busy by a demo.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        mean_seconds: float = 4.0,
+        seed: int = 0,
+        stopped: threading.Event | None = None,
+        today: Callable[[], date] = utc_today,
+    ) -> None:
+        self._host, self._port, self._path = _loopback(base_url)
+        self._mean_seconds = mean_seconds
+        self._chance = random.Random(f"visitors {seed}")  # noqa: S311 - a play
+        self._crowd = Crowd(worlds.load(), seed=seed, remembered=200)
+        self._stopped = stopped or threading.Event()
+        self._today = today
+        self._plans: list[tuple[float, int, Callable[[], None]]] = []
+        self._planned = 0
+        self._thread = threading.Thread(target=self._run, name="demo-visitors", daemon=True)
+
+    def start(self) -> None:
+        """Let the first visitor come."""
+        self._thread.start()
+
+    def stop(self, *, timeout: float = _TIMEOUT_SECONDS) -> None:
+        """Let nobody come any more; wait `timeout` seconds at most for the last to go."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # The thread -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._plan(_FIRST_SECONDS, self._arrive)
+        while self._plans and not self._stopped.is_set():
+            wait = self._plans[0][0] - time.monotonic()
+            if wait > 0:
+                self._stopped.wait(wait)
+                continue
+            _, _, act = heapq.heappop(self._plans)
+            try:
+                act()
+            except Exception:  # a demo never dies of a bad answer
+                _log.exception("a demo visitor stumbled")
+
+    def _plan(self, seconds: float, act: Callable[[], None]) -> None:
+        self._planned += 1
+        heapq.heappush(self._plans, (time.monotonic() + seconds, self._planned, act))
+
+    def _arrive(self) -> None:
+        """Let a visitor come, or several, and plan the next."""
+        chance = self._chance
+        self._plan(chance.expovariate(1 / self._mean_seconds), self._arrive)
+        burst = chance.random() < _BURST_RATE
+        for _ in range(chance.randint(*_BURST) if burst else 1):
+            wish = self._crowd.ask(self._today())
+            if chance.random() < _MISTAKE_RATE:
+                wish = chance.choice(_MISTAKES)(wish)
+            self._plan(chance.uniform(0, _BURST_SECONDS) if burst else 0, partial(self._post, wish))
+
+    def _post(self, wish: Wish, tries: int = 0) -> None:
+        """Ask for an image."""
+        reply = self._send("POST", "/api/v1/build", **letter(wish))
+        habit = HABITS.get(split_client(wish.client)[0], _USUAL)
+        if reply is None:
+            return
+        if reply.status == _OVERLOADED and habit.posts_again and tries < _MOST_POLLS:
+            self._plan(habit.poll_seconds, partial(self._post, wish, tries + 1))
+        request_hash = reply.body.get("request_hash")
+        if reply.status == 202 and isinstance(request_hash, str) and request_hash.isalnum():
+            self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash))
+
+    def _poll(self, habit: Habit, request_hash: str, polls: int = 1) -> None:
+        """Ask how far the build is, and plan to ask again while it is not done."""
+        reply = self._send(habit.method, f"/api/v1/build/{request_hash}")
+        if reply and reply.status == 202 and polls < _MOST_POLLS:
+            self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash, polls + 1))
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> _Reply | None:
+        """Return what the server answers, `None` if it does not."""
+        connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
+        try:
+            connection.request(method, self._path + path, body, dict(headers or {}))
+            response = connection.getresponse()
+            text = response.read(_MAX_ANSWER_BYTES)
+        except (OSError, HTTPException) as error:
+            _log.debug("no answer to %s %s: %s", method, path, error)
+            return None
+        finally:
+            connection.close()
+        return _Reply(response.status, _members(text))
+
+
+def letter(wish: Wish) -> dict[str, Any]:
+    """Return body and headers of a request, as the client of the wish sends it."""
+    name, version = split_client(wish.client)
+    body: dict[str, Any] = {
+        "version": wish.version,
+        "target": wish.target,
+        "profile": wish.profile,
+        "packages": list(wish.packages),
+        "diff_packages": wish.diff_packages,
+    }
+    headers = {"Content-Type": "application/json"}
+    if name == "auc":  # says who it is in the header alone
+        headers["User-Agent"] = f"auc ({version})"
+    elif name != UNKNOWN:
+        body["client"] = wish.client
+    return {"body": json.dumps(body).encode(), "headers": headers}
+
+
+def _members(text: bytes) -> Mapping[str, Any]:
+    try:
+        body = json.loads(text)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _loopback(base_url: str) -> tuple[str, int, str]:
+    """Return host, port and path prefix of a server on this machine."""
+    expected = "an address on this machine such as http://127.0.0.1:8000"
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname or "", parts.port or 80
+        on_this_machine = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        on_this_machine = False
+    if not on_this_machine or parts.scheme != "http":
+        raise InvalidSettingError(f"visitors: {base_url!r}: expected {expected}")
+    return host, port, parts.path.rstrip("/")

@@ -1,0 +1,74 @@
+"""`verify` finds what does not add up, and `rebuild` mends it."""
+
+from datetime import date, timedelta
+
+import pytest
+from sqlalchemy import select, text
+
+from asu_stats.store import verify
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.rollups import DERIVED, ROLLUPS
+from tests.support import NOW, Stats, build, request
+
+EVENTS = [
+    request("h1", NOW - timedelta(days=1), client="luci/1"),
+    *build("h1", "success", end=NOW - timedelta(days=1) + timedelta(minutes=2)),
+    request("h1", outcome="cache_hit"),
+    request("h2", NOW - timedelta(minutes=5), client="owut/1"),
+    *build("h2", "failure", error_type="disk_full", error_category="storage"),
+    request("h3", outcome="rejected", error_type="queue_full", error_category="validation"),
+]
+COLUMNS = [(rollup.name, column) for rollup in ROLLUPS for column in rollup.adds] + [
+    (derived.rollup.name, column) for derived in DERIVED for column in derived.columns
+]
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_a_wrong_figure_is_found_and_mended(
+    sqlite_stats: Stats, table: str, column: str
+) -> None:
+    sqlite_stats.record(*EVENTS)
+    assert list(verify.differences(sqlite_stats.engine)) == []
+    with write_transaction(sqlite_stats.engine) as connection:
+        add = text(f"UPDATE {table} SET {column} = coalesce({column}, 0) + 1")  # noqa: S608
+        assert connection.execute(add).rowcount > 0
+    found = list(verify.differences(sqlite_stats.engine))
+    assert {(item.table, item.column) for item in found} >= {(table, column)}
+    verify.rebuild(sqlite_stats.engine)
+    assert list(verify.differences(sqlite_stats.engine)) == []
+
+
+def test_a_missing_row_and_one_too_many_are_found(stats: Stats) -> None:
+    stats.record(*EVENTS)
+    with write_transaction(stats.engine) as connection:
+        connection.execute(text("DELETE FROM stats_clients WHERE client = 'owut'"))
+        more = "INSERT INTO stats_durations (date, version, seconds, builds) VALUES (:d, 'x', 1, 1)"
+        connection.execute(text(more), {"d": NOW.date().isoformat()})
+    found = {item.table for item in verify.differences(stats.engine)}
+    assert found >= {"stats_clients", "stats_durations"}
+    verify.rebuild(stats.engine, start=NOW.date())
+    assert list(verify.differences(stats.engine)) == []
+
+
+def test_rebuild_changes_nothing_and_only_the_days_asked_for(stats: Stats) -> None:
+    stats.record(*EVENTS)
+
+    def everything() -> dict[str, list[object]]:
+        with read_snapshot(stats.engine) as connection:
+            return {
+                rollup.name: sorted(
+                    tuple(row)
+                    for row in connection.execute(
+                        select(*(c for c in rollup.table.columns if c.name != "id"))
+                    )
+                    if any(row._mapping[add] for add in rollup.adds)
+                )
+                for rollup in ROLLUPS
+            }
+
+    before = everything()
+    days: list[date] = []
+    verify.rebuild(stats.engine, start=NOW.date(), progress=days.append)
+    assert days == [NOW.date()]
+    verify.rebuild(stats.engine)
+    assert everything() == before
