@@ -137,9 +137,7 @@ def test_an_ill_store_is_not_mistaken_for_poison(store: FakeStore, tmp_path: Pat
     assert len(store.stored) == 100
 
 
-def test_poison_alone_waits_until_the_store_takes_another(
-    store: FakeStore, tmp_path: Path
-) -> None:
+def test_poison_alone_waits_until_the_store_takes_another(store: FakeStore, tmp_path: Path) -> None:
     store.refuses = lambda e: e.id == "poison"
     with Recorder(store, spool_in(tmp_path)) as recorder:
         recorder.record([event("poison")])

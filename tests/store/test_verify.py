@@ -24,9 +24,7 @@ COLUMNS = [(rollup.name, column) for rollup in ROLLUPS for column in rollup.adds
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
-def test_a_wrong_figure_is_found_and_mended(
-    sqlite_stats: Stats, table: str, column: str
-) -> None:
+def test_a_wrong_figure_is_found_and_mended(sqlite_stats: Stats, table: str, column: str) -> None:
     sqlite_stats.record(*EVENTS)
     assert list(verify.differences(sqlite_stats.engine)) == []
     with write_transaction(sqlite_stats.engine) as connection:

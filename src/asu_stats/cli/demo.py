@@ -1,7 +1,6 @@
 """`asu-stats demo`: the whole thing on a fresh file, with history and builds going on."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import islice
@@ -56,23 +55,15 @@ def demo(
     migrate.upgrade(engine)
     _fill(engine, history.history(days=days, requests=requests, now=datetime.now(UTC)))
     engine.dispose()
-    stop = threading.Event()
-    with running(settings) as service:
-        people = visitors.Visitors(base, stop=stop)
-        people.start()
+    with running(settings) as service, visitors.Visitors(f"http://127.0.0.1:{port}"):
         typer.echo(
-            f"\n  asu-stats demo is up: {requests:,} requests in {days} days, builds going on\n\n"
-            f"    {base}/                                    where to begin\n"
-            f"    {base}/docs                                the API\n"
-            f"    {base}/api/v1/stats/overview?days=30       the figures\n"
-            f"    {base}/api/v1/build                        POST a build request here\n\n"
-            f"  database: {settings.database_file}    stop with Ctrl-C\n"
+            f"\n  asu-stats demo: {requests:,} requests in {days} days, and builds going on\n\n"
+            f"    {base}/                               where to begin\n"
+            f"    {base}/docs                           the API\n"
+            f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
+            f"  database {settings.database_file}; stop with Ctrl-C\n"
         )
-        try:
-            run_server(service, host, port)
-        finally:
-            stop.set()
-            people.join()
+        run_server(service, host, port)
 
 
 def _fill(engine: Engine, events: Iterator[Event]) -> None:

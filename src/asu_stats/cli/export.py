@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated, Any, Final
+from typing import IO, Annotated, Any, Final, Literal
 
-import click
 import typer
 
 from asu_stats.api import tables
@@ -19,7 +18,6 @@ from asu_stats.store import export as source
 from asu_stats.store import migrate
 from asu_stats.store.engine import read_snapshot
 
-_FORMATS: Final = ("csv", "ndjson", "parquet")
 _ROWS: Final = 5_000
 
 Rows = Iterator[Sequence[Any]]
@@ -32,11 +30,10 @@ def export(
         typer.Argument(
             help=f"One of {', '.join(source.TABLES)}.",
             metavar="TABLE",
-            click_type=click.Choice(tuple(source.TABLES)),
         ),
     ],
     form: Annotated[
-        str, typer.Option("--format", help="Form of the rows.", click_type=click.Choice(_FORMATS))
+        Literal["csv", "ndjson", "parquet"], typer.Option("--format", help="Form of the rows.")
     ] = "csv",
     start: options.Start = None,
     end: options.End = None,
@@ -49,6 +46,8 @@ def export(
 
     Request hashes are whole: who has one can fetch the image, so keep the files to yourself.
     """
+    if table not in source.TABLES:
+        raise typer.BadParameter(f"{table}: expected one of {', '.join(source.TABLES)}")
     first, last = options.days(start, end)
     _, engine = options.open_database(database)
     migrate.check(engine)

@@ -2,16 +2,15 @@
 
 import signal
 import threading
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-import click
 import typer
 import uvicorn
 
 from asu_stats.api.app import create_app
 from asu_stats.cli import options
 from asu_stats.cli.wiring import Service, running
-from asu_stats.settings import load
+from asu_stats.settings import BuilderName, load
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Builds at a time.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port to listen on.")]
@@ -24,10 +23,9 @@ def serve(
     database: options.Database = None,
     workers: Workers = None,
     builder: Annotated[
-        str | None,
+        BuilderName | None,
         typer.Option(
-            help="What builds: demo (simulated), command (a command line per build) or none.",
-            click_type=click.Choice(("demo", "command", "none")),
+            help="What builds: demo (simulated), command (a command line per build) or none."
         ),
     ] = None,
 ) -> None:
@@ -68,11 +66,8 @@ def worker(
     database: options.Database = None,
     workers: Workers = None,
     builder: Annotated[
-        str | None,
-        typer.Option(
-            help="What builds: demo (simulated) or command (a command line per build).",
-            click_type=click.Choice(("demo", "command")),
-        ),
+        Literal["demo", "command"] | None,
+        typer.Option(help="What builds: demo (simulated) or command (a command line per build)."),
     ] = None,
 ) -> None:
     """Run build workers alone, beside servers on the same database."""

@@ -1,9 +1,8 @@
 """`asu-stats token`: who may send events, and who may see whole request hashes."""
 
 from dataclasses import asdict
-from typing import Annotated, cast
+from typing import Annotated
 
-import click
 import typer
 
 from asu_stats.api import tokens
@@ -18,10 +17,9 @@ Name = Annotated[str, typer.Argument(help="A name to know it by.", metavar="NAME
 def create(
     name: Name,
     scope: Annotated[
-        str,
+        tokens.Scope,
         typer.Option(
-            help="What it allows: ingest (send events) or read (see whole request hashes).",
-            click_type=click.Choice(tokens.SCOPES),
+            help="What it allows: ingest (send events) or read (see whole request hashes)."
         ),
     ],
     database: options.Database = None,
@@ -30,7 +28,7 @@ def create(
     """Make a token and print it: now, and never again."""
     _, engine = options.open_database(database)
     migrate.check(engine)
-    token = tokens.create(engine, name, cast(tokens.Scope, scope))
+    token = tokens.create(engine, name, scope)
     if json:
         output.print_json({"name": name, "scope": scope, "token": token})
     else:
