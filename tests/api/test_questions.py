@@ -59,7 +59,7 @@ def test_windows(stats: Stats) -> None:
 
     def period(**params: object) -> tuple[Any, ...]:
         answer = stats.get("overview", **params)
-        return tuple(answer["period"].values()) + (answer["totals"]["requests"],)
+        return (*answer["period"].values(), answer["totals"]["requests"])
 
     since = "2026-09-01"
     assert period() == ("2026-09-24", "2026-09-30", 7, since, 1)
@@ -133,7 +133,10 @@ def test_pages(stats: Stats, question: str) -> None:
         answer = stats.client.get(f"{url}?{query}")
         assert answer.headers["x-total-count"] == "7"
         walked += answer.json()
-        links = dict(reversed(link.split("; rel=")) for link in answer.headers["link"].split(", "))
+        links: dict[str, str] = {}
+        for link in answer.headers["link"].split(", "):
+            target, relation = link.split("; rel=")
+            links[relation] = target
         following = links.get('"next"')
         query = following.strip("<>").partition("?")[2] if following else ""
         assert following is None or following.startswith(f"<{url}?days=30&tag=%C3%A9&limit=3&")

@@ -66,6 +66,16 @@ def spool_in(path: Path, limit: int = 1 << 20) -> Spool:
     return Spool(path, limit_bytes=limit, reserve_bytes=4096)
 
 
+def into(taken: list[Event]) -> Callable[[list[Event]], bool]:
+    """Take whatever is replayed."""
+
+    def take(batch: list[Event]) -> bool:
+        taken.extend(batch)
+        return True
+
+    return take
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Wait for what must happen by itself."""
     waited = threading.Event()
@@ -204,7 +214,7 @@ def test_spool_survives_damage(tmp_path: Path) -> None:
 
     taken: list[Event] = []
     other = spool_in(tmp_path)
-    other.replay(lambda batch: taken.extend(batch) or True, 3)
+    other.replay(into(taken), 3)
     assert [e.id for e in taken] == ["e0", *(f"e{n}" for n in range(2, 9))]
     assert other.damaged == 2
     assert len((tmp_path / "damaged.ndjson").read_bytes().splitlines()) == 2
@@ -215,10 +225,10 @@ def test_a_live_spool_belongs_to_its_process(tmp_path: Path) -> None:
     mine, other = spool_in(tmp_path), spool_in(tmp_path)
     mine.put(events(3))
     taken: list[Event] = []
-    other.replay(lambda batch: taken.extend(batch) or True, 10)
+    other.replay(into(taken), 10)
     assert taken == []
     mine.close()
-    other.replay(lambda batch: taken.extend(batch) or True, 10)
+    other.replay(into(taken), 10)
     assert len(taken) == 3
     other.close()
 
@@ -263,7 +273,7 @@ def test_every_event_survives_the_spool(tmp_path: Path) -> None:
     spool = spool_in(tmp_path)
     spool.put(some)
     taken: list[Event] = []
-    spool.replay(lambda batch: taken.extend(batch) or True, 10)
+    spool.replay(into(taken), 10)
     spool.close()
     assert taken == some
 

@@ -51,7 +51,7 @@ def test_a_missing_row_and_one_too_many_are_found(stats: Stats) -> None:
 def test_rebuild_changes_nothing_and_only_the_days_asked_for(stats: Stats) -> None:
     stats.record(*EVENTS)
 
-    def everything() -> dict[str, list[object]]:
+    def everything() -> dict[str, list[tuple[object, ...]]]:
         with read_snapshot(stats.engine) as connection:
             return {
                 rollup.name: sorted(

@@ -1,0 +1,134 @@
+"""The world of the demo, and what is popular in it."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from asu_stats.builds.catalogue import Catalogue
+from asu_stats.builds.requests import BuildRequest
+from asu_stats.demo import catalogue, popularity
+from asu_stats.demo.crowd import Crowd
+from asu_stats.demo.popularity import FAVOURITES, version_shares
+from asu_stats.demo.world import load
+
+WORLD = load()
+AUTUMN = date(2026, 11, 24)
+
+
+@pytest.fixture(scope="module")
+def offered(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
+    path = tmp_path_factory.mktemp("demo") / "catalogue.json"
+    catalogue.write(path)
+    return Catalogue.load(path)
+
+
+def test_the_files_are_all_read() -> None:
+    assert len(WORLD.devices) == 2035
+    assert len(WORLD.versions) == 84
+    assert len(WORLD.clients) == 40
+    assert sum(client.weight for client in WORLD.clients) == 984
+
+
+def test_the_catalogue_offers_every_version_and_device(offered: Catalogue) -> None:
+    assert [version.name for version in WORLD.versions] == offered.versions
+    for device in WORLD.devices:
+        assert any(
+            device.profile in offered.targets_of(version).get(device.target, [])
+            for version in ("23.05.5", "25.12.5")
+        )
+
+
+def test_the_catalogue_knows_which_branches_have_a_target(offered: Catalogue) -> None:
+    assert "oxnas/ox820" in offered.targets_of("23.05.6")
+    for version in ("24.10.0-rc1", "24.10-SNAPSHOT", "25.12.5", "SNAPSHOT"):
+        assert "oxnas/ox820" not in offered.targets_of(version)
+        assert "qualcommax/ipq807x" in offered.targets_of(version)
+    assert "ipq807x/generic" in offered.targets_of("23.05.6")
+    assert "qualcommax/ipq807x" not in offered.targets_of("23.05.6")
+
+
+def test_every_favourite_exists() -> None:
+    known = {(device.target, device.profile) for device in WORLD.devices}
+    assert set(FAVOURITES) <= known
+    assert len(set(FAVOURITES)) == len(FAVOURITES)
+
+
+def test_every_device_can_be_asked_for() -> None:
+    for device in WORLD.devices:
+        request = BuildRequest(version="SNAPSHOT", target=device.target, profile=device.profile)
+        assert (request.target, request.profile) == (device.target, device.profile)
+
+
+def test_the_order_of_devices_is_a_matter_of_the_seed() -> None:
+    first = popularity.by_popularity(WORLD.devices, seed=1)
+    assert first == popularity.by_popularity(WORLD.devices, seed=1)
+    assert first != popularity.by_popularity(WORLD.devices, seed=2)
+    assert sorted(first, key=str) == sorted(WORLD.devices, key=str)
+
+
+@pytest.mark.parametrize(
+    "day", [date(1999, 1, 1), date(2019, 12, 1), date(2025, 2, 4), AUTUMN, date(2031, 1, 1)]
+)
+def test_shares_add_up_and_are_of_versions_that_are_out(day: date) -> None:
+    shares = version_shares(WORLD, day)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert min(shares.values()) > 0
+    assert set(shares) <= {version.name for version in WORLD.versions_on(day)}
+
+
+def test_a_release_takes_over_within_three_weeks() -> None:
+    release = date(2026, 6, 30)
+    before = version_shares(WORLD, release - timedelta(days=1))
+    after = version_shares(WORLD, release + timedelta(days=21))
+    assert "25.12.5" not in before
+    assert max(before, key=lambda name: before[name]) == "25.12.4"
+    assert max(after, key=lambda name: after[name]) == "25.12.5"
+    assert after["25.12.5"] > 2 * after["25.12.4"] > 0.05
+
+
+def test_the_newest_versions_dominate_long_after_them() -> None:
+    shares = version_shares(WORLD, AUTUMN)
+    ranking = sorted(shares, key=lambda name: -shares[name])
+    assert ranking[0] == "25.12.5"
+    assert "24.10.8" in ranking[:3]
+    assert shares["SNAPSHOT"] < 0.1
+    assert sum(share for name, share in shares.items() if "-rc" in name) < 0.02
+
+
+def test_a_release_draws_a_crowd_on_its_day() -> None:
+    release = date(2026, 6, 30)
+    week_before, on_the_day = (
+        sum(popularity.hourly_demand(WORLD, day)) for day in (release - timedelta(days=7), release)
+    )
+    assert on_the_day > 1.5 * week_before
+
+
+def test_a_weekend_is_busier() -> None:
+    saturday, sunday, tuesday = (
+        sum(popularity.hourly_demand(WORLD, date(2026, 11, day))) for day in (21, 22, 24)
+    )
+    assert min(saturday, sunday) > 1.2 * tuesday
+
+
+def test_clients_are_not_older_than_they_say() -> None:
+    new = {"owut/2026.07.08~db17536e-r1", "luci/26.204.72559~a5c40d1"}
+    assert new.isdisjoint(client.text for client in WORLD.clients_on(date(2026, 7, 1)))
+    assert new <= {client.text for client in WORLD.clients_on(AUTUMN)}
+
+
+def test_a_crowd_is_a_matter_of_its_seed() -> None:
+    crowds = [Crowd(WORLD, seed=seed) for seed in (1, 1, 2)]
+    first, same, other = ([crowd.ask(AUTUMN) for _ in range(50)] for crowd in crowds)
+    assert first == same
+    assert first != other
+
+
+def test_clients_ask_for_versions_that_they_are_in() -> None:
+    crowd = Crowd(WORLD, seed=1)
+    wishes = [crowd.ask_new(AUTUMN) for _ in range(3000)]
+    auc = {wish.version for wish in wishes if wish.client.startswith("auc/")}
+    owut = {wish.version for wish in wishes if wish.client.startswith("owut/")}
+    assert auc
+    assert not any(version.startswith("25.12") or version == "SNAPSHOT" for version in auc)
+    assert owut
+    assert not any(version < "24.10" for version in owut)
