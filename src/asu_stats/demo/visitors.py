@@ -213,7 +213,8 @@ def _loopback(base_url: str) -> tuple[str, int, str]:
     expected = "an address on this machine such as http://127.0.0.1:8000"
     try:
         parts = urlsplit(base_url)
-        host, port = parts.hostname or "", parts.port or 80
+        host = parts.hostname or ""
+        port = 80 if parts.port is None else parts.port
         on_this_machine = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         on_this_machine = False

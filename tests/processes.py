@@ -1,0 +1,83 @@
+"""Real processes of the program, for tests that kill them or run several at once."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.support import SOURCE, TOKEN
+
+COMMAND = [sys.executable, "-c", "from asu_stats.cli import main; main()"]
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def environment(directory: Path, database_url: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ASU_STATS_DATABASE_URL": database_url,
+        "ASU_STATS_SPOOL_DIRECTORY": str(directory / "spool"),
+        "ASU_STATS_STORE_DIRECTORY": str(directory / "images"),
+        "ASU_STATS_INGEST_TOKEN": TOKEN,
+        "ASU_STATS_SOURCE": SOURCE,
+        "ASU_STATS_DEMO_SECONDS": "0.02",
+        "ASU_STATS_MAX_PENDING_JOBS": "100000",
+    }
+
+
+def start(directory: Path, database_url: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own; its log goes to a file."""
+    with (directory / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=environment(directory, database_url),
+            stdout=log,
+            stderr=log,
+            cwd=directory,
+            start_new_session=True,
+        )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its children at once, as a crash would."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def wait_ready(port: int, seconds: float = 30) -> None:
+    """Wait until the server on `port` says that it is ready."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
+                return
+        time.sleep(0.05)
+    raise AssertionError("the server did not become ready")
+
+
+@contextlib.contextmanager
+def running(
+    directory: Path, database_url: str, *arguments: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command until the block ends, then stop it kindly, then not."""
+    process = start(directory, database_url, *arguments)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            kill(process)
