@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean crash
+.PHONY: help demo test lint format bench lock venv clean crash chromium
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -14,7 +14,7 @@ help: ## Say what there is
 demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
 	$(BIN)/asu-stats demo --port $(PORT)
 
-test: $(VENV)/.dev ## Everything: unit, property, API, PostgreSQL, browser
+test: $(VENV)/.dev chromium ## Everything: unit, property, API, PostgreSQL, browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Style and types
@@ -31,6 +31,12 @@ crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=
 
 bench: $(VENV)/.dev ## What recording and asking cost, as ratios of one run (SIZE=1000000)
 	$(BIN)/python -m benchmarks --size $(SIZE)
+
+# Chromium of the system, or from Debian where we may; without it browser tests are skipped.
+chromium:
+	@command -v chromium chromium-browser >/dev/null || [ "$$(id -u)" != 0 ] || \
+	  ! command -v apt-get >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } || \
+	  echo "Chromium can't be installed: browser tests are skipped"
 
 venv: $(VENV)/.dev ## Only the virtual environment, with everything in it
 

@@ -60,9 +60,11 @@ def wait_ready(port: int, seconds: float = 30) -> None:
     """Wait until the server on `port` says that it is ready."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2):
-                return
+        with (
+            contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2),
+        ):
+            return
         time.sleep(0.05)
     raise AssertionError("the server did not become ready")
 

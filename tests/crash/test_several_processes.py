@@ -86,11 +86,10 @@ def test_two_servers_and_two_workers(database_url: str, tmp_path: Path) -> None:
             time.sleep(0.2)
         time.sleep(1)  # for the last events on their way
         with engine.connect() as db:
-            outcomes = dict(
-                db.execute(
-                    select(client_stats.c.outcome, func.count()).group_by(client_stats.c.outcome)
-                ).all()
-            )
+            counted = select(client_stats.c.outcome, func.count())
+            outcomes: dict[str, int] = {
+                row[0]: row[1] for row in db.execute(counted.group_by(client_stats.c.outcome))
+            }
             builds = db.execute(select(func.count()).select_from(build_metrics)).scalar_one()
         assert sum(outcomes.values()) == REQUESTS
         assert outcomes["queued"] == builds == DISTINCT
