@@ -122,7 +122,7 @@ KILLED = textwrap.dedent(
 def test_killed_between_commit_and_recorder(
     database_url: str, engine: Engine, tmp_path: Path, recorder: Recorder, step: int
 ) -> None:
-    process = subprocess.run(  # noqa: S603 - our own interpreter
+    process = subprocess.run(
         [sys.executable, "-c", KILLED, database_url, str(tmp_path / "store"), str(step)],
         check=False,
         env=os.environ | {"ASU_STATS_CONFIG": str(tmp_path / "none.toml")},

@@ -295,7 +295,7 @@ assert shop.stop()
 
 @contextmanager
 def worker_process(database_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter
+    process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", WORKER, database_url, str(tmp_path / "store")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
