@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,9 +28,13 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a PostgreSQL server of our own, with the schema in the database `template`."""
-    server = get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
+def postgresql_server() -> Iterator[str]:
+    """URL of a PostgreSQL server of our own, with the schema in the database `template`.
+
+    Its files are not in pytest's directory: another run would take the server's access to it.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="asu-stats-postgresql-"))
+    server = get_server(directory / "data", cleanup_mode="delete")
     url = make_url(server.get_uri()).set(drivername="postgresql")
     administrate(url.render_as_string(hide_password=False), "CREATE DATABASE template")
     engine = engines.create(url.set(database="template").render_as_string(hide_password=False))
@@ -37,6 +42,7 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     engine.dispose()
     yield url.render_as_string(hide_password=False)
     server.cleanup()
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def administrate(url: str, statement: str) -> None:

@@ -59,11 +59,19 @@ def run() -> None:
     try:
         app()
     except AsuStatsError as error:
-        errors.print(f"asu-stats: {error}", style="red", markup=False, highlight=False)
+        errors.print(
+            f"asu-stats: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(1)
     except DBAPIError as error:
         words = str(error.orig).strip().partition("\n")[0]
-        errors.print(f"asu-stats: database: {words}", style="red", markup=False, highlight=False)
+        errors.print(
+            f"asu-stats: database: {words}",
+            style="red",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

@@ -1,0 +1,101 @@
+"""The commands as a stranger types them: output, exit status, errors of one line."""
+
+import csv
+import io
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from asu_stats.api import tokens
+from tests import processes
+from tests.support import Stats, build, request
+
+
+def run(database_url: str, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*processes.COMMAND, *arguments],
+        env=processes.environment(directory, database_url),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=directory,
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "demo", "serve", "worker", "export", "db", "db upgrade", "db status", "rollups verify"]
+    + ["rollups rebuild", "token create", "token list", "token revoke"],
+)
+def test_help_everywhere(tmp_path: Path, command: str) -> None:
+    done = run("sqlite:///x.db", tmp_path, *command.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+def test_database_from_nothing(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    status = run(url, tmp_path, "db", "status", "--json")
+    assert (status.returncode, json.loads(status.stdout)["current"]) == (1, False)
+    early = run(url, tmp_path, "rollups", "verify")
+    assert early.returncode == 1
+    assert "asu-stats db upgrade" in early.stderr
+    assert "Traceback" not in early.stderr
+    assert run(url, tmp_path, "db", "upgrade").returncode == 0
+    assert "nothing to do" in run(url, tmp_path, "db", "upgrade").stdout
+    assert run(url, tmp_path, "db", "status").returncode == 0
+
+
+def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
+    stats.record(request("=h1", client="@luci/1"), build("=h1"))
+    url = stats.settings.database_url
+    made = run(url, tmp_path, "token", "create", "sender", "--scope", "ingest")
+    token = made.stdout.strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert stats.post(request("h2"), headers=headers).status_code == 200
+    again = run(url, tmp_path, "token", "create", "sender", "--scope", "read")
+    assert again.returncode == 1
+    assert "exists already" in again.stderr
+    listed = run(url, tmp_path, "token", "list")
+    assert "sender" in listed.stdout
+    assert token not in listed.stdout
+    assert run(url, tmp_path, "token", "revoke", "sender").returncode == 0
+    assert stats.post(request("h3"), headers=headers).status_code == 401
+    assert tokens.all_tokens(stats.engine)[0].revoked_at is not None
+
+    verified = run(url, tmp_path, "rollups", "verify", "--json")
+    assert json.loads(verified.stdout) == {"days": 1, "differences": []}
+    assert run(url, tmp_path, "rollups", "rebuild").returncode == 0
+
+    text = run(url, tmp_path, "export", "client_stats", "--start", "2026-09-30").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["client"] for row in rows] == ["'@luci", "luci"]
+    lines = run(url, tmp_path, "export", "build_metrics", "--format", "ndjson").stdout
+    assert json.loads(lines)["request_hash"] == "=h1"
+    out = tmp_path / "daily.parquet"
+    arguments = ("export", "stats_daily", "--format", "parquet", "--output", str(out))
+    assert run(url, tmp_path, *arguments).returncode == 0
+    assert out.read_bytes().startswith(b"PAR1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("export", "passwords"), 2, "expected one of"),
+        (("export", "stats_daily", "--start", "yesterday"), 2, "YYYY-MM-DD"),
+        (("token", "create", "x", "--scope", "admin"), 2, "admin"),
+        (("db", "status", "--database", "oracle://x"), 1, "use sqlite or postgresql"),
+        (("db", "status", "--database", "sqlite:////nowhere/at/all.db"), 1, "unable to open"),
+        (("worker",), 2, "--builder"),
+    ],
+)
+def test_mistakes_are_explained(
+    tmp_path: Path, arguments: tuple[str, ...], status: int, words: str
+) -> None:
+    done = run("sqlite:///x.db", tmp_path, *arguments)
+    assert done.returncode == status
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
