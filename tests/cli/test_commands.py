@@ -25,11 +25,24 @@ def run(database_url: str, directory: Path, *arguments: str) -> subprocess.Compl
     )
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["", "demo", "serve", "worker", "export", "db", "db upgrade", "db status", "rollups verify"]
-    + ["rollups rebuild", "token create", "token list", "token revoke"],
+COMMANDS = (
+    "",
+    "demo",
+    "serve",
+    "worker",
+    "export",
+    "db",
+    "db upgrade",
+    "db status",
+    "rollups verify",
+    "rollups rebuild",
+    "token create",
+    "token list",
+    "token revoke",
 )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_everywhere(tmp_path: Path, command: str) -> None:
     done = run("sqlite:///x.db", tmp_path, *command.split(), "--help")
     assert done.returncode == 0

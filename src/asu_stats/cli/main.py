@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from sqlalchemy.exc import DBAPIError
@@ -59,19 +59,14 @@ def run() -> None:
     try:
         app()
     except AsuStatsError as error:
-        errors.print(
-            f"asu-stats: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
+        _fail(str(error))
     except DBAPIError as error:
-        words = str(error.orig).strip().partition("\n")[0]
-        errors.print(
-            f"asu-stats: database: {words}",
-            style="red",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        sys.exit(1)
+        _fail("database: " + str(error.orig).strip().partition("\n")[0])
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _fail(words: str) -> NoReturn:
+    text = f"asu-stats: {words}"
+    errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)
