@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, NoReturn
 
 import typer
 import uvicorn
@@ -40,7 +40,9 @@ def serve(
 
 
 def run_server(service: Service, host: str, port: int) -> None:
-    """Serve HTTP until a signal comes."""
+    """Serve HTTP until a signal comes; then what runs is ended in order."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again at its end
+        signal.signal(number, _leave)
     app = create_app(
         service.settings,
         engine=service.engine,
@@ -60,6 +62,10 @@ def run_server(service: Service, host: str, port: int) -> None:
         timeout_graceful_shutdown=10,
     )
     uvicorn.Server(config).run()
+
+
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def worker(
