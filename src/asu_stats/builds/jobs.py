@@ -84,7 +84,7 @@ class State:
 
 
 class Submission(NamedTuple):
-    """What became of a request; `waiting` builds are in the queue. No state: it was rejected."""
+    """What became of a request. No state: it was rejected, as `waiting` builds are in the queue."""
 
     outcome: Outcome
     state: State | None

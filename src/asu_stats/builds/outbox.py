@@ -20,8 +20,9 @@ from asu_stats import cloudevents
 from asu_stats.builds import statements as sql
 from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.tables import build_events
+from asu_stats.builds.turns import Turns
 from asu_stats.events import Event
-from asu_stats.exceptions import InvalidEventError, StoreUnavailableError
+from asu_stats.exceptions import InvalidEventError
 from asu_stats.store.engine import BUSY_SECONDS, read_snapshot, write_transaction
 
 Record: TypeAlias = Callable[[Sequence[Event]], object]
@@ -45,7 +46,7 @@ class Outbox:
     def __init__(self, engine: Engine, record: Record) -> None:
         self._engine = engine
         self._record = record
-        self._turn = threading.Lock()
+        self._turns = Turns()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
 
@@ -56,7 +57,8 @@ class Outbox:
         Blocks that are `alone` exclude each other, in all processes. Raises what
         `write_transaction` raises; nothing is recorded then.
         """
-        turn = self._taking_turns() if alone else contextlib.nullcontext()
+        # Waiting threads hold no connection, and none of them waits longer than it has to.
+        turn = self._turns.wait(seconds=BUSY_SECONDS) if alone else contextlib.nullcontext()
         with turn, write_transaction(self._engine) as connection:
             if alone:
                 sql.exclude_others(connection)
@@ -66,16 +68,6 @@ class Outbox:
                 self._put(connection, change.events)
         if change.events and self.hand_on(change.events):
             self._forget_later(change.events)
-
-    @contextlib.contextmanager
-    def _taking_turns(self) -> Iterator[None]:
-        """Let one thread after the other in, so that waiting ones don't hold connections."""
-        if not self._turn.acquire(timeout=BUSY_SECONDS):
-            raise StoreUnavailableError("database: other requests have been writing for too long")
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     def hand_on(self, events: Sequence[Event]) -> bool:
         """Give events to the recorder; return whether it took them. A build never fails by it."""

@@ -1,8 +1,9 @@
 """The queue in the database: who asked, what waits, who builds, how it ended.
 
-Every decision is one write transaction. Those that let requests join a build and those that end
-one exclude each other, so a request that joined was received before its build's end, and is
-counted with it. SQLite has one writer at a time anyway; PostgreSQL takes an advisory lock.
+Every decision that can change something is one write transaction. Those that let requests join a
+build and those that end one exclude each other, so a request that joined was received before its
+build's end, and is counted with it. SQLite has one writer at a time anyway; PostgreSQL takes an
+advisory lock.
 """
 
 import json
@@ -70,6 +71,8 @@ class BuildQueue:
         for the caller to record.
         """
         request_hash = request.request_hash
+        if (ended := self.find(request_hash)) and ended.status not in {PENDING, BUILDING}:
+            return Submission(_outcome_of(ended), ended, 0)  # what has ended stays so: no lock
         with self._outbox.change(alone=True) as change:
             connection = change.connection
             known = self._state(connection, request_hash)
