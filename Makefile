@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 SIZE ?= 1000000
+PARTS ?= all
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -29,8 +30,8 @@ format: $(VENV)/.dev ## Put the code into its one format
 crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
 	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
 
-bench: $(VENV)/.dev ## What recording and asking cost, as ratios of one run (SIZE=1000000)
-	$(BIN)/python -m benchmarks --size $(SIZE)
+bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
+	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)
 
 # Chromium of the system, or from Debian where we may; without it browser tests are skipped.
 chromium:
@@ -46,6 +47,9 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml
 	  --extra all --extra build pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra dev --extra build -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
+	  pyproject.toml -o requirements/bench.txt
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -60,4 +64,8 @@ $(VENV)/.runtime: $(BIN)/python requirements/runtime.txt pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
+	$(PIP) install --require-hashes -r requirements/bench.txt
 	@touch $@

@@ -1,1 +1,1 @@
-"""Measurements, as ratios within one run: `make bench`."""
+"""What recording and asking cost, side by side with others, in one run: `make bench`."""

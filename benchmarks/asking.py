@@ -1,0 +1,38 @@
+"""Our own report functions, by the names of the questions."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+
+from asu_stats.reports import (
+    clients,
+    diff_packages,
+    errors,
+    overview,
+    performance,
+    profiles,
+    targets,
+    timeseries,
+    versions,
+)
+from asu_stats.store.engine import read_snapshot
+from asu_stats.windows import Window
+
+REPORTS: Final[Mapping[str, Callable[[Connection, Window], Any]]] = {
+    "overview": overview.read,
+    "versions": versions.read,
+    "targets": targets.read,
+    "profiles": profiles.read,
+    "clients": clients.read,
+    "diff-packages": diff_packages.read,
+    "errors": errors.read,
+    "performance": performance.read,
+    "timeseries": lambda db, window: timeseries.read(db, window, interval="day", filters={}),
+}
+
+
+def ask(engine: Engine, question: str, window: Window) -> Any:
+    """Return the answer of a report function, in a snapshot of its own; no cache of results."""
+    with read_snapshot(engine) as connection:
+        return REPORTS[question](connection, window)

@@ -1,0 +1,58 @@
+"""Databases that can be asked in SQL, and how to ask one about a window."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, TypeAlias
+
+from asu_stats.windows import Window
+
+Rows: TypeAlias = list[Any]
+
+
+class Backend(Protocol):
+    """A database that holds the rows of a history."""
+
+    name: str
+    data_since: str
+    tables: Mapping[str, str]
+    """What stands in SQL for `requests`, `builds`, and for the day of `timestamp`."""
+
+    def rows(self, sql: str) -> Rows:
+        """Run a query."""
+
+    def close(self) -> None:
+        """Let go of the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Asks one backend about one window."""
+
+    backend: Backend
+    window: Window
+
+    def requests(self, fields: str, by: str = "", *, where: str = "outcome <> 'rejected'") -> Rows:
+        """Return aggregates of requests, received in the window; accepted ones unless said."""
+        return self._rows("requests", "timestamp", fields, by, where)
+
+    def builds(self, fields: str, by: str = "", *, where: str = "") -> Rows:
+        """Return aggregates of builds that finished in the window."""
+        return self._rows("builds", "finished_at", fields, by, where)
+
+    def day(self, column: str) -> str:
+        """Return the SQL of the day of a time."""
+        return self.backend.tables["day"].format(column)
+
+    def _rows(self, table: str, time: str, fields: str, by: str, where: str) -> Rows:
+        after = self.window.end + timedelta(days=1)
+        conditions = [
+            f"{time} >= '{self.window.start} 00:00:00'",
+            f"{time} < '{after} 00:00:00'",
+            *([where] if where else []),
+        ]
+        sql = (
+            f"SELECT {', '.join(part for part in (by, fields) if part)} "
+            f"FROM {self.backend.tables[table]} WHERE {' AND '.join(conditions)}"
+        )
+        return self.backend.rows(f"{sql} GROUP BY {by}" if by else sql)

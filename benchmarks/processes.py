@@ -1,0 +1,138 @@
+"""Several processes on one database: what they write together, and whether all of it is right.
+
+SQLite: two servers that answer 20 questions a second each, and one writer, then two. PostgreSQL:
+one writer, then four. At the end `verify` must find nothing and every event must have been counted.
+"""
+
+import contextlib
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Engine, func, select
+
+from asu_stats.store import engine as engines
+from asu_stats.store import verify
+from asu_stats.store.engine import read_snapshot
+from asu_stats.store.tables import event_counts
+from benchmarks import databases, postgres
+from benchmarks.http import ever_other_windows
+from benchmarks.report import Found, Mark, Table
+from benchmarks.servers import helper, serving, start_together
+
+SECONDS: Final = 6.0
+BATCH: Final = 100
+FURTHER: Final = 60_000
+POSTGRESQL_SIZE: Final = 20_000
+_READS: Final = 20
+
+
+def run(found: Found, keep: Path, size: int) -> None:
+    """Measure on a copy of the SQLite database of `size`, and on a smaller PostgreSQL one."""
+    prepared = databases.prepare(keep, size, with_raw=False)
+    directory = Path(tempfile.mkdtemp(prefix="processes-", dir=keep))
+    result: dict[str, Any] = {}
+    try:
+        url = f"sqlite:///{databases.copy(prepared, directory, 'shared')}"
+        result["sqlite"] = _compare(url, size, (1, 2), servers=2)
+    finally:
+        shutil.rmtree(directory)
+    with postgres.server() as server:
+        if server:
+            small = min(size, POSTGRESQL_SIZE)
+            url = postgres.filled(server, "processes", small)
+            result["postgresql"] = _compare(url, small, (1, 4), servers=0)
+    found.add("processes", result, _tables(result), _marks(result))
+
+
+def _compare(url: str, size: int, writers: Sequence[int], *, servers: int) -> dict[str, Any]:
+    engine = engines.create(url)
+    before = _accepted(engine)
+    written: dict[str, Any] = {}
+    offset = 0
+    for count in writers:
+        databases.progress(f"processes: {engine.dialect.name}, {count} writers")
+        written[str(count)] = _write(url, size, count, servers, offset)
+        offset = written[str(count)]["events"]
+    accepted = _accepted(engine) - before
+    databases.progress(f"processes: {engine.dialect.name}, verify")
+    started = time.perf_counter()
+    differences = sum(1 for _ in verify.differences(engine))
+    seconds = time.perf_counter() - started
+    engine.dispose()
+    return {
+        "size": size,
+        "writers": written,
+        "events_lost": sum(of["events"] for of in written.values()) - accepted,
+        "differences": differences,
+        "verify_seconds": seconds,
+    }
+
+
+def _write(url: str, size: int, count: int, servers: int, skip: int) -> dict[str, Any]:
+    """Let writers and servers work together; `skip` events were written before."""
+    reads = ever_other_windows()
+    with contextlib.ExitStack() as stack:
+        helpers, options = [], []
+        for place in range(servers):
+            port, _ = stack.enter_context(serving(url))
+            helpers.append(stack.enter_context(helper("load")))
+            options.append(
+                {
+                    "port": port,
+                    "paths": reads[place::servers][:2000],
+                    "seconds": SECONDS,
+                    "connections": 2,
+                    "rate": _READS,
+                }
+            )
+        for place in range(count):
+            arguments = (url, str(size), str(FURTHER), str(place), str(count))
+            helpers.append(stack.enter_context(helper("writer", *arguments)))
+            options.append({"batch": BATCH, "seconds": SECONDS, "offset": -(-skip // count)})
+        found = start_together(helpers, options)
+    readers, writers = found[:servers], found[servers:]
+    return {
+        "events": sum(of["events"] for of in writers),
+        "per_second": sum(of["events"] for of in writers) / max(of["seconds"] for of in writers),
+        "slowest_batch_ms": 1000 * max(of["slowest"] for of in writers),
+        "read_p99_ms": max((of["p99_ms"] for of in readers), default=None),
+    }
+
+
+def _accepted(engine: Engine) -> int:
+    t = event_counts
+    with read_snapshot(engine) as connection:
+        query = select(func.coalesce(func.sum(t.c.events), 0)).where(t.c.result == "accepted")
+        return int(connection.execute(query).scalar_one())
+
+
+def _tables(result: dict[str, Any]) -> list[Table]:
+    rows: list[Sequence[object]] = []
+    for name, of in result.items():
+        one = next(iter(of["writers"].values()))
+        for count, written in of["writers"].items():
+            ratio = written["per_second"] / one["per_second"]
+            slowest, read = written["slowest_batch_ms"], written["read_p99_ms"]
+            rows.append((name, int(count), written["per_second"], ratio, slowest, read))
+    columns = ("database", "writers", "events/s", "of one", "slowest batch, ms", "read p99, ms")
+    checked = "; ".join(
+        f"{name}: {of['events_lost']} events lost, verify found {of['differences']} differences "
+        f"in {of['verify_seconds']:.1f} s"
+        for name, of in result.items()
+    )
+    return [Table(f"Writers in processes of their own, batches of {BATCH}", columns, rows, checked)]
+
+
+def _marks(result: dict[str, Any]) -> list[Mark]:
+    return [
+        Mark("processes", f"{name}: {words}", value, "at most", 0)
+        for name, of in result.items()
+        for words, value in (
+            ("differences found by verify", float(of["differences"])),
+            ("events lost", float(abs(of["events_lost"]))),
+        )
+    ]

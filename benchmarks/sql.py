@@ -1,0 +1,293 @@
+"""The nine questions as SQL over requests and builds, and their results in our answers' form.
+
+The text is the same for DuckDB, ClickHouse and SQLite but for the tables' names and the day of a
+time. Databases count; rates, averages and percentiles are rounded half up from the exact quotient
+here, as `reports.figures` does for everybody, so that answers can be compared with `==`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from asu_stats.reports import figures
+from asu_stats.reports.figures import Distribution
+from benchmarks.backend import Asker
+
+_HITS: Final = "count(*) FILTER (WHERE outcome = 'cache_hit')"
+_DIFF: Final = "count(*) FILTER (WHERE diff_packages)"
+_BUILT: Final = (
+    "count(*) FILTER (WHERE status = 'success'), "
+    "count(*) FILTER (WHERE status IN ('failure', 'timeout')), "
+    "sum(duration_seconds) FILTER (WHERE status = 'success')"
+)
+
+
+def overview(ask: Asker) -> Any:
+    """Answer `overview`; the first day of all data is given, so nobody searches for it."""
+    accepted = "FILTER (WHERE outcome <> 'rejected')"
+    ((requests, rejected, unique, hits, diff),) = ask.requests(
+        f"count(*) {accepted}, count(*) FILTER (WHERE outcome = 'rejected'), "
+        f"count(DISTINCT request_hash) {accepted}, {_HITS}, "
+        "count(*) FILTER (WHERE diff_packages AND outcome <> 'rejected')",
+        where="",
+    )
+    clients = dict(ask.requests("count(*)", "client"))
+    counts: dict[str, int] = defaultdict(int)
+    seconds = []
+    for status, duration, builds in ask.builds("count(*)", "status, duration_seconds"):
+        counts[status] += builds
+        if status == "success":
+            seconds.append((duration, builds))
+    durations = Distribution(seconds)
+    good, bad = counts["success"], counts["failure"] + counts["timeout"]
+    return {
+        "period": {
+            "start": ask.window.start.isoformat(),
+            "end": ask.window.end.isoformat(),
+            "days": ask.window.days,
+            "data_since": ask.backend.data_since,
+        },
+        "totals": {
+            "requests": requests,
+            "unique_requests": unique,
+            "cache_hits": hits,
+            "cache_hit_rate": figures.rate(hits, requests),
+            "successful_builds": good,
+            "failed_builds": bad,
+            "success_rate": figures.rate(good, good + bad),
+            "rejected_requests": rejected,
+            "cancelled_builds": counts["cancelled"],
+        },
+        "build_performance": {
+            "avg_duration_seconds": durations.average,
+            "median_duration_seconds": durations.percentile(50),
+            "p95_duration_seconds": durations.percentile(95),
+            "total_build_time_hours": figures.hours(durations.total),
+        },
+        "clients": {
+            "total_unique": len(clients),
+            "top_5": [{"client": c, "requests": n} for c, n in figures.top(clients, 5)],
+        },
+        "diff_packages": {
+            "enabled": diff,
+            "disabled": requests - diff,
+            "percentage_enabled": figures.rate(diff, requests),
+        },
+    }
+
+
+def _named(ask: Asker, name: str, below: str | None) -> Any:
+    """Answer a list of rows per `name`, with what is asked for most below each."""
+    by = f"{name}, {below}" if below else name
+    found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
+    inner: dict[str, dict[str, int]] = defaultdict(dict)
+    for value, *rest in ask.requests(f"count(*), {_HITS}", by):
+        *lower, requests, hits = rest
+        found[value][0] += requests
+        found[value][1] += hits
+        for part in lower:
+            inner[value][part] = requests
+    for value, good, bad, seconds in ask.builds(_BUILT, name, where="status <> 'cancelled'"):
+        found[value][2:] = good, bad, seconds or 0
+    rows = []
+    for value, (requests, hits, good, bad, seconds) in found.items():
+        row = {
+            name: value,
+            "requests": requests,
+            "cache_hits": hits,
+            "cache_hit_rate": figures.rate(hits, requests),
+            "avg_build_duration": figures.average(seconds, good),
+            "successful_builds": good,
+            "failed_builds": bad,
+            "success_rate": figures.rate(good, good + bad),
+        }
+        if below:
+            row[f"unique_{below}s"] = len(inner[value])
+            row[f"top_{below}s"] = [
+                {below: part, "requests": n} for part, n in figures.top(inner[value], 5)
+            ]
+        rows.append(row)
+    return sorted(rows, key=lambda row: (-row["requests"], row[name]))
+
+
+def clients(ask: Asker) -> Any:
+    """Answer `clients`; how a wait ended is in the column `status`."""
+    versions: dict[str, dict[str, int]] = defaultdict(dict)
+    for client, version, requests in ask.requests("count(*)", "client, version"):
+        versions[client][version] = requests
+    accepted = "FILTER (WHERE outcome <> 'rejected')"
+    fields = (
+        f"count(*) {accepted}, count(DISTINCT request_hash) {accepted}, {_HITS}, "
+        "count(*) FILTER (WHERE status = 'success' AND outcome <> 'cache_hit'), "
+        "count(*) FILTER (WHERE status IN ('failure', 'timeout')), "
+        "count(*) FILTER (WHERE outcome = 'rejected')"
+    )
+    rows = [
+        {
+            "client": client,
+            "total_requests": requests,
+            "unique_builds": unique,
+            "cache_hits": hits,
+            "cache_hit_rate": figures.rate(hits, requests),
+            "successful_builds": good,
+            "failed_builds": bad,
+            "pending": requests - hits - good - bad,
+            "success_rate": figures.rate(good, good + bad),
+            "rejected_requests": rejected,
+            "top_versions": [
+                {"version": v, "requests": n} for v, n in figures.top(versions[client], 5)
+            ],
+        }
+        for client, requests, unique, hits, good, bad, rejected in ask.requests(
+            fields, "client", where=""
+        )
+    ]
+    return sorted(rows, key=lambda row: (-row["total_requests"], row["client"]))
+
+
+def diff_packages(ask: Asker) -> Any:
+    """Answer `diff-packages`."""
+    day = ask.day("timestamp")
+    days = {str(on): (yes, n - yes) for on, n, yes in ask.requests(f"count(*), {_DIFF}", day)}
+    versions = {v: (yes, n - yes) for v, n, yes in ask.requests(f"count(*), {_DIFF}", "version")}
+    yes, no = (sum(split[side] for split in days.values()) for side in (0, 1))
+
+    def shown(split: tuple[int, int]) -> dict[str, Any]:
+        return {
+            "enabled": split[0],
+            "disabled": split[1],
+            "percentage_enabled": figures.rate(split[0], sum(split)),
+        }
+
+    return {
+        "overview": {
+            "total_builds": yes + no,
+            "diff_packages_enabled": yes,
+            "diff_packages_disabled": no,
+            "percentage_enabled": figures.rate(yes, yes + no),
+        },
+        "by_version": [
+            {"version": version, "total": sum(split), **shown(split)}
+            for version, split in sorted(
+                versions.items(), key=lambda item: (-sum(item[1]), item[0])
+            )
+        ],
+        "trend": [{"date": str(date), **shown(days.get(str(date), (0, 0)))} for date in ask.window],
+    }
+
+
+def errors(ask: Asker) -> Any:
+    """Answer `errors`: failed builds and rejected requests."""
+    by = "error_category, error_type, version"
+    rows = [
+        *ask.builds("count(*)", by, where="status IN ('failure', 'timeout')"),
+        *ask.requests("count(*)", by, where="outcome = 'rejected'"),
+    ]
+    categories: dict[str, int] = defaultdict(int)
+    by_version: dict[str, int] = defaultdict(int)
+    types: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    affected: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for category, error_type, version, count in rows:
+        categories[category] += count
+        by_version[version] += count
+        types[category][error_type] += count
+        affected[category, error_type][version] += count
+    total = sum(categories.values())
+    return {
+        "total_errors": total,
+        "by_category": [
+            {
+                "category": category,
+                "count": count,
+                "percentage": figures.rate(count, total),
+                "top_errors": [
+                    {
+                        "type": error_type,
+                        "count": of_type,
+                        "affected_versions": [
+                            v for v, _ in figures.top(affected[category, error_type], 10)
+                        ],
+                    }
+                    for error_type, of_type in figures.top(types[category], 5)
+                ],
+            }
+            for category, count in figures.top(categories, len(categories))
+        ],
+        "by_version": [
+            {"version": version, "errors": count}
+            for version, count in figures.top(by_version, len(by_version))
+        ],
+    }
+
+
+def performance(ask: Asker) -> Any:
+    """Answer `performance` without its slowest builds, which are no aggregate."""
+    versions: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for version, seconds, builds in ask.builds(
+        "count(*)", "version, duration_seconds", where="status = 'success'"
+    ):
+        versions[version].append((seconds, builds))
+    requests = dict(ask.requests("count(*)", "version"))
+    every = Distribution(pair for pairs in versions.values() for pair in pairs)
+    order = sorted(versions, key=lambda version: (-requests.get(version, 0), version))
+    of_version = {version: Distribution(versions[version]) for version in order}
+    return {
+        "build_duration": {
+            "avg_seconds": every.average,
+            "median_seconds": every.percentile(50),
+            "p50_seconds": every.percentile(50),
+            "p90_seconds": every.percentile(90),
+            "p95_seconds": every.percentile(95),
+            "p99_seconds": every.percentile(99),
+            "min_seconds": every.least,
+            "max_seconds": every.most,
+        },
+        "by_version": [
+            {
+                "version": version,
+                "avg_duration": durations.average,
+                "median_duration": durations.percentile(50),
+                "builds": durations.builds,
+            }
+            for version, durations in of_version.items()
+        ],
+    }
+
+
+def timeseries(ask: Asker) -> Any:
+    """Answer `timeseries` by day."""
+    found: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
+    for day, *sums in ask.requests(
+        f"count(*), {_HITS}, count(DISTINCT client)", ask.day("timestamp")
+    ):
+        found[str(day)][:3] = sums
+    for day, good, bad, seconds in ask.builds(_BUILT, ask.day("finished_at")):
+        found[str(day)][3:] = good, bad, seconds or 0
+    return [
+        {
+            "timestamp": str(day),
+            "requests": requests,
+            "cache_hits": hits,
+            "cache_hit_rate": figures.rate(hits, requests),
+            "successful_builds": good,
+            "failed_builds": bad,
+            "success_rate": figures.rate(good, good + bad),
+            "avg_build_duration": figures.average(seconds, good),
+            "unique_clients": names,
+        }
+        for day in ask.window
+        for requests, hits, names, good, bad, seconds in (found[str(day)],)
+    ]
+
+
+QUESTIONS: Final[Mapping[str, Callable[[Asker], Any]]] = {
+    "overview": overview,
+    "versions": lambda ask: _named(ask, "version", "target"),
+    "targets": lambda ask: _named(ask, "target", "profile"),
+    "profiles": lambda ask: _named(ask, "profile", None),
+    "clients": clients,
+    "diff-packages": diff_packages,
+    "errors": errors,
+    "performance": performance,
+    "timeseries": timeseries,
+}

@@ -1,0 +1,41 @@
+"""A process that writes its share of a history: `python -m benchmarks.writer`.
+
+It applies batches to a database until its time is over, and prints how many events it wrote.
+"""
+
+import json
+import sys
+import time
+
+from asu_stats.store import engine as engines
+from asu_stats.store.apply import apply_batch
+from benchmarks import stream
+from benchmarks.data import Plan
+
+
+def main() -> None:
+    """Get ready, wait for the start, write."""
+    url, size, further, place, writers = sys.argv[1], *map(int, sys.argv[2:6])
+    engine = engines.create(url)
+    events = stream.further(Plan(size, further=further))[place::writers]
+    apply_batch(engine, [])
+    print("ready", flush=True)
+    options = json.loads(sys.stdin.readline())
+    batch, offset = options["batch"], options["offset"]
+    events = events[offset:]
+    started = time.perf_counter()
+    written, slowest = 0, 0.0
+    while (begun := time.perf_counter()) < started + options["seconds"]:
+        part = events[written : written + batch]
+        if len(part) < batch:
+            break
+        apply_batch(engine, part)
+        written += len(part)
+        slowest = max(slowest, time.perf_counter() - begun)
+    seconds = time.perf_counter() - started
+    engine.dispose()
+    print(json.dumps({"events": written, "seconds": seconds, "slowest": slowest}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
