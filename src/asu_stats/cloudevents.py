@@ -35,6 +35,7 @@ MAX_PHASES: Final = 64
 MAX_INTEGER: Final = 2**31 - 1
 FIRST_YEAR: Final = 1970
 LAST_YEAR: Final = 9998
+_ENDINGS_WITH_ERROR: Final = frozenset({"rejected", *STATUSES}) - {"success"}
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d{1,64}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -132,6 +133,8 @@ def _optional_int(data: Data, field: str) -> int | None:
     value = data.get(field)
     if value is None:
         return None
+    if isinstance(value, float) and value.is_integer():  # 5.0 is a whole number in JSON
+        value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_INTEGER:
         _invalid(field, f"a whole number from 0 to {MAX_INTEGER}", value)
     return value
@@ -192,10 +195,15 @@ def _phases(data: Data) -> dict[str, float] | None:
 
 
 def _error(data: Data, status: str) -> dict[str, str | None]:
-    """Return message, category and type; a missing category or type is derived (contract §4)."""
+    """Return message, category and type; a missing category or type is derived (contract §4).
+
+    What did not fail has none: they are checked all the same, and dropped.
+    """
     message = _message(data, "error_message")
     category = _optional_name(data, "error_category")
     error_type = _optional_name(data, "error_type")
+    if status not in _ENDINGS_WITH_ERROR:
+        return {}
     if not (category and error_type):
         derived = classify(message, status=status)
         category = category or kind_of(error_type or "") or derived.category
@@ -220,7 +228,7 @@ def _request_received(source: str, event_id: str, time: datetime, data: Data) ->
         raise InvalidEventError("diff_packages", "is missing")
     client, client_version = split_client(_optional_name(data, "client"))
     packages, package_count = _packages(data)
-    error = _error(data, outcome) if outcome == "rejected" else {}
+    error = _error(data, outcome)
     return RequestReceived(
         source=source,
         id=event_id,
@@ -256,7 +264,7 @@ def _build_started(source: str, event_id: str, time: datetime, data: Data) -> Bu
 
 def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> BuildFinished:
     status = _one_of(data, "status", STATUSES)
-    error = _error(data, status) if status != "success" else {}
+    error = _error(data, status)
     return BuildFinished(
         source=source,
         id=event_id,

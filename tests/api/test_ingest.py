@@ -129,6 +129,7 @@ BAD_EVENTS: dict[str, Any] = {
     "phases a list": build("h", phases=[1])[1],
     "phase a text": build("h", phases={"init": "1"})[1],
     "error_message a number": build("h", "failure", error_message=5)[1],
+    "error_message of what went well": build("h", error_message=5)[1],
 }
 
 
@@ -229,6 +230,13 @@ def test_names_are_cleaned_and_long_texts_cut(stats: Stats) -> None:
         column = metadata.tables["build_metrics"].c.error_message
         stored = db.execute(select(column)).scalar_one()
     assert stored == "é" * (8 * 1024)
+
+
+def test_whole_numbers_may_be_written_with_a_point(stats: Stats) -> None:
+    stats.record(request("h1", package_count=143.0, rootfs_size_mb=2.56e2))
+    with read_snapshot(stats.engine) as db:
+        t = metadata.tables["request_metadata"].c
+        assert db.execute(select(t.package_count, t.rootfs_size_mb)).one() == (143, 256)
 
 
 def test_category_and_type_are_derived_where_missing(stats: Stats) -> None:

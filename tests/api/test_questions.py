@@ -211,6 +211,11 @@ def test_hostile_names_in_filters(stats: Stats) -> None:
     assert [row["requests"] for row in stats.get("targets", version=name)] == [1]
     assert stats.get("targets", version="%") == []
     assert stats.client.get("/api/v1/stats/targets?version=%FF%00").json() == []
+    twice = stats.client.get("/api/v1/stats/targets?%FF=1&%FF=2")
+    assert (twice.status_code, twice.json()["errors"][0]["loc"]) == (422, ["query", "\\udcff"])
+    unknown = stats.client.get("/api/v1/stats/clients/" + "\U0001f4a9" * 255)
+    assert unknown.status_code == 404
+    assert len(unknown.json()["detail"].encode()) <= 1024
 
 
 @pytest.mark.parametrize(

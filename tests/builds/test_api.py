@@ -340,6 +340,40 @@ def test_nothing_else_of_the_disk_is_served(client: TestClient, path: str) -> No
     assert b"secret" not in answer.content
 
 
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize(
+    ("wanted", "status", "content"),
+    [
+        ("bytes=1-2", 206, b"ma"),
+        ("bytes=-2", 206, b"ge"),
+        ("bytes=5-", 416, None),
+        ("bytes=3-1", 400, None),
+        ("pages=1", 400, None),
+        ("x", 400, None),
+        (f"bytes=0-{'9' * 5000}", 400, None),
+    ],
+)
+def test_parts_of_an_image(
+    client: TestClient, wanted: str, status: int, content: bytes | None
+) -> None:
+    answer = client.get("/store/abc/image.bin", headers={"Range": wanted})
+    assert answer.status_code == status
+    if content:
+        assert answer.content == content
+    else:
+        assert answer.headers["Content-Type"] == "application/json"
+        assert answer.json()["status"] == status
+        assert answer.json()["detail"]
+    assert (answer.headers.get("Content-Range") == "bytes */5") == (status == 416)
+
+
+def test_an_image_that_is_retired_as_it_is_asked_for(
+    client: TestClient, service: BuildService, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service.images, "find", lambda _: store / "abc" / "gone.bin")
+    assert client.get("/store/abc/gone.bin").status_code == 404
+
+
 def test_the_database_is_away(tmp_path: Path, recorder: Recorder) -> None:
     nowhere = engines.create("sqlite:////nowhere/at/all.db")
     app = FastAPI()
@@ -380,6 +414,7 @@ def test_the_document_describes_it(client: TestClient) -> None:
     post = document["paths"][URL]["post"]
     schema = post["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["required"]) == {"version", "target", "profile"}
+    assert schema["properties"]["rootfs_size_mb"]["anyOf"][0]["maximum"] == 1024
     assert len(schema["properties"]["repositories"]["anyOf"]) == 2
     assert set(post["responses"]) == {
         "200", "202", "400", "413", "415", "422", "500", "503", "529",

@@ -127,6 +127,7 @@ def test_client_string(client: str | None, user_agent: str | None, expected: str
         {"rootfs_size_mb": 0},
         {"rootfs_size_mb": 1025},
         {"rootfs_size_mb": 10**30},
+        {"rootfs_size_mb": 256.5},
         {"rootfs_size_mb": "256"},
         {"rootfs_size_mb": True},
         {"filesystem": "ntfs"},
@@ -171,6 +172,12 @@ def test_what_is_no_request(tmp_path: Path, changes: dict[str, Any]) -> None:
 )
 def test_what_is_a_request(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert parsed(tmp_path, **changes).request_hash
+
+
+def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
+    written = parsed(tmp_path, rootfs_size_mb=256.0)
+    assert written.rootfs_size_mb == 256
+    assert written.request_hash == parsed(tmp_path, rootfs_size_mb=256).request_hash
 
 
 def test_control_characters_of_a_client_become_spaces(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from asu_stats.api import problems
 from asu_stats.api.bodies import media_type, read_body
 from asu_stats.api.ingest_docs import EVENT_BODY
-from asu_stats.api.tokens import Access
+from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.cloudevents import from_cloudevent, parse_json
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError
@@ -43,7 +43,8 @@ def router(recorder: Recorder, access: Access, now: Callable[[], datetime]) -> A
         summary="Send events",
         response_model=Ingested,
         responses=problems.documented(401, 403, 413, 415, 422, 503),
-        openapi_extra={"requestBody": EVENT_BODY, "security": [{"token": []}]},
+        dependencies=[Depends(TOKEN_SCHEME)],
+        openapi_extra={"requestBody": EVENT_BODY},
     )
     async def post_events(request: Request) -> JSONResponse:
         """Store one CloudEvent or a batch: all, or nothing.

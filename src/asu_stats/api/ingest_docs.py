@@ -6,6 +6,8 @@ from asu_stats.cloudevents import HASH_LENGTH, ID_LENGTH, MAX_INTEGER, MAX_PHASE
 from asu_stats.events import OUTCOMES, STATUSES
 from asu_stats.text import NAME_LENGTH
 
+# Kept as they are, so what no database takes is refused.
+_KEY: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "pattern": r"^[^\u0000]*$"}
 _TEXT: Final[dict[str, Any]] = {"type": ["string", "null"]}
 _NAME: Final[dict[str, Any]] = {"type": ["string", "null"], "maxLength": NAME_LENGTH}
 _HASH: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": HASH_LENGTH}
@@ -33,12 +35,13 @@ def _event(event_type: str, required: list[str], properties: dict[str, Any]) -> 
         "required": ["specversion", "id", "source", "type", "time", "data"],
         "properties": {
             "specversion": {"const": "1.0"},
-            "id": {"type": "string", "minLength": 1, "maxLength": ID_LENGTH},
-            "source": {"type": "string", "minLength": 1, "maxLength": SOURCE_LENGTH},
+            "id": {**_KEY, "maxLength": ID_LENGTH},
+            "source": {**_KEY, "maxLength": SOURCE_LENGTH},
             "type": {"const": event_type},
             "time": {"type": "string", "format": "date-time"},
             "subject": _TEXT,
-            "datacontenttype": {"enum": ["application/json", None]},
+            "dataschema": _TEXT,
+            "datacontenttype": {**_TEXT, "pattern": "^application/json *(;.*)?$"},
             "data": {"type": "object", "required": required, "properties": properties},
         },
     }

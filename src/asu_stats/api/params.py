@@ -15,7 +15,8 @@ MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 999_999_999
 DEFAULT_LIMIT: Final = 100
 
-_DATE: Final = {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"}
+_YEAR: Final = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
+_DATE: Final = {"type": "string", "format": "date", "pattern": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"}
 _NAME: Final = {"type": "string", "maxLength": NAME_LENGTH}
 
 
@@ -78,7 +79,8 @@ class Given(dict[str, str]):
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         for name, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
             if name in given:
-                raise InvalidParameterError(name[:40], got=value, expected="only one value")
+                shown = ascii(name[:40])[1:-1]  # it need not be UTF-8
+                raise InvalidParameterError(shown, got=value, expected="only one value")
             given[name] = value
         return given
 

@@ -17,11 +17,12 @@ from asu_stats.exceptions import (
     StoreUnavailableError,
     UnknownClientError,
 )
+from asu_stats.text import cut_utf8
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5
-_DETAIL_LENGTH: Final = 1000
+_DETAIL_BYTES: Final = 1000
 # RFC 9110 renamed these; the standard library follows only from Python 3.13 on.
 _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -68,7 +69,7 @@ def problem(
         "type": "about:blank",
         "title": title(status),
         "status": status,
-        "detail": detail.encode("utf-8", "backslashreplace").decode()[:_DETAIL_LENGTH],
+        "detail": cut_utf8(detail.encode("utf-8", "backslashreplace").decode(), _DETAIL_BYTES),
     }
     if errors is not None:
         body["errors"] = list(errors)

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final, cast
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
 
@@ -22,7 +22,7 @@ from asu_stats.api.answering import (
 )
 from asu_stats.api.params import Given, Parameter
 from asu_stats.api.stats_examples import EXAMPLES
-from asu_stats.api.tokens import Access
+from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.events import split_client
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import (
@@ -200,7 +200,11 @@ class StatsApi:
         ok: dict[str, Any] = {"content": {"application/json": {"example": EXAMPLES[question.name]}}}
         if question.row:
             ok["content"]["text/csv"] = {"schema": {"type": "string"}}
-        failures = (401, 404, 422, 503) if question is _CLIENT else (401, 422, 503)
+        special: dict[str, tuple[int, ...]] = {_CLIENT.name: (404,), "performance": (401,)}
+        failures = (*special.get(question.name, ()), 422, 503)
+        extra: dict[str, Any] = {"parameters": parameters}
+        if question.name == "performance":
+            extra["security"] = [{}]  # beside the token: without one the hashes are cut
         routes.add_api_route(
             path,
             ask,
@@ -213,7 +217,8 @@ class StatsApi:
                 304: {"description": "Nothing changed since the ETag of If-None-Match."},
                 **problems.documented(*failures),
             },
-            openapi_extra={"parameters": parameters},
+            dependencies=[Depends(TOKEN_SCHEME)] if "security" in extra else [],
+            openapi_extra=extra,
         )
 
     def _plain(self, question: Question, request: Request) -> Response:

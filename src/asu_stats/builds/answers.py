@@ -14,10 +14,11 @@ from asu_stats.builds.jobs import State
 from asu_stats.builds.requests import InvalidRequestError
 from asu_stats.builds.tables import BUILDING, FAILED, PENDING
 from asu_stats.cloudevents import format_time
+from asu_stats.text import cut_utf8
 
 RETRY_SECONDS: Final = 5
 OVERLOAD_RETRY_SECONDS: Final = 30
-_DETAIL_CHARACTERS: Final = 1000
+_DETAIL_BYTES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def problem(
 ) -> Answer:
     """Return an answer that says what went wrong; `detail` is always one text."""
     headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
-    body = {"status": status, "title": title, "detail": detail[:_DETAIL_CHARACTERS], **more}
+    body = {"status": status, "title": title, "detail": cut_utf8(detail, _DETAIL_BYTES), **more}
     return Answer(status, body, headers)
 
 
@@ -110,6 +111,15 @@ def refused(detail: str) -> Answer:
 def unknown() -> Answer:
     """Return the answer for a request hash that nothing is known of."""
     return problem(404, "Not Found", "could not find provided request hash")
+
+
+def range_refused(status: int, headers: Mapping[str, str]) -> Answer:
+    """Return the answer 400 or 416 to a `Range` that an image does not have."""
+    if status == 416:
+        length = {"Content-Range": headers["Content-Range"]}
+        answer = problem(416, "Range Not Satisfiable", "the image has no such bytes")
+        return Answer(416, answer.body, length)
+    return problem(400, "Bad Request", "Range: expected bytes=FIRST-LAST")
 
 
 def too_large(limit: int) -> Answer:

@@ -1,12 +1,15 @@
 """The build API over HTTP, as LuCI, owut, auc and the firmware selector speak it."""
 
 import re
-from typing import Annotated, Any, Final
+from pathlib import Path
+from typing import Annotated, Any, Final, Self
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from asu_stats.builds import answers, openapi
 from asu_stats.builds.answers import Answer
@@ -26,7 +29,7 @@ def router(service: BuildService) -> APIRouter:
         "/api/v1/build",
         summary="Ask for an image",
         responses=openapi.POST_RESPONSES,
-        openapi_extra={"requestBody": openapi.REQUEST_BODY},
+        openapi_extra={"requestBody": openapi.request_body(service.settings)},
     )
     async def request_build(
         request: Request, user_agent: Annotated[str | None, Header(include_in_schema=False)] = None
@@ -43,12 +46,9 @@ def router(service: BuildService) -> APIRouter:
             return _response(body)
         return await run_in_threadpool(_request, service, body, user_agent)
 
-    def build_status(
-        request_hash: Annotated[
-            str, Path(description="`request_hash` of the answer to the request")
-        ],
-    ) -> Response:
+    def build_status(request: Request) -> Response:
         """Say how far a build is; the headers alone say it too, for `HEAD`."""
+        request_hash: str = request.path_params["request_hash"]
         if not _HASH.fullmatch(request_hash):
             return _response(answers.unknown())
         try:
@@ -56,25 +56,71 @@ def router(service: BuildService) -> APIRouter:
         except StoreUnavailableError:
             return _response(answers.unavailable())
 
-    def image(path: str) -> Response:
+    def image(request: Request) -> Response:
         """Return a built image: `bin_dir` of the answer 200, and the name of the image."""
-        file = service.images.find(path)
-        if file is None:
-            return _response(answers.problem(404, "Not Found", "there is no such image"))
-        return FileResponse(
+        file = service.images.find(request.path_params["path"])
+        found = file and _Image.of(file)
+        return found or _response(answers.problem(404, "Not Found", "there is no such image"))
+
+    # Paths are read from the request: as arguments they would put a 422 into the document.
+    for url, endpoint, summary, parameters, responses in (
+        (
+            "/api/v1/build/{request_hash}",
+            build_status,
+            "Ask for a build",
+            openapi.STATUS_PARAMETERS,
+            openapi.GET_RESPONSES,
+        ),
+        (
+            "/store/{path:path}",
+            image,
+            "Get an image",
+            openapi.IMAGE_PARAMETERS,
+            openapi.IMAGE_RESPONSES,
+        ),
+    ):
+        routes.get(
+            url,
+            summary=summary,
+            responses=responses,
+            response_class=Response,
+            openapi_extra={"parameters": parameters},
+        )(endpoint)
+        routes.head(url, include_in_schema=False)(endpoint)
+    return routes
+
+
+class _Image(FileResponse):
+    """A file; what refuses its `Range` is JSON, as every error is."""
+
+    @classmethod
+    def of(cls, file: Path) -> Self | None:
+        """Return the answer that holds `file`, `None` if it has been retired meanwhile."""
+        try:
+            known = file.stat()
+        except FileNotFoundError:
+            return None
+        return cls(
             file,
             media_type="application/octet-stream",
             filename=file.name,
             headers={"X-Content-Type-Options": "nosniff"},
+            stat_result=known,
         )
 
-    for url, endpoint, responses, summary in (
-        ("/api/v1/build/{request_hash}", build_status, openapi.GET_RESPONSES, "Ask for a build"),
-        ("/store/{path:path}", image, openapi.IMAGE_RESPONSES, "Get an image"),
-    ):
-        routes.get(url, summary=summary, responses=responses)(endpoint)
-        routes.head(url, include_in_schema=False)(endpoint)
-    return routes
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def send_or_refuse(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                refused = True
+                answer = answers.range_refused(message["status"], Headers(raw=message["headers"]))
+                await _response(answer)(scope, receive, send)
+            elif not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, send_or_refuse)
 
 
 def _request(service: BuildService, body: bytes, user_agent: str | None) -> Response:

@@ -2,11 +2,14 @@
 
 from typing import Any, Final, TypeAlias
 
-from asu_stats.builds.requests import BuildRequest, RepositoryUrl
+from asu_stats.builds.requests import BuildRequest
+from asu_stats.settings import Settings
 
 Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
-_HASH: Final = "6606d0a9f34059081de18f0868df54266a2f65a50f92e8ba60ce1a4ee066388e"
+HASH_PATTERN: Final = "^[0-9a-f]{64}$"
+
+_NO_NUL: Final = {"pattern": r"^[^\u0000]*$"}
 _REQUEST: Final = {
     "version": "24.10.2",
     "target": "mediatek/filogic",
@@ -15,34 +18,46 @@ _REQUEST: Final = {
     "diff_packages": True,
     "client": "luci/25.168.50434~d6b13f6",
 }
+_HASH: Final = BuildRequest.model_validate(_REQUEST).request_hash
+_IMAGE: Final = "openwrt-24.10.2-mediatek-filogic-glinet_gl-mt6000-sysupgrade.bin"
 
 
-def _request_schema() -> dict[str, Any]:
+def request_body(settings: Settings) -> dict[str, Any]:
+    """Return the description of a build request, with the limits of this server."""
+    return {
+        "required": True,
+        "description": "At most 1 MiB of JSON. Members that are not listed are ignored.",
+        "content": {"application/json": {"schema": _request_schema(settings), "example": _REQUEST}},
+    }
+
+
+def _request_schema(settings: Settings) -> dict[str, Any]:
     schema = BuildRequest.model_json_schema(mode="validation")
-    schema["properties"]["repositories"] = {
-        "description": schema["properties"]["repositories"].pop("description"),
+    members = schema["properties"]
+    members["packages_versions"] = _closed(members["packages_versions"])
+    repositories = _closed(members["repositories"])
+    members["repositories"] = {
+        "description": repositories.pop("description"),
         "anyOf": [
-            schema["properties"]["repositories"],
+            repositories,
             {
                 "type": "array",
-                "items": {"type": "string", **_pattern_of(RepositoryUrl)},
-                "maxItems": schema["properties"]["repositories"]["maxProperties"],
+                "items": repositories["additionalProperties"],
+                "maxItems": repositories["maxProperties"],
             },
         ],
     }
+    members["defaults"]["anyOf"][0] |= _NO_NUL | {"maxLength": settings.max_defaults_length}
+    members["repository_keys"]["items"] |= _NO_NUL
+    members["rootfs_size_mb"]["anyOf"][0]["maximum"] = settings.max_custom_rootfs_size_mb
     return schema
 
 
-def _pattern_of(annotated: Any) -> dict[str, Any]:
-    constraints = annotated.__metadata__[0]
-    return {"pattern": constraints.pattern, "maxLength": constraints.max_length}
-
-
-REQUEST_BODY: Final[dict[str, Any]] = {
-    "required": True,
-    "description": "At most 1 MiB of JSON. Members that are not listed are ignored.",
-    "content": {"application/json": {"schema": _request_schema(), "example": _REQUEST}},
-}
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a mapping that refuses names of another pattern, as the model does."""
+    [(pattern, value)] = schema.pop("patternProperties").items()
+    names = {**schema["propertyNames"], "pattern": pattern}
+    return {**schema, "propertyNames": names, "additionalProperties": value}
 
 
 def _answer(description: str, example: dict[str, Any], *, headers: bool = False) -> dict[str, Any]:
@@ -57,6 +72,12 @@ def _answer(description: str, example: dict[str, Any], *, headers: bool = False)
         "content": {"application/json": {"schema": said, "example": example}},
     }
     if headers:
+        said["required"] += ["request_hash", "enqueued_at", "imagebuilder_status"]
+        said["properties"] |= {
+            "request_hash": {"type": "string", "pattern": HASH_PATTERN},
+            "enqueued_at": {"type": "string", "format": "date-time"},
+            "imagebuilder_status": {"type": "string"},
+        }
         answer["headers"] = {
             "X-Imagebuilder-Status": {
                 "description": "queued, one of the phases of a build, done or failed",
@@ -97,7 +118,7 @@ _BUILD: Final[Responses] = {
             "version_code": "r28739-d9340319c6",
             "images": [
                 {
-                    "name": "openwrt-24.10.2-mediatek-filogic-glinet_gl-mt6000-sysupgrade.bin",
+                    "name": _IMAGE,
                     "type": "sysupgrade",
                     "filesystem": "squashfs",
                     "sha256": "4f1c…",
@@ -140,6 +161,17 @@ _BUILD: Final[Responses] = {
     503: _problem(503, "Service Unavailable", "the database is away; try again later", retry=True),
 }
 
+STATUS_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "request_hash",
+        "in": "path",
+        "required": True,
+        "description": "`request_hash` of the answer to the request",
+        "schema": {"type": "string", "pattern": HASH_PATTERN},
+        "example": _HASH,
+    }
+]
+
 GET_RESPONSES: Final[Responses] = {
     **_BUILD,
     404: _problem(404, "Not Found", "could not find provided request hash"),
@@ -161,14 +193,38 @@ POST_RESPONSES: Final[Responses] = {
     ),
 }
 
+IMAGE_PARAMETERS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "path",
+        "in": "path",
+        "required": True,
+        "description": "`bin_dir` of the answer 200, `/`, and the `name` of an image",
+        "schema": {"type": "string", "minLength": 1},
+        "example": f"{_HASH}/{_IMAGE}",
+    },
+    {
+        "name": "Range",
+        "in": "header",
+        "required": False,
+        "description": "The bytes that are wanted, e.g. `bytes=0-1023` (RFC 9110 §14.2)",
+        "schema": {"type": "string"},
+        "example": "bytes=0-1023",
+    },
+]
+
 IMAGE_RESPONSES: Final[Responses] = {
     200: {
         "description": "The image",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     },
     206: {
-        "description": "The part of it that `Range` asks for",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "description": "The part of it that `Range` asks for, or several",
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/byteranges": {"schema": {"type": "string", "format": "binary"}},
+        },
     },
+    400: _problem(400, "Bad Request", "Range: expected bytes=FIRST-LAST"),
     404: _problem(404, "Not Found", "there is no such image"),
+    416: _problem(416, "Range Not Satisfiable", "the image has no such bytes"),
 }

@@ -172,6 +172,12 @@ class BuildRequest(BaseModel):
             )
         return _storable(value) if value else None
 
+    @field_validator("rootfs_size_mb", mode="before")
+    @classmethod
+    def _whole_rootfs(cls, value: Any) -> Any:
+        """Take `256.0` too: JSON has one kind of number, and not every client writes it alike."""
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
     @field_validator("rootfs_size_mb")
     @classmethod
     def _small_rootfs(cls, value: int | None, info: ValidationInfo) -> int | None:
