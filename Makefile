@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean crash chromium
+.PHONY: help demo test lint format bench lock venv clean crash fuzz chromium
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ format: $(VENV)/.dev ## Put the code into its one format
 
 crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
 	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+
+fuzz: $(VENV)/.dev ## The long API campaign: odd and damaged requests (FUZZ_EXAMPLES=2000)
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest tests/api/test_openapi.py tests/api/test_fuzz.py $(ARGS)
 
 bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)

@@ -1,0 +1,17 @@
+"""How long fuzz tests go on: a moment in every run; a campaign when `FUZZ_EXAMPLES` says so."""
+
+import os
+import secrets
+
+import pytest
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
+# A run repeats itself; a campaign tries what none before it did, unless it is told its seed.
+SEED = int(os.environ.get("FUZZ_SEED", str(secrets.randbits(32) if EXAMPLES else 1)))
+
+campaign = pytest.mark.timeout(0 if EXAMPLES else 120)
+
+
+def examples(quick: int, *, times: int = 1) -> int:
+    """Return how many examples to try: `quick`, or in a campaign `times` what it asks for."""
+    return EXAMPLES * times if EXAMPLES else quick
