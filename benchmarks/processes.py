@@ -1,7 +1,8 @@
 """Several processes on one database: what they write together, and whether all of it is right.
 
 SQLite: two servers that answer 20 questions a second each, and one writer, then two. PostgreSQL:
-one writer, then four. At the end `verify` must find nothing and every event must have been counted.
+one writer, then four. At the end `verify` must find nothing and every event must have been counted;
+no writer may be kept waiting for so long that the store refuses its batch.
 """
 
 import contextlib
@@ -98,6 +99,9 @@ def _write(url: str, size: int, count: int, servers: int, skip: int) -> dict[str
     return {
         "events": sum(of["events"] for of in writers),
         "per_second": sum(of["events"] for of in writers) / max(of["seconds"] for of in writers),
+        "least_of_most": min(of["events"] for of in writers)
+        / max(1, *(of["events"] for of in writers)),
+        "refused": sum(of["refused"] for of in writers),
         "slowest_batch_ms": 1000 * max(of["slowest"] for of in writers),
         "read_p99_ms": max((of["p99_ms"] for of in readers), default=None),
     }
@@ -116,9 +120,13 @@ def _tables(result: dict[str, Any]) -> list[Table]:
         one = next(iter(of["writers"].values()))
         for count, written in of["writers"].items():
             ratio = written["per_second"] / one["per_second"]
-            slowest, read = written["slowest_batch_ms"], written["read_p99_ms"]
-            rows.append((name, int(count), written["per_second"], ratio, slowest, read))
-    columns = ("database", "writers", "events/s", "of one", "slowest batch, ms", "read p99, ms")
+            further = ("least_of_most", "refused", "slowest_batch_ms", "read_p99_ms")
+            shown = [written[kind] for kind in further]
+            rows.append((name, int(count), written["per_second"], ratio, *shown))
+    columns = (
+        *("database", "writers", "events/s", "of one", "slowest / fastest writer"),
+        *("batches refused", "slowest batch, ms", "read p99, ms"),
+    )
     checked = "; ".join(
         f"{name}: {of['events_lost']} events lost, verify found {of['differences']} differences "
         f"in {of['verify_seconds']:.1f} s"
@@ -134,5 +142,6 @@ def _marks(result: dict[str, Any]) -> list[Mark]:
         for words, value in (
             ("differences found by verify", float(of["differences"])),
             ("events lost", float(abs(of["events_lost"]))),
+            ("batches refused", float(sum(w["refused"] for w in of["writers"].values()))),
         )
     ]

@@ -1,12 +1,14 @@
 """A process that writes its share of a history: `python -m benchmarks.writer`.
 
-It applies batches to a database until its time is over, and prints how many events it wrote.
+It applies batches to a database until its time is over, and prints how many events it wrote. A
+batch that the store refuses because others write for too long is counted and tried again.
 """
 
 import json
 import sys
 import time
 
+from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store import engine as engines
 from asu_stats.store.apply import apply_batch
 from benchmarks import stream
@@ -24,17 +26,22 @@ def main() -> None:
     batch, offset = options["batch"], options["offset"]
     events = events[offset:]
     started = time.perf_counter()
-    written, slowest = 0, 0.0
+    written, refused, slowest = 0, 0, 0.0
     while (begun := time.perf_counter()) < started + options["seconds"]:
         part = events[written : written + batch]
         if len(part) < batch:
             break
-        apply_batch(engine, part)
-        written += len(part)
+        try:
+            apply_batch(engine, part)
+        except StoreUnavailableError:
+            refused += 1
+        else:
+            written += len(part)
         slowest = max(slowest, time.perf_counter() - begun)
     seconds = time.perf_counter() - started
     engine.dispose()
-    print(json.dumps({"events": written, "seconds": seconds, "slowest": slowest}), flush=True)
+    found = {"events": written, "seconds": seconds, "slowest": slowest, "refused": refused}
+    print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
