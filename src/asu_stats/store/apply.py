@@ -3,10 +3,10 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TypeAlias
+from datetime import date, datetime
+from typing import Final, TypeAlias
 
-from sqlalchemy import Connection, Engine, case, or_, select, update
+from sqlalchemy import Connection, Engine, bindparam, update
 
 from asu_stats.events import BuildStarted, Event, RequestReceived
 from asu_stats.store import (
@@ -14,6 +14,7 @@ from asu_stats.store import (
     counting,
     dialects,
     identities,
+    prepared,
     request_days,
     requests,
     rollups,
@@ -24,7 +25,17 @@ from asu_stats.store.engine import write_transaction
 from asu_stats.store.request_days import RequestDay
 from asu_stats.store.requests import Metadata, Wait
 from asu_stats.store.rollups import Deltas
-from asu_stats.store.tables import store_state
+from asu_stats.store.tables import day_changes, store_state
+
+# Counts the change of a figure that is about to be made.
+_NEXT: Final = (
+    update(store_state)
+    .values(changes=store_state.c.changes + 1)
+    .returning(store_state.c.changes, store_state.c.requests_numbered, store_state.c.data_since)
+)
+_SAVE: Final = update(store_state).values(
+    requests_numbered=bindparam("numbers"), data_since=bindparam("since")
+)
 
 # A build, what counted of it before, and what counts now.
 Change: TypeAlias = tuple[Build, Ended | None, Ended | None]
@@ -74,13 +85,14 @@ class _Batch:
         self._known_hashes = set(self._metadata)
         self._touched_hashes: set[str] = set()
         self._waits: dict[int, Wait] = {}
-        self._numbers = 0
+        self._changes = self._numbered = self._numbers = 0
+        self._since: date | None = None
 
     def write(self) -> None:
         """Do it."""
         connection, deltas = self._connection, self._deltas
-        numbered = connection.execute(select(store_state.c.requests_numbered)).scalar_one()
-        self._numbers = numbered
+        ((self._changes, self._numbered, self._since),) = prepared.fetch(connection, _NEXT)
+        self._numbers = self._numbered
         builds_wanted = self._take_requests()
         builds = attempts.load(connection, sorted(builds_wanted))
         changes = self._take_builds(builds)
@@ -95,7 +107,7 @@ class _Batch:
             for r in self._requests
             if r.outcome != "rejected"
         ]
-        known = [self._metadata[request_hash].request_number for request_hash in self._known_hashes]
+        known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
         request_days.add(connection, deltas, days, known)
         rollups.add(connection, deltas)
         self._save_state()
@@ -221,17 +233,13 @@ class _Batch:
         )
 
     def _save_state(self) -> None:
-        """Tell everyone that figures may have changed."""
-        t = store_state
+        """Tell everyone which days have changed, and what is new about the whole."""
+        days = [(day, self._changes) for day in sorted(self._deltas.days())]
+        prepared.put(self._connection, day_changes, ("date",), ("changes",), days)
         first = min(naive(event.time).date() for event in self._events)
-        earlier = or_(t.c.data_since.is_(None), t.c.data_since > first)
-        self._connection.execute(
-            update(t).values(
-                changes=t.c.changes + 1,
-                requests_numbered=self._numbers,
-                data_since=case((earlier, first), else_=t.c.data_since),
-            )
-        )
+        since = first if self._since is None else min(first, self._since)
+        if (since, self._numbers) != (self._since, self._numbered):
+            prepared.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
 
 
 def _end(wait: Wait, build: Build | None) -> None:

@@ -9,9 +9,10 @@ events repeat; else `unknown` (contract §4).
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, FromClause, Select, select
 
 from asu_stats.events import (
     FAILED_STATUSES,
@@ -20,7 +21,7 @@ from asu_stats.events import (
     BuildStarted,
     Names,
 )
-from asu_stats.store import dialects
+from asu_stats.store import prepared
 from asu_stats.store.counting import Ended, naive
 from asu_stats.store.requests import RequestNames
 from asu_stats.store.tables import build_metrics, error_stats
@@ -30,7 +31,7 @@ Key = tuple[str, str]
 _NAMES: Final = ("version", "target", "profile")
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Build:
     """A row of `build_metrics`; the names of the fields are its columns."""
 
@@ -168,65 +169,63 @@ def new(event: BuildStarted | BuildFinished) -> Build:
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Build))
+_NEW: Final = tuple(column for column in _COLUMNS if column != "id")
+_values = attrgetter("id", *_NEW)
+_HASH: Final = (("request_hash", build_metrics.c.request_hash.type),)
+
+
+def _known(given: FromClause) -> Select[Any]:
+    """Select the builds of given hashes."""
+    t = build_metrics
+    same = t.c.request_hash == given.c.request_hash
+    return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
 
 
 def load(connection: Connection, hashes: Sequence[str]) -> dict[str, dict[str, Build]]:
     """Return the known builds of each of `hashes`, by build_id."""
     found: dict[str, dict[str, Build]] = {request_hash: {} for request_hash in hashes}
-    if hashes:
-        t = build_metrics
-        query = select(*(t.c[column] for column in _COLUMNS)).where(
-            dialects.is_any(connection, t.c.request_hash, hashes)
-        )
-        for row in connection.execute(query):
-            build = Build(**row._mapping)
-            found[build.request_hash][build.build_id] = build
+    rows = prepared.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
+    for row in rows:
+        found[row[0]][row[1]] = Build(*row)
     return found
 
 
 def save(connection: Connection, builds: Iterable[Build]) -> None:
     """Write builds that are new (without `id`) or changed."""
-    t = build_metrics
     new, changed = [], []
     for build in sorted(builds, key=lambda build: build.key):
-        row = {column: getattr(build, column) for column in _COLUMNS if column != "id"}
+        row = _values(build)
         if build.id is None:
-            new.append(row)
+            new.append(row[1:])
         else:
-            changed.append({**row, "row_id": build.id})
-    if new:
-        connection.execute(insert(t), new)
-    if changed:
-        values: dict[str, Any] = {
-            column: bindparam(column) for column in _COLUMNS if column != "id"
-        }
-        connection.execute(update(t).where(t.c.id == bindparam("row_id")).values(values), changed)
+            changed.append(row)
+    prepared.insert(connection, build_metrics, _NEW, new)
+    prepared.update(connection, build_metrics, ("id",), _NEW, changed)
+
+
+_ERROR: Final = (
+    "timestamp",
+    "error_category",
+    "error_type",
+    "version",
+    "target",
+    "request_hash",
+    "profile",
+    "build_id",
+)
+_ERROR_KEY: Final = ("timestamp", "request_hash", "build_id")
 
 
 def save_errors(
     connection: Connection, changes: Iterable[tuple[Build, Ended | None, Ended | None]]
 ) -> None:
     """Keep one row of `error_stats` per failed build; a change is (build, before, now)."""
-    t = error_stats
     gone, new = [], []
     for build, before, now in changes:
         if before is not None and before.status in FAILED_STATUSES:
-            gone.append({"hash": build.request_hash, "build": build.build_id})
+            gone.append((before.at, build.request_hash, build.build_id))
         if now is not None and now.status in FAILED_STATUSES:
-            new.append(
-                {
-                    "timestamp": now.at,
-                    "error_category": now.category,
-                    "error_type": now.type,
-                    "version": now.version,
-                    "target": now.target,
-                    "profile": now.profile,
-                    "request_hash": build.request_hash,
-                    "build_id": build.build_id,
-                }
-            )
-    if gone:
-        here = (t.c.request_hash == bindparam("hash")) & (t.c.build_id == bindparam("build"))
-        connection.execute(delete(t).where(here), gone)
-    if new:
-        connection.execute(insert(t), new)
+            names = now.version, now.target, build.request_hash, now.profile, build.build_id
+            new.append((now.at, now.category, now.type, *names))
+    prepared.delete(connection, error_stats, _ERROR_KEY, gone)
+    prepared.insert(connection, error_stats, _ERROR, new)

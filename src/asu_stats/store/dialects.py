@@ -1,54 +1,296 @@
-"""All SQL that differs between SQLite and PostgreSQL."""
+"""All that differs between SQLite and PostgreSQL: SQL, and how values go to and from the driver.
+
+On SQLite, which runs in this process, many rows are one statement run many times. On PostgreSQL,
+where every statement is a journey, many rows are one statement whose parameters are arrays, one per
+column.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 from sqlalchemy import (
+    JSON,
+    Boolean,
+    ClauseElement,
     ColumnElement,
     Connection,
+    Date,
+    DateTime,
     FromClause,
-    Insert,
     Table,
     Text,
+    and_,
+    bindparam,
     column,
+    delete,
     func,
-    literal,
     select,
     text,
     type_coerce,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.types import ARRAY, TypeEngine
 
+Dialect: TypeAlias = str
+Row: TypeAlias = tuple[Any, ...]
+Convert: TypeAlias = Callable[[Any], Any]
+Writing: TypeAlias = Literal["insert", "ignore", "add", "put", "update", "delete"]
+Field: TypeAlias = tuple[str, TypeEngine[Any]]
+
 _WRITER_LOCK: Final = 0x6173755F73746174  # "asu_stat"
+# Parameters by position, so that rows are tuples.
+_DIALECTS: Final[dict[str, DefaultDialect]] = {
+    "sqlite": sqlite.dialect(paramstyle="qmark"),
+    "postgresql": cast(Any, PGDialect_psycopg)(paramstyle="format"),
+}
 
 
-def _insert(dialect: str, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+class Cursor(Protocol):
+    """As much of a driver's cursor as is used here (PEP 249)."""
+
+    def execute(self, statement: str, parameters: Sequence[object] = ..., /) -> object:
+        """Run a statement."""
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[object]], /) -> object:
+        """Run a statement once per row."""
+
+    def fetchone(self) -> Any:
+        """Return the next row."""
+
+    def fetchall(self) -> list[Row]:
+        """Return all rows."""
+
+
+# Values ---------------------------------------------------------------------------------------
+
+
+def _stored_time(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat(" ", "microseconds")
+
+
+@lru_cache(maxsize=8192)
+def _stored_date(value: date | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+def _stored_json(value: object) -> str | None:
+    return None if value is None else json.dumps(value)
+
+
+def _optional(convert: Convert) -> Convert:
+    return lambda value: None if value is None else convert(value)
+
+
+_ENCODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
+    "sqlite": {DateTime: _stored_time, Date: _stored_date, JSON: _stored_json},
+    "postgresql": {JSON: _stored_json},
+}
+_DECODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
+    "sqlite": {
+        DateTime: _optional(datetime.fromisoformat),
+        Date: _optional(lru_cache(maxsize=8192)(date.fromisoformat)),
+        JSON: _optional(json.loads),
+        Boolean: _optional(bool),
+    },
+    "postgresql": {},
+}
+
+
+def encode(dialect: Dialect, value: object) -> object:
+    """Return a single value as the driver takes it."""
+    if dialect == "sqlite" and isinstance(value, date):
+        return _stored_time(value) if isinstance(value, datetime) else _stored_date(value)
+    return value
+
+
+def decoder(dialect: Dialect, kind: TypeEngine[Any]) -> Convert | None:
+    """Return what turns a value of the driver into one of Python, `None` where it is one."""
+    return _DECODERS[dialect].get(type(kind))
+
+
+def _encoded(encoders: Sequence[Convert | None], rows: Sequence[Row]) -> list[Sequence[object]]:
+    """Return the columns of `rows` as the driver takes them."""
+    return [
+        list(map(encode, values)) if encode else values
+        for encode, values in zip(encoders, zip(*rows, strict=True), strict=True)
+    ]
+
+
+# Statements -----------------------------------------------------------------------------------
+
+
+class Compiled(NamedTuple):
+    """A statement's text, the names of its parameters in their order, and its own constants."""
+
+    text: str
+    names: tuple[str, ...]
+    constants: Mapping[str, object]
+
+    def values(self, dialect: Dialect, parameters: Mapping[str, object]) -> list[object]:
+        """Return the values of the parameters in their order, as the driver takes them."""
+        given = {**self.constants, **parameters}
+        return [encode(dialect, given[name]) for name in self.names]
+
+
+@lru_cache(maxsize=512)
+def compiled(dialect: Dialect, statement: ClauseElement) -> Compiled:
+    """Compile a statement, once."""
+    done = statement.compile(dialect=_DIALECTS[dialect])
+    constants = {name: value for name, value in done.params.items() if value is not None}
+    return Compiled(str(done), tuple(cast(Any, done).positiontup or ()), constants)
+
+
+class Writer:
+    """A statement that writes rows of `columns` into a table, compiled for one database."""
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        kind: Writing,
+        table: Table,
+        columns: tuple[str, ...],
+        key: tuple[str, ...],
+        returning: tuple[str, ...],
+    ) -> None:
+        statement = _statement(dialect, kind, table, columns, key)
+        if returning:
+            statement = cast(Any, statement).returning(*(table.c[name] for name in returning))
+        self._text, names, _ = compiled(dialect, statement)
+        self._many = dialect == "sqlite"
+        self._key = len(key)
+        self._order = [columns.index(name.removeprefix("key_")) for name in names]
+        self._encoders = [
+            _ENCODERS[dialect].get(type(table.c[columns[place]].type)) for place in self._order
+        ]
+        self._same_order = self._order == list(range(len(columns)))
+
+    def _columns(self, rows: Sequence[Row]) -> list[Sequence[object]]:
+        if not self._same_order:
+            rows = [tuple(row[place] for place in self._order) for row in rows]
+        return _encoded(self._encoders, rows)
+
+    def write(self, cursor: Cursor, rows: Sequence[Row]) -> None:
+        """Write `rows`."""
+        columns = self._columns(rows)
+        if self._many:
+            cursor.executemany(self._text, zip(*columns, strict=True))
+        else:
+            cursor.execute(self._text, [list(values) for values in columns])
+
+    def write_returning(self, cursor: Cursor, rows: Sequence[Row]) -> list[Row]:
+        """Write `rows`; return what the statement returns: with a key, in the order of `rows`."""
+        columns = self._columns(rows)
+        if not self._many:
+            cursor.execute(self._text, [list(values) for values in columns])
+            found, key = cursor.fetchall(), self._key
+            by_key = {row[:key]: row for row in found}
+            return [by_key[row[:key]] for row in rows] if key else found
+        returned = []
+        for row in zip(*columns, strict=True):
+            cursor.execute(self._text, row)
+            returned += cursor.fetchall()
+        return returned
 
 
 @lru_cache(maxsize=256)
-def _upsert_sum(dialect: str, table: Table, key: tuple[str, ...], adds: tuple[str, ...]) -> Insert:
-    statement = _insert(dialect, table)
-    return statement.on_conflict_do_update(
-        index_elements=list(key),
-        set_={field: table.c[field] + statement.excluded[field] for field in adds},
+def writer(
+    dialect: Dialect,
+    kind: Writing,
+    table: Table,
+    columns: tuple[str, ...],
+    key: tuple[str, ...] = (),
+    returning: tuple[str, ...] = (),
+) -> Writer:
+    """Return the writer of rows of `columns`.
+
+    `insert` adds rows, `ignore` those whose key is not there, `add` and `put` add to or replace
+    the other columns of the row with the same `key`, `update` sets them and `delete` removes it.
+    """
+    return Writer(dialect, kind, table, columns, key, returning)
+
+
+def _statement(
+    dialect: Dialect, kind: Writing, table: Table, columns: tuple[str, ...], key: tuple[str, ...]
+) -> ClauseElement:
+    types = [(name, table.c[name].type) for name in columns]
+    others = [name for name in columns if name not in key]
+    if kind in {"update", "delete"}:
+        given = _arrays(types) if dialect == "postgresql" else None
+        here = and_(
+            *(
+                table.c[name]
+                == (bindparam(f"key_{name}", type_=kind_) if given is None else given.c[name])
+                for name, kind_ in types
+                if name in key
+            )
+        )
+        if kind == "delete":
+            return delete(table).where(here)
+        values = {name: bindparam(name) if given is None else given.c[name] for name in others}
+        return update(table).where(here).values(values)
+    if dialect == "postgresql":
+        statement: Any = postgresql.insert(table).from_select(
+            list(columns), select(*_arrays(types).c)
+        )
+    else:
+        statement = sqlite.insert(table).values({name: bindparam(name) for name in columns})
+    if kind == "ignore":
+        return cast(ClauseElement, statement.on_conflict_do_nothing())
+    if kind == "insert":
+        return cast(ClauseElement, statement)
+    new = statement.excluded
+    sets = {name: table.c[name] + new[name] if kind == "add" else new[name] for name in others}
+    return cast(ClauseElement, statement.on_conflict_do_update(index_elements=list(key), set_=sets))
+
+
+def _arrays(fields: Sequence[Field]) -> FromClause:
+    """Return rows given as arrays, one parameter per column."""
+    arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in fields)
+    return (
+        func.unnest(*arrays)
+        .table_valued(*(column(name, kind) for name, kind in fields), name="given")
+        .render_derived()
     )
 
 
-def upsert_sum(
-    connection: Connection, table: Table, key: tuple[str, ...], adds: tuple[str, ...]
-) -> Insert:
-    """Return the statement that inserts a row, or adds its `adds` to the one of the same key."""
-    return _upsert_sum(connection.dialect.name, table, key, adds)
+def given(dialect: Dialect, fields: Sequence[Field]) -> FromClause:
+    """Return a table of rows that are given as parameters, see `given_values`, to join with."""
+    if dialect == "postgresql":
+        return _arrays(fields)
+    each = func.json_each(bindparam("given_rows", type_=Text)).table_valued("value", name="each")
+    return select(
+        *(
+            func.json_extract(each.c.value, text(f"'$[{place}]'"), type_=kind).label(name)
+            for place, (name, kind) in enumerate(fields)
+        )
+    ).subquery("given")
 
 
-def insert_ignore(connection: Connection, table: Table) -> Insert:
-    """Return the statement that inserts a row unless one with its key is there."""
-    return _insert(connection.dialect.name, table).on_conflict_do_nothing()
+def given_values(
+    dialect: Dialect, fields: Sequence[Field], rows: Sequence[Row]
+) -> dict[str, object]:
+    """Return the parameters that stand for `rows`, which are not none."""
+    encoders = [_ENCODERS[dialect].get(type(kind)) for _, kind in fields]
+    columns = _encoded(encoders, rows)
+    if dialect == "postgresql":
+        return {name: list(values) for (name, _), values in zip(fields, columns, strict=True)}
+    return {"given_rows": json.dumps(list(zip(*columns, strict=True)))}
+
+
+def lesser(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the least of values that are not null."""
+    return (func.min if dialect == "sqlite" else func.least)(*values)
+
+
+def greater(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the greatest of values that are not null."""
+    return (func.max if dialect == "sqlite" else func.greatest)(*values)
 
 
 def take_turn(connection: Connection) -> None:
@@ -59,48 +301,6 @@ def take_turn(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
-
-
-def _plain(value: object) -> object:
-    """Return `value` as SQLite keeps it."""
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ", timespec="microseconds")
-    return value.isoformat() if isinstance(value, date) else value
-
-
-def rows_of(
-    connection: Connection, fields: Sequence[tuple[str, TypeEngine[Any], Sequence[object]]]
-) -> FromClause:
-    """Return a table of given rows, to join with: per column its name, type and values.
-
-    One statement text whatever the number of rows, so that it is prepared once.
-    """
-    if connection.dialect.name == "sqlite":
-        columns = [[_plain(value) for value in values] for _, _, values in fields]
-        rows = json.dumps(list(zip(*columns, strict=True)))
-        each = func.json_each(rows).table_valued("value", name="given_rows")
-        return select(
-            *(
-                func.json_extract(each.c.value, f"$[{position}]", type_=kind).label(field)
-                for position, (field, kind, _) in enumerate(fields)
-            )
-        ).subquery("given")
-    arrays = (literal(list(values), ARRAY(kind)) for _, kind, values in fields)
-    return (
-        func.unnest(*arrays)
-        .table_valued(*(column(field, kind) for field, kind, _ in fields), name="given")
-        .render_derived()
-    )
-
-
-def is_any(
-    connection: Connection, element: ColumnElement[Any], values: Sequence[object]
-) -> ColumnElement[bool]:
-    """Return the condition that `element` is one of `values`, as one parameter."""
-    if connection.dialect.name == "sqlite":
-        each = func.json_each(json.dumps([_plain(value) for value in values]))
-        return element.in_(select(each.table_valued("value").c.value))
-    return element == func.any(literal(list(values), ARRAY(element.type)))
 
 
 def hour_of(connection: Connection, element: ColumnElement[datetime]) -> ColumnElement[datetime]:

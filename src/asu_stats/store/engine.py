@@ -135,9 +135,9 @@ def is_outage(error: Exception) -> bool:
     """Tell whether the database was away or could not write, rather than refused the statement."""
     if isinstance(error, StoreUnavailableError | PoolTimeoutError | OSError):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    return error.connection_invalidated or type(error.orig).__name__ in {
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return type(getattr(error, "orig", error)).__name__ in {
         "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down
         "InterfaceError",
         "QueryCanceled",
@@ -168,7 +168,7 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
             connection.begin(),
         ):
             yield connection
-    except (DBAPIError, PoolTimeoutError) as error:
+    except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
         if is_outage(error):
             raise StoreUnavailableError(_short(error)) from error
         raise
@@ -186,7 +186,7 @@ def read_snapshot(engine: Engine) -> Iterator[Connection]:
             connection.begin(),
         ):
             yield connection
-    except (DBAPIError, PoolTimeoutError) as error:
+    except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
         if is_outage(error):
             raise StoreUnavailableError(_short(error)) from error
         raise

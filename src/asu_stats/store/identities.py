@@ -7,19 +7,25 @@ digest of the whole event, which tells a repetition from other content under the
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from hashlib import blake2b
-from operator import itemgetter
+from operator import attrgetter
+from typing import Any, Final
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
-from asu_stats.events import TYPE_NAMES, Event
-from asu_stats.store import dialects
+from asu_stats.events import TYPE_NAMES, BuildFinished, BuildStarted, Event, RequestReceived
+from asu_stats.store import prepared
 from asu_stats.store.tables import event_counts, event_identities
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_VALUES: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
+    kind: attrgetter(*(field.name for field in fields(kind)))
+    for kind in (RequestReceived, BuildStarted, BuildFinished)
+}
 
 
 @lru_cache(maxsize=1024)
@@ -37,8 +43,7 @@ def identity(event: Event) -> bytes:
 
 def content(event: Event) -> bytes:
     """Return a digest of everything that an event says."""
-    values = [getattr(event, field.name) for field in fields(event)]
-    return blake2b(repr(values).encode(), digest_size=8).digest()
+    return blake2b(repr(_VALUES[type(event)](event)).encode(), digest_size=8).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +60,44 @@ def keep_new(connection: Connection, events: Sequence[Event]) -> Sorted:
     A known identity with other content is a duplicate too, counted apart as a conflict.
     """
     keys = [identity(event) for event in events]
+    first: dict[bytes, tuple[Event, bytes]] = {}
+    for key, event in zip(keys, events, strict=True):
+        if key not in first:
+            first[key] = event, content(event)
+    rows = sorted((key, digest) for key, (_, digest) in first.items())
+    fresh = prepared.insert_new(
+        connection, event_identities, ("identity", "content"), rows, "identity"
+    )
+    known = _contents(connection, [key for key in first if key not in fresh])
+    counts: Counter[tuple[str, str]] = Counter()
+    is_new = []
+    seen: set[bytes] = set()
+    for key, event in zip(keys, events, strict=True):
+        new = key in fresh and key not in seen
+        seen.add(key)
+        is_new.append(new)
+        if new:
+            result = "accepted"
+        else:
+            before = known[key] if key in known else first[key][1]
+            result = "duplicate" if before == content(event) else "conflict"
+        counts[TYPE_NAMES[type(event)], result] += 1
+    prepared.add(
+        connection,
+        event_counts,
+        ("event", "result"),
+        ("events",),
+        [(*counted, count) for counted, count in sorted(counts.items())],
+    )
+    return Sorted([first[key][0] for key, _ in rows if key in fresh], is_new)
+
+
+def _contents(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return what is known of `keys`: the digests of what was said under them first."""
     t = event_identities
-    known: dict[bytes, bytes] = {}
+    found: dict[bytes, bytes] = {}
     for start in range(0, len(keys), 1000):
         wanted = t.c.identity.in_(keys[start : start + 1000])
-        known.update(connection.execute(select(t.c.identity, t.c.content).where(wanted)).all())
-    new: dict[bytes, tuple[Event, bytes]] = {}
-    is_new = []
-    counts: dict[tuple[str, str], int] = {}
-    for key, event in zip(keys, events, strict=True):
-        digest = content(event)
-        before = known.setdefault(key, digest)
-        fresh = key not in new and before is digest
-        if fresh:
-            new[key] = event, digest
-        is_new.append(fresh)
-        result = "accepted" if fresh else "duplicate" if before == digest else "conflict"
-        counted = TYPE_NAMES[type(event)], result
-        counts[counted] = counts.get(counted, 0) + 1
-    if new:
-        connection.execute(
-            insert(t),
-            [
-                {"identity": key, "content": digest}
-                for key, (_, digest) in sorted(new.items(), key=itemgetter(0))
-            ],
-        )
-    upsert = dialects.upsert_sum(connection, event_counts, ("event", "result"), ("events",))
-    connection.execute(
-        upsert,
-        [
-            {"event": event, "result": result, "events": count}
-            for (event, result), count in sorted(counts.items())
-        ],
-    )
-    return Sorted([event for _, (event, _) in sorted(new.items(), key=itemgetter(0))], is_new)
+        rows = connection.execute(select(t.c.identity, t.c.content).where(wanted))
+        found.update((row.identity, row.content) for row in rows)
+    return found

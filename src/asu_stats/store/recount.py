@@ -62,6 +62,11 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.sum(case((condition, 1), else_=0))
 
 
+def _distinct(element: ColumnElement[str]) -> ColumnElement[int]:
+    """Count the distinct values among accepted requests."""
+    return func.count(case((_ACCEPTED, element)).distinct())
+
+
 def _outcome(name: str) -> ColumnElement[int]:
     return _count(_r.outcome == name)
 
@@ -118,6 +123,8 @@ _SOURCES: Final[tuple[_Source, ...]] = (
             "joined_requests": _outcome("joined"),
             "cached_failures": _outcome("cached_failure"),
             "rejected_requests": _outcome("rejected"),
+            "unique_requests": _distinct(_r.request_hash),
+            "unique_clients": _distinct(_r.client),
         },
     ),
     _Source(
@@ -133,7 +140,13 @@ _SOURCES: Final[tuple[_Source, ...]] = (
             "cancelled_builds": _count(_b.status == "cancelled"),
         },
     ),
-    _Source(VERSION_TARGET, _r.timestamp, _triple(_r)[:2], {**_REQUESTS, **_DIFF}, _ACCEPTED),
+    _Source(
+        VERSION_TARGET,
+        _r.timestamp,
+        _triple(_r)[:2],
+        {**_REQUESTS, **_DIFF, "unique_profiles": func.count(_r.profile.distinct())},
+        _ACCEPTED,
+    ),
     _Source(VERSION_TARGET, _b.finished_at, _triple(_b)[:2], _BUILDS, _GOOD | _BAD),
     _Source(PROFILES, _r.timestamp, _triple(_r), _REQUESTS, _ACCEPTED),
     _Source(PROFILES, _b.finished_at, _triple(_b), _BUILDS, _GOOD | _BAD),
@@ -207,7 +220,7 @@ def _rows(
     query = select(*groups, *source.adds.values()).where(on_day(source.time, day))
     if source.condition is not None:
         query = query.where(source.condition)
-    places = [source.rollup.adds.index(add) for add in source.adds]
+    places = [source.rollup.place(add) for add in source.adds]
     for row in connection.execute(query.group_by(*groups) if groups else query):
         key = tuple(row[: len(groups)])
         amounts = [0] * len(source.rollup.adds)

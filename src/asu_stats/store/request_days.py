@@ -7,14 +7,14 @@ one from (n, p) and adds one to (n, d): still a sum. The same is kept per client
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, FromClause, Select, func, insert, select
+from sqlalchemy import Connection, FromClause, Select, exists, func, select
 
-from asu_stats.store import dialects
-from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, NEVER, UNIQUE_REQUESTS, Deltas
+from asu_stats.store import prepared
+from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, NEVER, UNIQUE_REQUESTS, Deltas
 from asu_stats.store.tables import request_days
 
 
@@ -46,16 +46,15 @@ def add(
 ) -> None:
     """Remember `days` and count the pairs that change; `known` are numbers that may have days."""
     wanted = sorted(set(days))
-    old_numbers = set(known)
-    found, around = _load(connection, [day for day in wanted if day.request_number in old_numbers])
+    found, around = _load(connection, [day for day in wanted if day.request_number in known])
     new = [day for day in wanted if day not in found]
     for number, day, client in new:
         for (on, previous), count in _pairs(around.of_hash.setdefault(number, []), day):
             deltas.add(UNIQUE_REQUESTS, (on, previous), (count,))
+            deltas.add_one(DAILY, (on,), "unique_requests", count)
         for (on, previous), count in _pairs(around.of_client.setdefault((number, client), []), day):
             deltas.add(CLIENT_UNIQUE_REQUESTS, (on, client, previous), (count,))
-    if new:
-        connection.execute(insert(request_days), [day._asdict() for day in new])
+    prepared.insert(connection, request_days, RequestDay._fields, new)
 
 
 def _insert_once(days: list[date], day: date) -> None:
@@ -78,46 +77,39 @@ def _pairs(days: list[date], day: date) -> Iterator[tuple[tuple[date, date], int
         yield (following, day), 1
 
 
-def _load(connection: Connection, days: list[RequestDay]) -> tuple[set[RequestDay], _Known]:
+_FIELDS: Final = tuple((column.name, column.type) for column in request_days.columns)
+
+
+def _load(
+    connection: Connection, days: Sequence[RequestDay]
+) -> tuple[Collection[RequestDay], _Known]:
     """Return which of `days` are known, and the known days nearest to the others."""
-    known = _Known({}, {})
-    if not days:
-        return set(), known
-    t = request_days
-    given = _given(connection, days)
-    same = (
-        (t.c.request_number == given.c.request_number)
-        & (t.c.date == given.c.date)
-        & (t.c.client == given.c.client)
-    )
-    found = {RequestDay(*row) for row in connection.execute(select(*t.c).join_from(given, t, same))}
-    missing = [day for day in days if day not in found]
-    if missing:
-        for number, client, before, after, before_own, after_own in connection.execute(
-            _neighbours(_given(connection, missing))
-        ):
-            known.put(number, before)
-            known.put(number, after)
-            known.put(number, before_own, client)
-            known.put(number, after_own, client)
+    found, known = set(), _Known({}, {})
+    for number, day, client, is_known, before, after, own_before, own_after in prepared.fetch_for(
+        connection, _neighbours, _FIELDS, days
+    ):
+        if is_known:
+            found.add(RequestDay(number, day, client))
+            continue
+        known.put(number, before)
+        known.put(number, after)
+        known.put(number, own_before, client)
+        known.put(number, own_after, client)
     return found, known
 
 
-def _given(connection: Connection, days: list[RequestDay]) -> FromClause:
-    types = [column.type for column in request_days.c]
-    fields = zip(RequestDay._fields, types, zip(*days, strict=True), strict=True)
-    return dialects.rows_of(connection, list(fields))
-
-
 def _neighbours(given: FromClause) -> Select[Any]:
-    """Select the nearest known days of each given one: of any client (its own day too), its own."""
+    """Select of each given day whether it is known, and its nearest known days.
+
+    Those of any client, of which the day itself may be one, and those of its own client.
+    """
     t = request_days
     of_hash = t.c.request_number == given.c.request_number
     own = of_hash & (t.c.client == given.c.client)
     day = given.c.date
     return select(
-        given.c.request_number,
-        given.c.client,
+        *given.c,
+        exists().where(own, t.c.date == day),
         select(func.max(t.c.date)).where(of_hash, t.c.date < day).scalar_subquery(),
         select(func.min(t.c.date)).where(of_hash, t.c.date >= day).scalar_subquery(),
         select(func.max(t.c.date)).where(own, t.c.date < day).scalar_subquery(),

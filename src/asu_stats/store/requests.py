@@ -4,15 +4,16 @@ The names of a request hash are those of its earliest request, so they do not de
 of arrival even where requests of one hash contradict each other.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, FromClause, Select, select
 
 from asu_stats.events import FAILED_STATUSES, WAITING_OUTCOMES, RequestReceived
-from asu_stats.store import dialects
+from asu_stats.store import prepared
 from asu_stats.store.counting import EndedWait, naive
 from asu_stats.store.tables import client_stats, error_stats, request_metadata
 
@@ -29,7 +30,11 @@ class RequestNames(NamedTuple):
     diff_packages: bool | None
 
 
-@dataclass(slots=True, kw_only=True)
+_FEATURES: Final = ("package_count", "has_custom_repos", "has_defaults", "rootfs_size_mb")
+_features = attrgetter(*_FEATURES)
+
+
+@dataclass(slots=True)
 class Metadata:
     """A row of `request_metadata`; the names of the fields are its columns."""
 
@@ -38,12 +43,12 @@ class Metadata:
     target: str
     profile: str
     diff_packages: bool
+    first_requested_at: datetime
+    last_requested_at: datetime
     package_count: int | None = None
     has_custom_repos: bool | None = None
     has_defaults: bool | None = None
     rootfs_size_mb: int | None = None
-    first_requested_at: datetime
-    last_requested_at: datetime
     total_requests: int = 0
     cache_hits: int = 0
     successful_builds: int = 0
@@ -79,10 +84,10 @@ class Metadata:
         self.last_requested_at = max(self.last_requested_at, received)
         self.total_requests += request.outcome != "rejected"
         self.cache_hits += request.outcome == "cache_hit"
-        for field in ("package_count", "has_custom_repos", "has_defaults", "rootfs_size_mb"):
-            known, said = getattr(self, field), getattr(request, field)
-            if said is not None and (known is None or said > known):
-                setattr(self, field, said)
+        if (mine := _features(self)) != (theirs := _features(request)):
+            for field, known, said in zip(_FEATURES, mine, theirs, strict=True):
+                if said is not None and (known is None or said > known):
+                    setattr(self, field, said)
 
     def count_build(self, status: str, count: int) -> None:
         """Count builds of the hash by how they ended."""
@@ -90,7 +95,7 @@ class Metadata:
         self.failed_builds += count * (status in FAILED_STATUSES)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Wait:
     """A request that waits, or waited, for a build; `id` is its row in `client_stats`."""
 
@@ -125,116 +130,127 @@ def _names(request: RequestReceived) -> RequestNames:
 
 _COLUMNS: Final = tuple(field.name for field in fields(Metadata))
 _WAIT_COLUMNS: Final = tuple(field.name for field in fields(Wait))
+_HASH: Final = (("request_hash", request_metadata.c.request_hash.type),)
+_HASH_SINCE: Final = (*_HASH, ("since", client_stats.c.timestamp.type))
+_values = attrgetter(*_COLUMNS)
+
+
+def _known(given: FromClause) -> Select[Any]:
+    """Select what is known of given hashes."""
+    t = request_metadata
+    same = t.c.request_hash == given.c.request_hash
+    return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
 
 
 def load(connection: Connection, hashes: Sequence[str]) -> dict[str, Metadata]:
     """Return what is known of each of `hashes`."""
-    t = request_metadata
-    query = select(*(t.c[column] for column in _COLUMNS)).where(
-        dialects.is_any(connection, t.c.request_hash, hashes)
-    )
-    return {row.request_hash: Metadata(**row._mapping) for row in connection.execute(query)}
+    rows = prepared.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
+    return {row[0]: Metadata(*row) for row in rows}
 
 
 def save(connection: Connection, new: Iterable[Metadata], changed: Iterable[Metadata]) -> None:
     """Write the rows of hashes."""
-    t = request_metadata
-    rows, updates = (
-        [
-            {column: getattr(item, column) for column in _COLUMNS}
-            for item in sorted(items, key=lambda item: item.request_hash)
-        ]
-        for items in (new, changed)
-    )
-    if rows:
-        connection.execute(insert(t), rows)
-    if updates:
-        for row in updates:
-            row["hash"] = row.pop("request_hash")
-        values: dict[str, Any] = {
-            column: bindparam(column) for column in _COLUMNS if column != "request_hash"
-        }
-        here = t.c.request_hash == bindparam("hash")
-        connection.execute(update(t).where(here).values(values), updates)
+    key, columns = _COLUMNS[:1], _COLUMNS[1:]
+    prepared.insert(connection, request_metadata, _COLUMNS, sorted(map(_values, new)))
+    prepared.update(connection, request_metadata, key, columns, sorted(map(_values, changed)))
 
 
-def load_waits(connection: Connection, since: dict[str, datetime]) -> list[Wait]:
-    """Return the waiting requests of each hash that had not ended before the given time."""
+def _waiting(given: FromClause) -> Select[Any]:
+    """Select the waiting requests of given hashes that had not ended before given times."""
     t = client_stats
-    given = dialects.rows_of(
-        connection,
-        [
-            ("request_hash", t.c.request_hash.type, list(since)),
-            ("since", t.c.timestamp.type, list(since.values())),
-        ],
-    )
-    query = select(*(t.c[column] for column in _WAIT_COLUMNS)).join_from(
-        given,
-        t,
-        (t.c.request_hash == given.c.request_hash) & (t.c.ended_at >= given.c.since),
-    )
-    return [Wait(**row._mapping) for row in connection.execute(query)]
+    here = (t.c.request_hash == given.c.request_hash) & (t.c.ended_at >= given.c.since)
+    return select(*(t.c[column] for column in _WAIT_COLUMNS)).join_from(given, t, here)
+
+
+def load_waits(connection: Connection, since: Mapping[str, datetime]) -> list[Wait]:
+    """Return the waiting requests of each hash that had not ended before the given time."""
+    rows = prepared.fetch_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
+    return [Wait(*row) for row in rows]
+
+
+_ENDING: Final = ("status", "ended_at", "build_id", "error_category", "error_type")
+_ending = attrgetter("id", *_ENDING)
 
 
 def save_waits(connection: Connection, waits: Iterable[Wait]) -> None:
     """Write how known waiting requests have ended."""
-    t = client_stats
-    columns = ("status", "ended_at", "build_id", "error_category", "error_type")
-    rows = [{"row_id": w.id, **{c: getattr(w, c) for c in columns}} for w in waits]
-    if rows:
-        values: dict[str, Any] = {column: bindparam(column) for column in columns}
-        connection.execute(update(t).where(t.c.id == bindparam("row_id")).values(values), rows)
+    prepared.update(connection, client_stats, ("id",), _ENDING, [_ending(wait) for wait in waits])
+
+
+_ROW: Final = (
+    "client",
+    "timestamp",
+    "request_hash",
+    "cache_hit",
+    "client_version",
+    "outcome",
+    "version",
+    "target",
+    "profile",
+    "diff_packages",
+    *_ENDING,
+)
+_ERROR: Final = (
+    "timestamp",
+    "error_category",
+    "error_type",
+    "version",
+    "target",
+    "request_hash",
+    "profile",
+    "client",
+    "error_message",
+)
 
 
 def save_requests(
-    connection: Connection, requests: Sequence[RequestReceived], waits: dict[int, Wait]
+    connection: Connection, requests: Sequence[RequestReceived], waits: Mapping[int, Wait]
 ) -> None:
     """Write the rows of new requests; `waits` are those that wait, by place in `requests`."""
-    rows, errors = [], []
-    for place, request in enumerate(requests):
-        wait = waits.get(place)
-        rows.append(_row(request, wait))
-        if request.outcome == "rejected":
-            errors.append(_error_row(request))
-    if rows:
-        connection.execute(insert(client_stats), rows)
-    if errors:
-        connection.execute(insert(error_stats), errors)
+    rows = [_row(request, waits.get(place)) for place, request in enumerate(requests)]
+    prepared.insert(connection, client_stats, _ROW, rows)
+    errors = [_error(request) for request in requests if request.outcome == "rejected"]
+    prepared.insert(connection, error_stats, _ERROR, errors)
 
 
-def _row(request: RequestReceived, wait: Wait | None) -> dict[str, Any]:
-    status = {"cache_hit": "success", "cached_failure": "failure", "rejected": "rejected"}
-    return {
-        "client": request.client,
-        "timestamp": naive(request.time),
-        "request_hash": request.request_hash,
-        "cache_hit": request.outcome == "cache_hit",
-        "status": wait.status if wait else status[request.outcome],
-        "client_version": request.client_version,
-        "outcome": request.outcome,
-        "version": request.version,
-        "target": request.target,
-        "profile": request.profile,
-        "diff_packages": request.diff_packages,
-        "ended_at": wait.ended_at if wait else None,
-        "build_id": wait.build_id if wait else None,
-        "error_category": wait.error_category if wait else request.error_category,
-        "error_type": wait.error_type if wait else request.error_type,
-    }
+_STATUS: Final = {"cache_hit": "success", "cached_failure": "failure", "rejected": "rejected"}
 
 
-def _error_row(request: RequestReceived) -> dict[str, Any]:
-    return {
-        "timestamp": naive(request.time),
-        "error_category": request.error_category,
-        "error_type": request.error_type,
-        "version": request.version,
-        "target": request.target,
-        "profile": request.profile,
-        "request_hash": request.request_hash,
-        "client": request.client,
-        "error_message": request.error_message,
-    }
+def _row(request: RequestReceived, wait: Wait | None) -> tuple[Any, ...]:
+    """Return the row of a request, in the order of `_ROW`."""
+    if wait is None:
+        category, kind = request.error_category, request.error_type
+        ending = (None, _STATUS[request.outcome], None, None, category, kind)
+    else:
+        ending = _ending(wait)
+    return (
+        request.client,
+        naive(request.time),
+        request.request_hash,
+        request.outcome == "cache_hit",
+        request.client_version,
+        request.outcome,
+        request.version,
+        request.target,
+        request.profile,
+        request.diff_packages,
+        *ending[1:],
+    )
+
+
+def _error(request: RequestReceived) -> tuple[Any, ...]:
+    """Return the row of a rejection, in the order of `_ERROR`."""
+    return (
+        naive(request.time),
+        request.error_category,
+        request.error_type,
+        request.version,
+        request.target,
+        request.request_hash,
+        request.profile,
+        request.client,
+        request.error_message,
+    )
 
 
 def new_wait(request: RequestReceived) -> Wait | None:

@@ -131,13 +131,6 @@ error_stats = Table(
     name("client", comment="who was rejected; null for a build"),
     Column("error_message", Text, comment="of a rejection; a build keeps its own"),
     Index(None, "timestamp"),
-    Index(
-        "ix_error_stats_build",
-        "request_hash",
-        "build_id",
-        sqlite_where=text("build_id IS NOT NULL"),
-        postgresql_where=text("build_id IS NOT NULL"),
-    ),
 )
 
 event_identities = Table(
@@ -166,6 +159,15 @@ store_state = Table(
     Column("changes", BigInteger, nullable=False, comment="+1 with every change of a figure"),
     Column("requests_numbered", BigInteger, nullable=False, comment="last request_number given"),
     Column("data_since", Date, comment="first day of which anything is known"),
+)
+
+day_changes = Table(
+    "day_changes",
+    metadata,
+    Column("date", Date, primary_key=True),
+    Column("changes", BigInteger, nullable=False, comment="store_state.changes at the last one"),
+    comment="When a figure of a UTC day last changed.",
+    sqlite_with_rowid=False,
 )
 
 event_counts = Table(

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from typing import Any
+from datetime import date, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
-from asu_stats.store import dialects, recount, rollups
+from asu_stats.store import dialects, prepared, recount, rollups
 from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.rollups import DERIVED, ROLLUPS, Derived, Key, Rollup
-from asu_stats.store.tables import build_metrics, client_stats, store_state
+from asu_stats.store.rollups import DAILY, ROLLUPS, Key, Rollup
+from asu_stats.store.tables import build_metrics, client_stats, day_changes, store_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,59 +87,44 @@ def _rebuild(connection: Connection, day: date) -> None:
     deltas = recount.of_day(connection, day)
     for rollup in ROLLUPS:
         connection.execute(delete(rollup.table).where(_of_day(rollup, day)))
-        rows = [
-            dict(zip((*rollup.key, *rollup.adds), (*key, *amounts), strict=True))
-            for key, amounts in deltas.of(rollup)
-        ]
-        if rows:
-            connection.execute(insert(rollup.table), rows)
-    for derived in DERIVED:
-        t = derived.rollup.table
-        keys = select(*(t.c[field] for field in derived.key)).where(t.c.date == day)
-        rollups.derive(connection, derived, [tuple(row) for row in connection.execute(keys)])
-    connection.execute(update(store_state).values(changes=store_state.c.changes + 1))
+        prepared.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
+    rollups.find_bounds(connection, day)
+    counting = update(store_state).values(changes=store_state.c.changes + 1)
+    changes = connection.execute(counting.returning(store_state.c.changes)).scalar_one()
+    prepared.put(connection, day_changes, ("date",), ("changes",), [(day, changes)])
 
 
 def _of_day(rollup: Rollup, day: date) -> ColumnElement[bool]:
     column = rollup.table.c[rollup.key[0]]
-    if rollup.key[0] == "date":
-        return column == day
-    first = datetime.combine(day, time())
-    return (column >= first) & (column < first + timedelta(days=1))
+    return column == day if rollup.key[0] == "date" else recount.on_day(column, day)
 
 
 def _differences(connection: Connection, day: date) -> Iterator[Difference]:
     counted = recount.of_day(connection, day)
     for rollup in ROLLUPS:
-        t = rollup.table
+        t, width = rollup.table, len(rollup.key)
         columns = [t.c[name] for name in (*rollup.key, *rollup.adds)]
         query = select(*columns).where(_of_day(rollup, day))
         stored = {
-            tuple(row[: len(rollup.key)]): [int(sum_) for sum_ in row[len(rollup.key) :]]
+            tuple(row[:width]): [int(amount) for amount in row[width:]]
             for row in connection.execute(query)
         }
-        wanted = dict(counted.of(rollup))
+        wanted = {row[:width]: row[width:] for row in counted.of(rollup)}
         nothing = [0] * len(rollup.adds)
         for key in sorted(stored.keys() | wanted.keys()):
             pairs = zip(stored.get(key, nothing), wanted.get(key, nothing), strict=True)
             for column, (is_stored, is_counted) in zip(rollup.adds, pairs, strict=True):
                 if is_stored != is_counted:
                     yield Difference(rollup.name, key, column, is_stored, is_counted)
-    for derived in DERIVED:
-        yield from _derived_differences(connection, derived, day)
+    yield from _bounds_differences(connection, day)
 
 
-def _derived_differences(
-    connection: Connection, derived: Derived, day: date
-) -> Iterator[Difference]:
-    t = derived.rollup.table
-    columns = [t.c[name] for name in (*derived.key, *derived.columns)]
-    for row in connection.execute(select(*columns).where(t.c.date == day)).all():
-        key = tuple(row[: len(derived.key)])
-        values: dict[str, Any] = {
-            f"key_{field}": part for field, part in zip(derived.key, key, strict=True)
-        }
-        for column, query in derived.columns.items():
-            stored, counted = getattr(row, column), connection.execute(query, values).scalar_one()
-            if stored != counted:
-                yield Difference(t.name, key, column, stored, counted)
+def _bounds_differences(connection: Connection, day: date) -> Iterator[Difference]:
+    t = DAILY.table
+    columns = [t.c[name] for name in rollups.BOUNDS]
+    stored = connection.execute(select(*columns).where(t.c.date == day)).first()
+    if stored is not None:
+        counted = connection.execute(rollups.bounds(literal(day))).one()
+        for name, is_stored, is_counted in zip(rollups.BOUNDS, stored, counted, strict=True):
+            if is_stored != is_counted:
+                yield Difference(t.name, (day,), name, is_stored, is_counted)

@@ -1,0 +1,30 @@
+"""When each day last changed; two indices less."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0002"
+down_revision: str | None = "0001"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    """Make the changes."""
+    op.create_table(
+        "day_changes",
+        sa.Column("date", sa.Date(), nullable=False),
+        sa.Column(
+            "changes",
+            sa.BigInteger(),
+            nullable=False,
+            comment="store_state.changes at the last one",
+        ),
+        sa.PrimaryKeyConstraint("date", name=op.f("pk_day_changes")),
+        comment="When a figure of a UTC day last changed.",
+        sqlite_with_rowid=False,
+    )
+    op.execute("INSERT INTO day_changes SELECT date, 1 FROM stats_daily")
+    op.drop_index("ix_error_stats_build", "error_stats")
