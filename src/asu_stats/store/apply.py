@@ -78,7 +78,9 @@ class _Batch:
         self._connection = connection
         self._deltas = Deltas()
         self._events = events
-        self._requests = [event for event in events if isinstance(event, RequestReceived)]
+        self._requests = [
+            (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
+        ]
         self._builds = [event for event in events if not isinstance(event, RequestReceived)]
         hashes = sorted({event.request_hash for event in events})
         self._metadata = requests.load(connection, hashes)
@@ -100,13 +102,11 @@ class _Batch:
         requests.save_requests(connection, self._requests, self._waits)
         attempts.save_errors(connection, changes)
         self._save_metadata()
-        days = [
-            RequestDay(
-                self._metadata[r.request_hash].request_number, naive(r.time).date(), r.client
-            )
-            for r in self._requests
+        days = {
+            RequestDay(self._metadata[r.request_hash].request_number, received.date(), r.client)
+            for r, received in self._requests
             if r.outcome != "rejected"
-        ]
+        }
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
         request_days.add(connection, deltas, days, known)
         rollups.add(connection, deltas)
@@ -115,21 +115,19 @@ class _Batch:
     def _take_requests(self) -> set[str]:
         """Count the requests; return the hashes whose builds matter to the batch."""
         wanted = {event.request_hash for event in self._builds}
-        for place, request in enumerate(self._requests):
+        for place, (request, received) in enumerate(self._requests):
             request_hash = request.request_hash
             metadata = self._metadata.get(request_hash)
             if metadata is None:
-                metadata = self._metadata[request_hash] = Metadata.of(request)
                 self._numbers += 1
-                metadata.request_number = self._numbers
+                metadata = Metadata.of(request, received, self._numbers)
+                self._metadata[request_hash] = metadata
                 wanted.add(request_hash)
-            names = metadata.names
-            metadata.take(request)
+            if metadata.take(request, received):
+                wanted.add(request_hash)
             self._touched_hashes.add(request_hash)
-            if metadata.names != names:
-                wanted.add(request_hash)
-            counting.add_request(self._deltas, request)
-            wait = requests.new_wait(request)
+            counting.add_request(self._deltas, request, received)
+            wait = requests.new_wait(request, received)
             if wait is not None:
                 self._waits[place] = wait
                 wanted.add(request_hash)
@@ -236,7 +234,7 @@ class _Batch:
         """Tell everyone which days have changed, and what is new about the whole."""
         days = [(day, self._changes) for day in sorted(self._deltas.days())]
         prepared.put(self._connection, day_changes, ("date",), ("changes",), days)
-        first = min(naive(event.time).date() for event in self._events)
+        first = min(event.time for event in self._events).date()
         since = first if self._since is None else min(first, self._since)
         if (since, self._numbers) != (self._since, self._numbered):
             prepared.execute(self._connection, _SAVE, since=since, numbers=self._numbers)

@@ -5,9 +5,10 @@ when something known changes, what it added before is taken back (`sign=-1`).
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from typing import Final
 
-from asu_stats.events import FAILED_STATUSES, RequestReceived
+from asu_stats.events import FAILED_STATUSES, OUTCOMES, RequestReceived
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -60,42 +61,53 @@ class EndedWait:
     type: str | None
 
 
-def add_request(deltas: Deltas, request: RequestReceived) -> None:
+# What a request adds to the first sums of `stats_daily`, by outcome and diff_packages.
+_DAILY: Final = {
+    (outcome, diff): (
+        *(1, int(outcome == "cache_hit"), 0, 0, 0, int(diff), int(not diff)),
+        *(int(outcome == "queued"), int(outcome == "joined"), int(outcome == "cached_failure")),
+    )
+    for outcome in OUTCOMES
+    for diff in (True, False)
+}
+
+
+def add_request(deltas: Deltas, request: RequestReceived, received: datetime) -> None:
     """Count a request by its outcome; distinct counts are added by `request_days`."""
-    received = naive(request.time)
-    day, hour = received.date(), hour_of(received)
-    if request.outcome == "rejected":
-        _add_rejected(deltas, request, received)
-        return
-    hit = int(request.outcome == "cache_hit")
-    known_failure = int(request.outcome == "cached_failure")
-    queued = int(request.outcome == "queued")
-    joined = int(request.outcome == "joined")
-    diff, full = int(request.diff_packages), int(not request.diff_packages)
-    version, target, profile, client = (
+    outcome, version, target, profile = (
+        request.outcome,
         request.version,
         request.target,
         request.profile,
-        request.client,
     )
-    deltas.add(DAILY, (day,), (1, hit, 0, 0, 0, diff, full, queued, joined, known_failure))
-    deltas.add(VERSION_TARGET, (day, version, target), (1, hit, 0, 0, 0, 0, diff, full))
-    deltas.add(PROFILES, (day, version, target, profile), (1, hit))
-    deltas.add(HOURLY_PROFILES, (hour, version, target, profile), (1, hit))
-    deltas.add(CLIENTS, (day, client), (1, hit, 0, known_failure))
-    deltas.add(HOURLY_CLIENTS, (hour, client, version), (1, hit, 0, known_failure))
-    deltas.add(CLIENT_VERSIONS, (day, client, version, request.client_version), (1,))
-    deltas.add(CLIENT_DEVICES, (day, client, target, profile), (1,))
+    client, day, hour = request.client, received.date(), hour_of(received)
+    if outcome == "rejected":
+        _add_rejected(deltas, request, day, hour)
+        return
+    hit = (1, 1) if outcome == "cache_hit" else (1,)
+    of_client = (1, 0, 0, 1) if outcome == "cached_failure" else hit
+    daily = _DAILY[outcome, request.diff_packages]
+    deltas.add(DAILY, (day,), daily)
+    deltas.add(VERSION_TARGET, (day, version, target), daily[:2] + _NO_BUILD + daily[5:7])
+    deltas.add(PROFILES, (day, version, target, profile), hit)
+    deltas.add(HOURLY_PROFILES, (hour, version, target, profile), hit)
+    deltas.add(CLIENTS, (day, client), of_client)
+    deltas.add(HOURLY_CLIENTS, (hour, client, version), of_client)
+    deltas.add(CLIENT_VERSIONS, (day, client, version, request.client_version), _ONE)
+    deltas.add(CLIENT_DEVICES, (day, client, target, profile), _ONE)
 
 
-def _add_rejected(deltas: Deltas, request: RequestReceived, received: datetime) -> None:
-    day, client = received.date(), request.client
-    kind = request.error_category, request.error_type
+_ONE: Final = (1,)
+_NO_BUILD: Final = (0, 0, 0, 0)  # good, bad, timed, seconds
+
+
+def _add_rejected(deltas: Deltas, request: RequestReceived, day: date, hour: datetime) -> None:
+    client, kind = request.client, (request.error_category, request.error_type)
     deltas.add(DAILY, (day,), (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1))
     deltas.add(CLIENTS, (day, client), (0, 0, 0, 0, 1))
-    deltas.add(HOURLY_CLIENTS, (hour_of(received), client, request.version), (0, 0, 0, 0, 1))
-    deltas.add(ERRORS, (day, *kind, request.version, request.target), (1,))
-    deltas.add(CLIENT_ERRORS, (day, client, *kind), (1,))
+    deltas.add(HOURLY_CLIENTS, (hour, client, request.version), (0, 0, 0, 0, 1))
+    deltas.add(ERRORS, (day, *kind, request.version, request.target), _ONE)
+    deltas.add(CLIENT_ERRORS, (day, client, *kind), _ONE)
 
 
 def add_ended(deltas: Deltas, ended: Ended, sign: int = 1) -> None:

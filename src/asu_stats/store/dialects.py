@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
+from sqlite3 import IntegrityError
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
 from sqlalchemy import (
@@ -70,6 +71,7 @@ class Cursor(Protocol):
 # Values ---------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=4096)
 def _stored_time(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat(" ", "microseconds")
 
@@ -213,6 +215,23 @@ def writer(
     the other columns of the row with the same `key`, `update` sets them and `delete` removes it.
     """
     return Writer(dialect, kind, table, columns, key, returning)
+
+
+def try_together(
+    cursor: Cursor, dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
+) -> bool:
+    """Insert `rows` at once where that is faster; return whether it was done, else nothing was."""
+    if dialect != "sqlite":
+        return False
+    cursor.execute("SAVEPOINT together")
+    try:
+        writer(dialect, "insert", table, columns).write(cursor, rows)
+    except IntegrityError:
+        cursor.execute("ROLLBACK TO together")
+        return False
+    finally:
+        cursor.execute("RELEASE together")
+    return True
 
 
 def _statement(

@@ -65,6 +65,7 @@ def _create_sqlite(url: str) -> Engine:
             "foreign_keys = ON",
             "temp_store = MEMORY",
             "cache_size = -65536",
+            "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times before
             "journal_size_limit = 67108864",
         ):
             connection.execute(f"PRAGMA {pragma}")

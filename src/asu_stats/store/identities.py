@@ -3,13 +3,13 @@
 The key of an event is its source and id, short enough to be kept for ever: a 64-bit digest of the
 source, then the id itself where it is a UUID (16 bytes; version 7 ids of one sender arrive in
 order, so they land side by side in the index), else a 128-bit digest of it. Beside it stands a
-digest of the whole event, which tells a repetition from other content under the same identity.
+digest of what the event says, which tells a repetition from a contradiction.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
@@ -22,9 +22,16 @@ from asu_stats.store import prepared
 from asu_stats.store.tables import event_counts, event_identities
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-_VALUES: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
-    kind: attrgetter(*(field.name for field in fields(kind)))
-    for kind in (RequestReceived, BuildStarted, BuildFinished)
+# What an event says that a figure depends on: who says otherwise later contradicts it.
+_SAID: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
+    RequestReceived: attrgetter(
+        *("request_hash", "outcome", "version", "target", "profile", "diff_packages", "client"),
+        *("client_version", "error_category", "error_type", "package_count"),
+    ),
+    BuildStarted: attrgetter("request_hash", "build_id"),
+    BuildFinished: attrgetter(
+        *("request_hash", "build_id", "status", "duration_seconds", "error_category", "error_type"),
+    ),
 }
 
 
@@ -42,8 +49,9 @@ def identity(event: Event) -> bytes:
 
 
 def content(event: Event) -> bytes:
-    """Return a digest of everything that an event says."""
-    return blake2b(repr(_VALUES[type(event)](event)).encode(), digest_size=8).digest()
+    """Return a digest of what an event says, as far as figures depend on it."""
+    said = repr((event.time.timestamp(), _SAID[type(event)](event)))
+    return blake2b(said.encode(), digest_size=8).digest()
 
 
 @dataclass(frozen=True, slots=True)

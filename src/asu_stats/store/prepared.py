@@ -81,12 +81,18 @@ def insert(connection: Connection, table: Table, columns: Names, rows: Sequence[
 def insert_new(
     connection: Connection, table: Table, columns: Names, rows: Sequence[Row], returning: str
 ) -> set[Any]:
-    """Insert those rows whose key is not there; return their values of `returning`."""
+    """Insert those rows whose key is not there; return their values of `returning`.
+
+    As a rule all are new, so they are first tried together.
+    """
+    dialect, place = connection.dialect.name, columns.index(returning)
     if not rows:
         return set()
-    dialect = connection.dialect.name
+    cursor = _cursor(connection)
+    if len(rows) > 1 and dialects.try_together(cursor, dialect, table, columns, rows):
+        return {row[place] for row in rows}
     writer = dialects.writer(dialect, "ignore", table, columns, returning=(returning,))
-    return {value for (value,) in writer.write_returning(_cursor(connection), rows)}
+    return {value for (value,) in writer.write_returning(cursor, rows)}
 
 
 def add(connection: Connection, table: Table, key: Names, adds: Names, rows: Sequence[Row]) -> None:

@@ -8,6 +8,7 @@ one from (n, p) and adds one to (n, d): still a sum. The same is kept per client
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date
 from typing import Any, Final, NamedTuple
 
@@ -42,10 +43,10 @@ class _Known(NamedTuple):
 
 
 def add(
-    connection: Connection, deltas: Deltas, days: Collection[RequestDay], known: Collection[int]
+    connection: Connection, deltas: Deltas, days: AbstractSet[RequestDay], known: Collection[int]
 ) -> None:
     """Remember `days` and count the pairs that change; `known` are numbers that may have days."""
-    wanted = sorted(set(days))
+    wanted = sorted(days)
     found, around = _load(connection, [day for day in wanted if day.request_number in known])
     new = [day for day in wanted if day not in found]
     for number, day, client in new:

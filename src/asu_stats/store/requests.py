@@ -8,17 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, select
 
 from asu_stats.events import FAILED_STATUSES, WAITING_OUTCOMES, RequestReceived
 from asu_stats.store import prepared
-from asu_stats.store.counting import EndedWait, naive
+from asu_stats.store.counting import EndedWait
 from asu_stats.store.tables import client_stats, error_stats, request_metadata
 
 # `ended_at` of a request whose build has not ended: later than any end.
 NOT_ENDED: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
+
+
+# A request and when it was received, as the store keeps times.
+Received: TypeAlias = tuple[RequestReceived, datetime]
 
 
 class RequestNames(NamedTuple):
@@ -30,6 +34,7 @@ class RequestNames(NamedTuple):
     diff_packages: bool | None
 
 
+_names = attrgetter("version", "target", "profile", "diff_packages")
 _FEATURES: Final = ("package_count", "has_custom_repos", "has_defaults", "rootfs_size_mb")
 _features = attrgetter(*_FEATURES)
 
@@ -56,38 +61,39 @@ class Metadata:
     request_number: int = 0
 
     @classmethod
-    def of(cls, request: RequestReceived) -> Self:
+    def of(cls, request: RequestReceived, received: datetime, number: int) -> Self:
         """Return the row of a hash that was never asked for before, not counting `request` yet."""
-        received = naive(request.time)
         return cls(
-            request_hash=request.request_hash,
-            version=request.version,
-            target=request.target,
-            profile=request.profile,
-            diff_packages=request.diff_packages,
+            request.request_hash,
+            *_names(request),
             first_requested_at=received,
             last_requested_at=received,
+            request_number=number,
         )
 
     @property
     def names(self) -> RequestNames:
         """Version, target, profile and diff_packages of the hash."""
-        return RequestNames(self.version, self.target, self.profile, self.diff_packages)
+        return RequestNames(*_names(self))
 
-    def take(self, request: RequestReceived) -> None:
-        """Count `request` in."""
-        received, names = naive(request.time), _names(request)
-        if (received, names) < (self.first_requested_at, self.names):
-            self.first_requested_at = received
-            self.version, self.target, self.profile = names[:3]
-            self.diff_packages = request.diff_packages
-        self.last_requested_at = max(self.last_requested_at, received)
+    def take(self, request: RequestReceived, received: datetime) -> bool:
+        """Count `request` in; return whether the names of the hash changed."""
+        changed = False
+        if received <= self.first_requested_at:
+            mine, names = _names(self), _names(request)
+            if (received, names) < (self.first_requested_at, mine):
+                self.first_requested_at = received
+                self.version, self.target, self.profile, self.diff_packages = names
+                changed = mine != names
+        if received > self.last_requested_at:
+            self.last_requested_at = received
         self.total_requests += request.outcome != "rejected"
         self.cache_hits += request.outcome == "cache_hit"
         if (mine := _features(self)) != (theirs := _features(request)):
             for field, known, said in zip(_FEATURES, mine, theirs, strict=True):
                 if said is not None and (known is None or said > known):
                     setattr(self, field, said)
+        return changed
 
     def count_build(self, status: str, count: int) -> None:
         """Count builds of the hash by how they ended."""
@@ -122,10 +128,6 @@ class Wait:
             self.error_category,
             self.error_type,
         )
-
-
-def _names(request: RequestReceived) -> RequestNames:
-    return RequestNames(request.version, request.target, request.profile, request.diff_packages)
 
 
 _COLUMNS: Final = tuple(field.name for field in fields(Metadata))
@@ -204,19 +206,19 @@ _ERROR: Final = (
 
 
 def save_requests(
-    connection: Connection, requests: Sequence[RequestReceived], waits: Mapping[int, Wait]
+    connection: Connection, requests: Sequence[Received], waits: Mapping[int, Wait]
 ) -> None:
     """Write the rows of new requests; `waits` are those that wait, by place in `requests`."""
-    rows = [_row(request, waits.get(place)) for place, request in enumerate(requests)]
+    rows = [_row(*item, waits.get(place)) for place, item in enumerate(requests)]
     prepared.insert(connection, client_stats, _ROW, rows)
-    errors = [_error(request) for request in requests if request.outcome == "rejected"]
+    errors = [_error(*item) for item in requests if item[0].outcome == "rejected"]
     prepared.insert(connection, error_stats, _ERROR, errors)
 
 
 _STATUS: Final = {"cache_hit": "success", "cached_failure": "failure", "rejected": "rejected"}
 
 
-def _row(request: RequestReceived, wait: Wait | None) -> tuple[Any, ...]:
+def _row(request: RequestReceived, received: datetime, wait: Wait | None) -> tuple[Any, ...]:
     """Return the row of a request, in the order of `_ROW`."""
     if wait is None:
         category, kind = request.error_category, request.error_type
@@ -225,7 +227,7 @@ def _row(request: RequestReceived, wait: Wait | None) -> tuple[Any, ...]:
         ending = _ending(wait)
     return (
         request.client,
-        naive(request.time),
+        received,
         request.request_hash,
         request.outcome == "cache_hit",
         request.client_version,
@@ -238,10 +240,10 @@ def _row(request: RequestReceived, wait: Wait | None) -> tuple[Any, ...]:
     )
 
 
-def _error(request: RequestReceived) -> tuple[Any, ...]:
+def _error(request: RequestReceived, received: datetime) -> tuple[Any, ...]:
     """Return the row of a rejection, in the order of `_ERROR`."""
     return (
-        naive(request.time),
+        received,
         request.error_category,
         request.error_type,
         request.version,
@@ -253,14 +255,14 @@ def _error(request: RequestReceived) -> tuple[Any, ...]:
     )
 
 
-def new_wait(request: RequestReceived) -> Wait | None:
+def new_wait(request: RequestReceived, received: datetime) -> Wait | None:
     """Return the wait that a request begins, `None` where it waits for nothing."""
     if request.outcome not in WAITING_OUTCOMES:
         return None
     return Wait(
         id=None,
         request_hash=request.request_hash,
-        timestamp=naive(request.time),
+        timestamp=received,
         client=request.client,
         version=request.version,
     )

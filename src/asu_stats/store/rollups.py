@@ -44,7 +44,7 @@ NEVER: Final = date.min
 Key = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Rollup:
     """A table of sums: `adds` per `key`. `key[0]` is its time: a UTC day or hour."""
 
@@ -257,18 +257,18 @@ DISTINCT: Final[tuple[Distinct, ...]] = (
     Distinct(PROFILES, "request_count", VERSION_TARGET, "unique_profiles"),
     Distinct(CLIENTS, "requests", DAILY, "unique_clients"),
 )
-_DISTINCT_OF: Final = {distinct.of.name: distinct for distinct in DISTINCT}
+_DISTINCT_OF: Final = {distinct.of: distinct for distinct in DISTINCT}
 
 
 class Deltas:
     """What a batch adds to the rollups, summed per key in memory."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, dict[Key, Sequence[int]]] = {rollup.name: {} for rollup in ROLLUPS}
+        self._sums: dict[Rollup, dict[Key, Sequence[int]]] = {rollup: {} for rollup in ROLLUPS}
 
     def add(self, rollup: Rollup, key: Key, amounts: Sequence[int]) -> None:
         """Add `amounts`, the first of `rollup.adds` in their order, to the sums of `key`."""
-        sums = self._sums[rollup.name]
+        sums = self._sums[rollup]
         known = sums.get(key)
         if known is None:
             sums[key] = amounts
@@ -286,7 +286,7 @@ class Deltas:
         width = len(rollup.adds)
         return [
             (*key, *amounts, *(0,) * (width - len(amounts)))
-            for key, amounts in sorted(self._sums[rollup.name].items())
+            for key, amounts in sorted(self._sums[rollup].items())
             if any(amounts)
         ]
 
@@ -296,7 +296,7 @@ class Deltas:
             key[0]
             for rollup in ROLLUPS
             if rollup.key[0] == "date"
-            for key, amounts in self._sums[rollup.name].items()
+            for key, amounts in self._sums[rollup].items()
             if any(amounts)
         }
 
@@ -305,7 +305,7 @@ def add(connection: Connection, deltas: Deltas) -> None:
     """Add `deltas` to the rollups."""
     for rollup in ROLLUPS:
         rows = deltas.of(rollup)
-        distinct = _DISTINCT_OF.get(rollup.name)
+        distinct = _DISTINCT_OF.get(rollup)
         if distinct is None:
             prepared.add(connection, rollup.table, rollup.key, rollup.adds, rows)
         else:
