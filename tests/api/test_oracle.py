@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from asu_stats.store import verify
+from asu_stats.store import packs, verify
 from tests import histories
 from tests.oracle import Oracle, client_of
 from tests.support import CloudEvent, Stats
@@ -77,7 +77,12 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     return found
 
 
-@given(history=histories.histories(), seed=st.integers(0, 2**32), size=st.sampled_from((1, 3, 50)))
+@given(
+    history=histories.histories(),
+    seed=st.integers(0, 2**32),
+    size=st.sampled_from((1, 3, 50)),
+    packed=st.booleans(),
+)
 @settings(
     max_examples=20,
     deadline=None,
@@ -85,7 +90,7 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_every_figure_equals_the_oracle(
-    stats: Stats, history: list[CloudEvent], seed: int, size: int
+    stats: Stats, history: list[CloudEvent], seed: int, size: int, packed: bool
 ) -> None:
     rng = random.Random(seed)
     clients = {
@@ -97,12 +102,19 @@ def test_every_figure_equals_the_oracle(
     accepted = 0
     for start in range(0, len(history), size):
         accepted += stats.record(*history[start : start + size])["accepted"]
+        if packed and start < 3 * size:  # what comes after must make these blocks stale
+            packs.pack(stats.engine, TODAY)
     assert accepted == len({event["id"] for event in history})
     oracle = Oracle(history)
     first = {window: answers(stats, *window, clients) for window in WINDOWS}
     for window in WINDOWS:
         assert first[window] == expected(oracle, *window, clients)
     assert list(verify.differences(stats.engine)) == []
+    if packed:
+        packs.pack(stats.engine, TODAY)
+        assert packs.stale(stats.engine, TODAY) == []
+        packs.forget(stats.engine)
+        assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
 
     again = list(history)
     rng.shuffle(again)

@@ -1,7 +1,7 @@
 """Who asks, and how it went for them (contract §2.5)."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -9,20 +9,22 @@ from sqlalchemy import Connection, Row, select
 from asu_stats.exceptions import UnknownClientError
 from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
+from asu_stats.store.packs import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_UNIQUE
 from asu_stats.store.rollups import CLIENT_DEVICES, CLIENT_ERRORS, CLIENT_VERSIONS, CLIENTS
 from asu_stats.windows import Window
 
 
 def read(connection: Connection, window: Window) -> list[ClientRow]:
     """Return a row per client, by requests descending, then by name."""
-    unique = sums.unique_by_client(connection, window)
-    versions: dict[str, dict[str, int]] = defaultdict(dict)
-    for row in sums.rows(connection, CLIENT_VERSIONS, ("client", "version"), window):
-        versions[row.client][row.version] = int(row.requests)
+    clients, pairs, versions = sums.cubes(
+        connection, window, BY_CLIENT, CLIENT_UNIQUE, BY_CLIENT_VERSION
+    )
+    unique = sums.unique_by_client(window, pairs)
+    asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for (client, version), (requests,) in versions.rows():
+        asked[client].append((version, requests))
     found = [
-        _row(row.client, row, unique.get(row.client, 0), versions[row.client])
-        for row in sums.rows(connection, CLIENTS, ("client",), window)
-        if any(getattr(row, add) for add in CLIENTS.adds)
+        _row(client, row, unique.get(client, 0), asked[client]) for (client,), row in clients.rows()
     ]
     return sorted(found, key=lambda row: (-row["total_requests"], row["client"]))
 
@@ -46,7 +48,7 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
     seen = sums.rows(connection, CLIENT_VERSIONS, ("version", "client_version"), window, filters)
     devices = sums.rows(connection, CLIENT_DEVICES, ("target", "profile"), window, filters)
     totals = sums.rows(connection, CLIENTS, (), window, filters)[0]
-    unique = sums.unique_by_client(connection, window, client)
+    unique = sums.unique_of_client(connection, window, client)
     errors = {
         (row.error_category, row.error_type): int(row.errors)
         for row in sums.rows(
@@ -54,9 +56,10 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
         )
         if row.errors
     }
+    asked = list(requests_by("version", seen).items())
     all_errors = sum(errors.values())
     return {
-        **_row(client, totals, unique.get(client, 0), requests_by("version", seen)),
+        **_row(client, [int(total or 0) for total in totals], unique, asked),
         "period": sums.period(connection, window),
         "client_versions": [
             {"client_version": name, "requests": n}
@@ -85,8 +88,11 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
     }
 
 
-def _row(client: str, row: Row[Any], unique: int, versions: Mapping[str, int]) -> ClientRow:
-    requests, hits, good, bad, rejected = (int(getattr(row, add) or 0) for add in CLIENTS.adds)
+def _row(
+    client: str, row: Sequence[int], unique: int, versions: Sequence[tuple[str, int]]
+) -> ClientRow:
+    """Return the row of a client from its sums, in the order of `CLIENTS.adds`."""
+    requests, hits, good, bad, rejected = row
     return {
         "client": client,
         "total_requests": requests,

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import ErrorCategory, Errors
-from asu_stats.store.rollups import ERRORS
+from asu_stats.store.packs import FAILURES
 from asu_stats.windows import Window
 
 
@@ -16,13 +16,12 @@ def read(connection: Connection, window: Window) -> Errors:
     by_version: dict[str, int] = defaultdict(int)
     by_type: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     versions: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
-    columns = ("error_category", "error_type", "version")
-    for row in sums.rows(connection, ERRORS, columns, window):
-        count = int(row.errors)
-        by_category[row.error_category] += count
-        by_version[row.version] += count
-        by_type[row.error_category][row.error_type] += count
-        versions[row.error_category, row.error_type][row.version] = count
+    (failures,) = sums.cubes(connection, window, FAILURES)
+    for (category, error_type, version), (count,) in failures.rows():
+        by_category[category] += count
+        by_version[version] += count
+        by_type[category][error_type] += count
+        versions[category, error_type][version] = count
     total = sum(by_category.values())
 
     def category_row(category: str, count: int) -> ErrorCategory:

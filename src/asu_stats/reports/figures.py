@@ -1,7 +1,12 @@
 """Rounding, rates, averages and percentiles: the only place that makes them (contract §2.6)."""
 
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
+from heapq import nsmallest
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
 
 
 def quotient(numerator: int, denominator: int, decimals: int) -> float | None:
@@ -28,25 +33,20 @@ def hours(seconds: int) -> float:
 
 
 class Distribution:
-    """Whole-second durations and how many builds took each: exact, and mergeable."""
+    """Whole-second durations, ascending, and how many builds took each: exact."""
 
-    def __init__(self, counts: Iterable[tuple[int, int]] = ()) -> None:
-        merged: dict[int, int] = {}
-        for seconds, builds in counts:
-            merged[seconds] = merged.get(seconds, 0) + builds
-        self._seconds = sorted(seconds for seconds, builds in merged.items() if builds)
-        self._builds = [merged[seconds] for seconds in self._seconds]
-        self._up_to = list(accumulate(self._builds))
+    def __init__(self, seconds: Ints, builds: Ints) -> None:
+        self._seconds = seconds
+        self._up_to = np.cumsum(builds)
+        self.builds = int(self._up_to[-1]) if len(builds) else 0
+        self.total = int(seconds @ builds)
 
-    @property
-    def builds(self) -> int:
-        """How many builds."""
-        return self._up_to[-1] if self._up_to else 0
-
-    @property
-    def total(self) -> int:
-        """Seconds of all builds together."""
-        return sum(s * n for s, n in zip(self._seconds, self._builds, strict=True))
+    @classmethod
+    def of(cls, seconds: Ints, builds: Ints) -> "Distribution":
+        """Return the distribution of durations in any order, each once; counts may be 0."""
+        some = np.flatnonzero(builds)
+        order = some[np.argsort(seconds[some])]
+        return cls(seconds[order], builds[order])
 
     @property
     def average(self) -> float | None:
@@ -56,12 +56,12 @@ class Distribution:
     @property
     def least(self) -> int | None:
         """The shortest duration."""
-        return self._seconds[0] if self._seconds else None
+        return int(self._seconds[0]) if self.builds else None
 
     @property
     def most(self) -> int | None:
         """The longest duration."""
-        return self._seconds[-1] if self._seconds else None
+        return int(self._seconds[-1]) if self.builds else None
 
     def percentile(self, percent: int) -> int | None:
         """Return the nearest-rank percentile.
@@ -69,13 +69,17 @@ class Distribution:
         That is the smallest duration such that at least `percent` % of the builds took at most
         as long.
         """
-        for seconds, up_to in zip(self._seconds, self._up_to, strict=True):
-            if up_to * 100 >= percent * self.builds:
-                return seconds
-        return None
+        if not self.builds:
+            return None
+        rank = -(-percent * self.builds // 100)
+        return int(self._seconds[np.searchsorted(self._up_to, rank)])
 
 
-def top(counts: Mapping[str, int], places: int) -> list[tuple[str, int]]:
+def top(
+    counts: Mapping[str, int] | Iterable[tuple[str, int]], places: int
+) -> list[tuple[str, int]]:
     """Return the names with the largest counts above 0: by count descending, then by name."""
-    named = ((name, count) for name, count in counts.items() if count)
-    return sorted(named, key=lambda item: (-item[1], item[0]))[:places]
+    pairs = counts.items() if isinstance(counts, Mapping) else counts
+    ranked = [(-count, name) for name, count in pairs if count]
+    first = sorted(ranked) if len(ranked) <= 2 * places else nsmallest(places, ranked)
+    return [(name, -count) for count, name in first[:places]]

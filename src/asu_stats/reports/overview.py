@@ -4,30 +4,42 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import Overview
-from asu_stats.store.rollups import DAILY
+from asu_stats.reports.durations import all_durations
+from asu_stats.store.packs import BY_CLIENT, SECONDS, UNIQUE
 from asu_stats.windows import Window
+
+_ADDS = (
+    "total_requests",
+    "cache_hits",
+    "successful_builds",
+    "failed_builds",
+    "diff_packages_true",
+    "diff_packages_false",
+    "rejected_requests",
+    "cancelled_builds",
+)
 
 
 def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
-    row = sums.rows(connection, DAILY, (), window)[0]
-    day = {add: int(getattr(row, add) or 0) for add in DAILY.adds}
-    good, bad = day["successful_builds"], day["failed_builds"]
-    enabled, disabled = day["diff_packages_true"], day["diff_packages_false"]
-    durations = sums.durations(connection, window)
-    clients = sums.requests_by_client(connection, window)
+    days = sums.days(connection, window, *_ADDS)
+    totals = [sum(column) for column in list(zip(*days, strict=True))[1:]] or [0] * len(_ADDS)
+    requests, hits, good, bad, enabled, disabled, rejected, cancelled = map(int, totals)
+    seconds, pairs, clients = sums.cubes(connection, window, SECONDS, UNIQUE, BY_CLIENT)
+    durations = all_durations(seconds)
+    asked = [(key[0], row[0]) for key, row in clients.rows()]
     return {
         "period": sums.period(connection, window),
         "totals": {
-            "requests": day["total_requests"],
-            "unique_requests": sums.unique_requests(connection, window),
-            "cache_hits": day["cache_hits"],
-            "cache_hit_rate": figures.rate(day["cache_hits"], day["total_requests"]),
+            "requests": requests,
+            "unique_requests": sums.unique_requests(window, pairs),
+            "cache_hits": hits,
+            "cache_hit_rate": figures.rate(hits, requests),
             "successful_builds": good,
             "failed_builds": bad,
             "success_rate": figures.rate(good, good + bad),
-            "rejected_requests": day["rejected_requests"],
-            "cancelled_builds": day["cancelled_builds"],
+            "rejected_requests": rejected,
+            "cancelled_builds": cancelled,
         },
         "build_performance": {
             "avg_duration_seconds": durations.average,
@@ -36,8 +48,8 @@ def read(connection: Connection, window: Window) -> Overview:
             "total_build_time_hours": figures.hours(durations.total),
         },
         "clients": {
-            "total_unique": sum(1 for requests in clients.values() if requests),
-            "top_5": [{"client": c, "requests": n} for c, n in figures.top(clients, 5)],
+            "total_unique": sum(1 for _, requests in asked if requests),
+            "top_5": [{"client": c, "requests": n} for c, n in figures.top(asked, 5)],
         },
         "diff_packages": {
             "enabled": enabled,

@@ -1,6 +1,5 @@
 """How long builds take, and which took longest."""
 
-from collections import defaultdict
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -9,8 +8,9 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import sums
 from asu_stats.reports.answers import Performance, SlowBuild
-from asu_stats.reports.figures import Distribution
-from asu_stats.store.rollups import DURATIONS, VERSION_TARGET
+from asu_stats.reports.durations import all_durations, by_version
+from asu_stats.store.packs import SECONDS, VERSION_SECONDS, VERSIONS
+from asu_stats.store.rollups import DURATIONS
 from asu_stats.store.tables import build_metrics, request_metadata
 from asu_stats.windows import Window
 
@@ -23,17 +23,14 @@ def read(connection: Connection, window: Window) -> Performance:
     Versions are in the order of their requests; `slowest_builds` has the ten slowest, with whole
     request hashes: who shows them cuts them (contract §2.12).
     """
-    by_version: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for row in sums.rows(connection, DURATIONS, ("version", "seconds"), window):
-        if row.builds:
-            by_version[row.version].append((row.seconds, int(row.builds)))
-    requests = {
-        row.version: int(row.request_count)
-        for row in sums.rows(connection, VERSION_TARGET, ("version",), window)
-    }
-    everything = Distribution(pair for pairs in by_version.values() for pair in pairs)
-    order = sorted(by_version, key=lambda version: (-requests.get(version, 0), version))
-    distributions = {version: Distribution(by_version[version]) for version in order}
+    seconds, durations, versions = sums.cubes(
+        connection, window, SECONDS, VERSION_SECONDS, VERSIONS
+    )
+    everything = all_durations(seconds)
+    requests = {version: row[0] for (version,), row in versions.rows()}
+    distributions = sorted(
+        by_version(durations), key=lambda item: (-requests.get(item[0], 0), item[0])
+    )
     return {
         "build_duration": {
             "avg_seconds": everything.average,
@@ -52,7 +49,7 @@ def read(connection: Connection, window: Window) -> Performance:
                 "median_duration": distribution.percentile(50),
                 "builds": distribution.builds,
             }
-            for version, distribution in distributions.items()
+            for version, distribution in distributions
         ],
         "slowest_builds": _slowest(connection, window),
     }

@@ -1,11 +1,10 @@
 """Which devices are asked for, and how their builds go."""
 
-from collections import defaultdict
-
 from sqlalchemy import Connection
 
 from asu_stats.reports import sums
 from asu_stats.reports.answers import ProfileRow
+from asu_stats.store.packs import PROFILE_NAMES
 from asu_stats.store.rollups import PROFILES
 from asu_stats.windows import Window
 
@@ -18,12 +17,15 @@ def read(
     target: str | None = None,
 ) -> list[ProfileRow]:
     """Return a row per profile, of one version and target or of all, by requests, then by name."""
-    profiles: dict[str, sums.Builds] = defaultdict(sums.Builds)
     given = {"version": version, "target": target}
     filters = {column: value for column, value in given.items() if value is not None}
-    for row in sums.rows(connection, PROFILES, ("profile",), window, filters):
-        profiles[row.profile].add(row)
-    order = sorted(profiles.items(), key=lambda item: (-item[1].requests, item[0]))
+    if filters:
+        rows = sums.rows(connection, PROFILES, ("profile",), window, filters)
+        found = [(row[0], sums.Builds(*map(int, row[1:]))) for row in rows]
+    else:
+        (profiles,) = sums.cubes(connection, window, PROFILE_NAMES)
+        found = [(profile, sums.Builds(*row)) for (profile,), row in profiles.rows()]
+    found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [
         {
             "profile": profile,
@@ -35,6 +37,6 @@ def read(
             "cache_hits": builds.cache_hits,
             "cache_hit_rate": builds.cache_hit_rate,
         }
-        for profile, builds in order
+        for profile, builds in found
         if builds
     ]

@@ -1,21 +1,20 @@
-"""Reading rollups: sums over a window, grouped by names. One function, one statement."""
+"""Reading rollups: sums over a window, grouped by names. One function, one statement.
+
+Questions about all read packed days (`store.packs`); those with a filter read the rollup's rows.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, func, select
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, func, select
 
 from asu_stats.reports import figures
 from asu_stats.reports.answers import Period
-from asu_stats.store.rollups import (
-    CLIENT_UNIQUE_REQUESTS,
-    CLIENTS,
-    DURATIONS,
-    UNIQUE_REQUESTS,
-    Rollup,
-)
+from asu_stats.store import packs, prepared
+from asu_stats.store.packs import Cube, Totals
+from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, Rollup
 from asu_stats.store.tables import store_state
 from asu_stats.windows import Window
 
@@ -50,25 +49,32 @@ def rows(
     return connection.execute(of(rollup, by, in_window(rollup, window), filters)).all()
 
 
-@dataclass(slots=True)
-class Builds:
-    """Requests and builds of one name, added up row by row."""
+def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]:
+    """Return the sums of packed days over `window`."""
+    return packs.read(connection, window.start, window.end, *wanted)
 
-    requests: int = 0
-    cache_hits: int = 0
-    successful: int = 0
-    failed: int = 0
-    timed: int = 0
-    seconds: int = 0
 
-    def add(self, row: Row[Any]) -> None:
-        """Add a row of `stats_version_target`, `stats_profiles` or `stats_hourly_profiles`."""
-        self.requests += int(row.request_count)
-        self.cache_hits += int(row.cache_hits)
-        self.successful += int(row.success_count)
-        self.failed += int(row.failure_count)
-        self.timed += int(row.timed_builds)
-        self.seconds += int(row.build_time_seconds)
+@lru_cache(maxsize=64)
+def _days(adds: tuple[str, ...]) -> Select[Any]:
+    t = DAILY.table
+    window = t.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
+    return select(t.c.date, *(t.c[add] for add in adds)).where(window)
+
+
+def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, ...]]:
+    """Return (day, sums) of `stats_daily`, of the days of `window` that have a row."""
+    return prepared.fetch(connection, _days(adds), start=window.start, end=window.end)
+
+
+class Builds(NamedTuple):
+    """Requests and builds of one name, as `stats_profiles` adds them up."""
+
+    requests: int
+    cache_hits: int
+    successful: int
+    failed: int
+    timed: int
+    seconds: int
 
     def __bool__(self) -> bool:
         return bool(self.requests or self.successful or self.failed)
@@ -89,39 +95,37 @@ class Builds:
         return figures.average(self.seconds, self.timed)
 
 
-def durations(connection: Connection, window: Window) -> figures.Distribution:
-    """Return the durations of all successful builds that finished in `window`."""
-    found = rows(connection, DURATIONS, ("seconds",), window)
-    return figures.Distribution((row.seconds, int(row.builds)) for row in found)
-
-
-def unique_requests(connection: Connection, window: Window) -> int:
+def unique_requests(window: Window, pairs: Totals) -> int:
     """Return the number of distinct request hashes: each counts at its first day in `window`."""
-    t = UNIQUE_REQUESTS.table
-    first = in_window(UNIQUE_REQUESTS, window) & (t.c.previous_date < window.start)
-    total = select(func.coalesce(func.sum(t.c.requests), 0)).where(first)
-    return int(connection.execute(total).scalar_one())
+    days, codes = pairs.column(0)
+    before = np.array(days, np.int64)[codes] < window.start.toordinal()
+    return int(pairs.sums[:, 0][before].sum())
 
 
-def unique_by_client(
-    connection: Connection, window: Window, client: str | None = None
-) -> dict[str, int]:
+def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
     """Return the number of distinct request hashes per client."""
+    clients, codes = pairs.column(0)
+    days, day_codes = pairs.column(1)
+    before = np.array(days, np.int64)[day_codes] < window.start.toordinal()
+    sums = np.zeros(len(clients), np.int64)
+    np.add.at(sums, codes[before], pairs.sums[:, 0][before])
+    return dict(zip(clients, sums.tolist(), strict=True))
+
+
+def unique_of_client(connection: Connection, window: Window, client: str) -> int:
+    """Return the number of distinct request hashes of one client."""
     t = CLIENT_UNIQUE_REQUESTS.table
     first = in_window(CLIENT_UNIQUE_REQUESTS, window) & (t.c.previous_date < window.start)
-    filters = {} if client is None else {"client": client}
-    found = connection.execute(of(CLIENT_UNIQUE_REQUESTS, ("client",), first, filters))
-    return {row.client: int(row.requests) for row in found}
+    found = connection.execute(of(CLIENT_UNIQUE_REQUESTS, (), first, {"client": client})).one()
+    return int(found.requests or 0)
 
 
-def requests_by_client(connection: Connection, window: Window) -> dict[str, int]:
-    """Return the accepted requests per client."""
-    return {row.client: int(row.requests) for row in rows(connection, CLIENTS, ("client",), window)}
+_SINCE = select(store_state.c.data_since)
 
 
 def period(connection: Connection, window: Window) -> Period:
     """Return what an answer says about its window."""
-    since: date | None = connection.execute(select(store_state.c.data_since)).scalar_one()
+    ((since,),) = prepared.fetch(connection, _SINCE)
     return {
         "start": window.start.isoformat(),
         "end": window.end.isoformat(),

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Row
 
@@ -26,10 +26,21 @@ Filters = Mapping[str, str]
 
 @dataclass(slots=True)
 class _Sums:
-    """What a bucket adds up to."""
+    """What a bucket adds up to: the sums of `sums.Builds`, and who asked."""
 
-    builds: sums.Builds = field(default_factory=sums.Builds)
+    amounts: list[int] = field(default_factory=lambda: [0] * len(sums.Builds._fields))
     clients: set[str] = field(default_factory=set)
+    unique_clients: int | None = None
+
+    @property
+    def builds(self) -> sums.Builds:
+        """Requests and builds."""
+        return sums.Builds(*self.amounts)
+
+    def add(self, amounts: Iterable[Any]) -> None:
+        """Add the first of the sums."""
+        for place, amount in enumerate(amounts):
+            self.amounts[place] += int(amount)
 
 
 def read(
@@ -57,25 +68,50 @@ def read_days(connection: Connection, window: Window, filters: Filters) -> list[
 def _read(
     connection: Connection, window: Window, interval: Interval, filters: Filters
 ) -> dict[str, _Sums]:
+    if interval == "day" and not filters:
+        return _read_all_days(connection, window)
     buckets: dict[str, _Sums] = defaultdict(_Sums)
     hourly = interval == "hour"
     time_of = _hour_stamp if hourly else _day_stamp(interval)
-    of_client = "client" in filters
     builds = _builds_rollup(filters, hourly=hourly)
+    columns = _CLIENT_BUILDS if "client" in filters else _BUILDS
     for row in _rows(connection, builds, (), window, filters):
-        bucket = buckets[time_of(row)].builds
-        if of_client:
-            bucket.requests += int(row.requests)
-            bucket.cache_hits += int(row.cache_hits)
-            bucket.successful += int(row.successful_builds)
-            bucket.failed += int(row.failed_builds)
-        else:
-            bucket.add(row)
+        buckets[time_of(row)].add(getattr(row, column) for column in columns)
     if not {"target", "profile"} & filters.keys():
         clients = HOURLY_CLIENTS if hourly else CLIENT_VERSIONS if "version" in filters else CLIENTS
         for row in _rows(connection, clients, ("client",), window, filters):
             if row.requests:
                 buckets[time_of(row)].clients.add(row.client)
+    return buckets
+
+
+# The sums of `sums.Builds` in the rollups that have them.
+_BUILDS: Final = (
+    "request_count",
+    "cache_hits",
+    "success_count",
+    "failure_count",
+    "timed_builds",
+    "build_time_seconds",
+)
+_CLIENT_BUILDS: Final = ("requests", "cache_hits", "successful_builds", "failed_builds")
+_DAY: Final = (
+    "total_requests",
+    "cache_hits",
+    "successful_builds",
+    "failed_builds",
+    "timed_builds",
+    "total_build_time_seconds",
+    "unique_clients",
+)
+
+
+def _read_all_days(connection: Connection, window: Window) -> dict[str, _Sums]:
+    """Read the days of everything together, which has a rollup of its own."""
+    buckets: dict[str, _Sums] = defaultdict(_Sums)
+    for day, *amounts, clients in sums.days(connection, window, *_DAY):
+        bucket = buckets[day.isoformat()] = _Sums(list(map(int, amounts)))
+        bucket.unique_clients = int(clients)
     return buckets
 
 
@@ -115,6 +151,7 @@ def _day_stamp(interval: Interval) -> Callable[[Row[Any]], str]:
 
 def _bucket(stamp: str, found: _Sums, filters: Filters) -> Bucket:
     builds = found.builds
+    clients = len(found.clients) if found.unique_clients is None else found.unique_clients
     return {
         "timestamp": stamp,
         "requests": builds.requests,
@@ -124,5 +161,5 @@ def _bucket(stamp: str, found: _Sums, filters: Filters) -> Bucket:
         "failed_builds": builds.failed,
         "success_rate": builds.success_rate,
         "avg_build_duration": builds.avg_build_duration,
-        "unique_clients": (None if {"target", "profile"} & filters.keys() else len(found.clients)),
+        "unique_clients": None if {"target", "profile"} & filters.keys() else clients,
     }

@@ -170,6 +170,17 @@ day_changes = Table(
     sqlite_with_rowid=False,
 )
 
+packed_days = Table(
+    "packed_days",
+    metadata,
+    name("cube", primary_key=True),
+    Column("first_day", Integer, primary_key=True, autoincrement=False, comment="ordinal"),
+    Column("days", Integer, primary_key=True, autoincrement=False, comment="a power of 2"),
+    Column("changes", BigInteger, nullable=False, comment="of its days, when it was packed"),
+    Column("payload", LargeBinary, nullable=False),
+    comment="Blocks of rollups, ready for the reports: derived, disposable, see packs.py.",
+)
+
 event_counts = Table(
     "event_counts",
     metadata,

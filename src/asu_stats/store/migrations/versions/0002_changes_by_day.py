@@ -1,4 +1,4 @@
-"""When each day last changed; two indices less."""
+"""When each day last changed; packed days; an index less."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,8 @@ revision: str = "0002"
 down_revision: str | None = "0001"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
+
+_NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -27,4 +29,20 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.execute("INSERT INTO day_changes SELECT date, 1 FROM stats_daily")
+    op.create_table(
+        "packed_days",
+        sa.Column("cube", _NAME, nullable=False),
+        sa.Column(
+            "first_day", sa.Integer(), autoincrement=False, nullable=False, comment="ordinal"
+        ),
+        sa.Column(
+            "days", sa.Integer(), autoincrement=False, nullable=False, comment="a power of 2"
+        ),
+        sa.Column(
+            "changes", sa.BigInteger(), nullable=False, comment="of its days, when it was packed"
+        ),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("cube", "first_day", "days", name=op.f("pk_packed_days")),
+        comment="Blocks of rollups, ready for the reports: derived, disposable, see packs.py.",
+    )
     op.drop_index("ix_error_stats_build", "error_stats")

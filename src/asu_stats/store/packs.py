@@ -1,0 +1,425 @@
+"""Packed days: what makes a question about many days cost no more than one about few.
+
+A cube is a part of a rollup that some report asks for, summed over days. A block holds a cube of
+2ⁿ days that begin at a multiple of 2ⁿ, so any window is a handful of blocks: 30 days are at most 8,
+a year at most 16. Blocks are derived and disposable. `pack` stores those of closed days; one is
+valid as long as none of its days has changed since (`day_changes`), and a reader makes what is
+missing from the rollups, so an answer is exact whether or not anything was packed.
+"""
+
+import json
+import threading
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, func, select
+
+from asu_stats.store import prepared
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.rollups import (
+    CLIENT_UNIQUE_REQUESTS,
+    CLIENT_VERSIONS,
+    CLIENTS,
+    DURATIONS,
+    ERRORS,
+    PROFILES,
+    UNIQUE_REQUESTS,
+    VERSION_TARGET,
+    Rollup,
+)
+from asu_stats.store.tables import day_changes, packed_days
+
+Ints: TypeAlias = NDArray[np.int64]
+Key: TypeAlias = tuple[Any, ...]
+
+_LARGEST: Final = 512  # days of a block
+_CACHE_BYTES: Final = 64 << 20
+_DAY: Final = bindparam("day", type_=Date)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cube:
+    """Sums of a daily rollup per `key`, which is its key or a part of it, without the day.
+
+    Dates in a key are kept as ordinals.
+    """
+
+    name: str
+    rollup: Rollup
+    key: tuple[str, ...]
+    adds: tuple[str, ...]
+    of_day: Select[Any]
+
+    @classmethod
+    def of(cls, name: str, rollup: Rollup, *key: str) -> "Cube":
+        """Declare the cube of all sums that `rollup` adds."""
+        t = rollup.table
+        keys = [t.c[column] for column in key]
+        sums = [func.sum(t.c[add]) for add in rollup.adds]
+        of_day = select(*keys, *sums).where(t.c.date == _DAY).group_by(*keys)
+        return cls(name, rollup, key, rollup.adds, of_day)
+
+    def place(self, add: str) -> int:
+        """Return the place of a sum."""
+        return self.adds.index(add)
+
+
+SECONDS: Final = Cube.of("seconds", DURATIONS, "seconds")
+VERSION_SECONDS: Final = Cube.of("version_seconds", DURATIONS, "version", "seconds")
+VERSIONS: Final = Cube.of("versions", VERSION_TARGET, "version")
+TARGETS: Final = Cube.of("targets", VERSION_TARGET, "target")
+PROFILE_NAMES: Final = Cube.of("profiles", PROFILES, "profile")
+VERSION_TARGETS: Final = Cube.of("version_targets", VERSION_TARGET, "version", "target")
+DEVICES: Final = Cube.of("devices", PROFILES, "target", "profile")
+BY_CLIENT: Final = Cube.of("clients", CLIENTS, "client")
+BY_CLIENT_VERSION: Final = Cube.of("client_versions", CLIENT_VERSIONS, "client", "version")
+FAILURES: Final = Cube.of("errors", ERRORS, "error_category", "error_type", "version")
+UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, "previous_date")
+CLIENT_UNIQUE: Final = Cube.of(
+    "client_unique_requests", CLIENT_UNIQUE_REQUESTS, "client", "previous_date"
+)
+CUBES: Final = (
+    SECONDS,
+    VERSION_SECONDS,
+    VERSIONS,
+    TARGETS,
+    PROFILE_NAMES,
+    VERSION_TARGETS,
+    DEVICES,
+    BY_CLIENT,
+    BY_CLIENT_VERSION,
+    FAILURES,
+    UNIQUE,
+    CLIENT_UNIQUE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The days of a block: `days` of them from the ordinal `first`, a multiple of `days`."""
+
+    first: int
+    days: int
+
+    def halves(self) -> tuple["Span", "Span"]:
+        """Return the two blocks that this one is made of."""
+        half = self.days // 2
+        return Span(self.first, half), Span(self.first + half, half)
+
+    def changes(self, changes: Mapping[int, int]) -> int:
+        """Return when one of the days last changed; 0 if none ever did."""
+        if self.days == 1:
+            return changes.get(self.first, 0)
+        return max(changes.get(self.first + n, 0) for n in range(self.days))
+
+
+@lru_cache(maxsize=256)
+def spans(first: int, last: int) -> tuple[Span, ...]:
+    """Return the fewest blocks that together are the days from `first` to `last`."""
+    found = []
+    while first <= last:
+        days = _LARGEST
+        while first % days or first + days - 1 > last:
+            days //= 2
+        found.append(Span(first, days))
+        first += days
+    return tuple(found)
+
+
+class Vocabulary:
+    """The keys of a cube that this process has met, numbered. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self.keys: list[Key] = []
+        self._numbers: dict[Key, int] = {}
+        self._columns: dict[int, Column] = {}
+        self._lock = threading.Lock()
+
+    def numbers(self, keys: Sequence[Key]) -> Ints:
+        """Return the numbers of `keys`; new ones get the next."""
+        known = self._numbers
+        with self._lock:
+            for key in keys:
+                if key not in known:
+                    known[key] = len(self.keys)
+                    self.keys.append(key)
+        return np.fromiter(map(known.__getitem__, keys), np.int64, len(keys))
+
+    def column(self, place: int, size: int) -> "Column":
+        """Return one part of at least the first `size` keys."""
+        found = self._columns.get(place)
+        if found is None or len(found.codes) < size:
+            found = self._columns[place] = Column.of([key[place] for key in list(self.keys)])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One part of all keys: its distinct `values`, sorted, and the place in them of each key's."""
+
+    values: list[Any]
+    codes: Ints
+
+    @classmethod
+    def of(cls, parts: Sequence[Any]) -> "Column":
+        """Sort out `parts`."""
+        values = sorted(set(parts))
+        places = {value: place for place, value in enumerate(values)}
+        return cls(values, np.fromiter(map(places.__getitem__, parts), np.int64, len(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A cube of some days: numbers of keys, each once, and a row of sums for each."""
+
+    numbers: Ints
+    sums: Ints
+
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes."""
+        return self.numbers.nbytes + self.sums.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A cube over a window: a row of sums for every key of the vocabulary, most of them 0."""
+
+    vocabulary: Vocabulary
+    sums: Ints
+
+    def column(self, place: int) -> tuple[list[Any], Ints]:
+        """Return the distinct values of one part of the keys, and the place of each key's."""
+        column = self.vocabulary.column(place, len(self.sums))
+        return column.values, column.codes[: len(self.sums)]
+
+    def rows(self) -> Iterator[tuple[Key, list[int]]]:
+        """Yield the keys that have a sum other than 0, and their sums."""
+        places = np.flatnonzero(self.sums.any(axis=1))
+        keys = self.vocabulary.keys
+        return zip(map(keys.__getitem__, places.tolist()), self.sums[places].tolist(), strict=True)
+
+
+class _Cache:
+    """Vocabularies and blocks of one database in this process; each block as of some change."""
+
+    def __init__(self) -> None:
+        self.vocabularies = {cube: Vocabulary() for cube in CUBES}
+        self._lock = threading.Lock()
+        self._blocks: OrderedDict[tuple[Cube, Span], tuple[int, Block]] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
+        """Return a block as of a change, if it is there."""
+        with self._lock:
+            found = self._blocks.get((cube, span))
+            if found is None or found[0] != changes:
+                return None
+            self._blocks.move_to_end((cube, span))
+            return found[1]
+
+    def put(self, cube: Cube, span: Span, changes: int, block: Block) -> None:
+        """Remember a block; those used longest ago make room."""
+        with self._lock:
+            before = self._blocks.pop((cube, span), None)
+            self._bytes += block.bytes - (before[1].bytes if before else 0)
+            self._blocks[cube, span] = changes, block
+            while self._bytes > _CACHE_BYTES:
+                _, (_, dropped) = self._blocks.popitem(last=False)
+                self._bytes -= dropped.bytes
+
+
+_caches: WeakKeyDictionary[Engine, _Cache] = WeakKeyDictionary()
+_caches_guard = threading.Lock()
+
+
+def _cache_of(connection: Connection) -> _Cache:
+    with _caches_guard:
+        return _caches.setdefault(connection.engine, _Cache())
+
+
+def forget(engine: Engine) -> None:
+    """Forget what this process remembers of a database, as a new process would."""
+    with _caches_guard:
+        _caches.pop(engine, None)
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+_CHANGES: Final = select(day_changes.c.date, day_changes.c.changes).where(
+    day_changes.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
+)
+_SPAN: Final = (("first", packed_days.c.first_day.type), ("days", packed_days.c.days.type))
+_PACKED: Final = (("cube", packed_days.c.cube.type), *_SPAN)
+
+
+def _stored(given: FromClause) -> Select[Any]:
+    """Select given blocks."""
+    t, same = packed_days, given.c
+    here = (t.c.cube == same.cube) & (t.c.first_day == same.first) & (t.c.days == same.days)
+    return select(t.c.first_day, t.c.days, t.c.changes, t.c.payload).join_from(given, t, here)
+
+
+def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[Totals]:
+    """Return each of `cubes` over the days from `start` to `end`, both included."""
+    rows = prepared.fetch(connection, _CHANGES, start=start, end=end)
+    changes = {day.toordinal(): count for day, count in rows}
+    if not changes:
+        return [Totals(Vocabulary(), np.zeros((0, len(cube.adds)), np.int64)) for cube in cubes]
+    wanted = [
+        (span, stamp)
+        for span in spans(min(changes), max(changes))
+        if (stamp := span.changes(changes))
+    ]
+    cache = _cache_of(connection)
+    reader = _Reader(connection, cache, changes)
+    return [reader.totals(cube, wanted) for cube in cubes]
+
+
+class _Reader:
+    """Reads blocks: from memory, else as they were packed, else made from the rollups."""
+
+    def __init__(self, connection: Connection, cache: _Cache, changes: Mapping[int, int]) -> None:
+        self._connection = connection
+        self._cache = cache
+        self._changes = changes
+
+    def totals(self, cube: Cube, wanted: Sequence[tuple[Span, int]]) -> Totals:
+        """Return the sum of the blocks of `wanted` spans, each as of a change."""
+        found = [self._cache.get(cube, span, stamp) for span, stamp in wanted]
+        missing = [item for item, block in zip(wanted, found, strict=True) if block is None]
+        if missing:
+            self._load(cube, missing)
+            found = [self.block(cube, span, stamp) for span, stamp in wanted]
+        return self._sum(cube, [block for block in found if block is not None])
+
+    def _sum(self, cube: Cube, blocks: Sequence[Block]) -> Totals:
+        vocabulary = self._cache.vocabularies[cube]
+        sums = np.zeros((len(vocabulary.keys), len(cube.adds)), np.int64)
+        for block in blocks:
+            sums[block.numbers] += block.sums  # a block has each key once
+        return Totals(vocabulary, sums)
+
+    def _load(self, cube: Cube, missing: Sequence[tuple[Span, int]]) -> None:
+        """Take what is stored of `missing` blocks, and is valid, into memory."""
+        stamps = dict(missing)
+        rows = [(cube.name, span.first, span.days) for span in stamps]
+        for first, days, changes, payload in prepared.fetch_for(
+            self._connection, _stored, _PACKED, rows
+        ):
+            span = Span(first, days)
+            if stamps[span] == changes:
+                self._cache.put(cube, span, changes, self._decode(cube, payload))
+
+    def block(self, cube: Cube, span: Span, stamp: int) -> Block:
+        """Return a block, from memory or from its parts."""
+        found = self._cache.get(cube, span, stamp)
+        if found is not None:
+            return found
+        if span.days == 1:
+            made = self._of_day(cube, date.fromordinal(span.first))
+        else:
+            halves = [(half, half.changes(self._changes)) for half in span.halves()]
+            halves = [(half, changed) for half, changed in halves if changed]
+            self._load(cube, [item for item in halves if not self._cache.get(cube, *item)])
+            parts = [self.block(cube, half, changed) for half, changed in halves]
+            sums = self._sum(cube, parts).sums
+            numbers = np.flatnonzero(sums.any(axis=1))
+            made = Block(numbers, sums[numbers])
+        self._cache.put(cube, span, stamp, made)
+        return made
+
+    def _of_day(self, cube: Cube, day: date) -> Block:
+        rows = prepared.fetch(self._connection, cube.of_day, day=day)
+        width = len(cube.key)
+        keys = [
+            tuple(part.toordinal() if isinstance(part, date) else part for part in row[:width])
+            for row in rows
+        ]
+        sums = np.array([[int(amount) for amount in row[width:]] for row in rows], np.int64)
+        return self._make(cube, keys, sums)
+
+    def _make(self, cube: Cube, keys: Sequence[Key], sums: Ints) -> Block:
+        numbers = self._cache.vocabularies[cube].numbers(keys)
+        return Block(numbers, sums.reshape(len(keys), len(cube.adds)))
+
+    def _decode(self, cube: Cube, payload: bytes) -> Block:
+        keys, sums = json.loads(zlib.decompress(payload))
+        return self._make(cube, list(zip(*keys, strict=True)), np.array(sums, np.int64).T)
+
+    def encode(self, cube: Cube, block: Block) -> bytes:
+        """Return a block as it is stored: columns of keys and of sums, as JSON, compressed."""
+        known = self._cache.vocabularies[cube].keys
+        keys = list(zip(*map(known.__getitem__, block.numbers.tolist()), strict=True))
+        text = json.dumps([keys, block.sums.T.tolist()], separators=(",", ":"))
+        return zlib.compress(text.encode(), 1)
+
+
+# Packing ----------------------------------------------------------------------------------------
+
+
+def stale(engine: Engine, today: date) -> list[Span]:
+    """Return the blocks of closed days that are not stored as they are now, smaller ones first."""
+    with read_snapshot(engine) as connection:
+        changes = _all_changes(connection, today)
+        t = packed_days
+        stored = select(t.c.first_day, t.c.days, func.min(t.c.changes), func.count()).group_by(
+            t.c.first_day, t.c.days
+        )
+        known = {
+            Span(first, days): stamp
+            for first, days, stamp, count in connection.execute(stored)
+            if count == len(CUBES)
+        }
+    found, days = [], 1
+    closed = today.toordinal()
+    while days <= _LARGEST:
+        for first in sorted({day - day % days for day in changes}):
+            span = Span(first, days)
+            if first + days <= closed and known.get(span) != span.changes(changes):
+                found.append(span)
+        days *= 2
+    return found
+
+
+def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: None) -> int:
+    """Store the blocks of closed days that are not stored as they are now; return how many.
+
+    Each is a small transaction of its own. Raises `StoreUnavailableError`.
+    """
+    todo = stale(engine, today)
+    for span in todo:
+        with write_transaction(engine) as connection:
+            _pack(connection, span)
+        progress()
+    return len(todo)
+
+
+def _pack(connection: Connection, span: Span) -> None:
+    first = date.fromordinal(span.first)
+    last = date.fromordinal(span.first + span.days - 1)
+    rows = prepared.fetch(connection, _CHANGES, start=first, end=last)
+    changes = {day.toordinal(): count for day, count in rows}
+    stamp = span.changes(changes)
+    cache = _cache_of(connection)
+    reader = _Reader(connection, cache, changes)
+    packed = []
+    for cube in CUBES:
+        payload = reader.encode(cube, reader.block(cube, span, stamp))
+        packed.append((cube.name, span.first, span.days, stamp, payload))
+    key, columns = ("cube", "first_day", "days"), ("changes", "payload")
+    prepared.put(connection, packed_days, key, columns, packed)
+
+
+def _all_changes(connection: Connection, today: date) -> dict[int, int]:
+    """Return when each closed day last changed."""
+    rows = prepared.fetch(connection, _CHANGES, start=date.min, end=today)
+    return {day.toordinal(): count for day, count in rows if day < today}
