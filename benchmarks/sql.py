@@ -5,9 +5,11 @@ time. Databases count; rates, averages and percentiles are rounded half up from 
 here, as `reports.figures` does for everybody, so that answers can be compared with `==`.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
+
+import numpy as np
 
 from asu_stats.reports import figures
 from asu_stats.reports.figures import Distribution
@@ -20,6 +22,15 @@ _BUILT: Final = (
     "count(*) FILTER (WHERE status IN ('failure', 'timeout')), "
     "sum(duration_seconds) FILTER (WHERE status = 'success')"
 )
+
+
+def _distribution(pairs: Iterable[tuple[int, int]]) -> Distribution:
+    """Return the distribution of (seconds, builds), in which seconds may occur more than once."""
+    builds: Counter[int] = Counter()
+    for seconds, count in pairs:
+        builds[seconds] += count
+    ordered = np.array(sorted(builds.items()), np.int64).reshape(-1, 2)
+    return Distribution(ordered[:, 0], ordered[:, 1])
 
 
 def overview(ask: Asker) -> Any:
@@ -38,7 +49,7 @@ def overview(ask: Asker) -> Any:
         counts[status] += builds
         if status == "success":
             seconds.append((duration, builds))
-    durations = Distribution(seconds)
+    durations = _distribution(seconds)
     good, bad = counts["success"], counts["failure"] + counts["timeout"]
     return {
         "period": {
@@ -228,9 +239,9 @@ def performance(ask: Asker) -> Any:
     ):
         versions[version].append((seconds, builds))
     requests = dict(ask.requests("count(*)", "version"))
-    every = Distribution(pair for pairs in versions.values() for pair in pairs)
+    every = _distribution(pair for pairs in versions.values() for pair in pairs)
     order = sorted(versions, key=lambda version: (-requests.get(version, 0), version))
-    of_version = {version: Distribution(versions[version]) for version in order}
+    of_version = {version: _distribution(versions[version]) for version in order}
     return {
         "build_duration": {
             "avg_seconds": every.average,

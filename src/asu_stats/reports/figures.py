@@ -63,6 +63,12 @@ class Distribution:
         """The longest duration."""
         return int(self._seconds[-1]) if self.builds else None
 
+    def longest(self, builds: int) -> list[int]:
+        """Return the durations, longest first, that the `builds` slowest builds took."""
+        slower_than = np.searchsorted(self._up_to, self.builds - builds, side="right")
+        found: list[int] = self._seconds[slower_than:][::-1].tolist()
+        return found
+
     def percentile(self, percent: int) -> int | None:
         """Return the nearest-rank percentile.
 

@@ -1,16 +1,17 @@
 """How long builds take, and which took longest."""
 
-from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from datetime import UTC, datetime, time
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import Connection, FromClause, Select, select
 
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import sums
 from asu_stats.reports.answers import Performance, SlowBuild
 from asu_stats.reports.durations import all_durations, by_version
+from asu_stats.reports.figures import Distribution
+from asu_stats.store import prepared
 from asu_stats.store.packs import SECONDS, VERSION_SECONDS, VERSIONS
-from asu_stats.store.rollups import DURATIONS
 from asu_stats.store.tables import build_metrics, request_metadata
 from asu_stats.windows import Window
 
@@ -51,59 +52,65 @@ def read(connection: Connection, window: Window) -> Performance:
             }
             for version, distribution in distributions
         ],
-        "slowest_builds": _slowest(connection, window),
+        "slowest_builds": _slowest(connection, window, everything),
     }
 
 
-def _slowest(connection: Connection, window: Window) -> list[SlowBuild]:
-    """Return the slowest builds, read by index: the rollup says where they are."""
-    t = DURATIONS.table
-    places = (
-        select(t.c.date, t.c.seconds)
-        .where(sums.in_window(DURATIONS, window), t.c.builds > 0)
-        .distinct()
-        .order_by(t.c.seconds.desc(), t.c.date)
-        .limit(SLOWEST)
-    )
-    wanted = [_on(day, seconds) for day, seconds in connection.execute(places).all()]
-    if not wanted:
-        return []
-    b, r = build_metrics, request_metadata
-    slowest = (
-        select(
-            b.c.request_hash,
-            b.c.version,
-            b.c.target,
-            b.c.profile,
-            b.c.duration_seconds,
-            b.c.finished_at,
-            r.c.package_count,
-        )
-        .join_from(b, r, b.c.request_hash == r.c.request_hash, isouter=True)
-        .where(or_(*wanted), b.c.status == "success")
-        .order_by(b.c.duration_seconds.desc(), b.c.finished_at, b.c.request_hash, b.c.build_id)
-        .limit(SLOWEST)
+def _slowest(connection: Connection, window: Window, durations: Distribution) -> list[SlowBuild]:
+    """Return the slowest builds, read by index: the distribution says how long they took."""
+    rows = prepared.fetch_for(
+        connection,
+        _took,
+        _FIELDS,
+        [
+            (seconds, datetime.combine(window.start, time()), datetime.combine(window.end, _END))
+            for seconds in durations.longest(SLOWEST)
+        ],
     )
     return [
         {
-            "request_hash": row.request_hash,
-            "version": row.version,
-            "target": row.target,
-            "profile": row.profile,
-            "duration": row.duration_seconds,
-            "package_count": row.package_count,
-            "finished_at": format_time(row.finished_at.replace(tzinfo=UTC)),
+            "request_hash": request_hash,
+            "version": version,
+            "target": target,
+            "profile": profile,
+            "duration": seconds,
+            "package_count": packages,
+            "finished_at": format_time(finished.replace(tzinfo=UTC)),
         }
-        for row in connection.execute(slowest)
+        for seconds, finished, request_hash, version, target, profile, packages in rows
     ]
 
 
-def _on(day: date, seconds: int) -> ColumnElement[bool]:
-    """Return the condition that a build took `seconds` and finished on `day`."""
-    b = build_metrics
-    first = datetime.combine(day, time())
-    return and_(
-        b.c.duration_seconds == seconds,
-        b.c.finished_at >= first,
-        b.c.finished_at < first + timedelta(days=1),
+_END: Final = time(23, 59, 59, 999_999)
+_FIELDS: Final = (
+    ("seconds", build_metrics.c.duration_seconds.type),
+    ("first", build_metrics.c.finished_at.type),
+    ("last", build_metrics.c.finished_at.type),
+)
+
+
+def _took(given: FromClause) -> Select[Any]:
+    """Select the slowest of the successful builds that took given seconds and ended in between."""
+    b, r = build_metrics.c, request_metadata.c
+    here = (b.duration_seconds == given.c.seconds) & b.finished_at.between(
+        given.c.first, given.c.last
+    )
+    return (
+        select(
+            b.duration_seconds,
+            b.finished_at,
+            b.request_hash,
+            b.version,
+            b.target,
+            b.profile,
+            r.package_count,
+        )
+        .select_from(
+            given.join(build_metrics, here).outerjoin(
+                request_metadata, b.request_hash == r.request_hash
+            )
+        )
+        .where(b.status == "success")
+        .order_by(b.duration_seconds.desc(), b.finished_at, b.request_hash, b.build_id)
+        .limit(SLOWEST)
     )
