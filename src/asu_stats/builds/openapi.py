@@ -100,6 +100,14 @@ def _problem(status: int, title: str, detail: str, *, retry: bool = False) -> di
     return answer
 
 
+def _not_found(detail: str) -> dict[str, Any]:
+    """Return the description of a 404; a path that leads nowhere gets the framework's."""
+    answer = _problem(404, "Not Found", detail)
+    said = answer["content"]["application/json"]["schema"]
+    answer["content"]["application/problem+json"] = {"schema": said}
+    return answer
+
+
 _BUILD: Final[Responses] = {
     200: _answer(
         "The image exists: `/store/{bin_dir}/{name}` for each of `images`",
@@ -174,7 +182,7 @@ STATUS_PARAMETERS: Final[list[dict[str, Any]]] = [
 
 GET_RESPONSES: Final[Responses] = {
     **_BUILD,
-    404: _problem(404, "Not Found", "could not find provided request hash"),
+    404: _not_found("could not find provided request hash"),
 }
 
 POST_RESPONSES: Final[Responses] = {
@@ -225,6 +233,6 @@ IMAGE_RESPONSES: Final[Responses] = {
         },
     },
     400: _problem(400, "Bad Request", "Range: expected bytes=FIRST-LAST"),
-    404: _problem(404, "Not Found", "there is no such image"),
+    404: _not_found("there is no such image"),
     416: _problem(416, "Range Not Satisfiable", "the image has no such bytes"),
 }
