@@ -13,11 +13,11 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from asu_stats.store import engine as engines
-from asu_stats.store import migrate
+from asu_stats.store import migrate, packs
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.metadata import metadata
 from benchmarks import raw, stream
-from benchmarks.data import SEED, Plan
+from benchmarks.data import LAST_DAY, SEED, Plan
 
 BATCH: Final = 5_000
 
@@ -57,6 +57,7 @@ def prepare(keep: Path, size: int, *, with_raw: bool = True) -> Databases:
         engine = engines.create(f"sqlite:///{new}")
         migrate.upgrade(engine)
         fill(engine, size)
+        packs.pack(engine, LAST_DAY)
         settle(engine)
         new.rename(found.file)
     if with_raw and not (found.directory / "raw.filled").exists():

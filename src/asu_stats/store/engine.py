@@ -79,10 +79,15 @@ def _create_sqlite(url: str) -> Engine:
 
 
 class _WriterLock:
-    """Mutual exclusion of the writers of one SQLite file, between threads and processes."""
+    """Mutual exclusion of the writers of one SQLite file, between threads and processes.
+
+    Who waits for the lock holds the turn, and nobody takes the lock without it: so a process that
+    writes again and again can't come back before the one that waits.
+    """
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_name(f"{database.name}.lock")
+        self._turn = database.with_name(f"{database.name}.turn")
+        self._lock = database.with_name(f"{database.name}.lock")
         self._threads = threading.Lock()
 
     @contextlib.contextmanager
@@ -91,32 +96,36 @@ class _WriterLock:
         if not self._threads.acquire(timeout=BUSY_SECONDS):
             raise StoreUnavailableError("database: another thread has been writing for too long")
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                self._wait(file, deadline)
+            with contextlib.ExitStack() as held:
+                with self._locked(self._turn, deadline):
+                    held.enter_context(self._locked(self._lock, deadline))
                 yield
-            finally:
-                os.close(file)
         except OSError as error:
             raise StoreUnavailableError(f"database: {error}") from error
         finally:
             self._threads.release()
 
     @staticmethod
-    def _wait(file: int, deadline: float) -> None:
+    @contextlib.contextmanager
+    def _locked(path: Path, deadline: float) -> Iterator[None]:
+        """Hold a lock on a side file; the kernel drops it with the process."""
         pause = 0.0002
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise StoreUnavailableError(
-                        "database: another process has been writing for too long"
-                    ) from None
-                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the waiters
-                pause = min(pause * 1.5, 0.005)
-            else:
-                return
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreUnavailableError(
+                            "database: another process has been writing for too long"
+                        ) from None
+                    time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the waiters
+                    pause = min(pause * 1.5, 0.001)
+            yield
+        finally:
+            os.close(file)
 
 
 _locks: WeakKeyDictionary[Engine, _WriterLock] = WeakKeyDictionary()

@@ -59,7 +59,13 @@ build_metrics = Table(
     Column("phases", JSON, comment="seconds per phase"),
     UniqueConstraint("request_hash", "build_id"),
     Index(None, "finished_at"),
-    Index(None, "duration_seconds", "finished_at"),
+    Index(
+        "ix_build_metrics_successful",
+        "duration_seconds",
+        "finished_at",
+        sqlite_where=text("status = 'success'"),
+        postgresql_where=text("status = 'success'"),
+    ),
 )
 
 request_metadata = Table(

@@ -1,4 +1,4 @@
-"""When each day last changed; packed days; an index less."""
+"""When each day last changed; packed days; smaller indices."""
 
 from collections.abc import Sequence
 
@@ -44,5 +44,13 @@ def upgrade() -> None:
         sa.Column("payload", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("cube", "first_day", "days", name=op.f("pk_packed_days")),
         comment="Blocks of rollups, ready for the reports: derived, disposable, see packs.py.",
+    )
+    op.drop_index("ix_build_metrics_duration_seconds_finished_at", "build_metrics")
+    op.create_index(
+        "ix_build_metrics_successful",
+        "build_metrics",
+        ["duration_seconds", "finished_at"],
+        sqlite_where=sa.text("status = 'success'"),
+        postgresql_where=sa.text("status = 'success'"),
     )
     op.drop_index("ix_error_stats_build", "error_stats")
