@@ -20,11 +20,10 @@ def read(connection: Connection, window: Window) -> list[ClientRow]:
         connection, window, BY_CLIENT, CLIENT_UNIQUE, BY_CLIENT_VERSION
     )
     unique = sums.unique_by_client(window, pairs)
-    asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for (client, version), (requests,) in versions.rows():
-        asked[client].append((version, requests))
+    asked = sums.tops(versions)
     found = [
-        _row(client, row, unique.get(client, 0), asked[client]) for (client,), row in clients.rows()
+        _row(client, row, unique.get(client, 0), asked[client].first)
+        for (client,), row in clients.rows()
     ]
     return sorted(found, key=lambda row: (-row["total_requests"], row["client"]))
 
@@ -56,7 +55,7 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
         )
         if row.errors
     }
-    asked = list(requests_by("version", seen).items())
+    asked = figures.top(requests_by("version", seen), 5)
     all_errors = sum(errors.values())
     return {
         **_row(client, [int(total or 0) for total in totals], unique, asked),
@@ -104,5 +103,5 @@ def _row(
         "pending": requests - hits - good - bad,
         "success_rate": figures.rate(good, good + bad),
         "rejected_requests": rejected,
-        "top_versions": [{"version": v, "requests": n} for v, n in figures.top(versions, 5)],
+        "top_versions": [{"version": v, "requests": n} for v, n in versions],
     }

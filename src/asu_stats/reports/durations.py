@@ -1,12 +1,20 @@
 """Distributions of build durations from packed days."""
 
-from collections.abc import Iterator
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from asu_stats.reports.figures import Distribution
+from asu_stats.reports.figures import Distribution, Distributions
 from asu_stats.store.packs import Totals
+
+
+class VersionDurations(NamedTuple):
+    """Successful builds of one version: how many, their seconds together, and the median."""
+
+    version: str
+    builds: int
+    total: int
+    median: int
 
 
 def all_durations(seconds: Totals) -> Distribution:
@@ -15,16 +23,11 @@ def all_durations(seconds: Totals) -> Distribution:
     return Distribution.of(np.array(values, np.int64)[codes], seconds.sums[:, 0])
 
 
-def by_version(durations: Totals) -> Iterator[tuple[str, Distribution]]:
-    """Yield the durations of each version that has any."""
+def by_version(durations: Totals) -> list[VersionDurations]:
+    """Return the durations of each version that has any."""
     versions, codes = durations.column(0)
     seconds, second_codes = durations.column(1)
-    builds = durations.sums[:, 0]
-    some = np.flatnonzero(builds)
-    # Codes are in the order of the values, so this is by version, then by seconds.
-    order = some[np.argsort(codes[some] * (len(seconds) + 1) + second_codes[some])]
-    lasted = np.array(seconds, np.int64)[second_codes[order]]
-    counts, of_version = builds[order], codes[order]
-    starts = np.flatnonzero(np.diff(of_version, prepend=-1)).tolist()
-    for start, end in pairwise([*starts, len(order)]):
-        yield versions[of_version[start]], Distribution(lasted[start:end], counts[start:end])
+    lasted = np.array(seconds, np.int64)[second_codes]
+    found = Distributions(codes, lasted, durations.sums[:, 0])
+    figures = zip(found.groups, found.builds(), found.totals(), found.medians(), strict=True)
+    return [VersionDurations(versions[group], *of_group) for group, *of_group in figures]

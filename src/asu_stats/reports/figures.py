@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,38 @@ class Distribution:
         return int(self._seconds[np.searchsorted(self._up_to, rank)])
 
 
+class Distributions:
+    """Distributions of several groups side by side: ordered by group, then by seconds."""
+
+    def __init__(self, groups: Ints, seconds: Ints, builds: Ints) -> None:
+        """Take durations in any order, each once per group; counts may be 0."""
+        some = np.flatnonzero(builds)
+        order = some[np.lexsort((seconds[some], groups[some]))]
+        self._seconds, self._counts, of_group = seconds[order], builds[order], groups[order]
+        self._starts = np.flatnonzero(np.diff(of_group, prepend=-1))
+        self.groups: list[int] = of_group[self._starts].tolist()
+
+    def _sums(self, amounts: Ints) -> Ints:
+        return np.add.reduceat(amounts, self._starts) if self.groups else amounts
+
+    def builds(self) -> list[int]:
+        """Return how many builds each group has."""
+        found: list[int] = self._sums(self._counts).tolist()
+        return found
+
+    def totals(self) -> list[int]:
+        """Return the seconds of all builds of each group together."""
+        found: list[int] = self._sums(self._counts * self._seconds).tolist()
+        return found
+
+    def medians(self) -> list[int]:
+        """Return the nearest-rank median of each group."""
+        up_to, builds = np.cumsum(self._counts), self._sums(self._counts)
+        ranks = np.cumsum(builds) - builds + (builds + 1) // 2
+        found: list[int] = self._seconds[np.searchsorted(up_to, ranks)].tolist()
+        return found
+
+
 def top(
     counts: Mapping[str, int] | Iterable[tuple[str, int]], places: int
 ) -> list[tuple[str, int]]:
@@ -89,3 +122,23 @@ def top(
     ranked = [(-count, name) for name, count in pairs if count]
     first = sorted(ranked) if len(ranked) <= 2 * places else nsmallest(places, ranked)
     return [(name, -count) for count, name in first[:places]]
+
+
+def top_of_each(
+    groups: Ints, names: Ints, counts: Ints, places: int
+) -> dict[int, tuple[int, list[tuple[int, int]]]]:
+    """Return for each group how many of its names have a count, and the `top` ones with it.
+
+    Names are given as numbers in the order of the names.
+    """
+    some = np.flatnonzero(counts)
+    order = some[np.lexsort((names[some], -counts[some], groups[some]))]
+    of_group = groups[order]
+    starts = np.flatnonzero(np.diff(of_group, prepend=-1)).tolist()
+    ranked = list(zip(names[order].tolist(), counts[order].tolist(), strict=True))
+    return {
+        group: (end - start, ranked[start : min(end, start + places)])
+        for group, (start, end) in zip(
+            of_group[starts].tolist(), pairwise([*starts, len(ranked)]), strict=True
+        )
+    }

@@ -6,7 +6,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, FromClause, Select, literal_column, select
 
 from asu_stats.cloudevents import format_time
-from asu_stats.reports import sums
+from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import Performance, SlowBuild
 from asu_stats.reports.durations import all_durations, by_version
 from asu_stats.reports.figures import Distribution
@@ -29,8 +29,8 @@ def read(connection: Connection, window: Window) -> Performance:
     )
     everything = all_durations(seconds)
     requests = {version: row[0] for (version,), row in versions.rows()}
-    distributions = sorted(
-        by_version(durations), key=lambda item: (-requests.get(item[0], 0), item[0])
+    rows = sorted(
+        by_version(durations), key=lambda row: (-requests.get(row.version, 0), row.version)
     )
     return {
         "build_duration": {
@@ -45,12 +45,12 @@ def read(connection: Connection, window: Window) -> Performance:
         },
         "by_version": [
             {
-                "version": version,
-                "avg_duration": distribution.average,
-                "median_duration": distribution.percentile(50),
-                "builds": distribution.builds,
+                "version": row.version,
+                "avg_duration": figures.average(row.total, row.builds),
+                "median_duration": row.median,
+                "builds": row.builds,
             }
-            for version, distribution in distributions
+            for row in rows
         ],
         "slowest_builds": _slowest(connection, window, everything),
     }

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import sums
 from asu_stats.reports.answers import ProfileRow
-from asu_stats.store.packs import PROFILE_NAMES
+from asu_stats.store.packs import BY_PROFILE
 from asu_stats.store.rollups import PROFILES
 from asu_stats.windows import Window
 
@@ -23,7 +23,7 @@ def read(
         rows = sums.rows(connection, PROFILES, ("profile",), window, filters)
         found = [(row[0], sums.Builds(*map(int, row[1:]))) for row in rows]
     else:
-        (profiles,) = sums.cubes(connection, window, PROFILE_NAMES)
+        (profiles,) = sums.cubes(connection, window, BY_PROFILE)
         found = [(profile, sums.Builds(*row)) for (profile,), row in profiles.rows()]
     found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [

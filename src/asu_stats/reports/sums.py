@@ -3,6 +3,7 @@
 Questions about all read packed days (`store.packs`); those with a filter read the rollup's rows.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -52,6 +53,27 @@ def rows(
 def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]:
     """Return the sums of packed days over `window`."""
     return packs.read(connection, window.start, window.end, *wanted)
+
+
+class Top(NamedTuple):
+    """The names below one: how many there are, and those asked for most."""
+
+    names: int
+    first: list[tuple[str, int]]
+
+
+def tops(pairs: Totals, places: int = 5) -> defaultdict[str, Top]:
+    """Return for each name of the first column those of the second, by requests."""
+    outer, groups = pairs.column(0)
+    inner, names = pairs.column(1)
+    found = figures.top_of_each(groups, names, pairs.sums[:, 0], places)
+    return defaultdict(
+        lambda: Top(0, []),
+        {
+            outer[group]: Top(count, [(inner[name], requests) for name, requests in first])
+            for group, (count, first) in found.items()
+        },
+    )
 
 
 @lru_cache(maxsize=64)

@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import TargetRow
-from asu_stats.store.packs import DEVICES, TARGETS
+from asu_stats.store.packs import TARGET_PROFILES, TARGETS
 from asu_stats.store.rollups import PROFILES, VERSION_TARGET
 from asu_stats.windows import Window
 
@@ -15,37 +16,38 @@ from asu_stats.windows import Window
 def read(connection: Connection, window: Window, *, version: str | None = None) -> list[TargetRow]:
     """Return a row per target, of one version or of all, by requests descending, then by name."""
     if version is None:
-        totals, devices = sums.cubes(connection, window, TARGETS, DEVICES)
-        found = [(target, sums.Builds(*row[:6])) for (target,), row in totals.rows()]
-        asked: Iterable[tuple[str, str, int]] = (
-            (target, profile, row[0]) for (target, profile), row in devices.rows()
-        )
+        totals, pairs = sums.cubes(connection, window, TARGETS, TARGET_PROFILES)
+        found = [(target, sums.Builds(*row)) for (target,), row in totals.rows()]
+        profiles = sums.tops(pairs)
     else:
         filters = {"version": version}
         rows = sums.rows(connection, VERSION_TARGET, ("target",), window, filters)
         found = [(row[0], sums.Builds(*map(int, row[1:7]))) for row in rows]
-        rows = sums.rows(connection, PROFILES, ("target", "profile"), window, filters)
-        asked = ((row.target, row.profile, int(row.request_count)) for row in rows)
-    profiles: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for target, profile, requests in asked:
-        if requests:
-            profiles[target].append((profile, requests))
+        profiles = _tops(sums.rows(connection, PROFILES, ("target", "profile"), window, filters))
     found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [
         {
             "target": target,
             "requests": builds.requests,
-            "unique_profiles": len(profiles[target]),
+            "unique_profiles": profiles[target].names,
             "cache_hits": builds.cache_hits,
             "cache_hit_rate": builds.cache_hit_rate,
             "avg_build_duration": builds.avg_build_duration,
             "successful_builds": builds.successful,
             "failed_builds": builds.failed,
             "success_rate": builds.success_rate,
-            "top_profiles": [
-                {"profile": p, "requests": n} for p, n in figures.top(profiles[target], 5)
-            ],
+            "top_profiles": [{"profile": p, "requests": n} for p, n in profiles[target].first],
         }
         for target, builds in found
         if builds
     ]
+
+
+def _tops(rows: Iterable[Row[Any]]) -> defaultdict[str, sums.Top]:
+    """Return what `sums.tops` does, from rows of `stats_profiles`."""
+    asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for row in rows:
+        if row.request_count:
+            asked[row.target].append((row.profile, int(row.request_count)))
+    tops = {t: sums.Top(len(names), figures.top(names, 5)) for t, names in asked.items()}
+    return defaultdict(lambda: sums.Top(0, []), tops)

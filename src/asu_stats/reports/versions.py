@@ -1,10 +1,8 @@
 """Which versions are asked for, and how their builds go."""
 
-from collections import defaultdict
-
 from sqlalchemy import Connection
 
-from asu_stats.reports import figures, sums
+from asu_stats.reports import sums
 from asu_stats.reports.answers import VersionRow
 from asu_stats.store.packs import VERSION_TARGETS, VERSIONS
 from asu_stats.windows import Window
@@ -13,26 +11,21 @@ from asu_stats.windows import Window
 def read(connection: Connection, window: Window) -> list[VersionRow]:
     """Return a row per version, by requests descending, then by name."""
     versions, pairs = sums.cubes(connection, window, VERSIONS, VERSION_TARGETS)
-    targets: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for (version, target), (requests, *_) in pairs.rows():
-        if requests:
-            targets[version].append((target, requests))
+    targets = sums.tops(pairs)
     found = [(version, sums.Builds(*row[:6])) for (version,), row in versions.rows()]
     found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [
         {
             "version": version,
             "requests": builds.requests,
-            "unique_targets": len(targets[version]),
+            "unique_targets": targets[version].names,
             "cache_hits": builds.cache_hits,
             "cache_hit_rate": builds.cache_hit_rate,
             "avg_build_duration": builds.avg_build_duration,
             "successful_builds": builds.successful,
             "failed_builds": builds.failed,
             "success_rate": builds.success_rate,
-            "top_targets": [
-                {"target": t, "requests": n} for t, n in figures.top(targets[version], 5)
-            ],
+            "top_targets": [{"target": t, "requests": n} for t, n in targets[version].first],
         }
         for version, builds in found
         if builds

@@ -59,41 +59,50 @@ class Cube:
     of_day: Select[Any]
 
     @classmethod
-    def of(cls, name: str, rollup: Rollup, *key: str) -> "Cube":
-        """Declare the cube of all sums that `rollup` adds."""
+    def of(
+        cls, name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...] = ()
+    ) -> "Cube":
+        """Declare the cube of some of the sums that `rollup` adds, or of all of them."""
         t = rollup.table
+        adds = adds or rollup.adds
         keys = [t.c[column] for column in key]
-        sums = [func.sum(t.c[add]) for add in rollup.adds]
+        sums = [func.sum(t.c[add]) for add in adds]
         of_day = select(*keys, *sums).where(t.c.date == _DAY).group_by(*keys)
-        return cls(name, rollup, key, rollup.adds, of_day)
+        return cls(name, rollup, key, adds, of_day)
 
     def place(self, add: str) -> int:
         """Return the place of a sum."""
         return self.adds.index(add)
 
 
-SECONDS: Final = Cube.of("seconds", DURATIONS, "seconds")
-VERSION_SECONDS: Final = Cube.of("version_seconds", DURATIONS, "version", "seconds")
-VERSIONS: Final = Cube.of("versions", VERSION_TARGET, "version")
-TARGETS: Final = Cube.of("targets", VERSION_TARGET, "target")
-PROFILE_NAMES: Final = Cube.of("profiles", PROFILES, "profile")
-VERSION_TARGETS: Final = Cube.of("version_targets", VERSION_TARGET, "version", "target")
-DEVICES: Final = Cube.of("devices", PROFILES, "target", "profile")
-BY_CLIENT: Final = Cube.of("clients", CLIENTS, "client")
-BY_CLIENT_VERSION: Final = Cube.of("client_versions", CLIENT_VERSIONS, "client", "version")
-FAILURES: Final = Cube.of("errors", ERRORS, "error_category", "error_type", "version")
-UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, "previous_date")
+_BUILDS: Final = PROFILES.adds
+_REQUESTS: Final = ("request_count",)
+_DIFF: Final = ("diff_packages_true", "diff_packages_false")
+
+SECONDS: Final = Cube.of("seconds", DURATIONS, ("seconds",))
+VERSION_SECONDS: Final = Cube.of("version_seconds", DURATIONS, ("version", "seconds"))
+VERSIONS: Final = Cube.of("versions", VERSION_TARGET, ("version",), (*_BUILDS, *_DIFF))
+VERSION_TARGETS: Final = Cube.of(
+    "version_targets", VERSION_TARGET, ("version", "target"), _REQUESTS
+)
+TARGETS: Final = Cube.of("targets", VERSION_TARGET, ("target",), _BUILDS)
+TARGET_PROFILES: Final = Cube.of("target_profiles", PROFILES, ("target", "profile"), _REQUESTS)
+BY_PROFILE: Final = Cube.of("profiles", PROFILES, ("profile",))
+BY_CLIENT: Final = Cube.of("clients", CLIENTS, ("client",))
+BY_CLIENT_VERSION: Final = Cube.of("client_versions", CLIENT_VERSIONS, ("client", "version"))
+FAILURES: Final = Cube.of("errors", ERRORS, ("error_category", "error_type", "version"))
+UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, ("previous_date",))
 CLIENT_UNIQUE: Final = Cube.of(
-    "client_unique_requests", CLIENT_UNIQUE_REQUESTS, "client", "previous_date"
+    "client_unique_requests", CLIENT_UNIQUE_REQUESTS, ("client", "previous_date")
 )
 CUBES: Final = (
     SECONDS,
     VERSION_SECONDS,
     VERSIONS,
-    TARGETS,
-    PROFILE_NAMES,
     VERSION_TARGETS,
-    DEVICES,
+    TARGETS,
+    TARGET_PROFILES,
+    BY_PROFILE,
     BY_CLIENT,
     BY_CLIENT_VERSION,
     FAILURES,
