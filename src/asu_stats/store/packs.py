@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, func, select
+from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, delete, func, select
 
 from asu_stats.store import prepared
 from asu_stats.store.engine import read_snapshot, write_transaction
@@ -68,7 +69,9 @@ class Cube:
         keys = [t.c[column] for column in key]
         sums = [func.sum(t.c[add]) for add in adds]
         of_day = select(*keys, *sums).where(t.c.date == _DAY).group_by(*keys)
-        return cls(name, rollup, key, adds, of_day)
+        # Blocks that another release packed in another shape must not be taken for ours.
+        shape = blake2b(repr((rollup.name, key, adds)).encode(), digest_size=3).hexdigest()
+        return cls(f"{name}-{shape}", rollup, key, adds, of_day)
 
     def place(self, add: str) -> int:
         """Return the place of a sum."""
@@ -109,6 +112,7 @@ CUBES: Final = (
     UNIQUE,
     CLIENT_UNIQUE,
 )
+_NAMES: Final = [cube.name for cube in CUBES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,8 +384,10 @@ def stale(engine: Engine, today: date) -> list[Span]:
     with read_snapshot(engine) as connection:
         changes = _all_changes(connection, today)
         t = packed_days
-        stored = select(t.c.first_day, t.c.days, func.min(t.c.changes), func.count()).group_by(
-            t.c.first_day, t.c.days
+        stored = (
+            select(t.c.first_day, t.c.days, func.min(t.c.changes), func.count())
+            .where(t.c.cube.in_(_NAMES))
+            .group_by(t.c.first_day, t.c.days)
         )
         known = {
             Span(first, days): stamp
@@ -404,6 +410,8 @@ def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: N
 
     Each is a small transaction of its own. Raises `StoreUnavailableError`.
     """
+    with write_transaction(engine) as connection:
+        connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(_NAMES)))
     todo = stale(engine, today)
     for span in todo:
         with write_transaction(engine) as connection:
