@@ -13,7 +13,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
 from asu_stats.store import engine as engines
-from asu_stats.store import migrate, packs
+from asu_stats.store import migrate, packing
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.metadata import metadata
 from benchmarks import raw, stream
@@ -57,7 +57,7 @@ def prepare(keep: Path, size: int, *, with_raw: bool = True) -> Databases:
         engine = engines.create(f"sqlite:///{new}")
         migrate.upgrade(engine)
         fill(engine, size)
-        packs.pack(engine, LAST_DAY)
+        packing.pack(engine, LAST_DAY)
         settle(engine)
         new.rename(found.file)
     if with_raw and not (found.directory / "raw.filled").exists():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from asu_stats.store import packs, verify
+from asu_stats.store import packing, packs, verify
 from tests import histories
 from tests.oracle import Oracle, client_of
 from tests.support import CloudEvent, Stats
@@ -103,7 +103,7 @@ def test_every_figure_equals_the_oracle(
     for start in range(0, len(history), size):
         accepted += stats.record(*history[start : start + size])["accepted"]
         if packed and start < 3 * size:  # what comes after must make these blocks stale
-            packs.pack(stats.engine, TODAY)
+            packing.pack(stats.engine, TODAY)
     assert accepted == len({event["id"] for event in history})
     oracle = Oracle(history)
     first = {window: answers(stats, *window, clients) for window in WINDOWS}
@@ -111,8 +111,8 @@ def test_every_figure_equals_the_oracle(
         assert first[window] == expected(oracle, *window, clients)
     assert list(verify.differences(stats.engine)) == []
     if packed:
-        packs.pack(stats.engine, TODAY)
-        assert packs.stale(stats.engine, TODAY) == []
+        packing.pack(stats.engine, TODAY)
+        assert packing.stale(stats.engine, TODAY) == []
         packs.forget(stats.engine)
         assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
 

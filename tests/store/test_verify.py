@@ -70,3 +70,16 @@ def test_rebuild_changes_nothing_and_only_the_days_asked_for(stats: Stats) -> No
     assert days == [NOW.date()]
     verify.rebuild(stats.engine)
     assert everything() == before
+
+
+def test_a_row_of_a_day_without_details_is_found(stats: Stats) -> None:
+    stats.record(*EVENTS)
+    with write_transaction(stats.engine) as connection:
+        row = "INSERT INTO stats_clients (date, client, requests) VALUES (:day, 'ghost', 3)"
+        for day in ("2020-01-01", "2030-01-01"):
+            connection.execute(text(row), {"day": day})
+    found = list(verify.differences(stats.engine, date(2019, 1, 1), date(2020, 6, 1)))
+    assert [item.key[1] for item in found] == ["ghost"]
+    verify.rebuild(stats.engine, date(2019, 12, 31), date(2020, 1, 2))
+    verify.rebuild(stats.engine, date(2029, 12, 31), date(2030, 1, 2))
+    assert list(verify.differences(stats.engine, start=NOW.date() - timedelta(days=3))) == []

@@ -5,17 +5,20 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
 from asu_stats.api import tables
+from asu_stats.api.repeats import Repeats
+from asu_stats.store import prepared
+from asu_stats.store.changes import CHANGES
 from asu_stats.store.engine import read_snapshot
-from asu_stats.store.tables import store_state
 
 JSON: Final = "application/json"
 _CACHED_ANSWERS: Final = 512
@@ -71,8 +74,9 @@ class ResultCache:
 class Answering:
     """Answers questions on consistent states of the database."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, repeats: Repeats) -> None:
         self._engine = engine
+        self._repeats = repeats
         self._cache = ResultCache()
 
     def answer(
@@ -81,15 +85,17 @@ class Answering:
         question: tuple[str, ...],
         make: Callable[[Connection], Answer],
         *,
+        today: date,
         vary: str = "",
     ) -> Response:
         """Return the answer to `question`, computed by `make` unless nothing changed since.
 
-        `question` says all that the answer depends on but the data. A request whose
-        `If-None-Match` names this state gets 304.
+        `question` says all that the answer depends on but the data; the same request means the
+        same question as long as it is `today`. A request whose `If-None-Match` names this state
+        gets 304.
         """
         with read_snapshot(self._engine) as connection:
-            changes: int = connection.execute(select(store_state.c.changes)).scalar_one()
+            ((changes,),) = prepared.fetch(connection, CHANGES)
             digest = blake2b("\0".join(question).encode("utf-8", "replace"), digest_size=8)
             headers = {
                 "ETag": f'W/"{changes}-{digest.hexdigest()}"',
@@ -102,9 +108,11 @@ class Answering:
             if answer is None:
                 answer = make(connection)
                 self._cache.put(question, changes, answer)
-        return Response(
+        response = Response(
             answer.body, headers={**headers, **answer.headers}, media_type=answer.media_type
         )
+        self._repeats.remember(request.scope, changes, today, response)
+        return response
 
 
 def to_json(value: object) -> Answer:

@@ -1,6 +1,7 @@
 """The application: with `cli` the only place that wires parts together."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from fastapi import FastAPI
@@ -10,6 +11,7 @@ from asu_stats import __version__
 from asu_stats.api import health, ingest, problems
 from asu_stats.api.answering import Answering
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
+from asu_stats.api.repeats import FromMemory, Repeats
 from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
 from asu_stats.builds import api as build_api
@@ -17,6 +19,7 @@ from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
+from asu_stats.store.changes import ChangeCounter
 
 
 def utc_now() -> datetime:
@@ -33,6 +36,13 @@ def create_app(
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the application; what it is made of stays the caller's to close."""
+    repeats = Repeats(ChangeCounter(engine), today=lambda: now().date())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        repeats.close()
+
     app = FastAPI(
         title="asu-stats",
         version=__version__,
@@ -40,14 +50,16 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        lifespan=lifespan,
     )
     problems.install(app)
+    app.add_middleware(FromMemory, repeats=repeats)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)
     access = Access(engine, settings)
     stats = StatsApi(
-        Answering(engine),
+        Answering(engine, repeats),
         access,
         today=lambda: now().date(),
         hourly_days=settings.hourly_rollup_days,

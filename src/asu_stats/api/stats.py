@@ -296,6 +296,7 @@ class StatsApi:
         key: str = "",
     ) -> Response:
         """Answer a question; `key` is what the answer depends on besides the obvious."""
+        today = self._today()
         window = self._window(question, given)
         page = _page(given) if question.paged else None
         as_csv = question.row is not None and _as_csv(request, given)
@@ -322,7 +323,7 @@ class StatsApi:
             *(f"{name}={value}" for name, value in filters.items()),
         )
         return self._answering.answer(
-            request, asked, make, vary=vary or ("Accept" if question.row else "")
+            request, asked, make, today=today, vary=vary or ("Accept" if question.row else "")
         )
 
 

@@ -16,6 +16,8 @@ from asu_stats.settings import Settings
 from asu_stats.store import engine as engines
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
+from asu_stats.store.packing import Packer
+from asu_stats.windows import utc_today
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def running(settings: Settings) -> Iterator[Service]:
             migrate.upgrade(engine)
         migrate.check(engine)
         builder = builder_of(settings)
-        with recorder_on(settings, engine) as recorder:
+        with recorder_on(settings, engine) as recorder, Packer(engine, utc_today):
             builds = BuildService(engine, settings, recorder.record)
             workshop = Workshop(builds, builder)
             workshop.start()

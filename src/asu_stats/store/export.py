@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Table, func, select
 
+from asu_stats.store.requests import NOT_ENDED
 from asu_stats.store.rollups import ROLLUPS
 from asu_stats.store.tables import build_metrics, client_stats, error_stats, request_metadata
 
@@ -28,12 +29,17 @@ def columns(name: str) -> dict[str, type]:
     return {column.name: column.type.python_type for column in TABLES[name][0].columns}
 
 
+def _shown(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return a column as it is shown: the end of what has not ended is not known."""
+    return func.nullif(column, NOT_ENDED) if column is client_stats.c.ended_at else column
+
+
 def rows(
     connection: Connection, name: str, start: date | None, end: date | None
 ) -> Iterator[Sequence[Any]]:
     """Yield the rows of a table from UTC day `start` to `end`, in the order of time and key."""
     table, placed = TABLES[name]
-    query = select(table)
+    query = select(*(_shown(column) for column in table.columns))
     daily = "date" in table.columns
     if start is not None:
         query = query.where(placed >= (start if daily else datetime.combine(start, time())))

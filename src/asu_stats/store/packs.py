@@ -2,7 +2,7 @@
 
 A cube is a part of a rollup that some report asks for, summed over days. A block holds a cube of
 2ⁿ days that begin at a multiple of 2ⁿ, so any window is a handful of blocks: 30 days are at most 8,
-a year at most 16. Blocks are derived and disposable. `pack` stores those of closed days; one is
+a year at most 16. Blocks are derived and disposable. `packing` stores those of closed days; one is
 valid as long as none of its days has changed since (`day_changes`), and a reader makes what is
 missing from the rollups, so an answer is exact whether or not anything was packed.
 """
@@ -11,7 +11,7 @@ import json
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -21,10 +21,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, delete, func, select
+from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, func, select
 
 from asu_stats.store import prepared
-from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.rollups import (
     CLIENT_UNIQUE_REQUESTS,
     CLIENT_VERSIONS,
@@ -41,7 +40,7 @@ from asu_stats.store.tables import day_changes, packed_days
 Ints: TypeAlias = NDArray[np.int64]
 Key: TypeAlias = tuple[Any, ...]
 
-_LARGEST: Final = 512  # days of a block
+LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
 _DAY: Final = bindparam("day", type_=Date)
 
@@ -112,7 +111,7 @@ CUBES: Final = (
     UNIQUE,
     CLIENT_UNIQUE,
 )
-_NAMES: Final = [cube.name for cube in CUBES]
+NAMES: Final = [cube.name for cube in CUBES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ def spans(first: int, last: int) -> tuple[Span, ...]:
     """Return the fewest blocks that together are the days from `first` to `last`."""
     found = []
     while first <= last:
-        days = _LARGEST
+        days = LARGEST
         while first % days or first + days - 1 > last:
             days //= 2
         found.append(Span(first, days))
@@ -267,7 +266,7 @@ def forget(engine: Engine) -> None:
 
 # Reading ----------------------------------------------------------------------------------------
 
-_CHANGES: Final = select(day_changes.c.date, day_changes.c.changes).where(
+CHANGES: Final = select(day_changes.c.date, day_changes.c.changes).where(
     day_changes.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
 )
 _SPAN: Final = (("first", packed_days.c.first_day.type), ("days", packed_days.c.days.type))
@@ -283,7 +282,7 @@ def _stored(given: FromClause) -> Select[Any]:
 
 def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[Totals]:
     """Return each of `cubes` over the days from `start` to `end`, both included."""
-    rows = prepared.fetch(connection, _CHANGES, start=start, end=end)
+    rows = prepared.fetch(connection, CHANGES, start=start, end=end)
     changes = {day.toordinal(): count for day, count in rows}
     if not changes:
         return [Totals(Vocabulary(), np.zeros((0, len(cube.adds)), np.int64)) for cube in cubes]
@@ -292,17 +291,16 @@ def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[T
         for span in spans(min(changes), max(changes))
         if (stamp := span.changes(changes))
     ]
-    cache = _cache_of(connection)
-    reader = _Reader(connection, cache, changes)
+    reader = Reader(connection, changes)
     return [reader.totals(cube, wanted) for cube in cubes]
 
 
-class _Reader:
+class Reader:
     """Reads blocks: from memory, else as they were packed, else made from the rollups."""
 
-    def __init__(self, connection: Connection, cache: _Cache, changes: Mapping[int, int]) -> None:
+    def __init__(self, connection: Connection, changes: Mapping[int, int]) -> None:
         self._connection = connection
-        self._cache = cache
+        self._cache = _cache_of(connection)
         self._changes = changes
 
     def totals(self, cube: Cube, wanted: Sequence[tuple[Span, int]]) -> Totals:
@@ -374,69 +372,3 @@ class _Reader:
         keys = list(zip(*map(known.__getitem__, block.numbers.tolist()), strict=True))
         text = json.dumps([keys, block.sums.T.tolist()], separators=(",", ":"))
         return zlib.compress(text.encode(), 1)
-
-
-# Packing ----------------------------------------------------------------------------------------
-
-
-def stale(engine: Engine, today: date) -> list[Span]:
-    """Return the blocks of closed days that are not stored as they are now, smaller ones first."""
-    with read_snapshot(engine) as connection:
-        changes = _all_changes(connection, today)
-        t = packed_days
-        stored = (
-            select(t.c.first_day, t.c.days, func.min(t.c.changes), func.count())
-            .where(t.c.cube.in_(_NAMES))
-            .group_by(t.c.first_day, t.c.days)
-        )
-        known = {
-            Span(first, days): stamp
-            for first, days, stamp, count in connection.execute(stored)
-            if count == len(CUBES)
-        }
-    found, days = [], 1
-    closed = today.toordinal()
-    while days <= _LARGEST:
-        for first in sorted({day - day % days for day in changes}):
-            span = Span(first, days)
-            if first + days <= closed and known.get(span) != span.changes(changes):
-                found.append(span)
-        days *= 2
-    return found
-
-
-def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: None) -> int:
-    """Store the blocks of closed days that are not stored as they are now; return how many.
-
-    Each is a small transaction of its own. Raises `StoreUnavailableError`.
-    """
-    with write_transaction(engine) as connection:
-        connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(_NAMES)))
-    todo = stale(engine, today)
-    for span in todo:
-        with write_transaction(engine) as connection:
-            _pack(connection, span)
-        progress()
-    return len(todo)
-
-
-def _pack(connection: Connection, span: Span) -> None:
-    first = date.fromordinal(span.first)
-    last = date.fromordinal(span.first + span.days - 1)
-    rows = prepared.fetch(connection, _CHANGES, start=first, end=last)
-    changes = {day.toordinal(): count for day, count in rows}
-    stamp = span.changes(changes)
-    cache = _cache_of(connection)
-    reader = _Reader(connection, cache, changes)
-    packed = []
-    for cube in CUBES:
-        payload = reader.encode(cube, reader.block(cube, span, stamp))
-        packed.append((cube.name, span.first, span.days, stamp, payload))
-    key, columns = ("cube", "first_day", "days"), ("changes", "payload")
-    prepared.put(connection, packed_days, key, columns, packed)
-
-
-def _all_changes(connection: Connection, today: date) -> dict[int, int]:
-    """Return when each closed day last changed."""
-    rows = prepared.fetch(connection, _CHANGES, start=date.min, end=today)
-    return {day.toordinal(): count for day, count in rows if day < today}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
@@ -18,7 +18,13 @@ from sqlalchemy import (
 from asu_stats.store import dialects, prepared, recount, rollups
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.rollups import DAILY, ROLLUPS, Key, Rollup
-from asu_stats.store.tables import build_metrics, client_stats, day_changes, store_state
+from asu_stats.store.tables import (
+    build_metrics,
+    client_stats,
+    day_changes,
+    error_stats,
+    store_state,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +42,21 @@ Progress = Callable[[date], object]
 
 
 def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
-    """Return the days of which there are details, within `start` and `end`."""
+    """Return the days of which there are details or rollups, within `start` and `end`."""
+    times = (client_stats.c.timestamp, build_metrics.c.finished_at, error_stats.c.timestamp)
+    columns = (*times, *(rollup.table.c[rollup.key[0]] for rollup in ROLLUPS))
     with read_snapshot(engine) as connection:
+        # One bound a statement: that is what an index answers.
         bounds = [
-            connection.execute(select(func.min(column), func.max(column))).one()
-            for column in (client_stats.c.timestamp, build_metrics.c.finished_at)
+            connection.execute(select(bound(column))).scalar_one()
+            for column in columns
+            for bound in (func.min, func.max)
         ]
-    known = [moment.date() for pair in bounds for moment in pair if moment is not None]
+    known = [
+        moment.date() if isinstance(moment, datetime) else moment
+        for moment in bounds
+        if moment is not None
+    ]
     if not known:
         return []
     first = max(min(known), start or min(known))

@@ -1,0 +1,120 @@
+"""Storing the blocks of closed days, and doing so again when a late event touched one."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import date
+from typing import Final, Self
+
+from sqlalchemy import Connection, Engine, delete, func, select
+
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.store import packs, prepared
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.packs import CUBES, NAMES, Span
+from asu_stats.store.tables import packed_days
+
+log = logging.getLogger(__name__)
+
+_SECONDS: Final = 60.0
+
+
+def stale(engine: Engine, today: date) -> list[Span]:
+    """Return the blocks of closed days that are not stored as they are now, smaller ones first."""
+    with read_snapshot(engine) as connection:
+        changes = _all_changes(connection, today)
+        t = packed_days
+        stored = (
+            select(t.c.first_day, t.c.days, func.min(t.c.changes), func.count())
+            .where(t.c.cube.in_(NAMES))
+            .group_by(t.c.first_day, t.c.days)
+        )
+        known = {
+            Span(first, days): stamp
+            for first, days, stamp, count in connection.execute(stored)
+            if count == len(CUBES)
+        }
+    found, days = [], 1
+    closed = today.toordinal()
+    while days <= packs.LARGEST:
+        for first in sorted({day - day % days for day in changes}):
+            span = Span(first, days)
+            if first + days <= closed and known.get(span) != span.changes(changes):
+                found.append(span)
+        days *= 2
+    return found
+
+
+def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: None) -> int:
+    """Store the blocks of closed days that are not stored as they are now; return how many.
+
+    Each is a small transaction of its own. Raises `StoreUnavailableError`.
+    """
+    with write_transaction(engine) as connection:
+        connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(NAMES)))
+    todo = stale(engine, today)
+    for span in todo:
+        with write_transaction(engine) as connection:
+            _pack(connection, span)
+        progress()
+    return len(todo)
+
+
+def _pack(connection: Connection, span: Span) -> None:
+    first = date.fromordinal(span.first)
+    last = date.fromordinal(span.first + span.days - 1)
+    rows = prepared.fetch(connection, packs.CHANGES, start=first, end=last)
+    changes = {day.toordinal(): count for day, count in rows}
+    stamp = span.changes(changes)
+    reader = packs.Reader(connection, changes)
+    packed = []
+    for cube in CUBES:
+        payload = reader.encode(cube, reader.block(cube, span, stamp))
+        packed.append((cube.name, span.first, span.days, stamp, payload))
+    key, columns = ("cube", "first_day", "days"), ("changes", "payload")
+    prepared.put(connection, packed_days, key, columns, packed)
+
+
+def _all_changes(connection: Connection, today: date) -> dict[int, int]:
+    """Return when each closed day last changed."""
+    rows = prepared.fetch(connection, packs.CHANGES, start=date.min, end=today)
+    return {day.toordinal(): count for day, count in rows if day < today}
+
+
+class Packer:
+    """Packs in the background, every minute. Several on one database do no harm."""
+
+    def __init__(self, engine: Engine, today: Callable[[], date]) -> None:
+        self._engine = engine
+        self._today = today
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="packer", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                pack(self._engine, self._today(), self._check)
+            except StoreUnavailableError as error:
+                log.debug("packer: %s", error)  # the recorder says so to everyone
+            except _StoppedError:
+                return
+            except Exception:
+                log.exception("packer: unexpected error")
+            if self._stop.wait(_SECONDS):
+                return
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """The packer is to stop."""
