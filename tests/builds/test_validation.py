@@ -1,12 +1,13 @@
 """Refusals in upstream's words, and the catalogue behind them."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asu_stats.builds.catalogue import Catalogue, branch_of
+from asu_stats.builds.catalogue import Catalogue, branch_of, release_order
 from asu_stats.builds.validation import RefusedRequestError, repository_allowed, validate
 from asu_stats.error_types import classify
 from asu_stats.exceptions import InvalidSettingError
@@ -126,6 +127,21 @@ def test_repositories(url: str, allowed: bool) -> None:
 )
 def test_branch_of(version: str, branch: str) -> None:
     assert branch_of(version) == branch
+
+
+def test_versions_are_in_the_order_of_their_release() -> None:
+    ordered = [
+        *("19.07-SNAPSHOT", "19.07.0-rc1", "19.07.0", "19.07.2", "19.07.9", "19.07.10"),
+        *("24.10.0-rc2", "24.10.0-rc7", "24.10.0-rc10", "24.10.0", "24.10.1", "25.12.0-rc1"),
+        "SNAPSHOT",
+    ]
+    assert sorted(random.Random(1).sample(ordered, len(ordered)), key=release_order) == ordered
+    assert sorted(["SNAPSHOT", "24.10", "9.1"], key=release_order) == ["9.1", "24.10", "SNAPSHOT"]
+
+
+@pytest.mark.parametrize("odd", ["", "-rc", "main", "²", "9" * 9999, "1.2-rc" + "9" * 9999])
+def test_versions_of_any_form_have_a_place(odd: str) -> None:
+    assert release_order(odd) <= release_order("SNAPSHOT")
 
 
 def test_a_catalogue_file(tmp_path: Path) -> None:

@@ -9,10 +9,10 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
-from asu_stats.builds.catalogue import branch_of
+from asu_stats.builds.catalogue import MAIN, branch_of
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.demo import packages, popularity
-from asu_stats.demo.world import MAIN, World, branch_key
+from asu_stats.demo.world import World, branch_key
 from asu_stats.events import split_client
 
 T = TypeVar("T")

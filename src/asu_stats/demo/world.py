@@ -10,14 +10,11 @@ from functools import cache
 from importlib import resources
 from typing import Final, Literal, TypeAlias
 
-from asu_stats.builds.catalogue import branch_of
+from asu_stats.builds.catalogue import MAIN, branch_of, release_order
 from asu_stats.events import split_client
 
 VersionKind: TypeAlias = Literal["release", "candidate", "snapshot"]
-BranchKey: TypeAlias = tuple[int, ...]
-
-MAIN: Final = "SNAPSHOT"
-_NEWEST: Final[BranchKey] = (9999,)
+BranchKey: TypeAlias = tuple[float, ...]
 
 # Families of targets that were dropped or renamed: the last branch that has them, and the first.
 LAST_BRANCH: Final = {"bcm63xx": "23.05", "ipq807x": "23.05", "oxnas": "23.05"}
@@ -118,7 +115,7 @@ class World:
 
 def branch_key(branch: str) -> BranchKey:
     """Return what sorts branches by age; main comes last."""
-    return _NEWEST if branch == MAIN else tuple(map(int, branch.split(".")))
+    return release_order(branch)[0]
 
 
 def has_target(branch: str, target: str) -> bool:
