@@ -23,6 +23,8 @@ from asu_stats.exceptions import InvalidSettingError
 
 BuilderName = Literal["demo", "command", "none"]
 
+_HTTP_URL = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"
+
 
 class Settings(BaseSettings):
     """Every option of the program; `docs/configuration.md` is made from these fields."""
@@ -106,6 +108,17 @@ class Settings(BaseSettings):
     catalogue: Path | None = Field(
         default=None,
         description="JSON file of versions, targets and profiles on offer; others are rejected.",
+    )
+    upstream_url: str = Field(
+        default="https://downloads.openwrt.org",
+        pattern=_HTTP_URL,
+        description="Where releases and their packages are published. Clients are told.",
+    )
+    metadata_url: str = Field(
+        default="https://sysupgrade.openwrt.org",
+        pattern=f"{_HTTP_URL}|^$",
+        description="Build server that clients are sent to for package lists and the like, which "
+        "no catalogue has. Empty: nowhere.",
     )
     allow_defaults: bool = Field(default=False, description="Accept first-boot scripts.")
     max_defaults_length: int = Field(

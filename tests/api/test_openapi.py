@@ -175,7 +175,8 @@ def test_every_operation_is_as_documented(schema: schemathesis.BaseSchema) -> No
     }
     assert labels == campaign.statuses.keys()
     for label, statuses in campaign.statuses.items():
-        assert {200, 405} <= statuses, label
+        assert statuses & {200, 307}, label
+        assert 405 in statuses, label
     assert campaign.statuses[BUILD] >= {200, 202, 400, 415, 422}
     assert campaign.statuses[EVENTS] >= {200, 401, 413, 415, 422}
     assert campaign.statuses[STATUS] >= {200, 404}

@@ -15,6 +15,7 @@ from asu_stats.api.repeats import FromMemory, Repeats
 from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
 from asu_stats.builds import api as build_api
+from asu_stats.builds import metadata
 from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages
 from asu_stats.recorder import Recorder
@@ -67,6 +68,7 @@ def create_app(
     app.include_router(stats.router())
     app.include_router(ingest.router(recorder, access, now))
     app.include_router(build_api.router(builds))
+    app.include_router(metadata.router(builds.settings, builds.catalogue))
     app.include_router(health.router(engine, recorder, builds.queue.length))
     pages.install(app, engine, today=lambda: now().date(), queue_length=builds.queue.length)
     return app

@@ -43,6 +43,22 @@ def release_order(version: str) -> tuple[tuple[float, ...], float]:
     return tuple(map(float, re.findall("[0-9]+", release))), float(number)
 
 
+def is_release(version: str) -> bool:
+    """Tell whether a version stays as it is, as releases and candidates do and snapshots don't."""
+    return not version.endswith(MAIN)
+
+
+class PackageChange(BaseModel):
+    """A package that was replaced, or without `target` removed, at a revision of main."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    target: str | None = None
+    revision: int
+    mandatory: bool = False
+
+
 class Catalogue(BaseModel):
     """Versions, targets and profiles that requests may name.
 
@@ -50,6 +66,9 @@ class Catalogue(BaseModel):
     has otherwise; an empty list means that it lacks the target. A version's own overrides come
     after those of its branch. `branches`, if given, are the only ones that are offered. `aliases`
     are other names of profiles, by target.
+
+    Only clients read the rest: `architectures` of packages by target, `revisions` by version, and
+    `package_changes` by branch.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,6 +78,9 @@ class Catalogue(BaseModel):
     overrides: dict[str, Targets] = {}
     branches: list[str] = []
     aliases: dict[TargetName, dict[str, str]] = {}
+    architectures: dict[TargetName, str] = {}
+    revisions: dict[str, str] = {}
+    package_changes: dict[str, list[PackageChange]] = {}
     _merged: dict[str, Targets] = PrivateAttr(default_factory=dict)
 
     @classmethod
@@ -90,6 +112,16 @@ class Catalogue(BaseModel):
     def offers_version(self, version: str) -> bool:
         """Tell whether `version` is offered."""
         return version in self.versions
+
+    def offered_versions(self) -> dict[str, list[str]]:
+        """Return the versions of each offered branch; of both, newest first."""
+        offered: dict[str, list[str]] = {}
+        for version in sorted(self.versions, key=release_order, reverse=True):
+            if self.offers_branch(version):
+                offered.setdefault(branch_of(version), []).append(version)
+        return {
+            branch: offered[branch] for branch in sorted(offered, key=release_order, reverse=True)
+        }
 
     def targets_of(self, version: str) -> Targets:
         """Return the targets of an offered version with their profiles."""

@@ -1,0 +1,178 @@
+"""What clients ask before they ask for an image: releases, branches, limits of this server.
+
+The catalogue answers. What it can't know, lists of packages above all, another build server has
+under the same paths: clients are sent there. All of them follow a 307, to another host as well.
+"""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from asu_stats import __version__
+from asu_stats.builds import answers, metadata_docs
+from asu_stats.builds.catalogue import MAIN, Catalogue, is_release
+from asu_stats.settings import Settings
+
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+REVISION: Final = "/api/v1/revision/{version}/{board}/{subtarget}"
+# The list of a target comes first: `index` is no profile.
+ELSEWHERE: Final = tuple(
+    f"/json/v1/{place}/{file}"
+    for place in ("snapshots", "releases/{version}")
+    for file in (
+        "packages/{arch}-index.json",
+        "targets/{board}/{subtarget}/index.json",
+        "targets/{board}/{subtarget}/{profile}.json",
+    )
+)
+
+_CACHED: Final = {"Cache-Control": "public, max-age=300"}
+_NAME: Final = re.compile(metadata_docs.NAME_PATTERN)
+
+
+def latest(catalogue: Catalogue | None) -> list[str]:
+    """Return the newest release of each branch, newest first.
+
+    LuCI offers the first one of its own branch. A candidate counts until there is a release.
+    """
+    if catalogue is None:
+        return []
+    offered = catalogue.offered_versions().values()
+    newest = (next(filter(is_release, versions), None) for versions in offered)
+    return [version for version in newest if version]
+
+
+def branches(catalogue: Catalogue | None) -> dict[str, dict[str, Any]]:
+    """Return the branches, newest first, with all that clients read of them.
+
+    Their targets are those that any of their versions has, with the architecture of the packages.
+    auc can't use a target whose architecture is empty; owut only asks whether there are any.
+    """
+    if catalogue is None:
+        return {}
+    return {
+        branch: {
+            "name": branch,
+            "enabled": True,
+            "snapshot": branch == MAIN,
+            "path": "snapshots" if branch == MAIN else "releases/{version}",
+            # auc wants to see it, and asks for packages below `path` all the same.
+            "path_packages": "snapshots/packages"
+            if branch == MAIN
+            else "releases/packages-{branch}",
+            "versions": versions,
+            "targets": {
+                target: catalogue.architectures.get(target, "")
+                for target in sorted(set().union(*map(catalogue.targets_of, versions)))
+            },
+            "package_changes": [
+                change.model_dump(exclude_defaults=True)
+                for change in catalogue.package_changes.get(branch, [])
+            ],
+        }
+        for branch, versions in catalogue.offered_versions().items()
+    }
+
+
+def overview(catalogue: Catalogue | None, settings: Settings) -> dict[str, Any]:
+    """Return everything at once, with the limits of this server."""
+    return {
+        "latest": latest(catalogue),
+        "branches": branches(catalogue),
+        "upstream_url": settings.upstream_url.rstrip("/"),
+        "server": {
+            "version": __version__,
+            "allow_defaults": settings.allow_defaults,
+            "repository_allow_list": settings.repository_allow_list,
+            "max_custom_rootfs_size_mb": settings.max_custom_rootfs_size_mb,
+            "max_defaults_length": settings.max_defaults_length,
+        },
+    }
+
+
+def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, str] | None:
+    """Return the names in a path, the profile by its first one; `None` if there is no such thing.
+
+    Where no version is named, main is meant. Without a catalogue every name is taken.
+    """
+    if not all(map(_NAME.fullmatch, names.values())):
+        return None
+    meant = dict(names)
+    if catalogue is None:
+        return meant
+    version = names.get("version", MAIN)
+    if not (catalogue.offers_branch(version) and catalogue.offers_version(version)):
+        return None
+    if "board" in names:
+        target = f"{names['board']}/{names['subtarget']}"
+        if target not in catalogue.targets_of(version):
+            return None
+        if "profile" in names:
+            profile = catalogue.profile_of(version, target, names["profile"])
+            if profile is None:
+                return None
+            meant["profile"] = profile
+    return meant
+
+
+def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
+    """Return the routes of the metadata, to be included without a prefix."""
+    routes = APIRouter(tags=["metadata"])
+
+    def add(path: str, endpoint: Endpoint, docs: metadata_docs.Docs) -> None:
+        # Paths are read from the request: as arguments they would put a 422 into the document.
+        routes.get(path, response_class=Response, **docs)(endpoint)
+
+    everything = overview(catalogue, settings)
+    for path, docs in metadata_docs.OVERVIEW.items():
+        add(path, _always(everything), docs)
+    for path, docs in metadata_docs.LATEST.items():
+        add(path, _always({"latest": everything["latest"]}), docs)
+    for path, docs in metadata_docs.BRANCHES.items():
+        add(path, _always(list(everything["branches"].values())), docs)
+
+    async def revision(request: Request) -> Response:
+        names = known(catalogue, request.path_params)
+        here = catalogue.revisions if catalogue else {}
+        if names and names["version"] in here:
+            return JSONResponse({"revision": here[names["version"]]}, headers=_CACHED)
+        return _sent_on(settings, REVISION, names)
+
+    add(REVISION, revision, metadata_docs.revision(REVISION))
+
+    def sent_on(path: str) -> Endpoint:
+        async def answer(request: Request) -> Response:
+            return _sent_on(settings, path, known(catalogue, request.path_params))
+
+        return answer
+
+    for path in ELSEWHERE:
+        add(path, sent_on(path), metadata_docs.elsewhere(path))
+    return routes
+
+
+def _always(content: Any) -> Endpoint:
+    """Return an endpoint whose answer is known: settings and catalogue are read once."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+
+    async def answer(_: Request) -> Response:
+        return Response(body, media_type="application/json", headers=_CACHED)
+
+    return answer
+
+
+def _sent_on(settings: Settings, path: str, names: Mapping[str, str] | None) -> Response:
+    """Return the answer that sends a client on, or says that there is nothing."""
+    if names is None:
+        refusal = answers.problem(404, "Not Found", metadata_docs.UNKNOWN)
+    elif not settings.metadata_url:
+        refusal = answers.problem(404, "Not Found", metadata_docs.NOWHERE)
+    else:
+        url = settings.metadata_url.rstrip("/") + path.format_map(names)
+        return Response(status_code=307, headers={"Location": url, **_CACHED})
+    return JSONResponse(refusal.body, refusal.status)

@@ -1,0 +1,178 @@
+"""What the OpenAPI document says of the metadata that clients ask for first."""
+
+import re
+from typing import Any, Final, TypeAlias
+
+from asu_stats.builds import openapi
+
+Docs: TypeAlias = dict[str, Any]
+
+NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+UNKNOWN: Final = "no such version, target or profile is on offer"
+NOWHERE: Final = "the catalogue does not say, and no metadata_url is set"
+
+_VERSIONS: Final = {"type": "array", "items": {"type": "string"}}
+_CHANGE: Final = {
+    "type": "object",
+    "required": ["source", "revision"],
+    "properties": {
+        "source": {"type": "string"},
+        "target": {"type": "string"},
+        "revision": {"type": "integer"},
+        "mandatory": {"type": "boolean"},
+    },
+}
+_BRANCH: Final = {
+    "type": "object",
+    "required": ["name", "enabled", "snapshot", "path", "versions", "targets", "package_changes"],
+    "properties": {
+        "name": {"type": "string"},
+        "enabled": {"const": True},
+        "snapshot": {"type": "boolean"},
+        "path": {"type": "string", "description": "below `upstream_url`"},
+        "path_packages": {"type": "string"},
+        "versions": {**_VERSIONS, "description": "newest first"},
+        "targets": {
+            "description": "targets and the architecture of their packages, or an empty text",
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+        },
+        "package_changes": {"type": "array", "items": _CHANGE},
+    },
+}
+_SERVER: Final = {
+    "type": "object",
+    "required": ["max_custom_rootfs_size_mb", "max_defaults_length"],
+    "properties": {
+        "version": {"type": "string"},
+        "allow_defaults": {"type": "boolean"},
+        "repository_allow_list": {"type": "array", "items": {"type": "string"}},
+        "max_custom_rootfs_size_mb": {"type": "integer"},
+        "max_defaults_length": {"type": "integer"},
+    },
+}
+
+_LATEST_EXAMPLE: Final = ["25.12.5", "24.10.8"]
+_BRANCH_EXAMPLE: Final = {
+    "name": "24.10",
+    "enabled": True,
+    "snapshot": False,
+    "path": "releases/{version}",
+    "path_packages": "releases/packages-{branch}",
+    "versions": ["24.10.8", "24.10.7", "24.10-SNAPSHOT"],
+    "targets": {"mediatek/filogic": "aarch64_cortex-a53"},
+    "package_changes": [{"source": "auc", "target": "owut", "revision": 26792}],
+}
+_OVERVIEW_EXAMPLE: Final = {
+    "latest": _LATEST_EXAMPLE,
+    "branches": {"24.10": _BRANCH_EXAMPLE},
+    "upstream_url": "https://downloads.openwrt.org",
+    "server": {
+        "version": "0.1.0",
+        "allow_defaults": False,
+        "repository_allow_list": [],
+        "max_custom_rootfs_size_mb": 1024,
+        "max_defaults_length": 20480,
+    },
+}
+_PROBLEM_EXAMPLE: Final = {"status": 404, "title": "Not Found", "detail": UNKNOWN}
+
+
+def _object(**members: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(members), "properties": members}
+
+
+def _found(description: str, schema: dict[str, Any], example: object) -> openapi.Responses:
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {200: {"description": description, "content": content}}
+
+
+def _same(paths: tuple[str, ...], summary: str, responses: openapi.Responses) -> dict[str, Docs]:
+    return {path: {"summary": summary, "responses": responses} for path in paths}
+
+
+_PROBLEM: Final = _object(
+    status={"const": 404}, title={"type": "string"}, detail={"type": "string"}
+)
+OVERVIEW: Final = _same(
+    ("/json/v1/overview.json", "/api/v1/overview", "/api/overview"),
+    "Releases, branches, limits",
+    _found(
+        "What is on offer, as LuCI and owut read it; without a catalogue that is unknown",
+        _object(
+            latest={**_VERSIONS, "description": "newest release of each branch, newest first"},
+            branches={"type": "object", "additionalProperties": _BRANCH},
+            upstream_url={"type": "string"},
+            server=_SERVER,
+        ),
+        _OVERVIEW_EXAMPLE,
+    ),
+)
+BRANCHES: Final = _same(
+    ("/json/v1/branches.json",),
+    "Branches",
+    _found(
+        "`branches` alone, as auc reads them",
+        {"type": "array", "items": _BRANCH},
+        [_BRANCH_EXAMPLE],
+    ),
+)
+LATEST: Final = _same(
+    ("/json/v1/latest.json", "/api/v1/latest"),
+    "Newest releases",
+    _found("`latest` alone", _object(latest=_VERSIONS), {"latest": _LATEST_EXAMPLE}),
+)
+
+_EXAMPLES: Final = {
+    "version": "24.10.8",
+    "board": "mediatek",
+    "subtarget": "filogic",
+    "profile": "glinet_gl-mt6000",
+    "arch": "aarch64_cortex-a53",
+}
+_SENT_ON: Final[openapi.Responses] = {
+    307: {
+        "description": "It is at the same path of another build server, `metadata_url`",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+    },
+    404: {
+        "description": "Not Found",
+        # A path that leads nowhere gets the framework's.
+        "content": {
+            media: {"schema": _PROBLEM, "example": _PROBLEM_EXAMPLE}
+            for media in ("application/json", "application/problem+json")
+        },
+    },
+}
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    schema = {"type": "string", "pattern": NAME_PATTERN}
+    return [
+        {"name": name, "in": "path", "required": True, "schema": schema, "example": _EXAMPLES[name]}
+        for name in re.findall(r"\{(\w+)\}", path)
+    ]
+
+
+def revision(path: str) -> Docs:
+    """Return what is said of the revision of a version."""
+    example = {"revision": "r28739-d9340319c6"}
+    found = _found("It stands in the catalogue", _object(revision={"type": "string"}), example)
+    return {
+        "summary": "Revision of a version",
+        "description": "LuCI asks on snapshots.",
+        "responses": {**found, **_SENT_ON},
+        "openapi_extra": {"parameters": _parameters(path)},
+    }
+
+
+def elsewhere(path: str) -> Docs:
+    """Return what is said of a document that is on another server."""
+    summary = "Images for a device" if "{profile}" in path else "Packages and their versions"
+    return {
+        "summary": summary,
+        "description": "owut and auc ask. It is never here.",
+        "status_code": 307,
+        "responses": _SENT_ON,
+        "openapi_extra": {"parameters": _parameters(path)},
+    }
