@@ -322,9 +322,9 @@ def take_turn(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
 
 
-def hour_of(connection: Connection, element: ColumnElement[datetime]) -> ColumnElement[datetime]:
+def hour_of(dialect: Dialect, element: ColumnElement[datetime]) -> ColumnElement[datetime]:
     """Return the beginning of the UTC hour of a time."""
-    if connection.dialect.name == "sqlite":
+    if dialect == "sqlite":
         hour = func.substr(element, 1, 13, type_=Text).concat(":00:00.000000")
         return type_coerce(hour, element.type)
     return func.date_trunc("hour", element, type_=element.type)

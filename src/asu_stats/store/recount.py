@@ -4,24 +4,30 @@ A second definition of every rollup, in SQL over stored rows, beside the one in 
 adds up events as they come. That the two agree is what `verify` shows.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Date,
+    DateTime,
     FromClause,
     Select,
     and_,
+    bindparam,
     case,
     func,
-    literal,
+    or_,
     select,
 )
 
-from asu_stats.store import dialects
+from asu_stats.events import FAILED_STATUSES
+from asu_stats.store import dialects, prepared
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -50,16 +56,21 @@ from asu_stats.store.tables import (
 
 _r, _b, _e = client_stats.c, build_metrics.c, error_stats.c
 
+
+def _failed(status: ColumnElement[str]) -> ColumnElement[bool]:
+    return or_(*(status == name for name in sorted(FAILED_STATUSES)))
+
+
 _ACCEPTED: Final = _r.outcome != "rejected"
 _WAITED: Final = _r.ended_at.is_not(None)
 _GOOD: Final = _b.status == "success"
-_BAD: Final = _b.status.in_(("failure", "timeout"))
+_BAD: Final = _failed(_b.status)
 _TIMED: Final = and_(_GOOD, _b.duration_seconds.is_not(None))
-_WENT_BAD: Final = and_(_WAITED, _r.status.in_(("failure", "timeout")))
+_WENT_BAD: Final = and_(_WAITED, _failed(_r.status))
 
 
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.sum(case((condition, 1), else_=0))
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
 def _distinct(element: ColumnElement[str]) -> ColumnElement[int]:
@@ -79,7 +90,7 @@ _BUILDS: Final[Mapping[str, ColumnElement[int]]] = {
     "success_count": _count(_GOOD),
     "failure_count": _count(_BAD),
     "timed_builds": _count(_TIMED),
-    "build_time_seconds": func.sum(case((_TIMED, _b.duration_seconds), else_=0)),
+    "build_time_seconds": func.coalesce(func.sum(case((_TIMED, _b.duration_seconds), else_=0)), 0),
 }
 _DIFF: Final[Mapping[str, ColumnElement[int]]] = {
     "diff_packages_true": _count(_r.diff_packages.is_(True)),
@@ -94,7 +105,7 @@ _CLIENT: Final[Mapping[str, ColumnElement[int]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Source:
     """A part of a rollup that follows from one detail table."""
 
@@ -191,68 +202,91 @@ _SOURCES: Final[tuple[_Source, ...]] = (
 )
 
 
-def on_day(column: ColumnElement[datetime], day: date) -> ColumnElement[bool]:
-    """Return the condition that a stored time lies on a UTC day."""
+# The day that is counted: as a date, and as the times between which it lies.
+DAY: Final = bindparam("day", type_=Date)
+_FIRST: Final = bindparam("first", type_=DateTime)
+_AFTER: Final = bindparam("after", type_=DateTime)
+
+
+def on_day(column: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that a stored time lies on the UTC day of `parameters_of`."""
+    return and_(column >= _FIRST, column < _AFTER)
+
+
+def parameters_of(day: date) -> dict[str, object]:
+    """Return the parameters that stand for a UTC day."""
     first = datetime.combine(day, time())
-    return and_(column >= first, column < first + timedelta(days=1))
+    return {"day": day, "first": first, "after": first + timedelta(days=1)}
 
 
 def of_day(connection: Connection, day: date) -> Deltas:
     """Return what the details of `day` add up to, for every rollup."""
     deltas = Deltas()
+    parameters = parameters_of(day)
     for source in _SOURCES:
-        for key, amounts in _rows(connection, source, day):
-            deltas.add(source.rollup, key, amounts)
-    asked = _asked(day)
-    by_client: tuple[ColumnElement[str], ...] = (asked.c.client,)
-    for rollup, names in ((UNIQUE_REQUESTS, ()), (CLIENT_UNIQUE_REQUESTS, by_client)):
-        for *client, previous, requests in connection.execute(_pairs(asked, names, day)):
-            deltas.add(rollup, (day, *client, previous or NEVER), (int(requests),))
+        _add(connection, deltas, source, parameters)
+    for rollup, pairs in _PAIRS:
+        for *client, previous, requests in prepared.fetch(connection, pairs, **parameters):
+            deltas.add(rollup, (day, *client, previous or NEVER), (requests,))
     return deltas
 
 
-def _rows(
-    connection: Connection, source: _Source, day: date
-) -> Iterator[tuple[tuple[Any, ...], list[int]]]:
-    hourly = source.rollup.key[0] == "hour"
-    hour = (dialects.hour_of(connection, source.time),) if hourly else ()
+def _add(
+    connection: Connection, deltas: Deltas, source: _Source, parameters: dict[str, object]
+) -> None:
+    """Add what one detail table says of a rollup."""
+    rollup, width = source.rollup, len(source.names)
+    hourly = rollup.key[0] == "hour"
+    start = () if hourly else (parameters["day"],)
+    width += hourly
+    adds = list(source.adds)
+    # Behind each row a 0 is put, for what this source does not say.
+    amounts = itemgetter(*(width + adds.index(a) if a in source.adds else -1 for a in rollup.adds))
+    for row in prepared.fetch(connection, _query(connection.dialect.name, source), **parameters):
+        found = amounts((*row, 0))
+        deltas.add(rollup, (*start, *row[:width]), found if len(rollup.adds) > 1 else (found,))
+
+
+@lru_cache(maxsize=64)
+def _query(dialect: str, source: _Source) -> Select[Any]:
+    hour = (dialects.hour_of(dialect, source.time),) if source.rollup.key[0] == "hour" else ()
     groups = (*hour, *source.names)
-    query = select(*groups, *source.adds.values()).where(on_day(source.time, day))
+    query = select(*groups, *source.adds.values()).where(on_day(source.time))
     if source.condition is not None:
         query = query.where(source.condition)
-    places = [source.rollup.place(add) for add in source.adds]
-    for row in connection.execute(query.group_by(*groups) if groups else query):
-        key = tuple(row[: len(groups)])
-        amounts = [0] * len(source.rollup.adds)
-        for place, amount in zip(places, row[len(groups) :], strict=True):
-            amounts[place] = int(amount or 0)
-        yield key if hourly else (day, *key), amounts
+    return query.group_by(*groups) if groups else query
 
 
-def _asked(day: date) -> FromClause:
+def _asked() -> FromClause:
     """Return the distinct hashes and clients of a day's accepted requests."""
     m = request_metadata
     return (
         select(m.c.request_number, _r.client)
         .join_from(client_stats, m, m.c.request_hash == _r.request_hash)
-        .where(on_day(_r.timestamp, day), _ACCEPTED)
+        .where(on_day(_r.timestamp), _ACCEPTED)
         .distinct()
         .subquery("asked")
     )
 
 
-def _pairs(asked: FromClause, names: tuple[Any, ...], day: date) -> Select[Any]:
-    """Select, per name and previous day, how many of the hashes asked for were seen before then."""
-    d = request_days.c
-    own = [asked.c.request_number, *names]
-    same = [d.request_number == asked.c.request_number, d.date < literal(day)]
-    if names:
+def _pairs(*, by_client: bool) -> Select[Any]:
+    """Select, per client and previous day, how many hashes asked for were seen before then."""
+    d, asked = request_days.c, _asked()
+    names = [asked.c.client] if by_client else []
+    same = [d.request_number == asked.c.request_number, d.date < DAY]
+    if by_client:
         same.append(d.client == asked.c.client)
     found = (
         select(*names, func.max(d.date).label("previous_date"))
         .join_from(asked, request_days, and_(*same), isouter=True)
-        .group_by(*own)
+        .group_by(asked.c.request_number, *names)
         .subquery("found")
     )
     groups = [*(found.c[name.name] for name in names), found.c.previous_date]
     return select(*groups, func.count()).group_by(*groups)
+
+
+_PAIRS: Final = (
+    (UNIQUE_REQUESTS, _pairs(by_client=False)),
+    (CLIENT_UNIQUE_REQUESTS, _pairs(by_client=True)),
+)

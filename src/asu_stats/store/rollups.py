@@ -284,11 +284,11 @@ class Deltas:
     def of(self, rollup: Rollup) -> list[tuple[Any, ...]]:
         """Return rows of key and sums, sorted, of the keys with a sum that is not zero."""
         width = len(rollup.adds)
-        return [
+        return sorted(
             (*key, *amounts, *(0,) * (width - len(amounts)))
-            for key, amounts in sorted(self._sums[rollup].items())
+            for key, amounts in self._sums[rollup].items()
             if any(amounts)
-        ]
+        )
 
     def days(self) -> set[date]:
         """Return the UTC days on which something changes."""

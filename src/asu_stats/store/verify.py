@@ -1,13 +1,16 @@
 """Rollups against details: `differences` must find nothing, ever; `rebuild` mends what it finds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    Select,
     delete,
     func,
     literal,
@@ -100,7 +103,7 @@ def rebuild(
 def _rebuild(connection: Connection, day: date) -> None:
     deltas = recount.of_day(connection, day)
     for rollup in ROLLUPS:
-        connection.execute(delete(rollup.table).where(_of_day(rollup, day)))
+        connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
         prepared.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
     rollups.find_bounds(connection, day)
     counting = update(store_state).values(changes=store_state.c.changes + 1)
@@ -108,29 +111,41 @@ def _rebuild(connection: Connection, day: date) -> None:
     prepared.put(connection, day_changes, ("date",), ("changes",), [(day, changes)])
 
 
-def _of_day(rollup: Rollup, day: date) -> ColumnElement[bool]:
+def _of_day(rollup: Rollup) -> ColumnElement[bool]:
     column = rollup.table.c[rollup.key[0]]
-    return column == day if rollup.key[0] == "date" else recount.on_day(column, day)
+    return column == recount.DAY if rollup.key[0] == "date" else recount.on_day(column)
+
+
+@lru_cache(maxsize=64)
+def _stored(rollup: Rollup) -> Select[Any]:
+    """Select the rows of a rollup on a day."""
+    columns = [rollup.table.c[name] for name in (*rollup.key, *rollup.adds)]
+    return select(*columns).where(_of_day(rollup))
 
 
 def _differences(connection: Connection, day: date) -> Iterator[Difference]:
     counted = recount.of_day(connection, day)
     for rollup in ROLLUPS:
-        t, width = rollup.table, len(rollup.key)
-        columns = [t.c[name] for name in (*rollup.key, *rollup.adds)]
-        query = select(*columns).where(_of_day(rollup, day))
-        stored = {
-            tuple(row[:width]): [int(amount) for amount in row[width:]]
-            for row in connection.execute(query)
-        }
-        wanted = {row[:width]: row[width:] for row in counted.of(rollup)}
-        nothing = [0] * len(rollup.adds)
-        for key in sorted(stored.keys() | wanted.keys()):
-            pairs = zip(stored.get(key, nothing), wanted.get(key, nothing), strict=True)
-            for column, (is_stored, is_counted) in zip(rollup.adds, pairs, strict=True):
-                if is_stored != is_counted:
-                    yield Difference(rollup.name, key, column, is_stored, is_counted)
+        width = len(rollup.key)
+        stored = set(prepared.fetch(connection, _stored(rollup), **recount.parameters_of(day)))
+        wanted = set(counted.of(rollup))
+        if stored != wanted:
+            before = {row[:width]: row[width:] for row in stored - wanted}
+            after = {row[:width]: row[width:] for row in wanted - stored}
+            yield from _of_rows(rollup, before, after)
     yield from _bounds_differences(connection, day)
+
+
+def _of_rows(
+    rollup: Rollup, stored: Mapping[Key, Sequence[int]], counted: Mapping[Key, Sequence[int]]
+) -> Iterator[Difference]:
+    """Yield the sums that differ; a row that is not there is as one of zeros."""
+    nothing = [0] * len(rollup.adds)
+    for key in sorted(stored.keys() | counted.keys()):
+        pairs = zip(stored.get(key, nothing), counted.get(key, nothing), strict=True)
+        for column, (is_stored, is_counted) in zip(rollup.adds, pairs, strict=True):
+            if is_stored != is_counted:
+                yield Difference(rollup.name, key, column, is_stored, is_counted)
 
 
 def _bounds_differences(connection: Connection, day: date) -> Iterator[Difference]:

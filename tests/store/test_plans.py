@@ -1,0 +1,163 @@
+"""Every statement of every report reads by index: never through a whole detail table."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event
+
+from asu_stats.reports import (
+    clients,
+    diff_packages,
+    errors,
+    overview,
+    performance,
+    profiles,
+    targets,
+    timeseries,
+    versions,
+)
+from asu_stats.store import packing, packs, prepared
+from asu_stats.store.dialects import Cursor
+from asu_stats.store.engine import read_snapshot
+from asu_stats.windows import INTERVALS, Interval, Window
+from tests.support import NOW, Stats, build, request
+
+Question = Callable[[Connection, Window], object]
+
+DETAILS = (
+    "build_metrics",
+    "client_stats",
+    "error_stats",
+    "request_metadata",
+    "request_days",
+    "event_identities",
+    "build_requests",
+    "build_jobs",
+    "build_results",
+)
+
+
+def series(interval: Interval, filters: dict[str, str]) -> Question:
+    return lambda db, window: timeseries.read(db, window, interval=interval, filters=filters)
+
+
+QUESTIONS: dict[str, Question] = {
+    "overview": overview.read,
+    "versions": versions.read,
+    "targets": targets.read,
+    "targets of a version": lambda db, w: targets.read(db, w, version="24.10.2"),
+    "profiles": profiles.read,
+    "profiles of a target": lambda db, w: profiles.read(
+        db, w, version="24.10.2", target="ath79/generic"
+    ),
+    "clients": clients.read,
+    "one client": lambda db, w: clients.read_one(db, w, "luci"),
+    "diff-packages": diff_packages.read,
+    "errors": errors.read,
+    "performance": performance.read,
+    **{
+        f"timeseries by {interval}, {filters}": series(interval, filters)
+        for interval in INTERVALS
+        for filters in (
+            dict[str, str](),
+            {"version": "24.10.2"},
+            {"target": "ath79/generic"},
+            {"profile": "generic"},
+            {"client": "luci"},
+        )
+    },
+}
+
+Statement = tuple[str, Any]
+
+
+@contextmanager
+def recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Statement]]:
+    """Collect every statement that goes to the driver."""
+    statements: list[Statement] = []
+
+    class Recording:
+        def __init__(self, cursor: Cursor) -> None:
+            self.fetchall = cursor.fetchall
+            self.fetchone = cursor.fetchone
+            self._cursor = cursor
+
+        def execute(self, text: str, parameters: Sequence[object] = ()) -> object:
+            statements.append((text, parameters))
+            return self._cursor.execute(text, parameters)
+
+    original = prepared._cursor
+    monkeypatch.setattr(prepared, "_cursor", lambda connection: Recording(original(connection)))
+
+    def remember(_c: object, _u: object, text: str, parameters: Any, *_: object) -> None:
+        statements.append((text, parameters))
+
+    event.listen(engine, "before_cursor_execute", remember)
+    yield statements
+    event.remove(engine, "before_cursor_execute", remember)
+    monkeypatch.undo()
+
+
+def plan(connection: Connection, statement: Statement) -> str:
+    text, parameters = statement
+    cursor = connection.connection.cursor()
+    if connection.dialect.name == "sqlite":
+        cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
+        return "\n".join(str(row[3]) for row in cursor.fetchall())
+    cursor.execute("SET LOCAL enable_seqscan = off")  # the tables are small: what if they were not
+    cursor.execute(f"EXPLAIN {text}", parameters)
+    return "\n".join(str(row[0]) for row in cursor.fetchall())
+
+
+def scanned(plan: str) -> list[str]:
+    """Return the detail tables that a plan reads whole."""
+    lines = [line.strip(" ->") for line in plan.splitlines()]
+    whole = [line for line in lines if line.startswith(("SCAN ", "Seq Scan on "))]
+    return [table for table in DETAILS for line in whole if table in line.split()]
+
+
+@pytest.fixture
+def filled(stats: Stats) -> Stats:
+    for day in range(20):
+        at = NOW - timedelta(days=day)
+        stats.record(
+            request(f"h{day}", at),
+            request("h", at, outcome="joined", client="owut/1"),
+            *build(f"h{day}", "success" if day % 3 else "failure", end=at, seconds=60 + day),
+            request("x", at, outcome="rejected"),
+        )
+    return stats
+
+
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "not packed"])
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_reports_read_by_index(
+    filled: Stats, question: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if packed:
+        packing.pack(filled.engine, NOW.date())
+        packs.forget(filled.engine)
+    with (
+        recorded(filled.engine, monkeypatch) as statements,
+        read_snapshot(filled.engine) as connection,
+    ):
+        QUESTIONS[question](connection, Window.last(30, today=NOW.date()))
+    found = [item for item in statements if item[0].lstrip().startswith(("SELECT", "WITH"))]
+    assert found
+    with filled.engine.connect() as connection:
+        for statement in found:
+            text = plan(connection, statement)
+            assert scanned(text) == [], f"{statement[0]}\n{text}"
+            if any(table in statement[0] for table in DETAILS):
+                assert "TEMP B-TREE FOR GROUP BY" not in text, text
+
+
+def test_a_scan_would_be_found(filled: Stats) -> None:
+    with filled.engine.connect() as connection:
+        text = plan(
+            connection, ("SELECT count(*) FROM client_stats WHERE client_version = 'x'", ())
+        )
+    assert scanned(text) == ["client_stats"]
