@@ -4,14 +4,16 @@ They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (
 `ASU_STATS_CONFIG` names), else from the defaults here.
 """
 
+import json
 import os
 import socket
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,6 +24,9 @@ from sqlalchemy.exc import ArgumentError
 from asu_stats.exceptions import InvalidSettingError
 
 BuilderName = Literal["demo", "command", "none"]
+# An environment variable holds it as JSON; `_listed` reads that, with words of our own.
+TextList = Annotated[list[str], NoDecode]
+_DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 
 _HTTP_URL = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"
 
@@ -127,12 +132,14 @@ class Settings(BaseSettings):
     max_custom_rootfs_size_mb: int = Field(
         default=1024, ge=1, description="Largest root file system that may be asked for, in MB."
     )
-    repository_allow_list: list[str] = Field(
-        default=[], description="URL prefixes of extra package repositories that are accepted."
-    )
-    command: list[str] = Field(
+    repository_allow_list: TextList = Field(
         default=[],
-        description="What the `command` builder runs per build; see `docs/build-service.md`.",
+        description="JSON list of URL prefixes of extra package repositories that are accepted.",
+    )
+    command: TextList = Field(
+        default=[],
+        description="JSON list of command lines that the `command` builder runs per build; see "
+        "`docs/build-service.md`.",
     )
     demo_seconds: float = Field(
         default=8.0, gt=0, description="Mean duration of a build of the `demo` builder, in seconds."
@@ -142,12 +149,29 @@ class Settings(BaseSettings):
     @classmethod
     def _known_database(cls, value: str) -> str:
         try:
-            backend = make_url(value).get_backend_name()
+            url = make_url(value)
         except ArgumentError:
             raise ValueError("not a database URL") from None
-        if backend not in {"sqlite", "postgresql"}:
-            raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
+        if url.drivername not in _DRIVERS:
+            raise ValueError(f"{url.drivername} is not supported; use sqlite or postgresql")
+        # Several threads and processes share the database, which one in memory can't be.
+        name = url.database or ""
+        if url.get_backend_name() == "sqlite" and (not name or name.startswith((":", "file:"))):
+            raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
         return value
+
+    @field_validator("repository_allow_list", "command", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            items = json.loads(value)
+        except ValueError:
+            items = None
+        if not isinstance(items, list):
+            raise ValueError('expected a JSON list of texts, such as ["one", "another"]')  # noqa: TRY004
+        return items
 
     @classmethod
     def settings_customise_sources(
@@ -160,8 +184,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the sources into their order: given in code, environment, file."""
         del dotenv_settings, file_secret_settings
-        path = Path(os.environ.get("ASU_STATS_CONFIG", "asu-stats.toml"))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=path)
+        return init_settings, env_settings, _file(settings_cls)
 
     @property
     def event_source(self) -> str:
@@ -181,6 +204,20 @@ class Settings(BaseSettings):
             return self.spool_directory
         file = self.database_file
         return file.with_name(f"{file.name}.spool") if file else Path("asu-stats.spool")
+
+
+def _file(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
+    """Return the settings in the file; only one that nobody named may be absent."""
+    named = os.environ.get("ASU_STATS_CONFIG")
+    path = Path(named or "asu-stats.toml")
+    try:
+        if named:
+            path.open("rb").close()
+        return TomlConfigSettingsSource(settings_cls, toml_file=path)
+    except OSError as error:
+        raise InvalidSettingError(f"settings: {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidSettingError(f"settings: {path}: {error}") from None
 
 
 def load(**overrides: object) -> Settings:
