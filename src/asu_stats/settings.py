@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     build_ttl_seconds: int = Field(
         default=7 * 86400, ge=0, description="Seconds that a built image is served from the cache."
     )
+    build_ttl_unversioned_seconds: int = Field(
+        default=86400,
+        ge=0,
+        description="The same for images of snapshots where the request says neither revision nor "
+        "package versions; never longer than `build_ttl_seconds`.",
+    )
     build_defaults_ttl_seconds: int = Field(
         default=1800, ge=0, description="The same for images that hold a first-boot script."
     )
@@ -185,6 +191,11 @@ class Settings(BaseSettings):
         """Put the sources into their order: given in code, environment, file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, _file(settings_cls)
+
+    @property
+    def moving_ttl_seconds(self) -> int:
+        """Seconds that an image is served whose request means something else tomorrow."""
+        return min(self.build_ttl_unversioned_seconds, self.build_ttl_seconds)
 
     @property
     def event_source(self) -> str:

@@ -119,7 +119,15 @@ def test_a_failure_is_remembered_for_a_while(
 
 @pytest.mark.parametrize(
     ("changes", "setting"),
-    [({}, "build_ttl_seconds"), ({"defaults": "echo"}, "build_defaults_ttl_seconds")],
+    [
+        ({}, "build_ttl_seconds"),
+        ({"defaults": "echo"}, "build_defaults_ttl_seconds"),
+        ({"version": "SNAPSHOT"}, "build_ttl_unversioned_seconds"),
+        ({"version": "24.10-SNAPSHOT"}, "build_ttl_unversioned_seconds"),
+        ({"version": "SNAPSHOT", "version_code": "r1-abc"}, "build_ttl_seconds"),
+        ({"version": "SNAPSHOT", "packages_versions": {"luci": "1"}}, "build_ttl_seconds"),
+        ({"version": "SNAPSHOT", "defaults": "echo"}, "build_defaults_ttl_seconds"),
+    ],
 )
 def test_images_expire(
     service: BuildService,
@@ -148,6 +156,20 @@ def test_images_expire(
 
     assert submit(service, **changes) == "queued"
     assert claim(service).request == request(**changes)
+
+
+def test_no_image_outlives_the_general_limit(
+    engine: Engine, tmp_path: Path, recorder: Recorder, clock: Clock
+) -> None:
+    settings = settings_for(tmp_path, build_ttl_seconds=3600)
+    service = BuildService(engine, settings, recorder, clock=clock)
+    submit(service, version="SNAPSHOT")
+    finish_well(service, claim(service))
+    clock.move(seconds=3599)
+    assert submit(service, version="SNAPSHOT") == "cache_hit"
+    clock.move(seconds=1)
+    assert service.queue.expire() == 1
+    assert submit(service, version="SNAPSHOT") == "queued"
 
 
 def test_images_that_are_being_built_anew_do_not_expire(

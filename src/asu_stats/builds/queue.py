@@ -127,11 +127,11 @@ class BuildQueue:
 
     def _time_to_live(self, request: BuildRequest) -> timedelta:
         settings = self._settings
-        return timedelta(
-            seconds=settings.build_defaults_ttl_seconds
-            if request.defaults
-            else settings.build_ttl_seconds
-        )
+        if request.defaults:
+            return timedelta(seconds=settings.build_defaults_ttl_seconds)
+        if request.is_moving:
+            return timedelta(seconds=settings.moving_ttl_seconds)
+        return timedelta(seconds=settings.build_ttl_seconds)
 
     # Builds -----------------------------------------------------------------------------------
 
@@ -226,17 +226,18 @@ class BuildQueue:
         Return how many requests lost their images, `limit` at most.
         """
         settings, now = self._settings, naive(self._clock())
-        kept, kept_defaults, remembered = (
+        kept, kept_moving, kept_defaults, remembered = (
             now - timedelta(seconds=seconds)
             for seconds in (
                 settings.build_ttl_seconds,
+                settings.moving_ttl_seconds,
                 settings.build_defaults_ttl_seconds,
                 settings.build_failure_seconds,
             )
         )
         with self._outbox.change(alone=True) as change:
             connection = change.connection
-            results = sql.expired_results(kept, kept_defaults, limit)
+            results = sql.expired_results(kept, kept_moving, kept_defaults, limit)
             hashes = list(connection.execute(results).scalars())
             failures = list(
                 connection.execute(sql.forgettable_failures(remembered, limit)).scalars()

@@ -196,6 +196,12 @@ class BuildRequest(BaseModel):
         return list(self.packages_versions) or self.packages
 
     @property
+    def is_moving(self) -> bool:
+        """Whether the same request means something else tomorrow: a snapshot of no revision."""
+        is_snapshot = self.version.upper().endswith("SNAPSHOT")
+        return is_snapshot and not self.version_code and not self.packages_versions
+
+    @property
     def request_hash(self) -> str:
         """SHA-256 (hex) of what is to be built: order of packages and client do not matter."""
         identity = [

@@ -202,14 +202,23 @@ def _active(column: ColumnElement[Any]) -> ColumnElement[bool]:
     )
 
 
-def expired_results(limit: datetime, limit_defaults: datetime, count: int) -> Select[str]:
-    """Ask for hashes whose images are too old; another limit holds where a script is in them."""
+def expired_results(
+    limit: datetime, limit_moving: datetime, limit_defaults: datetime, count: int
+) -> Select[str]:
+    """Ask for hashes whose images are too old.
+
+    Other limits hold where a script is in them, and where the request is `is_moving`.
+    """
+    moving = (
+        r.version.iendswith("SNAPSHOT") & (r.version_code == "") & (r.packages_versions == "{}")
+    )
     return (
         select(s.request_hash)
         .join(build_requests, r.request_hash == s.request_hash)
         .where(
             s.answer.is_not(None),
-            s.build_at <= case((r.defaults != "", limit_defaults), else_=limit),
+            s.build_at
+            <= case((r.defaults != "", limit_defaults), (moving, limit_moving), else_=limit),
             ~_active(s.request_hash),
         )
         .limit(count)
