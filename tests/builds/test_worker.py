@@ -102,6 +102,67 @@ def test_an_unexpected_error_is_a_failure(
     assert {event.error_type for event in recorder.finished()} == {"disk_full"}
 
 
+class Unforeseen:
+    """Raises what nobody foresaw: an error, or one of the folder that it builds in."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+
+    def build(self, attempt: Attempt) -> Result:
+        attempt.command = [
+            "/opt/make",
+            f"BIN_DIR={attempt.directory}/bin",
+            f"-v{attempt.directory}",
+        ]
+        attempt.check()
+        if self.error:
+            raise self.error
+        (attempt.directory / "no" / "folder").mkdir()
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (None, ("storage", "store_failed")),
+        (ValueError("/srv/secret"), ("build", "unknown")),
+        (PermissionError(13, "Permission denied", "/srv/secret"), None),
+    ],
+)
+def test_errors_that_nobody_foresaw_show_no_paths(
+    engine: Engine,
+    tmp_path: Path,
+    recorder: Recorder,
+    error: Exception | None,
+    kind: tuple[str, str] | None,
+) -> None:
+    service = service_for(engine, tmp_path, recorder)
+    with working(service, Unforeseen(error)):
+        submit(service)
+        eventually(lambda: len(recorder.finished()) == 1)
+    event = recorder.finished()[0]
+    assert kind is None or (event.error_category, event.error_type) == kind
+    body = service.look_up(request().request_hash).body
+    assert body["detail"].startswith("Error: Buil")
+    assert body["build_cmd"][:2] == ["make", "BIN_DIR=bin"]
+    shown = f"{body} {event.error_message}"
+    assert "/srv" not in shown
+    assert str(tmp_path) not in shown
+
+
+def test_a_store_that_is_no_directory_fails_builds_without_its_path(
+    engine: Engine, tmp_path: Path, recorder: Recorder
+) -> None:
+    (tmp_path / "file").touch()
+    service = service_for(engine, tmp_path, recorder, store_directory=tmp_path / "file" / "store")
+    with working(service, ObedientBuilder()):
+        submit(service)
+        eventually(lambda: len(recorder.finished()) == 1)
+    event = recorder.finished()[0]
+    assert (event.error_category, event.error_type) == ("storage", "store_failed")
+    assert str(tmp_path) not in str(service.look_up(request().request_hash).body)
+
+
 class Unstorable:
     def build(self, attempt: Attempt) -> Result:
         result = image_in(attempt.directory)

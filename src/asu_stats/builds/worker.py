@@ -3,9 +3,12 @@
 import errno
 import functools
 import logging
+import re
 import threading
 import time
 import uuid
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from asu_stats.builds.bell import Bell
@@ -29,6 +32,9 @@ POLL_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1.0
 # How long a stopping worker goes on trying to say how its build ended while the database is away.
 FAREWELL_SECONDS: Final = 5.0
+# The directories of an absolute path, also within an argument (`BIN_DIR=/srv/x`, `-v/srv/x`), not
+# of a URL.
+_DIRECTORIES: Final = re.compile(r"(?:(?<![\w./])|(?<=^-\w))/(?!/)(?:[^\s:=,/]*/)*")
 
 
 class Worker:
@@ -164,11 +170,7 @@ class Worker:
         try:
             self._images.publish(result.directory, request_hash)
         except OSError as error:
-            raise BuildFailedError(
-                f"Built images could not be put into the store: {error.strerror}",
-                category="storage",
-                type="disk_full" if error.errno == errno.ENOSPC else "store_failed",
-            ) from error
+            raise _store_failed(error) from error
 
     def _insist(self, step: functools.partial[bool]) -> bool:
         """Do `step`, again and again while the database is away."""
@@ -189,7 +191,7 @@ def succeeded(attempt: Attempt, result: Result) -> Ending:
     return Ending(
         status="success",
         phases=attempt.phases(),
-        command=attempt.command,
+        command=_shown(attempt.command),
         stdout=attempt.stdout,
         stderr=attempt.stderr,
         images=result.images,
@@ -203,22 +205,55 @@ def failed(attempt: Attempt | None, error: Exception) -> Ending:
 
     The recorded text is the line that clients see, with the log where that says something else.
     """
-    known = error if isinstance(error, BuildFailedError) else None
-    text = str(error) if known else f"{type(error).__name__}: {error}"
-    log = known.log if known else ""
+    known = error if isinstance(error, BuildFailedError) else _unforeseen(attempt, error)
+    text, log = str(known), known.log
     says_more = log and classify(f"{text}\n{log}", status="failure") != classify(text)
     line = text.strip().partition("\n")[0]
     return Ending(
         status="failure",
         phases=attempt.phases() if attempt else {},
         error_message=f"{text}\n{log}" if says_more else text,
-        error_category=known.category if known else None,
-        error_type=known.type if known else None,
+        error_category=known.category,
+        error_type=known.type,
         detail=line if line.startswith("Error: ") else f"Error: {line}",
-        command=attempt.command if attempt else [],
+        command=_shown(attempt.command) if attempt else [],
         stdout=attempt.stdout if attempt else "",
         stderr=attempt.stderr if attempt else "",
     )
+
+
+def _unforeseen(attempt: Attempt | None, error: Exception) -> BuildFailedError:
+    """Return what clients may know of an error that nobody foresaw: the log has its words.
+
+    Those could hold paths of the server.
+    """
+    if isinstance(error, OSError) and _is_of_store(attempt, error):
+        return _store_failed(error)
+    kind = classify(f"{type(error).__name__}: {error}", status="failure")
+    return BuildFailedError(
+        "Build failed: internal error of the server", category=kind.category, type=kind.type
+    )
+
+
+def _is_of_store(attempt: Attempt | None, error: OSError) -> bool:
+    """Tell whether an error is about the folder of a build, or came before there was one."""
+    if attempt is None:
+        return True
+    names = (name for name in (error.filename, error.filename2) if isinstance(name, str | Path))
+    return any(Path(name).is_relative_to(attempt.directory) for name in names)
+
+
+def _store_failed(error: OSError) -> BuildFailedError:
+    return BuildFailedError(
+        f"Built images could not be put into the store: {error.strerror}",
+        category="storage",
+        type="disk_full" if error.errno == errno.ENOSPC else "store_failed",
+    )
+
+
+def _shown(command: Sequence[str]) -> list[str]:
+    """Return a command as clients see it: without the directories of this server."""
+    return [_DIRECTORIES.sub("", argument) for argument in command]
 
 
 def timed_out(attempt: Attempt, stopped: BuildStoppedError, seconds: float) -> Ending:
@@ -234,7 +269,7 @@ def timed_out(attempt: Attempt, stopped: BuildStoppedError, seconds: float) -> E
         error_category="build",
         error_type="build_timeout",
         detail=line if line.startswith("Error: ") else f"Error: {line}",
-        command=attempt.command,
+        command=_shown(attempt.command),
         stdout=attempt.stdout,
         stderr=attempt.stderr,
     )
