@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy import Engine
 
 from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError, Result
-from asu_stats.builds.builders import command as command_module
 from asu_stats.builds.builders.command import CommandBuilder, Step
+from asu_stats.builds.builders.imagebuilder import version_tag
 from asu_stats.builds.images import ImageStore
 from asu_stats.builds.jobs import Job
 from asu_stats.builds.service import BuildService
@@ -243,7 +243,7 @@ def test_a_request_file(tmp_path: Path, imagebuilder: Path) -> None:
     ],
 )
 def test_version_tag(version: str, tag: str) -> None:
-    assert command_module._version_tag(version) == tag
+    assert version_tag(version) == tag
 
 
 def test_phases_of_commands() -> None:

@@ -108,6 +108,80 @@ def test_a_build_that_does_not(
     assert str(caught.value) == MISFORTUNES[index].text
 
 
+def failure_of(tmp_path: Path, misfortune: Misfortune, **changes: Any) -> tuple[str, str]:
+    """Return what the client is told of a build that must fail, and its output."""
+    builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), misfortunes=[misfortune])
+    attempt = attempt_for(tmp_path, **changes)
+    with pytest.raises(BuildFailedError) as caught:
+        builder.build(attempt)
+    return str(caught.value), attempt.stderr
+
+
+APK = (
+    "Building package index...\nERROR: unable to select packages:\n"
+    "  opkg (no such package):\n    required by: world[opkg]\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        (APK, "package_not_found", "Impossible package selection: missing (opkg)"),
+        ("Error: Impossible package selection: missing (a)", "package_not_found", None),
+        ("x.itb is too big: 2 > 1", "image_too_big", "Selected packages exceed device storage"),
+        (
+            "Checking 'patch'... failed.\n\nPrerequisite check failed.\n",
+            "imagebuilder_failed",
+            "Error while building firmware. See stdout/stderr",
+        ),
+        ("curl: (28) Operation timed out", "download_failed", None),
+    ],
+)
+def test_clients_are_told_what_the_command_builder_would_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: str, told: str | None
+) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
+    summary, stderr = failure_of(tmp_path, Misfortune(text, "build", kind, "failure"))
+    assert summary == (told or text)
+    assert stderr.splitlines()[1:] == text.splitlines()[1:]
+
+
+def test_texts_speak_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
+    missing = "Error: Image not found: ghcr.io/openwrt/imagebuilder:ath79-generic-v25.12.2"
+    misfortune = Misfortune(missing, "container", "container_image_missing", "failure")
+    told, _ = failure_of(tmp_path, misfortune)
+    assert told.endswith("imagebuilder:mediatek-filogic-v24.10.2")
+    asked = request(version="24.10.1", target="x86/64", profile="generic")
+    for text in (each.text_for(asked) for each in load_misfortunes() if each.can_meet(asked)):
+        assert not any(word in text for word in ("ramips", "ath79", "ar71xx", "laird", "wr703n"))
+    texts = [each for each in load_misfortunes() if "target-x86_64_musl" in each.text]
+    assert [each.can_meet(asked) for each in texts] == [True]
+    assert [each.can_meet(request()) for each in texts] == [False]
+    mismatch = Misfortune("Received x (requested r1)", "build", "version_mismatch", "failure")
+    assert not mismatch.can_meet(request())
+    assert mismatch.text_for(request(version_code="r7-ab")) == "Received x (requested r7-ab)"
+
+
+@pytest.mark.parametrize(
+    ("target", "kinds"),
+    [
+        ("mediatek/filogic", {"sysupgrade": ".bin"}),
+        ("x86/64", {"combined": ".img.gz", "combined-efi": ".img.gz"}),
+    ],
+)
+def test_images_are_of_the_kinds_that_a_target_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, kinds: dict[str, str]
+) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 0.0)
+    result = demo(tmp_path).build(attempt_for(tmp_path, target=target))
+    found = {image["type"]: image["name"] for image in result.answer["images"]}
+    assert found.keys() == kinds.keys()
+    for kind, name in found.items():
+        assert name.endswith(f"-squashfs-{kind}{kinds[kind]}")
+        assert (result.directory / name).is_file()
+
+
 def test_it_can_be_stopped(tmp_path: Path) -> None:
     attempt = attempt_for(tmp_path)
     attempt.stop("shutdown")

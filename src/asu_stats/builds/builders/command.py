@@ -185,7 +185,7 @@ def _values(attempt: Attempt) -> dict[str, str]:
     return {
         "version": request.version,
         "version_code": request.version_code,
-        "version_tag": _version_tag(request.version),
+        "version_tag": ib.version_tag(request.version),
         "target": request.target,
         "target_tag": request.target.replace("/", "-"),
         "board": board,
@@ -202,13 +202,6 @@ def _values(attempt: Attempt) -> dict[str, str]:
         "bin_dir": str(bin_dir),
         "files": str(files) if request.defaults else "",
     }
-
-
-def _version_tag(version: str) -> str:
-    """Return the tag of upstream's ImageBuilder containers for a version."""
-    if re.fullmatch(r"\d+\.\d+\.\d+(-rc\d+)?", version):
-        return f"v{version}"
-    return "master" if version == "SNAPSHOT" else f"openwrt-{version.removesuffix('-SNAPSHOT')}"
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import random
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError, Result
+from asu_stats.builds.builders import imagebuilder as ib
 from asu_stats.builds.builders.artifacts import collect
-from asu_stats.builds.builders.imagebuilder import packages_hash
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.settings import Settings
 
@@ -43,6 +44,24 @@ _CATEGORY_WEIGHTS: Final = {
     "storage": 4,
 }
 _IMAGE_BYTES: Final = 4096
+# Words of error texts that belong to one target alone.
+_PLACES: Final = {
+    "aarch64_generic": "rockchip/armv8",
+    "armeabi": "mvebu/cortexa9",
+    "mt7981": "mediatek/filogic",
+    "qcom": "ipq40xx/generic",
+    "ramips": "ramips/mt76x8",
+    "rockchip_armv8": "rockchip/armv8",
+    "x86_64": "x86/64",
+}
+# What else a text says of a request, and what it would say of another.
+_NAMES: Final = (
+    (re.compile(r"(?<=openwrt/imagebuilder:)(?!latest)[\w.-]*\w"), "{tag}"),
+    (re.compile(r'(?<=Profile ")[^"]+'), "{profile}"),
+    (re.compile(r"\S+(?= is too big)"), "{image}"),
+    (re.compile(r"(?<=\(requested )[^)]+"), "{version_code}"),
+)
+_PACKAGE_TYPES: Final = {"package_not_found", "package_conflict", "package_unsatisfiable"}
 
 
 class Misfortune(NamedTuple):
@@ -52,6 +71,31 @@ class Misfortune(NamedTuple):
     category: str
     type: str
     status: str
+
+    def can_meet(self, request: BuildRequest) -> bool:
+        """Tell whether a build of this request could end so."""
+        if self.type == "version_mismatch" and not request.version_code:
+            return False
+        if self.type == "manifest_mismatch" and not request.packages_versions:
+            return False
+        return all(
+            request.target == target for word, target in _PLACES.items() if word in self.text
+        )
+
+    def text_for(self, request: BuildRequest) -> str:
+        """Return the text with the names of this request in it."""
+        target_tag = request.target.replace("/", "-")
+        names = {
+            "tag": f"{target_tag}-{ib.version_tag(request.version)}",
+            "profile": request.profile,
+            "image": f"openwrt-{request.version}-{target_tag}-{request.profile}-sysupgrade.bin",
+            "version_code": request.version_code,
+        }
+        text = self.text
+        for pattern, name in _NAMES:
+            words = name.format_map(names)
+            text = pattern.sub(lambda _, words=words: words, text)  # type: ignore[misc]
+        return text
 
 
 def load_misfortunes() -> list[Misfortune]:
@@ -92,10 +136,13 @@ class DemoBuilder:
             attempt.pause(seconds * share)
         if fate is None:
             return _write_image(attempt)
-        attempt.stderr = fate.text
+        text = fate.text_for(request)
+        attempt.stderr = text
         if fate.status == "timeout":
-            raise BuildStoppedError("timeout", fate.text)
-        raise BuildFailedError(fate.text, category=fate.category, type=fate.type)
+            raise BuildStoppedError("timeout", text)
+        raise BuildFailedError(
+            _summary(fate.type, text), log=text, category=fate.category, type=fate.type
+        )
 
     def seconds(self, request: BuildRequest, request_hash: str) -> float:
         """Return how long a build takes: a matter of target, profile, packages, and chance."""
@@ -112,11 +159,26 @@ class DemoBuilder:
         )
         if chance.random() >= (INCIDENT_RATE if incident else FAILURE_RATE):
             return None
-        kinds = [each for each in self._misfortunes if each.type == INCIDENT_TYPE]
-        return _choose(chance, kinds if incident and kinds else self._misfortunes)
+        possible = [each for each in self._misfortunes if each.can_meet(request)]
+        kinds = [each for each in possible if each.type == INCIDENT_TYPE]
+        return _choose(chance, kinds if incident and kinds else possible)
 
     def _random(self, key: str) -> random.Random:
         return random.Random(f"{self._seed} {key}")  # noqa: S311 - a play
+
+
+def _summary(kind: str, text: str) -> str:
+    """Return the line that the command builder would make of what an ImageBuilder says."""
+    line, _, more = text.strip().partition("\n")
+    if "Impossible package selection" in line:
+        return line
+    if kind in _PACKAGE_TYPES:
+        return ib.package_problem(text)
+    if kind == "image_too_big":
+        return "Selected packages exceed device storage"
+    if more and kind != "unsupported_profile":
+        return "Error while building firmware. See stdout/stderr"
+    return line
 
 
 def _choose(chance: random.Random, misfortunes: Sequence[Misfortune]) -> Misfortune:
@@ -140,40 +202,49 @@ def _write_image(attempt: Attempt) -> Result:
         if not name.startswith("-")
     }
     filesystem = request.filesystem or "squashfs"
-    name = "-".join(
+    prefix = "-".join(
         [
             "openwrt",
             request.version,
-            packages_hash(manifest),
+            ib.packages_hash(manifest),
             request.target.replace("/", "-"),
             request.profile,
-            filesystem,
-            "sysupgrade.bin",
         ]
     )
     content = bytes.fromhex(request_hash) * (_IMAGE_BYTES // 32)
-    (source / name).write_bytes(content)
-    _write_description(source, request, name, filesystem, content)
+    digest = hashlib.sha256(content).hexdigest()
+    images = [
+        {
+            "filesystem": filesystem,
+            "name": f"{prefix}-{filesystem}-{kind}.{ending}",
+            "sha256": digest,
+            "sha256_unsigned": digest,
+            "type": kind,
+        }
+        for kind, ending in _kinds(request.target)
+    ]
+    for image in images:
+        (source / image["name"]).write_bytes(content)
+    _write_description(source, request, prefix, images)
     return collect(source, attempt.directory / "images", profile=request.profile, manifest=manifest)
 
 
+def _kinds(target: str) -> Sequence[tuple[str, str]]:
+    """Return types and file endings of a target's images: a PC boots a whole disk."""
+    if target.startswith("x86/"):
+        return ("combined", "img.gz"), ("combined-efi", "img.gz")
+    return (("sysupgrade", "bin"),)
+
+
 def _write_description(
-    source: Path, request: BuildRequest, name: str, filesystem: str, content: bytes
+    source: Path, request: BuildRequest, prefix: str, images: list[dict[str, str]]
 ) -> None:
-    digest = hashlib.sha256(content).hexdigest()
-    image = {
-        "filesystem": filesystem,
-        "name": name,
-        "sha256": digest,
-        "sha256_unsigned": digest,
-        "type": "sysupgrade",
-    }
     description = {
         "metadata_version": 1,
         "profiles": {
             request.profile: {
-                "image_prefix": name.removesuffix(f"-{filesystem}-sysupgrade.bin"),
-                "images": [image],
+                "image_prefix": prefix,
+                "images": images,
                 "titles": [{"title": request.profile.replace("_", " ")}],
             }
         },

@@ -90,6 +90,13 @@ def packages_hash(names: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(sorted(set(names))).encode()).hexdigest()[:12]
 
 
+def version_tag(version: str) -> str:
+    """Return the tag of upstream's ImageBuilder containers for a version."""
+    if re.fullmatch(r"\d+\.\d+\.\d+(-rc\d+)?", version):
+        return f"v{version}"
+    return "master" if version == "SNAPSHOT" else f"openwrt-{version.removesuffix('-SNAPSHOT')}"
+
+
 # One line each, no two wildcards: linear in the length of the line.
 _MISSING: Final = (
     re.compile(r"Cannot install package ([^\s]+)\.$"),  # opkg
