@@ -1,6 +1,8 @@
 """Is it alive, and can it work: `/healthz`, `/readyz`, and the queue length."""
 
+import time
 from collections.abc import Callable
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -12,6 +14,9 @@ from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.recorder import Recorder
 from asu_stats.store import migrate
 
+# Anybody may ask whether it is ready, and often: an attempt to write holds good for so long.
+_WRITABLE_SECONDS: Final = 10.0
+
 
 class Health(TypedDict):
     """The process is up."""
@@ -20,7 +25,7 @@ class Health(TypedDict):
 
 
 class Ready(TypedDict):
-    """The database answers and its schema is current."""
+    """The database answers and can be written to, and its schema is current."""
 
     status: str
     schema: str
@@ -36,6 +41,7 @@ class Queue(TypedDict):
 def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) -> APIRouter:
     """Return the health endpoints; `queue_length` counts the waiting builds."""
     routes = APIRouter(tags=["health"])
+    attempt = _Attempt(engine)
 
     @routes.get("/healthz", summary="Is the process up?", response_model=Health)
     async def healthz() -> JSONResponse:
@@ -49,7 +55,7 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
         responses=problems.documented(503),
     )
     def readyz() -> JSONResponse:
-        """Answer 200 while the database answers, its schema is current and nothing is spooled."""
+        """Answer 200 while the database can be read and written and its schema is current."""
         retry = {"Retry-After": str(problems.RETRY_SECONDS)}
         try:
             schema = migrate.check(engine)
@@ -59,6 +65,8 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
             waiting = f"{recorder.spooled} events wait in the spool"
             detail = f"events can't be written: {recorder.trouble}; {waiting}"
             return problems.problem(503, detail, headers=retry)
+        if reason := attempt.problem():
+            return problems.problem(503, reason, headers=retry)
         return JSONResponse(
             {"status": "ready", "schema": schema, "spooled_events": recorder.spooled}
         )
@@ -69,3 +77,24 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
         return JSONResponse({"queue_length": queue_length()})
 
     return routes
+
+
+class _Attempt:
+    """An attempt to write, made anew when the last good one is some seconds old."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._good_until = 0.0
+
+    def problem(self) -> str | None:
+        """Return why the database can't be written to, `None` if it can."""
+        if time.monotonic() < self._good_until:
+            return None
+        try:
+            migrate.check_writable(self._engine)
+        except StoreUnavailableError as error:
+            # The words of the operating system hold paths, which are nobody's business.
+            why = "" if isinstance(error.__cause__, OSError) else f": {error}"
+            return f"the database can't be written to{why}"
+        self._good_until = time.monotonic() + _WRITABLE_SECONDS
+        return None

@@ -1,5 +1,6 @@
 """Schema migrations, run from the program itself: upgrade, and what state a database is in."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -9,13 +10,14 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, false, inspect, update
 
 from asu_stats.builds import tables as _build_tables
 from asu_stats.exceptions import SchemaError
 from asu_stats.store import dialects, rollups
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.metadata import metadata
+from asu_stats.store.tables import store_state
 
 # All tables that the schema has: whoever declares some is named here.
 _OWNERS: Final = (rollups, _build_tables)
@@ -37,18 +39,36 @@ def head() -> str:
 
 
 def current(engine: Engine) -> str | None:
-    """Return the revision of a database, `None` before the first upgrade."""
+    """Return the revision of a database, `None` before the first upgrade.
+
+    Raises `SchemaError` for a database of another program.
+    """
     with read_snapshot(engine) as connection:
-        return MigrationContext.configure(connection).get_current_revision()
+        return _revision(connection)
+
+
+def _revision(connection: Connection) -> str | None:
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found is None:
+        check_ours(inspect(connection).get_table_names())
+    return found
+
+
+def check_ours(tables: Collection[str]) -> None:
+    """Raise `SchemaError` if a database with these tables belongs to another program."""
+    if tables and "alembic_version" not in tables:
+        some = ", ".join(sorted(tables)[:3])
+        raise SchemaError(f"not an asu-stats database: it holds tables of another program ({some})")
 
 
 def upgrade(engine: Engine) -> None:
     """Bring the schema to what this program needs, in one transaction.
 
-    Raises `SchemaError` where the database is newer than this program.
+    Raises `SchemaError` where the database is newer than this program, or another program's.
     """
     with write_transaction(engine) as connection:
         dialects.take_turn(connection)
+        _revision(connection)
         try:
             command.upgrade(_config(connection), "head")
         except CommandError as error:
@@ -67,6 +87,17 @@ def check(engine: Engine) -> str:
             f"database {state}, this program needs {head()}: run `asu-stats db upgrade`"
         )
     return found
+
+
+def check_writable(engine: Engine) -> None:
+    """Begin to write, and change nothing.
+
+    Raises `StoreUnavailableError` where the database is read-only or somebody else writes for too
+    long. It waits for no disk, so it may be asked often.
+    """
+    with write_transaction(engine) as connection:  # SQLite says so at BEGIN, PostgreSQL at UPDATE
+        nothing = update(store_state).where(false())
+        connection.execute(nothing.values(changes=store_state.c.changes))
 
 
 def differences(engine: Engine) -> list[object]:
