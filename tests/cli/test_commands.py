@@ -49,8 +49,26 @@ def test_help_everywhere(tmp_path: Path, command: str) -> None:
     assert "Usage" in done.stdout
 
 
+def test_help_says_where_settings_and_builders_are_described(tmp_path: Path) -> None:
+    top = run("sqlite:///x.db", tmp_path, "--help").stdout
+    for words in ("ASU_STATS_", "asu-stats.toml", "ASU_STATS_CONFIG", "docs/configuration.md"):
+        assert words in top
+    assert "command" in (serve := run("sqlite:///x.db", tmp_path, "serve", "--help").stdout)
+    assert "docs/build-service.md" in serve
+    status = run("sqlite:///x.db", tmp_path, "db", "status", "--help").stdout
+    assert "  --json  " in status
+    assert "bool" not in status.lower()
+
+
+def test_no_arguments_at_all_is_a_call_for_help(tmp_path: Path) -> None:
+    done = run("sqlite:///x.db", tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: asu-stats")
+
+
 def test_database_from_nothing(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'new.db'}"
+    (tmp_path / "new.db").touch()
     status = run(url, tmp_path, "db", "status", "--json")
     assert (status.returncode, json.loads(status.stdout)["current"]) == (1, False)
     early = run(url, tmp_path, "rollups", "verify")
@@ -101,7 +119,11 @@ def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
         (("export", "stats_daily", "--start", "yesterday"), 2, "YYYY-MM-DD"),
         (("token", "create", "x", "--scope", "admin"), 2, "admin"),
         (("db", "status", "--database", "oracle://x"), 1, "use sqlite or postgresql"),
-        (("db", "status", "--database", "sqlite:////nowhere/at/all.db"), 1, "unable to open"),
+        (("db", "status", "--database", "sqlite:////nowhere/at/all.db"), 1, "/nowhere/at: no such"),
+        (("db", "status", "--database", "sqlite://"), 1, "the name of a file"),
+        (("token", "create", "", "--scope", "read"), 2, "expected a name"),
+        (("token", "create"), 2, "see `asu-stats token create --help`"),
+        (("frobnicate",), 2, "see `asu-stats --help`"),
         (("worker",), 2, "--builder"),
     ],
 )
@@ -111,4 +133,5 @@ def test_mistakes_are_explained(
     done = run("sqlite:///x.db", tmp_path, *arguments)
     assert done.returncode == status
     assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("asu-stats: ")
+    assert done.stderr.count("\n") == 1

@@ -128,6 +128,30 @@ def test_a_visitor_asks_until_the_image_is_there() -> None:
     assert {method for method, path, _ in asked if path.endswith(HASH)} <= {"GET", "HEAD"}
 
 
+def test_visitors_become_as_rare_as_they_are_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+
+    class Even:
+        """Chance that always brings the mean."""
+
+        def expovariate(self, rate: float) -> float:
+            pauses.append(1 / rate)
+            return 0.0
+
+        def random(self) -> float:
+            return 1.0
+
+    enough = threading.Event()
+    monkeypatch.setattr(Visitors, "_post", lambda *_: enough.set() if len(pauses) >= 60 else None)
+    here = Visitors("http://127.0.0.1:9", mean_seconds=4.0, calm_seconds=130.0)
+    monkeypatch.setattr(here, "_chance", Even())
+    with here:
+        assert enough.wait(30)
+    assert pauses[0] == pytest.approx(4.0)
+    assert pauses[1] > pauses[0]
+    assert max(pauses) == pauses[59] == pytest.approx(130.0)
+
+
 def test_requests_are_such_as_the_service_takes() -> None:
     with serving((400, b"{}")) as server:
         server.wanted = 40

@@ -23,6 +23,13 @@ class ImageStore:
         self._staging = self.root / ".staging"
         self._trash = self.root / ".trash"
 
+    def check_usable(self) -> None:
+        """Do what a build does with its folder. Raises `OSError` where builds could not."""
+        probe = self.stage(f".{uuid.uuid4().hex}")  # with a dot: never taken for a build's
+        appeared = self.root / probe.name
+        probe.rename(appeared)
+        appeared.rmdir()
+
     def stage(self, build_id: str) -> Path:
         """Make and return the folder that a build works in."""
         directory = self._staging / build_id

@@ -12,23 +12,23 @@ app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
 @app.command()
 def upgrade(database: options.Database = None) -> None:
     """Bring the database's schema to what this program needs."""
-    _, engine = options.open_database(database)
-    before = migrate.current(engine)
-    migrate.upgrade(engine)
-    after = migrate.current(engine)
-    if before == after:
-        typer.echo(f"schema {after}: nothing to do")
-    else:
-        typer.echo(f"schema {before or 'none'} -> {after}")
+    with options.opened(database, make=True) as engine:
+        before = migrate.current(engine)
+        migrate.upgrade(engine)
+        after = migrate.current(engine)
+        if before == after:
+            typer.echo(f"schema {after}: nothing to do")
+        else:
+            typer.echo(f"schema {before or 'none'} -> {after}")
 
 
 @app.command()
 def status(database: options.Database = None, json: options.Json = False) -> None:
-    """Say which schema the database has; exit status 1 when it is not current."""
-    _, engine = options.open_database(database)
-    found, needed = migrate.current(engine), migrate.head()
-    with read_snapshot(engine) as connection:
-        size = dialects.database_size(connection)
+    """Say which schema the database has. Exit status 1 when it is not current."""
+    with options.opened(database) as engine:
+        found, needed = migrate.current(engine), migrate.head()
+        with read_snapshot(engine) as connection:
+            size = dialects.database_size(connection)
     answer = {
         "database": engine.url.render_as_string(),
         "schema": found,

@@ -1,7 +1,10 @@
 """`asu-stats demo`: the whole thing on a fresh file, with history and builds going on."""
 
+import fcntl
+import ipaddress
 import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -10,12 +13,12 @@ from typing import Annotated
 import typer
 from sqlalchemy import Engine
 
-from asu_stats.cli import output
+from asu_stats.cli import output, sockets
 from asu_stats.cli.serve import Port, run_server
-from asu_stats.cli.wiring import running
+from asu_stats.cli.wiring import opened, running
 from asu_stats.events import Event
+from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import load
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
 
@@ -33,37 +36,80 @@ def demo(
         Path, typer.Option(help="Where its files go; what is there of an earlier demo is removed.")
     ] = Path("demo"),
 ) -> None:
-    """Show everything: a server on a fresh SQLite file with generated history and live builds."""
-    from asu_stats.demo import catalogue, history, visitors
+    """Show everything: a server with a history and live builds.
 
-    directory.mkdir(parents=True, exist_ok=True)
-    for name in ("demo.db", "demo.db-wal", "demo.db-shm", "demo.db.lock"):
-        (directory / name).unlink(missing_ok=True)
-    for name in ("demo.db.spool", "images"):
-        shutil.rmtree(directory / name, ignore_errors=True)
-    catalogue.write(directory / "catalogue.json")
-    base = f"http://{host}:{port}"
-    settings = load(
-        database_url=f"sqlite:///{directory / 'demo.db'}",
-        catalogue=directory / "catalogue.json",
-        store_directory=directory / "images",
-        builder="demo",
-        workers=3,
-        source=base,
-    )
-    engine = engines.create(settings.database_url)
-    migrate.upgrade(engine)
-    _fill(engine, history.history(days=days, requests=requests, now=datetime.now(UTC)))
-    engine.dispose()
-    with running(settings) as service, visitors.Visitors(f"http://127.0.0.1:{port}"):
-        typer.echo(
-            f"\n  asu-stats demo: {requests:,} requests in {days} days, and builds going on\n\n"
-            f"    {base}/                               where to begin\n"
-            f"    {base}/docs                           the API\n"
-            f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
-            f"  database {settings.database_file}; stop with Ctrl-C\n"
+    It runs on a fresh SQLite file; the history is generated, the builds are simulated.
+    """
+    from asu_stats.demo import history, visitors
+
+    with closing(sockets.listen(host, port)) as listener, _alone_in(directory):
+        _begin_anew(directory)
+        base = sockets.base_url(host, listener)
+        settings = load(
+            database_url=f"sqlite:///{directory / 'demo.db'}",
+            catalogue=directory / "catalogue.json",
+            store_directory=directory / "images",
+            builder="demo",
+            workers=3,
+            source=base,
         )
-        run_server(service, host, port)
+        with opened(settings, make=True) as engine:
+            migrate.upgrade(engine)
+            _fill(engine, history.history(days=days, requests=requests, now=datetime.now(UTC)))
+        here = sockets.base_url(_loopback(listener.getsockname()[0]), listener)
+        # In the end as many come as in the history, or the figures of today would be bent.
+        pause = days * 86_400 / max(1, requests)
+        with running(settings) as service, visitors.Visitors(here, calm_seconds=pause):
+            typer.echo(
+                f"\n  asu-stats demo: {requests:,} requests in {days} days, and builds going on\n\n"
+                f"    {base}/                               where to begin\n"
+                f"    {base}/docs                           the API\n"
+                f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
+                f"  database {settings.database_file}; stop with Ctrl-C\n"
+            )
+            run_server(service, listener)
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Make the directory and keep other demos out of it for as long as this process lives."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "demo.lock").open("w")
+    except OSError as error:
+        raise _unusable(directory, error) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AsuStatsError(
+                f"{directory}: another demo is running there; name another --directory"
+            ) from None
+        yield
+
+
+def _begin_anew(directory: Path) -> None:
+    """Remove what an earlier demo left, and write the catalogue."""
+    from asu_stats.demo import catalogue
+
+    try:
+        for name in ("demo.db", "demo.db-wal", "demo.db-shm", "demo.db.lock"):
+            (directory / name).unlink(missing_ok=True)
+        for name in ("demo.db.spool", "images"):
+            shutil.rmtree(directory / name, ignore_errors=True)
+        catalogue.write(directory / "catalogue.json")
+    except OSError as error:
+        raise _unusable(directory, error) from None
+
+
+def _unusable(directory: Path, error: OSError) -> AsuStatsError:
+    return AsuStatsError(f"{error.filename or directory}: {error.strerror}")
+
+
+def _loopback(address: str) -> str:
+    """Return where visitors on this machine reach a server that listens on an address."""
+    found = ipaddress.ip_address(address)
+    return address if found.is_loopback else "::1" if found.version == 6 else "127.0.0.1"
 
 
 def _fill(engine: Engine, events: Iterator[Event]) -> None:

@@ -49,13 +49,13 @@ def export(
     if table not in source.TABLES:
         raise typer.BadParameter(f"{table}: expected one of {', '.join(source.TABLES)}")
     first, last = options.days(start, end)
-    _, engine = options.open_database(database)
-    migrate.check(engine)
-    columns = source.columns(table)
-    with _target(output) as file, read_snapshot(engine) as connection:
-        rows = source.rows(connection, table, first, last)
-        writer = {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[form]
-        writer(file, columns, rows)
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        columns = source.columns(table)
+        with _target(output) as file, read_snapshot(engine) as connection:
+            rows = source.rows(connection, table, first, last)
+            writer = {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[form]
+            writer(file, columns, rows)
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from asu_stats.exceptions import AsuStatsError
 
 app = typer.Typer(
     name="asu-stats",
-    help="Build statistics for OpenWrt firmware-on-demand servers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes would show flags as if they took a value
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
@@ -43,7 +43,8 @@ def options(
 ) -> None:
     """Build statistics for OpenWrt firmware-on-demand servers.
 
-    Settings come from ASU_STATS_… environment variables or asu-stats.toml.
+    Settings are environment variables (ASU_STATS_…) or lines of asu-stats.toml in the current
+    directory, or of the file that ASU_STATS_CONFIG names. See docs/configuration.md.
     """
     del version
     logging.basicConfig(
@@ -57,16 +58,32 @@ def options(
 def run() -> None:
     """Run a command; an error that was foreseen is one line on standard error."""
     try:
-        app()
+        status = app(prog_name="asu-stats", standalone_mode=False)
+    except typer.TyperException as error:
+        _misused(error)
+    except typer.Abort:
+        sys.exit(1)
     except AsuStatsError as error:
         _fail(str(error))
     except DBAPIError as error:
         _fail("database: " + str(error.orig).strip().partition("\n")[0])
     except BrokenPipeError:
         sys.exit(1)
+    sys.exit(status or 0)
 
 
-def _fail(words: str) -> NoReturn:
+def _misused(error: typer.TyperException) -> NoReturn:
+    """Say in one line what is wrong with the arguments, and where help is."""
+    words = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
+    if words.startswith("Usage:"):  # nothing was said, so all there is to know is the answer
+        typer.echo(words, err=True)
+        sys.exit(error.exit_code)
+    context = getattr(error, "ctx", None)
+    command = f"; see `{context.command_path} --help`" if context else ""
+    _fail(" ".join(words.rstrip(".").split()) + command, error.exit_code)
+
+
+def _fail(words: str, status: int = 1) -> NoReturn:
     text = f"asu-stats: {words}"
     errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
+    sys.exit(status)

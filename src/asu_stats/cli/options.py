@@ -1,14 +1,16 @@
 """Options that several commands have in common."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from typing import Annotated, TypeAlias
 
 import typer
 from sqlalchemy import Engine
 
+from asu_stats.cli import wiring
 from asu_stats.exceptions import InvalidParameterError
-from asu_stats.settings import Settings, load
-from asu_stats.store import engine as engines
+from asu_stats.settings import load
 from asu_stats.windows import parse_date
 
 Database: TypeAlias = Annotated[
@@ -24,10 +26,11 @@ End: TypeAlias = Annotated[
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def open_database(database: str | None) -> tuple[Settings, Engine]:
-    """Return the settings and an engine on the database they name."""
-    settings = load(database_url=database)
-    return settings, engines.create(settings.database_url)
+@contextmanager
+def opened(database: str | None, *, make: bool = False) -> Iterator[Engine]:
+    """Return an engine on the database that `--database` or the settings name."""
+    with wiring.opened(load(database_url=database), make=make) as engine:
+        yield engine
 
 
 def days(start: str | None, end: str | None) -> tuple[date | None, date | None]:

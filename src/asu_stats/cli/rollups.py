@@ -22,14 +22,14 @@ def verify_rollups(
     json: options.Json = False,
 ) -> None:
     """Recount every day from its details; exit status 1 when a rollup differs."""
-    _, engine = options.open_database(database)
-    migrate.check(engine)
     first, last = options.days(start, end)
-    days = len(verify.days(engine, first, last))
-    with output.progress(days, "verify") as bar:
-        found = list(
-            verify.differences(engine, first, last, lambda _: bar.advance(bar.task_ids[0]))
-        )
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        days = len(verify.days(engine, first, last))
+        with output.progress(days, "verify") as bar:
+            found = list(
+                verify.differences(engine, first, last, lambda _: bar.advance(bar.task_ids[0]))
+            )
     if json:
         output.print_json({"days": days, "differences": [asdict(item) for item in found]})
     elif found:
@@ -55,12 +55,12 @@ def rebuild(
     end: options.End = None,
 ) -> None:
     """Replace the rollups of every day by what its details add up to, one day at a time."""
-    _, engine = options.open_database(database)
-    migrate.check(engine)
     first, last = options.days(start, end)
-    days = len(verify.days(engine, first, last))
-    with output.progress(days, "rebuild") as bar:
-        verify.rebuild(engine, first, last, lambda _: _advance(bar))
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        days = len(verify.days(engine, first, last))
+        with output.progress(days, "rebuild") as bar:
+            verify.rebuild(engine, first, last, lambda _: _advance(bar))
     typer.echo(f"{days} days rebuilt")
 
 

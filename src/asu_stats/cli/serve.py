@@ -1,14 +1,16 @@
 """`asu-stats serve` and `asu-stats worker`."""
 
 import signal
+import socket
 import threading
+from contextlib import closing
 from typing import Annotated, Final, Literal, NoReturn
 
 import typer
 import uvicorn
 
 from asu_stats.api.app import create_app
-from asu_stats.cli import options
+from asu_stats.cli import options, sockets
 from asu_stats.cli.wiring import Service, running
 from asu_stats.settings import BuilderName, load
 
@@ -25,7 +27,8 @@ def serve(
     builder: Annotated[
         BuilderName | None,
         typer.Option(
-            help="What builds: demo (simulated), command (a command line per build) or none."
+            help="What builds: demo (simulated), command (an ImageBuilder, or the command lines of "
+            "the setting `command`; see docs/build-service.md) or none."
         ),
     ] = None,
 ) -> None:
@@ -34,12 +37,15 @@ def serve(
     An SQLite file is made and upgraded as needed; another database needs `asu-stats db upgrade`.
     """
     settings = load(database_url=database, workers=workers, builder=builder)
-    with running(settings) as service:
-        typer.echo(f"asu-stats: listening on http://{host}:{port}/", err=True)
-        run_server(service, host, port)
+    with (
+        closing(sockets.listen(host, port)) as listener,
+        running(settings, make=True) as service,
+    ):
+        typer.echo(f"asu-stats: listening on {sockets.base_url(host, listener)}/", err=True)
+        run_server(service, listener)
 
 
-def run_server(service: Service, host: str, port: int) -> None:
+def run_server(service: Service, listener: socket.socket) -> None:
     """Serve HTTP until a signal comes; then what runs is ended in order."""
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again at its end
         signal.signal(number, _leave)
@@ -51,8 +57,6 @@ def run_server(service: Service, host: str, port: int) -> None:
     )
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
         root_path=service.settings.root_path,
         log_config=None,
         access_log=False,  # paths hold whole request hashes
@@ -61,7 +65,7 @@ def run_server(service: Service, host: str, port: int) -> None:
         ws_max_size=_WEBSOCKET_BYTES,
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run()
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _leave(*_: object) -> NoReturn:
@@ -73,7 +77,10 @@ def worker(
     workers: Workers = None,
     builder: Annotated[
         Literal["demo", "command"] | None,
-        typer.Option(help="What builds: demo (simulated) or command (a command line per build)."),
+        typer.Option(
+            help="What builds: demo (simulated) or command (an ImageBuilder, or the command lines "
+            "of the setting `command`; see docs/build-service.md)."
+        ),
     ] = None,
 ) -> None:
     """Run build workers alone, beside servers on the same database."""

@@ -26,9 +26,11 @@ def create(
     json: options.Json = False,
 ) -> None:
     """Make a token and print it: now, and never again."""
-    _, engine = options.open_database(database)
-    migrate.check(engine)
-    token = tokens.create(engine, name, scope)
+    if not name.strip():
+        raise typer.BadParameter("NAME: expected a name to know it by")
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        token = tokens.create(engine, name, scope)
     if json:
         output.print_json({"name": name, "scope": scope, "token": token})
     else:
@@ -38,9 +40,9 @@ def create(
 @app.command("list")
 def list_tokens(database: options.Database = None, json: options.Json = False) -> None:
     """List the tokens, revoked ones too; the tokens themselves are not stored."""
-    _, engine = options.open_database(database)
-    migrate.check(engine)
-    found = [asdict(token) for token in tokens.all_tokens(engine)]
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        found = [asdict(token) for token in tokens.all_tokens(engine)]
     if json:
         output.print_json(found)
     else:
@@ -51,7 +53,7 @@ def list_tokens(database: options.Database = None, json: options.Json = False) -
 @app.command()
 def revoke(name: Name, database: options.Database = None) -> None:
     """Make a token invalid, at once and everywhere."""
-    _, engine = options.open_database(database)
-    migrate.check(engine)
-    tokens.revoke(engine, name)
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        tokens.revoke(engine, name)
     typer.echo(f"{name}: revoked")

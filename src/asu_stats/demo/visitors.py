@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 _TIMEOUT_SECONDS: Final = 5.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
 _FIRST_SECONDS: Final = 0.2
+_CALMER: Final = 1.1
 _BURST_RATE: Final = 0.05
 _BURST: Final = (3, 8)
 _BURST_SECONDS: Final = 3.0
@@ -66,8 +67,10 @@ class _Reply:
 class Visitors:
     """A thread that asks the build service at `base_url` for images, until it is stopped.
 
-    One visitor comes every `mean_seconds` on average, now and then several at once. Whatever the
-    server answers, or does not, the thread goes on. Raises `InvalidSettingError` if the server is
+    One visitor comes every `mean_seconds` on average, now and then several at once. With
+    `calm_seconds` that is only the beginning, so that there is something to see: each pause is a
+    tenth longer than the one before, up to that. Whatever the server answers, or does not, the
+    thread goes on. Raises `InvalidSettingError` if the server is
     not on this machine: nobody else is to be kept busy by a demo.
     """
 
@@ -76,12 +79,14 @@ class Visitors:
         base_url: str,
         *,
         mean_seconds: float = 4.0,
+        calm_seconds: float | None = None,
         seed: int = 0,
         stopped: threading.Event | None = None,
         today: Callable[[], date] = utc_today,
     ) -> None:
         self._host, self._port, self._path = _loopback(base_url)
         self._mean_seconds = mean_seconds
+        self._calm_seconds = max(mean_seconds, calm_seconds or 0.0)
         self._chance = random.Random(f"visitors {seed}")  # noqa: S311 - a play
         self._crowd = Crowd(worlds.load(), seed=seed, remembered=200)
         self._stopped = stopped or threading.Event()
@@ -135,6 +140,7 @@ class Visitors:
         """Let a visitor come, or several, and plan the next."""
         chance = self._chance
         self._plan(chance.expovariate(1 / self._mean_seconds), self._arrive)
+        self._mean_seconds = min(self._calm_seconds, self._mean_seconds * _CALMER)
         burst = chance.random() < _BURST_RATE
         for _ in range(chance.randint(*_BURST) if burst else 1):
             wish = self._crowd.ask(self._today())
