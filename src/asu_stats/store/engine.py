@@ -101,7 +101,7 @@ class _WriterLock:
                     held.enter_context(self._locked(self._lock, deadline))
                 yield
         except OSError as error:
-            raise StoreUnavailableError(f"database: {error}") from error
+            raise StoreUnavailableError(f"database: {error.strerror or error}") from error
         finally:
             self._threads.release()
 
