@@ -37,7 +37,9 @@ BAD_PARAMETERS: list[Bad] = [
     ("timeseries", "version=a&target=b", "target"),
     ("timeseries", "interval=hour&days=91", "days"),
     ("timeseries", "interval=hour&start=2026-01-01&end=2026-01-02", "start"),
-    ("timeseries", "start=1970-01-01&end=9998-12-31", "interval"),
+    ("timeseries", "interval=hour&days=3650", "days"),
+    ("timeseries", "interval=hour&end=2026-01-01", "end"),
+    ("timeseries", "start=1970-01-01&end=9998-12-31", "start"),
 ]
 
 
@@ -52,6 +54,18 @@ def test_bad_parameters_are_named(
     assert problem["title"] == "Unprocessable Content"
     assert problem["detail"].startswith(f"{parameter}=")
     assert problem["errors"][0]["loc"] == ["query", parameter]
+
+
+def test_hours_that_are_gone_are_named_before_anything_else(sqlite_stats: Stats) -> None:
+    for query in ("days=3650", "start=1970-01-01", "end=2026-01-01", "days=91"):
+        answer = sqlite_stats.client.get(f"/api/v1/stats/timeseries?interval=hour&{query}")
+        assert answer.status_code == 422
+        parameter, _, value = query.partition("=")
+        assert answer.json()["detail"] == (
+            f"{parameter}={value}: expected hours are kept from 2026-07-03 on"
+        )
+    answer = sqlite_stats.client.get("/api/v1/stats/timeseries?interval=hour&days=90")
+    assert len(answer.json()) == 90 * 24
 
 
 def test_windows(stats: Stats) -> None:
@@ -128,7 +142,7 @@ def test_pages(stats: Stats, question: str) -> None:
     )
     url = f"/api/v1/stats/{question}"
     rows = stats.get(question)
-    walked, query = [], "limit=3&days=30&tag=%C3%A9"
+    walked, query = [], "limit=3&days=30&tag=%C3%A9%20%2B%FF"
     while query:
         answer = stats.client.get(f"{url}?{query}")
         assert answer.headers["x-total-count"] == "7"
@@ -139,12 +153,21 @@ def test_pages(stats: Stats, question: str) -> None:
             links[relation] = target
         following = links.get('"next"')
         query = following.strip("<>").partition("?")[2] if following else ""
-        assert following is None or following.startswith(f"<{url}?days=30&tag=%C3%A9&limit=3&")
+        kept = f"<{url}?days=30&tag=%C3%A9%20%2B%FF&limit=3&"
+        assert following is None or following.startswith(kept)
     assert walked == rows
-    assert links['"prev"'] == f"<{url}?days=30&tag=%C3%A9&limit=3&offset=3>"
+    assert links['"prev"'] == f"<{url}?days=30&tag=%C3%A9%20%2B%FF&limit=3&offset=3>"
     assert links['"first"'].endswith("offset=0>")
     assert links['"last"'].endswith("offset=6>")
     assert stats.client.get(f"{url}?offset=50").json() == []
+
+
+def test_queries_that_look_alike_are_told_apart(stats: Stats) -> None:
+    stats.record(request("h1", version="a"), request("h2", version="b"))
+    one = stats.client.get("/api/v1/stats/versions?x=1&limit=1")
+    other = stats.client.get("/api/v1/stats/versions?x=1%26limit%3D1")
+    assert (len(one.json()), len(other.json())) == (1, 2)
+    assert one.headers["etag"] != other.headers["etag"]
 
 
 def test_csv_defuses_formulas(stats: Stats) -> None:

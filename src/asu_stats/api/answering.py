@@ -150,29 +150,35 @@ def wants_csv(accept: str) -> bool:
     return weights["text/csv"] > weights["application/json"]
 
 
-def page_headers(request: Request, page: Page, total: int) -> dict[str, str]:
-    """Return `X-Total-Count` and the RFC 8288 links to the other pages."""
+def page_headers(
+    request: Request, given: Mapping[str, str], page: Page, total: int
+) -> dict[str, str]:
+    """Return `X-Total-Count` and the RFC 8288 links to the other pages.
+
+    `given` are the query parameters as they were read: all but the page's own are kept.
+    """
     last = max(0, (total - 1) // page.limit * page.limit)
     offsets = {"first": 0, "last": last}
     if page.offset > 0:
         offsets["prev"] = min(max(0, page.offset - page.limit), last)
     if page.offset + page.limit < total:
         offsets["next"] = page.offset + page.limit
-    path = quote(request.scope.get("root_path", "") + _route_path(request))
-    kept = [
-        (name, value)
-        for name, value in request.query_params.multi_items()
-        if name not in {"limit", "offset"}
-    ]
+    path = quote(request.scope.get("root_path", "") + route_path(request))
+    kept = [item for item in given.items() if item[0] not in {"limit", "offset"}]
     links = []
     for relation in ("next", "prev", "first", "last"):
         if relation in offsets:
-            query = urlencode([*kept, ("limit", page.limit), ("offset", offsets[relation])])
+            query = urlencode(
+                [*kept, ("limit", page.limit), ("offset", offsets[relation])],
+                quote_via=quote,  # the default writes a space as `+`
+                errors="surrogateescape",
+            )
             links.append(f'<{path}?{query}>; rel="{relation}"')
     return {"X-Total-Count": str(total), "Link": ", ".join(links)}
 
 
-def _route_path(request: Request) -> str:
+def route_path(request: Request) -> str:
+    """Return the path of a request without the prefix that the service stands behind."""
     path: str = request.scope["path"]
     root: str = request.scope.get("root_path", "")
     return path.removeprefix(root) if root else path

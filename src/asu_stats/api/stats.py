@@ -186,7 +186,7 @@ class StatsApi:
         def ask(request: Request) -> Response:
             return endpoint(request)
 
-        ask.__doc__ = f"{question.summary}. Days are UTC days; every figure is exact and live."
+        ask.__doc__ = "Days are UTC days; every figure is exact and live."
         parameters = [parameter.documented() for parameter in question.parameters]
         if question.name == "timeseries":
             parameters.append(params.INTERVAL.documented())
@@ -266,15 +266,16 @@ class StatsApi:
         return self._ask(asked, request, given, filters, key=interval)
 
     def _check_buckets(self, window: Window, interval: Interval, given: Given) -> None:
-        if window.buckets(interval) > MAX_BUCKETS:
-            expected = f"a window of at most {MAX_BUCKETS} buckets"
-            raise InvalidParameterError("interval", got=interval, expected=expected)
         oldest = self._today() - timedelta(days=self._hourly_days - 1)
         if interval == "hour" and window.start < oldest:
-            name = "days" if "days" in given else "start"
-            got = given.get(name, window.start.isoformat())
             expected = f"hours are kept from {oldest.isoformat()} on"
-            raise InvalidParameterError(name, got=got, expected=expected)
+        elif window.buckets(interval) > MAX_BUCKETS:
+            expected = f"a window of at most {MAX_BUCKETS} buckets"
+        else:
+            return
+        chose = (name for name in ("days", "start", "end") if name in given)
+        name = next(chose, "interval")
+        raise InvalidParameterError(name, got=given.get(name, interval), expected=expected)
 
     def _window(self, question: Question, given: Given) -> Window:
         return Window.parse(
@@ -305,7 +306,7 @@ class StatsApi:
             result = question.read(connection, window, filters)
             headers: dict[str, str] = {}
             if page is not None:
-                headers = page_headers(request, page, len(result))
+                headers = page_headers(request, given, page, len(result))
                 result = result[page.offset : page.offset + page.limit]
             if as_csv and question.row:
                 name = f"asu-stats-{question.name}-{window.start}_{window.end}.csv"
@@ -316,7 +317,7 @@ class StatsApi:
 
         asked = (
             request.scope["path"],
-            "&".join(f"{name}={value}" for name, value in given.items()),
+            ascii(list(given.items())),  # joined as they are, two queries could look alike
             f"{window.start}..{window.end}",
             "csv" if as_csv else "json",
             key,
