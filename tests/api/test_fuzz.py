@@ -240,8 +240,6 @@ PARAMETERS = (
 def problem_of(answer: Response, sent: Sent) -> None:
     """Check that an error is a problem as every client can read it."""
     media = "application/json" if sent.url == BUILD else "application/problem+json"
-    if answer.status_code in {404, 405}:
-        media = "application/problem+json"
     assert answer.headers["content-type"] == media, str(sent)
     problem = answer.json()
     assert problem["status"] == answer.status_code, str(sent)

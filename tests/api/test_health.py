@@ -21,11 +21,14 @@ def close_for_writing(stats: Stats) -> None:
     path.write_bytes(content)
 
 
-def test_a_database_that_cannot_be_written_is_not_ready(sqlite_stats: Stats) -> None:
+def test_a_database_that_cannot_be_written_is_not_ready(
+    sqlite_stats: Stats, caplog: pytest.LogCaptureFixture
+) -> None:
     close_for_writing(sqlite_stats)
     answer = sqlite_stats.client.get("/readyz")
     assert answer.status_code == 503
-    assert "can't be written to: " in answer.json()["detail"]
+    assert answer.json()["detail"] == "the database can't be written to"
+    assert "not ready: database: attempt to write a readonly database" in caplog.text
     assert int(answer.headers["retry-after"]) > 0
     assert sqlite_stats.get("overview")["totals"]["requests"] == 0
 

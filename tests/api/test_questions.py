@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from asu_stats.exceptions import StoreUnavailableError
 from tests.support import NOW, Stats, at, build, request
 
 LISTS = ("versions", "targets", "profiles", "clients")
@@ -234,8 +235,8 @@ def test_hostile_names_in_filters(stats: Stats) -> None:
     assert [row["requests"] for row in stats.get("targets", version=name)] == [1]
     assert stats.get("targets", version="%") == []
     assert stats.client.get("/api/v1/stats/targets?version=%FF%00").json() == []
-    twice = stats.client.get("/api/v1/stats/targets?%FF=1&%FF=2")
-    assert (twice.status_code, twice.json()["errors"][0]["loc"]) == (422, ["query", "\\udcff"])
+    twice = stats.client.get("/api/v1/stats/targets?%FF%C3%A9=1&%FF%C3%A9=2")
+    assert (twice.status_code, twice.json()["errors"][0]["loc"]) == (422, ["query", "\\udcffé"])
     unknown = stats.client.get("/api/v1/stats/clients/" + "\U0001f4a9" * 255)
     assert unknown.status_code == 404
     assert len(unknown.json()["detail"].encode()) <= 1024
@@ -259,6 +260,60 @@ def test_every_error_is_a_problem(sqlite_stats: Stats, method: str, path: str, s
     assert problem["status"] == status
     assert isinstance(problem["detail"], str)
     assert problem["title"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("DELETE", "/api/v1/build", 405),
+        ("PUT", "/api/v1/build/abc", 405),
+        ("GET", "/api/v1/build/abc/def", 404),
+        ("POST", "/store/abc", 405),
+    ],
+)
+def test_errors_of_the_build_api_are_plain_json(
+    sqlite_stats: Stats, method: str, path: str, status: int
+) -> None:
+    answer = sqlite_stats.client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["status"] == status
+
+
+def test_internal_errors_too(sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, media in (
+        ("/api/v1/build/" + "0" * 64, "application/json"),
+        ("/api/v1/stats/overview", "application/problem+json"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(sqlite_stats.engine), "connect", lambda _: 1 / 0)
+            answer = sqlite_stats.client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (500, media)
+        assert answer.headers["access-control-allow-origin"] == "*"
+
+
+def test_behind_a_prefix_the_build_api_is_still_itself(sqlite_prefixed: Stats) -> None:
+    answer = sqlite_prefixed.client.delete("/api/v1/build")
+    assert (answer.status_code, answer.headers["content-type"]) == (405, "application/json")
+
+
+def test_what_is_allowed(sqlite_stats: Stats) -> None:
+    for path, allowed in (
+        ("/api/v1/stats/overview", "GET, HEAD"),
+        ("/api/v1/build/abc", "GET, HEAD"),
+        ("/static/style.css", "GET, HEAD"),
+        ("/healthz", "GET, HEAD"),
+        ("/api/v1/build", "POST"),
+        ("/api/v1/stats/events", "POST"),
+    ):
+        answer = sqlite_stats.client.delete(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+
+
+def test_no_description_says_its_summary_again(sqlite_stats: Stats) -> None:
+    for methods in sqlite_stats.client.get("/openapi.json").json()["paths"].values():
+        for operation in methods.values():
+            assert not operation.get("description", "").startswith(f"{operation['summary']}.")
 
 
 def test_common_headers_head_and_cors(sqlite_stats: Stats) -> None:
@@ -292,6 +347,30 @@ def test_health(stats: Stats) -> None:
     ready = stats.client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "ready")
     assert stats.client.get("/api/v1/stats").json() == {"queue_length": 0}
+
+
+def test_what_is_wrong_is_said_without_paths_and_names(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    reason = "database: [Errno 13] Permission denied: '/srv/stats.db.lock'"
+
+    def refuse(*_: object) -> None:
+        raise StoreUnavailableError(reason)
+
+    def ready() -> tuple[int, str]:
+        answer = sqlite_stats.client.get("/readyz")
+        assert int(answer.headers["retry-after"]) > 0
+        return answer.status_code, answer.json()["detail"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asu_stats.store.migrate.check", refuse)
+        assert ready() == (503, "the database is away; try again later")
+    assert reason in caplog.text
+    caplog.clear()
+    monkeypatch.setattr(sqlite_stats.recorder, "_sink", refuse)
+    assert sqlite_stats.post(request("h1")).status_code == 503
+    assert ready() == (503, "events can't be written now; 0 wait in the spool")
+    assert reason in caplog.text
 
 
 def test_behind_a_proxy_with_a_prefix(sqlite_prefixed: Stats) -> None:

@@ -1,5 +1,6 @@
 """Is it alive, and can it work: `/healthz`, `/readyz`, and the queue length."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +14,8 @@ from asu_stats.api import problems
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.recorder import Recorder
 from asu_stats.store import migrate
+
+log = logging.getLogger(__name__)
 
 # Anybody may ask whether it is ready, and often: an attempt to write holds good for so long.
 _WRITABLE_SECONDS: Final = 10.0
@@ -59,11 +62,15 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
         retry = {"Retry-After": str(problems.RETRY_SECONDS)}
         try:
             schema = migrate.check(engine)
-        except (SchemaError, StoreUnavailableError) as error:
+        except SchemaError as error:
             return problems.problem(503, str(error), headers=retry)
+        except StoreUnavailableError as error:
+            log.warning("not ready: %s", error)
+            return problems.problem(503, problems.AWAY, headers=retry)
         if recorder.trouble:
-            waiting = f"{recorder.spooled} events wait in the spool"
-            detail = f"events can't be written: {recorder.trouble}; {waiting}"
+            # The reason, which the recorder has logged, may hold paths and names of the database.
+            waiting = f"{recorder.spooled} wait in the spool"
+            detail = f"events can't be written now; {waiting}"
             return problems.problem(503, detail, headers=retry)
         if reason := attempt.problem():
             return problems.problem(503, reason, headers=retry)
@@ -93,8 +100,7 @@ class _Attempt:
         try:
             migrate.check_writable(self._engine)
         except StoreUnavailableError as error:
-            # The words of the operating system hold paths, which are nobody's business.
-            why = "" if isinstance(error.__cause__, OSError) else f": {error}"
-            return f"the database can't be written to{why}"
+            log.warning("not ready: %s", error)  # the words may hold paths, nobody else's business
+            return "the database can't be written to"
         self._good_until = time.monotonic() + _WRITABLE_SECONDS
         return None

@@ -1,7 +1,9 @@
 """The one shape of errors: RFC 9457, with `detail` always one string (conventions §2)."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,7 +11,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
+from asu_stats.api.answering import route_path
 from asu_stats.api.middleware import COMMON_HEADERS
 from asu_stats.exceptions import (
     InvalidEventError,
@@ -22,7 +26,10 @@ from asu_stats.text import cut_utf8
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5
+AWAY: Final = "the database is away; try again later"
 _DETAIL_BYTES: Final = 1000
+# Its clients know nothing of RFC 9457: what the framework answers them is plain JSON too.
+_BUILD_API: Final = re.compile(r"/(api/v1/build|store)(/.*)?", re.DOTALL)
 # RFC 9110 renamed these; the standard library follows only from Python 3.13 on.
 _TITLES: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -69,13 +76,29 @@ def problem(
         "type": "about:blank",
         "title": title(status),
         "status": status,
-        "detail": cut_utf8(detail.encode("utf-8", "backslashreplace").decode(), _DETAIL_BYTES),
+        "detail": cut_utf8(_escaped(detail), _DETAIL_BYTES),
     }
     if errors is not None:
-        body["errors"] = list(errors)
+        body["errors"] = _escaped(errors)
     return JSONResponse(
         body, status, headers=dict(headers or {}), media_type="application/problem+json"
     )
+
+
+def media_type(path: str) -> str:
+    """Return the media type of errors at `path`."""
+    return "application/json" if _BUILD_API.fullmatch(path) else "application/problem+json"
+
+
+def _escaped(value: Any) -> Any:
+    """Return `value` with what is no Unicode in its texts escaped: it quotes what was sent."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {name: _escaped(member) for name, member in value.items()}
+    if isinstance(value, Sequence):
+        return [_escaped(member) for member in value]
+    return value
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -87,17 +110,6 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
         }
         for status in statuses
     }
-
-
-def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem, also those that the framework raises."""
-    app.add_exception_handler(InvalidParameterError, _invalid_parameter)
-    app.add_exception_handler(InvalidEventError, _invalid_event)
-    app.add_exception_handler(UnknownClientError, _unknown_client)
-    app.add_exception_handler(StoreUnavailableError, _store_unavailable)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(Exception, _internal)
 
 
 def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
@@ -120,12 +132,16 @@ def _unknown_client(_: Request, error: Exception) -> JSONResponse:
 def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
     log.debug("answered 503: %s", error)
     retry = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(503, "the database is away; try again later", headers=retry)
+    return problem(503, AWAY, headers=retry)
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
-    return problem(error.status_code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # static files say nothing of what is allowed
+        allowed = headers.get("Allow", "GET").split(", ")
+        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"} if "GET" in allowed else allowed))
+    return problem(error.status_code, str(error.detail), headers=headers)
 
 
 def _validation(_: Request, error: Exception) -> JSONResponse:
@@ -140,3 +156,34 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 def _internal(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error)
     return problem(500, "an unexpected error; it was logged", headers=COMMON_HEADERS)
+
+
+def _hung_up(request: Request, _: Exception) -> JSONResponse:
+    log.debug("%s: the client hung up", request.method)
+    return problem(400, "the body ended too early")  # nobody is there to read it
+
+
+_HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONResponse]]] = {
+    InvalidParameterError: _invalid_parameter,
+    InvalidEventError: _invalid_event,
+    UnknownClientError: _unknown_client,
+    StoreUnavailableError: _store_unavailable,
+    HTTPException: _http,
+    RequestValidationError: _validation,
+    ClientDisconnect: _hung_up,
+    Exception: _internal,
+}
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem, also those that the framework raises."""
+    for kind, tell in _HANDLERS.items():
+        app.add_exception_handler(kind, partial(_answer, tell))
+
+
+def _answer(
+    tell: Callable[[Request, Exception], JSONResponse], request: Request, error: Exception
+) -> JSONResponse:
+    answer = tell(request, error)
+    answer.headers["Content-Type"] = media_type(route_path(request))
+    return answer
