@@ -155,7 +155,8 @@ def _optional_seconds(data: Data, field: str) -> int | None:
         return None
     if not _is_seconds(value):
         _invalid(field, f"seconds from 0 to {MAX_INTEGER}", value)
-    return math.floor(value + 0.5) if isinstance(value, float) else int(value)
+    whole: int = math.floor(value)
+    return whole + int(value - whole >= 0.5)  # adding 0.5 first would round just below a half up
 
 
 def _message(data: Data, field: str) -> str | None:

@@ -239,6 +239,24 @@ def test_whole_numbers_may_be_written_with_a_point(stats: Stats) -> None:
         assert db.execute(select(t.package_count, t.rootfs_size_mb)).one() == (143, 256)
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (0.49999999999999994, 0),
+        (0.5, 1),
+        (1, 1),
+        (1.5, 2),
+        (2.5, 3),
+        (2147483646.5, 2147483647),
+        (2147483647, 2147483647),
+    ],
+)
+def test_durations_are_rounded_half_up(sqlite_stats: Stats, given: float, kept: int) -> None:
+    sqlite_stats.record(build("h1", duration_seconds=given)[1])
+    answer = sqlite_stats.get("performance")["build_duration"]
+    assert (answer["min_seconds"], answer["max_seconds"]) == (kept, kept)
+
+
 def test_category_and_type_are_derived_where_missing(stats: Stats) -> None:
     text = "Impossible package selection: missing (luci-app-foo)"
     stats.record(
