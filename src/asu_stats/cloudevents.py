@@ -22,7 +22,15 @@ from asu_stats.events import (
     split_client,
 )
 from asu_stats.exceptions import InvalidEventError
-from asu_stats.text import NAME_LENGTH, clean_name, clean_text, cut_utf8, is_storable
+from asu_stats.text import (
+    KIND_BYTES,
+    NAME_BYTES,
+    NAME_LENGTH,
+    clean_text,
+    cut_utf8,
+    is_storable,
+    stored_name,
+)
 
 TYPE_PREFIX: Final = "asu."
 MAX_FUTURE: Final = timedelta(minutes=5)
@@ -89,7 +97,7 @@ def _key(data: Data, field: str, limit: int) -> str:
     return value
 
 
-def _optional_name(data: Data, field: str, limit: int = NAME_LENGTH) -> str | None:
+def _optional_text(data: Data, field: str, limit: int = NAME_LENGTH) -> str | None:
     value = data.get(field)
     if value is None:
         return None
@@ -97,22 +105,27 @@ def _optional_name(data: Data, field: str, limit: int = NAME_LENGTH) -> str | No
         _invalid(field, "a text", value)
     if len(value) > limit:
         raise InvalidEventError(field, f"longer than {limit} characters")
-    return clean_name(value)
+    return value
 
 
-def _name(data: Data, field: str, limit: int = NAME_LENGTH) -> str:
+def _optional_name(data: Data, field: str, limit_bytes: int = NAME_BYTES) -> str | None:
+    value = _optional_text(data, field)
+    return None if value is None else stored_name(value, limit_bytes)
+
+
+def _name(data: Data, field: str) -> str:
     """Return a required name; an empty one is `unknown`."""
-    value = _optional_name(data, field, limit)
+    value = _optional_name(data, field)
     if value is None:
         raise InvalidEventError(field, "is missing")
     return value or UNKNOWN
 
 
 def _hash(data: Data, field: str) -> str:
-    value = _optional_name(data, field, HASH_LENGTH)
+    value = _optional_text(data, field, HASH_LENGTH)
     if not value:
         _invalid(field, "a text that is not empty", value)
-    return value
+    return stored_name(value)
 
 
 def _one_of(data: Data, field: str, allowed: Sequence[str]) -> Any:
@@ -179,7 +192,7 @@ def _packages(data: Data) -> tuple[tuple[str, ...] | None, int | None]:
     for position, name in enumerate(value):
         if not isinstance(name, str) or len(name) > NAME_LENGTH:
             _invalid(f"packages[{position}]", f"a name of at most {NAME_LENGTH} characters", name)
-    packages = tuple(clean_name(name) for name in value[:MAX_PACKAGES])
+    packages = tuple(map(stored_name, value[:MAX_PACKAGES]))
     return packages, len(value) if count is None else count
 
 
@@ -192,7 +205,7 @@ def _phases(data: Data) -> dict[str, float] | None:
     for name, seconds in value.items():
         if len(name) > NAME_LENGTH or not _is_seconds(seconds):
             _invalid(f"phases.{ascii(name[:40])[1:-1]}", "a name and its seconds", seconds)
-    return {clean_name(name): seconds for name, seconds in value.items()}
+    return {stored_name(name): seconds for name, seconds in value.items()}
 
 
 def _error(data: Data, status: str) -> dict[str, str | None]:
@@ -201,8 +214,8 @@ def _error(data: Data, status: str) -> dict[str, str | None]:
     What did not fail has none: they are checked all the same, and dropped.
     """
     message = _message(data, "error_message")
-    category = _optional_name(data, "error_category")
-    error_type = _optional_name(data, "error_type")
+    category = _optional_name(data, "error_category", KIND_BYTES)
+    error_type = _optional_name(data, "error_type", KIND_BYTES)
     if status not in _ENDINGS_WITH_ERROR:
         return {}
     if not (category and error_type):
@@ -227,7 +240,7 @@ def _request_received(source: str, event_id: str, time: datetime, data: Data) ->
     diff_packages = _optional_bool(data, "diff_packages")
     if diff_packages is None:
         raise InvalidEventError("diff_packages", "is missing")
-    client, client_version = split_client(_optional_name(data, "client"))
+    client, client_version = split_client(_optional_text(data, "client"))
     packages, package_count = _packages(data)
     error = _error(data, outcome)
     return RequestReceived(
@@ -344,6 +357,12 @@ def new(event_type: str, *, source: str, time: datetime, data: Data, id: str = "
     return from_cloudevent(item, now=time)
 
 
+def _client_string(client: str, version: str) -> str:
+    """Return what `split_client` takes apart; it is no longer than what it was read from."""
+    known = "" if client == UNKNOWN else client
+    return known if version == UNKNOWN else f"{known}/{version}"
+
+
 def to_cloudevent(event: Event) -> dict[str, Any]:
     """Return `event` as a CloudEvents JSON object that `from_cloudevent` reads back equal."""
     data: dict[str, Any] = {}
@@ -360,7 +379,7 @@ def to_cloudevent(event: Event) -> dict[str, Any]:
         else:
             data[field] = list(value) if isinstance(value, tuple) else value
     if isinstance(event, RequestReceived):
-        data["client"] = f"{event.client}/{data.pop('client_version')}"
+        data["client"] = _client_string(event.client, data.pop("client_version"))
     return {
         "specversion": "1.0",
         "id": event.id,

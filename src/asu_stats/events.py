@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
+from asu_stats.text import clean_name, stored_name
+
 UNKNOWN: Final = "unknown"
 
 Outcome: TypeAlias = Literal["queued", "joined", "cache_hit", "cached_failure", "rejected"]
@@ -112,10 +114,16 @@ TYPE_NAMES: Final[Mapping[type[Event], str]] = {
 def split_client(text: str | None) -> tuple[str, str]:
     """Return (client, client version) of a client string such as `owut/2024.10.15` (contract §1).
 
-    Where one of the two is missing or empty it is `unknown`.
+    Where one of the two is missing or empty it is `unknown`. Both are as names are stored: control
+    characters become spaces before the text is split, so that those around a name go with them.
     """
-    client, _, version = (text or "").partition("/")
-    return client.strip() or UNKNOWN, version.strip() or UNKNOWN
+    client, _, version = clean_name(text or "").partition("/")
+    return stored_name(client.strip()) or UNKNOWN, stored_name(version.strip()) or UNKNOWN
+
+
+def client_name(text: str) -> str:
+    """Return the client of a client string, without its version."""
+    return split_client(text)[0]
 
 
 def new_id() -> str:

@@ -1,8 +1,13 @@
 """Cleaning of text that strangers wrote, done once, at the border (contract §4)."""
 
 import re
+from hashlib import blake2b
 
 NAME_LENGTH = 255
+# PostgreSQL indexes keys of at most 2,704 bytes: three names and a time have to fit into one, or
+# the category and type of an error and two names.
+NAME_BYTES = 880
+KIND_BYTES = 420
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
 
@@ -22,6 +27,25 @@ def clean_name(text: str) -> str:
     if text.isprintable():
         return text
     return _CONTROL.sub(" ", clean_text(text))
+
+
+def stored_name(text: str, limit: int = NAME_BYTES) -> str:
+    """Return `text` as names are stored: cleaned, and at most `limit` bytes long as UTF-8.
+
+    What is cut ends in a digest of the whole, so that different names stay different.
+    """
+    if len(text) * 4 <= limit and text.isprintable():
+        return text
+    return _fit(clean_name(text), limit)
+
+
+def _fit(name: str, limit: int) -> str:
+    whole = name.encode()
+    if len(whole) <= limit:
+        return name
+    digest = "~" + blake2b(whole, digest_size=6).hexdigest()
+    # As many characters go as come: what NAME_LENGTH allowed it allows when it is sent again.
+    return cut_utf8(name[: -len(digest)], limit - len(digest)) + digest
 
 
 def cut_utf8(text: str, limit: int) -> str:

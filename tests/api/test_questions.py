@@ -229,6 +229,24 @@ def test_clients_by_name(stats: Stats) -> None:
     assert "nobody" in answer.json()["detail"]
 
 
+def test_a_client_is_found_by_what_was_sent(stats: Stats) -> None:
+    for number, (sent, path, name) in enumerate(
+        (
+            ("\x01foo\x02/1", "%01foo", "foo"),
+            ("a\nb/1", "a%0Ab", "a b"),
+            ("a\nc", "a%0Ac/2%0A", "a c"),
+            ("\x85/1", "%C2%85%0A/", "unknown"),
+            ("d/e/f", "d/e/f", "d"),
+        )
+    ):
+        stats.record(request(f"h{number}", client=sent))
+        assert stats.get(f"clients/{path}")["client"] == name
+        hits = sum(bucket["requests"] for bucket in stats.get("timeseries", client=sent))
+        assert hits == 1, sent
+    long = stats.client.get("/api/v1/stats/clients/" + "x" * 256)
+    assert (long.status_code, long.json()["errors"][0]["loc"][1]) == (422, "client")
+
+
 def test_hostile_names_in_filters(stats: Stats) -> None:
     name = "' OR 1=1 --%"
     stats.record(request("h1", version=name), request("h2"))

@@ -1,14 +1,15 @@
 """Query parameters: read strictly, one value each, described once for parser and OpenAPI."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
-from asu_stats.text import NAME_LENGTH, clean_name
+from asu_stats.text import NAME_LENGTH, stored_name
 from asu_stats.windows import INTERVALS, MAX_DAYS
 
 MAX_LIMIT: Final = 1000
@@ -22,11 +23,12 @@ _NAME: Final = {"type": "string", "maxLength": NAME_LENGTH}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A query parameter: its name, and what OpenAPI says of it."""
+    """A query parameter: its name, what OpenAPI says of it, and how the store keeps it."""
 
     name: str
     description: str
     schema: Mapping[str, Any]
+    stored: Callable[[str], str] = stored_name
 
     def documented(self) -> dict[str, Any]:
         """Return the parameter object of OpenAPI."""
@@ -37,6 +39,13 @@ class Parameter:
             "description": self.description,
             "schema": dict(self.schema),
         }
+
+    def name_in(self, value: str) -> str:
+        """Return a name as the store keeps it. Raises `InvalidParameterError`."""
+        if len(value) > NAME_LENGTH:
+            expected = f"at most {NAME_LENGTH} characters"
+            raise InvalidParameterError(self.name, got=value, expected=expected)
+        return self.stored(value)
 
 
 def window_parameters(default_days: int) -> tuple[Parameter, ...]:
@@ -52,7 +61,7 @@ def window_parameters(default_days: int) -> tuple[Parameter, ...]:
 VERSION: Final = Parameter("version", "Only this version.", _NAME)
 TARGET: Final = Parameter("target", "Only this target.", _NAME)
 PROFILE: Final = Parameter("profile", "Only this profile.", _NAME)
-CLIENT: Final = Parameter("client", "Only this client.", _NAME)
+CLIENT: Final = Parameter("client", "Only this client.", _NAME, client_name)
 INTERVAL: Final = Parameter(
     "interval", "Length of a bucket.", {"enum": list(INTERVALS), "default": "day"}
 )
@@ -86,10 +95,7 @@ class Given(dict[str, str]):
     def name_of(self, parameter: Parameter) -> str | None:
         """Return a filter as the store keeps names. Raises `InvalidParameterError`."""
         value = self.get(parameter.name)
-        if value is not None and len(value) > NAME_LENGTH:
-            expected = f"at most {NAME_LENGTH} characters"
-            raise InvalidParameterError(parameter.name, got=value, expected=expected)
-        return None if value is None else clean_name(value)
+        return None if value is None else parameter.name_in(value)
 
     def one_of(self, parameter: Parameter, default: str) -> str:
         """Return one of the values that the parameter allows. Raises `InvalidParameterError`."""

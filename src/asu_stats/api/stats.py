@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
+from starlette.convertors import Convertor, register_url_convertor
 
 from asu_stats.api import params, problems
 from asu_stats.api.answering import (
@@ -23,7 +24,6 @@ from asu_stats.api.answering import (
 from asu_stats.api.params import Given, Parameter
 from asu_stats.api.stats_examples import EXAMPLES
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
-from asu_stats.events import split_client
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import (
     answers,
@@ -37,7 +37,7 @@ from asu_stats.reports import (
     timeseries,
     versions,
 )
-from asu_stats.text import NAME_LENGTH, clean_name
+from asu_stats.text import NAME_LENGTH
 from asu_stats.windows import MAX_BUCKETS, Interval, Window, parse_number
 
 PREFIX: Final = "/api/v1/stats"
@@ -154,6 +154,21 @@ _CLIENT: Final = Question(
 )
 
 
+class _AnyText(Convertor[str]):
+    """A parameter at the end of a path: anything, line breaks too, at which `path` stops."""
+
+    regex = "(?s:.*)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("text", _AnyText())
+
+
 class StatsApi:
     """The endpoints of the statistics API."""
 
@@ -192,7 +207,7 @@ class StatsApi:
             parameters.append(params.INTERVAL.documented())
         path = question.path
         if question is _CLIENT:
-            path = f"{PREFIX}/clients/{{client:path}}"
+            path = f"{PREFIX}/clients/{{client:text}}"
             schema = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
             parameters.insert(
                 0, {"name": "client", "in": "path", "required": True, "schema": schema}
@@ -226,10 +241,7 @@ class StatsApi:
         return self._ask(question, request, given, _filters(question, given))
 
     def _client(self, request: Request) -> Response:
-        name = clean_name(split_client(request.path_params["client"])[0])
-        if len(name) > NAME_LENGTH:
-            expected = f"at most {NAME_LENGTH} characters"
-            raise InvalidParameterError("client", got=name, expected=expected)
+        name = params.CLIENT.name_in(request.path_params["client"])
         return self._ask(_CLIENT, request, Given.of(request), {"client": name})
 
     def _performance(self, question: Question, request: Request) -> Response:
@@ -253,8 +265,6 @@ class StatsApi:
             name = list(filters)[1]
             expected = f"one filter at a time, not {' and '.join(filters)}"
             raise InvalidParameterError(name, got=filters[name], expected=expected)
-        if "client" in filters:
-            filters["client"] = split_client(filters["client"])[0]
         interval = cast(Interval, given.one_of(params.INTERVAL, "day"))
 
         def read(db: Connection, window: Window, filters: Filters) -> list[answers.Bucket]:
