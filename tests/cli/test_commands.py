@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -125,6 +126,10 @@ def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
         (("token", "create"), 2, "see `asu-stats token create --help`"),
         (("frobnicate",), 2, "see `asu-stats --help`"),
         (("worker",), 2, "--builder"),
+        (("token", "create", "\udcff", "--scope", "ingest"), 2, "UTF-8"),
+        (("token", "revoke", "\udcff"), 2, "UTF-8"),
+        (("export", "stats_daily", "-o", "."), 2, "directory"),
+        (("export", "stats_daily", "-o", ""), 2, "directory"),
     ],
 )
 def test_mistakes_are_explained(
@@ -135,3 +140,34 @@ def test_mistakes_are_explained(
     assert words in done.stderr
     assert done.stderr.startswith("asu-stats: ")
     assert done.stderr.count("\n") == 1
+
+
+def test_export_to_what_is_no_file(sqlite_stats: Stats, tmp_path: Path) -> None:
+    sqlite_stats.record(request("h1"))
+    url = sqlite_stats.settings.database_url
+    export = ("export", "stats_daily", "--database", url)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*processes.COMMAND, *export],
+            env=processes.environment(tmp_path, url),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=tmp_path,
+        )
+    assert (done.returncode, done.stderr.strip()) == (1, "asu-stats: No space left on device")
+    # Of devices only links are named here: what replaces one must not replace the device.
+    link, pipe = tmp_path / "full", tmp_path / "pipe"
+    link.symlink_to("/dev/full")
+    full_device = run(url, tmp_path, *export, "-o", str(link))
+    assert (full_device.returncode, full_device.stderr) == (1, done.stderr)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    assert run(url, tmp_path, *export, "-o", str(pipe)).returncode == 0
+    assert os.read(reader, 1 << 16).startswith(b"date,")
+    os.close(reader)
+    assert (link.is_symlink(), pipe.is_fifo()) == (True, True)
+    nowhere = run(url, tmp_path, *export, "-o", str(tmp_path / "none" / "x.csv"))
+    assert (nowhere.returncode, len(nowhere.stderr.splitlines())) == (1, 1)

@@ -48,6 +48,8 @@ def export(
     """
     if table not in source.TABLES:
         raise typer.BadParameter(f"{table}: expected one of {', '.join(source.TABLES)}")
+    if output is not None and (not output.name or output.is_dir()):
+        raise typer.BadParameter(f"--output {output}: expected a file, this is a directory")
     first, last = options.days(start, end)
     with options.opened(database) as engine:
         migrate.check(engine)
@@ -60,10 +62,17 @@ def export(
 
 @contextlib.contextmanager
 def _target(path: Path | None) -> Iterator[IO[bytes]]:
-    """Open the file to write; it takes its name only when it is complete."""
+    """Open the file to write; it takes its name only when it is complete.
+
+    A pipe or a device is written to as it is: another file in its place would take it away.
+    """
     if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+        return
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
         return
     part = path.with_name(f"{path.name}.part")
     try:

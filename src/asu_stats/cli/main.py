@@ -1,6 +1,7 @@
 """All commands, put together."""
 
 import logging
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -11,6 +12,8 @@ from asu_stats import __version__
 from asu_stats.cli import db, demo, export, rollups, serve, token
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="asu-stats",
@@ -68,8 +71,25 @@ def run() -> None:
     except DBAPIError as error:
         _fail("database: " + str(error.orig).strip().partition("\n")[0])
     except BrokenPipeError:
+        _forget_output()
         sys.exit(1)
+    except (OSError, ValueError) as error:
+        log.debug("traceback", exc_info=error)
+        _forget_output()
+        _fail(_words(error))
     sys.exit(status or 0)
+
+
+def _words(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+def _forget_output() -> None:
+    """Let what standard output did not take go; Python would try it once more at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _misused(error: typer.TyperException) -> NoReturn:

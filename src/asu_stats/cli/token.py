@@ -8,9 +8,18 @@ import typer
 from asu_stats.api import tokens
 from asu_stats.cli import options, output
 from asu_stats.store import migrate
+from asu_stats.text import is_storable
 
 app = typer.Typer(help="Access tokens.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="A name to know it by.", metavar="NAME")]
+
+
+def _name(text: str) -> str:
+    if not is_storable(text):
+        raise typer.BadParameter("NAME: expected a text in UTF-8")
+    return text
+
+
+Name = Annotated[str, typer.Argument(help="A name to know it by.", metavar="NAME", callback=_name)]
 
 
 @app.command()
