@@ -11,6 +11,7 @@ import uvicorn
 
 from asu_stats.api.app import create_app
 from asu_stats.cli import options, sockets
+from asu_stats.cli.protocol import PROTOCOL
 from asu_stats.cli.wiring import Service, running
 from asu_stats.settings import BuilderName, load
 
@@ -57,6 +58,7 @@ def run_server(service: Service, listener: socket.socket) -> None:
     )
     config = uvicorn.Config(
         app,
+        http=PROTOCOL,
         root_path=service.settings.root_path,
         log_config=None,
         access_log=False,  # paths hold whole request hashes
