@@ -1,5 +1,6 @@
 """`verify` finds what does not add up, and `rebuild` mends it."""
 
+import threading
 from datetime import date, timedelta
 
 import pytest
@@ -83,3 +84,31 @@ def test_a_row_of_a_day_without_details_is_found(stats: Stats) -> None:
     verify.rebuild(stats.engine, date(2019, 12, 31), date(2020, 1, 2))
     verify.rebuild(stats.engine, date(2029, 12, 31), date(2030, 1, 2))
     assert list(verify.differences(stats.engine, start=NOW.date() - timedelta(days=3))) == []
+
+
+def test_rebuild_shows_no_wrong_figure_while_events_come_in(stats: Stats) -> None:
+    sent, stop = [0], threading.Event()
+
+    def keep_coming() -> None:
+        while not stop.is_set():
+            number = sent[0] = sent[0] + 1
+            at = NOW - timedelta(days=number % 3)
+            stats.record(request(f"new{number}", at), *build(f"new{number}", end=at))
+
+    stats.record(*EVENTS)
+    first = stats.get("overview")["totals"]["requests"]
+    thread = threading.Thread(target=keep_coming)
+    thread.start()
+    try:
+        for _ in range(8):
+            verify.rebuild(stats.engine)
+            before = sent[0]
+            totals = stats.get("overview")["totals"]
+            assert first + before - 1 <= totals["requests"] <= first + sent[0]
+            assert totals["requests"] - totals["cache_hits"] == totals["unique_requests"]
+            assert list(verify.differences(stats.engine)) == []
+    finally:
+        stop.set()
+        thread.join()
+    assert stats.get("overview")["totals"]["requests"] == first + sent[0]
+    assert list(verify.differences(stats.engine)) == []

@@ -28,6 +28,7 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    literal_column,
     select,
     text,
     type_coerce,
@@ -327,7 +328,8 @@ def hour_of(dialect: Dialect, element: ColumnElement[datetime]) -> ColumnElement
     if dialect == "sqlite":
         hour = func.substr(element, 1, 13, type_=Text).concat(":00:00.000000")
         return type_coerce(hour, element.type)
-    return func.date_trunc("hour", element, type_=element.type)
+    # A constant in the text: as a parameter it would be another one in GROUP BY.
+    return func.date_trunc(literal_column("'hour'"), element, type_=element.type)
 
 
 def database_size(connection: Connection) -> int:
