@@ -175,12 +175,12 @@ def test_every_operation_is_as_documented(schema: schemathesis.BaseSchema) -> No
     }
     assert labels == campaign.statuses.keys()
     for label, statuses in campaign.statuses.items():
-        assert statuses & {200, 307}, label
+        assert statuses & {200, 206, 307}, label
         assert 405 in statuses, label
     assert campaign.statuses[BUILD] >= {200, 202, 400, 415, 422}
     assert campaign.statuses[EVENTS] >= {200, 401, 413, 415, 422}
     assert campaign.statuses[STATUS] >= {200, 404}
-    assert campaign.statuses[IMAGE] >= {200, 206, 404}
+    assert 404 in campaign.statuses[IMAGE]  # whole or in part depends on the seed
 
 
 def test_builds_at_every_stage_are_as_documented(
