@@ -79,6 +79,7 @@ class Build:
         self.version: str = said.get("version", "unknown")
         self.target: str = said.get("target", "unknown")
         self.profile: str = said.get("profile", "unknown")
+        self.diff_packages: bool | None = said.get("diff_packages")
 
     @property
     def good(self) -> bool:

@@ -104,7 +104,8 @@ class Stats:
         )
         engine = engines.create(database_url)
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
-        with Recorder(partial(apply_batch, engine), spool) as recorder:
+        sink = partial(apply_batch, engine, legacy_build_stats=chosen.legacy_build_stats)
+        with Recorder(sink, spool) as recorder:
             stats: Stats
             builds = BuildService(engine, chosen, recorder.record)
             app = create_app(

@@ -7,10 +7,18 @@ They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (
 import json
 import os
 import socket
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AnyHttpUrl, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AnyHttpUrl,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -24,6 +32,7 @@ from sqlalchemy.exc import ArgumentError
 from asu_stats.exceptions import InvalidSettingError
 
 BuilderName = Literal["demo", "command", "none"]
+LegacyShape = Literal["go", "upstream"]
 # An environment variable holds it as JSON; `_listed` reads that, with words of our own.
 TextList = Annotated[list[str], NoDecode]
 _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
@@ -79,6 +88,28 @@ class Settings(BaseSettings):
     # How long things are kept
     hourly_rollup_days: int = Field(
         default=90, ge=1, description="Days that figures by the hour are kept."
+    )
+
+    # What older servers had
+    legacy_build_stats: bool = Field(
+        default=False,
+        description="Write the Go server's table `build_stats` too, for dashboards that read it.",
+    )
+    legacy_shape: LegacyShape = Field(
+        default="go",
+        description="Whose answers the old endpoints give: of the `go` server or of the `upstream` "
+        "Python server; see `docs/migration.md`.",
+    )
+    legacy_deprecated_since: date = Field(
+        default=date(2026, 10, 1),
+        description="Day since which the old endpoints are deprecated, as they say themselves.",
+    )
+    legacy_sunset: date | None = Field(
+        default=None,
+        description="Day from which the old endpoints may be gone. Default: not decided.",
+    )
+    legacy_gone: bool = Field(
+        default=False, description="From `legacy_sunset` on, answer 410 at the old endpoints."
     )
 
     # The build service
@@ -164,6 +195,21 @@ class Settings(BaseSettings):
         name = url.database or ""
         if url.get_backend_name() == "sqlite" and (not name or name.startswith((":", "file:"))):
             raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
+        return value
+
+    @field_validator("legacy_sunset")
+    @classmethod
+    def _after_deprecation(cls, value: date | None, info: ValidationInfo) -> date | None:
+        since = info.data.get("legacy_deprecated_since")
+        if value and since and value < since:
+            raise ValueError(f"a day not before legacy_deprecated_since, {since}")
+        return value
+
+    @field_validator("legacy_gone")
+    @classmethod
+    def _gone_some_day(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and "legacy_sunset" in info.data and info.data["legacy_sunset"] is None:
+            raise ValueError("from which day on? Set legacy_sunset too")
         return value
 
     @field_validator("repository_allow_list", "command", mode="before")

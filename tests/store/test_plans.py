@@ -12,6 +12,8 @@ from asu_stats.reports import (
     clients,
     diff_packages,
     errors,
+    legacy,
+    legacy_upstream,
     overview,
     performance,
     profiles,
@@ -58,6 +60,14 @@ QUESTIONS: dict[str, Question] = {
     "diff-packages": diff_packages.read,
     "errors": errors.read,
     "performance": performance.read,
+    "builds-per-day": legacy.builds_per_day,
+    "builds-by-version": legacy.builds_by_version,
+    "diff-packages-stats": legacy.diff_packages,
+    "diff-packages-by-version": legacy.diff_packages_by_version,
+    "diff-packages-trend": legacy.diff_packages_trend,
+    "upstream builds-per-day": lambda db, w: legacy_upstream.builds_per_day(db, w.end),
+    "upstream builds-by-version": lambda db, w: legacy_upstream.builds_by_version(db, w.end, None),
+    "upstream stats/summary": lambda db, _: legacy_upstream.builds_24h(db, NOW),
     **{
         f"timeseries by {interval}, {filters}": series(interval, filters)
         for interval in INTERVALS

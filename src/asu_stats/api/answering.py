@@ -87,29 +87,31 @@ class Answering:
         *,
         today: date,
         vary: str = "",
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return the answer to `question`, computed by `make` unless nothing changed since.
 
         `question` says all that the answer depends on but the data; the same request means the
         same question as long as it is `today`. A request whose `If-None-Match` names this state
-        gets 304.
+        gets 304. `headers` are on every answer, also on that.
         """
         with read_snapshot(self._engine) as connection:
             ((changes,),) = prepared.fetch(connection, CHANGES)
             digest = blake2b("\0".join(question).encode("utf-8", "replace"), digest_size=8)
-            headers = {
+            stamped = {
+                **(headers or {}),
                 "ETag": f'W/"{changes}-{digest.hexdigest()}"',
                 "Cache-Control": "no-cache",
                 **({"Vary": vary} if vary else {}),
             }
-            if _matches(request.headers.get("if-none-match"), headers["ETag"]):
-                return Response(status_code=304, headers=headers)
+            if _matches(request.headers.get("if-none-match"), stamped["ETag"]):
+                return Response(status_code=304, headers=stamped)
             answer = self._cache.get(question, changes)
             if answer is None:
                 answer = make(connection)
                 self._cache.put(question, changes, answer)
         response = Response(
-            answer.body, headers={**headers, **answer.headers}, media_type=answer.media_type
+            answer.body, headers={**stamped, **answer.headers}, media_type=answer.media_type
         )
         self._repeats.remember(request.scope, changes, today, response)
         return response

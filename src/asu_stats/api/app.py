@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from asu_stats import __version__
 from asu_stats.api import health, ingest, problems
 from asu_stats.api.answering import Answering
+from asu_stats.api.legacy import LegacyApi, guide
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
 from asu_stats.api.repeats import FromMemory, Repeats
 from asu_stats.api.stats import StatsApi
@@ -59,8 +60,9 @@ def create_app(
     app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)
     access = Access(engine, settings)
+    answering = Answering(engine, repeats)
     stats = StatsApi(
-        Answering(engine, repeats),
+        answering,
         access,
         today=lambda: now().date(),
         hourly_days=settings.hourly_rollup_days,
@@ -70,5 +72,14 @@ def create_app(
     app.include_router(build_api.router(builds))
     app.include_router(metadata.router(builds.settings, builds.catalogue))
     app.include_router(health.router(engine, recorder, builds.queue.length))
-    pages.install(app, engine, today=lambda: now().date(), queue_length=builds.queue.length)
+    legacy = LegacyApi(answering, engine, settings, now=now, queue_length=builds.queue.length)
+    app.include_router(legacy.router())
+    pages.install(
+        app,
+        engine,
+        today=lambda: now().date(),
+        queue_length=builds.queue.length,
+        old_endpoints=guide(settings),
+        sunset=settings.legacy_sunset,
+    )
     return app

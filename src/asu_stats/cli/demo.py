@@ -3,15 +3,15 @@
 import fcntl
 import ipaddress
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
 
 from asu_stats.cli import output, sockets
 from asu_stats.cli.serve import Port, run_server
@@ -55,7 +55,10 @@ def demo(
         )
         with opened(settings, make=True) as engine:
             migrate.upgrade(engine)
-            _fill(engine, history.history(days=days, requests=requests, now=datetime.now(UTC)))
+            events = history.history(days=days, requests=requests, now=datetime.now(UTC))
+            _fill(
+                partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats), events
+            )
         here = sockets.base_url(_loopback(listener.getsockname()[0]), listener)
         # In the end as many come as in the history, or the figures of today would be bent.
         pause = days * 86_400 / max(1, requests)
@@ -112,9 +115,9 @@ def _loopback(address: str) -> str:
     return address if found.is_loopback else "::1" if found.version == 6 else "127.0.0.1"
 
 
-def _fill(engine: Engine, events: Iterator[Event]) -> None:
+def _fill(apply: Callable[[list[Event]], object], events: Iterator[Event]) -> None:
     """Write a history into the store, batch by batch."""
     with output.progress(None, "history") as bar:
         while batch := list(islice(events, _BATCH)):
-            apply_batch(engine, batch)
+            apply(batch)
             bar.advance(bar.task_ids[0], len(batch))

@@ -102,7 +102,7 @@ def recorder_on(settings: Settings, engine: Engine) -> Iterator[Recorder]:
     except OSError as error:
         raise InvalidSettingError(f"spool_directory: {settings.spool_path}: {error}") from None
     with Recorder(
-        partial(apply_batch, engine),
+        partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats),
         spool,
         queue_events=settings.recorder_queue_events,
         batch_events=settings.recorder_batch_events,

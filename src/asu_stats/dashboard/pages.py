@@ -1,7 +1,7 @@
 """The index page and the API documentation, rendered on the server, without scripts."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -42,6 +42,8 @@ def install(
     *,
     today: Callable[[], date],
     queue_length: Callable[[], int],
+    old_endpoints: Sequence[Mapping[str, str | None]],
+    sunset: date | None,
 ) -> None:
     """Put the pages and their style sheet on `app`."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
@@ -70,6 +72,10 @@ def install(
     @routes.get("/docs")
     def docs(request: Request) -> HTMLResponse:
         return page(request, "docs.html", tags=_operations(app.openapi()))
+
+    @routes.get("/docs/migration")
+    def migration(request: Request) -> HTMLResponse:
+        return page(request, "migration.html", endpoints=old_endpoints, sunset=sunset)
 
     app.include_router(routes)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

@@ -14,6 +14,7 @@ from asu_stats.store import (
     counting,
     dialects,
     identities,
+    legacy,
     prepared,
     request_days,
     requests,
@@ -48,26 +49,31 @@ class Applied:
     new: Sequence[bool]
 
 
-def apply_batch(engine: Engine, events: Sequence[Event]) -> Applied:
+def apply_batch(
+    engine: Engine, events: Sequence[Event], *, legacy_build_stats: bool = False
+) -> Applied:
     """Write a batch in one transaction of its own: all of it, or nothing if this raises.
 
     Raises `StoreUnavailableError` when the database is away.
     """
     with write_transaction(engine) as connection:
-        return apply(connection, events)
+        return apply(connection, events, legacy_build_stats=legacy_build_stats)
 
 
-def apply(connection: Connection, events: Sequence[Event]) -> Applied:
+def apply(
+    connection: Connection, events: Sequence[Event], *, legacy_build_stats: bool = False
+) -> Applied:
     """Write a batch's details and the rollup deltas that follow from what really changed.
 
-    Known events change nothing; the order of events makes no difference to any figure.
+    Known events change nothing; the order of events makes no difference to any figure. With
+    `legacy_build_stats` the Go server's table is written too.
     """
     if not events:
         return Applied(())
     dialects.take_turn(connection)
     batch = identities.keep_new(connection, events)
     if batch.new:
-        _Batch(connection, batch.new).write()
+        _Batch(connection, batch.new).write(legacy_build_stats=legacy_build_stats)
     return Applied(batch.is_new)
 
 
@@ -90,7 +96,7 @@ class _Batch:
         self._changes = self._numbered = self._numbers = 0
         self._since: date | None = None
 
-    def write(self) -> None:
+    def write(self, *, legacy_build_stats: bool) -> None:
         """Do it."""
         connection, deltas = self._connection, self._deltas
         ((self._changes, self._numbered, self._since),) = prepared.fetch(connection, _NEXT)
@@ -110,6 +116,9 @@ class _Batch:
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
         request_days.add(connection, deltas, days, known)
         rollups.add(connection, deltas)
+        if legacy_build_stats:
+            ends = [(before, now) for _, before, now in changes]
+            legacy.write(connection, self._requests, ends)
         self._save_state()
 
     def _take_requests(self) -> set[str]:

@@ -118,6 +118,7 @@ class Build:
             profile=self.profile,
             category=self.error_category,
             type=self.error_type,
+            diff_packages=self.diff_packages,
         )
 
     def _duration(self) -> int | None:

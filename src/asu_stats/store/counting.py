@@ -19,6 +19,7 @@ from asu_stats.store.rollups import (
     ERRORS,
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
+    LEGACY,
     PROFILES,
     VERSION_TARGET,
     Deltas,
@@ -47,6 +48,7 @@ class Ended:
     profile: str
     category: str | None
     type: str | None
+    diff_packages: bool | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,10 @@ def add_request(deltas: Deltas, request: RequestReceived, received: datetime) ->
     deltas.add(HOURLY_CLIENTS, (hour, client, version), of_client)
     deltas.add(CLIENT_VERSIONS, (day, client, version, request.client_version), _ONE)
     deltas.add(CLIENT_DEVICES, (day, client, target, profile), _ONE)
+    if outcome == "queued":
+        deltas.add(LEGACY, (day, version), (1, 0, 0, 0, *daily[5:7]))
+    elif outcome == "cache_hit":
+        deltas.add(LEGACY, (day, version), (0, 1))
 
 
 _ONE: Final = (1,)
@@ -126,6 +132,8 @@ def add_ended(deltas: Deltas, ended: Ended, sign: int = 1) -> None:
     deltas.add(VERSION_TARGET, (day, *names[:2]), (0, 0, good, bad, timed, seconds))
     deltas.add(PROFILES, (day, *names), (0, 0, good, bad, timed, seconds))
     deltas.add(HOURLY_PROFILES, (hour, *names), (0, 0, good, bad, timed, seconds))
+    diff = good * (ended.diff_packages is True), good * (ended.diff_packages is False)
+    deltas.add(LEGACY, (day, ended.version), (0, 0, good, bad, *diff))
     if timed:
         deltas.add(DURATIONS, (day, ended.version, ended.seconds), (timed,))
     if bad:

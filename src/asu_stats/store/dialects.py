@@ -112,6 +112,15 @@ def encode(dialect: Dialect, value: object) -> object:
     return value
 
 
+def plain_time(dialect: Dialect, value: datetime) -> datetime | str:
+    """Return a UTC time in whole seconds as the tables of others have it.
+
+    On SQLite that is what CURRENT_TIMESTAMP writes, and all that its `date()` is sure to read.
+    """
+    whole = value.replace(microsecond=0)
+    return whole.isoformat(" ") if dialect == "sqlite" else whole
+
+
 def decoder(dialect: Dialect, kind: TypeEngine[Any]) -> Convert | None:
     """Return what turns a value of the driver into one of Python, `None` where it is one."""
     return _DECODERS[dialect].get(type(kind))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
-from sqlalchemy import Connection, FromClause, Select, Table, Update
+from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from asu_stats.store import dialects
@@ -63,7 +63,7 @@ def fetch_for(
     return fetch(connection, _joined(dialect, make, fields), **values)
 
 
-def execute(connection: Connection, statement: Update, **parameters: object) -> None:
+def execute(connection: Connection, statement: Update | Delete, **parameters: object) -> None:
     """Run a statement that was declared once, when its module was imported."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)

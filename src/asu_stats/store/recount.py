@@ -39,6 +39,7 @@ from asu_stats.store.rollups import (
     ERRORS,
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
+    LEGACY,
     NEVER,
     PROFILES,
     UNIQUE_REQUESTS,
@@ -62,6 +63,7 @@ def _failed(status: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 _ACCEPTED: Final = _r.outcome != "rejected"
+_QUEUED: Final = _r.outcome == "queued"
 _WAITED: Final = _r.ended_at.is_not(None)
 _GOOD: Final = _b.status == "success"
 _BAD: Final = _failed(_b.status)
@@ -198,6 +200,30 @@ _SOURCES: Final[tuple[_Source, ...]] = (
         (_r.client, _r.error_category, _r.error_type),
         {"errors": func.count()},
         _WENT_BAD | (_r.outcome == "rejected"),
+    ),
+    _Source(
+        LEGACY,
+        _r.timestamp,
+        (_r.version,),
+        {
+            "request": _outcome("queued"),
+            "cache_hit": _outcome("cache_hit"),
+            "diff_packages_true": _count(_QUEUED & _r.diff_packages.is_(True)),
+            "diff_packages_false": _count(_QUEUED & _r.diff_packages.is_(False)),
+        },
+        _QUEUED | (_r.outcome == "cache_hit"),
+    ),
+    _Source(
+        LEGACY,
+        _b.finished_at,
+        (_b.version,),
+        {
+            "build_completed": _count(_GOOD),
+            "failure": _count(_BAD),
+            "diff_packages_true": _count(_GOOD & _b.diff_packages.is_(True)),
+            "diff_packages_false": _count(_GOOD & _b.diff_packages.is_(False)),
+        },
+        _GOOD | _BAD,
     ),
 )
 

@@ -225,6 +225,22 @@ HOURLY_CLIENTS: Final = _rollup(
     ["requests", "cache_hits", "successful_builds", "failed_builds", "rejected_requests"],
 )
 
+# What the endpoints of the Go server count, under its names: they have no target, and their
+# `request` is an outcome `queued` alone. The sums of diff_packages are of `request` and
+# `build_completed` together; where a build's is not known, it is in neither.
+LEGACY: Final = _rollup(
+    "stats_legacy",
+    [_day(), name("version")],
+    [
+        "request",
+        "cache_hit",
+        "build_completed",
+        "failure",
+        "diff_packages_true",
+        "diff_packages_false",
+    ],
+)
+
 # Finer rollups come before those that count how many of their keys there are.
 ROLLUPS: Final[tuple[Rollup, ...]] = (
     PROFILES,
@@ -239,6 +255,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     DURATIONS,
     CLIENT_ERRORS,
     ERRORS,
+    LEGACY,
     DAILY,
 )
 

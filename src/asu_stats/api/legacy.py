@@ -1,0 +1,142 @@
+"""The old endpoints: answered as before, and said in headers and document to be deprecated."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from email.utils import format_datetime
+from functools import partial
+from typing import Final
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+from sqlalchemy import Connection, Engine
+
+from asu_stats.api import problems
+from asu_stats.api.answering import Answer, Answering, to_json
+from asu_stats.api.legacy_endpoints import GUIDE, Endpoint, endpoints
+from asu_stats.reports import legacy_upstream
+from asu_stats.settings import Settings
+from asu_stats.store.engine import read_snapshot
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+class LegacyApi:
+    """The endpoints that older servers had, in the shape of one of them."""
+
+    def __init__(
+        self,
+        answering: Answering,
+        engine: Engine,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        queue_length: Callable[[], int],
+    ) -> None:
+        self._answering = answering
+        self._engine = engine
+        self._settings = settings
+        self._now = now
+        self._queue_length = queue_length
+
+    def router(self) -> APIRouter:
+        """Return the routes."""
+        routes = APIRouter(tags=["legacy"])
+        for endpoint in endpoints(self._settings.legacy_shape):
+            self._add(routes, endpoint)
+        return routes
+
+    def _add(self, routes: APIRouter, endpoint: Endpoint) -> None:
+        special = {"stats/summary": self._summary, "top-packages": self._top_packages}
+        answer = special.get(endpoint.name, partial(self._answer, endpoint))
+
+        def ask(request: Request) -> Response:
+            headers = deprecation(self._settings, endpoint, request.scope.get("root_path", ""))
+            if self._is_gone():
+                new = f": use {endpoint.successor}" if endpoint.successor else ""
+                return problems.problem(410, f"{endpoint.path} is gone{new}", headers=headers)
+            return answer(request, headers)
+
+        media = "text/plain" if endpoint.answer is str else "application/json"
+        statuses = [503, *([404] if endpoint.name == "top-packages" else [])]
+        routes.add_api_route(
+            endpoint.path,
+            ask,
+            methods=["GET"],
+            name=endpoint.name,
+            summary=endpoint.summary,
+            description=endpoint.description,
+            deprecated=True,
+            response_model=None if endpoint.answer is str else endpoint.answer,
+            response_class=PlainTextResponse if endpoint.answer is str else Response,
+            responses={
+                200: {"content": {media: {"example": endpoint.example}}},
+                304: {"description": "Nothing changed since the ETag of If-None-Match."},
+                **problems.documented(*statuses, *([410] if self._settings.legacy_gone else [])),
+            },
+            openapi_extra={
+                "parameters": [endpoint.parameter.documented()] if endpoint.parameter else []
+            },
+        )
+
+    def _is_gone(self) -> bool:
+        sunset = self._settings.legacy_sunset
+        return self._settings.legacy_gone and sunset is not None and self._now().date() >= sunset
+
+    def _answer(self, endpoint: Endpoint, request: Request, headers: Mapping[str, str]) -> Response:
+        today = self._now().date()
+        given = _first(request, endpoint.parameter.name) if endpoint.parameter else None
+
+        def make(connection: Connection) -> Answer:
+            found = endpoint.read(connection, today, given)
+            return Answer(found.encode(), _TEXT, {}) if isinstance(found, str) else to_json(found)
+
+        asked = (request.scope["path"], today.isoformat(), ascii(given))
+        return self._answering.answer(request, asked, make, today=today, headers=headers)
+
+    def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
+        """Answer anew each time: the queue and the hours go on without any event."""
+        with read_snapshot(self._engine) as connection:
+            builds = legacy_upstream.builds_24h(connection, self._now())
+        answer = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
+        return Response(
+            answer.body,
+            headers={**headers, "Cache-Control": "no-cache"},
+            media_type=answer.media_type,
+        )
+
+    def _top_packages(self, _: Request, headers: Mapping[str, str]) -> Response:
+        detail = "top-packages: how often packages are asked for is not counted yet"
+        return problems.problem(404, detail, headers=headers)
+
+
+def _first(request: Request, name: str) -> str | None:
+    """Return the first value of a parameter: as the old servers, whatever else is there."""
+    values = request.query_params.getlist(name)
+    return values[0] if values else None
+
+
+def deprecation(settings: Settings, endpoint: Endpoint, root: str) -> dict[str, str]:
+    """Return the headers that tell a client to move on (RFC 9745, RFC 8594)."""
+    links = [f'<{root}{GUIDE}>; rel="deprecation"; type="text/html"']
+    warning = "deprecated"
+    if endpoint.successor:
+        links.append(f'<{root}{endpoint.successor}>; rel="successor-version"')
+        warning = f"deprecated: use {root}{endpoint.successor}"
+    found = {
+        "Deprecation": f"@{int(_midnight(settings.legacy_deprecated_since).timestamp())}",
+        "Link": ", ".join(links),
+        "Warning": f'299 - "{warning}"',
+    }
+    if settings.legacy_sunset:
+        found["Sunset"] = format_datetime(_midnight(settings.legacy_sunset), usegmt=True)
+    return found
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def guide(settings: Settings) -> Sequence[Mapping[str, str | None]]:
+    """Return what the migration page says of each endpoint."""
+    shown = endpoints(settings.legacy_shape)
+    return [{"old": e.path, "new": e.successor, "description": e.description} for e in shown]

@@ -1,0 +1,266 @@
+"""The old endpoints, said as data: where they are, what they take, what answers now."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
+
+from asu_stats.api.params import Parameter
+from asu_stats.reports import legacy, legacy_upstream
+from asu_stats.settings import LegacyShape
+from asu_stats.windows import FIRST_DAY, Window
+
+PREFIX: Final = "/api/v1"
+GUIDE: Final = "/docs/migration"
+_MAX_ENTRIES: Final = 5000
+_SIXTY_FOUR_BITS: Final = 2**63
+
+# What the Go server read as a number: what stands before it goes, what stands behind it too.
+_NUMBER: Final = re.compile(r"[ \t]*([+-]?)0*([0-9]+)", re.ASCII)
+
+Read = Callable[[Connection, date, str | None], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An old endpoint: `read` makes its answer, of today and its parameter if it has one."""
+
+    name: str
+    summary: str
+    description: str
+    successor: str | None
+    answer: Any
+    example: Any
+    read: Read
+    parameter: Parameter | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of the endpoint."""
+        return f"{PREFIX}/{self.name}"
+
+
+def number_in(text: str | None, default: int) -> int:
+    """Return the number that `text` begins with, as the Go server read it, else the default."""
+    found = _NUMBER.match(text or "")
+    if found is None or len(found[2]) > 19 or int(found[2]) >= _SIXTY_FOUR_BITS:
+        return default
+    return int(found[1] + found[2])
+
+
+def window_of(days: int, today: date) -> Window:
+    """Return the `days` days that end today: all there are at most, none for 0 or less."""
+    most = (today - FIRST_DAY).days + 1
+    return Window.last(max(0, min(days, most)), today=today)
+
+
+def _number(name: str, default: int, meaning: str) -> Parameter:
+    description = f"{meaning} Anything that is no number means the default."
+    return Parameter(name, description, {"type": "string", "default": str(default)})
+
+
+_DAYS: Final = _number("days", 30, "That many UTC days, today included.")
+_WEEKS: Final = _number("weeks", 26, "That many weeks of UTC days, today included.")
+_ENTRIES: Final = _number("n", 100, f"Most entries, {_MAX_ENTRIES} at most.")
+_BRANCH: Final = Parameter("branch", "Only versions that begin so.", {"type": "string"})
+
+_WindowRead = Callable[[Connection, Window], Any]
+
+
+def _of_days(read: _WindowRead) -> Read:
+    return lambda db, today, days: read(db, window_of(number_in(days, 30), today))
+
+
+def _of_weeks(read: _WindowRead) -> Read:
+    return lambda db, today, weeks: read(db, window_of(7 * number_in(weeks, 26), today))
+
+
+def _errors(db: Connection, _: date, n: str | None) -> str:
+    entries = number_in(n, 100)
+    return legacy_upstream.build_errors(db, min(entries, _MAX_ENTRIES) if entries > 0 else 100)
+
+
+def _nothing(*_: object) -> None:
+    """Stand for what is answered elsewhere."""
+
+
+_KINDS: Final = {"build_completed": 4, "cache_hit": 2, "failure": 1, "request": 5}
+_TIMESERIES: Final = "/api/v1/stats/timeseries?interval=day"
+_VERSIONS: Final = "/api/v1/stats/versions"
+_DIFF: Final = "/api/v1/stats/diff-packages"
+_EVENTS: Final = (
+    "`request` counts builds newly queued, `cache_hit` images that were there, `build_completed` "
+    "and `failure` the ends of builds; kinds that did not occur are left out."
+)
+_SPLIT: Final = (
+    "Queued builds and successful builds together, as before: most builds count twice. Where "
+    "diff_packages is not known, it counts in the total only."
+)
+
+_DIFF_PACKAGES: Final = (
+    Endpoint(
+        "diff-packages-stats",
+        "Builds by diff_packages",
+        _SPLIT,
+        _DIFF,
+        legacy.DiffPackages,
+        {
+            "total_builds": 10,
+            "diff_packages_true": 7,
+            "diff_packages_false": 2,
+            "percentage_true": 70,
+            "percentage_false": 20,
+        },
+        _of_days(legacy.diff_packages),
+        _DAYS,
+    ),
+    Endpoint(
+        "diff-packages-by-version",
+        "Builds by version and diff_packages",
+        f"{_SPLIT} Versions descend as text; `null` where there are none.",
+        _DIFF,
+        list[legacy.VersionDiffPackages] | None,
+        [
+            {
+                "version": "24.10.4",
+                "total_builds": 10,
+                "diff_packages_true": 7,
+                "diff_packages_false": 2,
+                "percentage_true": 70,
+            }
+        ],
+        _of_weeks(legacy.diff_packages_by_version),
+        _WEEKS,
+    ),
+    Endpoint(
+        "diff-packages-trend",
+        "Builds by day and diff_packages",
+        f"{_SPLIT} The newest day comes first; `null` where there are none.",
+        _DIFF,
+        list[legacy.DayDiffPackages] | None,
+        [
+            {
+                "date": "2026-01-04",
+                "diff_packages_true": 7,
+                "diff_packages_false": 2,
+                "total": 10,
+            }
+        ],
+        _of_days(legacy.diff_packages_trend),
+        _DAYS,
+    ),
+)
+
+_GO: Final = (
+    Endpoint(
+        "builds-per-day",
+        "What happened, by day",
+        _EVENTS,
+        _TIMESERIES,
+        dict[str, legacy.Kinds],
+        {"2026-01-04": _KINDS},
+        _of_days(legacy.builds_per_day),
+        _DAYS,
+    ),
+    Endpoint(
+        "builds-by-version",
+        "What happened, by version",
+        f"{_EVENTS} Builds whose version is not known are left out.",
+        _VERSIONS,
+        dict[str, legacy.Kinds],
+        {"24.10.4": _KINDS},
+        _of_weeks(legacy.builds_by_version),
+        _WEEKS,
+    ),
+    *_DIFF_PACKAGES,
+)
+
+
+class Summary(TypedDict):
+    """Builds that wait, and those that succeeded in the last 24 hours."""
+
+    queue_length: int
+    builds_24h: int
+
+
+class PackageCount(TypedDict):
+    """How often a package was asked for."""
+
+    name: str
+    count: int
+
+
+class TopPackages(TypedDict):
+    """The packages asked for most."""
+
+    packages: list[PackageCount]
+    branch: str | None
+    days: int
+
+
+_UPSTREAM: Final = (
+    Endpoint(
+        "stats/summary",
+        "Waiting builds, and those of the last 24 hours",
+        "Successful builds, by the hour: those of this hour and the 23 before it.",
+        "/api/v1/stats/overview?days=1",
+        Summary,
+        {"queue_length": 3, "builds_24h": 120},
+        _nothing,
+    ),
+    Endpoint(
+        "builds-per-day",
+        "Requests, cache hits and failed builds of 30 days",
+        "Requests are all that could be read, rejected ones too.",
+        _TIMESERIES,
+        legacy_upstream.Chart,
+        {
+            "labels": ["2026-01-03Z", "2026-01-04Z"],
+            "datasets": [
+                {"label": "Requests", "data": [0, 5.0], "color": "green"},
+                {"label": "Cache-Hits", "data": [0, 2.0], "color": "orange"},
+                {"label": "Failures", "data": [0, 1.0], "color": "red"},
+            ],
+        },
+        lambda db, today, _: legacy_upstream.builds_per_day(db, today),
+    ),
+    Endpoint(
+        "builds-by-version",
+        "Successful builds of 26 weeks by branch or version",
+        "Weeks are seven UTC days, the last of them ends today.",
+        _VERSIONS,
+        legacy_upstream.Chart,
+        {"labels": ["2025-12-29Z"], "datasets": [{"label": "24.10", "data": [4.0]}]},
+        legacy_upstream.builds_by_version,
+        _BRANCH,
+    ),
+    Endpoint(
+        "top-packages",
+        "Packages asked for most",
+        "Not counted yet: the answer is 404.",
+        None,
+        TopPackages,
+        {"packages": [{"name": "luci", "count": 3}], "branch": None, "days": 30},
+        _nothing,
+    ),
+    Endpoint(
+        "build-errors",
+        "Failed builds as text",
+        "The newest come first, each on a line; request hashes are replaced by `[job-id]`.",
+        "/api/v1/stats/errors",
+        str,
+        "No build errors recorded.",
+        _errors,
+        _ENTRIES,
+    ),
+    *_DIFF_PACKAGES,
+)
+
+
+def endpoints(shape: LegacyShape) -> tuple[Endpoint, ...]:
+    """Return the old endpoints, in the shape of one of the servers that had them."""
+    return _GO if shape == "go" else _UPSTREAM

@@ -1,0 +1,135 @@
+"""What the Go server's endpoints answered, from `stats_legacy`.
+
+That server looked back N times 24 hours from now; a window here is N UTC days, today included
+(contract §2.9), so the oldest day is always a whole one. Objects are in the order of their names,
+as that server wrote them.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import Connection, Row
+from typing_extensions import TypedDict
+
+from asu_stats.events import UNKNOWN
+from asu_stats.reports import sums
+from asu_stats.store.rollups import LEGACY
+from asu_stats.windows import Window
+
+# How often each kind of event occurred; kinds that did not are left out.
+Kinds = dict[str, int]
+_KINDS = ("build_completed", "cache_hit", "failure", "request")
+
+
+class DiffPackages(TypedDict):
+    """Requests and successful builds together, by diff_packages; it is not known of all."""
+
+    total_builds: int
+    diff_packages_true: int
+    diff_packages_false: int
+    percentage_true: float
+    percentage_false: float
+
+
+class VersionDiffPackages(TypedDict):
+    """The same of one version."""
+
+    version: str
+    total_builds: int
+    diff_packages_true: int
+    diff_packages_false: int
+    percentage_true: float
+
+
+class DayDiffPackages(TypedDict):
+    """The same of one UTC day."""
+
+    date: str
+    diff_packages_true: int
+    diff_packages_false: int
+    total: int
+
+
+def builds_per_day(connection: Connection, window: Window) -> dict[str, Kinds]:
+    """Return what happened on each day on which something did."""
+    return _kinds(
+        sums.rows(connection, LEGACY, ("date",), window), lambda row: row.date.isoformat()
+    )
+
+
+def builds_by_version(connection: Connection, window: Window) -> dict[str, Kinds]:
+    """Return what happened to each version; what has none is left out."""
+    return _kinds(_versions(connection, window), lambda row: row.version)
+
+
+def diff_packages(connection: Connection, window: Window) -> DiffPackages:
+    """Return the split of everything, also of what has no version."""
+    (row,) = sums.rows(connection, LEGACY, (), window)
+    total, enabled, disabled = _split(row)
+    return {
+        "total_builds": total,
+        "diff_packages_true": enabled,
+        "diff_packages_false": disabled,
+        "percentage_true": _percentage(enabled, total),
+        "percentage_false": _percentage(disabled, total),
+    }
+
+
+def diff_packages_by_version(
+    connection: Connection, window: Window
+) -> list[VersionDiffPackages] | None:
+    """Return the split per version, versions descending as text; `None` where there are none."""
+    found = {row.version: _split(row) for row in _versions(connection, window)}
+    rows: list[VersionDiffPackages] = [
+        {
+            "version": version,
+            "total_builds": total,
+            "diff_packages_true": enabled,
+            "diff_packages_false": disabled,
+            "percentage_true": _percentage(enabled, total),
+        }
+        for version, (total, enabled, disabled) in sorted(found.items(), reverse=True)
+        if total
+    ]
+    return rows or None
+
+
+def diff_packages_trend(connection: Connection, window: Window) -> list[DayDiffPackages] | None:
+    """Return the split per day, the newest first; `None` where there are none."""
+    found = {row.date: _split(row) for row in sums.rows(connection, LEGACY, ("date",), window)}
+    rows: list[DayDiffPackages] = [
+        {
+            "date": day.isoformat(),
+            "diff_packages_true": enabled,
+            "diff_packages_false": disabled,
+            "total": total,
+        }
+        for day, (total, enabled, disabled) in sorted(found.items(), reverse=True)
+        if total
+    ]
+    return rows or None
+
+
+def _versions(connection: Connection, window: Window) -> list[Row[Any]]:
+    rows = sums.rows(connection, LEGACY, ("version",), window)
+    return [row for row in rows if row.version != UNKNOWN]
+
+
+def _kinds(rows: Iterable[Row[Any]], name: Callable[[Row[Any]], str]) -> dict[str, Kinds]:
+    found = {
+        name(row): {kind: int(count) for kind in _KINDS if (count := getattr(row, kind))}
+        for row in rows
+    }
+    return {name: kinds for name, kinds in sorted(found.items()) if kinds}
+
+
+def _split(row: Row[Any]) -> tuple[int, int, int]:
+    """Return how many there are, and how many with and without diff_packages."""
+    total = int(row.request or 0) + int(row.build_completed or 0)
+    return total, int(row.diff_packages_true or 0), int(row.diff_packages_false or 0)
+
+
+def _percentage(part: int, whole: int) -> float:
+    """Return a percentage as that server had it: not rounded, 0 of nothing, whole ones as 70."""
+    value = part / whole * 100 if whole else 0.0
+    return int(value) if value.is_integer() else value

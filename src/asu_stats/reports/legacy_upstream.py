@@ -1,0 +1,124 @@
+"""What the upstream Python server's endpoints answered."""
+
+import re
+from collections import defaultdict
+from datetime import date, datetime, timedelta
+from typing import Any, Final, NotRequired
+
+from sqlalchemy import Connection, and_, func, select
+from typing_extensions import TypedDict
+
+from asu_stats.reports import sums
+from asu_stats.store.rollups import HOURLY_PROFILES, LEGACY
+from asu_stats.store.tables import build_metrics, error_stats
+from asu_stats.windows import Window
+
+DAYS: Final = 30
+WEEKS: Final = 26
+_BRANCH: Final = 5  # characters, as in 24.10
+_HASH: Final = re.compile("[0-9a-f]{64}")
+_MESSAGE: Final = 200
+
+
+class Dataset(TypedDict):
+    """One curve of a chart; `color` is said where every chart has the same curves."""
+
+    label: str
+    data: list[float]
+    color: NotRequired[str]
+
+
+class Chart(TypedDict):
+    """Curves over days or weeks; labels are their first UTC days."""
+
+    labels: list[str]
+    datasets: list[Dataset]
+
+
+def builds_per_day(connection: Connection, today: date) -> Chart:
+    """Return requests (rejected ones too, as there), cache hits and failed builds of 30 days."""
+    window = Window.last(DAYS, today=today)
+    adds = ("total_requests", "rejected_requests", "cache_hits", "failed_builds")
+    found = {day: amounts for day, *amounts in sums.days(connection, window, *adds)}
+    days = [list(map(int, found.get(day, (0, 0, 0, 0)))) for day in window]
+
+    def dataset(label: str, color: str, *places: int) -> Dataset:
+        counts = (sum(amounts[place] for place in places) for amounts in days)
+        return {"label": label, "data": [float(n) if n else 0 for n in counts], "color": color}
+
+    return {
+        "labels": [f"{day.isoformat()}Z" for day in window],
+        "datasets": [
+            dataset("Requests", "green", 0, 1),
+            dataset("Cache-Hits", "orange", 2),
+            dataset("Failures", "red", 3),
+        ],
+    }
+
+
+def builds_by_version(connection: Connection, today: date, branch: str | None) -> Chart:
+    """Return successful builds of 26 weeks, the last of which ends today.
+
+    Without `branch` there is a curve per branch; with it one per version that begins so.
+    """
+    window = Window.last(7 * WEEKS, today=today)
+    found: dict[str, list[float]] = defaultdict(lambda: [0.0] * WEEKS)
+    for row in sums.rows(connection, LEGACY, ("date", "version"), window):
+        name: str = row.version
+        if branch is None:
+            name = name[:_BRANCH] if "." in name else name
+        elif not name.startswith(branch):
+            continue
+        if row.build_completed:
+            found[name][(row.date - window.start).days // 7] += int(row.build_completed)
+    starts = (window.start + timedelta(weeks=week) for week in range(WEEKS))
+    return {
+        "labels": [f"{start.isoformat()}Z" for start in starts],
+        "datasets": [{"label": name, "data": found[name]} for name in sorted(found)],
+    }
+
+
+def builds_24h(connection: Connection, now: datetime) -> int:
+    """Return the successful builds of this hour and the 23 before it."""
+    t = HOURLY_PROFILES.table
+    first = now.replace(tzinfo=None, minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    statement = select(func.sum(t.c.success_count)).where(t.c.hour >= first)
+    return int(connection.execute(statement).scalar_one() or 0)
+
+
+def build_errors(connection: Connection, entries: int) -> str:
+    """Return the failed builds that ended last as text, the newest first."""
+    e, b = error_stats.c, build_metrics.c
+    same = and_(b.request_hash == e.request_hash, b.build_id == e.build_id)
+    statement = (
+        select(e.timestamp, e.version, e.target, e.profile, e.request_hash, e.error_type)
+        .add_columns(b.error_message)
+        .join_from(error_stats, build_metrics, same)
+        .order_by(e.timestamp.desc(), e.request_hash, e.build_id)
+        .limit(entries)
+    )
+    found = connection.execute(statement).all()
+    if not found:
+        return "No build errors recorded."
+    lines = [
+        f"Build Errors: {len(found)} entries",
+        f"Time range: {_time(found[-1].timestamp)} to {_time(found[0].timestamp)}",
+        "",
+        "Recent errors:",
+        "-" * 60,
+    ]
+    names = (f"{_time(row.timestamp)} {row.version}:{row.target}:{row.profile}" for row in found)
+    lines += [f"{name} {_message(row)}" for name, row in zip(names, found, strict=True)]
+    return "\n".join(lines)
+
+
+def _time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _message(row: Any) -> str:
+    """Return an error text on one line. A request hash opens the image, so none is shown."""
+    line = " ".join((row.error_message or row.error_type).split())
+    if len(row.request_hash) > 12:  # of another kind than ours
+        line = line.replace(row.request_hash, "[job-id]")
+    return _HASH.sub("[job-id]", line)[:_MESSAGE]

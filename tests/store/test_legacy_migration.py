@@ -1,0 +1,79 @@
+"""A database from before is counted for the old endpoints, and a Go server's table is used."""
+
+import pytest
+from sqlalchemy import Connection, inspect, text
+
+from asu_stats.store import migrate, verify
+from asu_stats.store.engine import read_snapshot, write_transaction
+from tests.store.test_verify import EVENTS
+from tests.support import NOW, Stats, build, request
+
+OLD_TABLE = (
+    "CREATE TABLE build_stats (id INTEGER PRIMARY KEY, "
+    "timestamp TIMESTAMP DEFAULT CURRENT_TIMESTAMP, event_type TEXT NOT NULL, "
+    "version TEXT, target TEXT, profile TEXT, duration_seconds INTEGER{further})"
+)
+FURTHER = ("", ", diff_packages BOOLEAN")
+MORE = [
+    request("h4", diff_packages=False),
+    *build("h4", "success"),
+    *build("h5", "success"),  # nobody knows its diff_packages
+    *build("h6", "timeout"),
+    *build("h7", "cancelled"),
+    build("h8")[0],
+    request("h9", outcome="joined"),
+    request("h9", outcome="cached_failure"),
+]
+
+
+def to_0002(connection: Connection) -> None:
+    """Take back what the migration made."""
+    for statement in (
+        "DROP TABLE stats_legacy",
+        "DROP TABLE build_stats",
+        "UPDATE alembic_version SET version_num = '0002'",
+    ):
+        connection.execute(text(statement))
+
+
+def counted(stats: Stats) -> list[tuple[object, ...]]:
+    with read_snapshot(stats.engine) as connection:
+        rows = connection.execute(text("SELECT * FROM stats_legacy ORDER BY date, version"))
+        return [tuple(row) for row in rows]
+
+
+def test_an_older_database_is_counted(stats: Stats) -> None:
+    stats.record(*EVENTS, *MORE)
+    before = counted(stats)
+    with write_transaction(stats.engine) as connection:
+        to_0002(connection)
+    migrate.upgrade(stats.engine)
+    assert counted(stats) == before
+    assert len(before) == 3
+    assert list(verify.differences(stats.engine)) == []
+    assert migrate.differences(stats.engine) == []
+
+
+@pytest.mark.parametrize("further", FURTHER, ids=["from before diff_packages", "as it was last"])
+def test_a_go_servers_table_is_used(sqlite_stats: Stats, further: str) -> None:
+    with write_transaction(sqlite_stats.engine) as connection:
+        to_0002(connection)
+        connection.execute(text(OLD_TABLE.format(further=further)))
+        connection.execute(
+            text("CREATE INDEX idx_build_stats_timestamp ON build_stats (timestamp)")
+        )
+        row = "INSERT INTO build_stats (timestamp, event_type, version) VALUES (:at, :type, '1')"
+        values = {"at": "2026-01-04 08:12:22.1 +0100 CET m=+1.5", "type": "request"}
+        connection.execute(text(row), values)
+    migrate.upgrade(sqlite_stats.engine)
+    url, spool = sqlite_stats.settings.database_url, sqlite_stats.settings.spool_path
+    with Stats.on(url, spool.with_name("other"), legacy_build_stats=True) as stats:
+        stats.record(request("h1", NOW))
+    with read_snapshot(sqlite_stats.engine) as connection:
+        select = "SELECT timestamp, event_type, version, diff_packages FROM build_stats ORDER BY id"
+        assert [tuple(row) for row in connection.execute(text(select))] == [
+            ("2026-01-04 08:12:22.1 +0100 CET m=+1.5", "request", "1", None),
+            ("2026-09-30 12:00:00", "request", "24.10.2", 1),
+        ]
+        indexes = {index["name"] for index in inspect(connection).get_indexes("build_stats")}
+    assert indexes == {"idx_build_stats_timestamp", "idx_build_stats_event_type"}
