@@ -37,6 +37,10 @@ class StoreUnavailableError(AsuStatsError):
     """The database can't be reached or can't write now. What was to be written is not written."""
 
 
+class StoreRefusedError(AsuStatsError):
+    """The database refused a statement. What was to be written is not written."""
+
+
 class SchemaError(AsuStatsError):
     """The database holds no schema, or an older or newer one than this program needs."""
 

@@ -92,7 +92,6 @@ def recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[S
     class Recording:
         def __init__(self, cursor: Cursor) -> None:
             self.fetchall = cursor.fetchall
-            self.fetchone = cursor.fetchone
             self._cursor = cursor
 
         def execute(self, text: str, parameters: Sequence[object] = ()) -> object:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from asu_stats.api import tables
 from asu_stats.api.repeats import Repeats
 from asu_stats.store import prepared
-from asu_stats.store.changes import CHANGES
+from asu_stats.store.changes import COUNTER
 from asu_stats.store.engine import read_snapshot
 
 JSON: Final = "application/json"
@@ -96,7 +96,7 @@ class Answering:
         gets 304. `headers` are on every answer, also on that.
         """
         with read_snapshot(self._engine) as connection:
-            ((changes,),) = prepared.fetch(connection, CHANGES)
+            ((changes,),) = prepared.fetch(connection, COUNTER)
             digest = blake2b("\0".join(question).encode("utf-8", "replace"), digest_size=8)
             stamped = {
                 **(headers or {}),

@@ -29,7 +29,9 @@ def _key(scope: Scope) -> Key | None:
     accept = b""
     for name, value in scope["headers"]:
         if name == b"accept":
-            accept += value
+            if accept:
+                return None
+            accept = value
         elif name in _SPECIAL:
             return None
     return scope.get("raw_path") or scope["path"].encode(), scope["query_string"], accept

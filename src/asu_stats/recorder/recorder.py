@@ -276,10 +276,10 @@ class Recorder:
             if events and not self._try_to_take(events):
                 return False
             taken += len(events)
+            self.counters.replayed += len(events)
             return True
 
         self._spool.replay(take, self._batch_events)
-        self.counters.replayed += taken
         if taken:
             log.info("recorder: %d events replayed from the spool", taken)
 

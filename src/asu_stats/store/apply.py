@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, update
@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, bindparam, update
 from asu_stats.events import BuildStarted, Event, RequestReceived
 from asu_stats.store import (
     attempts,
+    changes,
     counting,
     dialects,
     identities,
@@ -26,14 +27,8 @@ from asu_stats.store.engine import write_transaction
 from asu_stats.store.request_days import RequestDay
 from asu_stats.store.requests import Metadata, Wait
 from asu_stats.store.rollups import Deltas
-from asu_stats.store.tables import day_changes, store_state
+from asu_stats.store.tables import store_state
 
-# Counts the change of a figure that is about to be made.
-_NEXT: Final = (
-    update(store_state)
-    .values(changes=store_state.c.changes + 1)
-    .returning(store_state.c.changes, store_state.c.requests_numbered, store_state.c.data_since)
-)
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
 )
@@ -93,20 +88,20 @@ class _Batch:
         self._known_hashes = set(self._metadata)
         self._touched_hashes: set[str] = set()
         self._waits: dict[int, Wait] = {}
-        self._changes = self._numbered = self._numbers = 0
-        self._since: date | None = None
+        self._state = changes.State(0, 0, None)
+        self._numbers = 0
 
     def write(self, *, legacy_build_stats: bool) -> None:
         """Do it."""
         connection, deltas = self._connection, self._deltas
-        ((self._changes, self._numbered, self._since),) = prepared.fetch(connection, _NEXT)
-        self._numbers = self._numbered
+        self._state = changes.begin(connection)
+        self._numbers = self._state.requests_numbered
         builds_wanted = self._take_requests()
         builds = attempts.load(connection, sorted(builds_wanted))
-        changes = self._take_builds(builds)
-        self._resolve_waits(builds, changes)
+        ends = self._take_builds(builds)
+        self._resolve_waits(builds, ends)
         requests.save_requests(connection, self._requests, self._waits)
-        attempts.save_errors(connection, changes)
+        attempts.save_errors(connection, ends)
         self._save_metadata()
         days = {
             RequestDay(self._metadata[r.request_hash].request_number, received.date(), r.client)
@@ -160,29 +155,29 @@ class _Batch:
                 if build.settle(metadata.names if metadata else None):
                     dirty[build.key] = build
         attempts.save(self._connection, dirty.values())
-        changes = [
+        ends = [
             (build, was, now)
             for build in dirty.values()
             if (was := before.get(build.key)) != (now := build.ended())
         ]
-        for _, was, now in changes:
+        for _, was, now in ends:
             if was is not None:
                 counting.add_ended(self._deltas, was, -1)
             if now is not None:
                 counting.add_ended(self._deltas, now)
-        self._count_builds(builds, changes)
-        return changes
+        self._count_builds(builds, ends)
+        return ends
 
     def _count_builds(
         self,
         builds: dict[str, dict[str, Build]],
-        changes: Sequence[Change],
+        ends: Sequence[Change],
     ) -> None:
         """Bring the builds counted in `request_metadata` up to date."""
         for request_hash in self._touched_hashes - self._known_hashes:
             for build in builds[request_hash].values():
                 self._metadata[request_hash].count_build(build.status, 1)
-        for build, was, now in changes:
+        for build, was, now in ends:
             if build.request_hash in self._known_hashes:
                 metadata = self._metadata[build.request_hash]
                 self._touched_hashes.add(build.request_hash)
@@ -193,14 +188,14 @@ class _Batch:
     def _resolve_waits(
         self,
         builds: dict[str, dict[str, Build]],
-        changes: Sequence[Change],
+        ends: Sequence[Change],
     ) -> None:
         """Find for each waiting request the build that ended it: the first at or after it (§2.5).
 
         Looked at again are the requests of a hash that had not ended before its earliest change.
         """
         since: dict[str, datetime] = {}
-        for build, was, now in changes:
+        for build, was, now in ends:
             for end in (was, now):
                 if end is not None:
                     since[build.request_hash] = min(since.get(build.request_hash, end.at), end.at)
@@ -215,9 +210,9 @@ class _Batch:
             for request_hash, of in builds.items()
         }
         for wait in (*known_waits, *self._waits.values()):
-            ends = order[wait.request_hash]
-            place = bisect_left(ends, (wait.timestamp, ""))
-            ending = builds[wait.request_hash][ends[place][1]] if place < len(ends) else None
+            after = order[wait.request_hash]
+            place = bisect_left(after, (wait.timestamp, ""))
+            ending = builds[wait.request_hash][after[place][1]] if place < len(after) else None
             _end(wait, ending)
         changed = []
         for wait, before in zip(known_waits, known, strict=True):
@@ -241,11 +236,11 @@ class _Batch:
 
     def _save_state(self) -> None:
         """Tell everyone which days have changed, and what is new about the whole."""
-        days = [(day, self._changes) for day in sorted(self._deltas.days())]
-        prepared.put(self._connection, day_changes, ("date",), ("changes",), days)
+        state = self._state
+        changes.stamp(self._connection, self._deltas.days(), state.changes)
         first = min(event.time for event in self._events).date()
-        since = first if self._since is None else min(first, self._since)
-        if (since, self._numbers) != (self._since, self._numbered):
+        since = first if state.data_since is None else min(first, state.data_since)
+        if (since, self._numbers) != (state.data_since, state.requests_numbered):
             prepared.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
 
 

@@ -1,20 +1,57 @@
-"""The change counter, read where that costs microseconds."""
+"""The change counter: what every figure is as of. Counted here, and read here at little cost.
+
+It grows with every change and is never a number that was used before, even if the database is
+restored from a backup: it is at least the time in microseconds. Answers, ETags and blocks that are
+remembered under a number stay true.
+"""
 
 import logging
-from typing import Final, cast
+import time
+from collections.abc import Iterable
+from datetime import date
+from typing import Final, NamedTuple, cast
 
-from sqlalchemy import Engine, select
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, update
 
-from asu_stats.store import dialects
-from asu_stats.store.tables import store_state
+from asu_stats.store import dialects, prepared
+from asu_stats.store.tables import day_changes, store_state
 
 log = logging.getLogger(__name__)
 
-CHANGES: Final = select(store_state.c.changes)
+COUNTER: Final = select(store_state.c.changes)
+_NOW: Final = bindparam("now", type_=BigInteger)
+_NEXT: Final = (
+    update(store_state)
+    .values(
+        changes=case((store_state.c.changes < _NOW, _NOW), else_=store_state.c.changes + 1),
+    )
+    .returning(store_state.c.changes, store_state.c.requests_numbered, store_state.c.data_since)
+)
+_PAUSE_SECONDS: Final = 1.0
+
+
+class State(NamedTuple):
+    """The state of the store as a change begins."""
+
+    changes: int
+    requests_numbered: int
+    data_since: date | None
+
+
+def begin(connection: Connection) -> State:
+    """Count a change of figures that is about to be made in this transaction."""
+    ((changes, numbered, since),) = prepared.fetch(connection, _NEXT, now=time.time_ns() // 1000)
+    return State(changes, numbered, since)
+
+
+def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:
+    """Say which UTC days the change `changes` touches."""
+    rows = [(day, changes) for day in sorted(days)]
+    prepared.put(connection, day_changes, ("date",), ("changes",), rows)
 
 
 class ChangeCounter:
-    """Reads how often figures have changed, from SQLite through a connection of its own.
+    """Reads the counter from SQLite through a connection of its own, and never waits.
 
     For one thread. On PostgreSQL, where it would be a journey, it says that it does not know.
     """
@@ -22,11 +59,12 @@ class ChangeCounter:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._cursor: dialects.Cursor | None = None
-        self._text = dialects.compiled("sqlite", CHANGES).text
+        self._text = dialects.compiled("sqlite", COUNTER).text
+        self._not_before = 0.0
 
     def read(self) -> int | None:
         """Return the counter, `None` where that is not known at once."""
-        if self._engine.dialect.name != "sqlite":
+        if self._engine.dialect.name != "sqlite" or time.monotonic() < self._not_before:
             return None
         try:
             cursor = self._cursor or self._open()
@@ -35,11 +73,15 @@ class ChangeCounter:
         except Exception as error:  # whoever asks properly is told what is wrong
             log.debug("change counter: %s", error)
             self.close()
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
             return None
 
     def _open(self) -> dialects.Cursor:
-        self._connection = self._engine.raw_connection()
-        self._connection.detach()
+        # Not from the pool, for which others may be waiting.
+        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
+        self._connection = self._engine.dialect.connect(
+            *arguments, **{**options, "timeout": 0, "check_same_thread": False}
+        )
         self._cursor = cast(dialects.Cursor, self._connection.cursor())
         return self._cursor
 

@@ -62,9 +62,6 @@ class Cursor(Protocol):
     def executemany(self, statement: str, rows: Iterable[Sequence[object]], /) -> object:
         """Run a statement once per row."""
 
-    def fetchone(self) -> Any:
-        """Return the next row."""
-
     def fetchall(self) -> list[Row]:
         """Return all rows."""
 
@@ -238,9 +235,9 @@ def try_together(
         writer(dialect, "insert", table, columns).write(cursor, rows)
     except IntegrityError:
         cursor.execute("ROLLBACK TO together")
-        return False
-    finally:
         cursor.execute("RELEASE together")
+        return False
+    cursor.execute("RELEASE together")
     return True
 
 

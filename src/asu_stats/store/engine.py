@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import StoreRefusedError, StoreUnavailableError
 
 BUSY_SECONDS: Final = 5.0
 _POOL_SIZE: Final = 8
@@ -52,9 +52,12 @@ def _create_sqlite(url: str) -> Engine:
         pool_size=_POOL_SIZE,
         max_overflow=_POOL_SIZE,
         pool_timeout=BUSY_SECONDS,
-        connect_args={"check_same_thread": False, "timeout": BUSY_SECONDS, "autocommit": True}
-        if hasattr(SqliteConnection, "autocommit")
-        else {"check_same_thread": False, "timeout": BUSY_SECONDS, "isolation_level": None},
+        # We begin transactions ourselves; without isolation level the driver only commits them.
+        connect_args={
+            "check_same_thread": False,
+            "timeout": BUSY_SECONDS,
+            "isolation_level": None,
+        },
     )
 
     @event.listens_for(engine, "connect")
@@ -141,27 +144,35 @@ def _writer_lock(engine: Engine) -> contextlib.AbstractContextManager[None]:
         return _locks[engine].held()
 
 
+# Classes of the drivers' errors, which other classes are derived from.
+_OUTAGES: Final = {
+    "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down, timed out
+    "InterfaceError",
+    "ReadOnlySqlTransaction",
+    "IdleInTransactionSessionTimeout",
+    "IdleSessionTimeout",
+}
+_REFUSALS: Final = {"ProgramLimitExceeded", "StatementTooComplex", "TooManyColumns"}
+
+
 def is_outage(error: Exception) -> bool:
     """Tell whether the database was away or could not write, rather than refused the statement."""
     if isinstance(error, StoreUnavailableError | PoolTimeoutError | OSError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return type(getattr(error, "orig", error)).__name__ in {
-        "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down
-        "InterfaceError",
-        "QueryCanceled",
-        "LockNotAvailable",
-        "DiskFull",
-        "TooManyConnections",
-        "ReadOnlySqlTransaction",
-        "DeadlockDetected",
-        "SerializationFailure",
-        "AdminShutdown",
-        "CrashShutdown",
-        "CannotConnectNow",
-        "IdleInTransactionSessionTimeout",
-    }
+    kind = type(getattr(error, "orig", error))
+    if kind.__name__ == "DatabaseError":  # no finer class: SQLite's word for a damaged file
+        return True
+    classes = {parent.__name__ for parent in kind.__mro__}
+    return bool(classes & _OUTAGES) and not classes & _REFUSALS
+
+
+def _translated(error: Exception) -> Exception:
+    """Return what is raised for an error of the database."""
+    if is_outage(error):
+        return StoreUnavailableError(_short(error))
+    return error if isinstance(error, DBAPIError) else StoreRefusedError(_short(error))
 
 
 @contextlib.contextmanager
@@ -169,7 +180,7 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
     """Run a block in one write transaction: committed at its end, rolled back if it raises.
 
     Raises `StoreUnavailableError` when the database is away, locked for five seconds, read-only or
-    full; other errors of the database pass as they are.
+    full, and `StoreRefusedError` or SQLAlchemy's own error when it refuses a statement.
     """
     try:
         with (
@@ -179,16 +190,14 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
         ):
             yield connection
     except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
-        if is_outage(error):
-            raise StoreUnavailableError(_short(error)) from error
-        raise
+        raise _translated(error) from error
 
 
 @contextlib.contextmanager
 def read_snapshot(engine: Engine) -> Iterator[Connection]:
     """Run a block on one consistent, read-only state of the database.
 
-    Raises `StoreUnavailableError` when the database is away.
+    Raises as `write_transaction` does.
     """
     try:
         with (
@@ -197,9 +206,7 @@ def read_snapshot(engine: Engine) -> Iterator[Connection]:
         ):
             yield connection
     except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
-        if is_outage(error):
-            raise StoreUnavailableError(_short(error)) from error
-        raise
+        raise _translated(error) from error
 
 
 def _snapshot_options(engine: Engine) -> dict[str, Any]:

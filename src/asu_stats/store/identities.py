@@ -28,9 +28,10 @@ _SAID: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
         *("request_hash", "outcome", "version", "target", "profile", "diff_packages", "client"),
         *("client_version", "error_category", "error_type", "package_count"),
     ),
-    BuildStarted: attrgetter("request_hash", "build_id"),
+    BuildStarted: attrgetter("request_hash", "build_id", "names"),
     BuildFinished: attrgetter(
         *("request_hash", "build_id", "status", "duration_seconds", "error_category", "error_type"),
+        "names",
     ),
 }
 

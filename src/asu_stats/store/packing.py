@@ -9,7 +9,7 @@ from typing import Final, Self
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from asu_stats.exceptions import StoreUnavailableError
-from asu_stats.store import packs, prepared
+from asu_stats.store import dialects, packs, prepared
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.packs import CUBES, NAMES, Span
 from asu_stats.store.tables import packed_days
@@ -49,31 +49,39 @@ def stale(engine: Engine, today: date) -> list[Span]:
 def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: None) -> int:
     """Store the blocks of closed days that are not stored as they are now; return how many.
 
-    Each is a small transaction of its own. Raises `StoreUnavailableError`.
+    Each is read from one state, and stored in a small transaction. Raises `StoreUnavailableError`.
     """
     with write_transaction(engine) as connection:
         connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(NAMES)))
     todo = stale(engine, today)
     for span in todo:
+        with read_snapshot(engine) as connection:
+            packed = _packed(connection, span)
         with write_transaction(engine) as connection:
-            _pack(connection, span)
+            key, columns = ("cube", "first_day", "days"), ("changes", "payload")
+            prepared.put(connection, packed_days, key, columns, packed)
         progress()
     return len(todo)
 
 
-def _pack(connection: Connection, span: Span) -> None:
+def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
+    """Return the rows of a block of every cube, as of one state of the database."""
     first = date.fromordinal(span.first)
     last = date.fromordinal(span.first + span.days - 1)
     rows = prepared.fetch(connection, packs.CHANGES, start=first, end=last)
     changes = {day.toordinal(): count for day, count in rows}
     stamp = span.changes(changes)
     reader = packs.Reader(connection, changes)
-    packed = []
-    for cube in CUBES:
-        payload = reader.encode(cube, reader.block(cube, span, stamp))
-        packed.append((cube.name, span.first, span.days, stamp, payload))
-    key, columns = ("cube", "first_day", "days"), ("changes", "payload")
-    prepared.put(connection, packed_days, key, columns, packed)
+    return [
+        (
+            cube.name,
+            span.first,
+            span.days,
+            stamp,
+            reader.encode(cube, reader.block(cube, span, stamp)),
+        )
+        for cube in CUBES
+    ]
 
 
 def _all_changes(connection: Connection, today: date) -> dict[int, int]:

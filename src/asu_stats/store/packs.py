@@ -255,7 +255,9 @@ _caches_guard = threading.Lock()
 
 def _cache_of(connection: Connection) -> _Cache:
     with _caches_guard:
-        return _caches.setdefault(connection.engine, _Cache())
+        if connection.engine not in _caches:
+            _caches[connection.engine] = _Cache()
+        return _caches[connection.engine]
 
 
 def forget(engine: Engine) -> None:

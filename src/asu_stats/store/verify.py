@@ -15,18 +15,15 @@ from sqlalchemy import (
     func,
     literal,
     select,
-    update,
 )
 
-from asu_stats.store import dialects, prepared, recount, rollups
+from asu_stats.store import changes, dialects, prepared, recount, rollups
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.rollups import DAILY, ROLLUPS, Key, Rollup
 from asu_stats.store.tables import (
     build_metrics,
     client_stats,
-    day_changes,
     error_stats,
-    store_state,
 )
 
 
@@ -106,9 +103,7 @@ def _rebuild(connection: Connection, day: date) -> None:
         connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
         prepared.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
     rollups.find_bounds(connection, day)
-    counting = update(store_state).values(changes=store_state.c.changes + 1)
-    changes = connection.execute(counting.returning(store_state.c.changes)).scalar_one()
-    prepared.put(connection, day_changes, ("date",), ("changes",), [(day, changes)])
+    changes.stamp(connection, [day], changes.begin(connection).changes)
 
 
 def _of_day(rollup: Rollup) -> ColumnElement[bool]:
