@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
-from itertools import pairwise
+from itertools import islice
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class Distributions:
     def __init__(self, groups: Ints, seconds: Ints, builds: Ints) -> None:
         """Take durations in any order, each once per group; counts may be 0."""
         some = np.flatnonzero(builds)
-        order = some[np.lexsort((seconds[some], groups[some]))]
+        order = some[order_by(groups[some], seconds[some])]
         self._seconds, self._counts, of_group = seconds[order], builds[order], groups[order]
         self._starts = np.flatnonzero(np.diff(of_group, prepend=-1))
         self.groups: list[int] = of_group[self._starts].tolist()
@@ -124,21 +125,40 @@ def top(
     return [(name, -count) for count, name in first[:places]]
 
 
+def order_by(*columns: Ints) -> Ints:
+    """Return the order by the first column, then by the next; no value is negative."""
+    if not len(columns[0]):
+        return np.zeros(0, np.int64)
+    sizes = [int(column.max()) + 1 for column in columns]
+    if prod(sizes) >= 1 << 63:
+        return np.lexsort(columns[::-1])
+    key = columns[0]  # one number for all of them: sorting those is several times as fast
+    for column, size in zip(columns[1:], sizes[1:], strict=True):
+        key = key * size + column
+    return np.argsort(key)
+
+
 def top_of_each(
     groups: Ints, names: Ints, counts: Ints, places: int
 ) -> dict[int, tuple[int, list[tuple[int, int]]]]:
     """Return for each group how many of its names have a count, and the `top` ones with it.
 
-    Names are given as numbers in the order of the names.
+    Names are given as numbers in the order of the names; no count is negative.
     """
     some = np.flatnonzero(counts)
-    order = some[np.lexsort((names[some], -counts[some], groups[some]))]
+    if not len(some):
+        return {}
+    most = counts[some].max()
+    order = some[order_by(groups[some], most - counts[some], names[some])]
     of_group = groups[order]
-    starts = np.flatnonzero(np.diff(of_group, prepend=-1)).tolist()
-    ranked = list(zip(names[order].tolist(), counts[order].tolist(), strict=True))
+    starts = np.flatnonzero(np.diff(of_group, prepend=-1))
+    sizes = np.diff(starts, append=len(order))
+    shown = np.minimum(sizes, places)
+    first = np.repeat(starts - np.cumsum(shown) + shown, shown) + np.arange(shown.sum())
+    ranked = iter(zip(names[order[first]].tolist(), counts[order[first]].tolist(), strict=True))
     return {
-        group: (end - start, ranked[start : min(end, start + places)])
-        for group, (start, end) in zip(
-            of_group[starts].tolist(), pairwise([*starts, len(ranked)]), strict=True
+        group: (size, list(islice(ranked, length)))
+        for group, size, length in zip(
+            of_group[starts].tolist(), sizes.tolist(), shown.tolist(), strict=True
         )
     }
