@@ -112,8 +112,8 @@ class _Batch:
         request_days.add(connection, deltas, days, known)
         rollups.add(connection, deltas)
         if legacy_build_stats:
-            ends = [(before, now) for _, before, now in changes]
-            legacy.write(connection, self._requests, ends)
+            before_and_now = [(before, now) for _, before, now in ends]
+            legacy.write(connection, self._requests, before_and_now)
         self._save_state()
 
     def _take_requests(self) -> set[str]:
