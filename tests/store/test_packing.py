@@ -86,3 +86,26 @@ def test_a_window_is_cut_into_few_blocks_that_are_all_of_it(first: int, last: in
     )
     assert all(span.first % span.days == 0 for span in spans)
     assert len(spans) <= 16
+
+
+@pytest.mark.parametrize("limit", ["_CACHE_KEYS", "_CACHE_BYTES"])
+def test_little_memory_changes_no_answer(
+    stats: Stats, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for days in range(20):
+        stats.record(request(f"h{days}", NOW - timedelta(days=days), profile=f"p{days % 7}"))
+    packing.pack(stats.engine, TODAY)
+    questions = ("overview", "versions", "targets", "profiles", "clients", "errors")
+    with read_snapshot(stats.engine) as connection:
+        windows = [(TODAY - timedelta(days=n), TODAY) for n in (3, 19)]
+        before = [packs.read(connection, *w, packs.BY_PROFILE)[0].sums.sum() for w in windows]
+    plenty = [stats.get(question) for question in questions]
+    monkeypatch.setattr(packs, limit, 3)
+    packs.forget(stats.engine)
+    with read_snapshot(stats.engine) as connection:
+        for _ in range(2):
+            again = [packs.read(connection, *w, packs.BY_PROFILE)[0].sums.sum() for w in windows]
+            assert again == before == [4, 20]
+    stats.record(request("h0", profile="p0"))
+    stats.record(request("h0", outcome="rejected", profile="p0"))
+    assert [len(stats.get(question)) for question in questions] == list(map(len, plenty))

@@ -42,6 +42,7 @@ Key: TypeAlias = tuple[Any, ...]
 
 LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
+_CACHE_KEYS: Final = 1_000_000  # names come from strangers: what was met once is not kept for ever
 _DAY: Final = bindparam("day", type_=Date)
 
 
@@ -229,6 +230,11 @@ class _Cache:
         self._blocks: OrderedDict[tuple[Cube, Span], tuple[int, Block]] = OrderedDict()
         self._bytes = 0
 
+    @property
+    def keys(self) -> int:
+        """How many keys the vocabularies hold."""
+        return sum(len(vocabulary.keys) for vocabulary in self.vocabularies.values())
+
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
         """Return a block as of a change, if it is there."""
         with self._lock:
@@ -255,9 +261,10 @@ _caches_guard = threading.Lock()
 
 def _cache_of(connection: Connection) -> _Cache:
     with _caches_guard:
-        if connection.engine not in _caches:
-            _caches[connection.engine] = _Cache()
-        return _caches[connection.engine]
+        cache = _caches.get(connection.engine)
+        if cache is None or cache.keys > _CACHE_KEYS:
+            cache = _caches[connection.engine] = _Cache()
+        return cache
 
 
 def forget(engine: Engine) -> None:
