@@ -86,14 +86,7 @@ def _read(
 
 
 # The sums of `sums.Builds` in the rollups that have them.
-_BUILDS: Final = (
-    "request_count",
-    "cache_hits",
-    "success_count",
-    "failure_count",
-    "timed_builds",
-    "build_time_seconds",
-)
+_BUILDS: Final = PROFILES.adds
 _CLIENT_BUILDS: Final = ("requests", "cache_hits", "successful_builds", "failed_builds")
 _DAY: Final = (
     "total_requests",
