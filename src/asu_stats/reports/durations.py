@@ -27,7 +27,8 @@ def by_version(durations: Totals) -> list[VersionDurations]:
     """Return the durations of each version that has any."""
     versions, codes = durations.column(0)
     seconds, second_codes = durations.column(1)
-    lasted = np.array(seconds, np.int64)[second_codes]
-    found = Distributions(codes, lasted, durations.sums[:, 0])
+    order = durations.order(0, 1)
+    lasted = np.array(seconds, np.int64)[second_codes[order]]
+    found = Distributions(codes[order], lasted, durations.sums[order, 0])
     figures = zip(found.groups, found.builds(), found.totals(), found.medians(), strict=True)
     return [VersionDurations(versions[group], *of_group) for group, *of_group in figures]

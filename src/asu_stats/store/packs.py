@@ -154,6 +154,7 @@ class Vocabulary:
         self.keys: list[Key] = []
         self._numbers: dict[Key, int] = {}
         self._columns: dict[int, Column] = {}
+        self._orders: dict[tuple[int, ...], Ints] = {}
         self._lock = threading.Lock()
 
     def numbers(self, keys: Sequence[Key]) -> Ints:
@@ -171,6 +172,14 @@ class Vocabulary:
         found = self._columns.get(place)
         if found is None or len(found.codes) < size:
             found = self._columns[place] = Column.of([key[place] for key in list(self.keys)])
+        return found
+
+    def order(self, places: tuple[int, ...], size: int) -> Ints:
+        """Return the numbers of the first `size` keys, ordered by the given parts of them."""
+        found = self._orders.get(places)
+        if found is None or len(found) != size:
+            parts = [self.column(place, size).codes[:size] for place in places]
+            found = self._orders[places] = np.lexsort(parts[::-1])
         return found
 
 
@@ -213,6 +222,11 @@ class Totals:
         """Return the distinct values of one part of the keys, and the place of each key's."""
         column = self.vocabulary.column(place, len(self.sums))
         return column.values, column.codes[: len(self.sums)]
+
+    def order(self, *places: int) -> Ints:
+        """Return the places of the keys that have a first sum, ordered by parts of the keys."""
+        order = self.vocabulary.order(places, len(self.sums))
+        return order[np.flatnonzero(self.sums[order, 0])]
 
     def rows(self) -> Iterator[tuple[Key, list[int]]]:
         """Yield the keys that have a sum other than 0, and their sums."""
@@ -324,8 +338,12 @@ class Reader:
     def _sum(self, cube: Cube, blocks: Sequence[Block]) -> Totals:
         vocabulary = self._cache.vocabularies[cube]
         sums = np.zeros((len(vocabulary.keys), len(cube.adds)), np.int64)
-        for block in blocks:
-            sums[block.numbers] += block.sums  # a block has each key once
+        one = sums.reshape(-1) if len(cube.adds) == 1 else None
+        for block in blocks:  # each has a key once
+            if one is None:
+                sums[block.numbers] += block.sums
+            else:  # several times as fast on one dimension
+                one[block.numbers] += block.sums[:, 0]
         return Totals(vocabulary, sums)
 
     def _load(self, cube: Cube, missing: Sequence[tuple[Span, int]]) -> None:
