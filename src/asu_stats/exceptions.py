@@ -47,3 +47,7 @@ class SchemaError(AsuStatsError):
 
 class InvalidSettingError(AsuStatsError):
     """A setting, settings file or file named by a setting that can't be used."""
+
+
+class LeaseLostError(AsuStatsError):
+    """A job is another process's by now, or is to stop. What was to be written is not written."""

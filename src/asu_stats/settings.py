@@ -90,6 +90,21 @@ class Settings(BaseSettings):
         default=90, ge=1, description="Days that figures by the hour are kept."
     )
 
+    # What the system does by itself
+    jobs: bool = Field(
+        default=True,
+        description="Run the jobs inside `serve`. Without it they are run from outside, by "
+        "`asu-stats jobs run NAME`; see `docs/operations.md`.",
+    )
+    verify_schedule: str = Field(
+        default="25 3 * * *",
+        description="When the rollups of closed days are verified: a crontab of five fields, in "
+        "UTC, days of the week by name.",
+    )
+    queue_sample_days: int = Field(
+        default=30, ge=1, description="Days that the state of the queue at each minute is kept."
+    )
+
     # What older servers had
     legacy_build_stats: bool = Field(
         default=False,

@@ -35,6 +35,8 @@ COMMANDS = (
     "db",
     "db upgrade",
     "db status",
+    "jobs",
+    "jobs run",
     "rollups verify",
     "rollups rebuild",
     "token create",

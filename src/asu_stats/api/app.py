@@ -1,6 +1,6 @@
 """The application: with `cli` the only place that wires parts together."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from asu_stats import __version__
 from asu_stats.api import health, ingest, problems
+from asu_stats.api import jobs as jobs_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.legacy import LegacyApi, guide
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
@@ -19,6 +20,7 @@ from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
 from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages
+from asu_stats.jobs.job import Job
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
 from asu_stats.store.changes import ChangeCounter
@@ -35,6 +37,7 @@ def create_app(
     engine: Engine,
     recorder: Recorder,
     builds: BuildService,
+    jobs: Sequence[Job] = (),
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the application; what it is made of stays the caller's to close."""
@@ -68,6 +71,7 @@ def create_app(
         hourly_days=settings.hourly_rollup_days,
     )
     app.include_router(stats.router())
+    app.include_router(jobs_api.router(engine, jobs))
     app.include_router(ingest.router(recorder, access, now))
     app.include_router(build_api.router(builds))
     app.include_router(metadata.router(builds.settings, builds.catalogue))

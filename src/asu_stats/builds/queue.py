@@ -39,6 +39,7 @@ from asu_stats.builds.tables import (
 from asu_stats.events import Outcome, new_id
 from asu_stats.settings import Settings
 from asu_stats.store.engine import read_snapshot
+from asu_stats.store.samples import QueueState
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -253,6 +254,12 @@ class BuildQueue:
         """Return the `build_id` of every build that runs."""
         with read_snapshot(self._engine) as connection:
             return set(connection.execute(sql.running_builds()).scalars())
+
+
+def queue_state(engine: Engine) -> QueueState:
+    """Return how many builds wait and run, and since when the first one waits."""
+    with read_snapshot(engine) as connection:
+        return QueueState(*connection.execute(sql.queue_state()).one())
 
 
 def _waiting(connection: Connection) -> int:

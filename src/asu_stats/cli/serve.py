@@ -3,7 +3,7 @@
 import signal
 import socket
 import threading
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import Annotated, Final, Literal, NoReturn
 
 import typer
@@ -12,7 +12,9 @@ import uvicorn
 from asu_stats.api.app import create_app
 from asu_stats.cli import options, sockets
 from asu_stats.cli.protocol import PROTOCOL
-from asu_stats.cli.wiring import Service, running
+from asu_stats.cli.wiring import Service, jobs_of, running
+from asu_stats.jobs.runner import Runner
+from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.settings import BuilderName, load
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Builds at a time.")]
@@ -50,11 +52,13 @@ def run_server(service: Service, listener: socket.socket) -> None:
     """Serve HTTP until a signal comes; then what runs is ended in order."""
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again at its end
         signal.signal(number, _leave)
+    jobs = jobs_of(service.settings, service.engine)
     app = create_app(
         service.settings,
         engine=service.engine,
         recorder=service.recorder,
         builds=service.builds,
+        jobs=jobs,
     )
     config = uvicorn.Config(
         app,
@@ -67,7 +71,9 @@ def run_server(service: Service, listener: socket.socket) -> None:
         ws_max_size=_WEBSOCKET_BYTES,
         timeout_graceful_shutdown=10,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    runner = Runner(service.engine, jobs)
+    with Scheduler(runner) if service.settings.jobs else nullcontext():
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 def _leave(*_: object) -> NoReturn:

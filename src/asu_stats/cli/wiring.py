@@ -11,9 +11,12 @@ from urllib.parse import quote
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from asu_stats.builds.queue import queue_state
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
+from asu_stats.jobs import duties
+from asu_stats.jobs.job import Job, Schedule
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
@@ -132,6 +135,14 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
                 yield Service(settings, engine, recorder, builds)
             finally:
                 workshop.stop()
+
+
+def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
+    """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none."""
+    return [
+        duties.queue_sampling(engine, partial(queue_state, engine), settings.queue_sample_days),
+        duties.verification(engine, Schedule(settings.verify_schedule), utc_today),
+    ]
 
 
 def _check_store(builds: BuildService) -> None:

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, cast
 from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, update
 
 from asu_stats.store import dialects, prepared
+from asu_stats.store.engine import read_snapshot
 from asu_stats.store.tables import day_changes, store_state
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,15 @@ def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:
     """Say which UTC days the change `changes` touches."""
     rows = [(day, changes) for day in sorted(days)]
     prepared.put(connection, day_changes, ("date",), ("changes",), rows)
+
+
+def since(engine: Engine, counted: int) -> tuple[int, list[date]]:
+    """Return the counter, and the UTC days on which something changed after it was `counted`."""
+    t = day_changes
+    with read_snapshot(engine) as connection:
+        now = connection.execute(COUNTER).scalar_one()
+        changed = select(t.c.date).where(t.c.changes > counted).order_by(t.c.date)
+        return now, list(connection.execute(changed).scalars())
 
 
 class ChangeCounter:

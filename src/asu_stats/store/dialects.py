@@ -7,7 +7,7 @@ column.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from sqlite3 import IntegrityError
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
@@ -327,6 +327,14 @@ def take_turn(connection: Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
+
+
+def now(connection: Connection) -> datetime:
+    """Return the time that all processes on the database agree on, UTC without zone."""
+    if connection.dialect.name == "sqlite":
+        return datetime.now(UTC).replace(tzinfo=None)
+    found = connection.execute(text("SELECT clock_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
+    return cast(datetime, found)
 
 
 def hour_of(dialect: Dialect, element: ColumnElement[datetime]) -> ColumnElement[datetime]:

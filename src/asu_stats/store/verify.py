@@ -75,9 +75,14 @@ def differences(
     Each day is read from one consistent state, so it may run while events come in.
     """
     for day in days(engine, start, end):
-        with read_snapshot(engine) as connection:
-            yield from _differences(connection, day)
+        yield from of_day(engine, day)
         progress(day)
+
+
+def of_day(engine: Engine, day: date) -> list[Difference]:
+    """Compare the rollups of one day with its details; return what differs: nothing."""
+    with read_snapshot(engine) as connection:
+        return list(_differences(connection, day))
 
 
 def rebuild(

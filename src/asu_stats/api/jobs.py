@@ -1,0 +1,31 @@
+"""What the system does by itself, and how it went: `GET /api/v1/stats/jobs`."""
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine
+
+from asu_stats.api import problems
+from asu_stats.jobs import listing
+from asu_stats.jobs.job import Job
+
+
+def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
+    """Return the endpoint."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get(
+        "/api/v1/stats/jobs",
+        summary="What the system does by itself",
+        response_model=list[listing.JobRow],
+        responses=problems.documented(503),
+    )
+    def stats_jobs() -> JSONResponse:
+        """Return each job: when it last ran, for how long, how that went, and when it runs next.
+
+        Each is run by one process at a time, however many servers there are.
+        """
+        return JSONResponse(listing.read(engine, jobs), headers={"Cache-Control": "no-cache"})
+
+    return routes

@@ -1,0 +1,78 @@
+"""`asu-stats jobs`: what the system does by itself, and doing it now."""
+
+from typing import Annotated
+
+import typer
+
+from asu_stats.cli import options, output, wiring
+from asu_stats.jobs import listing
+from asu_stats.jobs.runner import Runner
+from asu_stats.settings import load
+from asu_stats.store import migrate
+
+app = typer.Typer(help="What the system does by itself: retention, verification and the like.")
+
+
+@app.callback(invoke_without_command=True)
+def list_jobs(
+    context: typer.Context, database: options.Database = None, json: options.Json = False
+) -> None:
+    """List the jobs: last run, duration, result, next run. Times are UTC."""
+    if context.invoked_subcommand is not None:
+        return
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        found = listing.read(engine, wiring.jobs_of(load(database_url=database), engine))
+        errors = listing.errors(engine)
+    if json:
+        output.print_json([{**row, "last_error": errors.get(row["name"])} for row in found])
+        return
+    output.print_table(
+        ("job", "schedule", "last run", "seconds", "status", "next run", "error"),
+        [
+            (
+                row["name"],
+                row["schedule"],
+                row["last_started_at"],
+                row["last_duration_seconds"],
+                "running" if row["running"] else row["last_status"],
+                row["next_run_at"],
+                errors.get(row["name"]),
+            )
+            for row in found
+        ],
+    )
+
+
+@app.command("run")
+def run_job(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the job.")],
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Run a job now, whether it is time or not: for cron and systemd timers.
+
+    Exit status 1 when it fails. Where another process is at it there is nothing to do.
+    """
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        jobs = wiring.jobs_of(load(database_url=database), engine)
+        job = next((job for job in jobs if job.name == name), None)
+        if job is None:
+            known = ", ".join(job.name for job in jobs)
+            raise typer.BadParameter(f"{name}: expected one of {known}")
+        runner = Runner(engine, jobs)
+        runner.register()
+        run = runner.run_now(job)
+    if run is None:
+        typer.echo(f"{name}: another process is at it", err=True)
+        return
+    if json:
+        output.print_json({"status": run.status, "result": run.result, "error": run.error})
+    else:
+        said = ", ".join(f"{key} {value}" for key, value in (run.result or {}).items())
+        typer.echo(
+            f"{name}: {run.status}" + (f" ({said or run.error})" if said or run.error else "")
+        )
+    if run.status != "ok":
+        raise typer.Exit(1)

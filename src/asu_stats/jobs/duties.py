@@ -1,0 +1,67 @@
+"""The jobs of this program but for those that other parts hand in."""
+
+import logging
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from typing import Final
+
+from sqlalchemy import Engine
+
+from asu_stats.jobs.job import Job, Schedule
+from asu_stats.store import changes, leases, samples, verify
+from asu_stats.store.engine import write_transaction
+from asu_stats.store.leases import Lease, Result
+from asu_stats.store.samples import QueueState
+
+log = logging.getLogger(__name__)
+
+EVERY_MINUTE: Final = Schedule("* * * * *")
+_ROUND: Final = 28  # days in which every day is verified once more, though nothing changed it
+
+
+def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: int) -> Job:
+    """Return the job that keeps the state of the queue minute by minute."""
+
+    def run(lease: Lease) -> Result:
+        now, queue = leases.now(engine), state()
+        with write_transaction(engine) as connection:
+            lease.guard(connection)
+            samples.forget(connection, now - timedelta(days=keep_days))
+            sample = samples.take(connection, now, queue)
+        return {"queue_length": sample.queue_length, "builds_running": sample.builds_running}
+
+    return Job("queue", "Keep how long the queue is", EVERY_MINUTE, run)
+
+
+def verification(engine: Engine, schedule: Schedule, today: Callable[[], date]) -> Job:
+    """Return the job that compares the rollups of closed days with their details.
+
+    Looked at are the days that have changed since the last time, and each day, even so, once in
+    four weeks.
+    """
+
+    def run(lease: Lease) -> Result:
+        counted, changed = changes.since(
+            engine, leases.last_result(engine, "verify").get("as_of", 0)
+        )
+        days = sorted(set(_closed(changed, today())) | set(_turn(engine, today())))
+        found = 0
+        for day in days:
+            lease.check()
+            for difference in verify.of_day(engine, day):
+                found += 1
+                log.error("rollups: %s; `asu-stats rollups rebuild` mends it", difference)
+        return {"days": len(days), "differences": found, "as_of": counted}
+
+    return Job("verify", "Compare rollups of closed days with their details", schedule, run)
+
+
+def _closed(days: Iterable[date], today: date) -> list[date]:
+    return [day for day in days if day < today]
+
+
+def _turn(engine: Engine, today: date) -> list[date]:
+    """Return the closed days whose turn it is."""
+    place = today.toordinal() % _ROUND
+    days = (day for day in verify.days(engine) if day.toordinal() % _ROUND == place)
+    return _closed(days, today)

@@ -1,0 +1,125 @@
+"""Running a job once: under its lease, with signs of life, and with a word about how it went."""
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy import Engine
+
+from asu_stats.events import new_id
+from asu_stats.exceptions import AsuStatsError, LeaseLostError, StoreUnavailableError
+from asu_stats.jobs.job import Job
+from asu_stats.store import leases
+from asu_stats.store.leases import Lease, Result, Status
+
+log = logging.getLogger(__name__)
+
+_BEATS: Final = 4  # signs of life in the time of a lease
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run went."""
+
+    status: Status
+    result: Result | None = None
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class Runner:
+    """Runs jobs in this process. `holder` is what other processes know it by."""
+
+    engine: Engine
+    jobs: Sequence[Job]
+    holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{new_id()}")
+    _running: set[Lease] = field(default_factory=set)
+    _stopped: bool = False
+
+    def register(self) -> None:
+        """Make known to the database which jobs there are and when. Raises as the store does."""
+        now = leases.now(self.engine)
+        for job in self.jobs:
+            crontab = job.schedule.crontab
+            leases.register(self.engine, job.name, crontab, job.schedule.after(now))
+
+    def run_if_due(self, job: Job) -> Run | None:
+        """Run a job if it is time and nobody else does; else return `None`."""
+        if self._stopped or not leases.is_due(self.engine, job.name):
+            return None
+        return self._take_and_run(job, due=True)
+
+    def run_now(self, job: Job) -> Run | None:
+        """Run a job whether it is time or not, `None` where another process is at it."""
+        return self._take_and_run(job, due=False)
+
+    def stop(self) -> None:
+        """Make running jobs stop at their next step; they stay due."""
+        self._stopped = True
+        for lease in list(self._running):
+            lease.stop()
+
+    def _take_and_run(self, job: Job, *, due: bool) -> Run | None:
+        lease = leases.take(self.engine, job.name, self.holder, job.lease_seconds, due=due)
+        if lease is None:
+            return None
+        self._running.add(lease)
+        if self._stopped:
+            lease.stop()
+        try:
+            with _beating(lease):
+                run = _run(job, lease)
+            following = job.schedule.after(leases.now(self.engine))
+            leases.give_back(
+                lease,
+                run.status,
+                next_run_at=None if run.status == "stopped" else following,
+                result=run.result,
+                error=run.error,
+            )
+        finally:
+            self._running.discard(lease)
+        return run
+
+
+def _run(job: Job, lease: Lease) -> Run:
+    try:
+        lease.check()
+        return Run("ok", result=job.run(lease))
+    except LeaseLostError as error:
+        log.info("%s", error)
+        return Run("stopped", error=str(error))
+    except AsuStatsError as error:
+        log.warning("job %s failed: %s", job.name, error)
+        return Run("failed", error=str(error))
+    except Exception as error:
+        log.exception("job %s failed", job.name)
+        return Run("failed", error=f"{type(error).__name__}: {error}".partition("\n")[0])
+
+
+@contextmanager
+def _beating(lease: Lease) -> Iterator[None]:
+    """Renew a lease from a thread of its own while the block runs."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(lease.seconds / _BEATS):
+            try:
+                leases.renew(lease)
+            except StoreUnavailableError as error:
+                log.debug("lease of %s: %s", lease.name, error)
+            except Exception:
+                log.exception("lease of %s", lease.name)
+
+    thread = threading.Thread(target=beat, name=f"lease of {lease.name}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

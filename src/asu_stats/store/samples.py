@@ -1,0 +1,86 @@
+"""The queue as it was each minute: what can't be told afterwards from events.
+
+A rule such as "longer than an hour" needs the past of the queue; so does a look back at a bad day.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Integer,
+    Table,
+    bindparam,
+    delete,
+    func,
+    select,
+)
+
+from asu_stats.store import prepared
+from asu_stats.store.metadata import metadata
+from asu_stats.store.tables import build_metrics
+
+queue_samples = Table(
+    "queue_samples",
+    metadata,
+    Column("sampled_at", DateTime, primary_key=True, comment="the minute"),
+    Column("queue_length", Integer, nullable=False, comment="builds that wait"),
+    Column("builds_running", Integer, nullable=False),
+    Column("oldest_queued_at", DateTime, comment="of those that wait; null while none does"),
+    Column("last_finished_at", DateTime, comment="end of the build that ended last"),
+    comment="The queue, minute by minute.",
+    sqlite_with_rowid=False,
+)
+
+
+class QueueState(NamedTuple):
+    """What waits and what runs. Times are UTC without zone."""
+
+    queue_length: int
+    builds_running: int
+    oldest_queued_at: datetime | None
+
+
+class Sample(NamedTuple):
+    """The queue at a minute."""
+
+    sampled_at: datetime
+    queue_length: int
+    builds_running: int
+    oldest_queued_at: datetime | None
+    last_finished_at: datetime | None
+
+
+_FORGET: Final = delete(queue_samples).where(
+    queue_samples.c.sampled_at < bindparam("before", type_=DateTime)
+)
+_LAST: Final = select(func.max(build_metrics.c.finished_at))
+
+
+def last_finished(connection: Connection) -> datetime | None:
+    """Return when a build last ended, whoever built it."""
+    found: datetime | None = prepared.fetch(connection, _LAST)[0][0]
+    return found
+
+
+def take(connection: Connection, now: datetime, queue: QueueState) -> Sample:
+    """Keep the state of the queue for the minute of `now`, UTC without zone."""
+    minute = now.replace(second=0, microsecond=0)
+    sample = Sample(minute, *queue, last_finished(connection))
+    prepared.put(connection, queue_samples, ("sampled_at",), Sample._fields[1:], [sample])
+    return sample
+
+
+def forget(connection: Connection, before: datetime) -> None:
+    """Delete the samples from before a time, UTC without zone."""
+    prepared.execute(connection, _FORGET, before=before)
+
+
+def since(connection: Connection, start: datetime) -> Sequence[Sample]:
+    """Return the samples from `start` on, UTC without zone, in order."""
+    t = queue_samples
+    found = select(*t.columns).where(t.c.sampled_at >= start).order_by(t.c.sampled_at)
+    return [Sample(*row) for row in connection.execute(found)]

@@ -1,0 +1,144 @@
+"""A job is run by one process at a time, and whoever lost it can't write any more."""
+
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, select, update
+
+from asu_stats.exceptions import LeaseLostError
+from asu_stats.store import leases
+from asu_stats.store.engine import write_transaction
+from asu_stats.store.leases import scheduled_jobs
+
+
+@pytest.fixture
+def due(engine: Engine) -> Engine:
+    leases.register(engine, "work", "* * * * *", leases.now(engine) - timedelta(seconds=1))
+    return engine
+
+
+def run_out(engine: Engine) -> None:
+    past = leases.now(engine) - timedelta(seconds=1)
+    with write_transaction(engine) as connection:
+        connection.execute(update(scheduled_jobs).values(lease_until=past))
+
+
+def test_of_many_that_try_at_once_one_has_it(due: Engine) -> None:
+    found = []
+    together = threading.Barrier(6)
+
+    def attempt(number: int) -> None:
+        together.wait()
+        found.append(leases.take(due, "work", f"p{number}", 60))
+
+    threads = [threading.Thread(target=attempt, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len([lease for lease in found if lease]) == 1
+    assert not leases.is_due(due, "work")
+
+
+def test_what_is_done_is_not_due_until_its_next_time(due: Engine) -> None:
+    lease = leases.take(due, "work", "a", 60)
+    assert lease
+    later = leases.now(due) + timedelta(seconds=60)
+    leases.give_back(lease, "ok", next_run_at=later, result={"n": 1})
+    assert not leases.is_due(due, "work")
+    assert leases.take(due, "work", "b", 60) is None
+    assert leases.take(due, "work", "b", 60, due=False)
+    assert leases.last_result(due, "work") == {"n": 1}
+
+
+def test_a_holder_that_died_is_followed(due: Engine) -> None:
+    dead = leases.take(due, "work", "a", 0.2)
+    assert dead
+    assert not leases.is_due(due, "work")
+    time.sleep(0.25)
+    assert leases.is_due(due, "work")
+    heir = leases.take(due, "work", "b", 60)
+    assert heir
+    assert heir.fence > dead.fence
+
+
+def test_who_was_asleep_can_neither_write_nor_renew_nor_give_back(due: Engine) -> None:
+    asleep = leases.take(due, "work", "a", 60)
+    assert asleep
+    run_out(due)
+    heir = leases.take(due, "work", "b", 60)
+    assert heir
+    with pytest.raises(LeaseLostError), write_transaction(due) as connection:
+        asleep.guard(connection)
+    leases.renew(asleep)
+    with pytest.raises(LeaseLostError):
+        asleep.check()
+    leases.give_back(asleep, "ok", result={"by": "a"})
+    with write_transaction(due) as connection:
+        heir.guard(connection)
+        row = connection.execute(select(scheduled_jobs)).one()
+    assert (row.holder, row.result) == ("b", None)
+
+
+def test_the_same_holder_does_not_mistake_a_new_lease_for_its_old_one(due: Engine) -> None:
+    first = leases.take(due, "work", "a", 60)
+    assert first
+    run_out(due)
+    assert leases.take(due, "work", "a", 60)
+    with pytest.raises(LeaseLostError), write_transaction(due) as connection:
+        first.guard(connection)
+
+
+def test_a_lease_that_ran_out_and_nobody_took_goes_on(due: Engine) -> None:
+    lease = leases.take(due, "work", "a", 60)
+    assert lease
+    run_out(due)
+    leases.renew(lease)
+    assert not leases.is_due(due, "work")
+    with write_transaction(due) as connection:
+        lease.guard(connection)
+
+
+HOLDER = """
+import sys, time
+from asu_stats.jobs.job import Job, Schedule
+from asu_stats.jobs.runner import Runner
+from asu_stats.store import engine as engines
+
+def work(lease):
+    print("at it", flush=True)
+    time.sleep(60)
+    return {}
+
+job = Job("work", "Work", Schedule("* * * * *"), work, lease_seconds=1.0)
+Runner(engines.create(sys.argv[1]), [job]).run_if_due(job)
+"""
+
+
+def test_kill_9_of_the_holder_lets_another_in_within_two_lease_times(
+    due: Engine, database_url: str
+) -> None:
+    command = [sys.executable, "-c", HOLDER, database_url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline() == "at it\n"
+        time.sleep(1.5)  # longer than its lease: it gives signs of life
+        assert not leases.is_due(due, "work")
+        holder.kill()
+        killed = time.monotonic()
+    while not (lease := leases.take(due, "work", "heir", 1.0)):
+        time.sleep(0.02)
+        assert time.monotonic() < killed + 2.0
+    assert lease.fence == 2
+
+
+def test_another_schedule_moves_the_next_run(due: Engine) -> None:
+    later = leases.now(due) + timedelta(days=1)
+    leases.register(due, "work", "* * * * *", later)
+    assert leases.is_due(due, "work")
+    leases.register(due, "work", "0 4 * * *", later)
+    assert not leases.is_due(due, "work")
