@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean crash fuzz chromium
+.PHONY: help demo test lint format bench lock venv clean crash fuzz chromium prometheus
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -15,7 +15,7 @@ help: ## Say what there is
 demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
 	$(BIN)/asu-stats demo --port $(PORT)
 
-test: $(VENV)/.dev chromium ## Everything: unit, property, API, PostgreSQL, browser
+test: $(VENV)/.dev chromium prometheus ## Everything: unit, property, API, PostgreSQL, browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Style and types
@@ -41,6 +41,12 @@ chromium:
 	@command -v chromium chromium-browser >/dev/null || [ "$$(id -u)" != 0 ] || \
 	  ! command -v apt-get >/dev/null || { apt-get -qq update && apt-get -qq install -y chromium >/dev/null; } || \
 	  echo "Chromium can't be installed: browser tests are skipped"
+
+# The same for Prometheus, which tries our rules and dashboard.
+prometheus:
+	@command -v promtool >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	  { apt-get -qq update && apt-get -qq install -y --no-install-recommends prometheus >/dev/null; } || \
+	  echo "Prometheus can't be installed: tests of deploy/ are skipped"
 
 venv: $(VENV)/.dev ## Only the virtual environment, with everything in it
 

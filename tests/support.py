@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from asu_stats.api.app import create_app
 from asu_stats.builds.service import BuildService
+from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings, load
@@ -88,6 +89,7 @@ class Stats:
     client: TestClient
     engine: Engine
     recorder: Recorder
+    builds: BuildService
     settings: Settings
     now: datetime = NOW
 
@@ -104,17 +106,25 @@ class Stats:
         )
         engine = engines.create(database_url)
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
-        sink = partial(apply_batch, engine, legacy_build_stats=chosen.legacy_build_stats)
+        process = ProcessMetrics()
+        sink = process.timed(
+            partial(apply_batch, engine, legacy_build_stats=chosen.legacy_build_stats)
+        )
         with Recorder(sink, spool) as recorder:
             stats: Stats
-            builds = BuildService(engine, chosen, recorder.record)
+            builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
             app = create_app(
-                chosen, engine=engine, recorder=recorder, builds=builds, now=lambda: stats.now
+                chosen,
+                engine=engine,
+                recorder=recorder,
+                builds=builds,
+                process=process,
+                now=lambda: stats.now,
             )
             with TestClient(
                 app, raise_server_exceptions=False, root_path=chosen.root_path
             ) as client:
-                stats = cls(client, engine, recorder, chosen)
+                stats = cls(client, engine, recorder, builds, chosen)
                 yield stats
         engine.dispose()
 

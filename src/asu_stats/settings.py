@@ -127,6 +127,14 @@ class Settings(BaseSettings):
         default=False, description="From `legacy_sunset` on, answer 410 at the old endpoints."
     )
 
+    # What is watched
+    metrics_clients: TextList = Field(
+        default=["luci", "owut", "auc", "ofs"],
+        max_length=50,
+        description="JSON list of clients that have a series of their own in `/metrics`; all "
+        "others are `other`.",
+    )
+
     # The build service
     builder: BuilderName = Field(
         default="none", description="What builds: `demo`, `command` or `none`."
@@ -227,7 +235,7 @@ class Settings(BaseSettings):
             raise ValueError("from which day on? Set legacy_sunset too")
         return value
 
-    @field_validator("repository_allow_list", "command", mode="before")
+    @field_validator("repository_allow_list", "command", "metrics_clients", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         if not isinstance(value, str):

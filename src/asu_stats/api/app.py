@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from asu_stats import __version__
-from asu_stats.api import health, ingest, problems
+from asu_stats.api import health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.legacy import LegacyApi, guide
@@ -21,6 +21,8 @@ from asu_stats.builds import metadata
 from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages
 from asu_stats.jobs.job import Job
+from asu_stats.metrics.exposition import Exposition
+from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
 from asu_stats.store.changes import ChangeCounter
@@ -38,9 +40,14 @@ def create_app(
     recorder: Recorder,
     builds: BuildService,
     jobs: Sequence[Job] = (),
+    process: ProcessMetrics | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Return the application; what it is made of stays the caller's to close."""
+    """Return the application; what it is made of stays the caller's to close.
+
+    `process` is what this process counts in other places, for `/metrics`.
+    """
+    process = process or ProcessMetrics()
     repeats = Repeats(ChangeCounter(engine), today=lambda: now().date())
 
     @asynccontextmanager
@@ -59,9 +66,11 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(FromMemory, repeats=repeats)
+    app.add_middleware(metrics.NotesRoute)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)
+    app.add_middleware(metrics.Measured, process=process)
     access = Access(engine, settings)
     answering = Answering(engine, repeats)
     stats = StatsApi(
@@ -70,14 +79,19 @@ def create_app(
         today=lambda: now().date(),
         hourly_days=settings.hourly_rollup_days,
     )
-    app.include_router(stats.router())
-    app.include_router(jobs_api.router(engine, jobs))
-    app.include_router(ingest.router(recorder, access, now))
-    app.include_router(build_api.router(builds))
-    app.include_router(metadata.router(builds.settings, builds.catalogue))
-    app.include_router(health.router(engine, recorder, builds.queue.length))
     legacy = LegacyApi(answering, engine, settings, now=now, queue_length=builds.queue.length)
-    app.include_router(legacy.router())
+    for routes in (
+        stats.router(),
+        jobs_api.router(engine, jobs),
+        ingest.router(recorder, access, now, process.refused),
+        build_api.router(builds),
+        metadata.router(builds.settings, builds.catalogue),
+        health.router(engine, recorder, builds.queue.length),
+        metrics.router(Exposition(engine, settings, recorder, process, now=now)),
+        legacy.router(),
+    ):
+        app.include_router(routes)
+        metrics.expect(process, routes)
     pages.install(
         app,
         engine,

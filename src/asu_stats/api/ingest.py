@@ -34,8 +34,13 @@ class Ingested(TypedDict):
     duplicates: Annotated[int, Field(description="Events known before; they changed nothing.")]
 
 
-def router(recorder: Recorder, access: Access, now: Callable[[], datetime]) -> APIRouter:
-    """Return the ingest endpoint; `now` is the clock."""
+def router(
+    recorder: Recorder,
+    access: Access,
+    now: Callable[[], datetime],
+    refused: Callable[[str], None],
+) -> APIRouter:
+    """Return the ingest endpoint; `now` is the clock, `refused` hears of types of bad events."""
     routes = APIRouter(tags=["ingest"])
 
     @routes.post(
@@ -59,7 +64,7 @@ def router(recorder: Recorder, access: Access, now: Callable[[], datetime]) -> A
         return await run_in_threadpool(_store, media, body)
 
     def _store(media: str, body: bytes) -> JSONResponse:
-        recorded = recorder.commit(_events(media, body, now()))
+        recorded = recorder.commit(_events(media, body, now(), refused))
         return JSONResponse({"accepted": recorded.accepted, "duplicates": recorded.duplicates})
 
     return routes
@@ -74,23 +79,43 @@ def _media_type(request: Request) -> str:
     return media
 
 
-def _events(media: str, body: bytes, now: datetime) -> list[Event]:
+def _events(media: str, body: bytes, now: datetime, refused: Callable[[str], None]) -> list[Event]:
     """Return the events of a body. Raises `InvalidEventError`, or 413 for too many."""
+    item: Any = None
+    try:
+        value: Any = _parsed(media, body)
+        if isinstance(value, dict):
+            item = value
+            return [from_cloudevent(value, now=now)]
+        events = []
+        for index, item in enumerate(value):
+            try:
+                events.append(from_cloudevent(item, now=now))
+            except InvalidEventError as error:
+                raise InvalidEventError(error.field, error.problem, index=index) from None
+    except InvalidEventError:
+        refused(_type_of(item))
+        raise
+    return events
+
+
+def _parsed(media: str, body: bytes) -> dict[str, Any] | list[Any]:
+    """Return the event or the events that a body holds, as they are."""
     try:
         value: Any = parse_json(body)
     except ValueError as error:
         raise InvalidEventError("", str(error)) from None
     if isinstance(value, dict) and media != _BATCH:
-        return [from_cloudevent(value, now=now)]
+        return value
     if not isinstance(value, list) or media == _SINGLE:
         expected = {_SINGLE: "an object", _BATCH: "an array"}.get(media, "an object or an array")
         raise InvalidEventError("", f"the body must be {expected}")
     if len(value) > MAX_EVENTS:
         raise HTTPException(413, f"more than {MAX_EVENTS} events")
-    events = []
-    for index, item in enumerate(value):
-        try:
-            events.append(from_cloudevent(item, now=now))
-        except InvalidEventError as error:
-            raise InvalidEventError(error.field, error.problem, index=index) from None
-    return events
+    return value
+
+
+def _type_of(item: Any) -> str:
+    """Return the type that something says it is, empty if it says none."""
+    kind = item.get("type") if isinstance(item, dict) else None
+    return kind.removeprefix("asu.") if isinstance(kind, str) else ""

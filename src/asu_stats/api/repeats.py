@@ -43,22 +43,26 @@ class Repeats:
     def __init__(self, counter: ChangeCounter, today: Callable[[], date]) -> None:
         self._counter = counter
         self._today = today
-        self._answers: OrderedDict[Key, tuple[int, date, Response]] = OrderedDict()
+        self._answers: OrderedDict[Key, tuple[int, date, Response, object]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def find(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that was answered before, if it still holds."""
+        """Return the answer to a request that was answered before, if it still holds.
+
+        The request then has the route that it took before.
+        """
         key = _key(scope)
         found = self._answers.get(key) if key else None
         if key is None or found is None:
             return None
-        changes, day, response = found
+        changes, day, response, route = found
         if day != self._today() or changes != self._counter.read():
             return None
         with self._lock:
             if key in self._answers:
                 self._answers.move_to_end(key)
+        scope["route"] = route
         return response
 
     def remember(self, scope: Scope, changes: int, day: date, response: Response) -> None:
@@ -69,9 +73,9 @@ class Repeats:
         with self._lock:
             before = self._answers.pop(key, None)
             self._bytes += len(response.body) - (len(before[2].body) if before else 0)
-            self._answers[key] = changes, day, response
+            self._answers[key] = changes, day, response, scope["route"]
             while len(self._answers) > _ANSWERS or self._bytes > _BYTES:
-                _, (_, _, dropped) = self._answers.popitem(last=False)
+                _, (_, _, dropped, _) = self._answers.popitem(last=False)
                 self._bytes -= len(dropped.body)
 
     def close(self) -> None:

@@ -55,7 +55,10 @@ class BuildQueue:
         images: ImageStore,
         *,
         clock: Clock = utc_now,
+        waited: Callable[[float], object] | None = None,
     ) -> None:
+        """Take what it works with; `waited` hears how many seconds each build was in the queue."""
+        self._waited = waited or (lambda _: None)
         self._engine = engine
         self._settings = settings
         self._outbox = outbox
@@ -151,7 +154,8 @@ class BuildQueue:
                 return None
             job = sql.job_of(change.connection, row)
             change.events.append(collection.build_started(self._source, job))
-            return job
+        self._waited(max(0.0, (job.started_at - job.enqueued_at).total_seconds()))
+        return job
 
     def progress(self, job: Job, phase: str) -> None:
         """Say what a running build is doing."""

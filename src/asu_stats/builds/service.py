@@ -1,7 +1,7 @@
 """The build service as the API and the command line see it."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -26,8 +26,9 @@ class BuildService:
     """Takes requests and says how far their builds are.
 
     `record` takes events and returns when they are safe. Without `catalogue` the one that the
-    settings name is loaded; that raises `InvalidSettingError`. Nothing runs in the background
-    here, see `workshop.Workshop`.
+    settings name is loaded; that raises `InvalidSettingError`. `waited` hears of every
+    build that is taken how many seconds it was in the queue. Nothing runs in the background here,
+    see `workshop.Workshop`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class BuildService:
         *,
         catalogue: Catalogue | None = None,
         clock: Clock = utc_now,
+        waited: Callable[[float], object] | None = None,
     ) -> None:
         if catalogue is None and settings.catalogue:
             catalogue = Catalogue.load(settings.catalogue)
@@ -46,7 +48,9 @@ class BuildService:
         self.catalogue = catalogue
         self.images = ImageStore(settings.store_directory)
         self.outbox = Outbox(engine, record)
-        self.queue = BuildQueue(engine, settings, self.outbox, self.images, clock=clock)
+        self.queue = BuildQueue(
+            engine, settings, self.outbox, self.images, clock=clock, waited=waited
+        )
         self.bell = Bell()
         self._clock = clock
 

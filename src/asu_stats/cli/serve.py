@@ -59,6 +59,7 @@ def run_server(service: Service, listener: socket.socket) -> None:
         recorder=service.recorder,
         builds=service.builds,
         jobs=jobs,
+        process=service.process,
     )
     config = uvicorn.Config(
         app,

@@ -17,6 +17,7 @@ from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
 from asu_stats.jobs import duties
 from asu_stats.jobs.job import Job, Schedule
+from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
@@ -35,6 +36,7 @@ class Service:
     engine: Engine
     recorder: Recorder
     builds: BuildService
+    process: ProcessMetrics
 
 
 @contextmanager
@@ -94,7 +96,7 @@ def _named(file: Path | None, words: str) -> str:
 
 
 @contextmanager
-def recorder_on(settings: Settings, engine: Engine) -> Iterator[Recorder]:
+def recorder_on(settings: Settings, engine: Engine, process: ProcessMetrics) -> Iterator[Recorder]:
     """Run a recorder that writes to `engine`. Raises `InvalidSettingError` without a spool."""
     try:
         spool = Spool(
@@ -104,8 +106,9 @@ def recorder_on(settings: Settings, engine: Engine) -> Iterator[Recorder]:
         )
     except OSError as error:
         raise InvalidSettingError(f"spool_directory: {settings.spool_path}: {error}") from None
+    sink = partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats)
     with Recorder(
-        partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats),
+        process.timed(sink),
         spool,
         queue_events=settings.recorder_queue_events,
         batch_events=settings.recorder_batch_events,
@@ -125,14 +128,15 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
         migrate.check(engine)
         migrate.check_writable(engine)
         builder = builder_of(settings)
-        with recorder_on(settings, engine) as recorder, Packer(engine, utc_today):
-            builds = BuildService(engine, settings, recorder.record)
+        process = ProcessMetrics()
+        with recorder_on(settings, engine, process) as recorder, Packer(engine, utc_today):
+            builds = BuildService(engine, settings, recorder.record, waited=process.waited)
             if builder:
                 _check_store(builds)
             workshop = Workshop(builds, builder)
             workshop.start()
             try:
-                yield Service(settings, engine, recorder, builds)
+                yield Service(settings, engine, recorder, builds, process)
             finally:
                 workshop.stop()
 

@@ -66,6 +66,11 @@ class Distribution:
         """The longest duration."""
         return int(self._seconds[-1]) if self.builds else None
 
+    def up_to(self, seconds: int) -> int:
+        """Return how many builds took at most `seconds`."""
+        place = int(np.searchsorted(self._seconds, seconds, side="right"))
+        return int(self._up_to[place - 1]) if place else 0
+
     def longest(self, builds: int) -> list[int]:
         """Return the durations, longest first, that the `builds` slowest builds took."""
         slower_than = np.searchsorted(self._up_to, self.builds - builds, side="right")

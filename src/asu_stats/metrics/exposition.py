@@ -1,0 +1,113 @@
+"""The text that Prometheus scrapes."""
+
+import logging
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector, CollectorRegistry
+from sqlalchemy import Engine
+
+from asu_stats import __version__
+from asu_stats.builds import load
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.metrics import domain
+from asu_stats.metrics.domain import gauge
+from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.recorder import Recorder
+from asu_stats.reports import lifetime
+from asu_stats.settings import Settings
+from asu_stats.store import dialects, leases
+from asu_stats.store.engine import read_snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Exposition(Collector):
+    """All metrics of this process, read when they are asked for."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        recorder: Recorder,
+        process: ProcessMetrics,
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._engine = engine
+        self._settings = settings
+        self._recorder = recorder
+        self._process = process
+        self._now = now
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def text(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics and their media type: OpenMetrics if `accept` asks for it."""
+        encode, media = choose_encoder(accept)
+        # All our names are plain ASCII, so there is nothing to escape and no scheme to name.
+        return encode(self._registry), media.partition("; escaping=")[0]
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all families; while the database is away those of this process."""
+        try:
+            of_database: Sequence[Metric] = list(self._of_database())
+        except StoreUnavailableError as error:
+            log.debug("metrics: %s", error)
+            of_database = ()
+        yield from of_database
+        yield gauge(
+            "asu_stats_database_up", "1 if the database answered, else 0.", int(bool(of_database))
+        )
+        yield from self._of_recorder()
+        yield from self._process.collector.collect()
+        info = GaugeMetricFamily(
+            "asu_stats_build_info", "This program; always 1.", labels=["version", "python_version"]
+        )
+        info.add_metric([__version__, platform.python_version()], 1)
+        yield info
+
+    def _of_database(self) -> Iterator[Metric]:
+        now = self._now()
+        silence = self._settings.worker_timeout_seconds
+        with read_snapshot(self._engine) as connection:
+            ever = lifetime.read(connection, today=now.date())
+            busy = load.read(connection, now=now, silence_seconds=silence)
+            size = dialects.database_size(connection)
+        tasks = leases.states(self._engine)
+        yield from domain.of_lifetime(ever, self._settings.metrics_clients)
+        yield from domain.of_load(busy)
+        yield from domain.of_tasks(tasks)
+        yield from domain.of_events(ever, self._process.invalid_events)
+        yield gauge("asu_stats_database_size_bytes", "Size of the database.", size)
+        yield gauge(
+            "asu_stats_database_wal_size_bytes",
+            "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
+            _wal_size(self._settings.database_file),
+        )
+
+    def _of_recorder(self) -> Iterator[Metric]:
+        counters = self._recorder.counters
+        for name, meaning, value in (
+            ("lost", "Events that found neither database nor spool; must stay 0.", counters.lost),
+            ("dead_lettered", "Events that the database refused.", counters.dead_lettered),
+        ):
+            yield CounterMetricFamily(f"asu_stats_events_{name}", meaning, value=value)
+        for name, meaning, value in (
+            ("spool", "Events in this process's spool.", self._recorder.spooled),
+            ("recorder_queue", "Events in memory, not written yet.", self._recorder.waiting),
+        ):
+            yield gauge(f"asu_stats_{name}_events", meaning, value)
+
+
+def _wal_size(database: Path | None) -> int:
+    if database is None:
+        return 0
+    try:
+        return database.with_name(f"{database.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0

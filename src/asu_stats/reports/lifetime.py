@@ -1,0 +1,74 @@
+"""All that was ever recorded, added up: what the counters of the metrics show."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+import numpy as np
+from sqlalchemy import Connection, func, select
+
+from asu_stats.reports import sums
+from asu_stats.reports.durations import all_durations
+from asu_stats.reports.figures import Distribution
+from asu_stats.store import prepared
+from asu_stats.store.packs import BY_CLIENT, FAILURES, SECONDS
+from asu_stats.store.tables import build_metrics, event_counts
+from asu_stats.windows import FIRST_DAY, Window
+
+# Columns of `stats_daily` by what they are called in the contract.
+_OUTCOMES: Final = {
+    "queued": "queued_requests",
+    "joined": "joined_requests",
+    "cache_hit": "cache_hits",
+    "cached_failure": "cached_failures",
+    "rejected": "rejected_requests",
+}
+_STATUSES: Final = {
+    "success": "successful_builds",
+    "failure": "failed_builds",  # with those that timed out
+    "timeout": "timeout_builds",
+    "cancelled": "cancelled_builds",
+}
+_ADDS: Final = (*_OUTCOMES.values(), *_STATUSES.values())
+_EVENTS: Final = select(event_counts.c.event, event_counts.c.result, event_counts.c.events)
+_LAST: Final = select(func.max(build_metrics.c.finished_at))
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """Sums over all days up to today."""
+
+    requests: Mapping[str, int]  # by outcome
+    clients: Mapping[str, int]  # accepted requests by client
+    builds: Mapping[str, int]  # that ended, by status
+    errors: Mapping[str, int]  # by category
+    durations: Distribution  # of successful builds
+    events: Mapping[tuple[str, str], int]  # by event and result, as `event_counts` has them
+    last_finished: datetime | None  # end of the build that ended last; details only
+
+
+def read(connection: Connection, *, today: date) -> Lifetime:
+    """Return the sums of all days; reads packed days, so the cost does not grow with requests."""
+    window = Window(FIRST_DAY, today)
+    days = sums.days(connection, window, *_ADDS)
+    totals = [int(sum(column)) for column in list(zip(*days, strict=True))[1:]]
+    of = dict(zip(_ADDS, totals or [0] * len(_ADDS), strict=True))
+    seconds, clients, failures = sums.cubes(connection, window, SECONDS, BY_CLIENT, FAILURES)
+    categories, codes = failures.column(0)
+    errors = np.bincount(codes, failures.sums[:, 0], len(categories)).astype(np.int64)
+    builds = {status: of[column] for status, column in _STATUSES.items()}
+    builds["failure"] -= builds["timeout"]
+    ((last,),) = prepared.fetch(connection, _LAST)
+    return Lifetime(
+        requests={outcome: of[column] for outcome, column in _OUTCOMES.items()},
+        clients=Counter({key[0]: row[0] for key, row in clients.rows()}),
+        builds=builds,
+        errors=dict(zip(categories, errors.tolist(), strict=True)),
+        durations=all_durations(seconds),
+        events={
+            (event, result): int(n) for event, result, n in prepared.fetch(connection, _EVENTS)
+        },
+        last_finished=last.replace(tzinfo=UTC) if last else None,
+    )
