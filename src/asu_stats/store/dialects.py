@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
+from operator import itemgetter
 from sqlite3 import IntegrityError
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
 
@@ -83,20 +84,16 @@ def _stored_json(value: object) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-def _optional(convert: Convert) -> Convert:
-    return lambda value: None if value is None else convert(value)
-
-
 _ENCODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
     "sqlite": {DateTime: _stored_time, Date: _stored_date, JSON: _stored_json},
     "postgresql": {JSON: _stored_json},
 }
 _DECODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
     "sqlite": {
-        DateTime: _optional(datetime.fromisoformat),
-        Date: _optional(lru_cache(maxsize=8192)(date.fromisoformat)),
-        JSON: _optional(json.loads),
-        Boolean: _optional(bool),
+        DateTime: datetime.fromisoformat,
+        Date: lru_cache(maxsize=8192)(date.fromisoformat),
+        JSON: json.loads,
+        Boolean: bool,
     },
     "postgresql": {},
 }
@@ -119,7 +116,7 @@ def plain_time(dialect: Dialect, value: datetime) -> datetime | str:
 
 
 def decoder(dialect: Dialect, kind: TypeEngine[Any]) -> Convert | None:
-    """Return what turns a value of the driver into one of Python, `None` where it is one."""
+    """Return what turns a value that is not null into one of Python, `None` where it is one."""
     return _DECODERS[dialect].get(type(kind))
 
 
@@ -173,15 +170,17 @@ class Writer:
         self._text, names, _ = compiled(dialect, statement)
         self._many = dialect == "sqlite"
         self._key = len(key)
-        self._order = [columns.index(name.removeprefix("key_")) for name in names]
+        order = [columns.index(name.removeprefix("key_")) for name in names]
         self._encoders = [
-            _ENCODERS[dialect].get(type(table.c[columns[place]].type)) for place in self._order
+            _ENCODERS[dialect].get(type(table.c[columns[place]].type)) for place in order
         ]
-        self._same_order = self._order == list(range(len(columns)))
+        # Where the statement names them in another order; a single column has but one.
+        same = order == list(range(len(columns)))
+        self._reorder: Callable[[Row], Row] | None = None if same else itemgetter(*order)
 
     def _columns(self, rows: Sequence[Row]) -> list[Sequence[object]]:
-        if not self._same_order:
-            rows = [tuple(row[place] for place in self._order) for row in rows]
+        if self._reorder is not None:
+            rows = list(map(self._reorder, rows))
         return _encoded(self._encoders, rows)
 
     def write(self, cursor: Cursor, rows: Sequence[Row]) -> None:

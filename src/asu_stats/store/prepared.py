@@ -7,7 +7,8 @@ each of them costs several times what the database does.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update
 from sqlalchemy.sql.dml import ReturningUpdate
@@ -21,8 +22,15 @@ Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
 Joined: TypeAlias = Callable[[FromClause], Select[Any]]
 
 
+# One serves all statements of a connection, since each is read to its end at once.
+_cursors: Final[WeakKeyDictionary[Connection, Cursor]] = WeakKeyDictionary()
+
+
 def _cursor(connection: Connection) -> Cursor:
-    return cast(Cursor, connection.connection.cursor())
+    found = _cursors.get(connection)
+    if found is None:
+        found = _cursors[connection] = cast(Cursor, connection.connection.cursor())
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +49,7 @@ def fetch(connection: Connection, statement: Statement, **parameters: object) ->
     if not rows or not any(decoders):
         return rows
     columns = [
-        map(decode, values) if decode else values
+        [None if value is None else decode(value) for value in values] if decode else values
         for decode, values in zip(decoders, zip(*rows, strict=True), strict=True)
     ]
     return list(zip(*columns, strict=True))

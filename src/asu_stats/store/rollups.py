@@ -7,6 +7,7 @@ database. The shortest and longest build of a day are the only figures that are 
 """
 
 import operator
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -281,7 +282,7 @@ class Deltas:
     """What a batch adds to the rollups, summed per key in memory."""
 
     def __init__(self) -> None:
-        self._sums: dict[Rollup, dict[Key, Sequence[int]]] = {rollup: {} for rollup in ROLLUPS}
+        self._sums: defaultdict[Rollup, dict[Key, Sequence[int]]] = defaultdict(dict)
 
     def add(self, rollup: Rollup, key: Key, amounts: Sequence[int]) -> None:
         """Add `amounts`, the first of `rollup.adds` in their order, to the sums of `key`."""
@@ -300,20 +301,25 @@ class Deltas:
 
     def of(self, rollup: Rollup) -> list[tuple[Any, ...]]:
         """Return rows of key and sums, sorted, of the keys with a sum that is not zero."""
+        sums = self._sums.get(rollup)
+        if sums is None:
+            return []
         width = len(rollup.adds)
         return sorted(
-            (*key, *amounts, *(0,) * (width - len(amounts)))
-            for key, amounts in self._sums[rollup].items()
-            if any(amounts)
+            [
+                (*key, *amounts, *(0,) * (width - len(amounts)))
+                for key, amounts in sums.items()
+                if any(amounts)
+            ]
         )
 
     def days(self) -> set[date]:
         """Return the UTC days on which something changes."""
         return {
             key[0]
-            for rollup in ROLLUPS
+            for rollup, sums in self._sums.items()
             if rollup.key[0] == "date"
-            for key, amounts in self._sums[rollup].items()
+            for key, amounts in sums.items()
             if any(amounts)
         }
 
@@ -322,6 +328,8 @@ def add(connection: Connection, deltas: Deltas) -> None:
     """Add `deltas` to the rollups."""
     for rollup in ROLLUPS:
         rows = deltas.of(rollup)
+        if not rows:
+            continue
         distinct = _DISTINCT_OF.get(rollup)
         if distinct is None:
             prepared.add(connection, rollup.table, rollup.key, rollup.adds, rows)
