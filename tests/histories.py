@@ -88,12 +88,33 @@ def builds(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[CloudEvent]:
-    """A history: events with identity, in any order, some of them more than once."""
+def unhashed(draw: st.DrawFn) -> dict[str, Any]:
+    """A request or a build as an importer finds it: without hash, perhaps without diff_packages."""
+    if draw(st.booleans()):
+        event = draw(requests())
+        if draw(st.booleans()):
+            del event["data"]["diff_packages"]
+    else:
+        event = draw(builds().filter(lambda events: len(events) == 2))[1]
+        event["data"] |= NAMES[event["data"]["request_hash"]] if draw(st.booleans()) else {}
+    del event["data"]["request_hash"]
+    return event
+
+
+@st.composite
+def histories(draw: st.DrawFn, *, imported: bool = False) -> list[CloudEvent]:
+    """A history: events with identity, in any order, some of them more than once.
+
+    Some of `imported` ones have no request hash.
+    """
     raw = draw(st.lists(requests(), max_size=25))
     for events in draw(st.lists(builds(), max_size=12)):
         raw += events
     _spread_ends(raw)
+    for event in draw(st.lists(unhashed(), min_size=1, max_size=8)) if imported else ():
+        if "build_id" in event["data"]:
+            event["data"]["build_id"] = f"imported-{len(raw)}"
+        raw.append(event)
     history = [
         {
             "specversion": "1.0",

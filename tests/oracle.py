@@ -10,6 +10,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
 from typing import Any
 
+from asu_stats.reports import incomplete  # words, no figures
+
 Event = dict[str, Any]
 
 
@@ -45,6 +47,17 @@ def ranked(counts: dict[Any, int]) -> list[tuple[Any, int]]:
     return sorted(((k, n) for k, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
 
 
+def split(events: Sequence[Event]) -> tuple[int, int, int]:
+    """How many have diff_packages, have not, and don't say."""
+    said = Counter(e["data"].get("diff_packages") for e in events)
+    return said[True], said[False], said[None]
+
+
+def unique_hashes(events: Sequence[Event]) -> int | None:
+    hashes = {hash_of(e) for e in events}
+    return None if None in hashes else len(hashes)
+
+
 def when(event: Event) -> datetime:
     return datetime.fromisoformat(event["time"]).astimezone(UTC)
 
@@ -52,6 +65,12 @@ def when(event: Event) -> datetime:
 def client_of(text: str | None) -> tuple[str, str]:
     name, _, version = (text or "").partition("/")
     return name.strip() or "unknown", version.strip() or "unknown"
+
+
+def hash_of(event: Event) -> str | None:
+    """Imported history may lack it."""
+    found: str | None = event["data"].get("request_hash")
+    return found
 
 
 class Build:
@@ -66,7 +85,7 @@ class Build:
         self.category: str | None = data.get("error_category")
         self.type: str | None = data.get("error_type")
         self.build_id: str = events[0]["data"]["build_id"]
-        self.request_hash: str = events[0]["data"]["request_hash"]
+        self.request_hash: str | None = hash_of(events[0])
         self.seconds: int | None = data.get("duration_seconds")
         if starts and self.end:
             lasted = Fraction((self.end - when(starts[0])) // timedelta(microseconds=1), 1_000_000)
@@ -74,7 +93,7 @@ class Build:
             if whole >= 0:
                 self.seconds = whole
         said = {**(starts[0]["data"] if starts else {}), **data}
-        if requests:
+        if requests and self.request_hash:
             said = min(requests, key=when)["data"]
         self.version: str = said.get("version", "unknown")
         self.target: str = said.get("target", "unknown")
@@ -101,12 +120,12 @@ class Oracle:
         self.all_requests = [e for e in self.events if e["type"] == "asu.request.received"]
         by_hash = defaultdict(list)
         for request in self.all_requests:
-            by_hash[request["data"]["request_hash"]].append(request)
+            by_hash[hash_of(request)].append(request)
         by_build = defaultdict(list)
         for event in self.events:
             if event["type"] != "asu.request.received":
                 data = event["data"]
-                by_build[data["request_hash"], data["build_id"]].append(event)
+                by_build[hash_of(event), data["build_id"]].append(event)
         self.builds = [Build(of, by_hash[key[0]]) for key, of in by_build.items()]
         self.ended = [build for build in self.builds if build.end is not None]
 
@@ -121,6 +140,19 @@ class Oracle:
         self.finished = [build for build in self.ended if self.within(build.end)]
         return self
 
+    def gaps(self, accepted: list[Event], *, diff_packages: bool) -> list[str]:
+        """The sentences on what can't be known of some requests."""
+        unhashed = [e for e in accepted if hash_of(e) is None]
+        waited = [e for e in unhashed if e["data"]["outcome"] in {"queued", "joined"}]
+        unknown = split(accepted)[2] if diff_packages else 0
+        return incomplete.reasons(
+            without_hash=len(unhashed), untraced=len(waited), unknown_diff=unknown
+        )
+
+    def count_rejected(self, rejected: list[Event]) -> int | None:
+        """Older servers, whose history lacks hashes, did not keep them."""
+        return None if any(hash_of(e) is None for e in self.accepted) else len(rejected)
+
     def fate(self, request: Event) -> str:
         """How a request ended for its client: hit, good, bad or pending."""
         outcome = request["data"]["outcome"]
@@ -128,6 +160,8 @@ class Oracle:
             return "hit"
         if outcome == "cached_failure":
             return "bad"
+        if hash_of(request) is None:
+            return "untraced"
         build = self.awaited(request)
         if build is None:
             return "pending"
@@ -137,7 +171,9 @@ class Oracle:
         mine = [
             build
             for build in self.ended
-            if build.request_hash == request["data"]["request_hash"] and build.end >= when(request)  # type: ignore[operator]
+            if hash_of(request)
+            and build.request_hash == hash_of(request)
+            and build.end >= when(request)  # type: ignore[operator]
         ]
         return min(mine, key=lambda build: (build.end, build.build_id)) if mine else None
 
@@ -147,7 +183,7 @@ class Oracle:
         bad = [b for b in self.finished if b.bad]
         seconds = [b.seconds for b in good if b.seconds is not None]
         clients = Counter(client_of(e["data"].get("client"))[0] for e in self.accepted)
-        enabled = sum(e["data"]["diff_packages"] for e in self.accepted)
+        enabled, disabled, unknown = split(self.accepted)
         days = [when(e).date() for e in self.events]
         return {
             "period": {
@@ -155,16 +191,17 @@ class Oracle:
                 "end": self.end.isoformat(),
                 "days": (self.end - self.start).days + 1,
                 "data_since": min(days).isoformat() if days else None,
+                "incomplete": self.gaps(self.accepted, diff_packages=True),
             },
             "totals": {
                 "requests": len(self.accepted),
-                "unique_requests": len({e["data"]["request_hash"] for e in self.accepted}),
+                "unique_requests": unique_hashes(self.accepted),
                 "cache_hits": hits,
                 "cache_hit_rate": percent(hits, len(self.accepted)),
                 "successful_builds": len(good),
                 "failed_builds": len(bad),
                 "success_rate": percent(len(good), len(good) + len(bad)),
-                "rejected_requests": len(self.rejected),
+                "rejected_requests": self.count_rejected(self.rejected),
                 "cancelled_builds": sum(b.status == "cancelled" for b in self.finished),
             },
             "build_performance": {
@@ -179,8 +216,9 @@ class Oracle:
             },
             "diff_packages": {
                 "enabled": enabled,
-                "disabled": len(self.accepted) - enabled,
-                "percentage_enabled": percent(enabled, len(self.accepted)),
+                "disabled": disabled,
+                "unknown": unknown,
+                "percentage_enabled": percent(enabled, enabled + disabled),
             },
         }
 
@@ -236,14 +274,16 @@ class Oracle:
         return {
             "client": client,
             "total_requests": len(mine),
-            "unique_builds": len({e["data"]["request_hash"] for e in mine}),
+            "unique_builds": unique_hashes(mine),
             "cache_hits": fates["hit"],
             "cache_hit_rate": percent(fates["hit"], len(mine)),
-            "successful_builds": fates["good"],
-            "failed_builds": fates["bad"],
-            "pending": fates["pending"],
-            "success_rate": percent(fates["good"], fates["good"] + fates["bad"]),
-            "rejected_requests": len(rejected),
+            "successful_builds": None if fates["untraced"] else fates["good"],
+            "failed_builds": None if fates["untraced"] else fates["bad"],
+            "pending": None if fates["untraced"] else fates["pending"],
+            "success_rate": None
+            if fates["untraced"]
+            else percent(fates["good"], fates["good"] + fates["bad"]),
+            "rejected_requests": self.count_rejected(rejected),
             "top_versions": [{"version": v, "requests": n} for v, n in ranked(versions)[:5]],
         }
 
@@ -271,7 +311,10 @@ class Oracle:
         client_versions = Counter(client_of(e["data"].get("client"))[1] for e in mine)
         return {
             **self._client_row(client),
-            "period": self.overview()["period"],
+            "period": {
+                **self.overview()["period"],
+                "incomplete": self.gaps(mine, diff_packages=False),
+            },
             "client_versions": [
                 {"client_version": v, "requests": n} for v, n in ranked(client_versions)
             ],
@@ -290,40 +333,39 @@ class Oracle:
         }
 
     def diff_packages(self) -> dict[str, Any]:
-        def split(events: list[Event]) -> tuple[int, int]:
-            enabled = sum(e["data"]["diff_packages"] for e in events)
-            return enabled, len(events) - enabled
-
-        enabled, disabled = split(self.accepted)
+        enabled, disabled, unknown = split(self.accepted)
         versions = {e["data"]["version"] for e in self.accepted}
         by_version = []
         for version in versions:
-            on, off = split([e for e in self.accepted if e["data"]["version"] == version])
+            on, off, neither = split([e for e in self.accepted if e["data"]["version"] == version])
             by_version.append(
                 {
                     "version": version,
-                    "total": on + off,
+                    "total": on + off + neither,
                     "enabled": on,
                     "disabled": off,
+                    "unknown": neither,
                     "percentage_enabled": percent(on, on + off),
                 }
             )
         trend = []
         for day in self.days():
-            on, off = split([e for e in self.accepted if when(e).date() == day])
+            on, off, neither = split([e for e in self.accepted if when(e).date() == day])
             trend.append(
                 {
                     "date": day.isoformat(),
                     "enabled": on,
                     "disabled": off,
+                    "unknown": neither,
                     "percentage_enabled": percent(on, on + off),
                 }
             )
         return {
             "overview": {
-                "total_builds": enabled + disabled,
+                "total_builds": len(self.accepted),
                 "diff_packages_enabled": enabled,
                 "diff_packages_disabled": disabled,
+                "diff_packages_unknown": unknown,
                 "percentage_enabled": percent(enabled, enabled + disabled),
             },
             "by_version": sorted(by_version, key=lambda row: (-row["total"], row["version"])),
@@ -434,6 +476,7 @@ class Oracle:
             fates = Counter(self.fate(e) for e in mine)
             good = fates["good"] if client else sum(b.good for b in built)
             bad = fates["bad"] if client else sum(b.bad for b in built)
+            hidden = client and fates["untraced"]
             times = [b.seconds for b in built if b.good and b.seconds is not None]
             unknown = {"target", "profile"} & filters.keys()
             rows.append(
@@ -442,9 +485,9 @@ class Oracle:
                     "requests": len(mine),
                     "cache_hits": hits,
                     "cache_hit_rate": percent(hits, len(mine)),
-                    "successful_builds": good,
-                    "failed_builds": bad,
-                    "success_rate": percent(good, good + bad),
+                    "successful_builds": None if hidden else good,
+                    "failed_builds": None if hidden else bad,
+                    "success_rate": None if hidden else percent(good, good + bad),
                     "avg_build_duration": None if client else mean(times),
                     "unique_clients": None
                     if unknown

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from asu_stats.api.app import create_app
 from asu_stats.builds.service import BuildService
+from asu_stats.cloudevents import from_cloudevent
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
@@ -151,6 +152,11 @@ class Stats:
         assert response.status_code == 200, response.text
         answer: dict[str, int] = response.json()
         return answer
+
+    def bring_in(self, *events: CloudEvent) -> int:
+        """Record history as an importer does; return how many events were accepted."""
+        found = [from_cloudevent(event, now=self.now, imported=True) for event in events]
+        return self.recorder.commit(found).accepted
 
     def get(self, question: str, **params: object) -> Any:
         """Return the answer to a question."""

@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 from asu_stats.error_types import classify, kind_of
 from asu_stats.events import (
+    NO_HASH,
     OUTCOMES,
     STATUSES,
     TYPE_NAMES,
@@ -128,6 +129,11 @@ def _hash(data: Data, field: str) -> str:
     return stored_name(value)
 
 
+def _request_hash(data: Data, *, imported: bool) -> str:
+    """Return the request hash, which history that is imported may lack."""
+    return NO_HASH if imported and "request_hash" not in data else _hash(data, "request_hash")
+
+
 def _one_of(data: Data, field: str, allowed: Sequence[str]) -> Any:
     value = data.get(field)
     if not isinstance(value, str) or value not in allowed:
@@ -235,10 +241,13 @@ def _names(data: Data) -> Names:
     return Names(**found, diff_packages=_optional_bool(data, "diff_packages"))
 
 
-def _request_received(source: str, event_id: str, time: datetime, data: Data) -> RequestReceived:
+def _request_received(
+    source: str, event_id: str, time: datetime, data: Data, *, imported: bool
+) -> RequestReceived:
     outcome = _one_of(data, "outcome", OUTCOMES)
+    request_hash = _request_hash(data, imported=imported)
     diff_packages = _optional_bool(data, "diff_packages")
-    if diff_packages is None:
+    if diff_packages is None and request_hash:
         raise InvalidEventError("diff_packages", "is missing")
     client, client_version = split_client(_optional_text(data, "client"))
     packages, package_count = _packages(data)
@@ -247,7 +256,7 @@ def _request_received(source: str, event_id: str, time: datetime, data: Data) ->
         source=source,
         id=event_id,
         time=time,
-        request_hash=_hash(data, "request_hash"),
+        request_hash=request_hash,
         outcome=outcome,
         version=_name(data, "version"),
         target=_name(data, "target"),
@@ -264,7 +273,10 @@ def _request_received(source: str, event_id: str, time: datetime, data: Data) ->
     )
 
 
-def _build_started(source: str, event_id: str, time: datetime, data: Data) -> BuildStarted:
+def _build_started(
+    source: str, event_id: str, time: datetime, data: Data, *, imported: bool
+) -> BuildStarted:
+    del imported  # without its hash a start belongs to nothing
     return BuildStarted(
         source=source,
         id=event_id,
@@ -276,7 +288,9 @@ def _build_started(source: str, event_id: str, time: datetime, data: Data) -> Bu
     )
 
 
-def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> BuildFinished:
+def _build_finished(
+    source: str, event_id: str, time: datetime, data: Data, *, imported: bool
+) -> BuildFinished:
     status = _one_of(data, "status", STATUSES)
     error = _error(data, status)
     return BuildFinished(
@@ -284,7 +298,7 @@ def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> B
         id=event_id,
         time=time,
         build_id=_hash(data, "build_id"),
-        request_hash=_hash(data, "request_hash"),
+        request_hash=_request_hash(data, imported=imported),
         status=status,
         worker_id=_optional_name(data, "worker_id"),
         duration_seconds=_optional_seconds(data, "duration_seconds"),
@@ -294,7 +308,7 @@ def _build_finished(source: str, event_id: str, time: datetime, data: Data) -> B
     )
 
 
-_PARSERS: Final[Mapping[str, Callable[[str, str, datetime, Data], Event]]] = {
+_PARSERS: Final[Mapping[str, Callable[..., Event]]] = {
     "asu.request.received": _request_received,
     "asu.build.started": _build_started,
     "asu.build.finished": _build_finished,
@@ -317,18 +331,19 @@ def _check_envelope(item: Data) -> None:
         raise InvalidEventError("data_base64", "expected JSON in data instead")
 
 
-def from_cloudevent(item: object, *, now: datetime) -> Event:
+def from_cloudevent(item: object, *, now: datetime, imported: bool = False) -> Event:
     """Return the event that a parsed CloudEvent holds.
 
-    Raises `InvalidEventError`, which names the member, for whatever contract §4 does not allow;
-    a `time` more than five minutes after `now` is one such thing.
+    `imported` history may lack request hashes. Raises `InvalidEventError`, which names the member,
+    for whatever contract §4 does not allow; a `time` more than five minutes after `now` is one such
+    thing.
     """
     if not isinstance(item, dict):
         _invalid("", "an object", item)
     _check_envelope(item)
     event_id = _key(item, "id", ID_LENGTH)
     source = _key(item, "source", SOURCE_LENGTH)
-    parser = _PARSERS.get(_one_of(item, "type", tuple(_PARSERS)))
+    parser = _PARSERS[_one_of(item, "type", tuple(_PARSERS))]
     time = parse_time(item.get("time"))
     if time > now + MAX_FUTURE:
         raise InvalidEventError("time", "is more than 5 minutes in the future")
@@ -336,15 +351,24 @@ def from_cloudevent(item: object, *, now: datetime) -> Event:
     if not isinstance(data, dict):
         _invalid("data", "an object", data)
     try:
-        return parser(source, event_id, time, data)  # type: ignore[misc]
+        return parser(source, event_id, time, data, imported=imported)
     except InvalidEventError as error:
         raise InvalidEventError(f"data.{error.field}", error.problem) from None
 
 
-def new(event_type: str, *, source: str, time: datetime, data: Data, id: str = "") -> Event:  # noqa: A002
+def new(
+    event_type: str,
+    *,
+    source: str,
+    time: datetime,
+    data: Data,
+    id: str = "",  # noqa: A002
+    imported: bool = False,
+) -> Event:
     """Return an event that happened in this process, checked like one from outside.
 
     `event_type` is without the prefix, e.g. `request.received`; without `id` a fresh one is made.
+    `imported` history may lack request hashes.
     """
     item = {
         "specversion": "1.0",
@@ -354,7 +378,7 @@ def new(event_type: str, *, source: str, time: datetime, data: Data, id: str = "
         "time": format_time(time),
         "data": data,
     }
-    return from_cloudevent(item, now=time)
+    return from_cloudevent(item, now=time, imported=imported)
 
 
 def _client_string(client: str, version: str) -> str:
@@ -369,6 +393,8 @@ def to_cloudevent(event: Event) -> dict[str, Any]:
     for field in event.__dataclass_fields__:
         value = getattr(event, field)
         if field in {"source", "id", "time"} or value is None:
+            continue
+        if field == "request_hash" and value == NO_HASH:
             continue
         if isinstance(value, Names):
             data |= {
@@ -386,7 +412,7 @@ def to_cloudevent(event: Event) -> dict[str, Any]:
         "source": event.source,
         "type": TYPE_PREFIX + TYPE_NAMES[type(event)],
         "time": format_time(event.time),
-        "subject": event.request_hash[:12],
+        **({"subject": event.request_hash[:12]} if event.request_hash else {}),
         "data": data,
     }
 

@@ -16,6 +16,8 @@ from typing import Final, Literal, TypeAlias
 from asu_stats.text import clean_name, stored_name
 
 UNKNOWN: Final = "unknown"
+# The request hash of what an importer found without one; nobody else may leave it out.
+NO_HASH: Final = ""
 
 Outcome: TypeAlias = Literal["queued", "joined", "cache_hit", "cached_failure", "rejected"]
 BuildStatus: TypeAlias = Literal["success", "failure", "timeout", "cancelled"]
@@ -47,7 +49,10 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReceived:
-    """One build request and its outcome. `time` (UTC) is when it was received."""
+    """One build request and its outcome. `time` (UTC) is when it was received.
+
+    Imported history may lack the hash (`NO_HASH`), and then may lack diff_packages too.
+    """
 
     source: str
     id: str
@@ -57,7 +62,7 @@ class RequestReceived:
     version: str
     target: str
     profile: str
-    diff_packages: bool
+    diff_packages: bool | None
     client: str = UNKNOWN
     client_version: str = UNKNOWN
     packages: tuple[str, ...] | None = None
@@ -85,7 +90,11 @@ class BuildStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFinished:
-    """A build ended. `time` (UTC) is when; `duration_seconds` counts where no start was seen."""
+    """A build ended. `time` (UTC) is when; `duration_seconds` counts where no start was seen.
+
+    An imported one may lack the hash (`NO_HASH`): then it is all there is to know of the build, and
+    its `build_id` is not used again.
+    """
 
     source: str
     id: str

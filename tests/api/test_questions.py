@@ -74,7 +74,8 @@ def test_windows(stats: Stats) -> None:
 
     def period(**params: object) -> tuple[Any, ...]:
         answer = stats.get("overview", **params)
-        return (*answer["period"].values(), answer["totals"]["requests"])
+        names = ("start", "end", "days", "data_since")
+        return (*(answer["period"][name] for name in names), answer["totals"]["requests"])
 
     since = "2026-09-01"
     assert period() == ("2026-09-24", "2026-09-30", 7, since, 1)

@@ -1,10 +1,11 @@
 """A database from before is counted for the old endpoints, and a Go server's table is used."""
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import inspect, text
 
 from asu_stats.store import migrate, verify
 from asu_stats.store.engine import read_snapshot, write_transaction
+from tests.store.older import back_to
 from tests.store.test_verify import EVENTS
 from tests.support import NOW, Stats, build, request
 
@@ -26,16 +27,6 @@ MORE = [
 ]
 
 
-def to_0002(connection: Connection) -> None:
-    """Take back what the migration made."""
-    for statement in (
-        "DROP TABLE stats_legacy",
-        "DROP TABLE build_stats",
-        "UPDATE alembic_version SET version_num = '0002'",
-    ):
-        connection.execute(text(statement))
-
-
 def counted(stats: Stats) -> list[tuple[object, ...]]:
     with read_snapshot(stats.engine) as connection:
         rows = connection.execute(text("SELECT * FROM stats_legacy ORDER BY date, version"))
@@ -46,7 +37,7 @@ def test_an_older_database_is_counted(stats: Stats) -> None:
     stats.record(*EVENTS, *MORE)
     before = counted(stats)
     with write_transaction(stats.engine) as connection:
-        to_0002(connection)
+        back_to(connection, "0002")
     migrate.upgrade(stats.engine)
     assert counted(stats) == before
     assert len(before) == 3
@@ -57,7 +48,7 @@ def test_an_older_database_is_counted(stats: Stats) -> None:
 @pytest.mark.parametrize("further", FURTHER, ids=["from before diff_packages", "as it was last"])
 def test_a_go_servers_table_is_used(sqlite_stats: Stats, further: str) -> None:
     with write_transaction(sqlite_stats.engine) as connection:
-        to_0002(connection)
+        back_to(connection, "0002")
         connection.execute(text(OLD_TABLE.format(further=further)))
         connection.execute(
             text("CREATE INDEX idx_build_stats_timestamp ON build_stats (timestamp)")

@@ -253,7 +253,8 @@ class StatsApi:
         def read(db: Connection, window: Window, _: Filters) -> answers.Performance:
             answer = performance.read(db, window)
             for build in answer["slowest_builds"]:
-                build["request_hash"] = build["request_hash"][:SHOWN_HASH]
+                shown = build["request_hash"]
+                build["request_hash"] = shown[:SHOWN_HASH] if shown else None
             return answer
 
         return self._ask(replace(question, read=read), request, given, {}, vary=vary)

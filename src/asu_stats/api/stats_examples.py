@@ -18,6 +18,7 @@ _PERIOD: Final = {
     "end": "2026-09-30",
     "days": 7,
     "data_since": "2026-03-01",
+    "incomplete": [],
 }
 _BUILDS: Final = {
     "cache_hits": 750,
@@ -62,7 +63,12 @@ EXAMPLES: Final[dict[str, Any]] = {
             "total_build_time_hours": 150.38,
         },
         "clients": {"total_unique": 50, "top_5": [{"client": "owut", "requests": 3000}]},
-        "diff_packages": {"enabled": 7500, "disabled": 2500, "percentage_enabled": 75.0},
+        "diff_packages": {
+            "enabled": 7500,
+            "disabled": 2500,
+            "unknown": 0,
+            "percentage_enabled": 75.0,
+        },
     },
     "versions": [
         {
@@ -100,6 +106,7 @@ EXAMPLES: Final[dict[str, Any]] = {
             "total_builds": 10000,
             "diff_packages_enabled": 7500,
             "diff_packages_disabled": 2500,
+            "diff_packages_unknown": 0,
             "percentage_enabled": 75.0,
         },
         "by_version": [
@@ -108,11 +115,18 @@ EXAMPLES: Final[dict[str, Any]] = {
                 "total": 5000,
                 "enabled": 4000,
                 "disabled": 1000,
+                "unknown": 0,
                 "percentage_enabled": 80.0,
             }
         ],
         "trend": [
-            {"date": "2026-09-30", "enabled": 250, "disabled": 50, "percentage_enabled": 83.33}
+            {
+                "date": "2026-09-30",
+                "enabled": 250,
+                "disabled": 50,
+                "unknown": 0,
+                "percentage_enabled": 83.33,
+            }
         ],
     },
     "errors": {

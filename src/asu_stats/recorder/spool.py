@@ -41,7 +41,7 @@ def decode(line: bytes) -> Event:
     if checksum != b"%08x" % zlib.crc32(payload):
         raise ValueError("wrong checksum")
     try:
-        return from_cloudevent(parse_json(payload), now=_FAR_FUTURE)
+        return from_cloudevent(parse_json(payload), now=_FAR_FUTURE, imported=True)
     except InvalidEventError as error:
         raise ValueError(str(error)) from None
 

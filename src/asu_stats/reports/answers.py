@@ -12,16 +12,51 @@ from typing_extensions import TypedDict
 Rate = Annotated[float | None, Field(description="Percent, 2 decimals; null over nothing.")]
 Average = Annotated[float | None, Field(description="Seconds, 1 decimal; null over nothing.")]
 Seconds = Annotated[int | None, Field(description="Whole seconds; null over nothing.")]
+KnownRate = Annotated[
+    float | None, Field(description="Percent of those of which it is known, 2 decimals.")
+]
+UnknownSplit = Annotated[
+    int, Field(description="Imported requests of which diff_packages is not known; in neither.")
+]
 Day = Annotated[str, Field(description="UTC day, YYYY-MM-DD.", examples=["2024-01-07"])]
 Requests = Annotated[int, Field(description="Accepted requests, by the day they were received.")]
 Built = Annotated[int, Field(description="Builds that ended well, by the day they finished.")]
 Failed = Annotated[int, Field(description="Builds that failed or timed out, by that day.")]
-ClientBuilt = Annotated[int, Field(description="The client's requests whose build ended well.")]
+BucketBuilt = Annotated[
+    int | None,
+    Field(description="Builds that ended well. With `client`: as there, null where not known."),
+]
+BucketFailed = Annotated[
+    int | None, Field(description="Builds that failed or timed out, likewise.")
+]
+_UNTRACED = "null where some were imported without hash, see `period.incomplete`."
+ClientBuilt = Annotated[
+    int | None, Field(description=f"The client's requests whose build ended well; {_UNTRACED}")
+]
 ClientFailed = Annotated[
-    int, Field(description="The client's requests whose build failed, or had failed just before.")
+    int | None,
+    Field(
+        description="The client's requests whose build failed, or had failed just before; "
+        + _UNTRACED
+    ),
+]
+UniqueRequests = Annotated[
+    int | None,
+    Field(description="Distinct request hashes; null where requests were imported without theirs."),
+]
+Rejected = Annotated[
+    int | None,
+    Field(
+        description="Not among the requests; null where the window holds history of an older "
+        "server, which did not keep them."
+    ),
 ]
 Hash = Annotated[
-    str, Field(description="First 12 characters; whole for a caller with a `read` token.")
+    str | None,
+    Field(
+        description="First 12 characters; whole for a caller with a `read` token. Null where the "
+        "build was imported without it."
+    ),
 ]
 
 
@@ -34,19 +69,22 @@ class Period(TypedDict):
     data_since: Annotated[
         Day | None, Field(description="First day of which anything is known; null if none is.")
     ]
+    incomplete: Annotated[
+        list[str], Field(description="What can't be known of the window, and why; as a rule empty.")
+    ]
 
 
 class Totals(TypedDict):
     """What was asked for and what was built."""
 
     requests: Requests
-    unique_requests: Annotated[int, Field(description="Distinct request hashes among them.")]
+    unique_requests: UniqueRequests
     cache_hits: int
     cache_hit_rate: Rate
     successful_builds: Built
     failed_builds: Failed
     success_rate: Rate
-    rejected_requests: Annotated[int, Field(description="Not among `requests`.")]
+    rejected_requests: Rejected
     cancelled_builds: Annotated[int, Field(description="Neither successful nor failed.")]
 
 
@@ -78,7 +116,8 @@ class DiffPackages(TypedDict):
 
     enabled: int
     disabled: int
-    percentage_enabled: Rate
+    unknown: UnknownSplit
+    percentage_enabled: KnownRate
 
 
 class Overview(TypedDict):
@@ -167,14 +206,17 @@ class ClientRow(TypedDict):
 
     client: str
     total_requests: Requests
-    unique_builds: Annotated[int, Field(description="Distinct request hashes it asked for.")]
+    unique_builds: UniqueRequests
     cache_hits: int
     cache_hit_rate: Rate
     successful_builds: ClientBuilt
     failed_builds: ClientFailed
-    pending: Annotated[int, Field(description="Requests whose build has not ended, or cancelled.")]
+    pending: Annotated[
+        int | None,
+        Field(description=f"Requests whose build has not ended, or cancelled; {_UNTRACED}"),
+    ]
     success_rate: Rate
-    rejected_requests: Annotated[int, Field(description="Not among `total_requests`.")]
+    rejected_requests: Rejected
     top_versions: list[VersionRequests]
 
 
@@ -193,7 +235,8 @@ class DiffPackagesOverview(TypedDict):
     total_builds: Requests
     diff_packages_enabled: int
     diff_packages_disabled: int
-    percentage_enabled: Rate
+    diff_packages_unknown: UnknownSplit
+    percentage_enabled: KnownRate
 
 
 class DiffPackagesVersion(TypedDict):
@@ -203,7 +246,8 @@ class DiffPackagesVersion(TypedDict):
     total: Requests
     enabled: int
     disabled: int
-    percentage_enabled: Rate
+    unknown: UnknownSplit
+    percentage_enabled: KnownRate
 
 
 class DiffPackagesDay(TypedDict):
@@ -212,7 +256,8 @@ class DiffPackagesDay(TypedDict):
     date: Day
     enabled: int
     disabled: int
-    percentage_enabled: Rate
+    unknown: UnknownSplit
+    percentage_enabled: KnownRate
 
 
 class DiffPackagesReport(TypedDict):
@@ -306,8 +351,8 @@ class Bucket(TypedDict):
     requests: Requests
     cache_hits: int
     cache_hit_rate: Rate
-    successful_builds: Built
-    failed_builds: Failed
+    successful_builds: BucketBuilt
+    failed_builds: BucketFailed
     success_rate: Rate
     avg_build_duration: Average
     unique_clients: Annotated[

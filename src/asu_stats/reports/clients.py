@@ -9,9 +9,12 @@ from sqlalchemy import Connection, Row, select
 from asu_stats.exceptions import UnknownClientError
 from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
+from asu_stats.reports.incomplete import reasons
 from asu_stats.store.packs import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_UNIQUE
 from asu_stats.store.rollups import CLIENT_DEVICES, CLIENT_ERRORS, CLIENT_VERSIONS, CLIENTS
 from asu_stats.windows import Window
+
+_UNHASHED = "requests_without_hash"
 
 
 def read(connection: Connection, window: Window) -> list[ClientRow]:
@@ -21,9 +24,12 @@ def read(connection: Connection, window: Window) -> list[ClientRow]:
     )
     unique = sums.unique_by_client(window, pairs)
     asked = sums.tops(versions)
+    rows = list(clients.rows())
+    place = BY_CLIENT.place("requests_without_hash")
+    imported = any(row[place] for _, row in rows)
     found = [
-        _row(client, row, unique.get(client, 0), asked[client].first)
-        for (client,), row in clients.rows()
+        _row(client, row, unique.get(client, 0), asked[client].first, imported=imported)
+        for (client,), row in rows
     ]
     return sorted(found, key=lambda row: (-row["total_requests"], row["client"]))
 
@@ -46,7 +52,12 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
 
     seen = sums.rows(connection, CLIENT_VERSIONS, ("version", "client_version"), window, filters)
     devices = sums.rows(connection, CLIENT_DEVICES, ("target", "profile"), window, filters)
-    totals = sums.rows(connection, CLIENTS, (), window, filters)[0]
+    totals = [int(n or 0) for n in sums.rows(connection, CLIENTS, (), window, filters)[0]]
+    imported = any(unhashed for _, unhashed in sums.days(connection, window, _UNHASHED))
+    gaps = reasons(
+        without_hash=totals[CLIENTS.place("requests_without_hash")],
+        untraced=totals[CLIENTS.place("untraced_requests")],
+    )
     unique = sums.unique_of_client(connection, window, client)
     errors = {
         (row.error_category, row.error_type): int(row.errors)
@@ -58,8 +69,8 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
     asked = figures.top(requests_by("version", seen), 5)
     all_errors = sum(errors.values())
     return {
-        **_row(client, [int(total or 0) for total in totals], unique, asked),
-        "period": sums.period(connection, window),
+        **_row(client, totals, unique, asked, imported=imported),
+        "period": sums.period(connection, window, gaps),
         "client_versions": [
             {"client_version": name, "requests": n}
             for name, n in figures.top(requests_by("client_version", seen), len(seen))
@@ -88,20 +99,28 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
 
 
 def _row(
-    client: str, row: Sequence[int], unique: int, versions: Sequence[tuple[str, int]]
+    client: str,
+    row: Sequence[int],
+    unique: int,
+    versions: Sequence[tuple[str, int]],
+    *,
+    imported: bool,
 ) -> ClientRow:
-    """Return the row of a client from its sums, in the order of `CLIENTS.adds`."""
-    requests, hits, good, bad, rejected = row
+    """Return the row of a client from its sums, in the order of `CLIENTS.adds`.
+
+    `imported` says that the window holds history of an older server, which kept no rejections.
+    """
+    requests, hits, good, bad, rejected, unhashed, untraced = row
     return {
         "client": client,
         "total_requests": requests,
-        "unique_builds": unique,
+        "unique_builds": None if unhashed else unique,
         "cache_hits": hits,
         "cache_hit_rate": figures.rate(hits, requests),
-        "successful_builds": good,
-        "failed_builds": bad,
-        "pending": requests - hits - good - bad,
-        "success_rate": figures.rate(good, good + bad),
-        "rejected_requests": rejected,
+        "successful_builds": None if untraced else good,
+        "failed_builds": None if untraced else bad,
+        "pending": None if untraced else requests - hits - good - bad,
+        "success_rate": None if untraced else figures.rate(good, good + bad),
+        "rejected_requests": None if imported else rejected,
         "top_versions": [{"version": v, "requests": n} for v, n in versions],
     }

@@ -1,6 +1,6 @@
 """How many requests name all their packages (`diff_packages`), and how many only further ones."""
 
-from datetime import date
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -9,49 +9,72 @@ from asu_stats.reports.answers import DiffPackagesReport
 from asu_stats.store.packs import VERSIONS
 from asu_stats.windows import MAX_BUCKETS, Window
 
-_ADDS = ("diff_packages_true", "diff_packages_false")
-_PLACES = tuple(VERSIONS.place(add) for add in _ADDS)
+_DAY = ("total_requests", "diff_packages_true", "diff_packages_false")
+_VERSION = ("request_count", "diff_packages_true", "diff_packages_false")
+_PLACES = tuple(VERSIONS.place(add) for add in _VERSION)
+
+
+class Split(NamedTuple):
+    """Accepted requests, and those with and without diff_packages; of imported ones not all say."""
+
+    total: int
+    enabled: int
+    disabled: int
+
+    @property
+    def unknown(self) -> int:
+        """Those that don't say."""
+        return self.total - self.enabled - self.disabled
+
+    @property
+    def percentage(self) -> float | None:
+        """Percentage with it of those that say."""
+        return figures.rate(self.enabled, self.enabled + self.disabled)
 
 
 def read(connection: Connection, window: Window) -> DiffPackagesReport:
     """Return the split over all, per version and per day; days are all there up to 10,000."""
-    days: dict[date, tuple[int, int]] = {
-        day: (int(on), int(off)) for day, on, off in sums.days(connection, window, *_ADDS)
+    days = {
+        day: Split(*map(int, amounts)) for day, *amounts in sums.days(connection, window, *_DAY)
     }
     (by_version,) = sums.cubes(connection, window, VERSIONS)
     versions = [
-        (version, (row[_PLACES[0]], row[_PLACES[1]])) for (version,), row in by_version.rows()
+        (version, Split(*(row[place] for place in _PLACES)))
+        for (version,), row in by_version.rows()
     ]
-    versions.sort(key=lambda item: (-sum(item[1]), item[0]))
+    versions.sort(key=lambda item: (-item[1].total, item[0]))
     shown = window if window.days <= MAX_BUCKETS else sorted(days)
-    enabled = sum(split[0] for split in days.values())
-    disabled = sum(split[1] for split in days.values())
+    nothing = Split(0, 0, 0)
+    everything = Split(*(sum(column) for column in zip(nothing, *days.values(), strict=True)))
     return {
         "overview": {
-            "total_builds": enabled + disabled,
-            "diff_packages_enabled": enabled,
-            "diff_packages_disabled": disabled,
-            "percentage_enabled": figures.rate(enabled, enabled + disabled),
+            "total_builds": everything.total,
+            "diff_packages_enabled": everything.enabled,
+            "diff_packages_disabled": everything.disabled,
+            "diff_packages_unknown": everything.unknown,
+            "percentage_enabled": everything.percentage,
         },
         "by_version": [
             {
                 "version": version,
-                "total": on + off,
-                "enabled": on,
-                "disabled": off,
-                "percentage_enabled": figures.rate(on, on + off),
+                "total": split.total,
+                "enabled": split.enabled,
+                "disabled": split.disabled,
+                "unknown": split.unknown,
+                "percentage_enabled": split.percentage,
             }
-            for version, (on, off) in versions
-            if on or off
+            for version, split in versions
+            if split.total
         ],
         "trend": [
             {
                 "date": day.isoformat(),
-                "enabled": on,
-                "disabled": off,
-                "percentage_enabled": figures.rate(on, on + off),
+                "enabled": split.enabled,
+                "disabled": split.disabled,
+                "unknown": split.unknown,
+                "percentage_enabled": split.percentage,
             }
             for day in shown
-            for on, off in (days.get(day, (0, 0)),)
+            for split in (days.get(day, nothing),)
         ],
     }

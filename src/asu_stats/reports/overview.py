@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import Overview
 from asu_stats.reports.durations import all_durations
+from asu_stats.reports.incomplete import reasons
 from asu_stats.store.packs import BY_CLIENT, SECONDS, UNIQUE
 from asu_stats.windows import Window
 
@@ -17,6 +18,8 @@ _ADDS = (
     "diff_packages_false",
     "rejected_requests",
     "cancelled_builds",
+    "requests_without_hash",
+    "untraced_requests",
 )
 
 
@@ -24,21 +27,25 @@ def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
     days = sums.days(connection, window, *_ADDS)
     totals = [sum(column) for column in list(zip(*days, strict=True))[1:]] or [0] * len(_ADDS)
-    requests, hits, good, bad, enabled, disabled, rejected, cancelled = map(int, totals)
+    requests, hits, good, bad, enabled, disabled, rejected, cancelled, unhashed, untraced = map(
+        int, totals
+    )
+    unknown = requests - enabled - disabled
+    gaps = reasons(without_hash=unhashed, untraced=untraced, unknown_diff=unknown)
     seconds, pairs, clients = sums.cubes(connection, window, SECONDS, UNIQUE, BY_CLIENT)
     durations = all_durations(seconds)
     asked = [(key[0], row[0]) for key, row in clients.rows()]
     return {
-        "period": sums.period(connection, window),
+        "period": sums.period(connection, window, gaps),
         "totals": {
             "requests": requests,
-            "unique_requests": sums.unique_requests(window, pairs),
+            "unique_requests": None if unhashed else sums.unique_requests(window, pairs),
             "cache_hits": hits,
             "cache_hit_rate": figures.rate(hits, requests),
             "successful_builds": good,
             "failed_builds": bad,
             "success_rate": figures.rate(good, good + bad),
-            "rejected_requests": rejected,
+            "rejected_requests": None if unhashed else rejected,
             "cancelled_builds": cancelled,
         },
         "build_performance": {
@@ -54,6 +61,7 @@ def read(connection: Connection, window: Window) -> Overview:
         "diff_packages": {
             "enabled": enabled,
             "disabled": disabled,
+            "unknown": unknown,
             "percentage_enabled": figures.rate(enabled, enabled + disabled),
         },
     }

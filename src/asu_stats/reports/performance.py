@@ -69,7 +69,7 @@ def _slowest(connection: Connection, window: Window, durations: Distribution) ->
     )
     return [
         {
-            "request_hash": request_hash,
+            "request_hash": request_hash or None,
             "version": version,
             "target": target,
             "profile": profile,

@@ -145,12 +145,13 @@ def unique_of_client(connection: Connection, window: Window, client: str) -> int
 _SINCE = select(store_state.c.data_since)
 
 
-def period(connection: Connection, window: Window) -> Period:
-    """Return what an answer says about its window."""
+def period(connection: Connection, window: Window, incomplete: list[str]) -> Period:
+    """Return what an answer says about its window; `incomplete` is what can't be known of it."""
     ((since,),) = prepared.fetch(connection, _SINCE)
     return {
         "start": window.start.isoformat(),
         "end": window.end.isoformat(),
         "days": window.days,
         "data_since": since.isoformat() if since else None,
+        "incomplete": incomplete,
     }

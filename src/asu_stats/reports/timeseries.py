@@ -31,6 +31,7 @@ class _Sums:
     amounts: list[int] = field(default_factory=lambda: [0] * len(sums.Builds._fields))
     clients: set[str] = field(default_factory=set)
     unique_clients: int | None = None
+    untraced: int = 0
 
     @property
     def builds(self) -> sums.Builds:
@@ -49,8 +50,8 @@ def read(
     """Return every bucket of `window`, empty ones too.
 
     `filters` holds at most one of version, target, profile and client. With `client` the builds
-    are those its requests waited for (contract §2.5) and averages are `None`; with `target` or
-    `profile` the clients are not known.
+    are those its requests waited for (contract §2.5), `None` where that is not known, and averages
+    are `None`; with `target` or `profile` the clients are not known.
     """
     found = _read(connection, window, interval, filters)
     return [_bucket(stamp, found[stamp], filters) for stamp in window.timestamps(interval)]
@@ -76,7 +77,10 @@ def _read(
     builds = _builds_rollup(filters, hourly=hourly)
     columns = _CLIENT_BUILDS if "client" in filters else _BUILDS
     for row in _rows(connection, builds, (), window, filters):
-        buckets[time_of(row)].add(getattr(row, column) for column in columns)
+        bucket = buckets[time_of(row)]
+        bucket.add(getattr(row, column) for column in columns)
+        if "client" in filters:
+            bucket.untraced += int(row.untraced_requests)
     if not {"target", "profile"} & filters.keys():
         clients = HOURLY_CLIENTS if hourly else CLIENT_VERSIONS if "version" in filters else CLIENTS
         for row in _rows(connection, clients, ("client",), window, filters):
@@ -150,9 +154,9 @@ def _bucket(stamp: str, found: _Sums, filters: Filters) -> Bucket:
         "requests": builds.requests,
         "cache_hits": builds.cache_hits,
         "cache_hit_rate": builds.cache_hit_rate,
-        "successful_builds": builds.successful,
-        "failed_builds": builds.failed,
-        "success_rate": builds.success_rate,
+        "successful_builds": None if found.untraced else builds.successful,
+        "failed_builds": None if found.untraced else builds.failed,
+        "success_rate": None if found.untraced else builds.success_rate,
         "avg_build_duration": builds.avg_build_duration,
         "unique_clients": None if {"target", "profile"} & filters.keys() else clients,
     }

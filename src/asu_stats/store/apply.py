@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from sqlalchemy import Connection, Engine, bindparam, update
 
@@ -20,9 +20,10 @@ from asu_stats.store import (
     request_days,
     requests,
     rollups,
+    unhashed,
 )
-from asu_stats.store.attempts import Build
-from asu_stats.store.counting import Ended, naive
+from asu_stats.store.attempts import Build, Change
+from asu_stats.store.counting import naive
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.request_days import RequestDay
 from asu_stats.store.requests import Metadata, Wait
@@ -32,9 +33,6 @@ from asu_stats.store.tables import store_state
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
 )
-
-# A build, what counted of it before, and what counts now.
-Change: TypeAlias = tuple[Build, Ended | None, Ended | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +77,9 @@ class _Batch:
         self._connection = connection
         self._deltas = Deltas()
         self._events = events
+        self._unhashed = unhashed.of(events)
+        if self._unhashed:
+            events = [event for event in events if event.request_hash]
         self._requests = [
             (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
         ]
@@ -110,10 +111,11 @@ class _Batch:
         }
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
         request_days.add(connection, deltas, days, known)
+        taken = unhashed.write(connection, deltas, self._unhashed)
         rollups.add(connection, deltas)
         if legacy_build_stats:
-            before_and_now = [(before, now) for _, before, now in ends]
-            legacy.write(connection, self._requests, before_and_now)
+            before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
+            legacy.write(connection, (*self._requests, *taken.requests), before_and_now)
         self._save_state()
 
     def _take_requests(self) -> set[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, select
 
@@ -136,6 +136,10 @@ class Build:
         self.reported_names = {k: v for k, v in reported.items() if v} or None
 
 
+# A build, what counted of it before, and what counts now.
+Change: TypeAlias = tuple[Build, Ended | None, Ended | None]
+
+
 def _said(names: Names) -> dict[str, Any]:
     return {
         field.name: value
@@ -217,10 +221,8 @@ _ERROR: Final = (
 _ERROR_KEY: Final = ("timestamp", "request_hash", "build_id")
 
 
-def save_errors(
-    connection: Connection, changes: Iterable[tuple[Build, Ended | None, Ended | None]]
-) -> None:
-    """Keep one row of `error_stats` per failed build; a change is (build, before, now)."""
+def save_errors(connection: Connection, changes: Iterable[Change]) -> None:
+    """Keep one row of `error_stats` per failed build."""
     gone, new = [], []
     for build, before, now in changes:
         if before is not None and before.status in FAILED_STATUSES:

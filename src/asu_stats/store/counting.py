@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from asu_stats.events import FAILED_STATUSES, OUTCOMES, RequestReceived
+from asu_stats.events import FAILED_STATUSES, OUTCOMES, WAITING_OUTCOMES, RequestReceived
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -66,11 +66,11 @@ class EndedWait:
 # What a request adds to the first sums of `stats_daily`, by outcome and diff_packages.
 _DAILY: Final = {
     (outcome, diff): (
-        *(1, int(outcome == "cache_hit"), 0, 0, 0, int(diff), int(not diff)),
+        *(1, int(outcome == "cache_hit"), 0, 0, 0, int(diff is True), int(diff is False)),
         *(int(outcome == "queued"), int(outcome == "joined"), int(outcome == "cached_failure")),
     )
     for outcome in OUTCOMES
-    for diff in (True, False)
+    for diff in (True, False, None)
 }
 
 
@@ -101,6 +101,22 @@ def add_request(deltas: Deltas, request: RequestReceived, received: datetime) ->
         deltas.add(LEGACY, (day, version), (1, 0, 0, 0, *daily[5:7]))
     elif outcome == "cache_hit":
         deltas.add(LEGACY, (day, version), (0, 1))
+
+
+def add_unhashed(deltas: Deltas, request: RequestReceived, received: datetime) -> None:
+    """Count beside `add_request` what can't be known of a request without hash.
+
+    Which request it is, and where it waited, how its build ended for the client.
+    """
+    if request.outcome == "rejected":
+        return
+    client, day = request.client, received.date()
+    untraced = int(request.outcome in WAITING_OUTCOMES)
+    for rollup, key in ((DAILY, (day,)), (CLIENTS, (day, client))):
+        deltas.add_one(rollup, key, "requests_without_hash", 1)
+        deltas.add_one(rollup, key, "untraced_requests", untraced)
+    of_hour = hour_of(received), client, request.version
+    deltas.add_one(HOURLY_CLIENTS, of_hour, "untraced_requests", untraced)
 
 
 _ONE: Final = (1,)

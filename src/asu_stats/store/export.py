@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
 
+from asu_stats.events import NO_HASH
 from asu_stats.store.requests import NOT_ENDED
 from asu_stats.store.rollups import ROLLUPS
 from asu_stats.store.tables import build_metrics, client_stats, error_stats, request_metadata
@@ -22,6 +23,7 @@ TABLES: Final[Mapping[str, tuple[Table, ColumnElement[Any]]]] = {
     **{rollup.name: (rollup.table, rollup.table.c[rollup.key[0]]) for rollup in ROLLUPS},
 }
 _ROWS: Final = 5_000
+_NOTHING: Final[Mapping[str, Any]] = {"ended_at": NOT_ENDED, "request_hash": NO_HASH}
 
 
 def columns(name: str) -> dict[str, type]:
@@ -29,9 +31,10 @@ def columns(name: str) -> dict[str, type]:
     return {column.name: column.type.python_type for column in TABLES[name][0].columns}
 
 
-def _shown(column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return a column as it is shown: the end of what has not ended is not known."""
-    return func.nullif(column, NOT_ENDED) if column is client_stats.c.ended_at else column
+def _shown(column: Column[Any]) -> ColumnElement[Any]:
+    """Return a column as it is shown: null where something is not known."""
+    nothing = _NOTHING.get(column.name)
+    return column if nothing is None else func.nullif(column, nothing, type_=column.type)
 
 
 def rows(

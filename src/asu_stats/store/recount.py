@@ -26,8 +26,9 @@ from sqlalchemy import (
     select,
 )
 
-from asu_stats.events import FAILED_STATUSES
+from asu_stats.events import FAILED_STATUSES, NO_HASH
 from asu_stats.store import dialects, prepared
+from asu_stats.store.requests import UNTRACED
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -63,6 +64,8 @@ def _failed(status: ColumnElement[str]) -> ColumnElement[bool]:
 
 
 _ACCEPTED: Final = _r.outcome != "rejected"
+_UNHASHED: Final = _ACCEPTED & (_r.request_hash == NO_HASH)
+_UNTRACED: Final = _r.status == UNTRACED
 _QUEUED: Final = _r.outcome == "queued"
 _WAITED: Final = _r.ended_at.is_not(None)
 _GOOD: Final = _b.status == "success"
@@ -76,8 +79,8 @@ def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
 
 
 def _distinct(element: ColumnElement[str]) -> ColumnElement[int]:
-    """Count the distinct values among accepted requests."""
-    return func.count(case((_ACCEPTED, element)).distinct())
+    """Count the distinct values that are known among accepted requests."""
+    return func.count(case((_ACCEPTED & (element != NO_HASH), element)).distinct())
 
 
 def _outcome(name: str) -> ColumnElement[int]:
@@ -104,6 +107,8 @@ _CLIENT: Final[Mapping[str, ColumnElement[int]]] = {
     "successful_builds": _count(and_(_WAITED, _r.status == "success")),
     "failed_builds": _count(_WENT_BAD | (_r.outcome == "cached_failure")),
     "rejected_requests": _outcome("rejected"),
+    "requests_without_hash": _count(_UNHASHED),
+    "untraced_requests": _count(_UNTRACED),
 }
 
 
@@ -138,6 +143,8 @@ _SOURCES: Final[tuple[_Source, ...]] = (
             "rejected_requests": _outcome("rejected"),
             "unique_requests": _distinct(_r.request_hash),
             "unique_clients": _distinct(_r.client),
+            "requests_without_hash": _count(_UNHASHED),
+            "untraced_requests": _count(_UNTRACED),
         },
     ),
     _Source(

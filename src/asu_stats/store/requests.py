@@ -19,6 +19,8 @@ from asu_stats.store.tables import client_stats, error_stats, request_metadata
 
 # `ended_at` of a request whose build has not ended: later than any end.
 NOT_ENDED: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
+# `status` of a request that waited, but for which build can't be known: its hash isn't.
+UNTRACED: Final = "unknown"
 
 
 # A request and when it was received, as the store keeps times.
@@ -215,7 +217,13 @@ def save_requests(
     prepared.insert(connection, error_stats, _ERROR, errors)
 
 
-_STATUS: Final = {"cache_hit": "success", "cached_failure": "failure", "rejected": "rejected"}
+# Of a request that waits for nothing we know of: what waited without a hash ended somehow.
+_STATUS: Final = {
+    "cache_hit": "success",
+    "cached_failure": "failure",
+    "rejected": "rejected",
+    **dict.fromkeys(WAITING_OUTCOMES, UNTRACED),
+}
 
 
 def _row(request: RequestReceived, received: datetime, wait: Wait | None) -> tuple[Any, ...]:

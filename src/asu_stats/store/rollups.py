@@ -120,6 +120,8 @@ DAILY: Final = _rollup(
         "cancelled_builds",
         "unique_requests",
         "unique_clients",
+        "requests_without_hash",
+        "untraced_requests",
     ],
     Column("max_build_duration_seconds", Integer),
     Column("min_build_duration_seconds", Integer),
@@ -158,10 +160,20 @@ PROFILES: Final = _numbered_rollup(
     _ratio("avg_build_duration", "build_time_seconds", "timed_builds"),
 )
 
+# Requests without hash come from older servers; those of them that waited for a build are untraced:
+# how it ended for the client can't be known.
 CLIENTS: Final = _rollup(
     "stats_clients",
     [_day(), name("client")],
-    ["requests", "cache_hits", "successful_builds", "failed_builds", "rejected_requests"],
+    [
+        "requests",
+        "cache_hits",
+        "successful_builds",
+        "failed_builds",
+        "rejected_requests",
+        "requests_without_hash",
+        "untraced_requests",
+    ],
 )
 
 CLIENT_VERSIONS: Final = _rollup(
@@ -223,7 +235,14 @@ HOURLY_PROFILES: Final = _rollup(
 HOURLY_CLIENTS: Final = _rollup(
     "stats_hourly_clients",
     [Column("hour", DateTime), name("client"), name("version")],
-    ["requests", "cache_hits", "successful_builds", "failed_builds", "rejected_requests"],
+    [
+        "requests",
+        "cache_hits",
+        "successful_builds",
+        "failed_builds",
+        "rejected_requests",
+        "untraced_requests",
+    ],
 )
 
 # What the endpoints of the Go server count, under its names: they have no target, and their

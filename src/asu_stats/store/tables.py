@@ -1,7 +1,8 @@
 """The tables that are not sums: details, identities, tokens, and the state of the store.
 
 The plan's detail tables are here by name and column; the columns after the plan's make the figures
-exact. Times are UTC without zone. Text keys sort by code point on both databases.
+exact. Times are UTC without zone. Text keys sort by code point on both databases. A request_hash
+that an older server did not keep is '' (`NO_HASH`), not null: it is part of keys.
 """
 
 from typing import Any
@@ -100,14 +101,16 @@ client_stats = Table(
     name("request_hash", nullable=False),
     Column("cache_hit", Boolean, nullable=False),
     name(
-        "status", nullable=False, comment="queued, success, failure, timeout, cancelled, rejected"
+        "status",
+        nullable=False,
+        comment="queued, success, failure, timeout, cancelled, rejected; unknown without hash",
     ),
     name("client_version", nullable=False),
     name("outcome", nullable=False),
     name("version", nullable=False),
     name("target", nullable=False),
     name("profile", nullable=False),
-    Column("diff_packages", Boolean, nullable=False),
+    Column("diff_packages", Boolean, comment="null where an older server did not keep it"),
     Column("ended_at", DateTime, comment="of a waiting request: end of the build it waited for"),
     name("build_id", comment="the build that ended the wait"),
     name("error_category", comment="of that build, or of the rejection"),

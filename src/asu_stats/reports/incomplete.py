@@ -1,0 +1,35 @@
+"""What can't be known of a window that holds history of older servers, and why."""
+
+from collections.abc import Iterator
+
+
+def reasons(*, without_hash: int, untraced: int, unknown_diff: int = 0) -> list[str]:
+    """Return a sentence per gap: of imported requests without hash, and what else they lack.
+
+    `untraced` are those that waited for a build, `unknown_diff` those that don't say diff_packages.
+    """
+    return list(_reasons(without_hash, untraced, unknown_diff))
+
+
+def _reasons(without_hash: int, untraced: int, unknown_diff: int) -> Iterator[str]:
+    if without_hash:
+        yield (
+            f"{_some(without_hash)} imported from an older server without request hash: "
+            "unique_requests and unique_builds can't be known. Requests that it rejected or that "
+            "joined a build were not kept there: rejected_requests can't be known, and joined ones "
+            "are not among the requests."
+        )
+    if untraced:
+        yield (
+            f"{_some(untraced)} imported without the build waited for: successful_builds, "
+            "failed_builds, pending and success_rate of the clients they came from can't be known."
+        )
+    if unknown_diff:
+        yield (
+            f"{_some(unknown_diff)} imported without diff_packages: neither enabled nor disabled, "
+            "and not in the percentage."
+        )
+
+
+def _some(requests: int) -> str:
+    return "1 request was" if requests == 1 else f"{requests:,} requests were"

@@ -1,0 +1,57 @@
+"""History without request hashes, as older servers kept it: counted, and tied to nothing.
+
+A request without hash has no row in `request_metadata`, no days and no wait; a build without hash
+is known by its one event. So they touch nothing that is known, and cost others nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from asu_stats.events import BuildFinished, Event, RequestReceived
+from asu_stats.store import attempts, counting, requests
+from asu_stats.store.attempts import Change
+from asu_stats.store.counting import naive
+from asu_stats.store.requests import Received
+from asu_stats.store.rollups import Deltas
+
+
+class Taken(NamedTuple):
+    """What was written."""
+
+    requests: Sequence[Received] = ()
+    ends: Sequence[Change] = ()
+
+
+def of(events: Sequence[Event]) -> list[Event]:
+    """Return those of `events` that have no request hash: as a rule none."""
+    return [event for event in events if not event.request_hash]
+
+
+def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Taken:
+    """Write the details of new events without hash, and count them."""
+    if not events:
+        return Taken()
+    received = [
+        (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
+    ]
+    for request, at in received:
+        counting.add_request(deltas, request, at)
+        counting.add_unhashed(deltas, request, at)
+    requests.save_requests(connection, received, {})
+    ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
+    for _, _, now in ends:
+        if now is not None:
+            counting.add_ended(deltas, now)
+    attempts.save(connection, (build for build, _, _ in ends))
+    attempts.save_errors(connection, ends)
+    return Taken(received, ends)
+
+
+def _ended(event: BuildFinished) -> Change:
+    """Return the build that an event is all there is to know of."""
+    build = attempts.new(event)
+    build.finish(event)
+    build.settle(None)
+    return build, None, build.ended()
