@@ -22,6 +22,12 @@ def rounded(value: Fraction | None, places: int) -> float | None:
     return float(exact.quantize(Decimal(1).scaleb(-places), rounding=ROUND_HALF_UP))
 
 
+def rounded_up(value: Fraction, places: int) -> float:
+    """Round half up, which for a negative value is towards zero."""
+    scale = 10**places
+    return float(Fraction((value * scale + Fraction(1, 2)).__floor__(), scale))
+
+
 def ratio(part: int, whole: int) -> Fraction | None:
     return Fraction(part, whole) if whole else None
 
@@ -255,8 +261,10 @@ class Oracle:
             rows.append(row)
         return sorted(rows, key=lambda row: (-row["requests"], row[name]))
 
-    def versions(self) -> list[dict[str, Any]]:
-        return self._rows("version", "target")
+    def versions(self, **filters: str) -> list[dict[str, Any]]:
+        return self._rows(
+            "version", "target", lambda get: all(get(k) == v for k, v in filters.items())
+        )
 
     def targets(self, **filters: str) -> list[dict[str, Any]]:
         return self._rows(
@@ -492,6 +500,176 @@ class Oracle:
                     "unique_clients": None
                     if unknown
                     else len({client_of(e["data"].get("client"))[0] for e in mine}),
+                    "unique_requests": None
+                    if filters or interval == "hour" or None in map(hash_of, mine)
+                    else len({hash_of(e) for e in mine}),
                 }
             )
         return rows
+
+    def comparison(self) -> list[dict[str, Any]]:
+        """The figures of the window beside those of as many days before it."""
+        start, end = self.start, self.end
+        now = self._compared()
+        first = start - timedelta(days=(end - start).days + 1)
+        days = [when(e).date() for e in self.events]
+        before: dict[str, Any] = {}
+        if days and first >= min(days):
+            before = self.window(first, start - timedelta(days=1))._compared()
+            self.window(start, end)
+
+        def change(name: str, unit: str) -> float | None:
+            value, old = now[name], before.get(name)
+            if value is None or old is None:
+                return None
+            new, past = Fraction(str(value)), Fraction(str(old))
+            if unit == "percent":
+                return float(new - past)
+            return rounded_up((new - past) / past * 100, 2) if past else None
+
+        units = {"cache_hit_rate", "success_rate", "diff_packages_rate"}
+        rows = []
+        for name in now:
+            unit = "percent" if name in units else "seconds" if "seconds" in name else "count"
+            figures = {"value": now[name], "before": before.get(name), "change": change(name, unit)}
+            rows.append({"figure": name, "unit": unit, **figures})
+        return rows
+
+    def _compared(self) -> dict[str, Any]:
+        overview = self.overview()
+        totals, builds = overview["totals"], overview["build_performance"]
+        names = ("requests", "unique_requests", "cache_hit_rate", "success_rate")
+        return {
+            **{name: totals[name] for name in (*names, "failed_builds", "rejected_requests")},
+            "median_duration_seconds": builds["median_duration_seconds"],
+            "p95_duration_seconds": builds["p95_duration_seconds"],
+            "unique_clients": overview["clients"]["total_unique"],
+            "diff_packages_rate": overview["diff_packages"]["percentage_enabled"],
+        }
+
+    def _parts(self, interval: str) -> dict[str, list[date]]:
+        parts: dict[str, list[date]] = defaultdict(list)
+        for day in self.days():
+            monday = day - timedelta(days=day.weekday())
+            stamps = {"day": day.isoformat(), "week": monday.isoformat()}
+            parts[stamps.get(interval, day.isoformat()[:7])].append(day)
+        return parts
+
+    def adoption(self, interval: str) -> list[dict[str, Any]]:
+        """Requests per version and bucket: the eight with most, and the others as one."""
+        order = [v for v, _ in ranked(Counter(e["data"]["version"] for e in self.accepted))]
+        rows = []
+        for stamp, days in self._parts(interval).items():
+            asked = [e["data"]["version"] for e in self.accepted if when(e).date() in days]
+            counts = [(v, asked.count(v)) for v in order[:8]]
+            if len(order) > 8:
+                counts.append((None, sum(v in order[8:] for v in asked)))
+            rows += [
+                {
+                    "timestamp": stamp,
+                    "version": v,
+                    "requests": n,
+                    "percentage": percent(n, len(asked)),
+                }
+                for v, n in counts
+            ]
+        return rows
+
+    def _timed(self, version: str | None) -> list[Build]:
+        return [
+            b
+            for b in self.finished
+            if b.good and b.seconds is not None and version in {None, b.version}
+        ]
+
+    def durations(self, interval: str, version: str | None = None) -> list[dict[str, Any]]:
+        """Durations per bucket."""
+        rows = []
+        for stamp, days in self._parts(interval).items():
+            mine = [
+                b.seconds
+                for b in self._timed(version)
+                if b.seconds is not None and b.end and b.end.date() in days
+            ]
+            rows.append(
+                {
+                    "timestamp": stamp,
+                    "builds": len(mine),
+                    "avg_seconds": mean(mine),
+                    "median_seconds": percentile(mine, 50),
+                    "p95_seconds": percentile(mine, 95),
+                }
+            )
+        return rows
+
+    def seconds(self, version: str | None = None) -> list[int]:
+        """Durations of the successful builds, ascending."""
+        return sorted(b.seconds for b in self._timed(version) if b.seconds is not None)
+
+    def _errors(self) -> list[tuple[str, str, str, date]]:
+        found = [
+            (b.category or "", b.type or "", b.version, b.end.date())
+            for b in self.finished
+            if b.bad and b.end
+        ]
+        for event in self.rejected:
+            data = event["data"]
+            names = data["error_category"], data["error_type"], data["version"]
+            found.append((*names, when(event).date()))
+        return found
+
+    def error_types(self, **filters: str) -> list[dict[str, Any]]:
+        """Errors type by type."""
+        found = [
+            (c, t, v)
+            for c, t, v, _ in self._errors()
+            if all({"category": c, "version": v}[name] == of for name, of in filters.items())
+        ]
+        rows = []
+        for (category, kind), n in ranked(Counter((c, t) for c, t, _ in found)):
+            versions = Counter(v for c, t, v in found if (c, t) == (category, kind))
+            rows.append(
+                {
+                    "category": category,
+                    "type": kind,
+                    "count": n,
+                    "percentage": percent(n, len(found)),
+                    "versions": len(versions),
+                    "top_versions": [{"version": v, "errors": m} for v, m in ranked(versions)[:10]],
+                }
+            )
+        return rows
+
+    def error_series(self, interval: str, version: str | None = None) -> list[dict[str, Any]]:
+        """Errors per bucket and category."""
+        found = [(c, day) for c, _, v, day in self._errors() if version in {None, v}]
+        categories = [c for c, _ in ranked(Counter(c for c, _ in found))]
+        return [
+            {
+                "timestamp": stamp,
+                "category": category,
+                "errors": sum(c == category and day in days for c, day in found),
+            }
+            for stamp, days in self._parts(interval).items()
+            for category in categories
+        ]
+
+    def week(self) -> list[dict[str, Any]]:
+        """Requests and failed builds by hour of the week."""
+        return [
+            {
+                "weekday": weekday,
+                "hour": hour,
+                "requests": sum(
+                    (when(e).isoweekday(), when(e).hour) == (weekday, hour) for e in self.accepted
+                ),
+                "failed_builds": sum(
+                    b.bad
+                    and b.end is not None
+                    and (b.end.isoweekday(), b.end.hour) == (weekday, hour)
+                    for b in self.finished
+                ),
+            }
+            for weekday in range(1, 8)
+            for hour in range(24)
+        ]

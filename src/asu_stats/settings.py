@@ -6,6 +6,7 @@ They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (
 
 import json
 import os
+import re
 import socket
 from datetime import date
 from pathlib import Path
@@ -37,6 +38,7 @@ LegacyShape = Literal["go", "upstream"]
 TextList = Annotated[list[str], NoDecode]
 _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 
+_ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]+"
 _HTTP_URL = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"
 
 
@@ -75,6 +77,16 @@ class Settings(BaseSettings):
     )
     root_path: str = Field(
         default="", pattern=r"^(/[^/?#]+)*$", description="Path prefix that a proxy takes off."
+    )
+
+    # Who may look
+    live_origins: TextList = Field(
+        default=[],
+        description="JSON list of origins, such as `https://example.org`, whose pages may "
+        "listen to `/api/v1/stats/live` besides our own.",
+    )
+    live_connections: int = Field(
+        default=1000, ge=0, description="Sockets that a process serves at `/api/v1/stats/live`."
     )
 
     # Recording
@@ -220,6 +232,14 @@ class Settings(BaseSettings):
             raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
         return value
 
+    @field_validator("live_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if not re.fullmatch(_ORIGIN, origin):
+                raise ValueError(f"{origin} is no origin, such as https://example.org")
+        return value
+
     @field_validator("legacy_sunset")
     @classmethod
     def _after_deprecation(cls, value: date | None, info: ValidationInfo) -> date | None:
@@ -235,7 +255,9 @@ class Settings(BaseSettings):
             raise ValueError("from which day on? Set legacy_sunset too")
         return value
 
-    @field_validator("repository_allow_list", "command", "metrics_clients", mode="before")
+    @field_validator(
+        "repository_allow_list", "command", "metrics_clients", "live_origins", mode="before"
+    )
     @classmethod
     def _listed(cls, value: object) -> object:
         if not isinstance(value, str):

@@ -98,6 +98,22 @@ class Window:
                 yield timestamp
             before = timestamp
 
+    def before(self) -> "Window | None":
+        """Return the window of as many days that ends where this one begins, if there is one."""
+        if (self.start - FIRST_DAY).days < self.days:
+            return None
+        end = self.start - timedelta(days=1)
+        return Window(end - timedelta(days=self.days - 1), end)
+
+    def parts(self, interval: Interval) -> Iterator[tuple[str, "Window"]]:
+        """Yield the timestamp of every bucket, in order, and its days in this window."""
+        first = self.start
+        for number, day in enumerate(self):
+            stamp = bucket_of_day(day, interval)
+            if number + 1 == self.days or bucket_of_day(day + timedelta(1), interval) != stamp:
+                yield stamp, Window(first, day)
+                first = day + timedelta(days=1)
+
     def __iter__(self) -> Iterator[date]:
         return (self.start + timedelta(days=number) for number in range(self.days))
 

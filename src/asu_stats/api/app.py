@@ -10,8 +10,10 @@ from sqlalchemy import Engine
 from asu_stats import __version__
 from asu_stats.api import health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
+from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.legacy import LegacyApi, guide
+from asu_stats.api.live import Live
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
 from asu_stats.api.repeats import FromMemory, Repeats
 from asu_stats.api.stats import StatsApi
@@ -79,9 +81,18 @@ def create_app(
         today=lambda: now().date(),
         hourly_days=settings.hourly_rollup_days,
     )
+    live = Live(
+        engine,
+        now=now,
+        queue_length=builds.queue.length,
+        origins=settings.live_origins,
+        most=settings.live_connections,
+    )
     legacy = LegacyApi(answering, engine, settings, now=now, queue_length=builds.queue.length)
     for routes in (
         stats.router(),
+        now_api.router(engine, builds.queue.length, now),
+        live.router(),
         jobs_api.router(engine, jobs),
         ingest.router(recorder, access, now, process.refused),
         build_api.router(builds),
@@ -94,9 +105,7 @@ def create_app(
         metrics.expect(process, routes)
     pages.install(
         app,
-        engine,
-        today=lambda: now().date(),
-        queue_length=builds.queue.length,
+        pages.Sources(engine, now, builds.queue.length, settings.hourly_rollup_days),
         old_endpoints=guide(settings),
         sunset=settings.legacy_sunset,
     )

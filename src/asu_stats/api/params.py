@@ -65,6 +65,13 @@ CLIENT: Final = Parameter("client", "Only this client.", _NAME, client_name)
 INTERVAL: Final = Parameter(
     "interval", "Length of a bucket.", {"enum": list(INTERVALS), "default": "day"}
 )
+DAYS_INTERVAL: Final = Parameter(
+    "interval",
+    "Length of a bucket.",
+    {"enum": [interval for interval in INTERVALS if interval != "hour"], "default": "day"},
+)
+CATEGORY: Final = Parameter("category", "Only this category of errors.", _NAME)
+ERROR_TYPE: Final = Parameter("type", "Only this type of error.", _NAME)
 FORMAT: Final = Parameter("format", "Instead of the Accept header.", {"enum": ["json", "csv"]})
 LIMIT: Final = Parameter(
     "limit",
@@ -76,6 +83,11 @@ OFFSET: Final = Parameter(
     "Rows to leave out at the beginning.",
     {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
 )
+
+
+def keywords(given: Mapping[str, str]) -> dict[str, Any]:
+    """Return filters as keyword arguments of a report; an interval has been checked."""
+    return dict(given)
 
 
 class Given(dict[str, str]):

@@ -1,7 +1,7 @@
-"""The statistics API: the plan's ten questions, said as data and walked once (contract §3)."""
+"""The statistics API: the plan's ten questions and further ones, walked once (contract §3)."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 from typing import Any, Final, cast
@@ -21,7 +21,9 @@ from asu_stats.api.answering import (
     to_json,
     wants_csv,
 )
-from asu_stats.api.params import Given, Parameter
+from asu_stats.api.further import FURTHER
+from asu_stats.api.params import Given
+from asu_stats.api.questions import PREFIX, Filters, Question
 from asu_stats.api.stats_examples import EXAMPLES
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.exceptions import InvalidParameterError
@@ -40,41 +42,7 @@ from asu_stats.reports import (
 from asu_stats.text import NAME_LENGTH
 from asu_stats.windows import MAX_BUCKETS, Interval, Window, parse_number
 
-PREFIX: Final = "/api/v1/stats"
 SHOWN_HASH: Final = 12
-
-Filters = Mapping[str, str]
-Read = Callable[[Connection, Window, Filters], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question of the API: where it is asked, what it takes, and the report that answers it."""
-
-    name: str
-    summary: str
-    read: Read
-    answer: Any
-    filters: tuple[Parameter, ...] = ()
-    default_days: int = 30
-    row: type | None = None  # of a list: what CSV is made from
-    paged: bool = False
-
-    @property
-    def path(self) -> str:
-        """Path of the endpoint."""
-        return f"{PREFIX}/{self.name}"
-
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """All parameters that it takes."""
-        return (
-            *params.window_parameters(self.default_days),
-            *self.filters,
-            *((params.LIMIT, params.OFFSET) if self.paged else ()),
-            *((params.FORMAT,) if self.row else ()),
-        )
-
 
 QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
@@ -87,8 +55,9 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "versions",
         "Requests and builds per version",
-        lambda db, window, _: versions.read(db, window),
+        lambda db, window, filters: versions.read(db, window, **filters),
         list[answers.VersionRow],
+        filters=(params.TARGET, params.PROFILE),
         row=answers.VersionRow,
         paged=True,
     ),
@@ -140,11 +109,13 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "timeseries",
         "Requests and builds over time",
-        lambda db, window, filters: timeseries.read(db, window, interval="day", filters=filters),
+        lambda db, window, given: timeseries.read(db, window, **_series(given)),
         list[answers.Bucket],
         filters=(params.VERSION, params.TARGET, params.PROFILE, params.CLIENT),
         row=answers.Bucket,
+        interval=params.INTERVAL,
     ),
+    *FURTHER,
 )
 _CLIENT: Final = Question(
     "clients/{client}",
@@ -189,8 +160,7 @@ class StatsApi:
         """Return the routes."""
         routes = APIRouter(tags=["statistics"])
         for question in QUESTIONS:
-            special = {"timeseries": self._timeseries, "performance": self._performance}
-            endpoint = special.get(question.name, self._plain)
+            endpoint = self._performance if question.name == "performance" else self._plain
             self._add(routes, question, partial(endpoint, question))
         self._add(routes, _CLIENT, self._client)
         return routes
@@ -203,8 +173,6 @@ class StatsApi:
 
         ask.__doc__ = "Days are UTC days; every figure is exact and live."
         parameters = [parameter.documented() for parameter in question.parameters]
-        if question.name == "timeseries":
-            parameters.append(params.INTERVAL.documented())
         path = question.path
         if question is _CLIENT:
             path = f"{PREFIX}/clients/{{client:text}}"
@@ -238,7 +206,18 @@ class StatsApi:
 
     def _plain(self, question: Question, request: Request) -> Response:
         given = Given.of(request)
-        return self._ask(question, request, given, _filters(question, given))
+        filters = _filters(question, given)
+        if question.name == "timeseries" and len(filters) > 1:
+            name = list(filters)[1]
+            expected = f"one filter at a time, not {' and '.join(filters)}"
+            raise InvalidParameterError(name, got=filters[name], expected=expected)
+        if question.interval:
+            interval = cast(Interval, given.one_of(question.interval, "day"))
+            self._check_buckets(self._window(question, given), interval, given)
+            filters["interval"] = interval
+        if question.name == "timeseries/week":
+            self._check_buckets(self._window(question, given), "hour", given)
+        return self._ask(question, request, given, filters)
 
     def _client(self, request: Request) -> Response:
         name = params.CLIENT.name_in(request.path_params["client"])
@@ -258,23 +237,6 @@ class StatsApi:
             return answer
 
         return self._ask(replace(question, read=read), request, given, {}, vary=vary)
-
-    def _timeseries(self, question: Question, request: Request) -> Response:
-        given = Given.of(request)
-        filters = _filters(question, given)
-        if len(filters) > 1:
-            name = list(filters)[1]
-            expected = f"one filter at a time, not {' and '.join(filters)}"
-            raise InvalidParameterError(name, got=filters[name], expected=expected)
-        interval = cast(Interval, given.one_of(params.INTERVAL, "day"))
-
-        def read(db: Connection, window: Window, filters: Filters) -> list[answers.Bucket]:
-            return timeseries.read(db, window, interval=interval, filters=filters)
-
-        window = self._window(question, given)
-        self._check_buckets(window, interval, given)
-        asked = replace(question, read=read)
-        return self._ask(asked, request, given, filters, key=interval)
 
     def _check_buckets(self, window: Window, interval: Interval, given: Given) -> None:
         oldest = self._today() - timedelta(days=self._hourly_days - 1)
@@ -320,7 +282,8 @@ class StatsApi:
                 headers = page_headers(request, given, page, len(result))
                 result = result[page.offset : page.offset + page.limit]
             if as_csv and question.row:
-                name = f"asu-stats-{question.name}-{window.start}_{window.end}.csv"
+                name = question.name.replace("/", "-")
+                name = f"asu-stats-{name}-{window.start}_{window.end}.csv"
                 answer = to_csv(question.row, cast(Sequence[Mapping[str, Any]], result), name)
             else:
                 answer = to_json(result)
@@ -342,6 +305,12 @@ class StatsApi:
 def _filters(question: Question, given: Given) -> dict[str, str]:
     found = ((parameter.name, given.name_of(parameter)) for parameter in question.filters)
     return {name: value for name, value in found if value is not None}
+
+
+def _series(given: Filters) -> dict[str, Any]:
+    """Return what a time series takes: its interval, and the filters."""
+    filters = {name: value for name, value in given.items() if name != "interval"}
+    return {"interval": given["interval"], "filters": filters}
 
 
 def _page(given: Given) -> Page:

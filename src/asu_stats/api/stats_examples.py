@@ -177,4 +177,86 @@ EXAMPLES: Final[dict[str, Any]] = {
         ],
     },
     "timeseries": [_BUCKET],
+    "comparison": [
+        {
+            "figure": "requests",
+            "unit": "count",
+            "value": 10000,
+            "before": 8000,
+            "change": 25.0,
+        },
+        {
+            "figure": "success_rate",
+            "unit": "percent",
+            "value": 90.0,
+            "before": 92.5,
+            "change": -2.5,
+        },
+    ],
+    "timeseries/week": [{"weekday": 1, "hour": 0, "requests": 40, "failed_builds": 2}],
+    "versions/timeseries": [
+        {"timestamp": "2026-09-30", "version": "24.10.2", "requests": 300, "percentage": 75.0},
+        {"timestamp": "2026-09-30", "version": None, "requests": 100, "percentage": 25.0},
+    ],
+    "performance/distribution": [
+        {"from_seconds": 60, "to_seconds": 69, "builds": 120, "percentage": 17.39}
+    ],
+    "performance/timeseries": [
+        {
+            "timestamp": "2026-09-30",
+            "builds": 180,
+            "avg_seconds": 125.0,
+            "median_seconds": 110,
+            "p95_seconds": 250,
+        }
+    ],
+    "errors/types": [
+        {
+            "category": "build",
+            "type": "package_not_found",
+            "count": 30,
+            "percentage": 60.0,
+            "versions": 1,
+            "top_versions": [{"version": "24.10.2", "errors": 30}],
+        }
+    ],
+    "errors/timeseries": [{"timestamp": "2026-09-30", "category": "build", "errors": 5}],
+    "errors/examples": [
+        {
+            "timestamp": "2026-09-30T12:16:41Z",
+            "category": "build",
+            "type": "package_not_found",
+            "version": "24.10.2",
+            "target": "ath79/generic",
+            "profile": "tplink_archer-c7-v5",
+            "client": None,
+            "request_hash": "9b162e1b564f",
+            "message": "Impossible package selection: missing (luci-app-foo)",
+        }
+    ],
+    "now": {
+        "queue_length": 2,
+        "running": [
+            {
+                "build_id": "0199f3a2-9a3",
+                "version": "24.10.2",
+                "target": "mediatek/filogic",
+                "profile": "glinet_gl-mt6000",
+                "started_at": "2026-09-30T12:00:07.840000Z",
+                "worker": "w1",
+            }
+        ],
+        "ended": [
+            {
+                "build_id": "0199f3b0-64d",
+                "version": "24.10.2",
+                "target": "ath79/generic",
+                "profile": "tplink_archer-c7-v5",
+                "finished_at": "2026-09-30T11:58:01Z",
+                "duration": 107,
+                "status": "success",
+                "error_type": None,
+            }
+        ],
+    },
 }

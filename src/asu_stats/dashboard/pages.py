@@ -1,29 +1,49 @@
-"""The index page and the API documentation, rendered on the server, without scripts."""
+"""The pages: rendered on the server, readable without scripts, drawn and moved by them."""
 
-import json
+import gzip
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from sqlalchemy import Engine
-from starlette.staticfiles import StaticFiles
+from sqlalchemy import Connection, Engine
+from starlette.responses import Response
 
 from asu_stats import __version__
-from asu_stats.reports import errors, overview, versions
+from asu_stats.dashboard import assets, formats
+from asu_stats.dashboard.contents import clients, errors, names, overview, packages, performance
+from asu_stats.dashboard.contents.columns import Content
+from asu_stats.dashboard.view import PAGES, PRESETS, View
+from asu_stats.exceptions import (
+    AsuStatsError,
+    InvalidParameterError,
+    StoreUnavailableError,
+    UnknownClientError,
+)
+from asu_stats.reports import now as now_report
+from asu_stats.reports import sums
 from asu_stats.store.engine import read_snapshot
-from asu_stats.windows import Window
 
-STATIC: Final = Path(__file__).parent / "static"
 _METHODS: Final = ("get", "post")
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
+_STATUSES: Final[Mapping[type[AsuStatsError], int]] = {
+    InvalidParameterError: 422,
+    UnknownClientError: 404,
+    StoreUnavailableError: 503,
+}
+Read = Callable[[Connection, View], Content]
+_CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
+    "overview": ("overview.html", overview.read),
+    "versions": ("list.html", names.read_versions),
+    "targets": ("list.html", names.read_targets),
+    "profiles": ("list.html", names.read_profiles),
+    "clients": ("list.html", clients.read),
+    "packages": ("packages.html", packages.read),
+    "errors": ("errors.html", errors.read),
+    "performance": ("performance.html", performance.read),
+}
 
 _templates = Environment(
     loader=PackageLoader("asu_stats.dashboard"),
@@ -32,53 +52,106 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters["json"] = _json
-_templates.filters["number"] = lambda value: "–" if value is None else f"{value:,}"  # noqa: RUF001
+_templates.filters |= {
+    "json": formats.to_json,
+    "attribute": formats.to_attribute,
+    "number": formats.number,
+    "duration": formats.duration,
+    "moment": formats.moment,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the pages are made from; `now` tells the time, `queue_length` counts waiting builds."""
+
+    engine: Engine
+    now: Callable[[], datetime]
+    queue_length: Callable[[], int]
+    hourly_days: int
 
 
 def install(
     app: FastAPI,
-    engine: Engine,
+    sources: Sources,
     *,
-    today: Callable[[], date],
-    queue_length: Callable[[], int],
     old_endpoints: Sequence[Mapping[str, str | None]],
     sunset: date | None,
 ) -> None:
-    """Put the pages and their style sheet on `app`."""
+    """Put the pages and the files they need on `app`."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-
-    def page(request: Request, template: str, **values: Any) -> HTMLResponse:
-        root = request.scope.get("root_path", "")
-        text = _templates.get_template(template).render(root=root, version=__version__, **values)
-        return HTMLResponse(text, headers={"Cache-Control": "no-cache"})
-
-    @routes.get("/")
-    def index(request: Request) -> HTMLResponse:
-        window = Window.last(7, today=today())
-        with read_snapshot(engine) as connection:
-            figures = overview.read(connection, window)
-            top = versions.read(connection, window)[:8]
-            failures = errors.read(connection, window)["by_category"]
-        return page(
-            request,
-            "index.html",
-            figures=figures,
-            versions=top,
-            failures=failures,
-            queue_length=queue_length(),
-        )
+    for name, label, path in PAGES:
+        routes.add_api_route(path, _page(sources, name, label), methods=["GET"], name=name)
 
     @routes.get("/docs")
-    def docs(request: Request) -> HTMLResponse:
-        return page(request, "docs.html", tags=_operations(app.openapi()))
+    def docs(request: Request) -> Response:
+        return render(request, "docs.html", {"tags": _operations(app.openapi())})
 
     @routes.get("/docs/migration")
-    def migration(request: Request) -> HTMLResponse:
-        return page(request, "migration.html", endpoints=old_endpoints, sunset=sunset)
+    def migration(request: Request) -> Response:
+        return render(request, "migration.html", {"endpoints": old_endpoints, "sunset": sunset})
+
+    @routes.get("/static/{name:path}")
+    def static(request: Request) -> Response:
+        return assets.of_the_package().answer(request)
 
     app.include_router(routes)
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+
+
+def render(
+    request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
+) -> Response:
+    """Return a page, compressed where that is understood."""
+    root = request.scope.get("root_path", "")
+    text = _templates.get_template(template).render(
+        {
+            "root": root,
+            "static": f"{root}/static/{assets.of_the_package().digest}",
+            "version": __version__,
+            "pages": PAGES,
+            "presets": PRESETS,
+            "view": None,
+            **values,
+        }
+    )
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    body = text.encode("utf-8", "replace")
+    if assets.accepts_gzip(request):
+        body, headers["Content-Encoding"] = gzip.compress(body, 5), "gzip"
+    return HTMLResponse(body, status, headers=headers)
+
+
+def _page(sources: Sources, name: str, label: str) -> Callable[[Request], Response]:
+    template, read = _CONTENTS[name]
+
+    def show(request: Request) -> Response:
+        try:
+            view = View.of(
+                request, name, today=sources.now().date(), hourly_days=sources.hourly_days
+            )
+            waiting = sources.queue_length()
+            with read_snapshot(sources.engine) as db:
+                content = read(db, view)
+                now = now_report.read(db, sources.now(), queue_length=waiting)
+                since = sums.period(db, view.window, [])["data_since"]
+        except tuple(_STATUSES) as error:
+            if "text/html" not in request.headers.get("accept", ""):
+                raise
+            return _refusal(request, error)
+        shown: Content = {"view": view, "title": label, "now": now, "since": since, **content}
+        return render(request, content.get("template", template), shown)
+
+    return show
+
+
+def _refusal(request: Request, error: AsuStatsError) -> Response:
+    """Return a page that says what failed and what to do."""
+    status = next(code for kind, code in _STATUSES.items() if isinstance(error, kind))
+    words = "the database is away" if status == 503 else str(error)
+    answer = render(request, "error.html", {"words": words, "status": status}, status=status)
+    if status == 503:
+        answer.headers["Retry-After"] = "5"
+    return answer
 
 
 def _operations(schema: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:

@@ -358,6 +358,9 @@ class Bucket(TypedDict):
     unique_clients: Annotated[
         int | None, Field(description="Distinct clients; null with `target` or `profile`.")
     ]
+    unique_requests: Annotated[
+        int | None, Field(description="Distinct request hashes; null by the hour or with a filter.")
+    ]
 
 
 class ClientReport(ClientRow):
@@ -369,3 +372,125 @@ class ClientReport(ClientRow):
     top_profiles: list[ProfileRequests]
     errors: Annotated[list[ClientErrorRow], Field(description="By category and type.")]
     timeseries: Annotated[list[Bucket], Field(description="By day.")]
+
+
+class Compared(TypedDict):
+    """A figure of the overview beside the same of the window before."""
+
+    figure: str
+    unit: Annotated[str, Field(description="`count`, `percent` or `seconds`.")]
+    value: float | None
+    before: Annotated[
+        float | None, Field(description="As many days earlier; null if not all days were known.")
+    ]
+    change: Annotated[
+        float | None,
+        Field(description="In percent, 2 decimals; of a figure in percent, in points."),
+    ]
+
+
+class VersionBucket(TypedDict):
+    """What one version was asked for in one bucket."""
+
+    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    version: Annotated[
+        str | None, Field(description="The eight with most requests; null: all the others.")
+    ]
+    requests: Requests
+    percentage: Annotated[float | None, Field(description="Of all requests of the bucket.")]
+
+
+class DurationBar(TypedDict):
+    """Successful builds that took about as long."""
+
+    from_seconds: int
+    to_seconds: Annotated[int, Field(description="Included.")]
+    builds: int
+    percentage: Annotated[float | None, Field(description="Of all these builds.")]
+
+
+class DurationBucket(TypedDict):
+    """Durations of the successful builds of one bucket."""
+
+    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    builds: Annotated[int, Field(description="Successful builds of known duration.")]
+    avg_seconds: Average
+    median_seconds: Seconds
+    p95_seconds: Seconds
+
+
+class ErrorBucket(TypedDict):
+    """Errors of one category in one bucket."""
+
+    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    category: str
+    errors: int
+
+
+class ErrorTypeRow(TypedDict):
+    """One type of error."""
+
+    category: str
+    type: str
+    count: int
+    percentage: Annotated[float | None, Field(description="Of the errors that were asked for.")]
+    versions: Annotated[int, Field(description="Distinct versions it happened with.")]
+    top_versions: Annotated[list[VersionErrors], Field(description="At most 10.")]
+
+
+class ErrorExample(TypedDict):
+    """One error."""
+
+    timestamp: Annotated[str, Field(description="RFC 3339, UTC.")]
+    category: str
+    type: str
+    version: str
+    target: str
+    profile: str
+    client: Annotated[str | None, Field(description="Who was rejected; null for a build.")]
+    request_hash: Annotated[str | None, Field(description="First 12 characters, if it is known.")]
+    message: Annotated[str | None, Field(description="Its last 2,000 characters.")]
+
+
+class WeekHour(TypedDict):
+    """One hour of the week, UTC, over all weeks of the window."""
+
+    weekday: Annotated[int, Field(description="1 is Monday, 7 is Sunday.")]
+    hour: int
+    requests: Requests
+    failed_builds: Failed
+
+
+class RunningBuild(TypedDict):
+    """A build that has begun and not ended."""
+
+    build_id: Annotated[str, Field(description="First 12 characters.")]
+    version: str
+    target: str
+    profile: str
+    started_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+    worker: str | None
+
+
+class EndedBuild(TypedDict):
+    """A build that ended."""
+
+    build_id: Annotated[str, Field(description="First 12 characters.")]
+    version: str
+    target: str
+    profile: str
+    finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+    duration: Seconds
+    status: Annotated[str, Field(description="success, failure, timeout or cancelled.")]
+    error_type: str | None
+
+
+class Now(TypedDict):
+    """`GET /api/v1/stats/now`."""
+
+    queue_length: Annotated[int, Field(description="Builds that wait for a worker.")]
+    running: Annotated[
+        list[RunningBuild],
+        Field(description="Begun in the last 24 hours and not ended, newest first; at most 50."),
+    ]
+    ended: Annotated[list[EndedBuild], Field(description="The last 12, newest first.")]

@@ -25,6 +25,17 @@ def rate(part: int, whole: int) -> float | None:
     return (20_000 * part + whole) // (2 * whole) / 100 if whole else None
 
 
+def growth(now: float, before: float) -> float | None:
+    """Return by how many percent `now` is more than `before`, to 2 decimals; `None` from 0."""
+    new, old = (round(value * 100) for value in (now, before))
+    return rate(new - old, old)
+
+
+def points(now: float, before: float) -> float:
+    """Return the difference of two figures as they are shown, with 2 decimals."""
+    return (round(now * 100) - round(before * 100)) / 100
+
+
 def average(total: int, count: int) -> float | None:
     """Return total / count to 1 decimal; `None` of nothing."""
     return (20 * total + count) // (2 * count) / 10 if count else None
@@ -75,6 +86,12 @@ class Distribution:
         """Return the durations, longest first, that the `builds` slowest builds took."""
         slower_than = np.searchsorted(self._up_to, self.builds - builds, side="right")
         found: list[int] = self._seconds[slower_than:][::-1].tolist()
+        return found
+
+    def histogram(self, edges: list[int]) -> list[int]:
+        """Return how many builds took less than each of `edges`, ascending, and not less before."""
+        up_to = np.concatenate(([0], self._up_to))[np.searchsorted(self._seconds, edges)]
+        found: list[int] = np.diff(up_to, prepend=0).tolist()
         return found
 
     def percentile(self, percent: int) -> int | None:

@@ -4,7 +4,7 @@ Questions about all read packed days (`store.packs`); those with a filter read t
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from asu_stats.store import packs, prepared
 from asu_stats.store.packs import Cube, Totals
 from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, Rollup
 from asu_stats.store.tables import store_state
-from asu_stats.windows import Window
+from asu_stats.windows import Interval, Window
 
 
 def in_window(rollup: Rollup, window: Window) -> ColumnElement[bool]:
@@ -55,6 +55,16 @@ def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]
     return packs.read(connection, window.start, window.end, *wanted)
 
 
+def cube_over_time(
+    connection: Connection, window: Window, interval: Interval, cube: Cube
+) -> list[tuple[str, Window, Totals]]:
+    """Return the buckets of `window`, each with its days and the sums of packed days over them."""
+    parts = list(window.parts(interval))
+    days = [(part.start, part.end) for _, part in parts]
+    found = packs.read_each(connection, days, cube)
+    return [(stamp, part, sums) for (stamp, part), sums in zip(parts, found, strict=True)]
+
+
 class Top(NamedTuple):
     """The names below one: how many there are, and those asked for most."""
 
@@ -74,6 +84,16 @@ def tops(pairs: Totals, places: int = 5) -> defaultdict[str, Top]:
             for group, (count, first) in found.items()
         },
     )
+
+
+def tops_of(pairs: Iterable[tuple[str, str, int]], places: int = 5) -> defaultdict[str, Top]:
+    """Return what `tops` does, from (outer name, inner name, requests)."""
+    asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for outer, inner, requests in pairs:
+        if requests:
+            asked[outer].append((inner, requests))
+    found = {outer: Top(len(names), figures.top(names, places)) for outer, names in asked.items()}
+    return defaultdict(lambda: Top(0, []), found)
 
 
 @lru_cache(maxsize=64)

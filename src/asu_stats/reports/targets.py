@@ -1,12 +1,8 @@
 """Which targets are asked for, and how their builds go."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from sqlalchemy import Connection
 
-from sqlalchemy import Connection, Row
-
-from asu_stats.reports import figures, sums
+from asu_stats.reports import sums
 from asu_stats.reports.answers import TargetRow
 from asu_stats.store.packs import TARGET_PROFILES, TARGETS
 from asu_stats.store.rollups import PROFILES, VERSION_TARGET
@@ -23,7 +19,8 @@ def read(connection: Connection, window: Window, *, version: str | None = None) 
         filters = {"version": version}
         rows = sums.rows(connection, VERSION_TARGET, ("target",), window, filters)
         found = [(row[0], sums.Builds(*map(int, row[1:7]))) for row in rows]
-        profiles = _tops(sums.rows(connection, PROFILES, ("target", "profile"), window, filters))
+        below = sums.rows(connection, PROFILES, ("target", "profile"), window, filters)
+        profiles = sums.tops_of((row.target, row.profile, int(row.request_count)) for row in below)
     found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [
         {
@@ -41,13 +38,3 @@ def read(connection: Connection, window: Window, *, version: str | None = None) 
         for target, builds in found
         if builds
     ]
-
-
-def _tops(rows: Iterable[Row[Any]]) -> defaultdict[str, sums.Top]:
-    """Return what `sums.tops` does, from rows of `stats_profiles`."""
-    asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for row in rows:
-        if row.request_count:
-            asked[row.target].append((row.profile, int(row.request_count)))
-    tops = {t: sums.Top(len(names), figures.top(names, 5)) for t, names in asked.items()}
-    return defaultdict(lambda: sums.Top(0, []), tops)

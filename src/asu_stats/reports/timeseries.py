@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row
 
 from asu_stats.reports import sums
 from asu_stats.reports.answers import Bucket
+from asu_stats.store.packs import UNIQUE
 from asu_stats.store.rollups import (
     CLIENT_VERSIONS,
     CLIENTS,
@@ -32,6 +33,7 @@ class _Sums:
     clients: set[str] = field(default_factory=set)
     unique_clients: int | None = None
     untraced: int = 0
+    unique_requests: int | None = None
 
     @property
     def builds(self) -> sums.Builds:
@@ -51,7 +53,8 @@ def read(
 
     `filters` holds at most one of version, target, profile and client. With `client` the builds
     are those its requests waited for (contract §2.5), `None` where that is not known, and averages
-    are `None`; with `target` or `profile` the clients are not known.
+    are `None`; with `target` or `profile` the clients are not known. Distinct requests are known of
+    whole days without filter, where no request was imported without its hash.
     """
     found = _read(connection, window, interval, filters)
     return [_bucket(stamp, found[stamp], filters) for stamp in window.timestamps(interval)]
@@ -72,6 +75,11 @@ def _read(
     if interval == "day" and not filters:
         return _read_all_days(connection, window)
     buckets: dict[str, _Sums] = defaultdict(_Sums)
+    if interval != "hour" and not filters:
+        unhashed = {day for day, n in sums.days(connection, window, _UNHASHED) if n}
+        for stamp, part, pairs in sums.cube_over_time(connection, window, interval, UNIQUE):
+            known = unhashed.isdisjoint(part)
+            buckets[stamp].unique_requests = sums.unique_requests(part, pairs) if known else None
     hourly = interval == "hour"
     time_of = _hour_stamp if hourly else _day_stamp(interval)
     builds = _builds_rollup(filters, hourly=hourly)
@@ -92,6 +100,7 @@ def _read(
 # The sums of `sums.Builds` in the rollups that have them.
 _BUILDS: Final = PROFILES.adds
 _CLIENT_BUILDS: Final = ("requests", "cache_hits", "successful_builds", "failed_builds")
+_UNHASHED: Final = "requests_without_hash"
 _DAY: Final = (
     "total_requests",
     "cache_hits",
@@ -100,15 +109,19 @@ _DAY: Final = (
     "timed_builds",
     "total_build_time_seconds",
     "unique_clients",
+    "unique_requests",
+    _UNHASHED,
 )
 
 
 def _read_all_days(connection: Connection, window: Window) -> dict[str, _Sums]:
     """Read the days of everything together, which has a rollup of its own."""
-    buckets: dict[str, _Sums] = defaultdict(_Sums)
-    for day, *amounts, clients in sums.days(connection, window, *_DAY):
+    buckets: dict[str, _Sums] = defaultdict(lambda: _Sums(unique_requests=0))
+    for day, *amounts, clients, requests, unhashed in sums.days(connection, window, *_DAY):
         bucket = buckets[day.isoformat()] = _Sums(list(map(int, amounts)))
-        bucket.unique_clients = int(clients)
+        bucket.unique_clients, bucket.unique_requests = int(clients), int(requests)
+        if unhashed:
+            bucket.unique_requests = None
     return buckets
 
 
@@ -159,4 +172,5 @@ def _bucket(stamp: str, found: _Sums, filters: Filters) -> Bucket:
         "success_rate": None if found.untraced else builds.success_rate,
         "avg_build_duration": builds.avg_build_duration,
         "unique_clients": None if {"target", "profile"} & filters.keys() else clients,
+        "unique_requests": found.unique_requests,
     }

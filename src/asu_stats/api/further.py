@@ -1,0 +1,79 @@
+"""Questions beyond the plan's: what charts and drill-down ask."""
+
+from typing import Final
+
+from asu_stats.api import params
+from asu_stats.api.questions import Question
+from asu_stats.reports import adoption, answers, comparison, distribution, error_types, week
+
+FURTHER: Final[tuple[Question, ...]] = (
+    Question(
+        "comparison",
+        "The figures of the overview beside those of the window before",
+        lambda db, window, _: comparison.read(db, window),
+        list[answers.Compared],
+        default_days=7,
+        row=answers.Compared,
+    ),
+    Question(
+        "timeseries/week",
+        "Requests by hour of the week",
+        lambda db, window, _: week.read(db, window),
+        list[answers.WeekHour],
+        row=answers.WeekHour,
+    ),
+    Question(
+        "versions/timeseries",
+        "Share of versions over time",
+        lambda db, window, given: adoption.read(db, window, **params.keywords(given)),
+        list[answers.VersionBucket],
+        row=answers.VersionBucket,
+        interval=params.DAYS_INTERVAL,
+    ),
+    Question(
+        "performance/distribution",
+        "How durations are spread",
+        lambda db, window, filters: distribution.read(db, window, **filters),
+        list[answers.DurationBar],
+        filters=(params.VERSION,),
+        row=answers.DurationBar,
+    ),
+    Question(
+        "performance/timeseries",
+        "Durations over time",
+        lambda db, window, given: distribution.over_time(db, window, **params.keywords(given)),
+        list[answers.DurationBucket],
+        filters=(params.VERSION,),
+        row=answers.DurationBucket,
+        interval=params.DAYS_INTERVAL,
+    ),
+    Question(
+        "errors/types",
+        "Errors type by type",
+        lambda db, window, filters: error_types.read(db, window, **filters),
+        list[answers.ErrorTypeRow],
+        filters=(params.VERSION, params.CATEGORY),
+        default_days=7,
+        row=answers.ErrorTypeRow,
+        paged=True,
+    ),
+    Question(
+        "errors/timeseries",
+        "Errors by category over time",
+        lambda db, window, given: error_types.over_time(db, window, **params.keywords(given)),
+        list[answers.ErrorBucket],
+        filters=(params.VERSION,),
+        default_days=7,
+        row=answers.ErrorBucket,
+        interval=params.DAYS_INTERVAL,
+    ),
+    Question(
+        "errors/examples",
+        "The latest errors whose details are kept",
+        lambda db, window, filters: error_types.examples(db, window, **filters),
+        list[answers.ErrorExample],
+        filters=(params.VERSION, params.CATEGORY, params.ERROR_TYPE),
+        default_days=7,
+        row=answers.ErrorExample,
+    ),
+)

@@ -1,0 +1,198 @@
+"""`WS /api/v1/stats/live`: tells who listens when something has changed (contract §3).
+
+One watcher per process reads the change counter while anybody listens, so that it does not matter
+which process wrote. Everybody gets the same message, made once. Who reads too slowly is dropped.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, WebSocket
+from sqlalchemy import Engine
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from asu_stats.api import problems
+from asu_stats.api.questions import PREFIX
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.reports import now as now_report
+from asu_stats.store import prepared
+from asu_stats.store.changes import COUNTER
+from asu_stats.store.engine import read_snapshot
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 0.5
+_PAUSE_SECONDS: Final = 1.0  # between two messages
+_SEND_SECONDS: Final = 20.0
+_WAITING_MESSAGES: Final = 8
+_TRY_AGAIN_LATER: Final = 1013
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+State = tuple[int, int]
+
+
+class Live:
+    """The sockets of this process and the watcher that serves them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        now: Callable[[], datetime],
+        queue_length: Callable[[], int],
+        origins: Sequence[str],
+        most: int,
+    ) -> None:
+        self._engine = engine
+        self._now = now
+        self._queue_length = queue_length
+        self._origins = {origin.rstrip("/").lower() for origin in origins}
+        self._most = most
+        self._waiting: set[asyncio.Queue[str | None]] = set()
+        self._watcher: asyncio.Task[None] | None = None
+
+    def router(self) -> APIRouter:
+        """Return the route."""
+        routes = APIRouter()
+        routes.add_api_websocket_route(f"{PREFIX}/live", self.serve)
+        return routes
+
+    async def serve(self, socket: WebSocket) -> None:
+        """Send a message at once, and one whenever something changes, until somebody leaves."""
+        if not self._is_welcome(socket):
+            await _refuse(socket, 403, "this origin is not among live_origins")
+            return
+        if len(self._waiting) >= self._most:
+            await _refuse(socket, 503, "too many listen already; ask /api/v1/stats/now instead")
+            return
+        queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_MESSAGES)
+        self._waiting.add(queue)
+        try:
+            first = await run_sync(self._message)
+            await socket.accept()
+            queue.put_nowait(first)
+            if self._watcher is None or self._watcher.done():
+                self._watcher = asyncio.create_task(self._watch(await run_sync(self._state)))
+            await self._talk(socket, queue)
+        except StoreUnavailableError:
+            await _refuse(socket, 503, problems.AWAY)
+        finally:
+            self._waiting.discard(queue)
+
+    def _is_welcome(self, socket: WebSocket) -> bool:
+        """Tell whether a page of this origin may listen; programs that are no browser have none.
+
+        A proxy may have taken off TLS, so a page by https may stand behind a socket without it.
+        """
+        origin = socket.headers.get("origin")
+        if origin is None or origin.lower() in self._origins:
+            return True
+        page = _place(origin)
+        here = _place(f"{socket.url.scheme}://{socket.headers.get('host', '')}")
+        if page is None or here is None:
+            return False
+        secure = page[0] == "https"
+        same = page[1:] == here[1:] or (
+            secure and here[0] == "ws" and page[1] == here[1] and (page[2], here[2]) == (443, 80)
+        )
+        return same and (secure or here[0] == "ws")
+
+    async def _talk(self, socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
+        """Pass messages on until the other side leaves, or does not read."""
+        listening = asyncio.create_task(_listen(socket))
+        sending = asyncio.create_task(_send(socket, queue))
+        done, rest = await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if sending in done and not sending.exception():
+            with contextlib.suppress(RuntimeError, TimeoutError):
+                await asyncio.wait_for(socket.close(_TRY_AGAIN_LATER), _SEND_SECONDS)
+
+    async def _watch(self, known: State) -> None:
+        """Look for changes as long as anybody listens."""
+        while self._waiting:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                state = await run_sync(self._state)
+                if state == known:
+                    continue
+                message = await run_sync(self._message)
+            except StoreUnavailableError as error:
+                log.debug("live: %s", error)
+                continue
+            known = state
+            for queue in list(self._waiting):
+                _offer(queue, message)
+            await asyncio.sleep(_PAUSE_SECONDS - _LOOK_SECONDS)
+
+    def _state(self) -> State:
+        with read_snapshot(self._engine) as connection:
+            ((changes,),) = prepared.fetch(connection, COUNTER)
+        return changes, self._queue_length()
+
+    def _message(self) -> str:
+        waiting = self._queue_length()
+        with read_snapshot(self._engine) as connection:
+            ((changes,),) = prepared.fetch(connection, COUNTER)
+            answer = now_report.read(connection, self._now(), queue_length=waiting)
+        message: dict[str, Any] = {"type": "now", "changes": changes, **answer}
+        return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+
+
+def _place(address: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an address; `None` if it has none."""
+    try:
+        parts = urlsplit(address.lower())
+        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        return None
+    if not parts.hostname or parts.username is not None or parts.path not in {"", "/"}:
+        return None
+    return parts.scheme, parts.hostname, port
+
+
+def _offer(queue: asyncio.Queue[str | None], message: str) -> None:
+    """Put a message into a queue; a full one belongs to somebody who does not read."""
+    try:
+        queue.put_nowait(message)
+    except asyncio.QueueFull:
+        while not queue.empty():
+            queue.get_nowait()
+        queue.put_nowait(None)
+
+
+async def _listen(socket: WebSocket) -> None:
+    """Take what the other side says, which is not heeded, until it leaves."""
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        while True:
+            message = await socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+
+
+async def _send(socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
+    """Send what is in the queue until it is given up."""
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        while (message := await queue.get()) is not None:
+            await asyncio.wait_for(socket.send_text(message), _SEND_SECONDS)
+
+
+async def _refuse(socket: WebSocket, status: int, detail: str) -> None:
+    """Answer the request for a socket with a problem, where the server can, else with 403."""
+    if socket.client_state is not WebSocketState.CONNECTING and (
+        socket.application_state is not WebSocketState.CONNECTING
+    ):
+        await socket.close(_TRY_AGAIN_LATER)
+    elif "websocket.http.response" in socket.scope.get("extensions", {}):
+        await socket.send_denial_response(problems.problem(status, detail))
+    else:
+        await socket.close()

@@ -1,0 +1,39 @@
+"""`GET /api/v1/stats/now`: what is being built at this moment."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine
+
+from asu_stats.api import problems
+from asu_stats.api.questions import PREFIX
+from asu_stats.api.stats_examples import EXAMPLES
+from asu_stats.reports import answers, now
+from asu_stats.store.engine import read_snapshot
+
+
+def router(
+    engine: Engine, queue_length: Callable[[], int], clock: Callable[[], datetime]
+) -> APIRouter:
+    """Return the route; `queue_length` counts the waiting builds."""
+    routes = APIRouter(tags=["statistics"])
+
+    @routes.get(
+        f"{PREFIX}/now",
+        summary="What is being built, and what has just ended",
+        response_model=answers.Now,
+        responses={
+            200: {"content": {"application/json": {"example": EXAMPLES["now"]}}},
+            **problems.documented(503),
+        },
+    )
+    def ask() -> JSONResponse:
+        """Return the builds of this moment."""
+        waiting = queue_length()
+        with read_snapshot(engine) as connection:
+            answer = now.read(connection, clock(), queue_length=waiting)
+        return JSONResponse(answer, headers={"Cache-Control": "no-cache"})
+
+    return routes

@@ -1,0 +1,47 @@
+"""What a question of the statistics API is: said as data, walked by `stats`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from asu_stats.api import params
+from asu_stats.api.params import Parameter
+from asu_stats.windows import Window
+
+PREFIX: Final = "/api/v1/stats"
+
+Filters = Mapping[str, str]
+Read = Callable[[Connection, Window, Filters], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of the API: where it is asked, what it takes, and the report that answers it."""
+
+    name: str
+    summary: str
+    read: Read
+    answer: Any
+    filters: tuple[Parameter, ...] = ()
+    default_days: int = 30
+    row: type | None = None  # of a list: what CSV is made from
+    paged: bool = False
+    interval: Parameter | None = None  # how long its buckets may be; `read` gets it as a filter
+
+    @property
+    def path(self) -> str:
+        """Path of the endpoint."""
+        return f"{PREFIX}/{self.name}"
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """All parameters that it takes."""
+        return (
+            *params.window_parameters(self.default_days),
+            *self.filters,
+            *((self.interval,) if self.interval else ()),
+            *((params.LIMIT, params.OFFSET) if self.paged else ()),
+            *((params.FORMAT,) if self.row else ()),
+        )

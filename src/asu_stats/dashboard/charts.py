@@ -1,0 +1,95 @@
+"""Charts, said as data: which question of the API they draw, and the same rows as a table.
+
+The script asks the API and draws; the table behind each chart is there from the start.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from asu_stats.dashboard.tables import Column
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A line or the bars of one field. `colour` is a number of the palette."""
+
+    field: str
+    label: str
+    colour: int
+    unit: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart. `kind`: lines, bars, stack. With `split` each value of that field is a series."""
+
+    name: str
+    title: str
+    question: str
+    x: Column
+    series: Sequence[Series]
+    rows: Rows
+    kind: str = "lines"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""  # the member of the answer that holds the rows
+    split: str = ""
+    rest: str = ""  # what the series is called whose value of `split` is null
+    note: str = ""
+    height: str = "usual"
+
+    @property
+    def drawing(self) -> dict[str, Any]:
+        """Return what the script needs to know."""
+        return {
+            "kind": self.kind,
+            "x": self.x.field,
+            "path": self.path,
+            "split": self.split,
+            "rest": self.rest,
+            "series": [
+                {"field": s.field, "label": s.label, "colour": s.colour, "unit": s.unit}
+                | ({"kind": s.kind} if s.kind else {})
+                for s in self.series
+            ],
+        }
+
+    @property
+    def columns(self) -> list[Column]:
+        """Return the columns of the table."""
+        split = [Column(self.split, self.split.capitalize(), "name")] if self.split else []
+        kinds = {"%": "rate", "s": "seconds"}
+        figures = [Column(s.field, s.label, kinds.get(s.unit, "count")) for s in self.series]
+        return [self.x, *split, *figures]
+
+
+WHEN: Final = Column("timestamp", "UTC", "name")
+REQUESTS: Final = Series("requests", "Requests", 1)
+CACHE_HITS: Final = Series("cache_hits", "From the cache", 3)
+FAILED: Final = Series("failed_builds", "Failed builds", 2)
+BUILT: Final = Series("successful_builds", "Successful builds", 8)
+
+
+def over_time(
+    rows: Rows,
+    interval: str,
+    *,
+    name: str = "over-time",
+    title: str = "Requests and failures",
+    height: str = "usual",
+    **filters: str,
+) -> Chart:
+    """Return the chart of requests over time, of all or of one name."""
+    return Chart(
+        name,
+        title,
+        "timeseries",
+        WHEN,
+        (REQUESTS, CACHE_HITS, FAILED),
+        rows,
+        parameters={"interval": interval, **filters},
+        height=height,
+    )

@@ -1,0 +1,74 @@
+"""The clients, or one of them."""
+
+from sqlalchemy import Connection
+
+from asu_stats.dashboard import charts
+from asu_stats.dashboard.contents.columns import BUILT, CACHED, FAILED, NO_REQUEST, SUCCESS, Content
+from asu_stats.dashboard.tables import Column, arrange
+from asu_stats.dashboard.view import View
+from asu_stats.reports import clients
+
+
+def read(db: Connection, view: View) -> Content:
+    """Return the clients, or all about one. Raises `UnknownClientError`."""
+    if "client" in view.filters:
+        return _one(db, view, view.filters["client"])
+    columns = (
+        Column("client", "Client", "name", lambda row: view.link("clients", client=row["client"])),
+        Column("total_requests", "Requests", "share"),
+        Column("unique_builds", "Distinct", secondary=True),
+        CACHED,
+        SUCCESS,
+        FAILED,
+        BUILT,
+        Column("pending", "Pending", secondary=True),
+        Column("rejected_requests", "Rejected", secondary=True),
+        Column("top_versions", "Most asked for", "names", secondary=True),
+    )
+    return {
+        "template": "list.html",
+        "charts": [],
+        "table": arrange(view, columns, clients.read(db, view.window), empty=NO_REQUEST),
+        "question": "clients",
+        "asked": {},
+        "what": "clients",
+    }
+
+
+def _one(db: Connection, view: View, client: str) -> Content:
+    answer = clients.read_one(db, view.window, client)
+    series = answer["timeseries"]
+    return {
+        "template": "client.html",
+        "client": answer,
+        "gaps": answer["period"]["incomplete"],
+        "chart": charts.Chart(
+            "over-time",
+            f"Requests of {client}",
+            "timeseries",
+            charts.WHEN,
+            (charts.REQUESTS, charts.CACHE_HITS, charts.FAILED),
+            series,
+            parameters={"interval": "day", "client": client},
+        ),
+        "lists": [
+            {
+                "title": title,
+                "rows": [
+                    {"name": row[name], "requests": row["requests"], "link": link(row[name])}
+                    for row in answer[field]  # type: ignore[literal-required]
+                ],
+            }
+            for title, field, name, link in (
+                ("Versions", "top_versions", "version", lambda v: view.link("targets", version=v)),
+                ("Targets", "top_targets", "target", lambda t: view.link("profiles", target=t)),
+                (
+                    "Profiles",
+                    "top_profiles",
+                    "profile",
+                    lambda p: view.link(profile=p, page="profiles"),
+                ),
+                ("Its own versions", "client_versions", "client_version", lambda _: None),
+            )
+        ],
+    }

@@ -1,0 +1,58 @@
+"""What fails, and why."""
+
+from sqlalchemy import Connection
+
+from asu_stats.dashboard import charts
+from asu_stats.dashboard.charts import Chart, Series
+from asu_stats.dashboard.contents.columns import Content
+from asu_stats.dashboard.tables import Column, arrange
+from asu_stats.dashboard.view import View
+from asu_stats.reports import error_types
+
+
+def read(db: Connection, view: View) -> Content:
+    """Return errors over time, type by type, and the latest in full."""
+    asked = view.only("version", "category")
+    rows = error_types.read(db, view.window, **asked)
+    examined = view.only("version", "category", "type")
+    columns = (
+        Column(
+            "type",
+            "Type",
+            "name",
+            lambda row: view.link(
+                "errors", **{**asked, "category": row["category"], "type": row["type"]}
+            ),
+        ),
+        Column("category", "Category", "text"),
+        Column("count", "Errors", "share"),
+        Column("percentage", "Share", "rate"),
+        Column("versions", "Versions", secondary=True),
+        Column("top_versions", "Most with", "names", secondary=True),
+    )
+    one = [row for row in rows if row["type"] == view.filters.get("type")]
+    by_version = view.only("version")
+    return {
+        "chart": Chart(
+            "by-category",
+            "Errors by category",
+            "errors/timeseries",
+            charts.WHEN,
+            (Series("errors", "Errors", 1),),
+            error_types.over_time(db, view.window, interval=view.day_interval, **by_version),
+            kind="stack",
+            parameters={"interval": view.day_interval, **by_version},
+            split="category",
+        ),
+        "table": arrange(
+            view,
+            columns,
+            one or rows,
+            empty="No error in this window.",
+            searched=("type", "category"),
+        ),
+        "asked": asked,
+        "affected": one[0]["top_versions"] if one else [],
+        "examples": error_types.examples(db, view.window, **examined),
+        "examined": examined,
+    }

@@ -1,0 +1,89 @@
+"""The whole window at a glance."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from asu_stats.dashboard import charts, drawing
+from asu_stats.dashboard.charts import Rows
+from asu_stats.dashboard.contents.columns import Content
+from asu_stats.dashboard.view import View
+from asu_stats.reports import (
+    clients,
+    comparison,
+    distribution,
+    errors,
+    overview,
+    profiles,
+    targets,
+    timeseries,
+    versions,
+)
+
+TOP: Final = 6
+
+# A figure of the comparison: label, whether more is better (None: neither), field of the sparkline.
+_TILES: Final = (
+    ("requests", "Requests", None, "requests"),
+    ("unique_requests", "Distinct requests", None, "unique_requests"),
+    ("cache_hit_rate", "Answered from cache", True, "cache_hit_rate"),
+    ("success_rate", "Successful builds", True, "success_rate"),
+    ("median_duration_seconds", "Median build", False, "median_seconds"),
+    ("p95_duration_seconds", "95 % built within", False, "p95_seconds"),
+    ("unique_clients", "Clients", None, "unique_clients"),
+)
+
+
+def read(db: Connection, view: View) -> Content:
+    """Return totals and what they were before, requests over time, and what is asked for most."""
+    series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
+    durations: Rows = distribution.over_time(db, view.window, interval=view.day_interval)
+    found = {row["figure"]: row for row in comparison.read(db, view.window)}
+    figures = overview.read(db, view.window)
+    return {
+        "figures": figures,
+        "gaps": figures["period"]["incomplete"],
+        "tiles": [
+            {
+                "label": label,
+                "better": better,
+                "lines": drawing.sparkline(
+                    [row.get(field) for row in (durations if "seconds" in field else series)],
+                    from_zero="rate" not in field,
+                ),
+                **found[name],
+            }
+            for name, label, better, field in _TILES
+        ],
+        "chart": charts.over_time(series, view.interval, height="tall"),
+        "tops": (
+            _top(view, "versions", "version", "targets", versions.read(db, view.window)),
+            _top(view, "targets", "target", "profiles", targets.read(db, view.window)),
+            _top(view, "profiles", "profile", "profiles", profiles.read(db, view.window)),
+            _top(view, "clients", "client", "clients", clients.read(db, view.window)),
+        ),
+        "failures": errors.read(db, view.window),
+    }
+
+
+def _top(
+    view: View, page: str, name: str, below: str, rows: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Return a short list of what was asked for most, each with the page that says more."""
+    count = "total_requests" if page == "clients" else "requests"
+    asked = [row for row in rows if row[count]]
+    return {
+        "title": page.capitalize(),
+        "page": page,
+        "total": len(asked),
+        "most": asked[0][count] if asked else 0,
+        "rows": [
+            {
+                "name": row[name],
+                "requests": row[count],
+                "link": view.link(below, **{name: row[name]}),
+            }
+            for row in asked[:TOP]
+        ],
+    }

@@ -1,0 +1,96 @@
+"""How long builds take, and when people ask."""
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+from asu_stats.dashboard import charts
+from asu_stats.dashboard.charts import Chart, Series
+from asu_stats.dashboard.contents.columns import Content
+from asu_stats.dashboard.tables import Column, arrange
+from asu_stats.dashboard.view import View
+from asu_stats.reports import distribution, performance, week
+from asu_stats.windows import Window
+
+SHOWN_HASH: Final = 12
+LEVELS: Final = 8
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def read(db: Connection, view: View) -> Content:
+    """Return percentiles, their course and spread, and the slowest builds; hashes are cut."""
+    asked = view.only("version")
+    answer = performance.read(db, view.window)
+    columns = (
+        Column(
+            "version",
+            "Version",
+            "name",
+            lambda row: view.link("performance", version=row["version"]),
+        ),
+        Column("builds", "Builds", "share"),
+        Column("median_duration", "Median", "seconds"),
+        Column("avg_duration", "Average", "average"),
+    )
+    return {
+        "durations": answer["build_duration"],
+        "slowest": [
+            {**row, "request_hash": (row["request_hash"] or "")[:SHOWN_HASH]}
+            for row in answer["slowest_builds"]
+        ],
+        "charts": (
+            Chart(
+                "spread",
+                "How long builds take",
+                "performance/distribution",
+                Column("from_seconds", "From", "seconds"),
+                (Series("builds", "Builds", 1),),
+                distribution.read(db, view.window, **asked),
+                kind="bars",
+                parameters=asked,
+                note="Successful builds; the last bar holds all slower ones.",
+            ),
+            Chart(
+                "course",
+                "Median and 95th percentile",
+                "performance/timeseries",
+                charts.WHEN,
+                (
+                    Series("p95_seconds", "95 % built within", 2, "s"),
+                    Series("median_seconds", "Median", 1, "s"),
+                ),
+                distribution.over_time(db, view.window, interval=view.day_interval, **asked),
+                parameters={"interval": view.day_interval, **asked},
+            ),
+        ),
+        "table": arrange(
+            view, columns, answer["by_version"], empty="No build ended in this window."
+        ),
+        "heat": _heat(db, view),
+    }
+
+
+def _heat(db: Connection, view: View) -> Content:
+    """Return the hours of the week, of the days whose hours are kept."""
+    if view.window.end < view.hours_since:
+        return {"days": (), "cut": True, "since": view.hours_since}
+    window = Window(max(view.window.start, view.hours_since), view.window.end)
+    rows = week.read(db, window)
+    most = max(row["requests"] for row in rows)
+    return {
+        "days": [
+            (
+                name,
+                [
+                    {**row, "level": -(-LEVELS * row["requests"] // most) if most else 0}
+                    for row in rows
+                    if row["weekday"] == number
+                ],
+            )
+            for number, name in enumerate(_DAYS, 1)
+        ],
+        "most": most,
+        "cut": window != view.window,
+        "since": view.hours_since,
+        "asked": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+    }

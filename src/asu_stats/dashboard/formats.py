@@ -1,0 +1,46 @@
+"""How figures are written on pages: in English, until the script writes them as readers do."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from markupsafe import Markup
+
+NOTHING = "–"  # noqa: RUF001 - an en dash: there is no figure
+
+
+def number(value: float | None, decimals: int = 0) -> Markup:
+    """Return a number that the script can write anew, with as many decimals."""
+    if value is None:
+        return Markup('<span class="none" title="no figure">{}</span>').format(NOTHING)
+    return Markup('<data value="{}">{}</data>').format(
+        f"{value:.{decimals}f}", f"{value:,.{decimals}f}"
+    )
+
+
+def duration(seconds: int | None) -> Markup:
+    """Return seconds as minutes and seconds."""
+    if seconds is None:
+        return number(None)
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    words = f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
+    if seconds < 60:
+        words = f"{seconds} s"
+    return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", words)
+
+
+def moment(text: str) -> Markup:
+    """Return an RFC 3339 instant, to the second, in UTC; the script adds the local time."""
+    shown = datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
+    return Markup('<time datetime="{}">{}</time>').format(text, shown)
+
+
+def to_json(value: Any) -> str:
+    """Return JSON to be read by people."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def to_attribute(value: Any) -> str:
+    """Return JSON for an attribute, which the template escapes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

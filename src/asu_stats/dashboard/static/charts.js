@@ -1,0 +1,170 @@
+// Draws the charts of a page from the API's JSON. Nothing is computed: a point is a figure.
+import "./vendor/chart.js";
+import { written } from "./local.js";
+
+const { Chart } = globalThis;
+const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4], [4, 2], [12, 3], [1, 2], [8, 2, 2, 2]];
+const POINTS = ["circle", "rect", "triangle", "rectRot", "star", "cross", "crossRot", "dash"];
+
+// Colours live in the style sheet; a probe says what they are at the moment.
+function colour(name) {
+  const probe = document.createElement("span");
+  probe.className = `colour-${name}`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+function faded(rgb, part) {
+  const [r, g, b] = rgb.match(/[\d.]+/g);
+  return `rgba(${r}, ${g}, ${b}, ${part})`;
+}
+
+const unit = (series) => (series.unit ? ` ${series.unit}` : "");
+
+/** Returns labels and data sets: one per series, or one per value of the split field. */
+function arrange(rows, drawing) {
+  if (!drawing.split) {
+    const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => row[series.field]) }));
+    return { labels: rows.map((row) => label(row, drawing)), values };
+  }
+  const labels = [...new Set(rows.map((row) => row[drawing.x]))];
+  const [series] = drawing.series;
+  const values = new Map();
+  for (const row of rows) {
+    const name = row[drawing.split] ?? drawing.rest;
+    if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [] });
+    values.get(name).data.push(row[series.field]);
+  }
+  return { labels, values: [...values.values()] };
+}
+
+function label(row, drawing) {
+  const value = row[drawing.x];
+  return drawing.x === "from_seconds" ? `${written(value)}–${written(row.to_seconds)} s` : value;
+}
+
+const days = new Intl.DateTimeFormat(navigator.languages, { day: "numeric", month: "short", timeZone: "UTC" });
+const months = new Intl.DateTimeFormat(navigator.languages, { month: "short", year: "numeric", timeZone: "UTC" });
+
+/** Returns what stands below the axis: a short form of a UTC timestamp. */
+function short(text) {
+  if (/^\d{4}-\d\d$/.test(text)) return months.format(new Date(`${text}-01T00:00:00Z`));
+  if (/^\d{4}-\d\d-\d\d$/.test(text)) return days.format(new Date(`${text}T00:00:00Z`));
+  if (/T\d\d:00:00Z$/.test(text)) return `${text.slice(11, 13)}:00`;
+  return text;
+}
+
+function sets(values, drawing) {
+  return values.map((series, place) => {
+    const line = colour(((series.colour - 1) % 8) + 1);
+    const kind = series.kind ?? (drawing.kind === "lines" ? "line" : "bar");
+    if (kind === "bar") {
+      const whole = drawing.split && series.label === drawing.rest ? colour("rest") : line;
+      return { type: "bar", label: series.label, data: series.data, backgroundColor: faded(whole, 0.85), maxBarThickness: 48, borderRadius: drawing.kind === "stack" ? 0 : 2 };
+    }
+    return {
+      type: "line",
+      label: series.label,
+      data: series.data,
+      borderColor: line,
+      backgroundColor: faded(line, 0.1),
+      fill: place === 0 ? "origin" : false,
+      borderWidth: 2,
+      borderDash: DASHES[place],
+      pointStyle: POINTS[place],
+      pointRadius: series.data.length > 40 ? 0 : 2.5,
+      pointHoverRadius: 5,
+      pointBackgroundColor: line,
+      tension: 0.25,
+      cubicInterpolationMode: "monotone",
+    };
+  });
+}
+
+function options(drawing) {
+  const [text, grid, raised] = [colour("quiet"), colour("line"), colour("raised")];
+  const stacked = drawing.kind === "stack";
+  const [first] = drawing.series;
+  return {
+    responsive: true,
+    maintainAspectRatio: false,
+    animation: false,
+    interaction: { mode: "index", intersect: false },
+    color: text,
+    scales: {
+      x: { stacked, grid: { display: false }, border: { color: grid }, ticks: { color: text, maxRotation: 0, autoSkipPadding: 16, callback(value) { return short(this.getLabelForValue(value)); } } },
+      y: { stacked, beginAtZero: true, max: stacked && first.unit === "%" ? 100 : undefined, grid: { color: grid }, border: { display: false }, ticks: { color: text, maxTicksLimit: 6, precision: first.unit === "%" ? undefined : 0, callback: (value) => `${written(value)}${unit(first)}` } },
+    },
+    plugins: {
+      legend: { display: drawing.split !== "" || drawing.series.length > 1, position: "bottom", labels: { color: text, usePointStyle: drawing.kind === "lines", boxWidth: 12, boxHeight: drawing.kind === "lines" ? 7 : 12, padding: 14 } },
+      tooltip: {
+        backgroundColor: raised, titleColor: colour("text"), bodyColor: colour("text"), borderColor: grid, borderWidth: 1, padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: drawing.kind === "lines",
+        callbacks: { label: (item) => `${item.dataset.label}: ${written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}` },
+      },
+    },
+  };
+}
+
+class Drawn {
+  constructor(figure) {
+    this.figure = figure;
+    this.drawing = JSON.parse(figure.dataset.drawing);
+    this.canvas = figure.querySelector("canvas");
+  }
+
+  async draw() {
+    let rows;
+    try {
+      const answer = await fetch(this.figure.dataset.source, { headers: { Accept: "application/json" } });
+      if (!answer.ok) throw new Error((await answer.json()).detail);
+      rows = await answer.json();
+      if (this.drawing.path) rows = rows[this.drawing.path];
+    } catch (error) {
+      if (!this.chart) this.fail(error.message);
+      return;
+    }
+    this.rows = rows;
+    this.show();
+  }
+
+  show() {
+    const { labels, values } = arrange(this.rows, this.drawing);
+    const nothing = values.every((series) => series.data.every((value) => !value));
+    this.figure.classList.toggle("blank", nothing);
+    const drawn = sets(values, this.drawing);
+    if (this.chart && this.chart.data.datasets.length === drawn.length && !this.recolour) {
+      this.chart.data.labels = labels;
+      drawn.forEach((set, place) => Object.assign(this.chart.data.datasets[place], { label: set.label, data: set.data }));
+      this.chart.update();
+      return;
+    }
+    this.chart?.destroy();
+    this.recolour = false;
+    this.chart = new Chart(this.canvas, { data: { labels, datasets: drawn }, options: options(this.drawing) });
+  }
+
+  fail(words) {
+    const line = document.createElement("p");
+    line.className = "failed";
+    line.textContent = `The chart can't be drawn: ${words}`;
+    this.figure.querySelector(".plot").replaceChildren(line);
+  }
+}
+
+/** Draws every chart of the page, and again when figures or colours have changed. */
+export async function drawAll() {
+  Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
+  Chart.defaults.font.size = 12;
+  const all = [...document.querySelectorAll("figure.chart")].map((figure) => new Drawn(figure));
+  await Promise.all(all.map((one) => one.draw()));
+  document.documentElement.dataset.drawn = "yes";
+  document.addEventListener("refreshed", () => all.forEach((one) => one.draw()));
+  const recolour = () => all.forEach((one) => {
+    one.recolour = true;
+    if (one.rows) one.show();
+  });
+  document.addEventListener("theme", recolour);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+}

@@ -1,0 +1,35 @@
+// Shows the state of now in place: the page is asked for again, and its live parts are exchanged.
+import { localise } from "./local.js";
+
+/** Returns the document at `address`. Throws with words for the reader. */
+export async function load(address, signal) {
+  let answer;
+  try {
+    answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("the server can't be reached");
+  }
+  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  return new DOMParser().parseFromString(await answer.text(), "text/html");
+}
+
+/** Exchanges the contents of `old` for those of `fresh`. */
+export function exchange(old, fresh) {
+  const nodes = [...fresh.childNodes].map((node) => document.importNode(node, true));
+  old.replaceChildren(...nodes);
+  localise(old);
+}
+
+/** Exchanges every live part of the page that nobody is at. */
+export async function refresh() {
+  const page = await load(location.href);
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const fresh = page.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
+    if (!fresh || fresh.innerHTML === old.dataset.shown) continue;
+    if (old.contains(document.activeElement) && document.activeElement !== old) continue;
+    old.dataset.shown = fresh.innerHTML;
+    exchange(old, fresh);
+  }
+  document.dispatchEvent(new Event("refreshed"));
+}

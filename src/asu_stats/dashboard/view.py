@@ -1,0 +1,166 @@
+"""What a page was asked for: window, filters, order; and the links that keep them.
+
+Everything that makes a page what it is stands in its URL, so every view is a link.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import Final, Literal
+from urllib.parse import parse_qsl, quote, urlencode
+
+from starlette.requests import Request
+
+from asu_stats.events import client_name
+from asu_stats.exceptions import InvalidParameterError
+from asu_stats.text import NAME_LENGTH, clean_text, stored_name
+from asu_stats.windows import Interval, Window, parse_number
+
+DEFAULT_DAYS: Final = 7
+PRESETS: Final = ((1, "Today"), (7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
+FILTERS: Final = ("version", "target", "profile", "client", "category", "type")
+PAGES: Final = (
+    ("overview", "Overview", "/"),
+    ("versions", "Versions", "/versions"),
+    ("targets", "Targets", "/targets"),
+    ("profiles", "Profiles", "/profiles"),
+    ("clients", "Clients", "/clients"),
+    ("packages", "Packages", "/packages"),
+    ("errors", "Errors", "/errors"),
+    ("performance", "Performance", "/performance"),
+)
+PATHS: Final = {name: path for name, _, path in PAGES}
+_API: Final = "/api/v1/stats"
+_MOST_PAGES: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page as it was asked for."""
+
+    page: str
+    root: str
+    window: Window
+    asked: Mapping[str, str]  # the window, as the API takes it
+    today: date
+    hours_since: date
+    filters: Mapping[str, str]
+    search: str = ""
+    sort: str = ""
+    number: int = 1
+
+    @classmethod
+    def of(cls, request: Request, page: str, *, today: date, hourly_days: int) -> "View":
+        """Read a request. Raises `InvalidParameterError`."""
+        query = request.scope["query_string"].decode("ascii", "backslashreplace")
+        given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field is not given
+        asked = {name: given[name] for name in ("days", "start", "end") if name in given}
+        window = Window.parse(
+            days=asked.get("days"),
+            start=asked.get("start"),
+            end=asked.get("end"),
+            default_days=DEFAULT_DAYS,
+            today=today,
+        )
+        return cls(
+            page,
+            request.scope.get("root_path", ""),
+            window,
+            asked or {"days": str(DEFAULT_DAYS)},
+            today,
+            today - timedelta(days=hourly_days - 1),
+            {name: _name(name, given[name]) for name in FILTERS if name in given},
+            clean_text(_text("q", given.get("q", ""))),
+            given.get("sort", ""),
+            parse_number("page", given.get("page", "1"), least=1, most=_MOST_PAGES),
+        )
+
+    @property
+    def days(self) -> int | None:
+        """The number of days, where the window is the last so many."""
+        return int(self.asked["days"]) if "days" in self.asked else None
+
+    @property
+    def words(self) -> str:
+        """The window in words."""
+        if self.days == 1:
+            return "today"
+        if self.days:
+            return f"the last {self.days} days"
+        if self.window.days == 1:
+            return self.window.start.isoformat()
+        return f"{self.window.start} to {self.window.end}"
+
+    @property
+    def live(self) -> bool:
+        """Whether what happens now is part of the window."""
+        return self.window.end >= self.today
+
+    @property
+    def interval(self) -> Interval:
+        """How long the buckets of a chart are: about as many as can be told apart."""
+        if self.window.days <= 2 and self.window.start >= self.hours_since:
+            return "hour"
+        return self.day_interval
+
+    @property
+    def day_interval(self) -> Literal["day", "week", "month"]:
+        """The same where only whole days are known."""
+        days = self.window.days
+        return "day" if days <= 92 else "week" if days <= 731 else "month"
+
+    def link(self, page: str = "", **changes: str | None) -> str:
+        """Return the link to a page in the same window, with these filters and no others."""
+        return self._url(PATHS[page or self.page], {**self.asked, **_given(changes)})
+
+    def same(self, **changes: str | int | None) -> str:
+        """Return the link to this view with some of its parameters changed; `None` takes one away.
+
+        Whatever changes, the first page of a table is shown.
+        """
+        query: dict[str, str | int | None] = {
+            **self.asked,
+            **self.filters,
+            "q": self.search or None,
+            "sort": self.sort or None,
+        }
+        if {"days", "start", "end"} & changes.keys():
+            query = {k: v for k, v in query.items() if k not in {"days", "start", "end"}}
+        return self._url(PATHS[self.page], _given({**query, **changes}))
+
+    def api(self, question: str, **parameters: str | None) -> str:
+        """Return the link to a question of the API in the same window."""
+        return self._url(f"{_API}/{question}", {**self.asked, **_given(parameters)})
+
+    def csv(self, question: str, **parameters: str | None) -> str:
+        """Return the link to the same as CSV."""
+        return self.api(question, **parameters, format="csv")
+
+    def only(self, *names: str) -> dict[str, str]:
+        """Return those of the filters that a report takes."""
+        return {name: self.filters[name] for name in names if name in self.filters}
+
+    def on(self, page: str) -> "View":
+        """Return the view as if another page had been asked for."""
+        return replace(self, page=page)
+
+    def _url(self, path: str, query: Mapping[str, str]) -> str:
+        text = urlencode(query, quote_via=quote, errors="surrogateescape")
+        return f"{self.root}{path}?{text}" if text else f"{self.root}{path}"
+
+
+def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items() if value is not None}
+
+
+def _name(parameter: str, value: str) -> str:
+    """Return a filter as the store keeps it."""
+    value = _text(parameter, value)
+    return client_name(value) if parameter == "client" else stored_name(value)
+
+
+def _text(parameter: str, value: str) -> str:
+    if len(value) > NAME_LENGTH:
+        expected = f"at most {NAME_LENGTH} characters"
+        raise InvalidParameterError(parameter, got=value, expected=expected)
+    return value

@@ -1,0 +1,78 @@
+"""How build durations are spread, and how that changes over time."""
+
+from typing import Final
+
+import numpy as np
+from sqlalchemy import Connection
+
+from asu_stats.reports import figures, sums
+from asu_stats.reports.answers import DurationBar, DurationBucket
+from asu_stats.reports.durations import all_durations
+from asu_stats.reports.figures import Distribution
+from asu_stats.store.packs import SECONDS, VERSION_SECONDS, Totals
+from asu_stats.windows import Interval, Window
+
+_BARS: Final = 24
+_WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
+
+
+def read(
+    connection: Connection, window: Window, *, version: str | None = None
+) -> list[DurationBar]:
+    """Return the successful builds that finished in `window`, by how long they took.
+
+    Bars are equally wide, at most 24 reach to the 99th percentile; the last holds all slower ones.
+    """
+    (totals,) = sums.cubes(connection, window, VERSION_SECONDS if version else SECONDS)
+    durations = _of(totals, version)
+    least, most, p99 = durations.least, durations.most, durations.percentile(99)
+    if least is None or most is None or p99 is None:
+        return []
+    spread = p99 - least + 1
+    width = next((w for w in _WIDTHS if spread <= w * (_BARS - 1)), -(-spread // (_BARS - 1)))
+    first = least - least % width
+    edges = list(range(first, p99 + 1, width))
+    counts = durations.histogram([*edges[1:], edges[-1] + width])
+    bars = [(edge, edge + width - 1, n) for edge, n in zip(edges, counts, strict=True)]
+    slower = durations.builds - sum(counts)
+    if slower:
+        bars.append((edges[-1] + width, most, slower))
+    return [
+        {
+            "from_seconds": start,
+            "to_seconds": end,
+            "builds": n,
+            "percentage": figures.rate(n, durations.builds),
+        }
+        for start, end, n in bars
+    ]
+
+
+def over_time(
+    connection: Connection, window: Window, *, interval: Interval, version: str | None = None
+) -> list[DurationBucket]:
+    """Return the durations of every bucket, of one version or of all."""
+    cube = VERSION_SECONDS if version else SECONDS
+    found: list[DurationBucket] = []
+    for stamp, _, totals in sums.cube_over_time(connection, window, interval, cube):
+        durations = _of(totals, version)
+        found.append(
+            {
+                "timestamp": stamp,
+                "builds": durations.builds,
+                "avg_seconds": durations.average,
+                "median_seconds": durations.percentile(50),
+                "p95_seconds": durations.percentile(95),
+            }
+        )
+    return found
+
+
+def _of(totals: Totals, version: str | None) -> Distribution:
+    if version is None:
+        return all_durations(totals)
+    versions, version_codes = totals.column(0)
+    seconds, codes = totals.column(1)
+    place = versions.index(version) if version in versions else -1
+    mine = np.flatnonzero(version_codes == place)
+    return Distribution.of(np.array(seconds, np.int64)[codes[mine]], totals.sums[mine, 0])

@@ -1,0 +1,37 @@
+"""When people ask: the hours of the week."""
+
+from collections import Counter
+from datetime import datetime, time, timedelta
+
+from sqlalchemy import Connection, func, select
+
+from asu_stats.reports.answers import WeekHour
+from asu_stats.store.rollups import HOURLY_PROFILES
+from asu_stats.windows import Window
+
+
+def read(connection: Connection, window: Window) -> list[WeekHour]:
+    """Return the 168 hours of the week, Monday first, summed over `window`. UTC."""
+    t = HOURLY_PROFILES.table.c
+    first = datetime.combine(window.start, time())
+    after = datetime.combine(window.end, time()) + timedelta(days=1)
+    query = (
+        select(t.hour, func.sum(t.request_count), func.sum(t.failure_count))
+        .where((t.hour >= first) & (t.hour < after))
+        .group_by(t.hour)
+    )
+    requests: Counter[tuple[int, int]] = Counter()
+    failures: Counter[tuple[int, int]] = Counter()
+    for hour, asked, failed in connection.execute(query):
+        requests[hour.isoweekday(), hour.hour] += int(asked)
+        failures[hour.isoweekday(), hour.hour] += int(failed)
+    return [
+        {
+            "weekday": weekday,
+            "hour": hour,
+            "requests": requests[weekday, hour],
+            "failed_builds": failures[weekday, hour],
+        }
+        for weekday in range(1, 8)
+        for hour in range(24)
+    ]

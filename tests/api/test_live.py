@@ -1,0 +1,148 @@
+"""`WS /api/v1/stats/live`: who may listen, what is said, and who is dropped."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient, WebSocketDenialResponse
+
+from asu_stats.api import live
+from tests.conftest import sqlite_database
+from tests.support import Stats, build, request
+
+LIVE = "/api/v1/stats/live"
+HOST = "testserver"
+
+
+def listen(stats: Stats, origin: str | None = None, host: str = HOST) -> Any:
+    headers = {"host": host} | ({} if origin is None else {"origin": origin})
+    return stats.client.websocket_connect(LIVE, headers=headers)
+
+
+def test_one_message_at_once_and_one_for_every_change(stats: Stats) -> None:
+    with listen(stats) as socket:
+        first = socket.receive_json()
+        assert first["type"] == "now"
+        assert first["running"] == []
+        started, finished = build("h1", build_id="b1")
+        stats.record(request("h1"), started)
+        second = socket.receive_json()
+        assert second["changes"] > first["changes"]
+        assert [row["build_id"] for row in second["running"]] == ["b1"]
+        begun = time.monotonic()
+        stats.record(finished)
+        assert socket.receive_json()["running"] == []
+        assert time.monotonic() - begun < 2
+
+
+def test_many_changes_are_at_most_one_message_a_second(sqlite_stats: Stats) -> None:
+    with listen(sqlite_stats) as socket:
+        socket.receive_json()
+        heard: list[dict[str, Any]] = []
+        begun = time.monotonic()
+        for number in range(12):
+            sqlite_stats.record(request(f"h{number}"))
+            time.sleep(0.1)
+        answer = sqlite_stats.get("overview")
+        assert answer["totals"]["requests"] == 12
+        state = sqlite_stats.get("now")
+        while not heard or heard[-1]["changes"] < _changes(sqlite_stats):
+            heard.append(socket.receive_json())
+        assert len(heard) <= time.monotonic() - begun + 1
+        assert {k: heard[-1][k] for k in state} == state
+
+
+def _changes(stats: Stats) -> int:
+    etag = stats.client.get("/api/v1/stats/overview").headers["etag"]
+    return int(etag.removeprefix('W/"').partition("-")[0])
+
+
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        (None, HOST),
+        ("http://testserver", HOST),
+        ("http://TESTSERVER", HOST),
+        ("http://testserver:80", HOST),
+        ("https://testserver", HOST),  # TLS ends at the proxy
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("https://stats.example.org:8443", "stats.example.org:8443"),
+        ("https://friend.example", HOST),
+    ],
+)
+def test_own_pages_and_those_of_friends_may_listen(
+    friendly: Stats, origin: str | None, host: str
+) -> None:
+    with listen(friendly, origin, host) as socket:
+        assert socket.receive_json()["type"] == "now"
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "",
+        "https://evil.example",
+        "http://testserver.evil.example",
+        "http://eviltestserver",
+        "http://testserver:8000",
+        "http://testserver@evil.example",
+        "http://testserver/path",
+        "https://friend.example:444",
+        "https://friend.example.evil.example",
+        "ftp://testserver",
+        "http://[",
+    ],
+)
+def test_pages_of_strangers_may_not(friendly: Stats, origin: str) -> None:
+    with pytest.raises(WebSocketDenialResponse) as refused, listen(friendly, origin):
+        pass
+    assert refused.value.status_code == 403
+    assert refused.value.json()["detail"] == "this origin is not among live_origins"
+
+
+@pytest.fixture
+def friendly(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stats]:
+    friends = ["https://friend.example"]
+    with Stats.on(sqlite_database(request), tmp_path / "spool", live_origins=friends) as stats:
+        yield stats
+
+
+def test_no_more_listen_than_allowed(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    database = sqlite_database(request)
+    with Stats.on(database, tmp_path / "spool", live_connections=1) as stats:
+        with listen(stats) as socket:
+            socket.receive_json()
+            with pytest.raises(WebSocketDenialResponse) as refused, listen(stats):
+                pass
+            assert refused.value.status_code == 503
+        with listen(stats) as socket:
+            assert socket.receive_json()["type"] == "now"
+
+
+def test_behind_a_prefix(sqlite_prefixed: Stats) -> None:
+    client: TestClient = sqlite_prefixed.client
+    with client.websocket_connect(f"/stats{LIVE}") as socket:
+        assert socket.receive_json()["type"] == "now"
+
+
+def test_what_is_said_to_it_is_not_heeded(sqlite_stats: Stats) -> None:
+    with listen(sqlite_stats) as socket:
+        socket.receive_json()
+        socket.send_text("hello")
+        socket.send_bytes(b"\xff")
+        sqlite_stats.record(request("h1"))
+        assert socket.receive_json()["type"] == "now"
+
+
+def test_who_does_not_read_is_dropped() -> None:
+    async def run() -> list[str | None]:
+        queue: asyncio.Queue[str | None] = asyncio.Queue(2)
+        for message in ("one", "two", "three"):
+            live._offer(queue, message)
+        return [queue.get_nowait() for _ in range(queue.qsize())]
+
+    assert asyncio.run(run()) == [None]

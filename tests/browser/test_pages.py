@@ -1,0 +1,111 @@
+"""Every page in a real Chromium: it renders, asks nobody else, fits the screen, is for everyone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Server, Watched
+from tests.support import build, request
+
+pytestmark = pytest.mark.browser
+Watch = Callable[..., Watched]
+
+PAGES = (
+    "/",
+    "/?days=1",
+    "/versions?days=16",
+    "/targets?version=SNAPSHOT",
+    "/profiles",
+    "/profiles?profile=generic",
+    "/clients",
+    "/clients?client=luci",
+    "/packages",
+    "/errors?days=30",
+    "/errors?days=30&category=validation&type=unsupported_profile",
+    "/performance",
+    "/docs",
+    "/docs/migration",
+)
+EVIL = "<img src=x onerror=alert(1)>"
+FORMULA = '=HYPERLINK("evil.example","x")'
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds wrong, as text."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_page_at_every_width_in_both_schemes(watch: Watch, demo: str, path: str) -> None:
+    watched = watch(demo)
+    page = watched.go(path)
+    assert page.locator("h1").inner_text()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        for width in (1440, 768, 360):
+            page.set_viewport_size({"width": width, "height": 900})
+            assert not watched.is_wide(), f"{path} scrolls sideways at {width}"
+            if (scheme, width) in {("light", 1440), ("dark", 360)}:
+                assert path == "/docs" or violations(page) == [], f"{path} at {width}, {scheme}"
+    assert watched.complaints == []
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if not path.startswith("/docs")])
+def test_pages_are_complete_without_scripts(watch: Watch, demo: str, path: str) -> None:
+    watched = watch(demo, java_script_enabled=False)
+    page = watched.go(path, drawn=False)
+    assert page.locator("h1").inner_text()
+    expect(page.locator("canvas").first).to_be_hidden()
+    for link in page.locator("a[download]").all()[:3]:
+        answer = page.request.get(demo + (link.get_attribute("href") or ""))
+        assert answer.headers["content-type"].startswith("text/csv"), link.get_attribute("href")
+
+
+def test_an_empty_database_says_what_to_do_next(watch: Watch, server: Server) -> None:
+    watched = watch(server.url, viewport={"width": 360, "height": 800})
+    for path in ("/", "/versions", "/clients", "/errors", "/performance", "/packages"):
+        page = watched.go(path)
+        expect(page.get_by_role("heading", name="Nothing is recorded yet")).to_be_visible()
+        assert violations(page) == []
+        assert not watched.is_wide()
+    assert watched.complaints == []
+
+
+def test_what_strangers_write_is_only_ever_text(watch: Watch, server: Server) -> None:
+    for name in (EVIL, FORMULA):
+        names = {"version": name, "target": name, "profile": name, "client": name}
+        server.record(
+            request(f"{name} 1", outcome="cache_hit", **names),
+            request(name, **names),
+            build(name, "failure", error_message=f"{name} is missing", error_type=name),
+        )
+    watched = watch(server.url)
+    days = "days=365"
+    for path in ("/", "/versions", "/targets", "/profiles", "/clients", "/errors", "/performance"):
+        page = watched.go(f"{path}?{days}")
+        assert page.locator("img[onerror]").count() == 0
+        assert EVIL in page.locator("main").inner_text() or path == "/performance"
+        if path != "/":
+            page.goto(f"{server.url}{path}?{days}&q=%3Cimg%20src%3Dx%20onerror%3Dalert(2)%3E")
+    watched.go(f"/clients?{days}")
+    watched.page.get_by_role("link", name=FORMULA).click()
+    expect(watched.page.locator(".chip")).to_contain_text(FORMULA)
+    watched.page.mouse.move(700, 500)  # a tooltip of the chart
+    assert watched.complaints == []
+
+
+def test_what_is_wrong_is_said(watch: Watch, demo: str) -> None:
+    page = watch(demo).page
+    answer = page.goto(f"{demo}/versions?days=0")
+    assert answer is not None
+    assert answer.status == 422
+    expect(page.locator("main")).to_contain_text("days=0: expected a whole number from 1 to 3650")
+    answer = page.goto(f"{demo}/clients?client=nobody")
+    assert answer is not None
+    assert answer.status == 404
+    expect(page.locator("main")).to_contain_text("no request of this client is known")
+    assert violations(page) == []

@@ -1,0 +1,246 @@
+"""Using the pages: what charts show, sorting, searching, windows, drill-down, live figures."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Server, Watched
+from tests.support import build, request
+
+pytestmark = pytest.mark.browser
+Watch = Callable[..., Watched]
+
+SETS = """figure => Chart.getChart(figure.querySelector("canvas")).data.datasets
+    .map(set => ({label: set.label, data: set.data}))"""
+
+
+def past(days: int = 9) -> str:
+    """A window of days that are over: nothing happens in them any more."""
+    today = datetime.now(UTC).date()
+    return f"start={today - timedelta(days=days)}&end={today - timedelta(days=2)}"
+
+
+def drawn(page: Page, name: str) -> dict[str, list[Any]]:
+    """What a chart shows, by the label of the series."""
+    found = page.locator(f"figure#{name}").evaluate(SETS)
+    return {one["label"]: one["data"] for one in found}
+
+
+def ask(page: Page, url: str, question: str) -> Any:
+    return page.request.get(f"{url}/api/v1/stats/{question}").json()
+
+
+def test_charts_show_the_figures_of_the_api(watch: Watch, demo: str) -> None:
+    watched, window = watch(demo), past()
+    page = watched.go(f"/?{window}")
+    days = ask(page, demo, f"timeseries?{window}")
+    assert drawn(page, "over-time") == {
+        label: [day[field] for day in days]
+        for label, field in (
+            ("Requests", "requests"),
+            ("From the cache", "cache_hits"),
+            ("Failed builds", "failed_builds"),
+        )
+    }
+    page = watched.go(f"/versions?{window}")
+    shares: dict[str, list[Any]] = {}
+    for row in ask(page, demo, f"versions/timeseries?{window}"):
+        shares.setdefault(row["version"] or "all others", []).append(row["percentage"])
+    assert drawn(page, "adoption") == shares
+    page = watched.go(f"/errors?{window}")
+    errors: dict[str, list[Any]] = {}
+    for row in ask(page, demo, f"errors/timeseries?{window}"):
+        errors.setdefault(row["category"], []).append(row["errors"])
+    assert drawn(page, "by-category") == errors
+    page = watched.go(f"/performance?{window}")
+    bars = ask(page, demo, f"performance/distribution?{window}")
+    assert drawn(page, "spread") == {"Builds": [bar["builds"] for bar in bars]}
+    page = watched.go(f"/packages?{window}")
+    trend = ask(page, demo, f"diff-packages?{window}")["trend"]
+    assert drawn(page, "diff")["With"] == [day["enabled"] for day in trend]
+    assert watched.complaints == []
+
+
+def test_tables_and_tiles_show_the_figures_of_the_api(watch: Watch, demo: str) -> None:
+    watched, window = watch(demo, locale="en-US"), past()
+    page = watched.go(f"/?{window}")
+    totals = ask(page, demo, f"overview?{window}")["totals"]
+    for figure in ("requests", "unique_requests"):
+        tile = page.locator(f'[data-figure="{figure}"] .value')
+        expect(tile).to_have_text(f"{totals[figure]:,}")
+    rate = page.locator('[data-figure="success_rate"] .value')
+    expect(rate).to_have_text(f"{totals['success_rate']:.2f} %")
+    page = watched.go(f"/versions?{window}")
+    rows = ask(page, demo, f"versions?{window}")
+    shown = page.locator("#list tbody tr")
+    expect(shown).to_have_count(len(rows))
+    first = [text.strip() for text in shown.first.locator("th, td").all_inner_texts()]
+    assert first[:2] == [rows[0]["version"], f"{rows[0]['requests']:,}"]
+    page.locator("figure#adoption summary").click()
+    behind = page.locator("figure#adoption tbody tr")
+    expect(behind).to_have_count(len(ask(page, demo, f"versions/timeseries?{window}")))
+
+
+def test_numbers_are_written_as_the_reader_does_and_times_are_local_on_hover(
+    watch: Watch, demo: str
+) -> None:
+    watched = watch(demo, locale="de-DE", timezone_id="Asia/Tokyo")
+    page = watched.go(f"/performance?{past()}")
+    assert re.search(r"\d,\d", page.locator(".compared data").last.inner_text())
+    ended = page.locator("tbody[data-live=slowest] time").first
+    utc = datetime.fromisoformat(ended.get_attribute("datetime") or "")
+    assert ended.inner_text() == utc.strftime("%Y-%m-%d %H:%M:%S")
+    tokyo = utc + timedelta(hours=9)
+    assert f"{tokyo:%H:%M:%S}" in (ended.get_attribute("title") or "")
+
+
+def test_sorting_and_the_back_button(watch: Watch, demo: str) -> None:
+    watched = watch(demo)
+    page = watched.go(f"/profiles?{past()}")
+
+    def names() -> list[str]:
+        return page.locator("#list tbody th").all_inner_texts()
+
+    by_requests = names()
+    page.get_by_role("link", name="Profile", exact=True).click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text(re.compile("Profile"))
+    assert names() == sorted(names())
+    assert "sort=profile" in page.url
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator(".leaves")).to_contain_text("2 of")
+    page.go_back()
+    page.go_back()
+    assert names() == by_requests
+    page.get_by_role("link", name="Success").click()
+    rates = [
+        text.split()[0] for text in page.locator("#list td.rate:nth-child(4)").all_inner_texts()
+    ]
+    known = [float(rate) for rate in rates if rate != "–"]  # noqa: RUF001
+    assert known == sorted(known, reverse=True)
+    assert watched.complaints == []
+
+
+def test_searching_as_typed_makes_a_link(watch: Watch, demo: str) -> None:
+    watched = watch(demo)
+    page = watched.go(f"/profiles?{past()}")
+    page.get_by_role("searchbox").press_sequentially("tplink")
+    expect(page.locator(".found")).to_contain_text("of")
+    assert all("tplink" in name for name in page.locator("#list tbody th").all_inner_texts())
+    assert "q=tplink" in page.url
+    count = page.locator("#list tbody tr").count()
+    page.reload()
+    expect(page.locator("#list tbody tr")).to_have_count(count)
+    page.get_by_role("searchbox").fill("no such thing")
+    expect(page.locator(".nothing")).to_contain_text("No name has “no such thing” in it")
+    page.get_by_role("link", name="Show all").click()
+    expect(page.locator("#list tbody tr").nth(3)).to_be_visible()
+    assert watched.complaints == []
+
+
+def test_the_window_goes_along(watch: Watch, demo: str) -> None:
+    watched = watch(demo)
+    page = watched.go("/")
+    page.get_by_role("link", name="30 days").click()
+    expect(page.locator("h1")).to_contain_text("the last 30 days")
+    page.get_by_role("link", name="Versions", exact=True).first.click()
+    assert "days=30" in page.url
+    page.locator(".picker summary").click()
+    today = datetime.now(UTC).date()
+    page.get_by_label("From").fill(str(today - timedelta(days=4)))
+    page.get_by_label("to", exact=True).fill(str(today - timedelta(days=3)))
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("h1")).to_contain_text(f"{today - timedelta(days=4)} to")
+    assert "days=" not in page.url
+    page.locator(".picker summary").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("From")).to_be_hidden()
+    assert watched.complaints == []
+
+
+def test_drill_down_from_version_to_device(watch: Watch, demo: str) -> None:
+    watched, window = watch(demo), past(12)
+    page = watched.go(f"/versions?{window}")
+    version = page.locator("#list tbody th a").first.inner_text()
+    page.locator("#list tbody th a").first.click()
+    expect(page.locator(".chip")).to_contain_text(version)
+    target = page.locator("#list tbody th a").first.inner_text()
+    page.locator("#list tbody th a").first.click()
+    expect(page.locator(".chip")).to_have_count(2)
+    rows = ask(page, demo, f"profiles?{window}&version={version}&target={target}&limit=50")
+    assert page.locator("#list tbody th").all_inner_texts() == [row["profile"] for row in rows]
+    page.locator("#list tbody th a").first.click()
+    expect(page.locator("h2").first).to_have_text(f"Requests for {rows[0]['profile']}")
+    page.get_by_label("Remove the filter profile").click()
+    assert "profile=" not in page.url
+    page.go_back()
+    expect(page.locator(".chip")).to_contain_text(rows[0]["profile"])
+    assert watched.complaints == []
+
+
+def test_csv_is_one_click_away(watch: Watch, demo: str) -> None:
+    page = watch(demo).go(f"/versions?{past()}")
+    with page.expect_download() as download:
+        page.locator("#list").get_by_role("link", name="CSV").click()
+    assert download.value.suggested_filename.startswith("asu-stats-versions-")
+    assert download.value.path().read_text().startswith("version,requests,")
+
+
+def test_colours_are_chosen_without_a_cookie(watch: Watch, demo: str) -> None:
+    page = watch(demo, color_scheme="light").go("/")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    button = page.get_by_role("button", name=re.compile("Colours"))
+    button.click()
+    button.click()
+    expect(button).to_have_accessible_name("Colours: dark")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(ground) == dark
+    assert page.context.cookies() == []
+
+
+def test_the_keyboard_reaches_everything(watch: Watch, demo: str) -> None:
+    page = watch(demo).go("/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Today")).to_be_focused()
+
+
+def test_what_happens_is_seen_within_two_seconds(watch: Watch, server: Server) -> None:
+    now = datetime.now(UTC)
+    server.record(request("h0", now, profile="first"))
+    watched = watch(server.url)
+    page = watched.go("/")
+    expect(page.locator(".live")).to_have_text("Live")
+    time.sleep(1)
+    started, finished = build("h1", end=datetime.now(UTC), seconds=30)
+    begun = time.monotonic()
+    server.record(request("h1", now, profile="glinet_gl-mt6000"), started)
+    expect(page.locator('[data-figure="requests"] .value')).to_have_text("2", timeout=2000)
+    expect(page.locator(".builds")).to_contain_text("glinet_gl-mt6000")
+    assert time.monotonic() - begun < 2.5
+    server.record(finished)
+    expect(page.locator(".mark.success")).to_be_visible(timeout=3000)
+    found = page.locator("figure#over-time").evaluate(SETS)
+    assert found[0]["data"][-1] == 2
+    assert watched.complaints == []
+
+
+def test_without_a_socket_the_page_asks(watch: Watch, server: Server) -> None:
+    server.record(request("h0", datetime.now(UTC)))
+    watched = watch(server.url)
+    watched.page.clock.install()
+    watched.page.route_web_socket("**/live", lambda socket: socket.close())
+    page = watched.go("/")
+    expect(page.locator(".live")).to_have_text("Every 10 s")
+    server.record(request("h1", datetime.now(UTC)))
+    page.clock.run_for(21_000)
+    expect(page.locator('[data-figure="requests"] .value')).to_have_text("2")
