@@ -56,7 +56,7 @@ def test_further_figures_equal_the_oracle(
                 assert found == oracle.durations(interval, version)
                 found = stats.get("errors/timeseries", **asked, **by)
                 assert found == oracle.error_series(interval, version)
-        for version in (None, "23.05.5"):
+        for version in (None, "23.05.5", ""):
             by = {} if version is None else {"version": version}
             check_bars(stats.get("performance/distribution", **by, **window), oracle, version)
         check_examples(stats.get("errors/examples", **window), oracle)

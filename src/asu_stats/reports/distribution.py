@@ -23,7 +23,7 @@ def read(
 
     Bars are equally wide, at most 24 reach to the 99th percentile; the last holds all slower ones.
     """
-    (totals,) = sums.cubes(connection, window, VERSION_SECONDS if version else SECONDS)
+    (totals,) = sums.cubes(connection, window, SECONDS if version is None else VERSION_SECONDS)
     durations = _of(totals, version)
     least, most, p99 = durations.least, durations.most, durations.percentile(99)
     if least is None or most is None or p99 is None:
@@ -52,7 +52,7 @@ def over_time(
     connection: Connection, window: Window, *, interval: Interval, version: str | None = None
 ) -> list[DurationBucket]:
     """Return the durations of every bucket, of one version or of all."""
-    cube = VERSION_SECONDS if version else SECONDS
+    cube = SECONDS if version is None else VERSION_SECONDS
     found: list[DurationBucket] = []
     for stamp, _, totals in sums.cube_over_time(connection, window, interval, cube):
         durations = _of(totals, version)
