@@ -26,6 +26,13 @@ class InvalidEventError(AsuStatsError):
         super().__init__(f"{place}.{field}: {problem}" if field else f"{place}: {problem}")
 
 
+class ForeignDataError(AsuStatsError):
+    """Another server's data that can't be read: what, and why. Nothing more of it is imported."""
+
+    def __init__(self, place: object, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+
+
 class UnknownClientError(AsuStatsError):
     """No request of this client was ever recorded."""
 

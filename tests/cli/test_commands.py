@@ -35,6 +35,8 @@ COMMANDS = (
     "db",
     "db upgrade",
     "db status",
+    "import",
+    "import go-builder",
     "jobs",
     "jobs run",
     "rollups verify",

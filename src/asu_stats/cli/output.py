@@ -6,8 +6,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 console = Console()
 errors = Console(stderr=True)
@@ -33,6 +42,15 @@ def _plain(cell: object) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
+class _Speed(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        """Return the text of the column."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f}/s")
+
+
 @contextmanager
 def progress(total: int | None, what: str) -> Iterator[Progress]:
     """Show a progress bar on standard error while it is a terminal."""
@@ -40,6 +58,7 @@ def progress(total: int | None, what: str) -> Iterator[Progress]:
         TextColumn(what),
         BarColumn(),
         MofNCompleteColumn(),
+        _Speed(),
         TimeRemainingColumn(),
         console=errors,
         transient=True,

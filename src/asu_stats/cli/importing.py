@@ -1,0 +1,190 @@
+"""`asu-stats import`: history of older servers, as events through the recorder."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, Final
+
+import typer
+
+from asu_stats.cli import comparing, options, output, wiring
+from asu_stats.events import Event
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.importers.go_builder import GoBuilder
+from asu_stats.importers.report import Rejected, Summary
+from asu_stats.importers.sending import Commit, Sender
+from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.recorder import Recorder
+from asu_stats.settings import Settings, load
+from asu_stats.store import migrate
+
+app = typer.Typer(help="Bring in the history of an older server.", no_args_is_help=True)
+
+_PATIENCE_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 1.0
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; import nothing.")]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Then compare totals by day and version; exit status 1 if some are missing here. "
+        "With --dry-run compare only.",
+    ),
+]
+RejectedFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rejected",
+        help="File for what is not understood; default PATH.rejected.ndjson.",
+    ),
+]
+
+
+@app.command("go-builder")
+def go_builder(
+    path: Annotated[Path, typer.Argument(help="The Go server's SQLite file.", metavar="PATH")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with new rows until interrupted.")
+    ] = False,
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Source of the events, if it is not to be made from the file's first row.",
+            metavar="URI",
+        ),
+    ] = "",
+    rejected: RejectedFile = None,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Import the statistics of a Go server, which may go on running.
+
+    The file is only read. What was imported before is not counted twice, so an import that was
+    interrupted is run again; so is one that is to bring in what has been added since.
+    """
+    if follow and dry_run:
+        raise typer.BadParameter("--follow --dry-run: expected one of them")
+    summary = Summary(source=source)
+    file = rejected or Path(f"{path.name or 'go-builder'}.rejected.ndjson")
+    with Rejected(file) as aside, _target(database, dry_run=dry_run) as (commit, settings):
+        history, sender = GoBuilder(path, summary, aside), Sender(commit, summary)
+        with output.progress(0, "import") as bar:
+            task = bar.task_ids[0]
+
+            def begin(rows: int) -> None:
+                bar.update(task, total=(bar.tasks[0].completed + rows))
+
+            def advance(rows: int) -> None:
+                bar.advance(task, rows)
+
+            history.read(sender, advance, begin)
+            if follow:
+                _follow(lambda: history.read(sender, advance, begin))
+        found = comparing.compare(settings, history.totals) if verify else []
+    _say(summary, aside.path, found, json=json, dry_run=dry_run)
+    if any(row.missing for row in found):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _target(database: str | None, *, dry_run: bool) -> Iterator[tuple[Commit, Settings]]:
+    """Give what commits events to the database, or to nothing in a dry run."""
+    settings = load(database_url=database)
+    if dry_run:
+        yield (lambda _: 0), settings
+        return
+    with wiring.opened(settings, make=True) as engine:
+        if settings.database_file:
+            migrate.upgrade(engine)
+        migrate.check(engine)
+        migrate.check_writable(engine)
+        # A file that was upgraded where it is has the old rows already.
+        quiet = settings.model_copy(update={"legacy_build_stats": False})
+        with wiring.recorder_on(quiet, engine, ProcessMetrics()) as recorder:
+            yield _committing(recorder), settings
+
+
+def _committing(recorder: Recorder) -> Commit:
+    def commit(events: Sequence[Event]) -> int:
+        """Commit events; a database that is busy for a while is waited for."""
+        until = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return recorder.commit(events).accepted
+            except StoreUnavailableError as error:
+                if "locked" not in str(error) and "too long" not in str(error):
+                    raise StoreUnavailableError(f"{error}; {_AGAIN}") from error
+                if time.monotonic() > until:
+                    raise StoreUnavailableError(f"{error}; {_AGAIN}") from error
+
+    return commit
+
+
+_AGAIN: Final = "what was imported so far is complete: run the command again to go on"
+
+
+def _follow(read: Callable[[], None]) -> None:
+    """Read again and again until SIGINT or SIGTERM, which end it well."""
+    stop = threading.Event()
+
+    def end(_: int, __: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not stop.wait(_LOOK_SECONDS):
+            read()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(
+    summary: Summary,
+    rejected: Path,
+    compared: Sequence[comparing.Compared],
+    *,
+    json: bool,
+    dry_run: bool,
+) -> None:
+    """Print what an import has come to."""
+    aside = str(rejected) if summary.rejected or summary.doubtful else None
+    events: dict[str, Any] = {"events": summary.events}
+    if not dry_run:
+        events |= {"accepted": summary.accepted, "duplicates": summary.duplicates}
+    answer = {
+        "source": summary.source,
+        "dry_run": dry_run,
+        "rows": summary.rows,
+        **events,
+        "rejected": summary.rejected,
+        "doubtful": summary.doubtful,
+        "rejected_file": aside,
+        "first": summary.first.isoformat() if summary.first else None,
+        "last": summary.last.isoformat() if summary.last else None,
+        "kinds": dict(sorted(summary.kinds.items())),
+        "matched": dict(sorted(summary.matched.items())),
+        "unknown": summary.unknown,
+    }
+    if json:
+        output.print_json({**answer, "compared": [asdict(row) for row in compared]})
+        return
+    if compared:
+        comparing.print_compared(compared)
+    shown = {
+        key: ", ".join(f"{n:,} {name}" for name, n in value.items())
+        if isinstance(value, dict)
+        else "; ".join(value)
+        if isinstance(value, list)
+        else value
+        for key, value in answer.items()
+    }
+    output.print_table(("", ""), [item for item in shown.items() if item[1] not in (None, "", {})])

@@ -1,0 +1,187 @@
+"""History of the Go server, out of its SQLite file: every row of `build_stats` once.
+
+An event's identity is made from the file's first row and the row's number, so the same file read
+again, or read on after a crash, changes nothing. Each pass reads one state of the file.
+"""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from asu_stats.events import UNKNOWN, BuildFinished, Event, RequestReceived
+from asu_stats.exceptions import InvalidEventError
+from asu_stats.importers import go_file
+from asu_stats.importers.go_matching import Match, Matches
+from asu_stats.importers.go_rows import Reader
+from asu_stats.importers.report import Rejected, Summary
+from asu_stats.importers.sending import Sender
+
+_COLUMNS: Final = (
+    *("id", "timestamp", "event_type", "version", "target", "profile"),
+    *("duration_seconds", "diff_packages"),
+)
+_ROWS: Final = 1_000
+Progress = Callable[[int], object]
+
+
+@dataclass(slots=True)
+class Sums:
+    """What the rows of a day or version add up to, as `stats_legacy` and the durations have it."""
+
+    request: int = 0
+    cache_hit: int = 0
+    build_completed: int = 0
+    failure: int = 0
+    diff_packages_true: int = 0
+    diff_packages_false: int = 0
+    timed_builds: int = 0
+    seconds: int = 0
+
+
+@dataclass(slots=True)
+class Totals:
+    """The rows of a file by UTC day and by version."""
+
+    days: dict[date, Sums] = field(default_factory=lambda: defaultdict(Sums))
+    versions: dict[str, Sums] = field(default_factory=lambda: defaultdict(Sums))
+
+    def add(self, kind: str, event: Event) -> None:
+        """Count the event of a row."""
+        if isinstance(event, RequestReceived):
+            version, diff = event.version, event.diff_packages
+        elif isinstance(event, BuildFinished):
+            version, diff = event.names.version or UNKNOWN, event.names.diff_packages
+        else:
+            return
+        for sums in (self.days[event.time.date()], self.versions[version]):
+            setattr(sums, kind, getattr(sums, kind) + 1)
+            if kind in {"request", "build_completed"}:
+                sums.diff_packages_true += diff is True
+                sums.diff_packages_false += diff is False
+            if isinstance(event, BuildFinished) and event.duration_seconds is not None:
+                sums.timed_builds += 1
+                sums.seconds += event.duration_seconds
+
+
+class GoBuilder:
+    """A Go server's file. `last` is the last row that was read, `totals` what was read so far."""
+
+    def __init__(self, path: Path, summary: Summary, rejected: Rejected) -> None:
+        self.path = path
+        self.last = -(2**63)
+        self.totals = Totals()
+        self._summary = summary
+        self._rejected = rejected
+
+    def read(self, sender: Sender, progress: Progress, begin: Progress) -> None:
+        """Send the events of the rows behind `last`; `begin` is told how many there are.
+
+        Raises `ForeignDataError` for a file that can't be read.
+        """
+        with go_file.opened(self.path) as connection:
+            if not self._summary.rows:
+                go_file.check_whole(self.path, connection)
+            with _snapshot(connection):
+                self._read(connection, sender, progress, begin)
+
+    def _read(
+        self, connection: sqlite3.Connection, sender: Sender, progress: Progress, begin: Progress
+    ) -> None:
+        table = go_file.TABLE
+        count = f"SELECT count(*) FROM {table} WHERE id > ?"  # noqa: S608
+        (rows,) = connection.execute(count, (self.last,)).fetchone()
+        begin(rows)
+        source = self._summary.source or go_file.source_of(connection)
+        if not rows or source is None:
+            return
+        self._summary.source = source
+        matches = Matches(connection)
+        self._summary.unknown = matches.lacks
+        work = _Pass(connection, Reader(source), matches, self.last)
+        for row in work.rows():
+            self._take(work, row, sender)
+            self._summary.rows += 1
+            self.last = row["id"]
+            if self._summary.rows % _ROWS == 0:
+                progress(_ROWS)
+        sender.flush()
+        progress(rows % _ROWS)
+
+    def _take(self, work: "_Pass", row: dict[str, Any], sender: Sender) -> None:
+        summary, doubts = self._summary, list[str]()
+        try:
+            together, own, match = work.events(row, doubts)
+        except (ValueError, InvalidEventError) as error:
+            summary.rejected += 1
+            self._rejected.put(row, str(error), imported=False)
+            return
+        for doubt in doubts:
+            summary.doubtful += 1
+            self._rejected.put(row, doubt, imported=True)
+        kind = row["event_type"]
+        summary.kinds[kind] += 1
+        if match is not None:
+            summary.matched[kind] += 1
+        for event in own:
+            self.totals.add(kind, event)
+        summary.see(own[-1].time)
+        sender.send(together)
+
+
+@contextmanager
+def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Read one state of the file, whatever its server writes meanwhile."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+class _Pass:
+    """One pass over a file: its rows behind `after` in their order, and what they mean."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, reader: Reader, matches: Matches, after: int
+    ) -> None:
+        self._connection = connection
+        self._reader = reader
+        self._matches = matches
+        self._after = after
+        known = go_file.columns(connection, go_file.TABLE)
+        shown = (name if name in known else f"NULL AS {name}" for name in _COLUMNS)
+        self._select = f"SELECT {', '.join(shown)} FROM {go_file.TABLE}"  # noqa: S608
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows."""
+        found = self._connection.execute(f"{self._select} WHERE id > ? ORDER BY id", (self._after,))
+        return (dict(zip(_COLUMNS, row, strict=True)) for row in found)
+
+    def events(
+        self, row: dict[str, Any], doubts: list[str]
+    ) -> tuple[list[Event], list[Event], Match | None]:
+        """Return what to send in one transaction, the row's own events, and its match.
+
+        A request that is tied to its hash goes together with the end it waited for: one without
+        the other would say something wrong if the import stopped there.
+        """
+        match = self._matches.of(row["id"])
+        own = self._reader.events(row, match, doubts)
+        if match is None:
+            return own, own, None
+        if match.kind != "request":
+            sent = self._matches.is_paired(match, row["id"], self._after)
+            return ([] if sent else own), own, match
+        if match.end_row is None:
+            return own, own, match
+        end = self._connection.execute(f"{self._select} WHERE id = ?", (match.end_row,)).fetchone()
+        waited_for = self._reader.events(
+            dict(zip(_COLUMNS, end, strict=True)), self._matches.of(match.end_row), []
+        )
+        return [*own, *waited_for], own, match

@@ -1,0 +1,34 @@
+"""Events on their way to the store, a batch at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from asu_stats.events import Event
+from asu_stats.importers.report import Summary
+
+BATCH_EVENTS: Final = 4_000
+
+# Commits events all or nothing; returns how many were new.
+Commit = Callable[[Sequence[Event]], int]
+
+
+class Sender:
+    """Gathers events and commits them in batches; `summary` counts them."""
+
+    def __init__(self, commit: Commit, summary: Summary) -> None:
+        self._commit = commit
+        self._summary = summary
+        self._events: list[Event] = []
+
+    def send(self, together: Sequence[Event]) -> None:
+        """Send events that belong into one transaction."""
+        self._events += together
+        if len(self._events) >= BATCH_EVENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Commit what has gathered."""
+        events, self._events = self._events, []
+        if events:
+            self._summary.accepted += self._commit(events)
+            self._summary.events += len(events)
