@@ -33,12 +33,14 @@ from sqlalchemy.exc import ArgumentError
 from asu_stats.exceptions import InvalidSettingError
 
 BuilderName = Literal["demo", "command", "none"]
+ReadAccess = Literal["public", "token"]
 LegacyShape = Literal["go", "upstream"]
 # An environment variable holds it as JSON; `_listed` reads that, with words of our own.
 TextList = Annotated[list[str], NoDecode]
 _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 
-_ORIGIN = r"https?://[A-Za-z0-9.\[\]:-]+"
+_ORIGINS: Final = ("live_origins", "embed_origins")
+_ORIGIN: Final = r"https?://[A-Za-z0-9.\[\]:-]+"
 _HTTP_URL = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"
 
 
@@ -80,6 +82,16 @@ class Settings(BaseSettings):
     )
 
     # Who may look
+    read_access: ReadAccess = Field(
+        default="public",
+        description="Who may read statistics: everybody (`public`), or only who has a token with "
+        "the scope `read` (`token`); see `docs/dashboard.md`.",
+    )
+    embed_origins: TextList = Field(
+        default=[],
+        description="JSON list of origins, such as `https://example.org`, whose pages may show our "
+        "charts in a frame.",
+    )
     live_origins: TextList = Field(
         default=[],
         description="JSON list of origins, such as `https://example.org`, whose pages may "
@@ -232,7 +244,7 @@ class Settings(BaseSettings):
             raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
         return value
 
-    @field_validator("live_origins")
+    @field_validator(*_ORIGINS)
     @classmethod
     def _origins(cls, value: list[str]) -> list[str]:
         for origin in value:
@@ -256,7 +268,7 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "repository_allow_list", "command", "metrics_clients", "live_origins", mode="before"
+        "repository_allow_list", "command", "metrics_clients", *_ORIGINS, mode="before"
     )
     @classmethod
     def _listed(cls, value: object) -> object:

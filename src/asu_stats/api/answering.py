@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import Connection, Engine
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from asu_stats.api import tables
@@ -179,7 +179,7 @@ def page_headers(
     return {"X-Total-Count": str(total), "Link": ", ".join(links)}
 
 
-def route_path(request: Request) -> str:
+def route_path(request: HTTPConnection) -> str:
     """Return the path of a request without the prefix that the service stands behind."""
     path: str = request.scope["path"]
     root: str = request.scope.get("root_path", "")

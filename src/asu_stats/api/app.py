@@ -12,16 +12,19 @@ from asu_stats.api import health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
+from asu_stats.api.guard import ReadGuard
 from asu_stats.api.legacy import LegacyApi, guide
 from asu_stats.api.live import Live
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
+from asu_stats.api.origins import is_own
 from asu_stats.api.repeats import FromMemory, Repeats
+from asu_stats.api.sessions import COOKIE, LASTS, Sessions
 from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
 from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
 from asu_stats.builds.service import BuildService
-from asu_stats.dashboard import pages
+from asu_stats.dashboard import pages, signin
 from asu_stats.jobs.job import Job
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import ProcessMetrics
@@ -68,12 +71,15 @@ def create_app(
     )
     problems.install(app)
     app.add_middleware(FromMemory, repeats=repeats)
+    access = Access(engine, settings)
+    sessions = Sessions(engine, now)
+    if settings.read_access == "token":
+        app.add_middleware(ReadGuard, access=access, sessions=sessions)
     app.add_middleware(metrics.NotesRoute)
     app.add_middleware(HeadAsGet)
     app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)
     app.add_middleware(metrics.Measured, process=process)
-    access = Access(engine, settings)
     answering = Answering(engine, repeats)
     stats = StatsApi(
         answering,
@@ -103,9 +109,19 @@ def create_app(
     ):
         app.include_router(routes)
         metrics.expect(process, routes)
+    if settings.read_access == "token":
+        app.include_router(
+            signin.router(begin=sessions.begin, is_own=is_own, cookie=COOKIE, lasts=LASTS)
+        )
     pages.install(
         app,
-        pages.Sources(engine, now, builds.queue.length, settings.hourly_rollup_days),
+        pages.Sources(
+            engine,
+            now,
+            builds.queue.length,
+            settings.hourly_rollup_days,
+            settings.embed_origins,
+        ),
         old_endpoints=guide(settings),
         sunset=settings.legacy_sunset,
     )

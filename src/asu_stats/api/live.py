@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, WebSocket
@@ -19,6 +18,7 @@ from sqlalchemy import Engine
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from asu_stats.api import problems
+from asu_stats.api.origins import is_own
 from asu_stats.api.questions import PREFIX
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.reports import now as now_report
@@ -33,7 +33,6 @@ _PAUSE_SECONDS: Final = 1.0  # between two messages
 _SEND_SECONDS: Final = 20.0
 _WAITING_MESSAGES: Final = 8
 _TRY_AGAIN_LATER: Final = 1013
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 State = tuple[int, int]
 
@@ -87,22 +86,9 @@ class Live:
             self._waiting.discard(queue)
 
     def _is_welcome(self, socket: WebSocket) -> bool:
-        """Tell whether a page of this origin may listen; programs that are no browser have none.
-
-        A proxy may have taken off TLS, so a page by https may stand behind a socket without it.
-        """
+        """Tell whether a page of this origin may listen; programs that are no browser have none."""
         origin = socket.headers.get("origin")
-        if origin is None or origin.lower() in self._origins:
-            return True
-        page = _place(origin)
-        here = _place(f"{socket.url.scheme}://{socket.headers.get('host', '')}")
-        if page is None or here is None:
-            return False
-        secure = page[0] == "https"
-        same = page[1:] == here[1:] or (
-            secure and here[0] == "ws" and page[1] == here[1] and (page[2], here[2]) == (443, 80)
-        )
-        return same and (secure or here[0] == "ws")
+        return origin is None or origin.lower() in self._origins or is_own(socket, origin)
 
     async def _talk(self, socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
         """Pass messages on until the other side leaves, or does not read."""
@@ -146,18 +132,6 @@ class Live:
             answer = now_report.read(connection, self._now(), queue_length=waiting)
         message: dict[str, Any] = {"type": "now", "changes": changes, **answer}
         return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
-
-
-def _place(address: str) -> tuple[str, str, int] | None:
-    """Return scheme, host and port of an address; `None` if it has none."""
-    try:
-        parts = urlsplit(address.lower())
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-    except (ValueError, KeyError):
-        return None
-    if not parts.hostname or parts.username is not None or parts.path not in {"", "/"}:
-        return None
-    return parts.scheme, parts.hostname, port
 
 
 def _offer(queue: asyncio.Queue[str | None], message: str) -> None:

@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
@@ -24,7 +24,7 @@ from asu_stats.store.tables import api_tokens
 
 Scope = Literal["ingest", "read"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
-_REALM: Final = 'Bearer realm="asu-stats"'
+REALM: Final = 'Bearer realm="asu-stats"'
 
 # For OpenAPI alone: as a dependency it names the scheme in the document and refuses nothing.
 TOKEN_SCHEME: Final = HTTPBearer(
@@ -49,38 +49,38 @@ class Access:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         configured = settings.ingest_token
-        self._ingest_digest = _digest(configured.get_secret_value()) if configured else None
+        self._ingest_digest = digest(configured.get_secret_value()) if configured else None
 
-    def require(self, request: Request, scope: Scope) -> None:
+    def require(self, request: HTTPConnection, scope: Scope) -> None:
         """Raise 401 without a valid token, 403 with one of another scope."""
         found = self.scope_of(request)
         if found is None:
-            raise HTTPException(401, "a Bearer token is needed", {"WWW-Authenticate": _REALM})
+            raise HTTPException(401, "a Bearer token is needed", {"WWW-Authenticate": REALM})
         if found != scope:
-            challenge = f'{_REALM}, error="insufficient_scope", scope="{scope}"'
+            challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
             raise HTTPException(
                 403, f"the token has not the scope {scope}", {"WWW-Authenticate": challenge}
             )
 
-    def may_read_hashes(self, request: Request) -> bool:
+    def may_read_hashes(self, request: HTTPConnection) -> bool:
         """Tell whether whole request hashes may be shown (contract §2.12)."""
         return self.scope_of(request) == "read"
 
-    def scope_of(self, request: Request) -> str | None:
+    def scope_of(self, request: HTTPConnection) -> str | None:
         """Return the scope of the request's token, `None` without one; 401 for a wrong one."""
         header = request.headers.get("authorization")
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
-        digest = _digest(token.strip())
+        found = digest(token.strip())
         if scheme.lower() == "bearer":
-            if self._ingest_digest and hmac.compare_digest(digest, self._ingest_digest):
+            if self._ingest_digest and hmac.compare_digest(found, self._ingest_digest):
                 return "ingest"
             with read_snapshot(self._engine) as connection:
-                scope = _scope_of(connection, digest)
+                scope = _scope_of(connection, found)
             if scope is not None:
                 return scope
-        challenge = f'{_REALM}, error="invalid_token"'
+        challenge = f'{REALM}, error="invalid_token"'
         raise HTTPException(401, "the token is not valid", {"WWW-Authenticate": challenge})
 
 
@@ -93,7 +93,7 @@ def create(engine: Engine, name: str, scope: Scope) -> str:
     row = {
         "name": name,
         "scope": scope,
-        "token_hash": _digest(token),
+        "token_hash": digest(token),
         "prefix": token[:8],
         "created_at": datetime.now(UTC).replace(tzinfo=None),
     }
@@ -123,11 +123,30 @@ def revoke(engine: Engine, name: str) -> None:
             raise AsuStatsError(f"no valid token is called {name!r}")
 
 
-def _digest(token: str) -> str:
+def digest(token: str) -> str:
+    """Return what is stored of a token."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _scope_of(connection: Connection, digest: str) -> str | None:
+def name_of(connection: Connection, token: str, scope: Scope) -> str | None:
+    """Return the name of a valid token of a scope, `None` for any other text."""
     t = api_tokens
-    valid = select(t.c.scope).where(t.c.token_hash == digest, t.c.revoked_at.is_(None))
+    valid = select(t.c.name).where(
+        t.c.token_hash == digest(token), t.c.scope == scope, t.c.revoked_at.is_(None)
+    )
+    return connection.execute(valid).scalar_one_or_none()
+
+
+def digest_of(connection: Connection, name: str, scope: Scope) -> str | None:
+    """Return what is stored of a valid token of a scope, by its name."""
+    t = api_tokens
+    valid = select(t.c.token_hash).where(
+        t.c.name == name, t.c.scope == scope, t.c.revoked_at.is_(None)
+    )
+    return connection.execute(valid).scalar_one_or_none()
+
+
+def _scope_of(connection: Connection, token_hash: str) -> str | None:
+    t = api_tokens
+    valid = select(t.c.scope).where(t.c.token_hash == token_hash, t.c.revoked_at.is_(None))
     return connection.execute(valid).scalar_one_or_none()

@@ -1,6 +1,5 @@
 """The pages: rendered on the server, readable without scripts, drawn and moved by them."""
 
-import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -8,15 +7,14 @@ from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy import Connection, Engine
 from starlette.responses import Response
 
-from asu_stats import __version__
-from asu_stats.dashboard import assets, formats
+from asu_stats.dashboard import assets, badges, embeds
 from asu_stats.dashboard.contents import clients, errors, names, overview, packages, performance
 from asu_stats.dashboard.contents.columns import Content
-from asu_stats.dashboard.view import PAGES, PRESETS, View
+from asu_stats.dashboard.rendering import render
+from asu_stats.dashboard.view import PAGES, View
 from asu_stats.exceptions import (
     AsuStatsError,
     InvalidParameterError,
@@ -45,21 +43,6 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
     "performance": ("performance.html", performance.read),
 }
 
-_templates = Environment(
-    loader=PackageLoader("asu_stats.dashboard"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters |= {
-    "json": formats.to_json,
-    "attribute": formats.to_attribute,
-    "number": formats.number,
-    "duration": formats.duration,
-    "moment": formats.moment,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Sources:
@@ -69,6 +52,16 @@ class Sources:
     now: Callable[[], datetime]
     queue_length: Callable[[], int]
     hourly_days: int
+    embed_origins: Sequence[str] = ()
+
+    def view(self, request: Request, page: str = "overview") -> View:
+        """Return what a request asks for. Raises `InvalidParameterError`."""
+        return View.of(request, page, today=self.now().date(), hourly_days=self.hourly_days)
+
+    def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
+        """Return what `report` says in one state of the database."""
+        with read_snapshot(self.engine) as db:
+            return report(db, view)
 
 
 def install(
@@ -95,30 +88,9 @@ def install(
     def static(request: Request) -> Response:
         return assets.of_the_package().answer(request)
 
+    badges.install(routes, sources.view, sources.read)
+    embeds.install(routes, sources.view, sources.read, sources.embed_origins)
     app.include_router(routes)
-
-
-def render(
-    request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
-) -> Response:
-    """Return a page, compressed where that is understood."""
-    root = request.scope.get("root_path", "")
-    text = _templates.get_template(template).render(
-        {
-            "root": root,
-            "static": f"{root}/static/{assets.of_the_package().digest}",
-            "version": __version__,
-            "pages": PAGES,
-            "presets": PRESETS,
-            "view": None,
-            **values,
-        }
-    )
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    body = text.encode("utf-8", "replace")
-    if assets.accepts_gzip(request):
-        body, headers["Content-Encoding"] = gzip.compress(body, 5), "gzip"
-    return HTMLResponse(body, status, headers=headers)
 
 
 def _page(sources: Sources, name: str, label: str) -> Callable[[Request], Response]:
@@ -126,9 +98,7 @@ def _page(sources: Sources, name: str, label: str) -> Callable[[Request], Respon
 
     def show(request: Request) -> Response:
         try:
-            view = View.of(
-                request, name, today=sources.now().date(), hourly_days=sources.hourly_days
-            )
+            view = sources.view(request, name)
             waiting = sources.queue_length()
             with read_snapshot(sources.engine) as db:
                 content = read(db, view)

@@ -31,19 +31,8 @@ def read(db: Connection, view: View) -> Content:
         Column("top_versions", "Most with", "names", secondary=True),
     )
     one = [row for row in rows if row["type"] == view.filters.get("type")]
-    by_version = view.only("version")
     return {
-        "chart": Chart(
-            "by-category",
-            "Errors by category",
-            "errors/timeseries",
-            charts.WHEN,
-            (Series("errors", "Errors", 1),),
-            error_types.over_time(db, view.window, interval=view.day_interval, **by_version),
-            kind="stack",
-            parameters={"interval": view.day_interval, **by_version},
-            split="category",
-        ),
+        "chart": chart(db, view),
         "table": arrange(
             view,
             columns,
@@ -56,3 +45,19 @@ def read(db: Connection, view: View) -> Content:
         "examples": error_types.examples(db, view.window, **examined),
         "examined": examined,
     }
+
+
+def chart(db: Connection, view: View) -> Chart:
+    """Return the chart of categories over time, of all versions or of one."""
+    by_version = view.only("version")
+    return Chart(
+        "by-category",
+        "Errors by category",
+        "errors/timeseries",
+        charts.WHEN,
+        (Series("errors", "Errors", 1),),
+        error_types.over_time(db, view.window, interval=view.day_interval, **by_version),
+        kind="stack",
+        parameters={"interval": view.day_interval, **by_version},
+        split="category",
+    )

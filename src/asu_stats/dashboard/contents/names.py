@@ -36,7 +36,7 @@ def read_versions(db: Connection, view: View) -> Content:
     )
     rows = versions.read(db, view.window)
     return {
-        "charts": [_adoption(db, view)],
+        "charts": [adoption_chart(db, view)],
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "question": "versions",
         "asked": {},
@@ -44,7 +44,8 @@ def read_versions(db: Connection, view: View) -> Content:
     }
 
 
-def _adoption(db: Connection, view: View) -> Chart:
+def adoption_chart(db: Connection, view: View) -> Chart:
+    """Return the chart of versions coming and going."""
     return Chart(
         "adoption",
         "Share of requests by version",

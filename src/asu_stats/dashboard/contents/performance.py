@@ -39,17 +39,7 @@ def read(db: Connection, view: View) -> Content:
             for row in answer["slowest_builds"]
         ],
         "charts": (
-            Chart(
-                "spread",
-                "How long builds take",
-                "performance/distribution",
-                Column("from_seconds", "From", "seconds"),
-                (Series("builds", "Builds", 1),),
-                distribution.read(db, view.window, **asked),
-                kind="bars",
-                parameters=asked,
-                note="Successful builds; the last bar holds all slower ones.",
-            ),
+            spread_chart(db, view),
             Chart(
                 "course",
                 "Median and 95th percentile",
@@ -68,6 +58,22 @@ def read(db: Connection, view: View) -> Content:
         ),
         "heat": _heat(db, view),
     }
+
+
+def spread_chart(db: Connection, view: View) -> Chart:
+    """Return the chart of how long builds take, of all versions or of one."""
+    asked = view.only("version")
+    return Chart(
+        "spread",
+        "How long builds take",
+        "performance/distribution",
+        Column("from_seconds", "From", "seconds"),
+        (Series("builds", "Builds", 1),),
+        distribution.read(db, view.window, **asked),
+        kind="bars",
+        parameters=asked,
+        note="Successful builds; the last bar holds all slower ones.",
+    )
 
 
 def _heat(db: Connection, view: View) -> Content:

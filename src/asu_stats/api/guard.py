@@ -1,0 +1,97 @@
+"""Statistics for those with a read token only (`read_access = "token"`).
+
+Stands outside of what answers from memory. All that is not named open here is guarded, so that a
+new endpoint is not public by oversight.
+"""
+
+import re
+from typing import Final
+from urllib.parse import urlencode
+
+from anyio.to_thread import run_sync
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from asu_stats.api import problems
+from asu_stats.api.answering import route_path
+from asu_stats.api.sessions import COOKIE, Sessions
+from asu_stats.api.tokens import REALM, Access
+from asu_stats.exceptions import StoreUnavailableError
+
+# The build service and what its clients ask; events, which ask for a token of their own; whether
+# we are up; what the API is, but not what it says; the way in.
+_OPEN: Final = re.compile(
+    r"/api/v1/build(/.*)?|/store/.*|/json/.*|/api(/v1)?/overview|/api/v1/latest|/api/v1/revision/.*"
+    r"|/api/v1/stats/events|/healthz|/readyz|/openapi\.json|/docs(/.*)?|/static/.*|/sign-(in|out)",
+    re.DOTALL,
+)
+
+
+class ReadGuard:
+    """Lets requests for statistics pass that have a read token or are signed in with one."""
+
+    def __init__(self, app: ASGIApp, access: Access, sessions: Sessions) -> None:
+        self._app = app
+        self._access = access
+        self._sessions = sessions
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on or refuse it."""
+        if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        if is_open(route_path(connection)):
+            await self._app(scope, receive, send)
+            return
+        try:
+            refusal = await run_sync(self._refusal, connection)
+        except StoreUnavailableError:
+            retry = {"Retry-After": str(problems.RETRY_SECONDS)}
+            refusal = problems.problem(503, problems.AWAY, headers=retry)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await refusal(scope, receive, send)
+        else:
+            socket = WebSocket(scope, receive, send)
+            if "websocket.http.response" in scope.get("extensions", {}):
+                await socket.send_denial_response(refusal)
+            else:
+                await socket.close()
+
+    def _refusal(self, connection: HTTPConnection) -> Response | None:
+        """Return the answer to who may not read, `None` for who may."""
+        cookie = connection.cookies.get(COOKIE)
+        if "authorization" in connection.headers:
+            try:
+                self._access.require(connection, "read")
+            except HTTPException as error:
+                return problems.problem(
+                    error.status_code, str(error.detail), headers=error.headers or {}
+                )
+            return None
+        if cookie is not None and self._sessions.holds(cookie):
+            connection.state.signed_in = True  # pages offer to sign out
+            return None
+        if _is_page(connection):
+            root = connection.scope.get("root_path", "")
+            query = connection.url.query
+            path = route_path(connection) + (f"?{query}" if query else "")
+            return RedirectResponse(f"{root}/sign-in?{urlencode({'next': path})}", 303)
+        return problems.problem(
+            401, "a Bearer token with the scope read is needed", headers={"WWW-Authenticate": REALM}
+        )
+
+
+def is_open(path: str) -> bool:
+    """Tell whether anybody may ask for `path`, whoever may read statistics."""
+    return _OPEN.fullmatch(path) is not None
+
+
+def _is_page(connection: HTTPConnection) -> bool:
+    asks_html = "text/html" in connection.headers.get("accept", "")
+    return connection.scope["type"] == "http" and asks_html

@@ -1,0 +1,60 @@
+"""Being signed in: a cookie that a read token has signed.
+
+It holds the token's name and until when it counts, signed with what the database knows of the
+token. So every process can check it without a key of its own, and it ends with the token.
+"""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Final
+
+from sqlalchemy import Engine
+
+from asu_stats.api import tokens
+from asu_stats.store.engine import read_snapshot
+
+COOKIE: Final = "asu_stats_session"
+LASTS: Final = timedelta(days=7)
+
+
+class Sessions:
+    """Signs in with read tokens, and knows who is."""
+
+    def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
+        self._engine = engine
+        self._now = now
+
+    def begin(self, token: str) -> str | None:
+        """Return the cookie's value for a valid read token, `None` for any other text."""
+        with read_snapshot(self._engine) as connection:
+            name = tokens.name_of(connection, token, "read")
+        if name is None:
+            return None
+        until = int((self._now() + LASTS).timestamp())
+        return _signed(name, until, tokens.digest(token))
+
+    def holds(self, cookie: str) -> bool:
+        """Tell whether a cookie was signed by a token that is still valid, and counts still."""
+        try:
+            encoded, until, _ = cookie.split(".")
+            name = urlsafe_b64decode(encoded).decode()
+            if not until.isascii() or int(until) <= self._now().timestamp():
+                return False
+        except ValueError:
+            return False
+        with read_snapshot(self._engine) as connection:
+            digest = tokens.digest_of(connection, name, "read")
+        if digest is None:
+            return False
+        expected = _signed(name, int(until), digest)
+        return hmac.compare_digest(cookie.encode("utf-8", "replace"), expected.encode())
+
+
+def _signed(name: str, until: int, digest: str) -> str:
+    encoded = urlsafe_b64encode(name.encode()).decode()
+    text = f"{encoded}.{until}"
+    key = f"asu-stats session {digest}".encode()
+    return f"{text}.{hmac.new(key, text.encode(), sha256).hexdigest()}"

@@ -1,0 +1,130 @@
+"""Badges: one figure as a small SVG, for a README or a forum post."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from asu_stats.dashboard.rendering import text_of
+from asu_stats.dashboard.view import View
+from asu_stats.exceptions import InvalidParameterError
+from asu_stats.reports import overview, profiles, versions
+
+_GREY: Final = "#5f6b69"
+_BLUE: Final = "#1b62b5"
+_LEVELS: Final = ((95.0, "#1a7037"), (85.0, "#7a6200"), (0.0, "#b3311b"))
+_FILTERS: Final = {"version", "profile"}
+_LABEL_LENGTH: Final = 40
+# Widths in an 11 px sans-serif: narrow, wide and other characters.
+_NARROW: Final = frozenset("fijlrtI.,:;|!'()[]/- ")
+_WIDE: Final = frozenset("mwMW%@")
+
+Figures = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Badge:
+    """A kind of badge: the field it shows, and how it is written."""
+
+    field: str
+    label: str
+    is_rate: bool = False
+    is_judged: bool = False
+
+
+BADGES: Final[Mapping[str, Badge]] = {
+    "requests": Badge("requests", "firmware requests"),
+    "builds": Badge("successful_builds", "firmware builds"),
+    "success-rate": Badge("success_rate", "build success", is_rate=True, is_judged=True),
+    "cache-hit-rate": Badge("cache_hit_rate", "from cache", is_rate=True),
+}
+
+
+def answer(
+    request: Request, name: str, view_of: Callable[[Request], View], read: Callable[..., Any]
+) -> Response:
+    """Return a badge; `read` runs a report in a snapshot of the database.
+
+    Raises a 404 for a badge that there is not, and `InvalidParameterError`.
+    """
+    badge = BADGES.get(name)
+    if badge is None:
+        raise HTTPException(404, f"no such badge: there are {', '.join(BADGES)}")
+    view = view_of(request)
+    for given in view.filters:
+        if given not in _FILTERS:
+            raise InvalidParameterError(given, got=view.filters[given], expected="nothing here")
+    label = request.query_params.get("label") or _label(badge, view)
+    if len(label) > _LABEL_LENGTH:
+        raise InvalidParameterError(
+            "label", got=label, expected=f"at most {_LABEL_LENGTH} characters"
+        )
+    value = read(_figures, view)[badge.field]
+    words, colour = _shown(badge, value)
+    sides = [_width(label), _width(words)]
+    text = text_of(
+        "badge.svg", label=label, words=words, colour=colour, grey=_GREY, widths=sides, height=20
+    )
+    body = text.encode("utf-8", "replace")
+    etag = f'W/"{blake2b(body, digest_size=8).hexdigest()}"'
+    headers = {"Cache-Control": "no-cache", "ETag": etag}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="image/svg+xml")
+
+
+def _figures(db: Connection, view: View) -> Figures:
+    """Return the figures of all requests, or of one version, profile, or both."""
+    by = view.filters
+    if "profile" in by:
+        rows = profiles.read(db, view.window, **view.only("version"))
+        return next((row for row in rows if row["profile"] == by["profile"]), _NONE)
+    if "version" in by:
+        found = versions.read(db, view.window)
+        return next((row for row in found if row["version"] == by["version"]), _NONE)
+    return overview.read(db, view.window)["totals"]
+
+
+# What a name has that is in no list: all of its counts are zero.
+_NONE: Final[Figures] = {
+    "requests": 0,
+    "successful_builds": 0,
+    "success_rate": None,
+    "cache_hit_rate": None,
+}
+
+
+def _label(badge: Badge, view: View) -> str:
+    names = " ".join(view.filters.values())
+    return f"{names} {badge.label}"[-_LABEL_LENGTH:].strip() if names else badge.label
+
+
+def _shown(badge: Badge, value: float | None) -> tuple[str, str]:
+    if value is None:
+        return "no builds" if badge.is_judged else "no requests", _GREY
+    if not badge.is_rate:
+        return f"{value:,}", _BLUE
+    colour = _BLUE
+    if badge.is_judged:
+        colour = next(colour for least, colour in _LEVELS if value >= least)
+    return f"{value:.1f} %" if value < 100 else "100 %", colour
+
+
+def _width(text: str) -> int:
+    pixels = sum(4.2 if c in _NARROW else 9.5 if c in _WIDE else 6.9 for c in text)
+    return round(pixels) + 12
+
+
+def install(
+    routes: APIRouter, view_of: Callable[[Request], View], read: Callable[..., Any]
+) -> None:
+    """Put the badges on `routes`."""
+
+    @routes.get("/badge/{name}.svg", name="badge")
+    def badge(request: Request) -> Response:
+        return answer(request, request.path_params["name"], view_of, read)

@@ -1,0 +1,65 @@
+"""Charts alone, for a frame on a page of somebody else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from sqlalchemy import Connection
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from asu_stats.dashboard import charts
+from asu_stats.dashboard.charts import Chart
+from asu_stats.dashboard.contents import errors, names, performance
+from asu_stats.dashboard.rendering import render
+from asu_stats.dashboard.view import View
+from asu_stats.exceptions import InvalidParameterError
+from asu_stats.reports import timeseries
+
+_SERIES: Final = ("version", "target", "profile", "client")
+
+
+def _requests(db: Connection, view: View) -> Chart:
+    asked = view.only(*_SERIES)
+    if len(asked) > 1:
+        name = list(asked)[1]
+        raise InvalidParameterError(name, got=asked[name], expected="one filter at a time")
+    rows = timeseries.read(db, view.window, interval=view.interval, filters=asked)
+    title = f"Requests for {next(iter(asked.values()))}" if asked else "Firmware requests"
+    return charts.over_time(rows, view.interval, title=title, **asked)
+
+
+EMBEDS: Final[Mapping[str, Callable[[Connection, View], Chart]]] = {
+    "requests": _requests,
+    "versions": names.adoption_chart,
+    "errors": errors.chart,
+    "durations": performance.spread_chart,
+}
+
+
+def install(
+    routes: APIRouter,
+    view_of: Callable[[Request], View],
+    read: Callable[..., Any],
+    origins: Sequence[str],
+) -> None:
+    """Put the charts on `routes`; pages of `origins` may show them in a frame, nobody else."""
+    ancestors = " ".join(origins) or "'none'"
+
+    @routes.get("/embed/{name}", name="embed")
+    def embed(request: Request) -> Response:
+        chart_of = EMBEDS.get(request.path_params["name"])
+        if chart_of is None:
+            raise HTTPException(404, f"no such chart: there are {', '.join(EMBEDS)}")
+        scheme = request.query_params.get("theme", "")
+        if scheme not in {"", "light", "dark"}:
+            raise InvalidParameterError("theme", got=scheme, expected="light or dark")
+        view = view_of(request)
+        shown = {"view": view, "chart": read(chart_of, view), "scheme": scheme}
+        answer = render(request, "embed.html", shown)
+        answer.headers["Content-Security-Policy"] = (
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+            "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+            f"frame-ancestors {ancestors}"
+        )
+        return answer

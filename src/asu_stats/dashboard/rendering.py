@@ -1,0 +1,57 @@
+"""Templates into pages."""
+
+import gzip
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from asu_stats import __version__
+from asu_stats.dashboard import assets, formats
+from asu_stats.dashboard.view import PAGES, PRESETS
+
+_templates = Environment(
+    loader=PackageLoader("asu_stats.dashboard"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_templates.filters |= {
+    "json": formats.to_json,
+    "attribute": formats.to_attribute,
+    "number": formats.number,
+    "duration": formats.duration,
+    "moment": formats.moment,
+}
+
+
+def text_of(template: str, /, **values: Any) -> str:
+    """Return the text of a template that is no page."""
+    return _templates.get_template(template).render(values)
+
+
+def render(
+    request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
+) -> Response:
+    """Return a page, compressed where that is understood."""
+    root = request.scope.get("root_path", "")
+    text = _templates.get_template(template).render(
+        {
+            "root": root,
+            "static": f"{root}/static/{assets.of_the_package().digest}",
+            "version": __version__,
+            "pages": PAGES,
+            "presets": PRESETS,
+            "view": None,
+            "signed_in": getattr(request.state, "signed_in", False),
+            **values,
+        }
+    )
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    body = text.encode("utf-8", "replace")
+    if assets.accepts_gzip(request):
+        body, headers["Content-Encoding"] = gzip.compress(body, 5), "gzip"
+    return HTMLResponse(body, status, headers=headers)

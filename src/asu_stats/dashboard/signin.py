@@ -1,0 +1,111 @@
+"""Signing in with a read token, where statistics are not public."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+from urllib.parse import parse_qs
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Request
+from starlette.responses import RedirectResponse, Response
+
+from asu_stats.dashboard.rendering import render
+
+_FORM_BYTES: Final = 8192
+
+
+def router(
+    *,
+    begin: Callable[[str], str | None],
+    is_own: Callable[[Request, str], bool],
+    cookie: str,
+    lasts: timedelta,
+) -> APIRouter:
+    """Return the routes.
+
+    `begin` returns the value of the cookie for a valid token; `is_own` tells whether an `Origin` is
+    ours: a form on a page of somebody else signs nobody in or out.
+    """
+    routes = APIRouter(include_in_schema=False)
+
+    @routes.get("/sign-in")
+    def ask(request: Request) -> Response:
+        shown = {"next": _inside(request.query_params.get("next", "/")), "failed": ""}
+        return render(request, "sign-in.html", shown)
+
+    @routes.post("/sign-in")
+    async def sign_in(request: Request) -> Response:
+        form = await _form(request)
+        if form is None or not _is_ours(request):
+            return _again(request, "/", "This form was not sent by this page. Try again.", 400)
+        target = _inside(form.get("next", "/"))
+        value = await run_sync(begin, form.get("token", "").strip())
+        if value is None:
+            return _again(request, target, "This is no valid token with the scope read.", 401)
+        answer = _leave_to(request, target)
+        answer.set_cookie(
+            cookie,
+            value,
+            max_age=int(lasts.total_seconds()),
+            path=_root(request) or "/",
+            secure=_is_secure(request),
+            httponly=True,
+            samesite="lax",
+        )
+        return answer
+
+    @routes.post("/sign-out")
+    def sign_out(request: Request) -> Response:
+        if not _is_ours(request):
+            return _again(request, "/", "This form was not sent by this page. Try again.", 400)
+        answer = _leave_to(request, "/sign-in")
+        answer.delete_cookie(cookie, path=_root(request) or "/", httponly=True, samesite="lax")
+        return answer
+
+    def _is_ours(request: Request) -> bool:
+        if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
+            return False
+        origin = request.headers.get("origin")
+        return origin is None or is_own(request, origin)
+
+    return routes
+
+
+def _again(request: Request, target: str, words: str, status: int) -> Response:
+    return render(request, "sign-in.html", {"next": target, "failed": words}, status=status)
+
+
+def _inside(target: str) -> str:
+    """Return a path of our own to go on to: never the address of somebody else."""
+    odd = not target.startswith("/") or target[1:2] in {"/", "\\"} or not target.isprintable()
+    return "/" if odd else target
+
+
+def _leave_to(request: Request, target: str) -> RedirectResponse:
+    answer = RedirectResponse(f"{_root(request)}{target}", 303)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+def _root(request: Request) -> str:
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
+def _is_secure(request: Request) -> bool:
+    """Tell whether the browser came by TLS, which a proxy may have taken off."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
+
+
+async def _form(request: Request) -> dict[str, str] | None:
+    """Return the fields of a form, `None` for another body."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        return None
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_BYTES:
+            return None
+    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    return {name: values[0] for name, values in fields.items()}
