@@ -136,6 +136,7 @@ class Stats:
                 if table is not store_state:
                     connection.execute(table.delete())
             state = {"requests_numbered": 0, "data_since": None}
+            state |= {"archived_before": None, "hourly_since": None}
             connection.execute(
                 store_state.update().values(changes=store_state.c.changes + 1, **state)
             )

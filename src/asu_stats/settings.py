@@ -110,6 +110,15 @@ class Settings(BaseSettings):
     )
 
     # How long things are kept
+    build_metrics_days: int = Field(
+        default=90, ge=1, description="Days that builds are kept before they are archived."
+    )
+    client_stats_days: int = Field(
+        default=180, ge=1, description="Days that requests are kept before they are archived."
+    )
+    error_stats_days: int = Field(
+        default=180, ge=1, description="Days that errors are kept before they are archived."
+    )
     hourly_rollup_days: int = Field(
         default=90, ge=1, description="Days that figures by the hour are kept."
     )
@@ -119,6 +128,11 @@ class Settings(BaseSettings):
         default=True,
         description="Run the jobs inside `serve`. Without it they are run from outside, by "
         "`asu-stats jobs run NAME`; see `docs/operations.md`.",
+    )
+    retention_schedule: str = Field(
+        default="25 2 * * *",
+        description="When what is over age is archived: a crontab of five fields, in UTC, days of "
+        "the week by name.",
     )
     verify_schedule: str = Field(
         default="25 3 * * *",

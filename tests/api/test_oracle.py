@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from asu_stats.store import packing, packs, verify
+from asu_stats.store import packing, packs, retention, verify
+from asu_stats.store.over_age import Policy
 from tests import histories
 from tests.oracle import Oracle, client_of
 from tests.support import CloudEvent, Stats
@@ -82,6 +83,7 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     seed=st.integers(0, 2**32),
     size=st.sampled_from((1, 3, 50)),
     packed=st.booleans(),
+    days=st.none() | st.tuples(*[st.integers(1, 3)] * 3),
 )
 @settings(
     max_examples=20,
@@ -90,7 +92,12 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_every_figure_equals_the_oracle(
-    stats: Stats, history: list[CloudEvent], seed: int, size: int, packed: bool
+    stats: Stats,
+    history: list[CloudEvent],
+    seed: int,
+    size: int,
+    packed: bool,
+    days: tuple[int, int, int] | None,
 ) -> None:
     rng = random.Random(seed)
     clients = {
@@ -104,12 +111,18 @@ def test_every_figure_equals_the_oracle(
         accepted += record(stats, history[start : start + size])
         if packed and start < 3 * size:  # what comes after must make these blocks stale
             packing.pack(stats.engine, TODAY)
+        if days and rng.random() < 0.2:  # much of what comes after is late
+            retention.run(stats.engine, Policy(*days, hourly_rollup_days=3650, latest=1), TODAY)
     assert accepted == len({event["id"] for event in history})
     oracle = Oracle(history)
     first = {window: answers(stats, *window, clients) for window in WINDOWS}
     for window in WINDOWS:
         assert first[window] == expected(oracle, *window, clients)
     assert list(verify.differences(stats.engine)) == []
+    if days:
+        retention.run(stats.engine, Policy(*days, hourly_rollup_days=3650, latest=1), TODAY)
+        assert list(verify.differences(stats.engine)) == []
+        assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
     if packed:
         packing.pack(stats.engine, TODAY)
         assert packing.stale(stats.engine, TODAY) == []

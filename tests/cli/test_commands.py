@@ -39,6 +39,7 @@ COMMANDS = (
     "import go-builder",
     "jobs",
     "jobs run",
+    "retention run",
     "rollups verify",
     "rollups rebuild",
     "token create",

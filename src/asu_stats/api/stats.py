@@ -35,6 +35,7 @@ from asu_stats.reports import (
     overview,
     performance,
     profiles,
+    sums,
     targets,
     timeseries,
     versions,
@@ -239,16 +240,18 @@ class StatsApi:
         return self._ask(replace(question, read=read), request, given, {}, vary=vary)
 
     def _check_buckets(self, window: Window, interval: Interval, given: Given) -> None:
+        """Raise `InvalidParameterError` for more buckets than an answer has."""
+        if interval == "hour":
+            self._check_hours(window, None, given)
+        if window.buckets(interval) > MAX_BUCKETS:
+            raise _refused_window(given, f"a window of at most {MAX_BUCKETS} buckets")
+
+    def _check_hours(self, window: Window, kept_since: date | None, given: Given) -> None:
+        """Raise `InvalidParameterError` where the hours of a window are gone, or are to go."""
         oldest = self._today() - timedelta(days=self._hourly_days - 1)
-        if interval == "hour" and window.start < oldest:
-            expected = f"hours are kept from {oldest.isoformat()} on"
-        elif window.buckets(interval) > MAX_BUCKETS:
-            expected = f"a window of at most {MAX_BUCKETS} buckets"
-        else:
-            return
-        chose = (name for name in ("days", "start", "end") if name in given)
-        name = next(chose, "interval")
-        raise InvalidParameterError(name, got=given.get(name, interval), expected=expected)
+        oldest = max(oldest, kept_since or oldest)
+        if window.start < oldest:
+            raise _refused_window(given, f"hours are kept from {oldest.isoformat()} on")
 
     def _window(self, question: Question, given: Given) -> Window:
         return Window.parse(
@@ -276,6 +279,8 @@ class StatsApi:
         as_csv = question.row is not None and _as_csv(request, given)
 
         def make(connection: Connection) -> Answer:
+            if filters.get("interval") == "hour" or question.name == "timeseries/week":
+                self._check_hours(window, sums.hourly_since(connection), given)
             result = question.read(connection, window, filters)
             headers: dict[str, str] = {}
             if page is not None:
@@ -300,6 +305,12 @@ class StatsApi:
         return self._answering.answer(
             request, asked, make, today=today, vary=vary or ("Accept" if question.row else "")
         )
+
+
+def _refused_window(given: Given, expected: str) -> InvalidParameterError:
+    """Return the error that names the parameter which chose a window."""
+    name = next((name for name in ("days", "start", "end") if name in given), "interval")
+    return InvalidParameterError(name, got=given.get(name, "hour"), expected=expected)
 
 
 def _filters(question: Question, given: Given) -> dict[str, str]:

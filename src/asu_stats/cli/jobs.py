@@ -54,6 +54,11 @@ def run_job(
 
     Exit status 1 when it fails. Where another process is at it there is nothing to do.
     """
+    run_named(name, database, json=json)
+
+
+def run_named(name: str, database: str | None, *, json: bool) -> None:
+    """Run the job `name` and say how it went; exit status 1 when it fails."""
     with options.opened(database) as engine:
         migrate.check(engine)
         jobs = wiring.jobs_of(load(database_url=database), engine)
@@ -70,9 +75,7 @@ def run_job(
     if json:
         output.print_json({"status": run.status, "result": run.result, "error": run.error})
     else:
-        said = ", ".join(f"{key} {value}" for key, value in (run.result or {}).items())
-        typer.echo(
-            f"{name}: {run.status}" + (f" ({said or run.error})" if said or run.error else "")
-        )
+        said = ", ".join(f"{key} {value}" for key, value in (run.result or {}).items()) or run.error
+        typer.echo(f"{name}: {run.status}" + (f" ({said})" if said else ""))
     if run.status != "ok":
         raise typer.Exit(1)

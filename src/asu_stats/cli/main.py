@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from asu_stats import __version__
-from asu_stats.cli import db, demo, export, importing, jobs, rollups, serve, token
+from asu_stats.cli import db, demo, export, importing, jobs, retention, rollups, serve, token
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
 
@@ -29,6 +29,7 @@ app.command("export")(export.export)
 app.add_typer(db.app, name="db")
 app.add_typer(importing.app, name="import")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(retention.app, name="retention")
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(token.app, name="token")
 

@@ -24,6 +24,7 @@ from asu_stats.settings import Settings
 from asu_stats.store import engine as engines
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
+from asu_stats.store.over_age import Policy
 from asu_stats.store.packing import Packer
 from asu_stats.windows import utc_today
 
@@ -141,10 +142,23 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
                 workshop.stop()
 
 
+def policy_of(settings: Settings) -> Policy:
+    """Return how long things are kept."""
+    return Policy(
+        build_metrics_days=settings.build_metrics_days,
+        client_stats_days=settings.client_stats_days,
+        error_stats_days=settings.error_stats_days,
+        hourly_rollup_days=settings.hourly_rollup_days,
+    )
+
+
 def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
     """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none."""
     return [
         duties.queue_sampling(engine, partial(queue_state, engine), settings.queue_sample_days),
+        duties.retention_of(
+            engine, Schedule(settings.retention_schedule), policy_of(settings), utc_today
+        ),
         duties.verification(engine, Schedule(settings.verify_schedule), utc_today),
     ]
 

@@ -8,9 +8,10 @@ from typing import Final
 from sqlalchemy import Engine
 
 from asu_stats.jobs.job import Job, Schedule
-from asu_stats.store import changes, leases, samples, verify
+from asu_stats.store import changes, leases, retention, samples, verify
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.leases import Lease, Result
+from asu_stats.store.over_age import Policy
 from asu_stats.store.samples import QueueState
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,17 @@ def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: i
         return {"queue_length": sample.queue_length, "builds_running": sample.builds_running}
 
     return Job("queue", "Keep how long the queue is", EVERY_MINUTE, run)
+
+
+def retention_of(
+    engine: Engine, schedule: Schedule, policy: Policy, today: Callable[[], date]
+) -> Job:
+    """Return the job that archives the details and deletes the hours that are over age."""
+
+    def run(lease: Lease) -> Result:
+        return retention.run(engine, policy, today(), guard=lease.guard).as_dict()
+
+    return Job("retention", "Archive what is over age", schedule, run)
 
 
 def verification(engine: Engine, schedule: Schedule, today: Callable[[], date]) -> Job:

@@ -1,15 +1,16 @@
 """Errors type by type, over time, and some of them in full (contract §2.8)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, time
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, Table, func, select
 
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import ErrorBucket, ErrorExample, ErrorTypeRow
+from asu_stats.store.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.packs import FAILURES, Totals
 from asu_stats.store.tables import build_metrics, error_stats
 from asu_stats.windows import Interval, Window
@@ -84,31 +85,12 @@ def examples(connection: Connection, window: Window, **filters: str) -> list[Err
 
     `filters` may name a version, a category and a type.
     """
-    e, b = error_stats.c, build_metrics.c
-    columns = {"version": e.version, "category": e.error_category, "type": e.error_type}
-    same = [columns[name] == value for name, value in filters.items()]
-    first, last = datetime.combine(window.start, time()), datetime.combine(window.end, time.max)
-    query = (
-        select(
-            e.timestamp,
-            e.error_category,
-            e.error_type,
-            e.version,
-            e.target,
-            e.profile,
-            e.client,
-            e.request_hash,
-            func.coalesce(e.error_message, b.error_message),
-        )
-        .select_from(
-            error_stats.outerjoin(
-                build_metrics, (b.request_hash == e.request_hash) & (b.build_id == e.build_id)
-            )
-        )
-        .where(e.timestamp.between(first, last), *same)
-        .order_by(e.timestamp.desc(), e.id.desc())
-        .limit(EXAMPLES)
+    found = (
+        row
+        for errors in (error_stats, error_stats_archive)
+        for row in connection.execute(_latest(errors, window, filters))
     )
+    latest = sorted(found, key=lambda row: (row.timestamp, row.id), reverse=True)[:EXAMPLES]
     return [
         {
             "timestamp": format_time(moment.replace(tzinfo=UTC)),
@@ -122,6 +104,7 @@ def examples(connection: Connection, window: Window, **filters: str) -> list[Err
             "message": message[-_MESSAGE:] if message else None,
         }
         for (
+            _,
             moment,
             category,
             of_type,
@@ -131,5 +114,37 @@ def examples(connection: Connection, window: Window, **filters: str) -> list[Err
             client,
             request_hash,
             message,
-        ) in connection.execute(query)
+        ) in latest
     ]
+
+
+def _latest(errors: Table, window: Window, filters: Mapping[str, str]) -> Select[Any]:
+    """Select the latest errors in a table; a build keeps its text, and may be archived or not."""
+    e, live, archived = errors.c, build_metrics.c, build_metrics_archive.c
+    columns = {"version": e.version, "category": e.error_category, "type": e.error_type}
+    same = [columns[name] == value for name, value in filters.items()]
+    first, last = datetime.combine(window.start, time()), datetime.combine(window.end, time.max)
+    return (
+        select(
+            e.id,
+            e.timestamp,
+            e.error_category,
+            e.error_type,
+            e.version,
+            e.target,
+            e.profile,
+            e.client,
+            e.request_hash,
+            func.coalesce(e.error_message, live.error_message, archived.error_message),
+        )
+        .outerjoin(
+            build_metrics, (live.request_hash == e.request_hash) & (live.build_id == e.build_id)
+        )
+        .outerjoin(
+            build_metrics_archive,
+            (archived.request_hash == e.request_hash) & (archived.build_id == e.build_id),
+        )
+        .where(e.timestamp.between(first, last), *same)
+        .order_by(e.timestamp.desc(), e.id.desc())
+        .limit(EXAMPLES)
+    )

@@ -5,6 +5,7 @@ Questions about all read packed days (`store.packs`); those with a filter read t
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -175,3 +176,12 @@ def period(connection: Connection, window: Window, incomplete: list[str]) -> Per
         "data_since": since.isoformat() if since else None,
         "incomplete": incomplete,
     }
+
+
+_HOURLY = select(store_state.c.hourly_since)
+
+
+def hourly_since(connection: Connection) -> date | None:
+    """Return the first day of which there are hours, `None` where no hour was ever deleted."""
+    found: date | None = prepared.fetch(connection, _HOURLY)[0][0]
+    return found

@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 from typing import Final
 
 from sqlalchemy import Connection, Engine, bindparam, update
@@ -22,6 +22,7 @@ from asu_stats.store import (
     rollups,
     unhashed,
 )
+from asu_stats.store.archive import Recall
 from asu_stats.store.attempts import Build, Change
 from asu_stats.store.counting import naive
 from asu_stats.store.engine import write_transaction
@@ -88,21 +89,26 @@ class _Batch:
         self._metadata = requests.load(connection, hashes)
         self._known_hashes = set(self._metadata)
         self._touched_hashes: set[str] = set()
+        self._renamed: set[str] = set()
         self._waits: dict[int, Wait] = {}
         self._state = changes.State(0, 0, None)
         self._numbers = 0
+        self._archive = Recall(connection, None)
 
     def write(self, *, legacy_build_stats: bool) -> None:
         """Do it."""
         connection, deltas = self._connection, self._deltas
         self._state = changes.begin(connection)
         self._numbers = self._state.requests_numbered
+        self._archive = Recall(connection, self._state.archived_before)
         builds_wanted = self._take_requests()
+        self._recall_builds()
         builds = attempts.load(connection, sorted(builds_wanted))
         ends = self._take_builds(builds)
         self._resolve_waits(builds, ends)
         requests.save_requests(connection, self._requests, self._waits)
         attempts.save_errors(connection, ends)
+        self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
         self._save_metadata()
         days = {
             RequestDay(self._metadata[r.request_hash].request_number, received.date(), r.client)
@@ -112,6 +118,8 @@ class _Batch:
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
         request_days.add(connection, deltas, days, known)
         taken = unhashed.write(connection, deltas, self._unhashed)
+        if self._state.hourly_since:
+            deltas.drop_hours(datetime.combine(self._state.hourly_since, time()))
         rollups.add(connection, deltas)
         if legacy_build_stats:
             before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
@@ -128,16 +136,23 @@ class _Batch:
                 self._numbers += 1
                 metadata = Metadata.of(request, received, self._numbers)
                 self._metadata[request_hash] = metadata
-                wanted.add(request_hash)
+                self._renamed.add(request_hash)
             if metadata.take(request, received):
-                wanted.add(request_hash)
+                self._renamed.add(request_hash)
             self._touched_hashes.add(request_hash)
             counting.add_request(self._deltas, request, received)
             wait = requests.new_wait(request, received)
             if wait is not None:
                 self._waits[place] = wait
                 wanted.add(request_hash)
-        return wanted
+        return wanted | self._renamed
+
+    def _recall_builds(self) -> None:
+        """Bring back the archived builds that the batch is about, or that its requests wait for."""
+        moments = [(wait.request_hash, wait.timestamp) for wait in self._waits.values()]
+        moments += [(event.request_hash, naive(event.time)) for event in self._builds]
+        builds = {(event.request_hash, event.build_id) for event in self._builds}
+        self._archive.builds(builds, self._renamed, moments)
 
     def _take_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
         """Take the build events in; return the builds whose end changed, with before and now."""
@@ -201,6 +216,7 @@ class _Batch:
             for end in (was, now):
                 if end is not None:
                     since[build.request_hash] = min(since.get(build.request_hash, end.at), end.at)
+        self._archive.waits(since)
         known_waits = requests.load_waits(self._connection, since) if since else []
         known = [(wait.ended(), wait.ended_at, wait.build_id) for wait in known_waits]
         order = {

@@ -20,15 +20,6 @@ from asu_stats.store.tables import day_changes, store_state
 log = logging.getLogger(__name__)
 
 COUNTER: Final = select(store_state.c.changes)
-_NOW: Final = bindparam("now", type_=BigInteger)
-_NEXT: Final = (
-    update(store_state)
-    .values(
-        changes=case((store_state.c.changes < _NOW, _NOW), else_=store_state.c.changes + 1),
-    )
-    .returning(store_state.c.changes, store_state.c.requests_numbered, store_state.c.data_since)
-)
-_PAUSE_SECONDS: Final = 1.0
 
 
 class State(NamedTuple):
@@ -37,12 +28,25 @@ class State(NamedTuple):
     changes: int
     requests_numbered: int
     data_since: date | None
+    archived_before: date | None = None
+    hourly_since: date | None = None
+
+
+_NOW: Final = bindparam("now", type_=BigInteger)
+_NEXT: Final = (
+    update(store_state)
+    .values(
+        changes=case((store_state.c.changes < _NOW, _NOW), else_=store_state.c.changes + 1),
+    )
+    .returning(*(store_state.c[name] for name in State._fields))
+)
+_PAUSE_SECONDS: Final = 1.0
 
 
 def begin(connection: Connection) -> State:
     """Count a change of figures that is about to be made in this transaction."""
-    ((changes, numbered, since),) = prepared.fetch(connection, _NEXT, now=time.time_ns() // 1000)
-    return State(changes, numbered, since)
+    ((state),) = prepared.fetch(connection, _NEXT, now=time.time_ns() // 1000)
+    return State(*state)
 
 
 def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:

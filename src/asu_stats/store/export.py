@@ -1,26 +1,33 @@
 """Rows of a table between two days, streamed: what `asu-stats export` writes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
 
 from asu_stats.events import NO_HASH
+from asu_stats.store.archive import ARCHIVES
 from asu_stats.store.requests import NOT_ENDED
 from asu_stats.store.rollups import ROLLUPS
 from asu_stats.store.tables import build_metrics, client_stats, error_stats, request_metadata
 
-# Tables on offer, and the time that places a row in a window.
-TABLES: Final[Mapping[str, tuple[Table, ColumnElement[Any]]]] = {
+
+def _column(name: str) -> Callable[[Table], ColumnElement[Any]]:
+    return lambda table: table.c[name]
+
+
+# Tables on offer, and the time that places a row of one in a window.
+TABLES: Final[Mapping[str, tuple[Table, Callable[[Table], ColumnElement[Any]]]]] = {
     "build_metrics": (
         build_metrics,
-        func.coalesce(build_metrics.c.finished_at, build_metrics.c.started_at),
+        lambda table: func.coalesce(table.c.finished_at, table.c.started_at),
     ),
-    "client_stats": (client_stats, client_stats.c.timestamp),
-    "error_stats": (error_stats, error_stats.c.timestamp),
-    "request_metadata": (request_metadata, request_metadata.c.first_requested_at),
-    **{rollup.name: (rollup.table, rollup.table.c[rollup.key[0]]) for rollup in ROLLUPS},
+    "client_stats": (client_stats, _column("timestamp")),
+    "error_stats": (error_stats, _column("timestamp")),
+    "request_metadata": (request_metadata, _column("first_requested_at")),
+    **{rollup.name: (rollup.table, _column(rollup.key[0])) for rollup in ROLLUPS},
 }
 _ROWS: Final = 5_000
 _NOTHING: Final[Mapping[str, Any]] = {"ended_at": NOT_ENDED, "request_hash": NO_HASH}
@@ -40,15 +47,35 @@ def _shown(column: Column[Any]) -> ColumnElement[Any]:
 def rows(
     connection: Connection, name: str, start: date | None, end: date | None
 ) -> Iterator[Sequence[Any]]:
-    """Yield the rows of a table from UTC day `start` to `end`, in the order of time and key."""
+    """Yield the rows of a table from UTC day `start` to `end`, in the order of time and key.
+
+    Archived rows are among them, each in its place.
+    """
     table, placed = TABLES[name]
-    query = select(*(_shown(column) for column in table.columns))
+    parts = [_ordered(connection, table, placed(table), start, end)]
+    if table in ARCHIVES:
+        archive = ARCHIVES[table]
+        parts.append(_ordered(connection, archive, placed(archive), start, end))
+    key = len(table.primary_key.columns) + 1
+    for row in heapq.merge(*parts, key=lambda row: tuple(row[:key])):
+        yield row[key:]
+
+
+def _ordered(
+    connection: Connection,
+    table: Table,
+    placed: ColumnElement[Any],
+    start: date | None,
+    end: date | None,
+) -> Iterator[tuple[Any, ...]]:
+    """Stream the rows of one table, each behind what it is ordered by."""
+    order = (placed, *table.primary_key.columns)
+    query = select(*order, *(_shown(column) for column in table.columns))
     daily = "date" in table.columns
     if start is not None:
         query = query.where(placed >= (start if daily else datetime.combine(start, time())))
     if end is not None:
         after = end + timedelta(days=1)
         query = query.where(placed < (after if daily else datetime.combine(after, time())))
-    query = query.order_by(placed, *table.primary_key.columns)
     streamed = connection.execution_options(stream_results=True, yield_per=_ROWS)
-    yield from streamed.execute(query)
+    yield from map(tuple, streamed.execute(query.order_by(*order)))

@@ -28,6 +28,7 @@ from sqlalchemy import (
 
 from asu_stats.events import FAILED_STATUSES, NO_HASH
 from asu_stats.store import dialects, prepared
+from asu_stats.store.archive import everything
 from asu_stats.store.requests import UNTRACED
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
@@ -56,7 +57,8 @@ from asu_stats.store.tables import (
     request_metadata,
 )
 
-_r, _b, _e = client_stats.c, build_metrics.c, error_stats.c
+# Archived details count as live ones do.
+_r, _b, _e = (everything(table).c for table in (client_stats, build_metrics, error_stats))
 
 
 def _failed(status: ColumnElement[str]) -> ColumnElement[bool]:
@@ -295,7 +297,7 @@ def _asked() -> FromClause:
     m = request_metadata
     return (
         select(m.c.request_number, _r.client)
-        .join_from(client_stats, m, m.c.request_hash == _r.request_hash)
+        .join(m, m.c.request_hash == _r.request_hash)
         .where(on_day(_r.timestamp), _ACCEPTED)
         .distinct()
         .subquery("asked")

@@ -10,7 +10,7 @@ import operator
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, Final
 
@@ -280,6 +280,10 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
 )
 
 
+# Kept for some time only: `store_state.hourly_since` is the first day of which there are hours.
+HOURLY: Final = (HOURLY_PROFILES, HOURLY_CLIENTS)
+
+
 @dataclass(frozen=True, slots=True)
 class Distinct:
     """How many keys of a finer rollup have a sum above 0: counted in a sum of a coarser one."""
@@ -331,6 +335,12 @@ class Deltas:
                 if any(amounts)
             ]
         )
+
+    def drop_hours(self, before: datetime) -> None:
+        """Forget what was added to hours before a time."""
+        for rollup in HOURLY:
+            sums = self._sums[rollup]
+            self._sums[rollup] = {key: sums[key] for key in sums if key[0] >= before}
 
     def days(self) -> set[date]:
         """Return the UTC days on which something changes."""

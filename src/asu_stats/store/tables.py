@@ -169,6 +169,8 @@ store_state = Table(
     Column("changes", BigInteger, nullable=False, comment="+1 with every change of a figure"),
     Column("requests_numbered", BigInteger, nullable=False, comment="last request_number given"),
     Column("data_since", Date, comment="first day of which anything is known"),
+    Column("archived_before", Date, comment="no detail of this day or later was ever archived"),
+    Column("hourly_since", Date, comment="first day of which there are hours; null: of all"),
 )
 
 day_changes = Table(

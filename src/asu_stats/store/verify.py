@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -18,12 +18,14 @@ from sqlalchemy import (
 )
 
 from asu_stats.store import changes, dialects, prepared, recount, rollups
+from asu_stats.store.archive import ARCHIVES
 from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.rollups import DAILY, ROLLUPS, Key, Rollup
+from asu_stats.store.rollups import DAILY, HOURLY, ROLLUPS, Key, Rollup
 from asu_stats.store.tables import (
     build_metrics,
     client_stats,
     error_stats,
+    store_state,
 )
 
 
@@ -38,12 +40,14 @@ class Difference:
     counted: int | None
 
 
+_TIMES: Final = {client_stats: "timestamp", build_metrics: "finished_at", error_stats: "timestamp"}
+
 Progress = Callable[[date], object]
 
 
 def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
     """Return the days of which there are details or rollups, within `start` and `end`."""
-    times = (client_stats.c.timestamp, build_metrics.c.finished_at, error_stats.c.timestamp)
+    times = [table.c[moment] for live, moment in _TIMES.items() for table in (live, ARCHIVES[live])]
     columns = (*times, *(rollup.table.c[rollup.key[0]] for rollup in ROLLUPS))
     with read_snapshot(engine) as connection:
         # One bound a statement: that is what an index answers.
@@ -104,11 +108,18 @@ def rebuild(
 
 def _rebuild(connection: Connection, day: date) -> None:
     deltas = recount.of_day(connection, day)
-    for rollup in ROLLUPS:
+    for rollup in _rollups_of(connection, day):
         connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
         prepared.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
     rollups.find_bounds(connection, day)
     changes.stamp(connection, [day], changes.begin(connection).changes)
+
+
+def _rollups_of(connection: Connection, day: date) -> Sequence[Rollup]:
+    """Return the rollups that a day has: after some time it has no hours."""
+    since = connection.execute(select(store_state.c.hourly_since)).scalar()
+    gone = HOURLY if since is not None and day < since else ()
+    return [rollup for rollup in ROLLUPS if rollup not in gone]
 
 
 def _of_day(rollup: Rollup) -> ColumnElement[bool]:
@@ -125,7 +136,7 @@ def _stored(rollup: Rollup) -> Select[Any]:
 
 def _differences(connection: Connection, day: date) -> Iterator[Difference]:
     counted = recount.of_day(connection, day)
-    for rollup in ROLLUPS:
+    for rollup in _rollups_of(connection, day):
         width = len(rollup.key)
         stored = set(prepared.fetch(connection, _stored(rollup), **recount.parameters_of(day)))
         wanted = set(counted.of(rollup))

@@ -1,0 +1,42 @@
+"""`asu-stats retention`: archive what is over age, or say what would be."""
+
+from typing import Annotated
+
+import typer
+
+from asu_stats.cli import jobs, options, output, wiring
+from asu_stats.settings import load
+from asu_stats.store import migrate, over_age
+from asu_stats.windows import utc_today
+
+app = typer.Typer(help="What becomes of details that are over age.", no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `run` a command of its own."""
+
+
+@app.command()
+def run(
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done.")
+    ] = False,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Archive the details and delete the hours that are over age. No figure changes.
+
+    May be stopped at any moment and run again. Where a server is at it there is nothing to do.
+    """
+    if not dry_run:
+        jobs.run_named("retention", database, json=json)
+        return
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        policy = wiring.policy_of(load(database_url=database))
+        found = over_age.waiting(engine, policy, utc_today())
+    if json:
+        output.print_json(found)
+    else:
+        output.print_table(("", "rows"), list(found.items()))

@@ -1,0 +1,180 @@
+"""Retention: details that are over age go to the archive, hours that are over age go.
+
+A batch is one transaction, short enough for those who record meanwhile: it grows and shrinks with
+the time that the last one took. At any moment a row is either live or archived, so a run that is
+killed is simply run again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection, Delete, Engine, delete, insert, select, update
+
+from asu_stats.store import archive, changes, dialects, over_age
+from asu_stats.store.archive import ARCHIVES, DETAILS
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.over_age import TIMES, Policy
+from asu_stats.store.rollups import HOURLY
+from asu_stats.store.tables import store_state
+
+_HOLD_SECONDS: Final = (
+    0.04  # that a batch may keep writers waiting; the slowest then stay below 0.1
+)
+_ROWS: Final = 500
+_LEAST, _MOST = 20, 20_000
+
+Guard = Callable[[Connection], None]
+Progress = Callable[[date], object]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did: rows per table, and how long its batches kept writers waiting."""
+
+    archived: dict[str, int] = field(default_factory=dict)
+    hours_deleted: int = 0
+    batches: int = 0
+    longest_hold_seconds: float = 0.0
+
+    def held(self, seconds: float) -> None:
+        """Count a batch."""
+        self.batches += 1
+        self.longest_hold_seconds = max(self.longest_hold_seconds, round(seconds, 4))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            **{f"{name}_archived": rows for name, rows in self.archived.items()},
+            "hours_deleted": self.hours_deleted,
+            "batches": self.batches,
+            "longest_hold_seconds": self.longest_hold_seconds,
+        }
+
+
+class Pace:
+    """How many rows a batch has, so that it takes about as long as it may."""
+
+    def __init__(self) -> None:
+        self.rows = _ROWS
+
+    def took(self, seconds: float) -> None:
+        """Learn from a batch, and let those who wait go first."""
+        factor = min(2.0, max(0.25, _HOLD_SECONDS / max(seconds, 1e-6)))
+        self.rows = min(_MOST, max(_LEAST, int(self.rows * factor)))
+        time.sleep(min(seconds, 0.1))
+
+
+def run(
+    engine: Engine,
+    policy: Policy,
+    today: date,
+    *,
+    guard: Guard = lambda _: None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Archive the details and delete the hours that are over age, in small transactions.
+
+    `guard` is called in each of them, and may forbid it by raising; then the run ends. `progress`
+    is told each day that is done. Raises `StoreUnavailableError`.
+    """
+    this = _Run(engine, policy, today, guard)
+    this.announce()
+    for table in DETAILS:
+        this.report.archived[table.name] = 0
+        with read_snapshot(engine) as connection:
+            days = over_age.days(connection, policy, today, table)
+        for day in days:
+            this.archive_day(table, day)
+            progress(day)
+    for rollup in HOURLY:
+        this.delete_hours(rollup.table)
+    return this.report
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run: what it is to do, how fast, and what it has done."""
+
+    engine: Engine
+    policy: Policy
+    today: date
+    guard: Guard
+    pace: Pace = field(default_factory=Pace)
+    report: Report = field(default_factory=Report)
+
+    def announce(self) -> None:
+        """Say what may be archived and which hours are gone, before the first row moves.
+
+        Hours that go are figures that change: they are refused from now on.
+        """
+        archived = max(self.policy.first_day(table.name, self.today) for table in DETAILS)
+        hours = self.policy.first_day("hourly_rollup", self.today)
+        t = store_state.c
+        with write_transaction(self.engine) as connection:
+            dialects.take_turn(connection)
+            self.guard(connection)
+            known = connection.execute(select(t.archived_before, t.hourly_since)).one()
+            values = {}
+            if known.archived_before is None or known.archived_before < archived:
+                values["archived_before"] = archived
+            if known.hourly_since is None or known.hourly_since < hours:
+                values["hourly_since"] = hours
+                changes.begin(connection)
+            if values:
+                connection.execute(update(store_state).values(values))
+
+    def archive_day(self, table: Any, day: date) -> None:
+        """Archive what may go of a day."""
+        with read_snapshot(self.engine) as connection:
+            count = over_age.count(self.policy, self.today, table, day)
+            left = connection.execute(count).scalar_one()
+        while left > 0 and (moved := self._batch(partial(self._move, table, day))):
+            self.report.archived[table.name] += moved
+            left -= moved
+
+    def delete_hours(self, table: Any) -> None:
+        """Delete the hours that are over age, some at a time."""
+        end, _ = archive.day_bounds(self.policy.first_day("hourly_rollup", self.today))
+        old = select(table.c.hour).where(table.c.hour < end).order_by(table.c.hour)
+        some: Any = end
+        while some is not None:
+            with read_snapshot(self.engine) as connection:
+                if connection.execute(old.limit(1)).first() is None:
+                    return
+                some = connection.execute(old.offset(self.pace.rows).limit(1)).scalar()
+            gone = delete(table).where(table.c.hour < end if some is None else table.c.hour <= some)
+            self.report.hours_deleted += self._batch(partial(_delete, gone))
+
+    def _batch(self, work: Callable[[Connection], int]) -> int:
+        """Do `work` in a transaction; return how many rows it took."""
+        with write_transaction(self.engine) as connection:
+            started = time.monotonic()
+            dialects.take_turn(connection)
+            self.guard(connection)
+            rows = work(connection)
+        seconds = time.monotonic() - started
+        if rows:
+            self.report.held(seconds)
+            self.pace.took(seconds)
+        return rows
+
+    def _move(self, table: Any, day: date, connection: Connection) -> int:
+        """Move some rows of a day into the archive."""
+        here = over_age.may_go(self.policy, self.today, table, day)
+        numbers = select(table.c.id).where(here).order_by(TIMES[table]).limit(self.pace.rows)
+        wanted = list(connection.execute(numbers).scalars())
+        if wanted:
+            into, columns = ARCHIVES[table], archive.names(table)
+            given = table.c.id.in_(wanted)
+            rows = select(*table.columns).where(given)
+            connection.execute(insert(into).from_select(columns, rows))
+            connection.execute(delete(table).where(given))
+        return len(wanted)
+
+
+def _delete(statement: Delete, connection: Connection) -> int:
+    return connection.execute(statement).rowcount

@@ -1,0 +1,141 @@
+"""kill -9 at random moments of a retention run: every detail is there, once, live or archived."""
+
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, select
+
+from asu_stats.demo import history
+from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
+from asu_stats.store import engine as engines
+from asu_stats.store import retention, verify
+from asu_stats.store.apply import apply_batch
+from asu_stats.store.archive import ARCHIVES
+from asu_stats.store.engine import read_snapshot
+from asu_stats.store.over_age import Policy
+from asu_stats.store.tables import build_metrics, client_stats, error_stats
+from tests.support import NOW
+
+# `make test` shows that it works; `make crash` (KILLS=60) means it.
+KILLS = max(6, int(os.environ.get("KILLS", "0")))
+TODAY = NOW.date()
+
+# A child per line of standard input: "days seconds", killed after so many seconds.
+LAUNCHER = """
+import os, signal, sys, time
+from datetime import date
+from asu_stats.store import engine as engines, over_age, retention
+
+retention._MOST = 15  # many small batches, so that a kill meets one
+url, today = sys.argv[1], date.fromisoformat(sys.argv[2])
+for line in sys.stdin:
+    days, seconds = line.split()
+    child = os.fork()
+    if not child:
+        policy = over_age.Policy(*[int(days)] * 4)
+        retention.run(engines.create(url), policy, today)
+        os._exit(0)
+    time.sleep(float(seconds))
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    print("killed" if os.WIFSIGNALED(status) else "done", flush=True)
+"""
+
+
+def identities(engine: Engine) -> dict[str, Counter[Any]]:
+    """Count each detail by what identifies it, in both places together."""
+    keys = {
+        build_metrics: ("request_hash", "build_id"),
+        client_stats: ("client", "timestamp", "request_hash", "outcome"),
+        error_stats: ("timestamp", "request_hash", "build_id", "client"),
+    }
+    with read_snapshot(engine) as connection:
+        return {
+            live.name: Counter(
+                tuple(row)
+                for table in (live, archived)
+                for row in connection.execute(select(*(table.c[key] for key in keys[live])))
+            )
+            for live, archived in ARCHIVES.items()
+        }
+
+
+def archived_rows(engine: Engine) -> int:
+    with read_snapshot(engine) as connection:
+        return sum(len(connection.execute(select(table.c.id)).all()) for table in ARCHIVES.values())
+
+
+def numbers(engine: Engine) -> bool:
+    """Tell whether no number was given twice."""
+    with read_snapshot(engine) as connection:
+        for pair in ARCHIVES.items():
+            found = [n for t in pair for n in connection.execute(select(t.c.id)).scalars()]
+            if len(found) != len(set(found)):
+                return False
+    return True
+
+
+@pytest.mark.crash
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_and_nothing_is_double(sqlite_template: Path, tmp_path: Path) -> None:
+    events = list(history.history(days=100, requests=6000, now=NOW))
+    rng = random.Random(KILLS)
+    late = rng.sample(events, len(events) // 10)
+    taken = set(map(id, late))
+    engine, twin = _made(sqlite_template, tmp_path / "a"), _made(sqlite_template, tmp_path / "b")
+    _apply(engine, [event for event in events if id(event) not in taken])
+    _apply(twin, events)
+    command = [sys.executable, "-c", LAUNCHER, str(engine.url), TODAY.isoformat()]
+    killed = grown = 0
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as launcher:
+        assert launcher.stdin
+        assert launcher.stdout
+        for number in range(KILLS):
+            before = archived_rows(engine)
+            days = 60 - 50 * number // KILLS
+            launcher.stdin.write(f"{days} {rng.uniform(0.05, 0.8)}\n")
+            launcher.stdin.flush()
+            killed += launcher.stdout.readline() == "killed\n"
+            grown += archived_rows(engine) > before
+            assert numbers(engine)
+            _apply(engine, late[number::KILLS])  # what was archived is brought back, in part
+        launcher.stdin.close()
+    assert killed > KILLS / 2, "few kills met a run: the test shows nothing"
+    assert grown > KILLS / 4
+    retention.run(engine, Policy(*[10] * 4), TODAY)
+    found = identities(engine)
+    assert found == identities(twin)
+    assert numbers(engine)
+    assert all(count == 1 for count in found["build_metrics"].values())
+    assert sum(found["client_stats"].values()) == _count(events, RequestReceived)
+    assert set(found["build_metrics"]) == {
+        (event.request_hash, event.build_id)
+        for event in events
+        if isinstance(event, BuildStarted | BuildFinished)
+    }
+    assert list(verify.differences(engine)) == []
+    for each in (engine, twin):
+        each.dispose()
+
+
+def _made(template: Path, directory: Path) -> Engine:
+    directory.mkdir()
+    (directory / "stats.db").write_bytes(template.read_bytes())
+    return engines.create(f"sqlite:///{directory / 'stats.db'}")
+
+
+def _apply(engine: Engine, events: list[Event]) -> None:
+    for start in range(0, len(events), 2000):
+        apply_batch(engine, events[start : start + 2000])
+
+
+def _count(events: list[Event], kind: type) -> int:
+    return sum(isinstance(event, kind) for event in events)

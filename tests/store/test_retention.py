@@ -1,0 +1,309 @@
+"""Retention: details leave, every answer stays, and what comes late finds what it needs."""
+
+import random
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from asu_stats.api.stats import QUESTIONS
+from asu_stats.demo import history
+from asu_stats.exceptions import LeaseLostError
+from asu_stats.store import export, over_age, retention, verify
+from asu_stats.store.apply import apply_batch
+from asu_stats.store.archive import ARCHIVES, DETAILS
+from asu_stats.store.engine import read_snapshot
+from asu_stats.store.over_age import Policy
+from asu_stats.store.rollups import HOURLY
+from asu_stats.store.tables import build_metrics
+from tests.support import NOW, Stats, build, request
+
+TODAY = NOW.date()
+DAYS = (1, 7, 30, 90, 365)
+USUAL = Policy(latest=1)
+SHORT = Policy(build_metrics_days=5, client_stats_days=10, error_stats_days=10, latest=1)
+
+
+def questions(stats: Stats) -> Iterator[str]:
+    """Yield the URL of every question, of each window."""
+    document = stats.client.get("/openapi.json").json()["paths"]
+    old = [path for path, item in document.items() if item.get("get", {}).get("deprecated")]
+    names = [f"/api/v1/stats/{question.name}" for question in QUESTIONS]
+    for days in DAYS:
+        for path in (*names, "/api/v1/stats/clients/luci", *(old if days in {7, 365} else ())):
+            yield f"{path}?days={days}"
+        yield f"/api/v1/stats/targets?days={days}&version=SNAPSHOT"
+        yield f"/api/v1/stats/profiles?days={days}&format=csv"
+        for interval in ("hour", "week", "month") if days <= 90 else ("week",):
+            for filtered in ("", "&client=luci", "&target=x86/64"):
+                yield f"/api/v1/stats/timeseries?days={days}&interval={interval}{filtered}"
+
+
+def answers(stats: Stats) -> dict[str, tuple[int, bytes]]:
+    found = {}
+    for url in questions(stats):
+        answer = stats.client.get(url)
+        found[url] = answer.status_code, answer.content
+    assert {status for status, _ in found.values()} <= {200, 404, 422}
+    return found
+
+
+def rows(engine: Engine) -> dict[str, tuple[int, int]]:
+    """Count rows per detail table: live and archived."""
+    with read_snapshot(engine) as connection:
+        return {
+            live.name: (
+                connection.execute(select(func.count()).select_from(live)).scalar_one(),
+                connection.execute(select(func.count()).select_from(old)).scalar_one(),
+            )
+            for live, old in ARCHIVES.items()
+        }
+
+
+def identities(engine: Engine) -> dict[str, list[Any]]:
+    """Return what identifies each detail, live and archived."""
+    with read_snapshot(engine) as connection:
+        return {
+            table.name: sorted(
+                number
+                for each in (table, ARCHIVES[table])
+                for number in connection.execute(select(each.c.id)).scalars()
+            )
+            for table in DETAILS
+        }
+
+
+def exported(engine: Engine) -> dict[str, list[Any]]:
+    with read_snapshot(engine) as connection:
+        return {
+            table.name: list(export.rows(connection, table.name, None, None)) for table in DETAILS
+        }
+
+
+def test_history_is_archived_and_no_answer_changes(stats: Stats) -> None:
+    events = list(history.history(days=200, requests=4000, now=NOW))
+    for start in range(0, len(events), 2000):
+        apply_batch(stats.engine, events[start : start + 2000])
+    before, known, written = answers(stats), identities(stats.engine), exported(stats.engine)
+    counts = rows(stats.engine)
+    expected = over_age.waiting(stats.engine, USUAL, TODAY)
+
+    report = retention.run(stats.engine, USUAL, TODAY)
+
+    assert report.as_dict().items() >= expected.items()
+    after = rows(stats.engine)
+    for name, (live, old) in after.items():
+        assert live + old == counts[name][0]
+        assert old == report.archived[name] > 10
+    assert report.hours_deleted > 1000
+    assert identities(stats.engine) == known
+    assert exported(stats.engine) == written
+    assert list(verify.differences(stats.engine)) == []
+    assert retention.run(stats.engine, USUAL, TODAY).batches == 0
+
+    again = events[::7]
+    random.Random(1).shuffle(again)
+    assert not any(apply_batch(stats.engine, again).new)
+    assert rows(stats.engine) == after
+    assert answers(stats) == before
+
+
+def test_rebuild_reads_the_archive_and_makes_no_hours_anew(stats: Stats) -> None:
+    for event in range(40):
+        at = NOW - timedelta(days=event * 5)
+        stats.record(request(f"h{event}", at), *build(f"h{event}", end=at + timedelta(minutes=2)))
+    retention.run(stats.engine, SHORT, TODAY)
+    before = answers(stats)
+    assert list(verify.differences(stats.engine)) == []
+    verify.rebuild(stats.engine)
+    assert answers(stats) == before
+    oldest = TODAY - timedelta(days=89)
+    with read_snapshot(stats.engine) as connection:
+        for rollup in HOURLY:
+            first = connection.execute(select(func.min(rollup.table.c.hour))).scalar_one()
+            assert first.date() >= oldest
+
+
+OLD = NOW - timedelta(days=300)
+OLD_DAY = OLD.date()
+
+
+@pytest.fixture
+def archived(stats: Stats) -> Stats:
+    """A service of whose past two builds, a failure, and their requests are archived."""
+    many = [
+        (request(f"more{n}", OLD), build(f"more{n}", end=OLD, seconds=1000 + n)) for n in range(12)
+    ]
+    stats.record(
+        request("h", OLD, client="luci"),
+        *build("h", end=OLD + timedelta(minutes=5), build_id="b1", seconds=50),
+        request("h", OLD + timedelta(hours=1), outcome="joined", client="owut"),
+        *build("h", "failure", end=OLD + timedelta(hours=2), build_id="b2", error_message="x"),
+        request("waits", OLD, client="auc"),
+        *(event for pair in many for event in pair),
+        request("new", NOW),
+        *build("new", "failure", end=NOW),
+    )
+    retention.run(stats.engine, SHORT, TODAY)
+    found = rows(stats.engine)
+    assert found["build_metrics"] == (11, 4)  # the ten slowest of that day stay
+    assert found["client_stats"][1] >= 13  # of 16: not the newest, nor the one that waits still
+    return stats
+
+
+def day_of(stats: Stats, question: str, day: date = OLD_DAY) -> Any:
+    return stats.get(question, start=day, end=day)
+
+
+def clients(stats: Stats) -> dict[str, tuple[int, int, int]]:
+    return {
+        row["client"]: (row["successful_builds"], row["failed_builds"], row["pending"])
+        for row in day_of(stats, "clients")
+    }
+
+
+def test_events_that_come_again_after_archiving_are_duplicates(stats: Stats) -> None:
+    events = [request("h", OLD), *build("h", end=OLD)]
+    stats.record(*events, request("new"), *build("new"))
+    retention.run(stats.engine, SHORT, TODAY)
+    before = answers(stats)
+    assert stats.record(*events) == {"accepted": 0, "duplicates": 3}
+    assert answers(stats) == before
+
+
+def test_a_request_older_than_an_archived_build_is_ended_by_it(archived: Stats) -> None:
+    before = clients(archived)
+    assert before["luci"] == (13, 0, 0)
+    assert before["owut"] == (0, 1, 0)
+    archived.record(
+        request("h", OLD + timedelta(minutes=1), outcome="joined", client="ofs"),
+        request("h", OLD + timedelta(minutes=30), outcome="joined", client="ofs"),
+        request("h", OLD + timedelta(hours=3), outcome="joined", client="ofs"),
+    )
+    assert clients(archived) == before | {"ofs": (1, 1, 1)}
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_an_earlier_end_of_an_archived_build_takes_its_place(archived: Stats) -> None:
+    ids = {"request_hash": "h", "build_id": "b2", "status": "success"}
+    _, finished = build("h", end=OLD + timedelta(minutes=90), build_id="b2")
+    finished["data"] = ids
+    archived.record(finished)
+    assert clients(archived)["owut"] == (1, 0, 0)
+    assert day_of(archived, "errors")["total_errors"] == 0
+    assert day_of(archived, "overview")["totals"]["successful_builds"] == 14
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_a_later_end_of_an_archived_build_changes_nothing(archived: Stats) -> None:
+    before = answers(archived)
+    _, finished = build("h", "failure", end=NOW, build_id="b1")
+    assert archived.record(finished)["accepted"] == 1
+    assert answers(archived) == before
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_a_build_that_ends_at_last_ends_a_request_of_long_ago(archived: Stats) -> None:
+    assert clients(archived)["auc"] == (0, 0, 1)
+    archived.record(*build("waits", end=NOW))
+    assert clients(archived)["auc"] == (1, 0, 0)
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_an_older_request_renames_archived_builds(archived: Stats) -> None:
+    archived.record(request("h", OLD - timedelta(days=1), version="19.07.1"))
+    builds = {row["version"]: row["successful_builds"] for row in day_of(archived, "versions")}
+    assert builds["19.07.1"] == 1
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_a_slowest_build_that_was_none_makes_room_for_an_archived_one(archived: Stats) -> None:
+    before = day_of(archived, "performance")["slowest_builds"]
+    assert [item["duration"] for item in before] == [*range(1011, 1001, -1)]
+    with read_snapshot(archived.engine) as connection:
+        slow = select(build_metrics.c.build_id).where(build_metrics.c.request_hash == "more11")
+        build_id = connection.execute(slow).scalar_one()
+    _, finished = build("more11", "failure", end=OLD - timedelta(minutes=1), build_id=build_id)
+    archived.record(finished)
+    after = day_of(archived, "performance")["slowest_builds"]
+    assert [item["duration"] for item in after] == [*range(1010, 1000, -1)]
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_a_hash_asked_for_again_is_not_new(archived: Stats) -> None:
+    def unique(start: date) -> int:
+        window = archived.get("overview", start=start, end=TODAY)
+        return int(window["totals"]["unique_requests"])
+
+    before = unique(OLD.date()), unique(TODAY)
+    archived.record(request("h", outcome="cache_hit"))
+    assert (unique(OLD.date()), unique(TODAY)) == (before[0], before[1] + 1)
+    archived.record(request("h", OLD + timedelta(days=30), outcome="cache_hit"))
+    assert (unique(OLD.date()), unique(TODAY)) == (before[0], before[1] + 1)
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_late_events_bring_rows_back_once_and_they_are_archived_again(archived: Stats) -> None:
+    known = identities(archived.engine)
+    archived.record(request("h", OLD + timedelta(minutes=1), outcome="joined", client="ofs"))
+    assert rows(archived.engine)["build_metrics"][1] == 2
+    retention.run(archived.engine, SHORT, TODAY)
+    now = identities(archived.engine)
+    assert now["build_metrics"] == known["build_metrics"]
+    assert len(now["client_stats"]) == len(known["client_stats"]) + 1
+    assert all(len(numbers) == len(set(numbers)) for numbers in now.values())
+    assert list(verify.differences(archived.engine)) == []
+
+
+def test_numbers_of_archived_rows_are_not_given_again(stats: Stats) -> None:
+    for number in range(5):
+        stats.record(request(f"h{number}", OLD + timedelta(days=number)))
+        stats.record(build(f"h{number}", "failure", end=OLD + timedelta(days=number, hours=1)))
+        retention.run(stats.engine, SHORT, TODAY)
+    found = identities(stats.engine)
+    assert all(len(numbers) == len(set(numbers)) == 5 for numbers in found.values())
+
+
+def test_hours_that_are_gone_are_refused_whatever_the_setting_says_now(stats: Stats) -> None:
+    stats.record(request("h", NOW - timedelta(days=40)), request("h2"))
+    url = f"/api/v1/stats/timeseries?interval=hour&start={TODAY - timedelta(days=40)}"
+    first = stats.client.get(url)
+    assert first.status_code == 200
+    retention.run(stats.engine, Policy(hourly_rollup_days=30), TODAY)
+    for headers in ({}, {"If-None-Match": first.headers["ETag"]}):
+        gone = stats.client.get(url, headers=headers)
+        assert gone.status_code == 422
+        assert f"hours are kept from {TODAY - timedelta(days=29)} on" in gone.json()["detail"]
+    # What comes late for an hour that is gone leaves no half of it behind.
+    stats.record(request("h3", NOW - timedelta(days=40)))
+    assert list(verify.differences(stats.engine)) == []
+    with read_snapshot(stats.engine) as connection:
+        hour = HOURLY[0].table.c.hour
+        assert connection.execute(select(func.min(hour))).scalar_one().date() == TODAY
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5, 9])
+def test_a_run_that_may_not_write_any_more_stops_where_it_is(
+    sqlite_stats: Stats, stop_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = sqlite_stats.engine
+    events = list(history.history(days=300, requests=400, now=NOW))
+    apply_batch(engine, events)
+    known, before, calls = identities(engine), answers(sqlite_stats), [0]
+    monkeypatch.setattr(retention, "_ROWS", 20)
+
+    def guard(_: object) -> None:
+        calls[0] += 1
+        if calls[0] > stop_at:
+            raise LeaseLostError("work")
+
+    with pytest.raises(LeaseLostError):
+        retention.run(engine, USUAL, TODAY, guard=guard)
+    assert calls[0] == stop_at + 1
+    assert identities(engine) == known
+    assert answers(sqlite_stats) == before
+    retention.run(engine, USUAL, TODAY)
+    assert identities(engine) == known
+    assert list(verify.differences(engine)) == []
