@@ -31,6 +31,8 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.monitor.rules import DEFAULTS, Rule, merged
+from asu_stats.monitor.webhooks import Webhook
 
 BuilderName = Literal["demo", "command", "none"]
 ReadAccess = Literal["public", "token"]
@@ -173,6 +175,22 @@ class Settings(BaseSettings):
         "others are `other`.",
     )
 
+    alerts: Annotated[tuple[Rule, ...], NoDecode] = Field(
+        default=DEFAULTS,
+        description="JSON list of rules, in the file tables `[[alerts]]`: each changes the default "
+        "of its name or adds one; see `docs/alerts.md`.",
+    )
+    notify: Annotated[list[SecretStr], NoDecode] = Field(
+        default=[],
+        description="JSON list of Apprise URLs that alerts are sent to, such as "
+        "`mailtos://user:password@example.org`.",
+    )
+    webhooks: Annotated[tuple[Webhook, ...], NoDecode] = Field(
+        default=(),
+        description="JSON list of signed webhooks, in the file tables `[[webhooks]]`, each with "
+        "`url` and `secret`; see `docs/alerts.md`.",
+    )
+
     # The build service
     builder: BuilderName = Field(
         default="none", description="What builds: `demo`, `command` or `none`."
@@ -282,19 +300,22 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
-        "repository_allow_list", "command", "metrics_clients", *_ORIGINS, mode="before"
+        *("repository_allow_list", "command", "metrics_clients", *_ORIGINS),
+        *("alerts", "notify", "webhooks"),
+        mode="before",
     )
     @classmethod
-    def _listed(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            items = json.loads(value)
-        except ValueError:
-            items = None
-        if not isinstance(items, list):
-            raise ValueError('expected a JSON list of texts, such as ["one", "another"]')  # noqa: TRY004
-        return items
+    def _listed(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                value = None
+            if not isinstance(value, list):
+                tables = info.field_name in {"alerts", "webhooks"}
+                what = "objects" if tables else 'texts, such as ["one", "another"]'
+                raise ValueError(f"expected a JSON list of {what}")  # noqa: TRY004
+        return merged(value) if info.field_name == "alerts" else value
 
     @classmethod
     def settings_customise_sources(

@@ -32,6 +32,8 @@ COMMANDS = (
     "serve",
     "worker",
     "export",
+    "alerts",
+    "alerts check",
     "db",
     "db upgrade",
     "db status",

@@ -156,4 +156,4 @@ def test_rules_find_their_metrics(prometheus: Prometheus) -> None:
     for rule in rules:
         assert rule["health"] in {"ok", "unknown"}, rule
         for name in set(re.findall(r"\b(?:asu_|asu:)[a-z0-9_:]+", rule["query"])):
-            assert prometheus.query(name), f"{rule['name']}: there is no {name}"
+            prometheus.wait_for(name)

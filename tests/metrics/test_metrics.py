@@ -13,6 +13,7 @@ from sqlalchemy import event, update
 from asu_stats.jobs import duties
 from asu_stats.jobs.job import Schedule
 from asu_stats.jobs.runner import Runner
+from asu_stats.monitor.rules import DEFAULTS
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.rollups import DAILY
 from tests.support import NOW, TOKEN, Stats, build, request
@@ -43,6 +44,7 @@ FAMILIES: Mapping[str, tuple[str, dict[str, set[str]]]] = {
     "asu_queue_oldest_timestamp_seconds": ("gauge", {}),
     "asu_build_last_finished_timestamp_seconds": ("gauge", {}),
     "asu_workers": ("gauge", {"state": {"idle", "busy", "offline"}}),
+    "asu_alert_firing": ("gauge", {"rule": {rule.name for rule in DEFAULTS}}),
     "asu_stats_events_lost": ("counter", {}),
     "asu_stats_spool_events": ("gauge", {}),
     "asu_stats_recorder_queue_events": ("gauge", {}),
@@ -183,7 +185,7 @@ def test_strangers_make_no_series(sqlite_stats: Stats) -> None:
         for name, labels in after
         if name == "asu_stats_http_requests_total" and dict(labels)["code"] != "200"
     }
-    assert new == {"other", "/", "/static/{path}", "/api/v1/stats/events"}
+    assert new == {"other", "/", "/static/{name}", "/api/v1/stats/events"}
     assert value(after, "asu_stats_events_total", event="other", result="invalid") == 20
 
 

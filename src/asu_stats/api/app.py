@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from sqlalchemy import Engine
 
 from asu_stats import __version__
-from asu_stats.api import health, ingest, metrics, problems
+from asu_stats.api import alerts, health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
@@ -99,6 +99,7 @@ def create_app(
         stats.router(),
         now_api.router(engine, builds.queue.length, now),
         live.router(),
+        alerts.router(engine, settings.alerts),
         jobs_api.router(engine, jobs),
         ingest.router(recorder, access, now, process.refused),
         build_api.router(builds),

@@ -266,6 +266,13 @@ def queue_state(engine: Engine) -> QueueState:
         return QueueState(*connection.execute(sql.queue_state()).one())
 
 
+def waiting_longest(engine: Engine, count: int) -> list[tuple[str, str, str, str]]:
+    """Return hash, version, target and profile of the builds that have waited longest."""
+    with read_snapshot(engine) as connection:
+        rows = connection.execute(sql.waiting_longest(count))
+        return [(row.request_hash, row.version, row.target, row.profile) for row in rows]
+
+
 def _waiting(connection: Connection) -> int:
     return connection.execute(sql.count_waiting()).scalar_one()
 

@@ -9,7 +9,18 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from asu_stats import __version__
-from asu_stats.cli import db, demo, export, importing, jobs, retention, rollups, serve, token
+from asu_stats.cli import (
+    alerts,
+    db,
+    demo,
+    export,
+    importing,
+    jobs,
+    retention,
+    rollups,
+    serve,
+    token,
+)
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
 
@@ -26,6 +37,7 @@ app.command("demo")(demo.demo)
 app.command("serve")(serve.serve)
 app.command("worker")(serve.worker)
 app.command("export")(export.export)
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(db.app, name="db")
 app.add_typer(importing.app, name="import")
 app.add_typer(jobs.app, name="jobs")

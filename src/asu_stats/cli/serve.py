@@ -15,6 +15,8 @@ from asu_stats.cli.protocol import PROTOCOL
 from asu_stats.cli.wiring import Service, jobs_of, running
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
+from asu_stats.monitor import channels
+from asu_stats.monitor.sender import Sender
 from asu_stats.settings import BuilderName, load
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Builds at a time.")]
@@ -73,7 +75,8 @@ def run_server(service: Service, listener: socket.socket) -> None:
         timeout_graceful_shutdown=10,
     )
     runner = Runner(service.engine, jobs)
-    with Scheduler(runner) if service.settings.jobs else nullcontext():
+    sender = Sender(service.engine, channels.of_settings(service.settings))
+    with Scheduler(runner) if service.settings.jobs else nullcontext(), sender:
         uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -11,13 +11,17 @@ from urllib.parse import quote
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from asu_stats.builds.queue import queue_state
+from asu_stats.builds.jobs import utc_now
+from asu_stats.builds.queue import queue_state, waiting_longest
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
 from asu_stats.jobs import duties
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.monitor import channels
+from asu_stats.monitor.job import alerting
+from asu_stats.monitor.watch import Watch
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
@@ -152,9 +156,22 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def watch_of(settings: Settings, engine: Engine) -> Watch:
+    """Return the monitor of a service."""
+    return Watch(
+        engine,
+        settings.alerts,
+        channels.keys(settings),
+        queue=partial(queue_state, engine),
+        waiting=partial(waiting_longest, engine),
+        source=settings.event_source,
+    )
+
+
 def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
     """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none."""
     return [
+        alerting(watch_of(settings, engine), utc_now),
         duties.queue_sampling(engine, partial(queue_state, engine), settings.queue_sample_days),
         duties.retention_of(
             engine, Schedule(settings.retention_schedule), policy_of(settings), utc_today

@@ -1,6 +1,6 @@
 """Families of the domain: the same from every process, and they survive restarts."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -98,6 +98,16 @@ def of_load(load: Load) -> Iterator[Metric]:
         "Workers of the build service by what they do.",
         "state",
         {str(state): count for state, count in load.workers.items()},
+    )
+
+
+def of_alerts(firing: Collection[str], rules: Iterable[str]) -> Iterator[Metric]:
+    """Yield which rules fire, as the last evaluation saw it."""
+    yield gauges(
+        "asu_alert_firing",
+        "1 while a rule fires.",
+        "rule",
+        {rule: int(rule in firing) for rule in rules},
     )
 
 

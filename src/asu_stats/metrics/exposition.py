@@ -17,6 +17,7 @@ from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
 from asu_stats.metrics.domain import gauge
 from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.monitor import memory
 from asu_stats.recorder import Recorder
 from asu_stats.reports import lifetime
 from asu_stats.settings import Settings
@@ -77,10 +78,13 @@ class Exposition(Collector):
         with read_snapshot(self._engine) as connection:
             ever = lifetime.read(connection, today=now.date())
             busy = load.read(connection, now=now, silence_seconds=silence)
+            firing = memory.firing(connection)
             size = dialects.database_size(connection)
         tasks = leases.states(self._engine)
         yield from domain.of_lifetime(ever, self._settings.metrics_clients)
         yield from domain.of_load(busy)
+        rules = (rule.name for rule in self._settings.alerts if rule.enabled)
+        yield from domain.of_alerts(firing, rules)
         yield from domain.of_tasks(tasks)
         yield from domain.of_events(ever, self._process.invalid_events)
         yield gauge("asu_stats_database_size_bytes", "Size of the database.", size)

@@ -68,6 +68,15 @@ class Distribution:
         return average(self.total, self.builds)
 
     @property
+    def variation(self) -> float | None:
+        """Standard deviation over average."""
+        if not self.total:
+            return None
+        squares = float(self._seconds.astype(float) ** 2 @ np.diff(self._up_to, prepend=0))
+        mean = self.total / self.builds
+        return float(np.sqrt(max(0.0, squares / self.builds - mean**2))) / mean
+
+    @property
     def least(self) -> int | None:
         """The shortest duration."""
         return int(self._seconds[0]) if self.builds else None

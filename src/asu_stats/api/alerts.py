@@ -1,0 +1,39 @@
+"""`GET /api/v1/stats/alerts`: rules, what they see, and what was told (contract §3)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+from sqlalchemy import Engine
+
+from asu_stats.api import problems
+from asu_stats.monitor import memory, reporting
+from asu_stats.monitor.rules import Rule
+from asu_stats.store.engine import read_snapshot
+
+_HISTORY: Final = 100
+
+
+def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
+    """Return the endpoint."""
+    routes = APIRouter(tags=["statistics"])
+
+    @routes.get(
+        "/api/v1/stats/alerts",
+        summary="What is watched, and what is wrong",
+        response_model=reporting.Alerts,
+        responses=problems.documented(503),
+    )
+    def alerts() -> JSONResponse:
+        """Return each rule as the last evaluation saw it, and the latest incidents.
+
+        An incident is what was told: alerts that fired together, and what most of it was about.
+        """
+        with read_snapshot(engine) as connection:
+            known = memory.read(connection)
+            incidents = memory.history(connection, _HISTORY)
+        shown = reporting.show(rules, known, incidents)
+        return JSONResponse(shown, headers={"Cache-Control": "no-cache"})
+
+    return routes

@@ -1,0 +1,181 @@
+"""`asu-stats alerts`: look at the rules once, and keep some of them quiet."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+
+import typer
+
+from asu_stats.cli import options, output, wiring
+from asu_stats.monitor import channels, memory, reporting, words
+from asu_stats.monitor.evaluate import Alert, Evaluation
+from asu_stats.monitor.memory import Memory
+from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.rules import Rule
+from asu_stats.settings import load
+from asu_stats.store import migrate
+from asu_stats.store.engine import read_snapshot, write_transaction
+
+app = typer.Typer(help="What is watched, and what is wrong.", no_args_is_help=True)
+
+_DIMENSIONS: Final = ("version", "target", "error_type", "client")
+_HISTORY: Final = 20
+
+
+@app.command()
+def check(database: options.Database = None, json: options.Json = False) -> None:
+    """Look at all rules once, write nothing, tell nobody; exit status 1 when something fires.
+
+    The first line is what Nagios and its kin expect. While a server evaluates the rules, this is
+    what it would find now; else what is beyond its limit fires at once.
+    """
+    settings, now = load(database_url=database), datetime.now(UTC)
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        sight = wiring.watch_of(settings, engine).look(now)
+    rules = {rule.name: rule for rule in settings.alerts}
+    firing = [alert for alert in sight.evaluation.alerts if alert.state == "firing"]
+    if json:
+        output.print_json(_shown(settings.alerts, sight.memory, sight.evaluation, now))
+    else:
+        _print(rules, firing, sight.evaluation)
+    if firing:
+        raise typer.Exit(1)
+
+
+def _shown(
+    rules: tuple[Rule, ...], before: Memory, evaluation: Evaluation, now: datetime
+) -> reporting.Alerts:
+    known = Memory(
+        evaluations=before.evaluations,
+        evaluated_at=now,
+        readings=reporting.readings(rules, evaluation),
+        alerts=evaluation.alerts,
+        incidents=before.incidents,
+        silences=before.silences,
+    )
+    return reporting.show(rules, known, before.incidents)
+
+
+def _print(rules: dict[str, Rule], firing: list[Alert], evaluation: Evaluation) -> None:
+    pending = sum(alert.state == "pending" for alert in evaluation.alerts)
+    critical = any(rules[alert.rule].severity == "critical" for alert in firing)
+    state = "CRITICAL" if critical else "WARNING" if firing else "OK"
+    what = "; ".join(sorted({_line(rules[alert.rule], alert) for alert in firing}))
+    typer.echo(
+        f"ASU-STATS {state} - {what or f'{len(evaluation.readings)} rules, none fires'}"
+        f" | firing={len(firing)} pending={pending}"
+    )
+
+
+def _line(rule: Rule, alert: Alert) -> str:
+    said = words.of_value(rule, alert.value, alert.expected, alert.sample)
+    return f"{reporting.title_of(rule, alert.subject)}: {said}".replace("|", "/")
+
+
+@app.command("list")
+def list_alerts(database: options.Database = None, json: options.Json = False) -> None:
+    """Show the rules as the last evaluation saw them, and the latest incidents."""
+    settings = load(database_url=database)
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        with read_snapshot(engine) as connection:
+            known = memory.read(connection)
+            shown = reporting.show(settings.alerts, known, memory.history(connection, _HISTORY))
+    if json:
+        output.print_json(shown)
+        return
+    output.print_table(
+        ("rule", "state", "since", "value", "limit"),
+        [
+            (
+                row["rule"],
+                row["state"],
+                row["since"],
+                None if row["value"] is None else f"{row['value']} {row['unit']}",
+                f"> {row['above']:g}" if row["above"] is not None else f"< {row['below']:g}",
+            )
+            for row in shown["rules"]
+        ],
+    )
+    if shown["incidents"]:
+        typer.echo("")
+        output.print_table(
+            ("opened", "closed", "what", "how bad"),
+            [
+                (row["opened_at"], row["closed_at"], row["title"], row["text"])
+                for row in shown["incidents"]
+            ],
+        )
+
+
+@app.command()
+def silence(
+    rule: Annotated[str | None, typer.Option(help="Name of a rule; without it, any.")] = None,
+    subject: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="version=…, target=…, error_type=… or client=…"),
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="For how long.")] = 4,
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    database: options.Database = None,
+) -> None:
+    """Keep incidents quiet: those of a rule, or about a version, a target and so on."""
+    settings, now = load(database_url=database), datetime.now(UTC)
+    known = [each.name for each in settings.alerts]
+    if rule is not None and rule not in known:
+        raise typer.BadParameter(f"--rule {rule}: expected one of {', '.join(known)}")
+    about = _subject(subject or [])
+    if rule is None and not about:
+        raise typer.BadParameter("say --rule or --subject")
+    until = now + timedelta(hours=hours)
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        with write_transaction(engine) as connection:
+            number = memory.silence(
+                connection, rule=rule, subject=about, until=until, comment=comment, now=now
+            )
+    typer.echo(f"silence {number}: until {until:%Y-%m-%d %H:%M} UTC")
+
+
+def _subject(given: list[str]) -> Subject:
+    found = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if name not in _DIMENSIONS or not equals or not value:
+            expected = f"{', '.join(_DIMENSIONS)}, = and a value"
+            raise typer.BadParameter(f"--subject {text}: expected one of {expected}")
+        found.append((name, value))
+    return tuple(found)
+
+
+@app.command()
+def unsilence(
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Of the silence.")],
+    database: options.Database = None,
+) -> None:
+    """Take a silence back; what is still wrong is told at the next look."""
+    with options.opened(database) as engine:
+        migrate.check(engine)
+        with write_transaction(engine) as connection:
+            found = memory.unsilence(connection, number)
+    if not found:
+        typer.echo(f"asu-stats: there is no silence {number}", err=True)
+        raise typer.Exit(1)
+    typer.echo(f"silence {number} is over")
+
+
+@app.command("test")
+def try_out(database: options.Database = None) -> None:
+    """Send a message to every address in the settings; exit status 1 if one does not take it."""
+    settings = load(database_url=database)
+    found = channels.of_settings(settings)
+    if not found:
+        typer.echo("no address: set notify or webhooks", err=True)
+        raise typer.Exit(1)
+    failed = 0
+    for channel in found:
+        problem = channels.try_out(channel, settings.event_source, datetime.now(UTC))
+        typer.echo(f"{channel.name}: {problem or 'ok'}")
+        failed += problem is not None
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,111 @@
+"""Ways out: the addresses in the settings, and how a message is handed to each."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from asu_stats.cloudevents import format_time
+from asu_stats.events import new_id
+from asu_stats.exceptions import InvalidSettingError
+from asu_stats.monitor import webhooks
+from asu_stats.monitor.webhooks import DeliveryError
+from asu_stats.settings import Settings
+
+Send = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way out. `key` is what the database knows it by: an address may hold a password.
+
+    `send` takes the id and the body of a message and raises `DeliveryError`.
+    """
+
+    key: str
+    name: str
+    send: Send
+
+
+def of_settings(settings: Settings) -> list[Channel]:
+    """Return the channels. Raises `InvalidSettingError` for an address that can't be used."""
+    found = [
+        Channel(
+            _key(f"{hook.url} {hook.secret.get_secret_value()}"),
+            f"webhook {number}",
+            partial(_post, hook),
+        )
+        for number, hook in enumerate(settings.webhooks, 1)
+    ]
+    urls = [url.get_secret_value() for url in settings.notify]
+    return [*found, *_apprise(urls)]
+
+
+def keys(settings: Settings) -> list[str]:
+    """Return what the database knows the channels by; loads nothing that sends."""
+    hooks = [f"{hook.url} {hook.secret.get_secret_value()}" for hook in settings.webhooks]
+    return [_key(text) for text in (*hooks, *(url.get_secret_value() for url in settings.notify))]
+
+
+def try_out(channel: Channel, source: str, now: datetime) -> str | None:
+    """Send a message that means nothing; return why it was not taken, `None` if it was."""
+    body = {
+        "type": "alert.test",
+        "timestamp": format_time(now),
+        "data": {
+            "state": "resolved",
+            "severity": "warning",
+            "source": source,
+            "subject_line": "[asu-stats] test",
+            "body": "A test: alerts of asu-stats arrive here.",
+        },
+    }
+    try:
+        channel.send(f"test-{new_id()}", body)
+    except DeliveryError as error:
+        return str(error)
+    return None
+
+
+def _key(address: str) -> str:
+    return sha256(address.encode()).hexdigest()[:16]
+
+
+def _post(hook: webhooks.Webhook, message_id: str, body: Mapping[str, Any]) -> None:
+    webhooks.post(hook, message_id, body, datetime.now(UTC))
+
+
+def _apprise(urls: Sequence[str]) -> list[Channel]:
+    if not urls:
+        return []
+    try:
+        import apprise
+    except ModuleNotFoundError:
+        raise InvalidSettingError("notify: apprise is missing: install asu-stats[alerts]") from None
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its words may hold addresses
+    found = []
+    for number, url in enumerate(urls, 1):
+        service = apprise.Apprise.instantiate(url)
+        if not isinstance(service, apprise.NotifyBase):
+            raise InvalidSettingError(f"notify: number {number} is no Apprise URL")
+        name = f"notify {number} ({url.partition(':')[0]})"
+        found.append(Channel(_key(url), name, partial(_notify, service)))
+    return found
+
+
+def _notify(service: Any, _message_id: str, body: Mapping[str, Any]) -> None:
+    data = body["data"]
+    kind = "success" if data["state"] == "resolved" else "failure"
+    if data["severity"] != "critical" and kind == "failure":
+        kind = "warning"
+    try:
+        done = service.notify(
+            body=data["body"], title=data["subject_line"], notify_type=kind, body_format="text"
+        )
+    except Exception as error:  # of whatever service it is
+        raise DeliveryError(type(error).__name__) from error
+    if not done:
+        raise DeliveryError("was not taken")

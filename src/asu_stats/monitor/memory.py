@@ -1,0 +1,231 @@
+"""What the monitor knows from the evaluation before, in and out of the database."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, cast
+
+from sqlalchemy import Connection, Row, delete, insert, select, update
+
+from asu_stats.monitor.evaluate import Alert, Incident
+from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.tables import (
+    alert_evaluations,
+    alert_incidents,
+    alert_messages,
+    alert_silences,
+    alerts,
+)
+from asu_stats.store import prepared
+
+e, i, s = alert_evaluations.c, alert_incidents.c, alert_silences.c
+KEPT_DAYS: Final = 365
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Incidents of a rule (`None`: any) that have all of `subject` are not told before `until`."""
+
+    id: int
+    rule: str | None
+    subject: Subject
+    until: datetime
+    comment: str
+
+    def holds(self, rule: str, subject: Subject, now: datetime) -> bool:
+        """Tell whether something is not to be told."""
+        return now < self.until and self.rule in {None, rule} and set(self.subject) <= set(subject)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An incident with what was said of it; not told: a silence keeps it quiet."""
+
+    incident: Incident
+    report: Mapping[str, Any]
+    told_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All of it, as of one evaluation."""
+
+    evaluations: int
+    evaluated_at: datetime | None
+    readings: Mapping[str, Any]
+    alerts: Sequence[Alert]
+    incidents: Sequence[Told]  # open ones
+    silences: Sequence[Silence]
+
+
+def read(connection: Connection) -> Memory:
+    """Return what is known."""
+    last = connection.execute(select(*alert_evaluations.c)).first()
+    open_ones = connection.execute(select(*alert_incidents.c).where(i.closed_at.is_(None)))
+    return Memory(
+        evaluations=last.evaluations if last else 0,
+        evaluated_at=utc(last.evaluated_at) if last else None,
+        readings=last.readings if last else {},
+        alerts=[_alert(row) for row in connection.execute(select(*alerts.c))],
+        incidents=[_told(row) for row in open_ones],
+        silences=silences(connection),
+    )
+
+
+def firing(connection: Connection) -> set[str]:
+    """Return the rules that fire."""
+    found = select(alerts.c.rule).where(alerts.c.state == "firing")
+    return set(connection.execute(found).scalars())
+
+
+def history(connection: Connection, limit: int) -> list[Told]:
+    """Return incidents, the newest first."""
+    newest = select(*alert_incidents.c).order_by(i.opened_at.desc(), i.id.desc()).limit(limit)
+    return [_told(row) for row in connection.execute(newest)]
+
+
+def count_evaluation(
+    connection: Connection, before: int, now: datetime, readings: Mapping[str, Any]
+) -> bool:
+    """Note an evaluation; return False, and note nothing, if another process came in between."""
+    values = {"evaluated_at": naive(now), "readings": dict(readings)}
+    if before == 0:
+        columns = ("id", "evaluations", "evaluated_at", "readings")
+        row: tuple[Any, ...] = (1, 0, values["evaluated_at"], {})
+        prepared.insert_new(connection, alert_evaluations, columns, [row], "id")
+    same = update(alert_evaluations).where(e.evaluations == before)
+    done = connection.execute(same.values(evaluations=before + 1, **values))
+    return done.rowcount == 1
+
+
+def write_alerts(connection: Connection, found: Sequence[Alert]) -> None:
+    """Replace the alerts."""
+    connection.execute(delete(alerts))
+    rows = [
+        {
+            **asdict(alert),
+            "subject": to_text(alert.subject),
+            "since": naive(alert.since),
+            "well_since": naive(alert.well_since) if alert.well_since else None,
+            "about": [list(pair) for pair in alert.about],
+        }
+        for alert in found
+    ]
+    if rows:
+        connection.execute(insert(alerts), rows)
+
+
+def write_incident(connection: Connection, told: Told) -> None:
+    """Write an incident, new or known."""
+    row = {
+        **asdict(told.incident),
+        "subject": to_text(told.incident.subject),
+        "opened_at": naive(told.incident.opened_at),
+        "closed_at": naive(told.incident.closed_at) if told.incident.closed_at else None,
+        "told_at": naive(told.told_at) if told.told_at else None,
+        "report": dict(told.report),
+    }
+    known = update(alert_incidents).where(i.id == told.incident.id)
+    if connection.execute(known.values(row)).rowcount == 0:
+        connection.execute(insert(alert_incidents).values(row))
+
+
+def forget(connection: Connection, now: datetime) -> None:
+    """Forget what is older than a year, and silences that are over."""
+    limit = naive(now) - timedelta(days=KEPT_DAYS)
+    connection.execute(delete(alert_incidents).where(i.closed_at < limit))
+    connection.execute(delete(alert_silences).where(s.until < limit))
+    m = alert_messages.c
+    connection.execute(delete(alert_messages).where(m.created_at < limit, m.next_at.is_(None)))
+
+
+# Silences ---------------------------------------------------------------------------------------
+
+
+def silences(connection: Connection) -> list[Silence]:
+    """Return silences, those that are over too."""
+    rows = connection.execute(select(*alert_silences.c).order_by(s.id))
+    return [
+        Silence(row.id, row.rule, to_subject(row.subject), utc(row.until), row.comment)
+        for row in rows
+    ]
+
+
+def silence(
+    connection: Connection,
+    *,
+    rule: str | None,
+    subject: Subject,
+    until: datetime,
+    comment: str,
+    now: datetime,
+) -> int:
+    """Keep incidents quiet; return the number of the silence."""
+    row = {
+        "rule": rule,
+        "subject": to_text(subject),
+        "until": naive(until),
+        "comment": comment,
+        "created_at": naive(now),
+    }
+    found = connection.execute(insert(alert_silences).values(row).returning(s.id)).scalar_one()
+    return int(found)
+
+
+def unsilence(connection: Connection, number: int) -> bool:
+    """Take a silence back; return whether there was one."""
+    return connection.execute(delete(alert_silences).where(s.id == number)).rowcount > 0
+
+
+# Values -----------------------------------------------------------------------------------------
+
+
+def to_text(subject: Subject) -> str:
+    """Return a subject as it is stored."""
+    return json.dumps([list(pair) for pair in subject], ensure_ascii=False)
+
+
+def to_subject(stored: str) -> Subject:
+    """Return a stored subject."""
+    return tuple((dimension, value) for dimension, value in json.loads(stored))
+
+
+def naive(time: datetime) -> datetime:
+    """Return a time as it is stored: UTC without zone."""
+    return time.astimezone(UTC).replace(tzinfo=None)
+
+
+def utc(time: datetime) -> datetime:
+    """Return a stored time."""
+    return time.replace(tzinfo=UTC)
+
+
+def _alert(row: Row[Any]) -> Alert:
+    return Alert(
+        rule=row.rule,
+        subject=to_subject(row.subject),
+        state=cast(Any, row.state),
+        since=utc(row.since),
+        value=row.value,
+        worst=row.worst,
+        sample=row.sample,
+        expected=row.expected,
+        well_since=utc(row.well_since) if row.well_since else None,
+        times=row.times,
+        incident=row.incident,
+        about=tuple((dimension, value) for dimension, value in row.about),
+    )
+
+
+def _told(row: Row[Any]) -> Told:
+    incident = Incident(
+        id=row.id,
+        family=cast(Any, row.family),
+        rule=row.rule,
+        subject=to_subject(row.subject),
+        severity=cast(Any, row.severity),
+        opened_at=utc(row.opened_at),
+        closed_at=utc(row.closed_at) if row.closed_at else None,
+    )
+    return Told(incident, row.report, utc(row.told_at) if row.told_at else None)

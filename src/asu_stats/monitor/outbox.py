@@ -1,0 +1,112 @@
+"""Messages on their way out: put with what they tell, taken by whoever comes first.
+
+A message is one body for one channel. Who takes it has it for a while; if it is not delivered by
+then (the sender was killed), somebody else takes it again, with the same id.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from asu_stats.monitor.memory import naive
+from asu_stats.monitor.tables import alert_messages
+from asu_stats.store.engine import read_snapshot, write_transaction
+
+m = alert_messages.c
+TAKEN_SECONDS: Final = 120  # longer than any attempt may take
+_PAUSES: Final = (5, 15, 60, 300, 900, 1800)  # seconds after each attempt; the last one goes on
+GIVE_UP_HOURS: Final = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to be delivered. `message_id` is the same at every attempt."""
+
+    id: int
+    message_id: str
+    channel: str
+    body: Mapping[str, Any]
+    created_at: datetime
+    attempts: int  # with the one that it was taken for
+
+
+def put(
+    connection: Connection,
+    channels: Sequence[str],
+    message_id: str,
+    body: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Put a message for each of `channels`, to be sent at once."""
+    rows = [
+        {
+            "message_id": message_id,
+            "channel": channel,
+            "body": dict(body),
+            "created_at": naive(now),
+            "attempts": 0,
+            "next_at": naive(now),
+        }
+        for channel in channels
+    ]
+    if rows:
+        connection.execute(insert(alert_messages), rows)
+
+
+def take(engine: Engine, channel: str, now: datetime) -> Message | None:
+    """Take the oldest message for a channel that is due, `None` when none is."""
+    due = m.next_at.is_not(None) & (m.next_at <= naive(now)) & (m.channel == channel)
+    with read_snapshot(engine) as connection:
+        found = connection.execute(select(m.id).where(due).order_by(m.id).limit(1)).scalar()
+    if found is None:
+        return None
+    until = naive(now) + timedelta(seconds=TAKEN_SECONDS)
+    with write_transaction(engine) as connection:
+        taken = (
+            update(alert_messages)
+            .where(m.id == found, due)
+            .values(next_at=until, attempts=m.attempts + 1)
+            .returning(*alert_messages.c)
+        )
+        row = connection.execute(taken).first()
+    if row is None:  # somebody else was faster
+        return None
+    return Message(row.id, row.message_id, row.channel, row.body, row.created_at, row.attempts)
+
+
+def delivered(engine: Engine, message: Message, now: datetime) -> None:
+    """Note that a message has arrived."""
+    values = {"delivered_at": naive(now), "next_at": None, "error": None}
+    _note(engine, message, values)
+
+
+def failed(engine: Engine, message: Message, error: str, now: datetime, *, final: bool) -> bool:
+    """Note why a message did not arrive; return whether it will be tried again.
+
+    It is not if that is `final`, or a day has gone by.
+    """
+    over = naive(now) - message.created_at > timedelta(hours=GIVE_UP_HOURS)
+    pause = timedelta(seconds=_PAUSES[min(message.attempts, len(_PAUSES)) - 1])
+    again = not (final or over)
+    _note(engine, message, {"error": error[:500], "next_at": naive(now) + pause if again else None})
+    return again
+
+
+def undeliverable(engine: Engine, channels: Sequence[str]) -> int:
+    """Give up messages for channels that are no longer in the settings; return how many."""
+    gone = m.next_at.is_not(None) & m.channel.not_in(channels)
+    with read_snapshot(engine) as connection:
+        if connection.execute(select(m.id).where(gone).limit(1)).first() is None:
+            return 0
+    with write_transaction(engine) as connection:
+        values = {"next_at": None, "error": "its address is no longer in the settings"}
+        return connection.execute(update(alert_messages).where(gone).values(values)).rowcount
+
+
+def _note(engine: Engine, message: Message, values: Mapping[str, object]) -> None:
+    with write_transaction(engine) as connection:
+        same = (m.id == message.id) & (m.attempts == message.attempts)
+        connection.execute(update(alert_messages).where(same).values(values))

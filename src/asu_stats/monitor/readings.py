@@ -1,0 +1,162 @@
+"""What rules see: one value, or one per client or group, of figures that were read before."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from asu_stats.monitor import outbreaks
+from asu_stats.monitor.chance import fisher, normal
+from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.rules import Rule
+from asu_stats.reports import figures
+from asu_stats.reports.recent import BuildGroups, ClientSums, Failure, Hours
+
+_COUNTABLE: Final = 0.01  # chance that is good enough for what is pending or fires already
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """What there is of some hours: those until now, and as many before."""
+
+    now: Hours
+    before: Hours
+    clients: Mapping[tuple[str, str], ClientSums]  # by client and version
+    failures: Sequence[Failure]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The line, now. Times are UTC without zone."""
+
+    length: int
+    oldest: datetime | None
+    last_end: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All that is watched, as it is at one time; `recent` by hours."""
+
+    recent: Mapping[int, Recent]
+    past: BuildGroups
+    variation: float  # of durations
+    queue: Queue
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a rule sees of a subject; no value: nothing can be said."""
+
+    subject: Subject
+    value: float | None
+    sample: int
+    beyond: bool  # the limit, and not by chance
+    well: bool  # again, after it was beyond
+    expected: float | None = None  # what it was before, or is elsewhere, in the unit of the value
+    about: Subject = ()  # what most of it is about, where the subject does not say so
+
+
+def read(rule: Rule, seen: Figures, known: Iterable[Subject], now: datetime) -> Iterator[Reading]:
+    """Yield what `rule` sees. `known` are the subjects that it is pending or firing for."""
+    recent = seen.recent.get(rule.hours)
+    if rule.watch == "queue_length":
+        yield _plain(rule, seen.queue.length, 1)
+    elif rule.watch == "stalled_minutes":
+        yield _plain(rule, _stalled_minutes(seen.queue, now), 1)
+    elif recent is None:
+        return
+    elif rule.watch == "client_failure_rate":
+        yield from _clients(rule, recent)
+    elif rule.watch == "failure_rate":
+        yield from _groups(rule, recent, seen.past, known)
+    elif rule.watch in {"success_rate", "avg_duration", "cache_hit_rate"}:
+        part, whole = _parts(rule, recent.now)
+        unit = 1 if rule.watch == "avg_duration" else 100
+        yield _plain(rule, unit * part / whole if whole else None, whole)
+    else:
+        yield _change(rule, recent, seen.variation)
+
+
+def _plain(rule: Rule, value: float | None, sample: int, subject: Subject = ()) -> Reading:
+    """Compare a value with the limit; a sample that is too small says nothing, so all is well."""
+    if value is None or sample < rule.min_sample:
+        return Reading(subject, value, sample, beyond=False, well=True)
+    value = figures.quotient(round(value * 1e6), 1_000_000, 2)
+    assert value is not None  # noqa: S101 - over something
+    return Reading(subject, value, sample, rule.is_beyond(value), rule.is_well(value))
+
+
+def _stalled_minutes(queue: Queue, now: datetime) -> float:
+    """Return for how long something has been waiting and nothing has ended."""
+    if not queue.length or queue.oldest is None:
+        return 0.0
+    since = max(queue.oldest, queue.last_end or queue.oldest)
+    return max(0.0, (now.replace(tzinfo=None) - since).total_seconds() / 60)
+
+
+def _parts(rule: Rule, hours: Hours) -> tuple[int, int]:
+    """Return what a rate or average is made of."""
+    total = hours.total
+    if rule.watch.startswith("success_rate"):
+        return total.successful, total.successful + total.failed
+    if rule.watch.startswith("cache_hit_rate"):
+        return total.cache_hits, total.requests
+    return total.seconds, total.timed
+
+
+def _change(rule: Rule, recent: Recent, variation: float) -> Reading:
+    """Compare the hours until now with as many before: points of a rate, percent of a duration."""
+    (part, whole), (part_before, whole_before) = (
+        _parts(rule, hours) for hours in (recent.now, recent.before)
+    )
+    if min(whole, whole_before) < rule.min_sample or not part_before:
+        return Reading((), None, whole, beyond=False, well=True)
+    is_now, was = part / whole, part_before / whole_before
+    if rule.watch == "avg_duration_change":
+        value = 100 * (is_now / was - 1)
+        spread = variation * was * math.sqrt(1 / whole + 1 / whole_before)
+        chance = normal(abs(is_now - was) / spread)
+        expected = was
+    else:
+        value, expected = 100 * (is_now - was), 100 * was
+        more_now, more_before = (whole - part, whole), (whole_before - part_before, whole_before)
+        if value > 0:
+            more_now, more_before = (part, whole), (part_before, whole_before)
+        chance = fisher(*more_now, *more_before)
+    beyond = rule.is_beyond(value) and chance < rule.chance
+    well = rule.is_well(value) or chance >= _COUNTABLE
+    return Reading((), round(value, 2), whole, beyond, well, round(expected, 2))
+
+
+def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
+    """Yield per client how many of its requests that ended otherwise than by a cache hit failed."""
+    bad: dict[str, Counter[str]] = defaultdict(Counter)
+    good: Counter[str] = Counter()
+    for (client, version), ended in recent.clients.items():
+        bad[client][version] += ended.failed + ended.rejected
+        good[client] += ended.successful
+    for client, by_version in bad.items():
+        failed = by_version.total()
+        if failed:
+            value, sample = 100 * failed / (failed + good[client]), failed + good[client]
+            version, most = by_version.most_common(1)[0]
+            about = (("version", version),) if 2 * most >= failed else ()
+            yield replace(_plain(rule, value, sample, (("client", client),)), about=about)
+
+
+def _groups(
+    rule: Rule, recent: Recent, past: BuildGroups, known: Iterable[Subject]
+) -> Iterator[Reading]:
+    found = outbreaks.find(rule, recent.now.ended(), recent.failures, past, known)
+    for finding in found:
+        yield Reading(
+            finding.subject,
+            round(finding.points, 2),
+            finding.builds,
+            beyond=rule.is_beyond(finding.points),
+            well=False,
+            expected=round(100 * finding.expected, 2),
+        )

@@ -1,0 +1,243 @@
+"""Alerts and incidents as they are shown: to the API, in messages, and by the command line."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from asu_stats.cloudevents import format_time
+from asu_stats.monitor import words
+from asu_stats.monitor.evaluate import Alert, Evaluation, Incident
+from asu_stats.monitor.memory import Memory, Silence, Told
+from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.readings import Reading
+from asu_stats.monitor.rules import Rule
+from asu_stats.reports.causes import Cause
+
+RuleState = Literal["ok", "pending", "firing"]
+Moment = Annotated[str | None, Field(description="RFC 3339, UTC.")]
+About = Annotated[
+    dict[str, str],
+    Field(description="By version, target, error_type or client; empty: everything."),
+]
+
+TITLE: Final = "asu-stats"
+
+
+class AlertRow(TypedDict):
+    """A subject for which a rule is pending or firing."""
+
+    subject: About
+    state: RuleState
+    since: Moment
+    value: float | None
+    worst: float | None
+    expected: Annotated[
+        float | None,
+        Field(description="What it was, or is elsewhere; null if not compared."),
+    ]
+    sample: int
+    text: Annotated[str, Field(description="How bad it is, in words.")]
+    incident: str | None
+
+
+class RuleRow(TypedDict):
+    """A rule, what it sees, and its state: the worst of its subjects'."""
+
+    rule: str
+    summary: str
+    watch: str
+    severity: str
+    unit: str
+    above: float | None
+    below: float | None
+    hours: int
+    for_minutes: float
+    value: Annotated[float | None, Field(description="Null where the sample is too small.")]
+    sample: int
+    state: RuleState
+    since: Annotated[str | None, Field(description="Of the state; null if it was always ok.")]
+    alerts: list[AlertRow]
+
+
+class IncidentRow(TypedDict):
+    """What was told as one: some alerts that fired together."""
+
+    id: str
+    rule: Annotated[str, Field(description="That opened it.")]
+    rules: Annotated[list[str], Field(description="That fired in it.")]
+    severity: str
+    subject: About
+    title: str
+    text: Annotated[str, Field(description="How bad it was, in words.")]
+    opened_at: Moment
+    closed_at: Moment
+    silenced: Annotated[bool, Field(description="Nobody was told: a silence kept it quiet.")]
+    cause: Annotated[Cause | None, Field(description="What most of it was about as it began.")]
+
+
+class SilenceRow(TypedDict):
+    """Something that is not told."""
+
+    id: int
+    rule: str | None
+    subject: About
+    until: Moment
+    comment: str
+
+
+class Alerts(TypedDict):
+    """All rules as of the last evaluation, the latest incidents, and what is kept quiet."""
+
+    evaluated_at: Annotated[str | None, Field(description="Null if nobody looked yet.")]
+    rules: list[RuleRow]
+    incidents: Annotated[list[IncidentRow], Field(description="Newest first, 100 at most.")]
+    silences: list[SilenceRow]
+
+
+def readings(rules: Sequence[Rule], evaluation: Evaluation) -> dict[str, Any]:
+    """Return the worst value that each rule sees, to be kept until it is asked for."""
+    found: dict[str, Any] = {}
+    for rule in rules:
+        worst = _worst(rule, evaluation.readings.get(rule.name, ()))
+        if worst:
+            found[rule.name] = {"value": worst.value, "sample": worst.sample}
+    return found
+
+
+def _worst(rule: Rule, found: Iterable[Reading]) -> Reading | None:
+    sign = 1 if rule.above is not None else -1
+    some = [each for each in found if each.value is not None and each.sample >= rule.min_sample]
+    return max(some, key=lambda each: sign * (each.value or 0), default=None)
+
+
+def report(
+    rules: Mapping[str, Rule], incident: Incident, alerts: Sequence[Alert], cause: Cause | None
+) -> dict[str, Any]:
+    """Return what is said of an incident, as it is stored."""
+    first = next(
+        (each for each in alerts if each.key == (incident.rule, incident.subject)), alerts[0]
+    )
+    rule = rules[first.rule]
+    worst = first.worst if first.worst is not None else first.value
+    return {
+        "title": title_of(rule, incident.subject),
+        "text": words.of_value(rule, worst, first.expected, first.sample),
+        "rules": sorted({alert.rule for alert in alerts}),
+        "cause": cause,
+    }
+
+
+def title_of(rule: Rule, subject: Subject) -> str:
+    """Return one line that says what is wrong and where."""
+    about = words.of_subject(subject)
+    summary = rule.summary or rule.name
+    return f"{summary}: {about}" if about else summary
+
+
+def body(told: Told, event: str, source: str, now: datetime) -> dict[str, Any]:
+    """Return a message about an incident that has begun or ended, for programs and for people."""
+    row = incident_row(told)
+    state = "firing" if event == "opened" else "resolved"
+    lines = [row["text"], f"Since {row['opened_at']}"]
+    if row["closed_at"]:
+        lines.append(f"Resolved {row['closed_at']}")
+    lines += words.of_cause(row["cause"])
+    return {
+        "type": f"alert.{event}",
+        "timestamp": format_time(now),
+        "data": {
+            **row,
+            "state": state,
+            "source": source,
+            "subject_line": f"[{TITLE}] {state}: {row['title']}",
+            "body": "\n".join(lines),
+        },
+    }
+
+
+def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[Told]) -> Alerts:
+    """Return all of it."""
+    return {
+        "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
+        "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
+        "incidents": [incident_row(told) for told in incidents],
+        "silences": [_silence_row(silence) for silence in known.silences],
+    }
+
+
+def rule_row(rule: Rule, known: Memory) -> RuleRow:
+    """Return a rule and what it sees."""
+    mine = [alert for alert in known.alerts if alert.rule == rule.name]
+    active = [alert for alert in mine if alert.state != "resolved"]
+    firing = [alert for alert in active if alert.state == "firing"]
+    state: RuleState = "firing" if firing else "pending" if active else "ok"
+    since = min((alert.since for alert in firing or active), default=None)
+    if not active:
+        since = max((alert.since for alert in mine), default=None)
+    seen = known.readings.get(rule.name, {})
+    return {
+        "rule": rule.name,
+        "summary": rule.summary,
+        "watch": rule.watch,
+        "severity": rule.severity,
+        "unit": rule.unit,
+        "above": rule.above,
+        "below": rule.below,
+        "hours": rule.hours,
+        "for_minutes": rule.for_minutes,
+        "value": seen.get("value"),
+        "sample": seen.get("sample", 0),
+        "state": state,
+        "since": format_time(since) if since else None,
+        "alerts": [_alert_row(rule, alert) for alert in active],
+    }
+
+
+def _alert_row(rule: Rule, alert: Alert) -> AlertRow:
+    return {
+        "subject": shown_subject(alert.subject),
+        "state": "firing" if alert.state == "firing" else "pending",
+        "since": format_time(alert.since),
+        "value": alert.value,
+        "worst": alert.worst,
+        "expected": alert.expected,
+        "sample": alert.sample,
+        "text": words.of_value(rule, alert.value, alert.expected, alert.sample),
+        "incident": alert.incident,
+    }
+
+
+def incident_row(told: Told) -> IncidentRow:
+    """Return an incident."""
+    incident = told.incident
+    return {
+        "id": incident.id,
+        "rule": incident.rule,
+        "rules": told.report["rules"],
+        "severity": incident.severity,
+        "subject": shown_subject(incident.subject),
+        "title": told.report["title"],
+        "text": told.report["text"],
+        "opened_at": format_time(incident.opened_at),
+        "closed_at": format_time(incident.closed_at) if incident.closed_at else None,
+        "silenced": told.told_at is None,
+        "cause": told.report["cause"],
+    }
+
+
+def _silence_row(silence: Silence) -> SilenceRow:
+    return {
+        "id": silence.id,
+        "rule": silence.rule,
+        "subject": shown_subject(silence.subject),
+        "until": format_time(silence.until),
+        "comment": silence.comment,
+    }
+
+
+def shown_subject(subject: Subject) -> dict[str, str]:
+    """Return a subject as an object."""
+    return dict(subject)

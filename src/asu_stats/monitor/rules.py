@@ -1,0 +1,237 @@
+"""Rules as data: what is watched, from where on it is an alert, and for how long."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Watched: TypeAlias = Literal[
+    "success_rate",
+    "success_rate_change",
+    "failure_rate",
+    "client_failure_rate",
+    "avg_duration",
+    "avg_duration_change",
+    "cache_hit_rate",
+    "cache_hit_rate_change",
+    "queue_length",
+    "stalled_minutes",
+]
+Family: TypeAlias = Literal["failures", "durations", "cache", "queue"]
+Severity: TypeAlias = Literal["warning", "critical"]
+
+UNITS: Final[Mapping[Watched, str]] = {
+    "success_rate": "%",
+    "success_rate_change": "points",
+    "failure_rate": "points",
+    "client_failure_rate": "%",
+    "avg_duration": "s",
+    "avg_duration_change": "%",
+    "cache_hit_rate": "%",
+    "cache_hit_rate_change": "points",
+    "queue_length": "builds",
+    "stalled_minutes": "min",
+}
+# What goes wrong together is told together.
+FAMILIES: Final[Mapping[Watched, Family]] = {
+    "success_rate": "failures",
+    "success_rate_change": "failures",
+    "failure_rate": "failures",
+    "client_failure_rate": "failures",
+    "avg_duration": "durations",
+    "avg_duration_change": "durations",
+    "cache_hit_rate": "cache",
+    "cache_hit_rate_change": "cache",
+    "queue_length": "queue",
+    "stalled_minutes": "queue",
+}
+
+
+class Rule(BaseModel):
+    """One rule. It fires when its value has been beyond the limit for `for_minutes`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}$", description="What it is called.")
+    watch: Watched = Field(description="What is watched.")
+    above: float | None = Field(default=None, description="It is too much above this,")
+    below: float | None = Field(default=None, description="or below this: one of the two.")
+    recover: float | None = Field(
+        default=None, description="Back on this side of it, all is well again. Default: the limit."
+    )
+    hours: int = Field(default=24, ge=1, le=168, description="Hours that are looked at.")
+    min_sample: int = Field(
+        default=20, ge=1, description="Builds or requests that it takes to say anything."
+    )
+    chance: float = Field(
+        default=1e-4,
+        gt=0,
+        lt=1,
+        description="How likely chance alone may be, where what is and what was are compared.",
+    )
+    for_minutes: float = Field(default=5, ge=0, description="Minutes from pending to firing.")
+    recover_minutes: float = Field(
+        default=15, ge=0, description="Minutes that it has to be well again to be resolved."
+    )
+    severity: Severity = Field(default="warning", description="How bad it is.")
+    enabled: bool = Field(default=True, description="Whether it is looked at.")
+    summary: str = Field(default="", max_length=200, description="What to say of it.")
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if (self.above is None) == (self.below is None):
+            raise ValueError(f"{self.name}: expected either above or below")
+        if self.recover is not None and self.is_beyond(self.recover):
+            raise ValueError(f"{self.name}: recover lies beyond the limit")
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The limit, on whichever side."""
+        limit = self.above if self.above is not None else self.below
+        assert limit is not None  # noqa: S101 - validated
+        return limit
+
+    @property
+    def unit(self) -> str:
+        """Unit of value and limit."""
+        return UNITS[self.watch]
+
+    @property
+    def family(self) -> Family:
+        """What it is told together with."""
+        return FAMILIES[self.watch]
+
+    def is_beyond(self, value: float) -> bool:
+        """Tell whether a value is an alert."""
+        return value > self.limit if self.above is not None else value < self.limit
+
+    def is_well(self, value: float) -> bool:
+        """Tell whether a value of something that fires is well again (hysteresis)."""
+        back = self.limit if self.recover is None else self.recover
+        return value <= back if self.above is not None else value >= back
+
+
+DEFAULTS: Final[tuple[Rule, ...]] = (
+    # The plan's five thresholds.
+    Rule(
+        name="success_rate_low",
+        watch="success_rate",
+        below=85,
+        recover=87,
+        for_minutes=15,
+        summary="Too few builds end well",
+    ),
+    Rule(
+        name="builds_slow",
+        watch="avg_duration",
+        above=300,
+        recover=280,
+        for_minutes=15,
+        summary="Builds take too long",
+    ),
+    Rule(
+        name="cache_hit_rate_low",
+        watch="cache_hit_rate",
+        below=30,
+        recover=33,
+        min_sample=50,
+        for_minutes=15,
+        summary="Too few requests are cache hits",
+    ),
+    Rule(
+        name="client_failures",
+        watch="client_failure_rate",
+        above=50,
+        recover=45,
+        summary="Most of what a client asks for fails",
+    ),
+    Rule(
+        name="queue_long",
+        watch="queue_length",
+        above=100,
+        recover=80,
+        min_sample=1,
+        for_minutes=60,
+        summary="Builds wait",
+    ),
+    # Builds wait, and none ends.
+    Rule(
+        name="builds_stalled",
+        watch="stalled_minutes",
+        above=15,
+        recover=5,
+        min_sample=1,
+        for_minutes=0,
+        recover_minutes=5,
+        severity="critical",
+        summary="Builds wait, and none has ended",
+    ),
+    # The plan's key metrics, against the window before.
+    Rule(
+        name="success_rate_falling",
+        watch="success_rate_change",
+        below=-7,
+        recover=-4,
+        for_minutes=15,
+        summary="Fewer builds end well than before",
+    ),
+    Rule(
+        name="durations_rising",
+        watch="avg_duration_change",
+        above=40,
+        recover=25,
+        for_minutes=30,
+        summary="Builds take longer than before",
+    ),
+    Rule(
+        name="cache_hit_rate_falling",
+        watch="cache_hit_rate_change",
+        below=-20,
+        recover=-12,
+        min_sample=100,
+        for_minutes=30,
+        summary="Fewer requests are cache hits than before",
+    ),
+    # One version, target, kind of error or pair of them, far above its past and its siblings.
+    Rule(
+        name="failures_now",
+        watch="failure_rate",
+        above=15,
+        recover=8,
+        hours=3,
+        min_sample=8,
+        summary="Far more builds fail than before and elsewhere",
+    ),
+    Rule(
+        name="failures_today",
+        watch="failure_rate",
+        above=10,
+        recover=5,
+        min_sample=8,
+        summary="Far more builds fail than before and elsewhere",
+    ),
+)
+
+
+def merged(given: object) -> object:
+    """Return rules as settings give them, on top of the defaults.
+
+    One that has the name of a default changes what it says of it and leaves the rest.
+    """
+    if not isinstance(given, list | tuple):
+        return given
+    rules: dict[str, object] = {rule.name: rule for rule in DEFAULTS}
+    for item in given:
+        if not isinstance(item, Mapping):
+            return given
+        name = str(item.get("name"))
+        base = rules.get(name)
+        known = base.model_dump(exclude_unset=True) if isinstance(base, Rule) else {}
+        if {"above", "below"} & item.keys():
+            known = {key: value for key, value in known.items() if key not in _LIMITS}
+        rules[name] = {**known, **item}
+    return tuple(rules.values())
+
+
+_LIMITS: Final = frozenset({"above", "below", "recover"})

@@ -1,0 +1,85 @@
+"""The postman: a thread per channel, so that one that hangs holds up neither others nor rules."""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final, Self
+
+from sqlalchemy import Engine
+
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.monitor import outbox
+from asu_stats.monitor.channels import Channel
+from asu_stats.monitor.webhooks import DeliveryError
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 2.0
+_JOIN_SECONDS: Final = 6.0
+
+
+def utc_now() -> datetime:
+    """Return the time that it is now."""
+    return datetime.now(UTC)
+
+
+def send_due(engine: Engine, channel: Channel, *, clock: Callable[[], datetime] = utc_now) -> int:
+    """Send what is due on one channel; return how many messages have arrived.
+
+    Raises `StoreUnavailableError`. A message that does not arrive waits for its next time.
+    """
+    arrived = 0
+    while message := outbox.take(engine, channel.key, clock()):
+        try:
+            channel.send(message.message_id, message.body)
+        except DeliveryError as error:
+            again = outbox.failed(engine, message, str(error), clock(), final=error.final)
+            log.log(
+                logging.INFO if again and message.attempts > 1 else logging.WARNING,
+                "%s: %s: %s%s",
+                channel.name,
+                message.message_id,
+                error,
+                "" if again else "; given up",
+            )
+        else:
+            outbox.delivered(engine, message, clock())
+            arrived += 1
+    return arrived
+
+
+class Sender:
+    """Sends messages in the background for as long as it is open."""
+
+    def __init__(
+        self, engine: Engine, channels: Sequence[Channel], *, look_seconds: float = LOOK_SECONDS
+    ) -> None:
+        self._engine = engine
+        self._keys = [channel.key for channel in channels]
+        self._look_seconds = look_seconds
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(channel,), name=channel.name, daemon=True)
+            for channel in channels
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop; who is just talking to a receiver may have a few seconds to end it."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(_JOIN_SECONDS)
+
+    def _run(self, channel: Channel) -> None:
+        while not self._stopping.wait(self._look_seconds):
+            try:
+                send_due(self._engine, channel)
+            except StoreUnavailableError as error:
+                log.debug("%s: %s", channel.name, error)
+            except Exception:  # a bug; the thread must live on all the same
+                log.exception("%s: unexpected error", channel.name)

@@ -1,0 +1,187 @@
+"""The rim of the monitor: reads figures, evaluates, writes down what became of it.
+
+What is to be told goes into the outbox in the same transaction, so one firing is told once however
+many servers evaluate: whoever finds that another one was faster writes nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias
+
+from sqlalchemy import Connection, Engine
+
+from asu_stats.monitor import memory, outbox, reporting
+from asu_stats.monitor.evaluate import Evaluation, Incident, evaluate
+from asu_stats.monitor.memory import Memory, Told
+from asu_stats.monitor.readings import Figures, Queue, Recent
+from asu_stats.monitor.rules import Rule
+from asu_stats.reports import causes, recent
+from asu_stats.reports.causes import Cause
+from asu_stats.reports.recent import Span
+from asu_stats.store import samples
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.samples import QueueState
+
+_LONGEST_WAITING: Final = 3
+_REGULAR: Final = timedelta(minutes=10)
+Waiting: TypeAlias = Sequence[tuple[str, str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One look: what was known before, what is seen, what becomes of it."""
+
+    memory: Memory
+    evaluation: Evaluation
+    causes: Mapping[str, Cause]  # by incident that has begun
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Looks at the figures of a database with `rules`, and tells `channels`.
+
+    `queue` says how long the queue is, `waiting` which builds have waited longest: hash, version,
+    target, profile.
+    """
+
+    engine: Engine
+    rules: Sequence[Rule]
+    channels: Sequence[str]
+    queue: Callable[[], QueueState]
+    waiting: Callable[[int], Waiting]
+    source: str = ""
+
+    def look(self, now: datetime) -> Sight:
+        """Evaluate, and write nothing. Raises `StoreUnavailableError` when the database is away.
+
+        Where nobody has looked for a while, nothing is known of how long something has been wrong:
+        then what is wrong now fires at once.
+        """
+        queue = self.queue()
+        with read_snapshot(self.engine) as connection:
+            known = memory.read(connection)
+            regular = known.evaluated_at and now - known.evaluated_at < _REGULAR
+            rules = self.rules if regular else _at_once(self.rules, queue, now)
+            return self._look(connection, known, rules, queue, now)
+
+    def _look(
+        self,
+        connection: Connection,
+        known: Memory,
+        rules: Sequence[Rule],
+        queue: QueueState,
+        now: datetime,
+    ) -> Sight:
+        seen = figures(connection, rules, queue, now)
+        open_ones = [told.incident for told in known.incidents]
+        found = evaluate(rules, seen, known.alerts, open_ones, now)
+        explained = {
+            incident.id: self._cause(connection, incident, now) for incident in found.opened
+        }
+        return Sight(known, found, explained)
+
+    def run(self, now: datetime, *, guard: Callable[[Connection], None] | None = None) -> Sight:
+        """Evaluate, write it down, and put what is to be told into the outbox.
+
+        Nothing is written if another process evaluated in the meantime, or for a later time.
+        `guard` may refuse the transaction.
+        """
+        queue = self.queue()
+        with read_snapshot(self.engine) as connection:
+            before = memory.read(connection)
+            sight = self._look(connection, before, self.rules, queue, now)
+        if before.evaluated_at and before.evaluated_at >= now:
+            return sight
+        readings = reporting.readings(self.rules, sight.evaluation)
+        with write_transaction(self.engine) as connection:
+            if guard:
+                guard(connection)
+            if memory.count_evaluation(connection, before.evaluations, now, readings):
+                if sight.evaluation.alerts or before.alerts:
+                    memory.write_alerts(connection, sight.evaluation.alerts)
+                self._tell(connection, sight, now)
+                if before.evaluated_at is None or before.evaluated_at.date() != now.date():
+                    memory.forget(connection, now)
+        return sight
+
+    def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
+        """Write incidents, and messages about those that have begun or ended."""
+        rules = {rule.name: rule for rule in self.rules}
+        before = {told.incident.id: told for told in sight.memory.incidents}
+        evaluation = sight.evaluation
+        for incident in (*evaluation.open, *evaluation.closed):
+            known = before.get(incident.id)
+            mine = [alert for alert in evaluation.alerts if alert.incident == incident.id]
+            if known is None:
+                report = reporting.report(rules, incident, mine, sight.causes[incident.id])
+            elif mine:
+                report = reporting.report(rules, incident, mine, known.report["cause"])
+            else:
+                report = dict(known.report)
+            told = Told(incident, report, known.told_at if known else None)
+            silent = any(
+                silence.holds(incident.rule, incident.subject, now)
+                for silence in sight.memory.silences
+            )
+            if told.told_at is None and not silent and incident.closed_at is None:
+                told = replace(told, told_at=now)
+                self._put(connection, told, "opened", now)
+            elif told.told_at is not None and incident.closed_at is not None and not silent:
+                self._put(connection, told, "closed", now)
+            if told != known:
+                memory.write_incident(connection, told)
+
+    def _put(self, connection: Connection, told: Told, event: str, now: datetime) -> None:
+        body = reporting.body(told, event, self.source, now)
+        outbox.put(connection, self.channels, f"{told.incident.id}-{event}", body, now)
+
+    def _cause(self, connection: Connection, incident: Incident, now: datetime) -> Cause:
+        rule = next(rule for rule in self.rules if rule.name == incident.rule)
+        span = Span.last(rule.hours, now=now)
+        match incident.family:
+            case "failures":
+                return causes.of_failures(connection, span, dict(incident.subject))
+            case "durations":
+                return causes.of_durations(connection, span)
+            case "cache":
+                return causes.of_misses(connection, span)
+            case "queue":
+                return causes.of_waiting(self.waiting(_LONGEST_WAITING))
+
+
+def _at_once(rules: Sequence[Rule], queue: QueueState, now: datetime) -> list[Rule]:
+    """Return rules without their time; how long the line has been long is seen by who waits."""
+    oldest = queue.oldest_queued_at
+    waited = now.replace(tzinfo=None) - oldest if oldest else timedelta()
+    return [
+        rule
+        if rule.watch == "queue_length" and waited < timedelta(minutes=rule.for_minutes)
+        else rule.model_copy(update={"for_minutes": 0})
+        for rule in rules
+    ]
+
+
+def figures(
+    connection: Connection, rules: Sequence[Rule], queue: QueueState, now: datetime
+) -> Figures:
+    """Read what `rules` look at, from the reports."""
+    yesterday = now.date() - timedelta(days=1)
+    wanted = sorted({rule.hours for rule in rules if rule.enabled and rule.family != "queue"})
+    spans = {hours: Span.last(hours, now=now) for hours in wanted}
+    with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch == "failure_rate"}
+    last_past = min((span.first.date() for span in spans.values()), default=yesterday)
+    return Figures(
+        recent={
+            hours: Recent(
+                now=recent.hours(connection, span),
+                before=recent.hours(connection, span.before()),
+                clients=recent.clients(connection, span),
+                failures=recent.failures(connection, span) if hours in with_failures else (),
+            )
+            for hours, span in spans.items()
+        },
+        past=recent.past(connection, last_past - timedelta(days=1)),
+        variation=recent.variation(connection, yesterday),
+        queue=Queue(queue.queue_length, queue.oldest_queued_at, samples.last_finished(connection)),
+    )

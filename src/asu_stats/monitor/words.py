@@ -1,0 +1,86 @@
+"""What is said of alerts and incidents, in words: for mails, chats and the command line.
+
+Names and error texts come from strangers. They are plain text here, without what a chat would make
+a link or a call to everybody of.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.rules import Rule
+from asu_stats.reports.causes import Cause
+from asu_stats.text import clean_name
+
+_LONGEST: Final = 160
+_SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
+_DIMENSIONS: Final = {"error_type": "error"}
+
+
+def plain(text: str) -> str:
+    """Return a stranger's text, fit to be shown anywhere."""
+    shown = _SCHEME.sub("", clean_name(text)).replace("@", "(at)")
+    shown = "".join(character for character in shown if character.isprintable())
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def of_subject(subject: Subject) -> str:
+    """Return what an alert is about: `version 24.10.2, error package_not_found`."""
+    return ", ".join(
+        f"{_DIMENSIONS.get(dimension, dimension)} {plain(value)}" for dimension, value in subject
+    )
+
+
+def number(value: float | None) -> str:
+    """Return a value with as many digits as say something."""
+    return "–" if value is None else f"{value:.1f}".removesuffix(".0")  # noqa: RUF001
+
+
+def of_value(rule: Rule, value: float | None, expected: float | None, sample: int) -> str:
+    """Return how bad it is."""
+    match rule.watch:
+        case "success_rate":
+            return f"{number(value)} % of {sample} builds ended well in {rule.hours} h"
+        case "cache_hit_rate":
+            return f"{number(value)} % of {sample} requests were cache hits in {rule.hours} h"
+        case "avg_duration":
+            return f"{number(value)} s on average over {sample} builds in {rule.hours} h"
+        case "client_failure_rate":
+            return f"{number(value)} % of {sample} requests failed in {rule.hours} h"
+        case "queue_length":
+            return f"{number(value)} builds wait"
+        case "stalled_minutes":
+            return f"nothing has ended for {number(value)} min"
+        case "failure_rate":
+            rate = None if value is None or expected is None else value + expected
+            return (
+                f"{number(rate)} % of {sample} builds failed in {rule.hours} h, "
+                f"{number(expected)} % were to be expected"
+            )
+        case "avg_duration_change":
+            return f"{number(value)} % longer than the {number(expected)} s before"
+        case "success_rate_change" | "cache_hit_rate_change":
+            return f"{number(value)} points from the {number(expected)} % before"
+
+
+def of_cause(cause: Cause | None) -> list[str]:
+    """Return lines about the likely cause."""
+    if cause is None or not cause["count"]:
+        return []
+    named: Mapping[str, Any] = cause
+    parts = [
+        f"{_DIMENSIONS.get(name, name)} {plain(share['name'])} ({number(share['percentage'])} %)"
+        for name in ("error_type", "package", "version", "target", "client")
+        if (share := named[name])
+    ]
+    lines = [f"Most of it: {', '.join(parts)}"] if parts else []
+    for example in cause["examples"]:
+        about = [example["version"], example["target"], example["profile"]]
+        if example["duration_seconds"] is not None:
+            about.append(f"{example['duration_seconds']} s")
+        line = f"  {example['request_hash']}: {' '.join(map(plain, about))}"
+        if example["message"]:
+            line += f": {plain(example['message'])}"
+        lines.append(line)
+    return lines

@@ -1,0 +1,175 @@
+"""The last hours, as the monitor watches them: sums by hour, the errors in them, and the past.
+
+A window of n hours is the hour that has begun and the n - 1 before it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from sqlalchemy import Connection, DateTime, Select, bindparam, func, select
+
+from asu_stats.reports import sums
+from asu_stats.reports.durations import all_durations
+from asu_stats.reports.sums import Builds
+from asu_stats.store import prepared
+from asu_stats.store.packs import SECONDS
+from asu_stats.store.rollups import ERRORS, HOURLY_CLIENTS, HOURLY_PROFILES, VERSION_TARGET
+from asu_stats.store.tables import error_stats
+from asu_stats.windows import Window
+
+PAST_DAYS: Final = 14
+_HOUR: Final = timedelta(hours=1)
+
+
+class ClientSums(NamedTuple):
+    """A client's own requests by how they ended (contract §2.5), those that were cut short not."""
+
+    successful: int
+    failed: int
+    rejected: int
+
+
+# Version and target.
+Place: TypeAlias = tuple[str, str]
+
+
+class Failure(NamedTuple):
+    """A build that failed or timed out."""
+
+    version: str
+    target: str
+    error_type: str
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildGroups:
+    """Builds that ended, those of them that failed, and how."""
+
+    ended: Mapping[Place, int]
+    failed: Mapping[Place, int]
+    kinds: Sequence[tuple[str, str, str, int]]  # version, target, error type, how many
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Hours of UTC time without zone, the first included, the last not."""
+
+    first: datetime
+    after: datetime
+
+    @classmethod
+    def last(cls, hours: int, *, now: datetime) -> "Span":
+        """Return the hour that has begun and those before it."""
+        begun = now.replace(tzinfo=None, minute=0, second=0, microsecond=0)
+        return cls(begun - (hours - 1) * _HOUR, begun + _HOUR)
+
+    def before(self) -> "Span":
+        """Return as many hours before."""
+        return Span(self.first - (self.after - self.first), self.first)
+
+
+_FIRST: Final = bindparam("first", type_=DateTime)
+_AFTER: Final = bindparam("after", type_=DateTime)
+
+
+def _by_version_and_target() -> Select[Any]:
+    t = HOURLY_PROFILES.table.c
+    adds = [func.sum(t[add]) for add in HOURLY_PROFILES.adds]
+    return (
+        select(t.version, t.target, *adds)
+        .where(t.hour >= _FIRST, t.hour < _AFTER)
+        .group_by(t.version, t.target)
+    )
+
+
+def _by_client() -> Select[Any]:
+    t = HOURLY_CLIENTS.table.c
+    adds = ("successful_builds", "failed_builds", "rejected_requests")
+    return (
+        select(t.client, t.version, *(func.sum(t[add]) for add in adds))
+        .where(t.hour >= _FIRST, t.hour < _AFTER)
+        .group_by(t.client, t.version)
+    )
+
+
+_HOURS: Final = _by_version_and_target()
+_CLIENTS: Final = _by_client()
+_FAILURES: Final = select(
+    error_stats.c.version,
+    error_stats.c.target,
+    error_stats.c.error_type,
+    error_stats.c.request_hash,
+).where(
+    error_stats.c.timestamp >= _FIRST,
+    error_stats.c.timestamp < _AFTER,
+    error_stats.c.build_id.is_not(None),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Requests and builds of a span by version and target."""
+
+    groups: Mapping[Place, Builds]
+
+    @property
+    def total(self) -> Builds:
+        """Sums over all."""
+        return Builds(*map(sum, zip(*self.groups.values(), strict=True))) if self.groups else NONE
+
+    def ended(self) -> dict[Place, int]:
+        """Return builds that ended well or not."""
+        return {
+            group: builds.successful + builds.failed
+            for group, builds in self.groups.items()
+            if builds.successful or builds.failed
+        }
+
+
+NONE: Final = Builds(*(0,) * len(Builds._fields))
+
+
+def hours(connection: Connection, span: Span) -> Hours:
+    """Return requests and builds of a span."""
+    rows = prepared.fetch(connection, _HOURS, first=span.first, after=span.after)
+    return Hours({(row[0], row[1]): Builds(*map(int, row[2:])) for row in rows})
+
+
+def clients(connection: Connection, span: Span) -> dict[tuple[str, str], ClientSums]:
+    """Return how the requests of each client for each version ended."""
+    rows = prepared.fetch(connection, _CLIENTS, first=span.first, after=span.after)
+    return {(row[0], row[1]): ClientSums(*map(int, row[2:])) for row in rows}
+
+
+def failures(connection: Connection, span: Span) -> list[Failure]:
+    """Return the builds that failed in a span, one by one; reads details by index."""
+    rows = prepared.fetch(connection, _FAILURES, first=span.first, after=span.after)
+    return [Failure(*row) for row in rows]
+
+
+def past(connection: Connection, last: date) -> BuildGroups:
+    """Return the builds of the `PAST_DAYS` days that end with `last`, and what failed in them.
+
+    The kinds are those of rejected requests too, which are mostly kinds that no build has.
+    """
+    window = Window(last - timedelta(days=PAST_DAYS - 1), last)
+    builds = [
+        ((row.version, row.target), int(row.success_count), int(row.failure_count))
+        for row in sums.rows(connection, VERSION_TARGET, ("version", "target"), window)
+    ]
+    errors = sums.rows(connection, ERRORS, ("version", "target", "error_type"), window)
+    return BuildGroups(
+        ended={place: good + bad for place, good, bad in builds},
+        failed={place: bad for place, _, bad in builds},
+        kinds=[(row.version, row.target, row.error_type, int(row.errors)) for row in errors],
+    )
+
+
+def variation(connection: Connection, last: date) -> float:
+    """Return the coefficient of variation of durations in those days; 1 where it is not known."""
+    window = Window(last - timedelta(days=PAST_DAYS - 1), last)
+    (seconds,) = sums.cubes(connection, window, SECONDS)
+    return all_durations(seconds).variation or 1.0

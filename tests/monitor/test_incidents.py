@@ -1,0 +1,207 @@
+"""One incident is one message, and it says what is wrong, since when, how bad, and why."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from asu_stats.monitor import memory
+from asu_stats.store.engine import write_transaction
+from asu_stats.store.samples import QueueState
+from tests.monitor.support import TARGETS, VERSIONS, Play
+from tests.support import Stats
+
+MISSING = "Error: Impossible package selection: missing (luci-app-foo)"
+
+
+def steady(play: Play) -> None:
+    """Record two weeks in which one build in twenty failed, on all versions and targets."""
+    for day in (12, 9, 6, 4, 2):
+        play.builds(200, failed=10, ago=day * 24 * 60, error_type="image_too_big")
+
+
+def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
+    play = Play(stats)
+    steady(play)
+    play.builds(200, failed=8, error_type="image_too_big", ago=60)
+    for _ in range(6):
+        broken = {"version": VERSIONS[7], "error_type": "package_not_found"}
+        play.builds(5, failed=4, names=broken, error_message=MISSING)
+        play.builds(40, failed=2, error_type="image_too_big")
+        play.go(10, step=2)
+    play.go(60, step=5)
+
+    (opened,) = play.messages()
+    data = opened["data"]
+    assert opened["type"] == "alert.opened"
+    assert data["subject"] == {"version": VERSIONS[7], "error_type": "package_not_found"}
+    assert data["cause"]["version"] == {"name": VERSIONS[7], "percentage": 100.0}
+    assert data["cause"]["package"] == {"name": "luci-app-foo", "percentage": 100.0}
+    assert data["cause"]["client"]["name"] == "luci"
+    assert data["cause"]["target"] is None
+    examples = data["cause"]["examples"]
+    assert [len(example["request_hash"]) for example in examples] == [12, 12, 12]
+    assert examples[0]["message"] == MISSING
+    for word in (VERSIONS[7], "luci-app-foo", "% of", "Since 2026-09-30T12:"):
+        assert word in data["subject_line"] + data["body"]
+    assert not [name for name in hashes_of(play) if name in json.dumps(opened)]
+
+    play.go(26 * 60, step=30)
+    assert [kind for kind, _ in play.told()] == ["alert.opened", "alert.closed"]
+    assert play.alerts()["incidents"][0]["closed_at"]
+
+
+def hashes_of(play: Play) -> list[str]:
+    return [f"{number:040x}" for number in range(next(play.hashes))]
+
+
+@pytest.mark.parametrize(
+    ("what", "subject"),
+    [
+        ({"target": TARGETS[2]}, {"target": TARGETS[2]}),
+        ({"target": TARGETS[2], "version": VERSIONS[3]}, None),
+        ({}, {}),
+    ],
+)
+def test_one_cause_is_one_message(
+    sqlite_stats: Stats, what: dict[str, str], subject: dict[str, str] | None
+) -> None:
+    play = Play(sqlite_stats)
+    steady(play)
+    play.builds(200, failed=10, error_type="image_too_big", ago=120)
+    for _ in range(6):
+        for kind in ("container_lost", "worker_lost", "build_timeout"):
+            play.builds(12, failed=10, error_type=kind, names=what)
+        play.builds(40, failed=2, error_type="image_too_big")
+        play.go(10, step=2)
+    play.go(60, step=10)
+
+    assert len(play.messages()) == 1, play.told()
+    (opened,) = play.messages()
+    assert opened["data"]["subject"] == (what if subject is None else subject)
+    if not what:
+        # Nothing of it all is told apart: neither rules nor kinds of errors.
+        assert {"failures_now", "failures_today", "success_rate_low"} <= play.firing()
+
+
+def test_two_causes_are_two_messages(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    steady(play)
+    play.builds(300, failed=15, error_type="image_too_big", ago=30)
+    play.builds(40, failed=35, error_type="package_not_found", version=VERSIONS[1])
+    play.go(20)
+    play.builds(40, failed=35, error_type="imagebuilder_failed", target=TARGETS[0])
+    play.go(20)
+
+    subjects = [body["data"]["subject"] for body in play.messages()]
+    assert subjects[0] == {"version": VERSIONS[1], "error_type": "package_not_found"}
+    assert subjects[1].get("target") == TARGETS[0]
+    assert len(subjects) == 2
+
+
+def test_one_who_tries_again_and_again_is_one(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    steady(play)
+    play.builds(500, failed=25, ago=30, error_type="image_too_big")
+    number = next(play.hashes)
+    for _ in range(40):
+        play.hashes = iter([number])
+        play.builds(1, failed=1, hits=0, version=VERSIONS[2], client="stubborn/1")
+    play.hashes = iter(range(10**6, 10**7))
+    play.builds(10, version=VERSIONS[2])
+    play.go(30)
+
+    assert play.firing() == {"client_failures"}
+    assert [body["data"]["subject"] for body in play.messages()] == [{"client": "stubborn"}]
+
+
+def test_flapping_does_not_spam(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    for _ in range(16):  # every half hour, for eight hours
+        play.queue = QueueState(3, 0, (play.now - timedelta(minutes=30)).replace(tzinfo=None))
+        play.go(10, step=2)
+        play.queue = QueueState(0, 0, None)
+        play.go(20, step=2)
+
+    assert len(play.messages()) <= 8  # without a memory it would be 32
+    assert play.told()[0][0] == "alert.opened"
+    play.go(6 * 60, step=30)
+    assert play.told()[-1][0] == "alert.closed"
+
+
+def test_what_flaps_within_its_time_says_nothing(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    for _ in range(15):
+        play.queue = QueueState(150, 2, play.now.replace(tzinfo=None))
+        play.go(4)
+        play.queue = QueueState(90, 2, play.now.replace(tzinfo=None))
+        play.go(1)
+    assert play.messages() == []
+
+
+def test_a_silence_keeps_quiet_until_it_is_over(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    with write_transaction(sqlite_stats.engine) as connection:
+        number = memory.silence(
+            connection,
+            rule=None,
+            subject=(),
+            until=play.now + timedelta(hours=3),
+            comment="moving house",
+            now=play.now,
+        )
+    play.queue = QueueState(150, 2, play.now.replace(tzinfo=None))
+    play.go(90, step=5)
+    assert play.state("queue_long") == "firing"
+    assert play.messages() == []
+    assert play.alerts()["incidents"][0]["silenced"]
+    assert play.alerts()["silences"][0]["id"] == number
+
+    play.go(100, step=5)
+    assert [kind for kind, _ in play.told()] == ["alert.opened"]
+
+
+def test_many_servers_tell_once(stats: Stats) -> None:
+    play = Play(stats)
+    play.queue = QueueState(3, 0, (play.now - timedelta(hours=1)).replace(tzinfo=None))
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            play.now += timedelta(minutes=1)
+            moments = [play.now + timedelta(microseconds=number) for number in range(4)]
+            list(pool.map(play.watch.run, moments))
+
+    assert [kind for kind, _ in play.told()] == ["alert.opened"]
+
+
+def test_a_clock_that_is_behind_changes_nothing(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    play.queue = QueueState(3, 0, (play.now - timedelta(hours=1)).replace(tzinfo=None))
+    play.go(2)
+    before = play.alerts()
+
+    play.queue = QueueState(0, 0, None)
+    play.watch.run(play.now - timedelta(hours=2))
+
+    assert play.alerts() == before
+
+
+def test_names_of_strangers_are_plain_text(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    evil = "@everyone <b>https://evil.example/\u202e"
+    play.builds(30, failed=29, client=evil, error_message=f"{evil}\nmore")
+    play.go(10)
+
+    (opened, *_) = [m for m in play.messages() if m["data"]["subject"]]
+    said = opened["data"]["subject_line"] + opened["data"]["body"]
+    assert "evil.example" in said
+    for bad in ("@", "://", "\u202e"):
+        assert bad not in said
+
+
+def test_rules_are_settings(sqlite_stats: Stats) -> None:
+    shown = {row["rule"]: row for row in Play(sqlite_stats).alerts()["rules"]}
+    assert shown["success_rate_low"]["below"] == 85
+    assert shown["success_rate_low"]["value"] is None
+    assert shown["success_rate_low"]["state"] == "ok"
+    assert Play(sqlite_stats).alerts()["evaluated_at"] is None
