@@ -103,6 +103,35 @@ class Settings(BaseSettings):
         default=1000, ge=0, description="Sockets that a process serves at `/api/v1/stats/live`."
     )
 
+    # How much one address may ask
+    proxies: int = Field(
+        default=0,
+        ge=0,
+        le=10,
+        description="Proxies in front of the server, each of which adds the address it was asked "
+        "from to `X-Forwarded-For`. Without any that header says nothing.",
+    )
+    rate_limit_read: int = Field(
+        default=600,
+        ge=0,
+        description="Questions that an address may ask in a minute; 0 is no limit. See "
+        "`docs/operations.md`.",
+    )
+    rate_limit_expensive: int = Field(
+        default=60,
+        ge=0,
+        description="The same for questions about more than 92 days (by the hour: 7) and for CSV.",
+    )
+    rate_limit_ingest: int = Field(
+        default=1200, ge=0, description="The same for calls that send events."
+    )
+    rate_limit_storage: str = Field(
+        default="",
+        pattern=r"^(rediss?://.+)?$",
+        description="URL of a Redis in which several processes count together. Default: each "
+        "counts for itself.",
+    )
+
     # Recording
     recorder_queue_events: int = Field(
         default=100_000, ge=1, description="Events held in memory before they go to the spool."

@@ -14,6 +14,7 @@ from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.guard import ReadGuard
 from asu_stats.api.legacy import LegacyApi, guide
+from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
 from asu_stats.api.origins import is_own
@@ -76,6 +77,7 @@ def create_app(
     if settings.read_access == "token":
         app.add_middleware(ReadGuard, access=access, sessions=sessions)
     app.add_middleware(metrics.NotesRoute)
+    app.add_middleware(Limited, limits=RateLimits(settings))
     app.add_middleware(HeadAsGet)
     app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)

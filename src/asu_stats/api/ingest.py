@@ -47,7 +47,7 @@ def router(
         "/api/v1/stats/events",
         summary="Send events",
         response_model=Ingested,
-        responses=problems.documented(401, 403, 413, 415, 422, 503),
+        responses=problems.documented(401, 403, 413, 415, 422, 429, 503),
         dependencies=[Depends(TOKEN_SCHEME)],
         openapi_extra={"requestBody": EVENT_BODY},
     )

@@ -19,7 +19,7 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
         "/api/v1/stats/jobs",
         summary="What the system does by itself",
         response_model=list[listing.JobRow],
-        responses=problems.documented(503),
+        responses=problems.documented(429, 503),
     )
     def stats_jobs() -> JSONResponse:
         """Return each job: when it last ran, for how long, how that went, and when it runs next.

@@ -71,7 +71,9 @@ class LegacyApi:
             responses={
                 200: {"content": {media: {"example": endpoint.example}}},
                 304: {"description": "Nothing changed since the ETag of If-None-Match."},
-                **problems.documented(*statuses, *([410] if self._settings.legacy_gone else [])),
+                **problems.documented(
+                    *statuses, 429, *([410] if self._settings.legacy_gone else [])
+                ),
             },
             openapi_extra={
                 "parameters": [endpoint.parameter.documented()] if endpoint.parameter else []

@@ -26,7 +26,7 @@ def router(
         response_model=answers.Now,
         responses={
             200: {"content": {"application/json": {"example": EXAMPLES["now"]}}},
-            **problems.documented(503),
+            **problems.documented(429, 503),
         },
     )
     def ask() -> JSONResponse:

@@ -70,8 +70,9 @@ def problem(
     *,
     errors: Sequence[Mapping[str, Any]] | None = None,
     headers: Mapping[str, str] | None = None,
+    members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """Return an error as `application/problem+json`."""
+    """Return an error as `application/problem+json`; `members` are further or other ones."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title(status),
@@ -80,6 +81,7 @@ def problem(
     }
     if errors is not None:
         body["errors"] = _escaped(errors)
+    body |= members or {}
     return JSONResponse(
         body, status, headers=dict(headers or {}), media_type="application/problem+json"
     )

@@ -185,7 +185,7 @@ class StatsApi:
         if question.row:
             ok["content"]["text/csv"] = {"schema": {"type": "string"}}
         special: dict[str, tuple[int, ...]] = {_CLIENT.name: (404,), "performance": (401,)}
-        failures = (*special.get(question.name, ()), 422, 503)
+        failures = (*special.get(question.name, ()), 422, 429, 503)
         extra: dict[str, Any] = {"parameters": parameters}
         if question.name == "performance":
             extra["security"] = [{}]  # beside the token: without one the hashes are cut

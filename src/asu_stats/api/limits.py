@@ -1,0 +1,237 @@
+"""Rate limits: how much one address may ask in a minute (conventions §1, §2).
+
+Stands outside of what answers from memory, so that a repeated question counts too. The build
+service, the images and what tells whether we are up are never limited: clients give up for good on
+any status that they do not expect. Nor are clients on this machine: either they are the operator,
+or a proxy of which the settings say nothing, and then all the world would share one budget.
+
+Addresses are neither stored nor logged. What is counted is a keyed digest of one, for a minute.
+"""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from math import ceil
+from typing import Final, Literal, TypeAlias
+from urllib.parse import parse_qsl
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import Storage
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.storage import storage_from_string
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from asu_stats.api import problems
+from asu_stats.api.answering import route_path, wants_csv
+from asu_stats.exceptions import InvalidSettingError
+from asu_stats.settings import Settings
+
+log = logging.getLogger(__name__)
+
+Budget: TypeAlias = Literal["read", "expensive", "ingest"]
+Address: TypeAlias = IPv4Address | IPv6Address
+
+_WINDOW: Final = 60
+_QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+_FREE: Final = re.compile(
+    r"/api/v1/build(/.*)?|/store/.*|/json/.*|/api(/v1)?/overview|/api/v1/latest|/api/v1/revision/.*"
+    r"|/healthz|/readyz|/metrics|/static/.*|/docs(/.*)?|/openapi\.json",
+    re.DOTALL,
+)
+_INGEST: Final = "/api/v1/stats/events"
+_DAYS: Final = 92  # of a window that costs no more than usual
+_HOURS: Final = 7  # days of one by the hour
+_PAUSE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is left of a budget, and whether a request fits into it."""
+
+    budget: Budget
+    allowed: bool
+    quota: int
+    left: int
+    seconds: int  # until there is more
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of an answer."""
+        return {
+            "RateLimit-Policy": f'"{self.budget}";q={self.quota};w={_WINDOW}',
+            "RateLimit": f'"{self.budget}";r={self.left};t={self.seconds}',
+        }
+
+
+def budget_of(scope: Scope) -> Budget | None:
+    """Return which budget an HTTP request draws from, `None` for one that is never limited."""
+    path = route_path(HTTPConnection(scope))
+    if _FREE.fullmatch(path):
+        return None
+    if path == _INGEST:
+        return "ingest"
+    return "expensive" if _is_expensive(scope) else "read"
+
+
+def _is_expensive(scope: Scope) -> bool:
+    """Tell whether a question is about a long time, or for a file of its own."""
+    query = scope["query_string"].decode("ascii", "replace")
+    given = dict(parse_qsl(query, max_num_fields=50)) if query.count("&") < 50 else {}
+    accept = Headers(scope=scope).get("accept", "")
+    if given.get("format") == "csv" or ("csv" in accept and wants_csv(accept)):
+        return True
+    most = _HOURS if given.get("interval") == "hour" else _DAYS
+    try:
+        if "days" in given:
+            return int(given["days"]) > most
+        if "start" in given:
+            last = date.fromisoformat(given["end"]) if "end" in given else None
+            first = date.fromisoformat(given["start"])
+            return ((last or _today()) - first).days >= most
+    except ValueError:
+        return False  # it will be refused, which costs nothing
+    return False
+
+
+def _today() -> date:
+    return date.fromtimestamp(time.time())  # noqa: DTZ012 - a day more or less is all the same
+
+
+def client_of(scope: Scope, proxies: int) -> Address | None:
+    """Return the address of a client behind so many proxies.
+
+    `None` for one on this machine, and where there is no address to be read. Each proxy adds the
+    address it was asked from to `X-Forwarded-For`; what stands left of what our own proxies added,
+    anybody may have written.
+    """
+    peer = scope.get("client")
+    hops = [peer[0]] if peer else []
+    if proxies:
+        forwarded = ",".join(Headers(scope=scope).getlist("x-forwarded-for"))
+        hops = [hop for hop in forwarded.split(",") if hop.strip()][-proxies:] or hops
+    try:
+        address = ip_address(_bare(hops[0].strip()))
+    except (IndexError, ValueError):
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return None if address.is_loopback else address
+
+
+def _bare(hop: str) -> str:
+    """Return an address without port and brackets, as some proxies write them."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+
+
+class RateLimits:
+    """Counts requests per address and budget, in this process or in Redis."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.proxies = settings.proxies
+        per_minute: Mapping[Budget, int] = {
+            "read": settings.rate_limit_read,
+            "expensive": settings.rate_limit_expensive,
+            "ingest": settings.rate_limit_ingest,
+        }
+        self._items = {
+            budget: RateLimitItemPerMinute(quota, namespace="asu-stats")
+            for budget, quota in per_minute.items()
+            if quota
+        }
+        url = settings.rate_limit_storage
+        # Processes that share a store must know an address by the same digest.
+        self._key = blake2b(url.encode()).digest() if url else secrets.token_bytes(32)
+        self._limiter = FixedWindowRateLimiter(_storage(url))
+        self._not_before = 0.0
+
+    async def take(self, scope: Scope) -> Verdict | None:
+        """Count a request; return `None` where it is not limited, or the store is away."""
+        address = client_of(scope, self.proxies)
+        budget = budget_of(scope) if address else None
+        item = self._items.get(budget) if budget else None
+        if address is None or budget is None or item is None:
+            return None
+        if time.monotonic() < self._not_before:
+            return None
+        key = self._digest(address)
+        try:
+            allowed = await self._limiter.hit(item, budget, key)
+            stats = await self._limiter.get_window_stats(item, budget, key)
+        except Exception as error:  # of whatever store: who asks must not suffer from it
+            log.warning("rate limits: %s; nobody is limited for a minute", type(error).__name__)
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            return None
+        seconds = min(_WINDOW, max(1, ceil(stats.reset_time - time.time())))
+        return Verdict(budget, allowed, item.amount, stats.remaining, seconds)
+
+    def _digest(self, address: Address) -> str:
+        """Return what stands for an address; of IPv6 a subscriber has a whole network."""
+        if isinstance(address, IPv6Address):
+            network = ip_network((address, 64), strict=False)
+            packed = network.network_address.packed[:8]
+        else:
+            packed = address.packed
+        return blake2b(packed, key=self._key[:64], digest_size=12).hexdigest()
+
+
+def _storage(url: str) -> Storage:
+    if not url:
+        return _made("async+memory://")
+    return _made(f"async+{url}", implementation="redispy", socket_timeout=1.0)
+
+
+def _made(url: str, **options: str | float) -> Storage:
+    try:
+        storage = storage_from_string(url, **options)
+    except Exception as error:
+        name = type(error).__name__
+        raise InvalidSettingError(f"rate_limit_storage: {name}; is redis installed?") from None
+    assert isinstance(storage, Storage)  # noqa: S101 - as the scheme says
+    return storage
+
+
+class Limited:
+    """Refuses requests that are too many, and says on every answer what is left."""
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on or refuse it."""
+        verdict = await self._limits.take(scope) if scope["type"] == "http" else None
+        if verdict is None:
+            await self._app(scope, receive, send)
+            return
+        if not verdict.allowed:
+            await _refusal(verdict)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in verdict.headers.items():
+                    headers[name] = value
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def _refusal(verdict: Verdict) -> Response:
+    return problems.problem(
+        429,
+        f"more than {verdict.quota} requests a minute; try again in {verdict.seconds} seconds",
+        members={"type": _QUOTA_EXCEEDED, "violated-policies": [verdict.budget]},
+        headers={**verdict.headers, "Retry-After": str(verdict.seconds)},
+    )
