@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean crash fuzz chromium prometheus
+.PHONY: help demo test lint format bench lock venv clean screenshots crash fuzz chromium prometheus
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ fuzz: $(VENV)/.dev ## The long API campaign: odd and damaged requests (FUZZ_EXAM
 
 bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)
+
+screenshots: $(VENV)/.dev chromium ## The pictures of README and docs, of a demo as it runs
+	$(BIN)/python -m tests.browser.screenshots
 
 # Chromium of the system, or from Debian where we may; without it browser tests are skipped.
 chromium:

@@ -36,12 +36,14 @@ def environment(directory: Path, database_url: str) -> dict[str, str]:
     }
 
 
-def start(directory: Path, database_url: str, *arguments: str) -> subprocess.Popen[bytes]:
+def start(
+    directory: Path, database_url: str, *arguments: str, **variables: str
+) -> subprocess.Popen[bytes]:
     """Start a command in a process group of its own; its log goes to a file."""
     with (directory / "log.txt").open("ab") as log:
         return subprocess.Popen(
             [*COMMAND, *arguments],
-            env=environment(directory, database_url),
+            env={**environment(directory, database_url), **variables},
             stdout=log,
             stderr=log,
             cwd=directory,
@@ -71,10 +73,10 @@ def wait_ready(port: int, seconds: float = 30) -> None:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, database_url: str, *arguments: str
+    directory: Path, database_url: str, *arguments: str, **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends, then stop it kindly, then not."""
-    process = start(directory, database_url, *arguments)
+    process = start(directory, database_url, *arguments, **variables)
     try:
         yield process
     finally:

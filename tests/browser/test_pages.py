@@ -26,6 +26,7 @@ PAGES = (
     "/errors?days=30",
     "/errors?days=30&category=validation&type=unsupported_profile",
     "/performance",
+    "/jobs",
     "/embed/versions?days=16",
     "/docs",
     "/docs/migration",
@@ -60,7 +61,8 @@ def test_pages_are_complete_without_scripts(watch: Watch, demo: str, path: str) 
     watched = watch(demo, java_script_enabled=False)
     page = watched.go(path, drawn=False)
     assert page.locator("h1").inner_text()
-    expect(page.locator("canvas").first).to_be_hidden()
+    for canvas in page.locator("canvas").all():
+        expect(canvas).to_be_hidden()
     for link in page.locator("a[download]").all()[:3]:
         answer = page.request.get(demo + (link.get_attribute("href") or ""))
         assert answer.headers["content-type"].startswith("text/csv"), link.get_attribute("href")

@@ -26,6 +26,7 @@ from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
 from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages, signin
+from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import ProcessMetrics
@@ -123,7 +124,8 @@ def create_app(
             now,
             builds.queue.length,
             settings.hourly_rollup_days,
-            settings.embed_origins,
+            jobs=lambda: listing.read(engine, jobs),
+            embed_origins=settings.embed_origins,
         ),
         old_endpoints=guide(settings),
         sunset=settings.legacy_sunset,

@@ -46,12 +46,16 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the pages are made from; `now` tells the time, `queue_length` counts waiting builds."""
+    """What the pages are made from; `now` tells the time, `queue_length` counts waiting builds.
+
+    `jobs` says what the system does by itself.
+    """
 
     engine: Engine
     now: Callable[[], datetime]
     queue_length: Callable[[], int]
     hourly_days: int
+    jobs: Callable[[], Sequence[Mapping[str, Any]]]
     embed_origins: Sequence[str] = ()
 
     def view(self, request: Request, page: str = "overview") -> View:
@@ -73,8 +77,13 @@ def install(
 ) -> None:
     """Put the pages and the files they need on `app`."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+    contents: Mapping[str, tuple[str, Read]] = {
+        **_CONTENTS,
+        "jobs": ("jobs.html", lambda db, view: {"jobs": sources.jobs()}),  # noqa: ARG005
+    }
     for name, label, path in PAGES:
-        routes.add_api_route(path, _page(sources, name, label), methods=["GET"], name=name)
+        page = _page(sources, name, label, *contents[name])
+        routes.add_api_route(path, page, methods=["GET"], name=name)
 
     @routes.get("/docs")
     def docs(request: Request) -> Response:
@@ -93,9 +102,9 @@ def install(
     app.include_router(routes)
 
 
-def _page(sources: Sources, name: str, label: str) -> Callable[[Request], Response]:
-    template, read = _CONTENTS[name]
-
+def _page(
+    sources: Sources, name: str, label: str, template: str, read: Read
+) -> Callable[[Request], Response]:
     def show(request: Request) -> Response:
         try:
             view = sources.view(request, name)

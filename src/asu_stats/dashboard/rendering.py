@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, Response
 
 from asu_stats import __version__
 from asu_stats.dashboard import assets, formats
-from asu_stats.dashboard.view import PAGES, PRESETS
+from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
 
 _templates = Environment(
     loader=PackageLoader("asu_stats.dashboard"),
@@ -45,6 +45,7 @@ def render(
             "version": __version__,
             "pages": PAGES,
             "presets": PRESETS,
+            "timeless": TIMELESS,
             "view": None,
             "signed_in": getattr(request.state, "signed_in", False),
             **values,

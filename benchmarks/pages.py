@@ -1,0 +1,135 @@
+"""What the first view of the overview costs: time on the server, and bytes over the wire.
+
+A real server on the database; the page is asked for as a browser does, then all that it asks for.
+`first` is the first request that a fresh process gets, `changed` comes after a write made every
+answer stale, `again` is the rest.
+"""
+
+import gzip
+import http.client
+import re
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import databases, stream
+from benchmarks.data import LAST_DAY, Plan
+from benchmarks.report import Found, Mark, Table
+from benchmarks.servers import TOKEN, body, serving
+
+ROUNDS: Final = 15
+DAYS: Final = (7, 30, 365)
+_MOST_BYTES: Final = 400_000
+_MOST_FIRST_MS: Final = 1_500.0
+_SOURCE: Final = re.compile(r'(?:src|href)="(/static/[^"]+)"')
+_IMPORT: Final = re.compile(r'(?:from|import|import\()\s*"\./([^"]+)"')
+_DATA: Final = re.compile(r'data-source="([^"]+)"')
+
+
+def get(port: int, path: str, headers: Mapping[str, str] | None = None) -> tuple[float, int, str]:
+    """Return milliseconds, bytes as they were sent, and the text of an answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    begun = time.perf_counter()
+    connection.request("GET", path, headers={"Accept-Encoding": "gzip", **(headers or {})})
+    answer = connection.getresponse()
+    content = answer.read()
+    took = (time.perf_counter() - begun) * 1000
+    assert answer.status == 200, (path, answer.status)
+    zipped = answer.headers.get("Content-Encoding") == "gzip"
+    connection.close()
+    return took, len(content), (gzip.decompress(content) if zipped else content).decode()
+
+
+def weight(port: int, page: str) -> dict[str, int]:
+    """Return the bytes of a page and of all that it asks for."""
+    _, size, text = get(port, page, {"Accept": "text/html"})
+    found = {"page": size}
+    waiting = _SOURCE.findall(text)
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        _, found[path], content = get(port, path)
+        if path.endswith(".js") and "/vendor/" not in path:
+            base = path.rsplit("/", 1)[0]
+            waiting += [f"{base}/{name}" for name in _IMPORT.findall(content)]
+    for source in _DATA.findall(text):
+        path = source.replace("&amp;", "&")
+        _, found[path], _ = get(port, path)
+    return found
+
+
+def run(found: Found, keep: Path, size: int) -> None:
+    """Measure on a copy of the database of `size`."""
+    prepared = databases.prepare(keep, size, with_raw=False)
+    directory = Path(tempfile.mkdtemp(prefix="pages-", dir=keep))
+    try:
+        file = databases.copy(prepared, directory, "server")
+        writes = stream.further(Plan(size, further=2 * ROUNDS * len(DAYS)))
+        result: dict[str, Any] = {}
+        for days in DAYS:
+            databases.progress(f"pages: {days} days")
+            start = LAST_DAY.fromordinal(LAST_DAY.toordinal() - days + 1)
+            page = f"/?start={start}&end={LAST_DAY}"
+            with serving(f"sqlite:///{file}") as (port, _):
+                first, _, _ = get(port, page, {"Accept": "text/html"})
+                again = [get(port, page)[0] for _ in range(ROUNDS)]
+                changed = []
+                for _ in range(ROUNDS):
+                    _post(port, body([writes.pop(0)]))
+                    changed.append(get(port, page)[0])
+                result[str(days)] = {
+                    "first_ms": first,
+                    "again_ms": statistics.median(again),
+                    "changed_ms": statistics.median(changed),
+                    "bytes": weight(port, page),
+                }
+    finally:
+        shutil.rmtree(directory)
+    found.add("pages", result, _tables(result), _marks(result))
+
+
+def _post(port: int, events: bytes) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
+    connection.request("POST", "/api/v1/stats/events", events, headers)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def _tables(result: dict[str, Any]) -> list[Table]:
+    def kilobytes(of: Mapping[str, int], part: str) -> float:
+        return sum(size for path, size in of.items() if part in path) / 1000
+
+    return [
+        Table(
+            "First view of the overview: milliseconds, and kB over the wire",
+            ("days", "first", "after a change", "again", "page", "scripts", "chart data", "all"),
+            [
+                (
+                    int(days),
+                    one["first_ms"],
+                    one["changed_ms"],
+                    one["again_ms"],
+                    one["bytes"]["page"] / 1000,
+                    kilobytes(one["bytes"], "/static/"),
+                    kilobytes(one["bytes"], "/api/"),
+                    sum(one["bytes"].values()) / 1000,
+                )
+                for days, one in result.items()
+            ],
+            "Scripts, with style sheet and icon, come once and are kept for ever.",
+        )
+    ]
+
+
+def _marks(result: dict[str, Any]) -> list[Mark]:
+    most = max(sum(one["bytes"].values()) for one in result.values())
+    return [
+        Mark("pages", "bytes of the first view", most, "at most", _MOST_BYTES),
+        Mark("pages", "first view, ms", result["7"]["first_ms"], "at most", _MOST_FIRST_MS),
+    ]
