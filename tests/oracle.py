@@ -140,10 +140,18 @@ class Oracle:
 
     def window(self, start: date, end: date) -> "Oracle":
         self.start, self.end = start, end
-        received = [e for e in self.all_requests if self.within(when(e))]
+        return self._take(self.within)
+
+    def moments(self, first: datetime, last: datetime) -> "Oracle":
+        """Look at the time after `first` up to `last`; the period is of no use then."""
+        self.start, self.end = first.date(), last.date()
+        return self._take(lambda moment: moment is not None and first < moment <= last)
+
+    def _take(self, within: Callable[[datetime | None], bool]) -> "Oracle":
+        received = [e for e in self.all_requests if within(when(e))]
         self.accepted = [e for e in received if e["data"]["outcome"] != "rejected"]
         self.rejected = [e for e in received if e["data"]["outcome"] == "rejected"]
-        self.finished = [build for build in self.ended if self.within(build.end)]
+        self.finished = [build for build in self.ended if within(build.end)]
         return self
 
     def gaps(self, accepted: list[Event], *, diff_packages: bool) -> list[str]:

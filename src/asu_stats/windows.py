@@ -9,6 +9,7 @@ from typing import Final, Literal, Self, TypeAlias, get_args
 from asu_stats.exceptions import InvalidParameterError
 
 MAX_DAYS: Final = 3650
+MAX_HOURS: Final = 168
 MAX_BUCKETS: Final = 10_000
 FIRST_DAY: Final = date(1970, 1, 1)
 LAST_DAY: Final = date(9998, 12, 31)

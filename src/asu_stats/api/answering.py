@@ -116,6 +116,15 @@ class Answering:
         self._repeats.remember(request.scope, changes, today, response)
         return response
 
+    def answer_now(self, make: Callable[[Connection], Answer], *, vary: str = "") -> Response:
+        """Return an answer that depends on the clock: without ETag, and never remembered."""
+        with read_snapshot(self._engine) as connection:
+            answer = make(connection)
+        headers = {"Cache-Control": "no-store", **({"Vary": vary} if vary else {})}
+        return Response(
+            answer.body, headers={**headers, **answer.headers}, media_type=answer.media_type
+        )
+
 
 def to_json(value: object) -> Answer:
     """Return `value` as JSON."""

@@ -87,7 +87,7 @@ def create_app(
     stats = StatsApi(
         answering,
         access,
-        today=lambda: now().date(),
+        now=now,
         hourly_days=settings.hourly_rollup_days,
     )
     live = Live(

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.text import NAME_LENGTH, stored_name
-from asu_stats.windows import INTERVALS, MAX_DAYS
+from asu_stats.windows import INTERVALS, MAX_DAYS, MAX_HOURS
 
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 999_999_999
@@ -58,6 +58,11 @@ def window_parameters(default_days: int) -> tuple[Parameter, ...]:
     )
 
 
+HOURS: Final = Parameter(
+    "hours",
+    "Instead of days: the time from so many hours ago until now, to the second.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_HOURS},
+)
 VERSION: Final = Parameter("version", "Only this version.", _NAME)
 TARGET: Final = Parameter("target", "Only this target.", _NAME)
 PROFILE: Final = Parameter("profile", "Only this profile.", _NAME)

@@ -28,6 +28,7 @@ class Question:
     default_days: int = 30
     row: type | None = None  # of a list: what CSV is made from
     paged: bool = False
+    hours: bool = False  # may be asked for the last hours instead of days
     interval: Parameter | None = None  # how long its buckets may be; `read` gets it as a filter
 
     @property
@@ -40,6 +41,7 @@ class Question:
         """All parameters that it takes."""
         return (
             *params.window_parameters(self.default_days),
+            *((params.HOURS,) if self.hours else ()),
             *self.filters,
             *((self.interval,) if self.interval else ()),
             *((params.LIMIT, params.OFFSET) if self.paged else ()),

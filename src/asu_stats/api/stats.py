@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, Final, cast
 
@@ -35,13 +35,14 @@ from asu_stats.reports import (
     overview,
     performance,
     profiles,
+    rolling,
     sums,
     targets,
     timeseries,
     versions,
 )
 from asu_stats.text import NAME_LENGTH
-from asu_stats.windows import MAX_BUCKETS, Interval, Window, parse_number
+from asu_stats.windows import MAX_BUCKETS, MAX_HOURS, Interval, Window, parse_number
 
 SHOWN_HASH: Final = 12
 
@@ -52,6 +53,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         lambda db, window, _: overview.read(db, window),
         answers.Overview,
         default_days=7,
+        hours=True,
     ),
     Question(
         "versions",
@@ -149,13 +151,16 @@ class StatsApi:
         answering: Answering,
         access: Access,
         *,
-        today: Callable[[], date],
+        now: Callable[[], datetime],
         hourly_days: int,
     ) -> None:
         self._answering = answering
         self._access = access
-        self._today = today
+        self._now = now
         self._hourly_days = hourly_days
+
+    def _today(self) -> date:
+        return self._now().date()
 
     def router(self) -> APIRouter:
         """Return the routes."""
@@ -207,6 +212,8 @@ class StatsApi:
 
     def _plain(self, question: Question, request: Request) -> Response:
         given = Given.of(request)
+        if question.hours and "hours" in given:
+            return self._rolling(given)
         filters = _filters(question, given)
         if question.name == "timeseries" and len(filters) > 1:
             name = list(filters)[1]
@@ -219,6 +226,19 @@ class StatsApi:
         if question.name == "timeseries/week":
             self._check_buckets(self._window(question, given), "hour", given)
         return self._ask(question, request, given, filters)
+
+    def _rolling(self, given: Given) -> Response:
+        """Answer with the overview of the last hours, which is another one the next second."""
+        if {"days", "start", "end"} & given.keys():
+            expected = "either days, or start and end, or hours"
+            raise InvalidParameterError("hours", got=given["hours"], expected=expected)
+        hours = parse_number("hours", given["hours"], least=1, most=MAX_HOURS)
+        now = self._now()
+
+        def make(connection: Connection) -> Answer:
+            return to_json(rolling.read(connection, now - timedelta(hours=hours), now, hours=hours))
+
+        return self._answering.answer_now(make)
 
     def _client(self, request: Request) -> Response:
         name = params.CLIENT.name_in(request.path_params["client"])

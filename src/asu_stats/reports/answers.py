@@ -4,7 +4,7 @@ Rates are percentages (0-100) to 2 decimals, averages to 1 decimal, durations wh
 is what can't be known or was taken over nothing.
 """
 
-from typing import Annotated
+from typing import Annotated, NotRequired
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -63,9 +63,10 @@ Hash = Annotated[
 class Period(TypedDict):
     """The window of an answer."""
 
-    start: Day
-    end: Day
-    days: int
+    start: Annotated[str, Field(description="UTC day, YYYY-MM-DD; with `hours` a time.")]
+    end: Annotated[str, Field(description="UTC day, included; with `hours` the time it is now.")]
+    days: Annotated[int | None, Field(description="Null with `hours`.")]
+    hours: NotRequired[Annotated[int, Field(description="Only where they were asked for.")]]
     data_since: Annotated[
         Day | None, Field(description="First day of which anything is known; null if none is.")
     ]

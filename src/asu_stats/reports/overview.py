@@ -1,10 +1,14 @@
 """The whole window at a glance."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import Overview
+from asu_stats.reports.answers import Overview, Period
 from asu_stats.reports.durations import all_durations
+from asu_stats.reports.figures import Distribution
 from asu_stats.reports.incomplete import reasons
 from asu_stats.store.packs import BY_CLIENT, SECONDS, UNIQUE
 from asu_stats.windows import Window
@@ -33,13 +37,44 @@ def read(connection: Connection, window: Window) -> Overview:
     unknown = requests - enabled - disabled
     gaps = reasons(without_hash=unhashed, untraced=untraced, unknown_diff=unknown)
     seconds, pairs, clients = sums.cubes(connection, window, SECONDS, UNIQUE, BY_CLIENT)
-    durations = all_durations(seconds)
-    asked = [(key[0], row[0]) for key, row in clients.rows()]
+    return shown(
+        sums.period(connection, window, gaps),
+        Counts(requests, hits, good, bad, enabled, disabled, rejected, cancelled, unhashed),
+        unique=sums.unique_requests(window, pairs),
+        durations=all_durations(seconds),
+        asked=[(key[0], row[0]) for key, row in clients.rows()],
+    )
+
+
+class Counts(NamedTuple):
+    """What is counted of a window."""
+
+    requests: int
+    cache_hits: int
+    successful: int
+    failed: int
+    enabled: int
+    disabled: int
+    rejected: int
+    cancelled: int
+    without_hash: int
+
+
+def shown(
+    period: Period,
+    counts: Counts,
+    *,
+    unique: int,
+    durations: Distribution,
+    asked: Sequence[tuple[str, int]],
+) -> Overview:
+    """Return the answer: `unique` requests, durations of builds, and requests per client."""
+    requests, hits, good, bad, enabled, disabled, rejected, cancelled, unhashed = counts
     return {
-        "period": sums.period(connection, window, gaps),
+        "period": period,
         "totals": {
             "requests": requests,
-            "unique_requests": None if unhashed else sums.unique_requests(window, pairs),
+            "unique_requests": None if unhashed else unique,
             "cache_hits": hits,
             "cache_hit_rate": figures.rate(hits, requests),
             "successful_builds": good,
@@ -61,7 +96,7 @@ def read(connection: Connection, window: Window) -> Overview:
         "diff_packages": {
             "enabled": enabled,
             "disabled": disabled,
-            "unknown": unknown,
+            "unknown": requests - enabled - disabled,
             "percentage_enabled": figures.rate(enabled, enabled + disabled),
         },
     }

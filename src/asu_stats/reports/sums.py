@@ -166,14 +166,19 @@ def unique_of_client(connection: Connection, window: Window, client: str) -> int
 _SINCE = select(store_state.c.data_since)
 
 
+def data_since(connection: Connection) -> str | None:
+    """Return the first day of which anything is known (contract §2.11)."""
+    ((since,),) = prepared.fetch(connection, _SINCE)
+    return since.isoformat() if since else None
+
+
 def period(connection: Connection, window: Window, incomplete: list[str]) -> Period:
     """Return what an answer says about its window; `incomplete` is what can't be known of it."""
-    ((since,),) = prepared.fetch(connection, _SINCE)
     return {
         "start": window.start.isoformat(),
         "end": window.end.isoformat(),
         "days": window.days,
-        "data_since": since.isoformat() if since else None,
+        "data_since": data_since(connection),
         "incomplete": incomplete,
     }
 
