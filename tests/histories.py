@@ -22,6 +22,14 @@ NAMES = {
     for number, request_hash in enumerate(HASHES)
 }
 CLIENTS = ("luci/1", "luci/2", "owut/2026.1", " auc / 3 ", "", "/5", "asu-web", None)
+PACKAGES: tuple[list[str] | None, ...] = (
+    None,
+    [],
+    ["luci"],
+    ["luci", "-dnsmasq", "dnsmasq-full"],
+    ["dnsmasq-full", "luci", "+luci", "luci"],
+    ["é", "tcpdump"],
+)
 ERRORS = (("build", "package_not_found"), ("build", "image_too_big"), ("network", "tls_failed"))
 OUTCOMES = ("queued", "joined", "cache_hit", "cached_failure", "rejected")
 STATUSES = ("success", "success", "failure", "timeout", "cancelled")
@@ -52,10 +60,17 @@ def zoned(moment: datetime, offset: int) -> str:
 def requests(draw: st.DrawFn) -> dict[str, Any]:
     request_hash = draw(st.sampled_from(HASHES))
     outcome = draw(st.sampled_from(OUTCOMES))
-    data = {"request_hash": request_hash, "outcome": outcome, **NAMES[request_hash]}
+    data: dict[str, Any] = {
+        "request_hash": request_hash,
+        "outcome": outcome,
+        **NAMES[request_hash],
+    }
     client = draw(st.sampled_from(CLIENTS))
     if client is not None:
         data["client"] = client
+    packages = draw(st.sampled_from(PACKAGES))
+    if packages is not None:
+        data["packages"] = packages
     if outcome == "rejected":
         data["error_category"], data["error_type"] = draw(st.sampled_from(ERRORS))
     return {"type": "asu.request.received", "time": draw(moments()), "data": data}

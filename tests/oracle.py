@@ -388,6 +388,19 @@ class Oracle:
             "trend": trend,
         }
 
+    def packages(self, **filters: str) -> list[dict[str, Any]]:
+        """Packages named by accepted requests that were no cache hits."""
+        mine = [e for e in self.accepted if all(e["data"][k] == v for k, v in filters.items())]
+        counts: Counter[str] = Counter()
+        for event in mine:
+            if event["data"]["outcome"] != "cache_hit":
+                names = event["data"].get("packages") or []
+                counts.update({n.removeprefix("+") for n in names if not n.startswith("-")})
+        return [
+            {"package": name, "requests": n, "percentage": percent(n, len(mine))}
+            for name, n in ranked(counts)
+        ]
+
     def errors(self) -> dict[str, Any]:
         found = [(b.category, b.type, b.version) for b in self.finished if b.bad]
         found += [

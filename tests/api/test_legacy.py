@@ -410,12 +410,28 @@ def test_upstream_errors_are_text(upstream: Stats) -> None:
         assert len(get(upstream, f"build-errors?{query}").text.split("\n")) == 5 + entries
 
 
-def test_upstream_packages_are_not_counted_yet(upstream: Stats) -> None:
-    answer = get(upstream, "top-packages")
-    assert answer.status_code == 404
-    assert "not counted yet" in answer.json()["detail"]
-    assert 'rel="deprecation"' in answer.headers["link"]
-    assert "successor-version" not in answer.headers["link"]
+def test_upstream_packages(upstream: Stats) -> None:
+    upstream.record(
+        request("h1", packages=["luci", "tcpdump"], version="24.10.2"),
+        request("h2", packages=["luci", "-dnsmasq"], version="24.10.4"),
+        request("h3", packages=["luci"], version="SNAPSHOT", outcome="joined"),
+        request("h4", packages=["luci", "vim"], outcome="cache_hit"),
+        request("h5", packages=["vim"], outcome="rejected"),
+    )
+
+    def top(query: str = "") -> tuple[dict[str, int], str | None]:
+        answer = get(upstream, f"top-packages{query}").json()
+        assert answer["days"] == 30
+        return {row["name"]: row["count"] for row in answer["packages"]}, answer["branch"]
+
+    assert top() == ({"luci": 3, "tcpdump": 1}, None)
+    assert top("?branch=24.10&n=1") == ({"luci": 2}, "24.10")
+    assert top("?branch=SNAPSHOT") == ({"luci": 1}, "SNAPSHOT")
+    assert top("?branch=24.1") == ({}, "24.1")
+    assert top("?n=0") == top("?n=-1") == ({}, None)
+    assert top("?n=all") == top("?n=1000") == top()
+    links = get(upstream, "top-packages").headers["link"]
+    assert '</api/v1/stats/packages>; rel="successor-version"' in links
 
 
 def test_the_upstream_document_says_deprecated(upstream: Stats) -> None:

@@ -28,6 +28,8 @@ def answers(stats: Stats, start: date, end: date, clients: set[str]) -> dict[str
         name: stats.get(name, **window)
         for name in ("overview", "versions", "targets", "profiles", "clients", "errors")
     }
+    for name, filters in PACKAGES.items():
+        found[name] = stats.get("packages", **filters, **window)
     found["diff-packages"] = stats.get("diff-packages", **window)
     found["targets 24.10.2"] = stats.get("targets", version="24.10.2", **window)
     found["profiles x86"] = stats.get("profiles", target="x86/64", version="23.05.5", **window)
@@ -45,6 +47,12 @@ def answers(stats: Stats, start: date, end: date, clients: set[str]) -> dict[str
     return found
 
 
+PACKAGES: dict[str, dict[str, str]] = {
+    "packages": {},
+    "packages 24.10.2": {"version": "24.10.2"},
+    "packages x86": {"target": "x86/64"},
+    "packages of both": {"target": "x86/64", "version": "23.05.5"},
+}
 SERIES: list[dict[str, str]] = [
     {},
     {"version": "24.10.2"},
@@ -68,6 +76,8 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
         "profiles x86": oracle.profiles(target="x86/64", version="23.05.5"),
         "performance": oracle.performance(),
     }
+    for name, filters in PACKAGES.items():
+        found[name] = oracle.packages(**filters)
     for interval in ("hour", "day", "week", "month"):
         if interval == "hour" and start.year < 2026:
             continue

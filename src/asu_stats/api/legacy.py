@@ -46,7 +46,7 @@ class LegacyApi:
         return routes
 
     def _add(self, routes: APIRouter, endpoint: Endpoint) -> None:
-        special = {"stats/summary": self._summary, "top-packages": self._top_packages}
+        special = {"stats/summary": self._summary}
         answer = special.get(endpoint.name, partial(self._answer, endpoint))
 
         def ask(request: Request) -> Response:
@@ -57,7 +57,6 @@ class LegacyApi:
             return answer(request, headers)
 
         media = "text/plain" if endpoint.answer is str else "application/json"
-        statuses = [503, *([404] if endpoint.name == "top-packages" else [])]
         routes.add_api_route(
             endpoint.path,
             ask,
@@ -71,12 +70,10 @@ class LegacyApi:
             responses={
                 200: {"content": {media: {"example": endpoint.example}}},
                 304: {"description": "Nothing changed since the ETag of If-None-Match."},
-                **problems.documented(
-                    *statuses, 429, *([410] if self._settings.legacy_gone else [])
-                ),
+                **problems.documented(429, 503, *([410] if self._settings.legacy_gone else [])),
             },
             openapi_extra={
-                "parameters": [endpoint.parameter.documented()] if endpoint.parameter else []
+                "parameters": [parameter.documented() for parameter in endpoint.parameters]
             },
         )
 
@@ -86,10 +83,10 @@ class LegacyApi:
 
     def _answer(self, endpoint: Endpoint, request: Request, headers: Mapping[str, str]) -> Response:
         today = self._now().date()
-        given = _first(request, endpoint.parameter.name) if endpoint.parameter else None
+        given = [_first(request, parameter.name) for parameter in endpoint.parameters]
 
         def make(connection: Connection) -> Answer:
-            found = endpoint.read(connection, today, given)
+            found = endpoint.read(connection, today, *given)
             return Answer(found.encode(), _TEXT, {}) if isinstance(found, str) else to_json(found)
 
         asked = (request.scope["path"], today.isoformat(), ascii(given))
@@ -105,10 +102,6 @@ class LegacyApi:
             headers={**headers, "Cache-Control": "no-cache"},
             media_type=answer.media_type,
         )
-
-    def _top_packages(self, _: Request, headers: Mapping[str, str]) -> Response:
-        detail = "top-packages: how often packages are asked for is not counted yet"
-        return problems.problem(404, detail, headers=headers)
 
 
 def _first(request: Request, name: str) -> str | None:

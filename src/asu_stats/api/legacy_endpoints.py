@@ -17,17 +17,19 @@ from asu_stats.windows import FIRST_DAY, Window
 PREFIX: Final = "/api/v1"
 GUIDE: Final = "/docs/migration"
 _MAX_ENTRIES: Final = 5000
+_MAX_PLACES: Final = 100
 _SIXTY_FOUR_BITS: Final = 2**63
 
 # What the Go server read as a number: what stands before it goes, what stands behind it too.
 _NUMBER: Final = re.compile(r"[ \t]*([+-]?)0*([0-9]+)", re.ASCII)
 
-Read = Callable[[Connection, date, str | None], Any]
+# Makes the answer of a state of the database, of today and of each parameter as it was given.
+Read = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An old endpoint: `read` makes its answer, of today and its parameter if it has one."""
+    """An old endpoint: `read` makes its answer, of today and its parameters."""
 
     name: str
     summary: str
@@ -36,7 +38,7 @@ class Endpoint:
     answer: Any
     example: Any
     read: Read
-    parameter: Parameter | None = None
+    parameters: tuple[Parameter, ...] = ()
 
     @property
     def path(self) -> str:
@@ -68,6 +70,9 @@ _WEEKS: Final = _number("weeks", 26, "That many weeks of UTC days, today include
 _ENTRIES: Final = _number("n", 100, f"Most entries, {_MAX_ENTRIES} at most.")
 _BRANCH: Final = Parameter("branch", "Only versions that begin so.", {"type": "string"})
 
+_OF_BRANCH: Final = Parameter("branch", "Only versions of this branch.", {"type": "string"})
+_PLACES: Final = _number("n", 30, f"Most packages, {_MAX_PLACES} at most.")
+
 _WindowRead = Callable[[Connection, Window], Any]
 
 
@@ -82,6 +87,11 @@ def _of_weeks(read: _WindowRead) -> Read:
 def _errors(db: Connection, _: date, n: str | None) -> str:
     entries = number_in(n, 100)
     return legacy_upstream.build_errors(db, min(entries, _MAX_ENTRIES) if entries > 0 else 100)
+
+
+def _top_packages(db: Connection, today: date, branch: str | None, n: str | None) -> Any:
+    places = max(0, min(number_in(n, 30), _MAX_PLACES))
+    return legacy_upstream.top_packages(db, today, branch, places)
 
 
 def _nothing(*_: object) -> None:
@@ -116,7 +126,7 @@ _DIFF_PACKAGES: Final = (
             "percentage_false": 20,
         },
         _of_days(legacy.diff_packages),
-        _DAYS,
+        (_DAYS,),
     ),
     Endpoint(
         "diff-packages-by-version",
@@ -134,7 +144,7 @@ _DIFF_PACKAGES: Final = (
             }
         ],
         _of_weeks(legacy.diff_packages_by_version),
-        _WEEKS,
+        (_WEEKS,),
     ),
     Endpoint(
         "diff-packages-trend",
@@ -151,7 +161,7 @@ _DIFF_PACKAGES: Final = (
             }
         ],
         _of_days(legacy.diff_packages_trend),
-        _DAYS,
+        (_DAYS,),
     ),
 )
 
@@ -164,7 +174,7 @@ _GO: Final = (
         dict[str, legacy.Kinds],
         {"2026-01-04": _KINDS},
         _of_days(legacy.builds_per_day),
-        _DAYS,
+        (_DAYS,),
     ),
     Endpoint(
         "builds-by-version",
@@ -174,7 +184,7 @@ _GO: Final = (
         dict[str, legacy.Kinds],
         {"24.10.4": _KINDS},
         _of_weeks(legacy.builds_by_version),
-        _WEEKS,
+        (_WEEKS,),
     ),
     *_DIFF_PACKAGES,
 )
@@ -185,21 +195,6 @@ class Summary(TypedDict):
 
     queue_length: int
     builds_24h: int
-
-
-class PackageCount(TypedDict):
-    """How often a package was asked for."""
-
-    name: str
-    count: int
-
-
-class TopPackages(TypedDict):
-    """The packages asked for most."""
-
-    packages: list[PackageCount]
-    branch: str | None
-    days: int
 
 
 _UPSTREAM: Final = (
@@ -226,7 +221,7 @@ _UPSTREAM: Final = (
                 {"label": "Failures", "data": [0, 1.0], "color": "red"},
             ],
         },
-        lambda db, today, _: legacy_upstream.builds_per_day(db, today),
+        legacy_upstream.builds_per_day,
     ),
     Endpoint(
         "builds-by-version",
@@ -236,16 +231,17 @@ _UPSTREAM: Final = (
         legacy_upstream.Chart,
         {"labels": ["2025-12-29Z"], "datasets": [{"label": "24.10", "data": [4.0]}]},
         legacy_upstream.builds_by_version,
-        _BRANCH,
+        (_BRANCH,),
     ),
     Endpoint(
         "top-packages",
         "Packages asked for most",
-        "Not counted yet: the answer is 404.",
-        None,
-        TopPackages,
+        "Requests of 30 days that named a package, without those answered from cache.",
+        "/api/v1/stats/packages",
+        legacy_upstream.TopPackages,
         {"packages": [{"name": "luci", "count": 3}], "branch": None, "days": 30},
-        _nothing,
+        _top_packages,
+        (_OF_BRANCH, _PLACES),
     ),
     Endpoint(
         "build-errors",
@@ -255,7 +251,7 @@ _UPSTREAM: Final = (
         str,
         "No build errors recorded.",
         _errors,
-        _ENTRIES,
+        (_ENTRIES,),
     ),
     *_DIFF_PACKAGES,
 )

@@ -33,6 +33,7 @@ from asu_stats.reports import (
     diff_packages,
     errors,
     overview,
+    packages,
     performance,
     profiles,
     rolling,
@@ -95,6 +96,15 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "Requests by diff_packages",
         lambda db, window, _: diff_packages.read(db, window),
         answers.DiffPackagesReport,
+    ),
+    Question(
+        "packages",
+        "Packages that are asked for",
+        lambda db, window, filters: packages.read(db, window, **filters),
+        list[answers.PackageRow],
+        filters=(params.VERSION, params.TARGET),
+        row=answers.PackageRow,
+        paged=True,
     ),
     Question(
         "errors",

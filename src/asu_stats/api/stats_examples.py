@@ -101,6 +101,10 @@ EXAMPLES: Final[dict[str, Any]] = {
         ],
         "timeseries": [{**_BUCKET, "avg_build_duration": None, "unique_clients": 1}],
     },
+    "packages": [
+        {"package": "luci", "requests": 1800, "percentage": 36.0},
+        {"package": "luci-ssl", "requests": 900, "percentage": 18.0},
+    ],
     "diff-packages": {
         "overview": {
             "total_builds": 10000,

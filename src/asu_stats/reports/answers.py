@@ -221,6 +221,19 @@ class ClientRow(TypedDict):
     top_versions: list[VersionRequests]
 
 
+class PackageRow(TypedDict):
+    """One package."""
+
+    package: str
+    requests: Annotated[
+        int,
+        Field(description="Accepted requests that named it, without those answered from cache."),
+    ]
+    percentage: Annotated[
+        float | None, Field(description="Percent of all accepted requests, 2 decimals.")
+    ]
+
+
 class ClientErrorRow(TypedDict):
     """Requests of a client that were rejected or whose build failed, of one type."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, Table, and_, func, select
 from typing_extensions import TypedDict
 
 from asu_stats.reports import sums
+from asu_stats.reports.packages import branch_of, most
 from asu_stats.store.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.rollups import HOURLY_PROFILES, LEGACY
 from asu_stats.store.tables import build_metrics, error_stats
@@ -16,7 +17,6 @@ from asu_stats.windows import Window
 
 DAYS: Final = 30
 WEEKS: Final = 26
-_BRANCH: Final = 5  # characters, as in 24.10
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _MESSAGE: Final = 200
 
@@ -34,6 +34,21 @@ class Chart(TypedDict):
 
     labels: list[str]
     datasets: list[Dataset]
+
+
+class PackageCount(TypedDict):
+    """How often a package was asked for."""
+
+    name: str
+    count: int
+
+
+class TopPackages(TypedDict):
+    """The packages asked for most."""
+
+    packages: list[PackageCount]
+    branch: str | None
+    days: int
 
 
 def builds_per_day(connection: Connection, today: date) -> Chart:
@@ -67,7 +82,7 @@ def builds_by_version(connection: Connection, today: date, branch: str | None) -
     for row in sums.rows(connection, LEGACY, ("date", "version"), window):
         name: str = row.version
         if branch is None:
-            name = name[:_BRANCH] if "." in name else name
+            name = branch_of(name)
         elif not name.startswith(branch):
             continue
         if row.build_completed:
@@ -77,6 +92,13 @@ def builds_by_version(connection: Connection, today: date, branch: str | None) -
         "labels": [f"{start.isoformat()}Z" for start in starts],
         "datasets": [{"label": name, "data": found[name]} for name in sorted(found)],
     }
+
+
+def top_packages(connection: Connection, today: date, branch: str | None, n: int) -> TopPackages:
+    """Return the packages asked for most in 30 days, `n` at most; `branch` as it was given."""
+    found = most(connection, Window.last(DAYS, today=today), branch or None, n)
+    packages: list[PackageCount] = [{"name": name, "count": count} for name, count in found]
+    return {"packages": packages, "branch": branch, "days": DAYS}
 
 
 def builds_24h(connection: Connection, now: datetime) -> int:

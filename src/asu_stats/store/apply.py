@@ -16,6 +16,7 @@ from asu_stats.store import (
     dialects,
     identities,
     legacy,
+    package_lists,
     prepared,
     request_days,
     requests,
@@ -106,7 +107,10 @@ class _Batch:
         builds = attempts.load(connection, sorted(builds_wanted))
         ends = self._take_builds(builds)
         self._resolve_waits(builds, ends)
-        requests.save_requests(connection, self._requests, self._waits)
+        lists = package_lists.numbers(connection, [request for request, _ in self._requests])
+        for place, number in lists.items():
+            counting.add_packages(deltas, *self._requests[place], number)
+        requests.save_requests(connection, self._requests, self._waits, lists)
         attempts.save_errors(connection, ends)
         self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
         self._save_metadata()

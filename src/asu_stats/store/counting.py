@@ -20,6 +20,7 @@ from asu_stats.store.rollups import (
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
     LEGACY,
+    PACKAGES,
     PROFILES,
     VERSION_TARGET,
     Deltas,
@@ -101,6 +102,13 @@ def add_request(deltas: Deltas, request: RequestReceived, received: datetime) ->
         deltas.add(LEGACY, (day, version), (1, 0, 0, 0, *daily[5:7]))
     elif outcome == "cache_hit":
         deltas.add(LEGACY, (day, version), (0, 1))
+
+
+def add_packages(
+    deltas: Deltas, request: RequestReceived, received: datetime, package_list: int
+) -> None:
+    """Count that a request asked for a list of packages."""
+    deltas.add(PACKAGES, (received.date(), request.version, request.target, package_list), _ONE)
 
 
 def add_unhashed(deltas: Deltas, request: RequestReceived, received: datetime) -> None:

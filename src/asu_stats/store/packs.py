@@ -11,7 +11,7 @@ import json
 import threading
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -23,13 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, func, select
 
-from asu_stats.store import prepared
+from asu_stats.store import package_lists, prepared
+from asu_stats.store.dialects import Row
 from asu_stats.store.rollups import (
     CLIENT_UNIQUE_REQUESTS,
     CLIENT_VERSIONS,
     CLIENTS,
     DURATIONS,
     ERRORS,
+    PACKAGES,
     PROFILES,
     UNIQUE_REQUESTS,
     VERSION_TARGET,
@@ -46,6 +48,15 @@ _CACHE_KEYS: Final = 1_000_000  # names come from strangers: what was met once i
 _DAY: Final = bindparam("day", type_=Date)
 
 
+def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
+    """Return a name in which the shape shows.
+
+    Blocks that another release packed in another shape must not be taken for ours.
+    """
+    shape = blake2b(repr((rollup.name, key, adds)).encode(), digest_size=3).hexdigest()
+    return f"{name}-{shape}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Cube:
     """Sums of a daily rollup per `key`, which is its key or a part of it, without the day.
@@ -58,6 +69,8 @@ class Cube:
     key: tuple[str, ...]
     adds: tuple[str, ...]
     of_day: Select[Any]
+    # Makes rows of key and sums from what `of_day` selects, where those are others.
+    derive: Callable[[Connection, Sequence[Row]], Sequence[Row]] | None = None
 
     @classmethod
     def of(
@@ -69,9 +82,20 @@ class Cube:
         keys = [t.c[column] for column in key]
         sums = [func.sum(t.c[add]) for add in adds]
         of_day = select(*keys, *sums).where(t.c.date == _DAY).group_by(*keys)
-        # Blocks that another release packed in another shape must not be taken for ours.
-        shape = blake2b(repr((rollup.name, key, adds)).encode(), digest_size=3).hexdigest()
-        return cls(f"{name}-{shape}", rollup, key, adds, of_day)
+        return cls(_name_of(name, rollup, key, adds), rollup, key, adds, of_day)
+
+    @classmethod
+    def of_packages(cls, name: str) -> "Cube":
+        """Declare the cube of packages by version: the lists of `stats_packages`, taken apart."""
+        t, key = PACKAGES.table, ("version", "package")
+        of_day = (
+            select(t.c.version, t.c.package_list, func.sum(t.c.requests))
+            .where(t.c.date == _DAY)
+            .group_by(t.c.version, t.c.package_list)
+        )
+        derive = package_lists.by_version
+        full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
+        return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
 
     def place(self, add: str) -> int:
         """Return the place of a sum."""
@@ -98,6 +122,7 @@ UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, ("previous_date",))
 CLIENT_UNIQUE: Final = Cube.of(
     "client_unique_requests", CLIENT_UNIQUE_REQUESTS, ("client", "previous_date")
 )
+BY_PACKAGE: Final = Cube.of_packages("packages")
 CUBES: Final = (
     SECONDS,
     VERSION_SECONDS,
@@ -111,6 +136,7 @@ CUBES: Final = (
     FAILURES,
     UNIQUE,
     CLIENT_UNIQUE,
+    BY_PACKAGE,
 )
 NAMES: Final = [cube.name for cube in CUBES]
 
@@ -405,7 +431,9 @@ class Reader:
         return made
 
     def _of_day(self, cube: Cube, day: date) -> Block:
-        rows = prepared.fetch(self._connection, cube.of_day, day=day)
+        rows: Sequence[Row] = prepared.fetch(self._connection, cube.of_day, day=day)
+        if cube.derive is not None:
+            rows = cube.derive(self._connection, rows)
         width = len(cube.key)
         keys = [
             tuple(part.toordinal() if isinstance(part, date) else part for part in row[:width])

@@ -43,6 +43,7 @@ from asu_stats.store.rollups import (
     HOURLY_PROFILES,
     LEGACY,
     NEVER,
+    PACKAGES,
     PROFILES,
     UNIQUE_REQUESTS,
     VERSION_TARGET,
@@ -209,6 +210,13 @@ _SOURCES: Final[tuple[_Source, ...]] = (
         (_r.client, _r.error_category, _r.error_type),
         {"errors": func.count()},
         _WENT_BAD | (_r.outcome == "rejected"),
+    ),
+    _Source(
+        PACKAGES,
+        _r.timestamp,
+        (_r.version, _r.target, _r.package_list),
+        {"requests": func.count()},
+        _r.package_list.is_not(None),
     ),
     _Source(
         LEGACY,

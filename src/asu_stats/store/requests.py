@@ -193,6 +193,7 @@ _ROW: Final = (
     "profile",
     "diff_packages",
     *_ENDING,
+    "package_list",
 )
 _ERROR: Final = (
     "timestamp",
@@ -208,10 +209,19 @@ _ERROR: Final = (
 
 
 def save_requests(
-    connection: Connection, requests: Sequence[Received], waits: Mapping[int, Wait]
+    connection: Connection,
+    requests: Sequence[Received],
+    waits: Mapping[int, Wait],
+    package_lists: Mapping[int, int],
 ) -> None:
-    """Write the rows of new requests; `waits` are those that wait, by place in `requests`."""
-    rows = [_row(*item, waits.get(place)) for place, item in enumerate(requests)]
+    """Write the rows of new requests.
+
+    By place in `requests`: `waits` of those that wait, and the numbers of `package_lists`.
+    """
+    rows = [
+        _row(*item, waits.get(place), package_lists.get(place))
+        for place, item in enumerate(requests)
+    ]
     prepared.insert(connection, client_stats, _ROW, rows)
     errors = [_error(*item) for item in requests if item[0].outcome == "rejected"]
     prepared.insert(connection, error_stats, _ERROR, errors)
@@ -226,7 +236,9 @@ _STATUS: Final = {
 }
 
 
-def _row(request: RequestReceived, received: datetime, wait: Wait | None) -> tuple[Any, ...]:
+def _row(
+    request: RequestReceived, received: datetime, wait: Wait | None, package_list: int | None
+) -> tuple[Any, ...]:
     """Return the row of a request, in the order of `_ROW`."""
     if wait is None:
         category, kind = request.error_category, request.error_type
@@ -245,6 +257,7 @@ def _row(request: RequestReceived, received: datetime, wait: Wait | None) -> tup
         request.profile,
         request.diff_packages,
         *ending[1:],
+        package_list,
     )
 
 

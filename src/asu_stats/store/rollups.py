@@ -206,6 +206,13 @@ CLIENT_ERRORS: Final = _rollup(
     ["errors"],
 )
 
+# Which list of packages was asked for, by number: see package_lists.py.
+PACKAGES: Final = _rollup(
+    "stats_packages",
+    [_day(), name("version"), name("target"), Column("package_list", BigInteger)],
+    ["requests"],
+)
+
 # Pairs (day, the day before on which the same hash was asked for): see `reports.distinct`.
 UNIQUE_REQUESTS: Final = _rollup(
     "stats_unique_requests",
@@ -276,6 +283,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     CLIENT_ERRORS,
     ERRORS,
     LEGACY,
+    PACKAGES,
     DAILY,
 )
 

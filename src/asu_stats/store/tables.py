@@ -37,6 +37,11 @@ def name(column: str, **options: Any) -> Column[str]:
     return Column(column, Text().with_variant(Text(collation="C"), "postgresql"), **options)
 
 
+def _number() -> Column[int]:
+    kind = BigInteger().with_variant(Integer, "sqlite")
+    return Column("number", kind, primary_key=True, autoincrement=False)
+
+
 build_metrics = Table(
     "build_metrics",
     metadata,
@@ -115,6 +120,7 @@ client_stats = Table(
     name("build_id", comment="the build that ended the wait"),
     name("error_category", comment="of that build, or of the rejection"),
     name("error_type"),
+    Column("package_list", BigInteger, comment="number of what it named; null where none"),
     Index(None, "timestamp"),
     Index(
         "ix_client_stats_waiting",
@@ -150,6 +156,23 @@ event_identities = Table(
     Column("content", LargeBinary, nullable=False, comment="digest of the rest of the event"),
     comment="Every event ever accepted. Outlives the details: twice is once, without a date.",
     sqlite_with_rowid=False,
+)
+
+package_names = Table(
+    "package_names",
+    metadata,
+    _number(),
+    name("name", nullable=False, unique=True),
+    comment="Packages that were ever asked for.",
+)
+
+package_lists = Table(
+    "package_lists",
+    metadata,
+    _number(),
+    name("digest", nullable=False, unique=True, comment="of its names"),
+    Column("packages", LargeBinary, nullable=False, comment="their numbers, package_lists.py"),
+    comment="Each distinct list of packages that was asked for. Outlives the details.",
 )
 
 request_days = Table(

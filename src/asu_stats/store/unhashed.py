@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from asu_stats.events import BuildFinished, Event, RequestReceived
-from asu_stats.store import attempts, counting, requests
+from asu_stats.store import attempts, counting, package_lists, requests
 from asu_stats.store.attempts import Change
 from asu_stats.store.counting import naive
 from asu_stats.store.requests import Received
@@ -39,7 +39,10 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Ta
     for request, at in received:
         counting.add_request(deltas, request, at)
         counting.add_unhashed(deltas, request, at)
-    requests.save_requests(connection, received, {})
+    lists = package_lists.numbers(connection, [request for request, _ in received])
+    for place, number in lists.items():
+        counting.add_packages(deltas, *received[place], number)
+    requests.save_requests(connection, received, {}, lists)
     ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
     for _, _, now in ends:
         if now is not None:
