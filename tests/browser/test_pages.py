@@ -26,6 +26,7 @@ PAGES = (
     "/errors?days=30",
     "/errors?days=30&category=validation&type=unsupported_profile",
     "/performance",
+    "/alerts",
     "/jobs",
     "/embed/versions?days=16",
     "/docs",

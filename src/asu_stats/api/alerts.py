@@ -30,10 +30,14 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
 
         An incident is what was told: alerts that fired together, and what most of it was about.
         """
-        with read_snapshot(engine) as connection:
-            known = memory.read(connection)
-            incidents = memory.history(connection, _HISTORY)
-        shown = reporting.show(rules, known, incidents)
-        return JSONResponse(shown, headers={"Cache-Control": "no-cache"})
+        return JSONResponse(read(engine, rules), headers={"Cache-Control": "no-cache"})
 
     return routes
+
+
+def read(engine: Engine, rules: Sequence[Rule]) -> reporting.Alerts:
+    """Return the answer. Raises `StoreUnavailableError`."""
+    with read_snapshot(engine) as connection:
+        known = memory.read(connection)
+        incidents = memory.history(connection, _HISTORY)
+    return reporting.show(rules, known, incidents)

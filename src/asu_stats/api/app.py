@@ -125,6 +125,7 @@ def create_app(
             builds.queue.length,
             settings.hourly_rollup_days,
             jobs=lambda: listing.read(engine, jobs),
+            alerts=lambda: alerts.read(engine, settings.alerts),
             embed_origins=settings.embed_origins,
         ),
         old_endpoints=guide(settings),

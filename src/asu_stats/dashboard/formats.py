@@ -18,6 +18,14 @@ def number(value: float | None, decimals: int = 0) -> Markup:
     )
 
 
+def plain(value: float | None) -> Markup:
+    """Return a number of any kind, with as many decimals as it needs, two at most."""
+    if value is None:
+        return number(None)
+    shown = round(value, 2)
+    return number(shown, 0 if shown == int(shown) else len(str(shown).partition(".")[2]))
+
+
 def duration(seconds: int | None) -> Markup:
     """Return seconds as minutes and seconds."""
     if seconds is None:

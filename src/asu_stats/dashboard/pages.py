@@ -48,7 +48,7 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
 class Sources:
     """What the pages are made from; `now` tells the time, `queue_length` counts waiting builds.
 
-    `jobs` says what the system does by itself.
+    `jobs` says what the system does by itself, `alerts` what it watches and what is wrong.
     """
 
     engine: Engine
@@ -56,6 +56,7 @@ class Sources:
     queue_length: Callable[[], int]
     hourly_days: int
     jobs: Callable[[], Sequence[Mapping[str, Any]]]
+    alerts: Callable[[], Mapping[str, Any]]
     embed_origins: Sequence[str] = ()
 
     def view(self, request: Request, page: str = "overview") -> View:
@@ -79,7 +80,8 @@ def install(
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     contents: Mapping[str, tuple[str, Read]] = {
         **_CONTENTS,
-        "jobs": ("jobs.html", lambda db, view: {"jobs": sources.jobs()}),  # noqa: ARG005
+        "alerts": ("alerts.html", lambda _db, _view: {}),
+        "jobs": ("jobs.html", lambda _db, _view: {"jobs": sources.jobs()}),
     }
     for name, label, path in PAGES:
         page = _page(sources, name, label, *contents[name])
@@ -109,6 +111,7 @@ def _page(
         try:
             view = sources.view(request, name)
             waiting = sources.queue_length()
+            alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
                 content = read(db, view)
                 now = now_report.read(db, sources.now(), queue_length=waiting)
@@ -117,7 +120,8 @@ def _page(
             if "text/html" not in request.headers.get("accept", ""):
                 raise
             return _refusal(request, error)
-        shown: Content = {"view": view, "title": label, "now": now, "since": since, **content}
+        shown: Content = {"view": view, "title": label, "now": now, "since": since}
+        shown |= {"alerts": alerts, **content}
         return render(request, content.get("template", template), shown)
 
     return show

@@ -23,6 +23,7 @@ _templates.filters |= {
     "json": formats.to_json,
     "attribute": formats.to_attribute,
     "number": formats.number,
+    "plain": formats.plain,
     "duration": formats.duration,
     "moment": formats.moment,
 }

@@ -28,10 +28,11 @@ PAGES: Final = (
     ("packages", "Packages", "/packages"),
     ("errors", "Errors", "/errors"),
     ("performance", "Performance", "/performance"),
+    ("alerts", "Alerts", "/alerts"),
     ("jobs", "Jobs", "/jobs"),
 )
 # What these show is as of now, whatever the window.
-TIMELESS: Final = frozenset({"jobs"})
+TIMELESS: Final = frozenset({"alerts", "jobs"})
 PATHS: Final = {name: path for name, _, path in PAGES}
 _API: Final = "/api/v1/stats"
 _MOST_PAGES: Final = 1_000_000

@@ -13,6 +13,10 @@ function say(state, words) {
   status.querySelector(".words").textContent = words;
 }
 
+// A long window costs more and moves less; a server that refuses is left alone for a while.
+const PAUSE = Number(document.querySelector("[data-days]")?.dataset.days) > 92 ? 10_000 : 500;
+const REFUSED = 15_000;
+
 // One refresh at a time, and at most half of the time: a slow server is asked less often.
 let running = false;
 let wanted = false;
@@ -23,12 +27,16 @@ async function update() {
   while (wanted && !document.hidden) {
     wanted = false;
     const begun = performance.now();
+    let pause = PAUSE;
     try {
       await refresh();
+      if (status?.dataset.state === "away") say("live", "Live");
     } catch (error) {
       say("away", `Not live: ${error.message}`);
+      wanted = true;
+      pause = REFUSED;
     }
-    await new Promise((done) => setTimeout(done, Math.max(500, performance.now() - begun)));
+    await new Promise((done) => setTimeout(done, Math.max(pause, performance.now() - begun)));
   }
   running = false;
 }

@@ -1,0 +1,45 @@
+"""The state in one line: what the alerts say, on the overview and on their own page."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import sqlite_database
+from tests.monitor.support import Play
+from tests.support import Stats
+
+
+@pytest.fixture
+def play(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Play]:
+    with Stats.on(sqlite_database(request), tmp_path / "spool") as stats:
+        yield Play(stats)
+
+
+def state(play: Play, page: str = "/") -> str:
+    """The words of the state, in one line."""
+    text = play.stats.client.get(page).text
+    found = re.search(r'<div class="state".*?</div>', text, re.DOTALL)
+    assert found
+    return " ".join(re.sub(r"<[^>]+>", "", found[0]).split())
+
+
+def test_from_well_to_firing_and_back(play: Play) -> None:
+    assert state(play).startswith("Nobody has looked whether all is well yet")
+    play.builds(100)
+    play.go(2)
+    assert state(play).startswith("All well. 0 building, 0 waiting. ")
+    play.builds(100, failed=60, version="24.10.2", error_type="image_too_big")
+    play.go(20)
+    for page in ("/", "/alerts"):
+        assert "Too few builds end well: " in state(play, page)
+        assert ", since 2026-09-30 12:0" in state(play, page)
+    assert "error type image_too_big (100 %)" in state(play)
+    incident = play.alerts()["incidents"][0]
+    shown = play.stats.client.get("/alerts").text
+    assert incident["title"] in shown
+    assert "None was told yet" not in shown
+    play.builds(900)
+    play.go(20)
+    assert "Too few builds end well" not in state(play)
