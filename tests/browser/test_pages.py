@@ -23,6 +23,7 @@ PAGES = (
     "/clients",
     "/clients?client=luci",
     "/packages",
+    "/packages?days=16&version=SNAPSHOT",
     "/errors?days=30",
     "/errors?days=30&category=validation&type=unsupported_profile",
     "/performance",
@@ -84,12 +85,21 @@ def test_what_strangers_write_is_only_ever_text(watch: Watch, server: Server) ->
         names = {"version": name, "target": name, "profile": name, "client": name}
         server.record(
             request(f"{name} 1", outcome="cache_hit", **names),
-            request(name, **names),
+            request(name, **names, packages=[name]),
             build(name, "failure", error_message=f"{name} is missing", error_type=name),
         )
     watched = watch(server.url)
     days = "days=365"
-    for path in ("/", "/versions", "/targets", "/profiles", "/clients", "/errors", "/performance"):
+    for path in (
+        "/",
+        "/versions",
+        "/targets",
+        "/profiles",
+        "/clients",
+        "/packages",
+        "/errors",
+        "/performance",
+    ):
         page = watched.go(f"{path}?{days}")
         assert page.locator("img[onerror]").count() == 0
         assert EVIL in page.locator("main").inner_text() or path == "/performance"

@@ -86,6 +86,19 @@ def test_tables_and_tiles_show_the_figures_of_the_api(watch: Watch, demo: str) -
     expect(behind).to_have_count(len(ask(page, demo, f"versions/timeseries?{window}")))
 
 
+def test_packages_are_those_of_the_api(watch: Watch, demo: str) -> None:
+    watched, window = watch(demo), past()
+    page = watched.go(f"/packages?{window}")
+    rows = ask(page, demo, f"packages?{window}&limit=50")
+    assert rows
+    assert page.locator("#list tbody th").all_inner_texts() == [row["package"] for row in rows]
+    version = page.locator("[data-live=diff-versions] a").first.inner_text()
+    page.locator("[data-live=diff-versions] a").first.click()
+    expect(page.locator(".chip")).to_contain_text(version)
+    rows = ask(page, demo, f"packages?{window}&limit=50&version={version}")
+    assert page.locator("#list tbody th").all_inner_texts() == [row["package"] for row in rows]
+
+
 def test_numbers_are_written_as_the_reader_does_and_times_are_local_on_hover(
     watch: Watch, demo: str
 ) -> None:

@@ -1,38 +1,51 @@
-"""What requests say of packages."""
+"""Which packages are asked for, and what requests say of changes to the package set."""
+
+from typing import Final
 
 from sqlalchemy import Connection
 
 from asu_stats.dashboard.charts import Chart, Series
-from asu_stats.dashboard.contents.columns import NO_REQUEST, Content
+from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
-from asu_stats.reports import diff_packages
+from asu_stats.reports import diff_packages, packages
+
+_ASKED_OF: Final = "Of all accepted requests; those answered from the cache name no packages"
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return the requests by `diff_packages`."""
-    answer = diff_packages.read(db, view.window)
+    """Return the packages, of all versions and targets or of some, and `diff_packages`."""
+    asked = view.only("version", "target")
     columns = (
+        Column("package", "Package", "name"),
+        Column("requests", "Requests", "share"),
+        Column("percentage", "Of all requests", "rate", hint=_ASKED_OF),
+    )
+    rows = packages.read(db, view.window, **asked)
+    diff = diff_packages.read(db, view.window)
+    by_version = (
         Column(
-            "version", "Version", "name", lambda row: view.link("targets", version=row["version"])
+            "version", "Version", "name", lambda row: view.link("packages", version=row["version"])
         ),
-        Column("total", "Requests", "share"),
+        Column("total", "Requests"),
         Column("enabled", "With"),
         Column("disabled", "Without", secondary=True),
         Column("percentage_enabled", "Share with", "rate"),
     )
     return {
-        "overview": answer["overview"],
+        "overview": diff["overview"],
         "chart": Chart(
             "diff",
             "Requests with and without diff_packages",
             "diff-packages",
             Column("date", "UTC", "name"),
             (Series("enabled", "With", 1), Series("disabled", "Without", 5)),
-            answer["trend"],
+            diff["trend"],
             kind="stack",
             path="trend",
         ),
-        "table": arrange(view, columns, answer["by_version"], empty=NO_REQUEST),
-        "question": "diff-packages",
+        "table": arrange(view, columns, rows, empty="No request named a package in this window."),
+        "asked": asked,
+        "by_version": diff["by_version"],
+        "version_columns": by_version,
     }
