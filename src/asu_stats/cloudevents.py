@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn
 
 from asu_stats.error_types import classify, kind_of
 from asu_stats.events import (
+    IMPORTED_OUTCOMES,
     NO_HASH,
     OUTCOMES,
     STATUSES,
@@ -244,8 +245,8 @@ def _names(data: Data) -> Names:
 def _request_received(
     source: str, event_id: str, time: datetime, data: Data, *, imported: bool
 ) -> RequestReceived:
-    outcome = _one_of(data, "outcome", OUTCOMES)
     request_hash = _request_hash(data, imported=imported)
+    outcome = _one_of(data, "outcome", OUTCOMES if request_hash else IMPORTED_OUTCOMES)
     diff_packages = _optional_bool(data, "diff_packages")
     if diff_packages is None and request_hash:
         raise InvalidEventError("diff_packages", "is missing")

@@ -19,7 +19,9 @@ UNKNOWN: Final = "unknown"
 # The request hash of what an importer found without one; nobody else may leave it out.
 NO_HASH: Final = ""
 
-Outcome: TypeAlias = Literal["queued", "joined", "cache_hit", "cached_failure", "rejected"]
+Outcome: TypeAlias = Literal[
+    "queued", "joined", "cache_hit", "cached_failure", "rejected", "unknown"
+]
 BuildStatus: TypeAlias = Literal["success", "failure", "timeout", "cancelled"]
 
 OUTCOMES: Final[tuple[Outcome, ...]] = (
@@ -29,8 +31,12 @@ OUTCOMES: Final[tuple[Outcome, ...]] = (
     "cached_failure",
     "rejected",
 )
+# Of history that is imported without hash it may only be known that it was no cache hit.
+IMPORTED_OUTCOMES: Final[tuple[Outcome, ...]] = (*OUTCOMES, UNKNOWN)
 WAITING_OUTCOMES: Final = frozenset({"queued", "joined"})
 STATUSES: Final[tuple[BuildStatus, ...]] = ("success", "failure", "timeout", "cancelled")
+# Without hash it can't be known how these ended for the client.
+UNTRACED_OUTCOMES: Final = frozenset({*WAITING_OUTCOMES, UNKNOWN})
 FAILED_STATUSES: Final = frozenset({"failure", "timeout"})
 
 

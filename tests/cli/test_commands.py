@@ -39,6 +39,7 @@ COMMANDS = (
     "db status",
     "import",
     "import go-builder",
+    "import redis",
     "jobs",
     "jobs run",
     "retention run",

@@ -1,7 +1,8 @@
 """What an import's source and this database say of the same days and versions."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -80,8 +81,42 @@ def _target(
     return found
 
 
+_DAILY: Final = {
+    "requests": "total_requests",
+    "cache_hits": "cache_hits",
+    "successful_builds": "successful_builds",
+    "failed_builds": "failed_builds",
+    "seconds": "total_build_time_seconds",
+}
+
+
+def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -> list[Compared]:
+    """Return the days of `totals`, which has sums by the names of `_DAILY`, beside ours."""
+    if not totals:
+        return []
+    window = Window(min(totals), max(totals))
+    with wiring.opened(settings) as engine:
+        migrate.check(engine)
+        with read_snapshot(engine) as connection:
+            found = {day: own for day, *own in sums.days(connection, window, *_DAILY.values())}
+    nothing = [0] * len(_DAILY)
+    return [
+        Compared(
+            "day",
+            day.isoformat(),
+            {name: totals[day].get(name, 0) for name in _DAILY},
+            dict(zip(_DAILY, map(int, found.get(day, nothing)), strict=True)),
+        )
+        for day in sorted(totals)
+    ]
+
+
 # Totals that the table shows, by short names that fit side by side.
 _SHOWN: Final = {
+    "requests": "requests",
+    "cache_hits": "hits",
+    "successful_builds": "built",
+    "failed_builds": "failed",
     "request": "request",
     "cache_hit": "hit",
     "build_completed": "built",
@@ -92,10 +127,11 @@ _SHOWN: Final = {
 }
 
 
-def print_compared(rows: Iterable[Compared]) -> None:
+def print_compared(rows: Sequence[Compared]) -> None:
     """Print a table: where both agree one number, else source>here."""
-    cells = [(row.name, *(_cell(row, column) for column in _SHOWN), row.state) for row in rows]
-    output.print_table(("", *_SHOWN.values(), ""), cells)
+    shown = [name for name in _SHOWN if name in rows[0].source]
+    cells = [(row.name, *(_cell(row, name) for name in shown), row.state) for row in rows]
+    output.print_table(("", *(_SHOWN[name] for name in shown), ""), cells)
 
 
 def _cell(row: Compared, column: str) -> str:

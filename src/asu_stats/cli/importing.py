@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final
@@ -16,6 +17,7 @@ from asu_stats.cli import comparing, options, output, wiring
 from asu_stats.events import Event
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.importers.go_builder import GoBuilder
+from asu_stats.importers.redis_server import RedisServer
 from asu_stats.importers.report import Rejected, Summary
 from asu_stats.importers.sending import Commit, Sender
 from asu_stats.metrics.process import ProcessMetrics
@@ -89,6 +91,45 @@ def go_builder(
             if follow:
                 _follow(lambda: history.read(sender, advance, begin))
         found = comparing.compare(settings, history.totals) if verify else []
+    _say(summary, aside.path, found, json=json, dry_run=dry_run)
+    if any(row.missing for row in found):
+        raise typer.Exit(1)
+
+
+@app.command("redis")
+def redis(
+    url: Annotated[str, typer.Argument(help="Such as redis://localhost:6379/0.", metavar="URL")],
+    dry_run: DryRun = False,
+    verify: Verify = False,
+    source: Annotated[
+        str,
+        typer.Option(
+            help="Source of the events, if it is not to be made from the first sample.",
+            metavar="URI",
+        ),
+    ] = "",
+    rejected: RejectedFile = None,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Import the statistics of the upstream server from its Redis, which may go on running.
+
+    The last five minutes are left for the next import. What was imported before is not counted
+    twice.
+    """
+    summary = Summary(source=source)
+    file = rejected or Path("redis.rejected.ndjson")
+    now = datetime.now(UTC)
+    with Rejected(file) as aside, _target(database, dry_run=dry_run) as (commit, settings):
+        history, sender = RedisServer(url, summary, aside, now), Sender(commit, summary)
+        with output.progress(0, "import") as bar:
+            task = bar.task_ids[0]
+            history.read(
+                sender,
+                lambda days: bar.update(task, total=days),
+                lambda: bar.advance(task),
+            )
+        found = comparing.compare_days(settings, history.totals) if verify else []
     _say(summary, aside.path, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)

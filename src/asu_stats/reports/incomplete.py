@@ -3,15 +3,20 @@
 from collections.abc import Iterator
 
 
-def reasons(*, without_hash: int, untraced: int, unknown_diff: int = 0) -> list[str]:
+def reasons(
+    *, without_hash: int, untraced: int, unknown_diff: int = 0, unknown_outcome: int = 0
+) -> list[str]:
     """Return a sentence per gap: of imported requests without hash, and what else they lack.
 
-    `untraced` are those that waited for a build, `unknown_diff` those that don't say diff_packages.
+    `untraced` are those that waited for a build, `unknown_diff` those that don't say diff_packages,
+    `unknown_outcome` those of which it is only known that they were no cache hits.
     """
-    return list(_reasons(without_hash, untraced, unknown_diff))
+    return list(_reasons(without_hash, untraced, unknown_diff, unknown_outcome))
 
 
-def _reasons(without_hash: int, untraced: int, unknown_diff: int) -> Iterator[str]:
+def _reasons(
+    without_hash: int, untraced: int, unknown_diff: int, unknown_outcome: int
+) -> Iterator[str]:
     if without_hash:
         yield (
             f"{_some(without_hash)} imported from an older server without request hash: "
@@ -23,6 +28,11 @@ def _reasons(without_hash: int, untraced: int, unknown_diff: int) -> Iterator[st
         yield (
             f"{_some(untraced)} imported without the build waited for: successful_builds, "
             "failed_builds, pending and success_rate of the clients they came from can't be known."
+        )
+    if unknown_outcome:
+        yield (
+            f"{_some(unknown_outcome)} imported without outcome: some of them may have been "
+            "rejected."
         )
     if unknown_diff:
         yield (

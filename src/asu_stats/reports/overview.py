@@ -24,6 +24,9 @@ _ADDS = (
     "cancelled_builds",
     "requests_without_hash",
     "untraced_requests",
+    "queued_requests",
+    "joined_requests",
+    "cached_failures",
 )
 
 
@@ -31,11 +34,15 @@ def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
     days = sums.days(connection, window, *_ADDS)
     totals = [sum(column) for column in list(zip(*days, strict=True))[1:]] or [0] * len(_ADDS)
-    requests, hits, good, bad, enabled, disabled, rejected, cancelled, unhashed, untraced = map(
-        int, totals
-    )
+    requests, hits, good, bad, enabled, disabled, rejected, cancelled, *others = map(int, totals)
+    unhashed, untraced, *other_outcomes = others
     unknown = requests - enabled - disabled
-    gaps = reasons(without_hash=unhashed, untraced=untraced, unknown_diff=unknown)
+    gaps = reasons(
+        without_hash=unhashed,
+        untraced=untraced,
+        unknown_diff=unknown,
+        unknown_outcome=requests - hits - sum(other_outcomes),
+    )
     seconds, pairs, clients = sums.cubes(connection, window, SECONDS, UNIQUE, BY_CLIENT)
     return shown(
         sums.period(connection, window, gaps),

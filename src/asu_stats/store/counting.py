@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-from asu_stats.events import FAILED_STATUSES, OUTCOMES, WAITING_OUTCOMES, RequestReceived
+from asu_stats.events import FAILED_STATUSES, IMPORTED_OUTCOMES, UNTRACED_OUTCOMES, RequestReceived
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -70,7 +70,7 @@ _DAILY: Final = {
         *(1, int(outcome == "cache_hit"), 0, 0, 0, int(diff is True), int(diff is False)),
         *(int(outcome == "queued"), int(outcome == "joined"), int(outcome == "cached_failure")),
     )
-    for outcome in OUTCOMES
+    for outcome in IMPORTED_OUTCOMES
     for diff in (True, False, None)
 }
 
@@ -119,7 +119,7 @@ def add_unhashed(deltas: Deltas, request: RequestReceived, received: datetime) -
     if request.outcome == "rejected":
         return
     client, day = request.client, received.date()
-    untraced = int(request.outcome in WAITING_OUTCOMES)
+    untraced = int(request.outcome in UNTRACED_OUTCOMES)
     for rollup, key in ((DAILY, (day,)), (CLIENTS, (day, client))):
         deltas.add_one(rollup, key, "requests_without_hash", 1)
         deltas.add_one(rollup, key, "untraced_requests", untraced)

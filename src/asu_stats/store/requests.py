@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, select
 
-from asu_stats.events import FAILED_STATUSES, WAITING_OUTCOMES, RequestReceived
+from asu_stats.events import FAILED_STATUSES, UNTRACED_OUTCOMES, WAITING_OUTCOMES, RequestReceived
 from asu_stats.store import prepared
 from asu_stats.store.counting import EndedWait
 from asu_stats.store.tables import client_stats, error_stats, request_metadata
@@ -232,7 +232,7 @@ _STATUS: Final = {
     "cache_hit": "success",
     "cached_failure": "failure",
     "rejected": "rejected",
-    **dict.fromkeys(WAITING_OUTCOMES, UNTRACED),
+    **dict.fromkeys(UNTRACED_OUTCOMES, UNTRACED),
 }
 
 

@@ -1,0 +1,124 @@
+"""Which samples of several series are of one request, or of one build: where nothing else fits.
+
+A request leaves a sample in `requests`, milliseconds later one in `clients`, and if the image was
+there one in `cache-hits`. Requests that follow each other closely form a cluster; who was answered
+from the cache is known if all have the same client, or all or none were. Else the counts are kept,
+and the clients of the cluster are not known.
+"""
+
+from bisect import bisect_left, bisect_right
+from typing import Final, NamedTuple
+
+from asu_stats.importers.redis_series import Failed, Names, Samples
+
+_CLOSE: Final = 250  # milliseconds between requests that could be taken for each other
+_LATE: Final = 60_000
+_TIMED: Final = 5_000
+_LOGGED: Final = 3_000
+
+
+class Asked(NamedTuple):
+    """A request; `client` is `None` where it can't be told."""
+
+    at: int
+    is_hit: bool
+    client: str | None
+
+
+class Built(NamedTuple):
+    """A build that ended well, with what is known of it."""
+
+    at: int
+    names: Names | None
+    seconds: int | None
+
+
+def requests(samples: Samples) -> tuple[list[Asked], list[int]]:
+    """Return the requests in order, and hits that belong to none of them."""
+    asked: list[Asked] = []
+    times, hits = samples.summary["requests"], sorted(samples.summary["cache-hits"])
+    clients = [at for at, _ in samples.clients]
+    first = 0
+    while first < len(times):
+        last = first
+        while last + 1 < len(times) and times[last + 1] - times[last] <= _CLOSE:
+            last += 1
+        cluster, end = times[first : last + 1], times[last] + _CLOSE
+        mine = slice(bisect_left(clients, cluster[0]), bisect_right(clients, end))
+        who = [client for _, client in samples.clients[mine]]
+        found = bisect_right(hits, end) - bisect_left(hits, cluster[0])
+        sure = len(set(who)) == 1 or found in {0, len(cluster)}
+        sure = sure and len(who) == len(cluster)
+        asked += [Asked(at, False, who[n] if sure else None) for n, at in enumerate(cluster)]
+        first = last + 1
+    return asked, _hit(asked, hits)
+
+
+def _hit(asked: list[Asked], hits: list[int]) -> list[int]:
+    """Make each hit that of the last request before it, and return those that are nobody's.
+
+    Whose hit it is that came late can't be told.
+    """
+    times = [request.at for request in asked]
+    left = []
+    for hit in hits:
+        place = bisect_right(times, hit) - 1
+        while place >= 0 and asked[place].is_hit and hit - times[place] <= _LATE:
+            place -= 1
+        if place >= 0 and hit - times[place] <= _LATE:
+            request = asked[place]
+            late = hit - request.at > _CLOSE
+            asked[place] = Asked(request.at, True, None if late else request.client)
+        else:
+            left.append(hit)
+    return left
+
+
+def builds(samples: Samples) -> list[Built]:
+    """Return the builds that ended well, also those of which nothing else is known."""
+    found = [
+        Built(at, names, _seconds(samples.seconds.get(names, []), times, place))
+        for names, times in samples.builds.items()
+        for place, at in enumerate(times)
+    ]
+    found.sort(key=lambda build: (build.at, build.names or ()))
+    successes = sorted(samples.summary["successes"])
+    place, unknown = 0, []
+    for build in found:
+        while place < len(successes) and successes[place] < build.at:
+            unknown.append(Built(successes[place], None, None))
+            place += 1
+        if place < len(successes) and successes[place] - build.at <= _LATE:
+            place += 1
+    unknown += [Built(at, None, None) for at in successes[place:]]
+    return found + unknown
+
+
+def _seconds(timed: list[tuple[int, float]], times: list[int], place: int) -> int | None:
+    """Return the duration of a build, if one sample and only that can be its."""
+    at = times[place]
+    mine = [(when, value) for when, value in timed if at <= when <= at + _TIMED]
+    if len(mine) != 1:
+        return None
+    when, value = mine[0]
+    others = [other for other in times if other <= when <= other + _TIMED]
+    return round(value) if len(others) == 1 and value >= 0 else None
+
+
+def failures(samples: Samples) -> tuple[list[tuple[int, Failed | None]], list[Failed]]:
+    """Return the failed builds, each with its entry in the list of errors, and entries left over.
+
+    A sample says nothing but its time, so which of several entries of a second is its makes no
+    difference.
+    """
+    found: list[tuple[int, Failed | None]] = []
+    entries, left = list(samples.failed), []
+    place = 0
+    for at in sorted(samples.summary["failures"]):
+        while place < len(entries) and entries[place].at < at - at % 1000:
+            left.append(entries[place])
+            place += 1
+        mine = place < len(entries) and entries[place].at <= at + _LOGGED
+        found.append((at, entries[place] if mine else None))
+        place += mine
+    return found, left + entries[place:]

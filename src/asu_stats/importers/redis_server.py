@@ -1,0 +1,172 @@
+"""History of the upstream Python server, out of its Redis: sums without request hashes.
+
+What the series say is counted: requests and cache hits by time, builds by version, target and
+profile with their durations, failures with what the list of errors has of them. A request has no
+version there, and whether it was accepted is not known of those that were no hits.
+"""
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
+from hashlib import blake2b
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from asu_stats import cloudevents
+from asu_stats.cloudevents import ID_LENGTH
+from asu_stats.events import UNKNOWN, Event
+from asu_stats.exceptions import ForeignDataError
+from asu_stats.importers import redis_matching as matching
+from asu_stats.importers.redis_series import Failed, Names, Samples, Series
+from asu_stats.importers.report import Rejected, Summary
+from asu_stats.importers.sending import Sender
+from asu_stats.text import NAME_LENGTH, stored_name
+
+# Samples of the last minutes may still be followed by others that belong to them.
+_OPEN: Final = timedelta(minutes=5)
+_SOURCE: Final = "urn:asu-stats:redis:"
+_NOT_IMPORTED: Final = (
+    "stats:packages counts builds by package, and belongs to no request: not imported"
+)
+
+
+class RedisServer:
+    """The Redis of an upstream server. Raises `ForeignDataError` where it can't be read."""
+
+    def __init__(self, url: str, summary: Summary, rejected: Rejected, now: datetime) -> None:
+        self._series = Series(_client(url), _shown(url))
+        self._place = _shown(url)
+        self._summary = summary
+        self._rejected = rejected
+        self._until = round((now - _OPEN).timestamp() * 1000)
+        self.totals: dict[date, Counter[str]] = {}
+
+    def read(
+        self, sender: Sender, begin: Callable[[int], object], done: Callable[[], object]
+    ) -> None:
+        """Send the events of all days; `begin` is told how many there are."""
+        first = self._series.first()
+        if first is None:
+            raise ForeignDataError(self._place, "no series stats:build:requests: nothing to import")
+        summary = self._summary
+        summary.source = summary.source or _source(first)
+        summary.unknown = [_NOT_IMPORTED]
+        entries = self._series.failed()
+        for place, (text, entry) in enumerate(entries):
+            if entry is None:
+                summary.rejected += 1
+                line = {"id": f"build:errors:{place}", "entry": text}
+                self._rejected.put(line, "not an entry of the list of errors", imported=False)
+        failed = [entry for _, entry in entries if entry is not None]
+        days = self._series.days(self._until)
+        begin(len(days))
+        for day in days:
+            samples = self._series.of_day(day, self._until, failed)
+            self._take(day, samples, sender)
+            done()
+        sender.flush()
+
+    def _take(self, day: date, samples: Samples, sender: Sender) -> None:
+        summary, totals = self._summary, self.totals.setdefault(day, Counter())
+        asked, stray = matching.requests(samples)
+        numbers: Counter[str] = Counter()
+
+        def send(at: int, kind: str, series: str, data: dict[str, Any]) -> None:
+            key = f"{series}:{at}"
+            numbers[key] += 1
+            if not samples.is_mine(at):
+                return
+            moment = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
+            event = _event(summary.source, moment, kind, f"{key}:{numbers[key]}", data)
+            summary.rows += 1
+            summary.see(moment)
+            sender.send([event])
+
+        for request in asked:
+            outcome = "cache_hit" if request.is_hit else UNKNOWN
+            send(request.at, "request.received", "stats:build:requests", _asked(request, outcome))
+            if samples.is_mine(request.at):
+                totals.update(requests=1, cache_hits=request.is_hit)
+                summary.kinds["cache_hit" if request.is_hit else "request"] += 1
+                summary.matched["client"] += request.client is not None
+        for build in matching.builds(samples):
+            series = "stats:builds:" + ":".join(build.names) if build.names else "successes"
+            data = {"status": "success", **_names(build.names), "duration_seconds": build.seconds}
+            send(build.at, "build.finished", series, data)
+            if samples.is_mine(build.at):
+                totals.update(successful_builds=1, seconds=build.seconds or 0)
+                summary.kinds["success"] += 1
+                summary.matched["duration"] += build.seconds is not None
+        failures, left = matching.failures(samples)
+        for at, entry in failures:
+            message = entry.message if entry else None
+            data = {"status": "failure", **_names(entry and entry.names), "error_message": message}
+            send(at, "build.finished", "stats:build:failures", data)
+            if samples.is_mine(at):
+                totals.update(failed_builds=1)
+                summary.kinds["failure"] += 1
+                summary.matched["error"] += entry is not None
+        self._keep(hit for hit in stray if samples.is_mine(hit))
+        self._keep(entry for entry in left if samples.is_mine(entry.at))
+
+    def _keep(self, rest: Iterable[int | Failed]) -> None:
+        """Keep what belongs to nothing that was counted."""
+        for item in rest:
+            self._summary.rejected += 1
+            if isinstance(item, Failed):
+                line = {"id": f"build:errors:{item.at}", **item._asdict()}
+                reason = "no failed build was counted then"
+            else:
+                line = {"id": f"stats:build:cache-hits:{item}"}
+                reason = "no request was counted before it"
+            self._rejected.put(line, reason, imported=False)
+
+
+def _client(url: str) -> Any:
+    try:
+        import redis
+    except ModuleNotFoundError:
+        raise ForeignDataError(url, "redis is missing: install asu-stats[redis]") from None
+    try:
+        return redis.Redis.from_url(
+            url, protocol=2, encoding_errors="replace", socket_timeout=60, socket_connect_timeout=10
+        )
+    except ValueError as error:
+        raise ForeignDataError(_shown(url), str(error)) from None
+
+
+def _shown(url: str) -> str:
+    """Return a URL without the password in it."""
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+    return "redis"
+
+
+def _source(first: int) -> str:
+    return _SOURCE + blake2b(str(first).encode(), digest_size=12).hexdigest()
+
+
+def _event(source: str, at: datetime, kind: str, key: str, data: dict[str, Any]) -> Event:
+    if len(key) > ID_LENGTH:
+        key = blake2b(key.encode("utf-8", "replace"), digest_size=20).hexdigest()
+    if kind == "build.finished":
+        digest = blake2b(f"{source} {key}".encode("utf-8", "replace"), digest_size=16)
+        data = {**data, "build_id": f"redis:{digest.hexdigest()}"}
+    key = key.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    return cloudevents.new(kind, source=source, id=key, time=at, data=data, imported=True)
+
+
+def _asked(request: matching.Asked, outcome: str) -> dict[str, Any]:
+    names = dict.fromkeys(("version", "target", "profile"), UNKNOWN)
+    client = request.client and request.client[:NAME_LENGTH]
+    return {"outcome": outcome, **names, "client": client}
+
+
+def _names(names: Names | None) -> dict[str, str]:
+    if names is None:
+        return {}
+    said = zip(("version", "target", "profile"), names, strict=True)
+    return {key: stored_name(name, NAME_LENGTH) for key, name in said if name}
