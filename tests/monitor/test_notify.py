@@ -286,12 +286,16 @@ def test_a_test_message_says_what_is_wrong() -> None:
         assert channels.try_out(hook(receiver.url), "https://asu.example.org", NOW) is None
 
 
-def test_an_address_that_is_gone_is_given_up(engine: Engine) -> None:
+def test_an_address_that_is_gone_is_given_up(sqlite_stats: Stats) -> None:
     channel = Channel("old", "old", lambda *_: None)
-    put(engine, channel)
-    assert outbox.undeliverable(engine, ["old"]) == 0
-    assert outbox.undeliverable(engine, ["new"]) == 1
-    assert send_due(engine, channel) == 0
+    put(sqlite_stats.engine, channel)
+    play = Play(sqlite_stats, now=datetime.now(UTC) + timedelta(days=1))
+    play.go(1)
+    assert errors(sqlite_stats.engine) == [None]
+    play.now += timedelta(days=2)
+    play.go(1)
+    assert errors(sqlite_stats.engine) == ["its address is not in the settings of any server"]
+    assert send_due(sqlite_stats.engine, channel) == 0
 
 
 def test_a_service_that_raises_is_tried_again(engine: Engine) -> None:

@@ -59,21 +59,38 @@ class _Image:
 
 
 def history(
-    *, days: int, requests: int, now: datetime, seed: int = 1, source: str = SOURCE
+    *,
+    days: int,
+    requests: int,
+    now: datetime,
+    seed: int = 1,
+    source: str = SOURCE,
+    incidents: bool = True,
 ) -> Iterator[Event]:
     """Yield the events of about `requests` accepted requests in the `days` UTC days up to `now`.
 
     They come in the order of their times, none later than `now`; some builds have not ended, and
     some not begun. The same arguments give the same events with the same identities. Memory does
-    not grow with the number of days: what is kept is a week of request hashes.
+    not grow with the number of days: what is kept is a week of request hashes. Without `incidents`
+    nothing goes wrong but the usual.
     """
-    return _History(days, requests, now.astimezone(UTC), seed, source).events()
+    play = _History(days, requests, now.astimezone(UTC), seed, source, incidents=incidents)
+    return play.events()
 
 
 class _History:
     """The state of the play: who asks again when, which images there are, what happens next."""
 
-    def __init__(self, days: int, requests: int, now: datetime, seed: int, source: str) -> None:
+    def __init__(
+        self,
+        days: int,
+        requests: int,
+        now: datetime,
+        seed: int,
+        source: str,
+        *,
+        incidents: bool,
+    ) -> None:
         self._world = worlds.load()
         self._first: date = now.date() - timedelta(days=days - 1)
         midnight = datetime.combine(self._first, time(), UTC)
@@ -83,7 +100,9 @@ class _History:
         self._chance = random.Random(f"history {seed}")  # noqa: S311 - a play
         per_day = requests * _DAY / max(self._end, _HOUR)
         self._crowd = Crowd(self._world, seed=seed, remembered=round(per_day * 1.5))
-        self._troubles = Troubles(self._world, first=self._first, days=days, seed=seed)
+        self._troubles = Troubles(
+            self._world, first=self._first, days=days if incidents else 0, seed=seed
+        )
         busy = per_day * _BUILDS_PER_REQUEST * _BUILD_SECONDS / _DAY
         self._workers = max(2, math.ceil(_WORKERS_PER_BUSY * busy))
         self._farm = Farm(self._troubles, workers=self._workers, seed=seed)

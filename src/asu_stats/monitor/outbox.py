@@ -95,15 +95,12 @@ def failed(engine: Engine, message: Message, error: str, now: datetime, *, final
     return again
 
 
-def undeliverable(engine: Engine, channels: Sequence[str]) -> int:
-    """Give up messages for channels that are no longer in the settings; return how many."""
-    gone = m.next_at.is_not(None) & m.channel.not_in(channels)
-    with read_snapshot(engine) as connection:
-        if connection.execute(select(m.id).where(gone).limit(1)).first() is None:
-            return 0
-    with write_transaction(engine) as connection:
-        values = {"next_at": None, "error": "its address is no longer in the settings"}
-        return connection.execute(update(alert_messages).where(gone).values(values)).rowcount
+def give_up(connection: Connection, now: datetime) -> None:
+    """Give up messages that nobody takes, since their address is no longer in the settings."""
+    old = m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_HOURS)
+    values = {"next_at": None, "error": "its address is not in the settings of any server"}
+    left = update(alert_messages).where(m.next_at.is_not(None), old)
+    connection.execute(left.values(values))
 
 
 def _note(engine: Engine, message: Message, values: Mapping[str, object]) -> None:

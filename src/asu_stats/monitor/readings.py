@@ -151,6 +151,8 @@ def _groups(
     rule: Rule, recent: Recent, past: BuildGroups, known: Iterable[Subject]
 ) -> Iterator[Reading]:
     found = outbreaks.find(rule, recent.now.ended(), recent.failures, past, known)
+    if not any(finding.subject == () for finding in found):
+        yield _everything(rule, recent, past)
     for finding in found:
         yield Reading(
             finding.subject,
@@ -160,3 +162,14 @@ def _groups(
             well=False,
             expected=round(100 * finding.expected, 2),
         )
+
+
+def _everything(rule: Rule, recent: Recent, past: BuildGroups) -> Reading:
+    """Return how much more fails than before, of all builds: as a rule nothing to speak of."""
+    total, before = recent.now.total, sum(past.ended.values())
+    builds = total.successful + total.failed
+    if builds < rule.min_sample or before < rule.min_sample:
+        return Reading((), None, builds, beyond=False, well=True)
+    was = 100 * sum(past.failed.values()) / before
+    value = 100 * total.failed / builds - was
+    return Reading((), round(value, 2), builds, False, True, round(was, 2))

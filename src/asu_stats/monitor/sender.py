@@ -56,7 +56,6 @@ class Sender:
         self, engine: Engine, channels: Sequence[Channel], *, look_seconds: float = LOOK_SECONDS
     ) -> None:
         self._engine = engine
-        self._keys = [channel.key for channel in channels]
         self._look_seconds = look_seconds
         self._stopping = threading.Event()
         self._threads = [

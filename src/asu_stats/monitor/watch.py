@@ -103,6 +103,7 @@ class Watch:
                 self._tell(connection, sight, now)
                 if before.evaluated_at is None or before.evaluated_at.date() != now.date():
                     memory.forget(connection, now)
+                    outbox.give_up(connection, now)
         return sight
 
     def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
