@@ -168,12 +168,12 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return GoHistory(4).run(5_500).write(tmp_path_factory.mktemp("go") / "builder.db")
+    return GoHistory(4).run(8_000).write(tmp_path_factory.mktemp("go") / "builder.db")
 
 
 @pytest.fixture(scope="module")

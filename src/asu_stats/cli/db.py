@@ -1,9 +1,17 @@
 """`asu-stats db`: schema migrations."""
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
 import typer
 
 from asu_stats.cli import options, output
-from asu_stats.store import dialects, migrate
+from asu_stats.exceptions import AsuStatsError, ForeignDataError
+from asu_stats.importers import go_file, go_times
+from asu_stats.settings import Settings, load
+from asu_stats.store import adopt, dialects, migrate
+from asu_stats.store import engine as engines
 from asu_stats.store.engine import read_snapshot
 
 app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
@@ -11,7 +19,15 @@ app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
 
 @app.command()
 def upgrade(database: options.Database = None) -> None:
-    """Bring the database's schema to what this program needs."""
+    """Bring the database's schema to what this program needs.
+
+    A Go server's SQLite file becomes ours where it is, once that server is stopped: a copy of it is
+    made first and kept, and its tables stay.
+    """
+    settings = load(database_url=database)
+    if settings.database_file and _is_go_servers(settings.database_file):
+        _adopt(settings, settings.database_file)
+        return
     with options.opened(database, make=True) as engine:
         before = migrate.current(engine)
         migrate.upgrade(engine)
@@ -20,6 +36,42 @@ def upgrade(database: options.Database = None) -> None:
             typer.echo(f"schema {after}: nothing to do")
         else:
             typer.echo(f"schema {before or 'none'} -> {after}")
+
+
+def _is_go_servers(file: Path) -> bool:
+    """Tell whether a file is a Go server's; whatever else is wrong with it is said elsewhere."""
+    try:
+        with go_file.opened(file):
+            return True
+    except ForeignDataError:
+        return False
+
+
+def _adopt(settings: Settings, file: Path) -> None:
+    copy = _free_name(file)
+    with go_file.opened(file) as connection:
+        go_file.check_whole(file, connection)
+        try:
+            with closing(sqlite3.connect(copy)) as target:
+                connection.backup(target)
+        except sqlite3.Error as error:
+            copy.unlink(missing_ok=True)
+            raise AsuStatsError(f"{copy}: {error}; {file} is as it was") from None
+    engine = engines.create(settings.database_url)
+    try:
+        adopt.adopt(engine, go_times.parse)
+    finally:
+        engine.dispose()
+    typer.echo(f"schema none -> {migrate.head()}; the file as it was: {copy}")
+    typer.echo(f"Its history: asu-stats import go-builder {copy} --database sqlite:///{file}")
+
+
+def _free_name(file: Path) -> Path:
+    """Return a name beside a file that is not taken."""
+    copy, number = file.with_name(f"{file.name}.go-server"), 2
+    while copy.exists():
+        copy, number = file.with_name(f"{file.name}.go-server-{number}"), number + 1
+    return copy
 
 
 @app.command()

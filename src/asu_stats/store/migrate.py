@@ -59,6 +59,9 @@ def check_ours(tables: Collection[str]) -> None:
     """Raise `SchemaError` if a database with these tables belongs to another program."""
     if tables and "alembic_version" not in tables:
         some = ", ".join(sorted(tables)[:3])
+        if "build_stats" in tables:
+            words = "a Go server's database: `asu-stats db upgrade` makes it ours, and keeps a copy"
+            raise SchemaError(words)
         raise SchemaError(f"not an asu-stats database: it holds tables of another program ({some})")
 
 
@@ -70,10 +73,15 @@ def upgrade(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         dialects.take_turn(connection)
         _revision(connection)
-        try:
-            command.upgrade(_config(connection), "head")
-        except CommandError as error:
-            raise SchemaError(f"schema: {error}; this program needs {head()}") from None
+        run(connection)
+
+
+def run(connection: Connection) -> None:
+    """Run the migrations that are missing. Raises `SchemaError` for a newer schema."""
+    try:
+        command.upgrade(_config(connection), "head")
+    except CommandError as error:
+        raise SchemaError(f"schema: {error}; this program needs {head()}") from None
 
 
 def check(engine: Engine) -> str:

@@ -49,7 +49,7 @@ def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict
     wanted = {place: names for place, request in enumerate(requests) if (names := of(request))}
     if not wanted:
         return {}
-    digests = {names: _digest(names) for names in set(wanted.values())}
+    digests = {names: _digest(names) for names in dict.fromkeys(wanted.values())}
     known = _numbers(connection, _lists, _DIGEST, digests.values())
     new = {digest: names for names, digest in digests.items() if digest not in known}
     if new:

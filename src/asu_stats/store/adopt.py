@@ -1,0 +1,71 @@
+"""A Go server's SQLite file becomes ours where it is: its tables stay, and ours come beside them.
+
+Three tables have the same name and meaning in both programs; their rows are carried over into ours,
+which have some more columns, with times as we write them. `build_stats` is used as it is.
+"""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, DateTime, Engine, Table, inspect, text
+
+from asu_stats.builds.tables import build_jobs, build_requests, build_results
+from asu_stats.exceptions import SchemaError
+from asu_stats.store import migrate
+from asu_stats.store.engine import write_transaction
+
+_SHARED: Final = (build_requests, build_jobs, build_results)
+_OLD: Final = "go_server_{}"
+
+Read = Callable[[object], datetime]
+
+
+def is_go_servers(tables: Collection[str]) -> bool:
+    """Tell whether a database with these tables is a Go server's that was not adopted yet."""
+    return "build_stats" in tables and "alembic_version" not in tables
+
+
+def adopt(engine: Engine, read_time: Read) -> None:
+    """Make our schema in a Go server's file, in one transaction.
+
+    `read_time` returns the UTC instant of a time as that server wrote it, or raises `ValueError`.
+    Raises `SchemaError` for a database of another kind.
+    """
+    with write_transaction(engine) as connection:
+        tables = inspect(connection).get_table_names()
+        if not is_go_servers(tables):
+            raise SchemaError("not a Go server's database")
+        shared = [table for table in _SHARED if table.name in tables]
+        for table in shared:
+            old = _OLD.format(table.name)
+            connection.execute(text(f"ALTER TABLE {table.name} RENAME TO {old}"))
+        migrate.run(connection)
+        driver = connection.connection.driver_connection
+        assert driver is not None  # noqa: S101 - it is connected
+        driver.create_function("stored_time", 1, _stored(read_time), deterministic=True)
+        for table in shared:
+            _carry_over(connection, table)
+
+
+def _carry_over(connection: Connection, table: Table) -> None:
+    """Copy the rows of an old table into the one of the same name, and drop the old one."""
+    name, old = table.name, _OLD.format(table.name)
+    found = {column["name"] for column in inspect(connection).get_columns(old)}
+    columns = [c for c in table.columns if c.name in found]
+    values = [f"stored_time({c.name})" if isinstance(c.type, DateTime) else c.name for c in columns]
+    names = ", ".join(c.name for c in columns)
+    copy = f"INSERT INTO {name} ({names}) SELECT {', '.join(values)} FROM {old}"  # noqa: S608
+    connection.execute(text(copy))
+    connection.execute(text(f"DROP TABLE {old}"))
+
+
+def _stored(read_time: Read) -> Callable[[object], str | None]:
+    def stored(value: object) -> str | None:
+        """Return a time as we store it; what is none is not known."""
+        try:
+            return read_time(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+        except ValueError:
+            return None
+
+    return stored
