@@ -154,6 +154,17 @@ class Settings(BaseSettings):
         default=90, ge=1, description="Days that figures by the hour are kept."
     )
 
+    archive: Literal["tables", "parquet", "csv.gz"] = Field(
+        default="tables",
+        description="Where details go that are over age: `tables` of the database, or files, "
+        "`parquet` or `csv.gz`.",
+    )
+    archive_directory: Path = Field(
+        default=Path("asu-stats-archive"),
+        description="Directory of those files. They are part of the database: keep them, and where "
+        "they are.",
+    )
+
     # What the system does by itself
     jobs: bool = Field(
         default=True,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from asu_stats.store import packing, packs, retention, verify
 from asu_stats.store.over_age import Policy
+from asu_stats.store.retention import Shelf
 from tests import histories
 from tests.oracle import Oracle, client_of
 from tests.support import CloudEvent, Stats
@@ -94,6 +95,7 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     size=st.sampled_from((1, 3, 50)),
     packed=st.booleans(),
     days=st.none() | st.tuples(*[st.integers(1, 3)] * 3),
+    in_files=st.booleans(),
 )
 @settings(
     max_examples=20,
@@ -108,8 +110,13 @@ def test_every_figure_equals_the_oracle(
     size: int,
     packed: bool,
     days: tuple[int, int, int] | None,
+    in_files: bool,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     rng = random.Random(seed)
+    # Only months that are over are put into files.
+    over = TODAY + timedelta(days=20) if in_files else TODAY
+    shelf = Shelf(tmp_path_factory.mktemp("archive"), "csv.gz") if in_files else None
     clients = {
         client_of(e["data"].get("client"))[0]
         for e in history
@@ -122,7 +129,7 @@ def test_every_figure_equals_the_oracle(
         if packed and start < 3 * size:  # what comes after must make these blocks stale
             packing.pack(stats.engine, TODAY)
         if days and rng.random() < 0.2:  # much of what comes after is late
-            retention.run(stats.engine, Policy(*days, hourly_rollup_days=3650, latest=1), TODAY)
+            retention.run(stats.engine, Policy(*days, 3650, latest=1), over, shelf=shelf)
     assert accepted == len({event["id"] for event in history})
     oracle = Oracle(history)
     first = {window: answers(stats, *window, clients) for window in WINDOWS}
@@ -130,7 +137,7 @@ def test_every_figure_equals_the_oracle(
         assert first[window] == expected(oracle, *window, clients)
     assert list(verify.differences(stats.engine)) == []
     if days:
-        retention.run(stats.engine, Policy(*days, hourly_rollup_days=3650, latest=1), TODAY)
+        retention.run(stats.engine, Policy(*days, 3650, latest=1), over, shelf=shelf)
         assert list(verify.differences(stats.engine)) == []
         assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
     if packed:

@@ -5,20 +5,22 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, Table, select
 
 from asu_stats.demo import history
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
 from asu_stats.store import engine as engines
-from asu_stats.store import retention, verify
+from asu_stats.store import files, retention, verify
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import ARCHIVES
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.over_age import Policy
+from asu_stats.store.parts import archive_parts
 from asu_stats.store.tables import build_metrics, client_stats, error_stats
 from tests.support import NOW
 
@@ -30,16 +32,18 @@ TODAY = NOW.date()
 LAUNCHER = """
 import os, signal, sys, time
 from datetime import date
+from pathlib import Path
 from asu_stats.store import engine as engines, over_age, retention
 
 retention._MOST = 15  # many small batches, so that a kill meets one
 url, today = sys.argv[1], date.fromisoformat(sys.argv[2])
+shelf = retention.Shelf(Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 3 else None
 for line in sys.stdin:
     days, seconds = line.split()
     child = os.fork()
     if not child:
         policy = over_age.Policy(*[int(days)] * 4)
-        retention.run(engines.create(url), policy, today)
+        retention.run(engines.create(url), policy, today, shelf=shelf)
         os._exit(0)
     time.sleep(float(seconds))
     os.kill(child, signal.SIGKILL)
@@ -48,50 +52,61 @@ for line in sys.stdin:
 """
 
 
+def details(connection: Connection, live: Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Yield some columns of a table's rows: live, archived and in files."""
+    for table in (live, ARCHIVES[live]):
+        yield from map(tuple, connection.execute(select(*(table.c[name] for name in names))))
+    places = [live.columns.keys().index(name) for name in names]
+    mine = select(archive_parts.c.file).where(archive_parts.c.table_name == live.name)
+    for file in connection.execute(mine).scalars():
+        yield from (tuple(row[at] for at in places) for row in files.read(Path(file), live))
+
+
 def identities(engine: Engine) -> dict[str, Counter[Any]]:
-    """Count each detail by what identifies it, in both places together."""
+    """Count each detail by what identifies it, wherever it is."""
     keys = {
         build_metrics: ("request_hash", "build_id"),
         client_stats: ("client", "timestamp", "request_hash", "outcome"),
         error_stats: ("timestamp", "request_hash", "build_id", "client"),
     }
     with read_snapshot(engine) as connection:
-        return {
-            live.name: Counter(
-                tuple(row)
-                for table in (live, archived)
-                for row in connection.execute(select(*(table.c[key] for key in keys[live])))
-            )
-            for live, archived in ARCHIVES.items()
-        }
+        return {live.name: Counter(details(connection, live, *keys[live])) for live in keys}
 
 
 def archived_rows(engine: Engine) -> int:
     with read_snapshot(engine) as connection:
-        return sum(len(connection.execute(select(table.c.id)).all()) for table in ARCHIVES.values())
+        everything = sum(len(list(details(connection, live, "id"))) for live in ARCHIVES)
+        return everything - sum(
+            len(connection.execute(select(live.c.id)).all()) for live in ARCHIVES
+        )
 
 
 def numbers(engine: Engine) -> bool:
     """Tell whether no number was given twice."""
     with read_snapshot(engine) as connection:
-        for pair in ARCHIVES.items():
-            found = [n for t in pair for n in connection.execute(select(t.c.id)).scalars()]
-            if len(found) != len(set(found)):
-                return False
-    return True
+        return all(
+            max(Counter(details(connection, live, "id")).values(), default=1) == 1
+            for live in ARCHIVES
+        )
 
 
 @pytest.mark.crash
-@pytest.mark.timeout(600)
-def test_nothing_is_lost_and_nothing_is_double(sqlite_template: Path, tmp_path: Path) -> None:
-    events = list(history.history(days=100, requests=6000, now=NOW))
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("form", ["tables", "csv.gz"])
+def test_nothing_is_lost_and_nothing_is_double(
+    sqlite_template: Path, tmp_path: Path, form: Literal["tables", "csv.gz"]
+) -> None:
+    directory = tmp_path / "archive"
+    shelf = None if form == "tables" else retention.Shelf(directory, form)
+    in_files = [] if shelf is None else [str(directory), form]
+    events = list(history.history(days=100, requests=1500 + 80 * KILLS, now=NOW))
     rng = random.Random(KILLS)
     late = rng.sample(events, len(events) // 10)
     taken = set(map(id, late))
     engine, twin = _made(sqlite_template, tmp_path / "a"), _made(sqlite_template, tmp_path / "b")
     _apply(engine, [event for event in events if id(event) not in taken])
     _apply(twin, events)
-    command = [sys.executable, "-c", LAUNCHER, str(engine.url), TODAY.isoformat()]
+    command = [sys.executable, "-c", LAUNCHER, str(engine.url), TODAY.isoformat(), *in_files]
     killed = grown = 0
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -100,7 +115,7 @@ def test_nothing_is_lost_and_nothing_is_double(sqlite_template: Path, tmp_path: 
         assert launcher.stdout
         for number in range(KILLS):
             before = archived_rows(engine)
-            days = 60 - 50 * number // KILLS
+            days = 50 - 40 * number // KILLS
             launcher.stdin.write(f"{days} {rng.uniform(0.05, 0.8)}\n")
             launcher.stdin.flush()
             killed += launcher.stdout.readline() == "killed\n"
@@ -110,7 +125,8 @@ def test_nothing_is_lost_and_nothing_is_double(sqlite_template: Path, tmp_path: 
         launcher.stdin.close()
     assert killed > KILLS / 2, "few kills met a run: the test shows nothing"
     assert grown > KILLS / 4
-    retention.run(engine, Policy(*[10] * 4), TODAY)
+    report = retention.run(engine, Policy(*[10] * 4), TODAY, shelf=shelf)
+    assert bool(list(directory.glob("*/*/*"))) == bool(in_files), report
     found = identities(engine)
     assert found == identities(twin)
     assert numbers(engine)

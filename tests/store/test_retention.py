@@ -1,23 +1,29 @@
 """Retention: details leave, every answer stays, and what comes late finds what it needs."""
 
+import gzip
+import os
 import random
+import time
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, Table, func, select
 
 from asu_stats.api.stats import QUESTIONS
 from asu_stats.demo import history
-from asu_stats.exceptions import LeaseLostError
-from asu_stats.store import export, over_age, retention, verify
+from asu_stats.exceptions import LeaseLostError, StoreRefusedError
+from asu_stats.store import export, files, over_age, retention, verify
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import ARCHIVES, DETAILS
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.over_age import Policy
+from asu_stats.store.parts import archive_parts
+from asu_stats.store.retention import Shelf
 from asu_stats.store.rollups import HOURLY
-from asu_stats.store.tables import build_metrics
+from asu_stats.store.tables import build_metrics, client_stats
 from tests.support import NOW, Stats, build, request
 
 TODAY = NOW.date()
@@ -50,29 +56,38 @@ def answers(stats: Stats) -> dict[str, tuple[int, bytes]]:
     return found
 
 
+def in_files(connection: Connection, table: Table) -> int:
+    t = archive_parts.c
+    rows = select(func.sum(t.rows)).where(t.table_name == table.name)
+    return int(connection.execute(rows).scalar() or 0)
+
+
 def rows(engine: Engine) -> dict[str, tuple[int, int]]:
     """Count rows per detail table: live and archived."""
     with read_snapshot(engine) as connection:
         return {
             live.name: (
                 connection.execute(select(func.count()).select_from(live)).scalar_one(),
-                connection.execute(select(func.count()).select_from(old)).scalar_one(),
+                connection.execute(select(func.count()).select_from(old)).scalar_one()
+                + in_files(connection, live),
             )
             for live, old in ARCHIVES.items()
         }
 
 
-def identities(engine: Engine) -> dict[str, list[Any]]:
-    """Return what identifies each detail, live and archived."""
+def numbers_of(connection: Connection, table: Table) -> Iterator[int]:
+    """Yield the numbers of a table's rows, live, archived and in files."""
+    for each in (table, ARCHIVES[table]):
+        yield from connection.execute(select(each.c.id)).scalars()
+    mine = select(archive_parts.c.file).where(archive_parts.c.table_name == table.name)
+    for file in connection.execute(mine).scalars():
+        yield from (row[0] for row in files.read(Path(file), table))
+
+
+def identities(engine: Engine) -> dict[str, list[int]]:
+    """Return what identifies each detail, wherever it is."""
     with read_snapshot(engine) as connection:
-        return {
-            table.name: sorted(
-                number
-                for each in (table, ARCHIVES[table])
-                for number in connection.execute(select(each.c.id)).scalars()
-            )
-            for table in DETAILS
-        }
+        return {table.name: sorted(numbers_of(connection, table)) for table in DETAILS}
 
 
 def exported(engine: Engine) -> dict[str, list[Any]]:
@@ -82,7 +97,13 @@ def exported(engine: Engine) -> dict[str, list[Any]]:
         }
 
 
-def test_history_is_archived_and_no_answer_changes(stats: Stats) -> None:
+@pytest.fixture(params=["tables", "parquet"])
+def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf | None:
+    """Where the archive is: in tables, or in files too."""
+    return Shelf(tmp_path / "archive", request.param) if request.param != "tables" else None
+
+
+def test_history_is_archived_and_no_answer_changes(stats: Stats, shelf: Shelf | None) -> None:
     events = list(history.history(days=200, requests=4000, now=NOW))
     for start in range(0, len(events), 2000):
         apply_batch(stats.engine, events[start : start + 2000])
@@ -90,7 +111,7 @@ def test_history_is_archived_and_no_answer_changes(stats: Stats) -> None:
     counts = rows(stats.engine)
     expected = over_age.waiting(stats.engine, USUAL, TODAY)
 
-    report = retention.run(stats.engine, USUAL, TODAY)
+    report = retention.run(stats.engine, USUAL, TODAY, shelf=shelf)
 
     assert report.as_dict().items() >= expected.items()
     after = rows(stats.engine)
@@ -101,7 +122,8 @@ def test_history_is_archived_and_no_answer_changes(stats: Stats) -> None:
     assert identities(stats.engine) == known
     assert exported(stats.engine) == written
     assert list(verify.differences(stats.engine)) == []
-    assert retention.run(stats.engine, USUAL, TODAY).batches == 0
+    assert (report.rows_put_away > 10) == (shelf is not None)
+    assert retention.run(stats.engine, USUAL, TODAY, shelf=shelf).batches == 0
 
     again = events[::7]
     random.Random(1).shuffle(again)
@@ -131,7 +153,7 @@ OLD_DAY = OLD.date()
 
 
 @pytest.fixture
-def archived(stats: Stats) -> Stats:
+def archived(stats: Stats, shelf: Shelf | None) -> Stats:
     """A service of whose past two builds, a failure, and their requests are archived."""
     many = [
         (request(f"more{n}", OLD), build(f"more{n}", end=OLD, seconds=1000 + n)) for n in range(12)
@@ -146,7 +168,7 @@ def archived(stats: Stats) -> Stats:
         request("new", NOW),
         *build("new", "failure", end=NOW),
     )
-    retention.run(stats.engine, SHORT, TODAY)
+    retention.run(stats.engine, SHORT, TODAY, shelf=shelf)
     found = rows(stats.engine)
     assert found["build_metrics"] == (11, 4)  # the ten slowest of that day stay
     assert found["client_stats"][1] >= 13  # of 16: not the newest, nor the one that waits still
@@ -198,10 +220,14 @@ def test_an_earlier_end_of_an_archived_build_takes_its_place(archived: Stats) ->
 
 
 def test_a_later_end_of_an_archived_build_changes_nothing(archived: Stats) -> None:
-    before = answers(archived)
+    def figures() -> dict[str, tuple[int, bytes]]:
+        """Return all answers but the texts of errors, which may have been in a file."""
+        return {url: said for url, said in answers(archived).items() if "/examples" not in url}
+
+    before = figures()
     _, finished = build("h", "failure", end=NOW, build_id="b1")
     assert archived.record(finished)["accepted"] == 1
-    assert answers(archived) == before
+    assert figures() == before
     assert list(verify.differences(archived.engine)) == []
 
 
@@ -245,11 +271,13 @@ def test_a_hash_asked_for_again_is_not_new(archived: Stats) -> None:
     assert list(verify.differences(archived.engine)) == []
 
 
-def test_late_events_bring_rows_back_once_and_they_are_archived_again(archived: Stats) -> None:
+def test_late_events_bring_rows_back_once_and_they_are_archived_again(
+    archived: Stats, shelf: Shelf | None
+) -> None:
     known = identities(archived.engine)
     archived.record(request("h", OLD + timedelta(minutes=1), outcome="joined", client="ofs"))
     assert rows(archived.engine)["build_metrics"][1] == 2
-    retention.run(archived.engine, SHORT, TODAY)
+    retention.run(archived.engine, SHORT, TODAY, shelf=shelf)
     now = identities(archived.engine)
     assert now["build_metrics"] == known["build_metrics"]
     assert len(now["client_stats"]) == len(known["client_stats"]) + 1
@@ -307,3 +335,42 @@ def test_a_run_that_may_not_write_any_more_stops_where_it_is(
     retention.run(engine, USUAL, TODAY)
     assert identities(engine) == known
     assert list(verify.differences(engine)) == []
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv.gz"])
+def test_files_are_read_as_they_were_written(tmp_path: Path, form: str) -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, 678901)  # noqa: DTZ001 - stored times have no zone
+    texts = ["", r"\N", "\\", 'a,b\r\n"c"', "\u2028 ü 😀", "null", " x "]
+    names = {"reported_names": {"finished": {"version": "1"}}, "finished_at": moment}
+    rows = [
+        tuple(
+            {"id": n, "status": text, "diff_packages": n % 2 == 0, **names}.get(column.name)
+            for column in build_metrics.columns
+        )
+        for n, text in enumerate(texts)
+    ]
+    file = tmp_path / f"x.{form}"
+    files.write(file, build_metrics, rows)
+    assert files.read(file, build_metrics) == rows
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv.gz"])
+def test_a_file_that_is_gone_or_damaged_is_named(tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"x.{form}"
+    for damage in (None, b"", b"PAR1nonsense", gzip.compress(b"id,client\r\nx,y\r\n")):
+        if damage is not None:
+            file.write_bytes(damage)
+        with pytest.raises(StoreRefusedError, match=f"x.{form}"):
+            files.read(file, client_stats)
+
+
+def test_files_of_nobody_are_removed_when_they_are_old(archived: Stats, tmp_path: Path) -> None:
+    folder = tmp_path / "archive" / "client_stats" / "2020-01"
+    folder.mkdir(parents=True)
+    shelf = Shelf(tmp_path / "archive", "csv.gz")
+    for name, age in (("old.csv.gz.part", 2), ("new.csv.gz", 0)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age * 86_400,) * 2)
+    retention.run(archived.engine, SHORT, TODAY, shelf=shelf)
+    assert [file.name for file in folder.iterdir()] == ["new.csv.gz"]
+    assert list(verify.differences(archived.engine)) == []

@@ -30,6 +30,7 @@ from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.over_age import Policy
 from asu_stats.store.packing import Packer
+from asu_stats.store.retention import Shelf
 from asu_stats.windows import utc_today
 
 
@@ -168,13 +169,24 @@ def watch_of(settings: Settings, engine: Engine) -> Watch:
     )
 
 
+def shelf_of(settings: Settings) -> Shelf | None:
+    """Return where files of the archive are put, `None` where it is in tables."""
+    if settings.archive == "tables":
+        return None
+    return Shelf(settings.archive_directory, settings.archive)
+
+
 def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
     """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none."""
     return [
         alerting(watch_of(settings, engine), utc_now),
         duties.queue_sampling(engine, partial(queue_state, engine), settings.queue_sample_days),
         duties.retention_of(
-            engine, Schedule(settings.retention_schedule), policy_of(settings), utc_today
+            engine,
+            Schedule(settings.retention_schedule),
+            policy_of(settings),
+            shelf_of(settings),
+            utc_today,
         ),
         duties.verification(engine, Schedule(settings.verify_schedule), utc_today),
     ]

@@ -12,6 +12,7 @@ from asu_stats.store import changes, leases, retention, samples, verify
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.leases import Lease, Result
 from asu_stats.store.over_age import Policy
+from asu_stats.store.retention import Shelf
 from asu_stats.store.samples import QueueState
 
 log = logging.getLogger(__name__)
@@ -35,12 +36,17 @@ def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: i
 
 
 def retention_of(
-    engine: Engine, schedule: Schedule, policy: Policy, today: Callable[[], date]
+    engine: Engine,
+    schedule: Schedule,
+    policy: Policy,
+    shelf: Shelf | None,
+    today: Callable[[], date],
 ) -> Job:
     """Return the job that archives the details and deletes the hours that are over age."""
 
     def run(lease: Lease) -> Result:
-        return retention.run(engine, policy, today(), guard=lease.guard).as_dict()
+        report = retention.run(engine, policy, today(), shelf=shelf, guard=lease.guard)
+        return report.as_dict()
 
     return Job("retention", "Archive what is over age", schedule, run)
 

@@ -24,12 +24,14 @@ from sqlalchemy import (
 )
 
 from asu_stats.events import FAILED_STATUSES
-from asu_stats.store import prepared
+from asu_stats.store import parts, prepared
 from asu_stats.store.counting import Ended
 from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import build_metrics, client_stats, error_stats
 
 DETAILS: Final = (build_metrics, client_stats, error_stats)
+# The time that places a row on a day.
+TIMES: Final = {build_metrics: "finished_at", client_stats: "timestamp", error_stats: "timestamp"}
 _BEGINNING: Final = datetime.min  # noqa: DTZ901 - stored times have no zone
 SLOWEST: Final = 10  # successful builds of each day that stay, since answers show them
 
@@ -74,10 +76,15 @@ def names(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns)
 
 
-def everything(table: Table) -> FromClause:
-    """Return the rows of a detail table, live and archived."""
-    both = (table, ARCHIVES[table])
-    return union_all(*(select(*each.columns) for each in both)).subquery(f"{table.name}_all")
+def everything(table: Table, *more: Table) -> FromClause:
+    """Return the rows of a detail table, live and archived, but for those in files."""
+    all_of_it = (table, ARCHIVES[table], *more)
+    return union_all(*(select(*each.columns) for each in all_of_it)).subquery(f"{table.name}_all")
+
+
+def counted(table: Table) -> FromClause:
+    """Return the same and the rows in files that `parts.load` has brought to the connection."""
+    return everything(table, parts.UNPACKED[table])
 
 
 def day_bounds(day: date) -> tuple[datetime, datetime]:
@@ -167,9 +174,12 @@ class Recall:
         for request_hash, moment in moments:
             if moment < self._before:
                 since[request_hash] = min(moment, since.get(request_hash, moment))
-        found = prepared.fetch_for(self._connection, _same_build, _BUILD, sorted(builds))
+        builds = sorted(builds)
+        self._unpack(build_metrics, (parts.build_key(*build) for build in builds))
+        found = prepared.fetch_for(self._connection, _same_build, _BUILD, builds)
         for _, request_hash, finished in found:
             since[request_hash] = min(finished, since.get(request_hash, finished))
+        self._unpack(build_metrics, map(parts.builds_key, since))
         later = prepared.fetch_for(self._connection, _ended_since, _SINCE, sorted(since.items()))
         wanted = {row[0] for row in (*found, *later)}
         move(self._connection, build_metrics_archive, build_metrics, wanted)
@@ -179,6 +189,7 @@ class Recall:
         if self._before is None:
             return
         late = sorted(item for item in since.items() if item[1] < self._before)
+        self._unpack(client_stats, (parts.waits_key(request_hash) for request_hash, _ in late))
         found = prepared.fetch_for(self._connection, _waited_since, _SINCE, late)
         move(self._connection, client_stats_archive, client_stats, (row[0] for row in found))
 
@@ -189,10 +200,24 @@ class Recall:
         """
         if self._before is None:
             return
-        gone = [(end, (end.at, *build)) for *build, end in ends if end.at < self._before]
-        failed = [key for end, key in gone if end.status in FAILED_STATUSES]
+        gone = [end for end in ends if end[2].at < self._before]
+        failed = [
+            (end.at, request_hash, build_id)
+            for request_hash, build_id, end in gone
+            if end.status in FAILED_STATUSES
+        ]
+        self._unpack(error_stats, (parts.error_key(build[1], build[2]) for build in failed))
         key = ("timestamp", "request_hash", "build_id")
         prepared.delete(self._connection, error_stats_archive, key, failed)
-        for day in sorted({end.at.date() for end, _ in gone if end.status == "success"}):
+        for day in sorted({end.at.date() for *_, end in gone if end.status == "success"}):
+            of_day = parts.between(self._connection, build_metrics, *day_bounds(day))
+            parts.unpack(
+                self._connection, build_metrics_archive, build_metrics, (each.id for each in of_day)
+            )
             numbers = self._connection.execute(slowest(build_metrics_archive, day)).scalars()
             move(self._connection, build_metrics_archive, build_metrics, numbers)
+
+    def _unpack(self, table: Table, keys: Iterable[int]) -> None:
+        """Bring back the parts of a table's archive that have something under one of `keys`."""
+        wanted = parts.holding(self._connection, keys)
+        parts.unpack(self._connection, ARCHIVES[table], table, wanted)

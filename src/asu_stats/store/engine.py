@@ -195,14 +195,17 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def read_snapshot(engine: Engine) -> Iterator[Connection]:
+def read_snapshot(engine: Engine, *, scratch: bool = False) -> Iterator[Connection]:
     """Run a block on one consistent, read-only state of the database.
 
-    Raises as `write_transaction` does.
+    With `scratch` the connection may make temporary tables of its own. Raises as
+    `write_transaction` does.
     """
     try:
         with (
-            engine.connect().execution_options(**_snapshot_options(engine)) as connection,
+            engine.connect().execution_options(
+                **_snapshot_options(engine, scratch=scratch)
+            ) as connection,
             connection.begin(),
         ):
             yield connection
@@ -210,10 +213,10 @@ def read_snapshot(engine: Engine) -> Iterator[Connection]:
         raise _translated(error) from error
 
 
-def _snapshot_options(engine: Engine) -> dict[str, Any]:
+def _snapshot_options(engine: Engine, *, scratch: bool) -> dict[str, Any]:
     if engine.dialect.name == "sqlite":
         return {}  # every SQLite read transaction is a snapshot
-    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": not scratch}
 
 
 def _short(error: Exception) -> str:

@@ -8,7 +8,8 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
 
 from asu_stats.events import NO_HASH
-from asu_stats.store.archive import ARCHIVES
+from asu_stats.store import parts
+from asu_stats.store.archive import ARCHIVES, TIMES
 from asu_stats.store.requests import NOT_ENDED
 from asu_stats.store.rollups import ROLLUPS
 from asu_stats.store.tables import build_metrics, client_stats, error_stats, request_metadata
@@ -52,12 +53,13 @@ def rows(
     Archived rows are among them, each in its place.
     """
     table, placed = TABLES[name]
-    parts = [_ordered(connection, table, placed(table), start, end)]
+    streams = [_ordered(connection, table, placed(table), start, end)]
     if table in ARCHIVES:
         archive = ARCHIVES[table]
-        parts.append(_ordered(connection, archive, placed(archive), start, end))
+        streams.append(_ordered(connection, archive, placed(archive), start, end))
+        streams.append(_filed(connection, table, start, end))
     key = len(table.primary_key.columns) + 1
-    for row in heapq.merge(*parts, key=lambda row: tuple(row[:key])):
+    for row in heapq.merge(*streams, key=lambda row: tuple(row[:key])):
         yield row[key:]
 
 
@@ -79,3 +81,17 @@ def _ordered(
         query = query.where(placed < (after if daily else datetime.combine(after, time())))
     streamed = connection.execution_options(stream_results=True, yield_per=_ROWS)
     yield from map(tuple, streamed.execute(query.order_by(*order)))
+
+
+def _filed(
+    connection: Connection, table: Table, start: date | None, end: date | None
+) -> Iterator[tuple[Any, ...]]:
+    """Stream the rows of a detail table that are in files, in the same way."""
+    first = datetime.combine(start or date.min, time())
+    after = datetime.combine(date.max if end is None else end + timedelta(days=1), time())
+    names = [column.name for column in table.columns]
+    order = names.index(TIMES[table]), names.index("id")
+    nothing = {names.index(name): value for name, value in _NOTHING.items() if name in names}
+    for row in parts.stream(connection, table, TIMES[table], first, after):
+        known = (None if nothing.get(at, row) == value else value for at, value in enumerate(row))
+        yield (*(row[place] for place in order), *known)

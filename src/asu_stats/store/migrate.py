@@ -15,13 +15,13 @@ from sqlalchemy import Connection, Engine, false, inspect, update
 from asu_stats.builds import tables as _build_tables
 from asu_stats.exceptions import SchemaError
 from asu_stats.monitor import tables as _alert_tables
-from asu_stats.store import archive, dialects, leases, rollups, samples
+from asu_stats.store import archive, dialects, leases, parts, rollups, samples
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import store_state
 
 # All tables that the schema has: whoever declares some is named here.
-_OWNERS: Final = (rollups, archive, leases, samples, _build_tables, _alert_tables)
+_OWNERS: Final = (rollups, archive, parts, leases, samples, _build_tables, _alert_tables)
 
 
 def _config(connection: Connection | None = None) -> Config:

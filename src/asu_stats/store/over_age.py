@@ -1,9 +1,8 @@
 """What is over age: which details are archived, and which stay whatever their age."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -17,10 +16,10 @@ from sqlalchemy import (
 )
 
 from asu_stats.store import archive
-from asu_stats.store.archive import DETAILS
+from asu_stats.store.archive import DETAILS, TIMES
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.rollups import HOURLY
-from asu_stats.store.tables import build_metrics, client_stats, error_stats
+from asu_stats.store.tables import build_metrics, client_stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +38,10 @@ class Policy:
         return today - timedelta(days=days - 1)
 
 
-TIMES: Final[Mapping[Any, ColumnElement[Any]]] = {
-    build_metrics: build_metrics.c.finished_at,
-    client_stats: client_stats.c.timestamp,
-    error_stats: error_stats.c.timestamp,
-}
+def moment_of(table: Any) -> ColumnElement[Any]:
+    """Return the time that places a row of a detail table on a day."""
+    moment: ColumnElement[Any] = table.c[TIMES[table]]
+    return moment
 
 
 def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
@@ -54,7 +52,7 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
     SQLite would give its number to another.
     """
     first, after = archive.day_bounds(day)
-    t, moment = table.c, TIMES[table]
+    t, moment = table.c, moment_of(table)
     highest = select(func.max(t.id)).scalar_subquery()
     conditions = [moment >= first, moment < after, t.id < highest]
     if table is client_stats:
@@ -71,7 +69,7 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
     """Return the days of which rows may be over age."""
     before = policy.first_day(table.name, today)
-    oldest = connection.execute(select(func.min(TIMES[table]))).scalar()
+    oldest = connection.execute(select(func.min(moment_of(table)))).scalar()
     if oldest is None:
         return []
     first = oldest.date()

@@ -27,8 +27,8 @@ from sqlalchemy import (
 )
 
 from asu_stats.events import FAILED_STATUSES, NO_HASH
-from asu_stats.store import dialects, prepared
-from asu_stats.store.archive import everything
+from asu_stats.store import dialects, parts, prepared
+from asu_stats.store.archive import TIMES, counted, day_bounds
 from asu_stats.store.requests import UNTRACED
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
@@ -59,7 +59,7 @@ from asu_stats.store.tables import (
 )
 
 # Archived details count as live ones do.
-_r, _b, _e = (everything(table).c for table in (client_stats, build_metrics, error_stats))
+_r, _b, _e = (counted(table).c for table in (client_stats, build_metrics, error_stats))
 
 
 def _failed(status: ColumnElement[str]) -> ColumnElement[bool]:
@@ -263,9 +263,10 @@ def parameters_of(day: date) -> dict[str, object]:
 
 
 def of_day(connection: Connection, day: date) -> Deltas:
-    """Return what the details of `day` add up to, for every rollup."""
+    """Return what the details of `day` add up to, for every rollup; those in files are read."""
     deltas = Deltas()
     parameters = parameters_of(day)
+    parts.load(connection, TIMES, *day_bounds(day))
     for source in _SOURCES:
         _add(connection, deltas, source, parameters)
     for rollup, pairs in _PAIRS:

@@ -8,16 +8,19 @@ killed is simply run again.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Delete, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Delete, Engine, Table, delete, func, insert, select, update
 
-from asu_stats.store import archive, changes, dialects, over_age
-from asu_stats.store.archive import ARCHIVES, DETAILS
+from asu_stats.events import new_id
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.store import archive, changes, dialects, files, over_age, parts
+from asu_stats.store.archive import ARCHIVES, DETAILS, TIMES
 from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.over_age import TIMES, Policy
+from asu_stats.store.over_age import Policy
 from asu_stats.store.rollups import HOURLY
 from asu_stats.store.tables import store_state
 
@@ -26,6 +29,9 @@ _HOLD_SECONDS: Final = (
 )
 _ROWS: Final = 500
 _LEAST, _MOST = 20, 20_000
+_DETAILS_DAYS: Final = (
+    8  # of which details are in tables in any case: `reports.rolling` counts them
+)
 
 Guard = Callable[[Connection], None]
 Progress = Callable[[date], object]
@@ -37,6 +43,8 @@ class Report:
 
     archived: dict[str, int] = field(default_factory=dict)
     hours_deleted: int = 0
+    files_written: int = 0
+    rows_put_away: int = 0
     batches: int = 0
     longest_hold_seconds: float = 0.0
 
@@ -50,9 +58,25 @@ class Report:
         return {
             **{f"{name}_archived": rows for name, rows in self.archived.items()},
             "hours_deleted": self.hours_deleted,
+            "files_written": self.files_written,
+            "rows_put_away": self.rows_put_away,
             "batches": self.batches,
             "longest_hold_seconds": self.longest_hold_seconds,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where files of the archive are put, and in which form."""
+
+    directory: Path
+    form: files.Form
+
+    def file(self, table: Table, day: date) -> Path:
+        """Return a name that no file ever had, in the folder of a table and month."""
+        month = f"{day:%Y-%m}"
+        name = f"{table.name}-{month}-{new_id()}.{self.form}"
+        return self.directory.resolve() / table.name / month / name
 
 
 class Pace:
@@ -73,13 +97,15 @@ def run(
     policy: Policy,
     today: date,
     *,
+    shelf: Shelf | None = None,
     guard: Guard = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> Report:
     """Archive the details and delete the hours that are over age, in small transactions.
 
-    `guard` is called in each of them, and may forbid it by raising; then the run ends. `progress`
-    is told each day that is done. Raises `StoreUnavailableError`.
+    With a `shelf` whole months go on from the tables of the archive into files. `guard` is called
+    in each transaction, and may forbid it by raising; then the run ends. `progress` is told each
+    day that is done. Raises `StoreUnavailableError`.
     """
     this = _Run(engine, policy, today, guard)
     this.announce()
@@ -92,6 +118,10 @@ def run(
             progress(day)
     for rollup in HOURLY:
         this.delete_hours(rollup.table)
+    if shelf is not None:
+        for table in DETAILS:
+            this.put_away(table, shelf)
+        _tidy(engine, shelf)
     return this.report
 
 
@@ -149,6 +179,31 @@ class _Run:
             gone = delete(table).where(table.c.hour < end if some is None else table.c.hour <= some)
             self.report.hours_deleted += self._batch(partial(_delete, gone))
 
+    def put_away(self, table: Table, shelf: Shelf) -> None:
+        """Put the months of a table's archive that are over age as a whole into files."""
+        before = self.policy.first_day(table.name, self.today)
+        limit = min(before, self.today - timedelta(days=_DETAILS_DAYS))
+        source = ARCHIVES[table]
+        moment = source.c[TIMES[table]]
+        while True:
+            with read_snapshot(self.engine) as connection:
+                oldest = connection.execute(select(func.min(moment))).scalar()
+                if oldest is None or _next_month(oldest.date()) > limit:
+                    return
+                end, _ = archive.day_bounds(_next_month(oldest.date()))
+                some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
+                found = connection.execute(some.limit(self.pace.rows))
+                rows = [tuple(row) for row in found]
+            file = shelf.file(table, oldest.date())
+            files.write(file, table, rows)
+            if files.read(file, table) != rows:
+                raise StoreUnavailableError(f"archive: {file}: not read as it was written")
+            try:
+                self.report.rows_put_away += self._batch(partial(_put_away, table, file, rows))
+                self.report.files_written += 1
+            except _NeededMeanwhileError:
+                file.unlink()
+
     def _batch(self, work: Callable[[Connection], int]) -> int:
         """Do `work` in a transaction; return how many rows it took."""
         with write_transaction(self.engine) as connection:
@@ -165,7 +220,9 @@ class _Run:
     def _move(self, table: Any, day: date, connection: Connection) -> int:
         """Move some rows of a day into the archive."""
         here = over_age.may_go(self.policy, self.today, table, day)
-        numbers = select(table.c.id).where(here).order_by(TIMES[table]).limit(self.pace.rows)
+        numbers = (
+            select(table.c.id).where(here).order_by(over_age.moment_of(table)).limit(self.pace.rows)
+        )
         wanted = list(connection.execute(numbers).scalars())
         if wanted:
             into, columns = ARCHIVES[table], archive.names(table)
@@ -174,6 +231,39 @@ class _Run:
             connection.execute(insert(into).from_select(columns, rows))
             connection.execute(delete(table).where(given))
         return len(wanted)
+
+
+class _NeededMeanwhileError(Exception):
+    """A late event has brought back some of the rows that were about to be put away."""
+
+
+def _put_away(table: Table, file: Path, rows: files.Rows, connection: Connection) -> int:
+    """Let a file take the place of the rows that are in it."""
+    source = ARCHIVES[table]
+    number = archive.names(table).index("id")
+    gone = delete(source).where(source.c.id.in_([row[number] for row in rows]))
+    if connection.execute(gone).rowcount != len(rows):
+        raise _NeededMeanwhileError
+    parts.add(connection, table, file, rows, TIMES[table])
+    return len(rows)
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def _tidy(engine: Engine, shelf: Shelf) -> None:
+    """Remove files that count for nothing: of a run that was killed, or unpacked since.
+
+    Those of today stay: somebody may be reading them, or just be writing them.
+    """
+    with read_snapshot(engine) as connection:
+        known = set(connection.execute(select(parts.archive_parts.c.file)).scalars())
+    yesterday = time.time() - 86_400
+    for table in DETAILS:
+        for file in (shelf.directory / table.name).glob("*/*"):
+            if str(file) not in known and file.stat().st_mtime < yesterday:
+                file.unlink(missing_ok=True)
 
 
 def _delete(statement: Delete, connection: Connection) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -18,13 +18,11 @@ from sqlalchemy import (
 )
 
 from asu_stats.store import changes, dialects, prepared, recount, rollups
-from asu_stats.store.archive import ARCHIVES
+from asu_stats.store.archive import ARCHIVES, TIMES
 from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.parts import archive_parts
 from asu_stats.store.rollups import DAILY, HOURLY, ROLLUPS, Key, Rollup
 from asu_stats.store.tables import (
-    build_metrics,
-    client_stats,
-    error_stats,
     store_state,
 )
 
@@ -40,15 +38,18 @@ class Difference:
     counted: int | None
 
 
-_TIMES: Final = {client_stats: "timestamp", build_metrics: "finished_at", error_stats: "timestamp"}
-
 Progress = Callable[[date], object]
 
 
 def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
     """Return the days of which there are details or rollups, within `start` and `end`."""
-    times = [table.c[moment] for live, moment in _TIMES.items() for table in (live, ARCHIVES[live])]
-    columns = (*times, *(rollup.table.c[rollup.key[0]] for rollup in ROLLUPS))
+    times = [table.c[moment] for live, moment in TIMES.items() for table in (live, ARCHIVES[live])]
+    columns = (
+        *times,
+        archive_parts.c.first_at,
+        archive_parts.c.last_at,
+        *(rollup.table.c[rollup.key[0]] for rollup in ROLLUPS),
+    )
     with read_snapshot(engine) as connection:
         # One bound a statement: that is what an index answers.
         bounds = [
@@ -85,7 +86,7 @@ def differences(
 
 def of_day(engine: Engine, day: date) -> list[Difference]:
     """Compare the rollups of one day with its details; return what differs: nothing."""
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, scratch=True) as connection:
         return list(_differences(connection, day))
 
 

@@ -1,0 +1,155 @@
+"""Rows of a table in a file of their own, Parquet or CSV in gzip: read as they were written.
+
+A file takes its name only when it is complete and on the disk.
+"""
+
+import csv
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from sqlalchemy import Table
+
+from asu_stats.exceptions import InvalidSettingError, StoreRefusedError, StoreUnavailableError
+
+Form = Literal["parquet", "csv.gz"]
+Rows = Sequence[tuple[Any, ...]]
+
+_NULL: Final = r"\N"
+_DAMAGE: Final = (ValueError, EOFError, LookupError, StopIteration)
+
+
+def write(path: Path, table: Table, rows: Rows) -> None:
+    """Write rows of a table into a new file. Raises `StoreUnavailableError` where that fails."""
+    content = _to_parquet(table, rows) if path.suffix == ".parquet" else _to_csv(table, rows)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise StoreUnavailableError(f"archive: {path}: {error.strerror}") from None
+
+
+def read(path: Path, table: Table) -> Rows:
+    """Return the rows of a file. Raises `StoreRefusedError` for one that is gone or damaged."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".parquet":
+            return _from_parquet(table, content)
+        return _from_csv(table, content)
+    except OSError as error:
+        raise StoreRefusedError(f"archive: {path}: {error.strerror or error}") from None
+    except (*_DAMAGE, csv.Error, zlib.error) as error:
+        raise StoreRefusedError(f"archive: {path}: damaged: {type(error).__name__}") from None
+
+
+def _types(table: Table) -> dict[str, type]:
+    """Return the type of each column; that of JSON is `object`."""
+    return {column.name: column.type.python_type for column in table.columns}
+
+
+# CSV: null is \N, and a text that begins with a backslash gets another one ----------------------
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return _NULL
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    text = json.dumps(value) if isinstance(value, dict) else str(value)
+    return f"\\{text}" if text.startswith("\\") else text
+
+
+_FROM: Final[Mapping[type, Callable[[str], Any]]] = {
+    bool: {"true": True, "false": False}.__getitem__,
+    int: int,
+    datetime: datetime.fromisoformat,
+    object: json.loads,
+    str: lambda text: text.removeprefix("\\"),
+}
+
+
+def _to_csv(table: Table, rows: Rows) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(_types(table))
+    writer.writerows(map(_cell, row) for row in rows)
+    return gzip.compress(text.getvalue().encode(), mtime=0)
+
+
+def _from_csv(table: Table, content: bytes) -> Rows:
+    lines = csv.reader(io.StringIO(gzip.decompress(content).decode(), newline=""))
+    header = [*next(lines), None]  # a column that came later is null
+    last = len(header) - 1
+    columns = [
+        (header.index(name) if name in header else last, _FROM[kind])
+        for name, kind in _types(table).items()
+    ]
+    return [
+        tuple(None if cells[at] == _NULL else convert(cells[at]) for at, convert in columns)
+        for cells in ([*line, _NULL] for line in lines)
+    ]
+
+
+# Parquet ----------------------------------------------------------------------------------------
+
+
+def _to_parquet(table: Table, rows: Rows) -> bytes:
+    pa, pq = _pyarrow()
+    kinds = {bool: pa.bool_(), int: pa.int64(), datetime: pa.timestamp("us"), str: pa.string()}
+    types = _types(table)
+    schema = pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in types.items()])
+    columns = [
+        [json.dumps(value) if isinstance(value, dict) else value for value in column]
+        for column in zip(*rows, strict=True)
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _from_parquet(table: Table, content: bytes) -> Rows:
+    pa, pq = _pyarrow()
+    types = _types(table)
+    try:
+        found = pq.read_table(io.BytesIO(content)).to_pydict()
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from None
+    nothing = [None] * len(found["id"])  # of a column that came later
+    columns = [
+        [None if value is None else json.loads(value) for value in found.get(name, nothing)]
+        if kind is object
+        else found.get(name, nothing)
+        for name, kind in types.items()
+    ]
+    return list(zip(*columns, strict=True))
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    """Return the modules of pyarrow. Raises `InvalidSettingError` where it is not installed."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ModuleNotFoundError:
+        raise InvalidSettingError(
+            "archive: Parquet needs pyarrow: install asu-stats[parquet]"
+        ) from None
+    return pa, pq

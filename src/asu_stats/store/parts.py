@@ -1,0 +1,196 @@
+"""Parts of the archive that are files, and how their rows come back.
+
+A part is a file with rows of one archive table and one month. A row of `archive_parts` says that it
+counts: written, read back and compared before, the file and the row of the table change places in
+one transaction. `archive_keys` has digests of what late events may ask for, so that they find the
+parts they need without reading any. A part that is needed is unpacked: all its rows go back into
+the archive table, in the transaction that needs them, and the file is nobody's any more.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    FromClause,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+)
+
+from asu_stats.store import files, prepared
+from asu_stats.store.metadata import metadata
+from asu_stats.store.tables import build_metrics, client_stats, error_stats, name, row_id
+
+archive_parts = Table(
+    "archive_parts",
+    metadata,
+    row_id(),
+    name("table_name", nullable=False, comment="the detail table"),
+    Column("file", Text, nullable=False, comment="absolute path"),
+    Column("rows", Integer, nullable=False),
+    Column("first_at", DateTime, nullable=False, comment="time of its first row"),
+    Column("last_at", DateTime, nullable=False, comment="time of its last row"),
+    comment="Files of the archive: a file that is not named here does not count.",
+)
+archive_keys = Table(
+    "archive_keys",
+    metadata,
+    Column("key", BigInteger, primary_key=True, autoincrement=False, comment="see parts.py"),
+    Column("part", BigInteger, primary_key=True, autoincrement=False, comment="archive_parts.id"),
+    comment="Which parts late events need.",
+    sqlite_with_rowid=False,
+)
+
+_t: Final = archive_parts.c
+_KEY: Final = (("key", BigInteger()),)
+_NOTHING: Final = MetaData()
+# A connection's own copies of parts that are being counted.
+UNPACKED: Final = {
+    table: Table(
+        f"{table.name}_unpacked",
+        _NOTHING,
+        *(Column(column.name, column.type, nullable=True) for column in table.columns),
+        prefixes=["TEMPORARY"],
+    )
+    for table in (build_metrics, client_stats, error_stats)
+}
+
+
+def key(*words: str) -> int:
+    """Return the digest of what a late event asks for."""
+    digest = blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), signed=True)
+
+
+def build_key(request_hash: str, build_id: str) -> int:
+    """Return the key of a build."""
+    return key("build", request_hash, build_id)
+
+
+def builds_key(request_hash: str) -> int:
+    """Return the key of all builds of a hash."""
+    return key("builds", request_hash)
+
+
+def waits_key(request_hash: str) -> int:
+    """Return the key of the requests of a hash that waited."""
+    return key("waits", request_hash)
+
+
+def error_key(request_hash: str, build_id: str) -> int:
+    """Return the key of the error of a build."""
+    return key("error", request_hash, build_id)
+
+
+def keys_of(table: Table, rows: files.Rows) -> set[int]:
+    """Return all that late events may ask for of some rows."""
+    names = [column.name for column in table.columns]
+    found: set[int] = set()
+    for values in rows:
+        row = dict(zip(names, values, strict=True))
+        request_hash, build_id = row["request_hash"], row["build_id"]
+        if table is build_metrics:
+            found |= {build_key(request_hash, build_id), builds_key(request_hash)}
+        elif table is error_stats and build_id is not None:
+            found.add(error_key(request_hash, build_id))
+        elif table is client_stats and row["ended_at"] is not None:
+            found.add(waits_key(request_hash))
+    return found
+
+
+def add(connection: Connection, table: Table, file: Path, rows: files.Rows, time: str) -> None:
+    """Let a file count: from now on its rows are there."""
+    place = [column.name for column in table.columns].index(time)
+    moments = [row[place] for row in rows]
+    values = {
+        "table_name": table.name,
+        "file": str(file),
+        "rows": len(rows),
+        "first_at": min(moments),
+        "last_at": max(moments),
+    }
+    part = connection.execute(insert(archive_parts).values(values).returning(_t.id)).scalar_one()
+    keys = sorted(keys_of(table, rows))
+    prepared.insert(connection, archive_keys, ("key", "part"), [(each, part) for each in keys])
+
+
+def _holding(given: FromClause) -> Select[Any]:
+    same = archive_keys.c.key == given.c.key
+    return select(archive_keys.c.part).join_from(given, archive_keys, same)
+
+
+def holding(connection: Connection, keys: Iterable[int]) -> set[int]:
+    """Return the parts that have something under one of `keys`."""
+    wanted = sorted({(each,) for each in keys})
+    return {row[0] for row in prepared.fetch_for(connection, _holding, _KEY, wanted)}
+
+
+def between(
+    connection: Connection, table: Table, first: datetime, after: datetime
+) -> list[Row[Any]]:
+    """Return the parts of a table that may have rows from `first` to before `after`."""
+    here = (_t.table_name == table.name) & (_t.last_at >= first) & (_t.first_at < after)
+    return list(connection.execute(select(*archive_parts.columns).where(here).order_by(_t.id)))
+
+
+@lru_cache(maxsize=8)
+def rows_of(table: Table, file: str) -> files.Rows:
+    """Return the rows of a part's file. Raises `StoreRefusedError`. Files never change."""
+    return files.read(Path(file), table)
+
+
+def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[int]) -> None:
+    """Bring all rows of some parts back `into` the archive table of a detail table."""
+    for number in sorted(numbers):
+        mine = (_t.id == number) & (_t.table_name == table.name)
+        file = connection.execute(select(_t.file).where(mine)).scalar()
+        if file is None:
+            continue
+        columns = tuple(column.name for column in table.columns)
+        prepared.insert(connection, into, columns, rows_of(table, file))
+        connection.execute(delete(archive_parts).where(mine))
+        connection.execute(delete(archive_keys).where(archive_keys.c.part == number))
+
+
+def load(connection: Connection, times: dict[Table, str], first: datetime, after: datetime) -> None:
+    """Fill the connection's own tables with the rows of parts from `first` to before `after`."""
+    for table, copy in UNPACKED.items():
+        copy.create(connection, checkfirst=True)
+        connection.execute(delete(copy))
+        names = tuple(column.name for column in table.columns)
+        place = names.index(times[table])
+        for part in between(connection, table, first, after):
+            found = [row for row in rows_of(table, part.file) if first <= row[place] < after]
+            prepared.insert(connection, copy, names, found)
+
+
+def stream(
+    connection: Connection, table: Table, time: str, first: datetime, after: datetime
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of all parts from `first` to before `after`, by time and number.
+
+    One month is in memory at a time.
+    """
+    names = [column.name for column in table.columns]
+    place, number = names.index(time), names.index("id")
+    months: dict[date, list[str]] = {}
+    for part in between(connection, table, first, after):
+        months.setdefault(part.first_at.date().replace(day=1), []).append(part.file)
+    for month in sorted(months):
+        rows = (row for file in months[month] for row in files.read(Path(file), table))
+        within = (row for row in rows if first <= row[place] < after)
+        yield from sorted(within, key=lambda row: (row[place], row[number]))
