@@ -1,6 +1,7 @@
 """HTTP that can't be parsed gets a problem too, with the common headers (conventions §2)."""
 
 import asyncio
+import logging
 from typing import Literal
 
 from asu_stats.api import problems
@@ -27,3 +28,12 @@ else:
             self.transport.close()
 
     PROTOCOL = _Protocol
+
+
+def quieten() -> None:
+    """Keep out of the log what strangers could fill it with.
+
+    uvicorn takes a socket that was refused with an answer for a fault of the application.
+    """
+    words = "ASGI callable returned without completing handshake."
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != words)

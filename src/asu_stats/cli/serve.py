@@ -11,7 +11,7 @@ import uvicorn
 
 from asu_stats.api.app import create_app
 from asu_stats.cli import options, sockets
-from asu_stats.cli.protocol import PROTOCOL
+from asu_stats.cli.protocol import PROTOCOL, quieten
 from asu_stats.cli.wiring import Service, jobs_of, running
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
@@ -63,6 +63,7 @@ def run_server(service: Service, listener: socket.socket) -> None:
         jobs=jobs,
         process=service.process,
     )
+    quieten()
     config = uvicorn.Config(
         app,
         http=PROTOCOL,

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Row
 
 from asu_stats.reports import sums
 from asu_stats.reports.answers import Bucket
-from asu_stats.store.packs import UNIQUE
+from asu_stats.store.packs import BY_CLIENT, UNIQUE
 from asu_stats.store.rollups import (
     CLIENT_VERSIONS,
     CLIENTS,
@@ -74,12 +74,9 @@ def _read(
 ) -> dict[str, _Sums]:
     if interval == "day" and not filters:
         return _read_all_days(connection, window)
-    buckets: dict[str, _Sums] = defaultdict(_Sums)
     if interval != "hour" and not filters:
-        unhashed = {day for day, n in sums.days(connection, window, _UNHASHED) if n}
-        for stamp, part, pairs in sums.cube_over_time(connection, window, interval, UNIQUE):
-            known = unhashed.isdisjoint(part)
-            buckets[stamp].unique_requests = sums.unique_requests(part, pairs) if known else None
+        return _read_all(connection, window, interval)
+    buckets: dict[str, _Sums] = defaultdict(_Sums)
     hourly = interval == "hour"
     time_of = _hour_stamp if hourly else _day_stamp(interval)
     builds = _builds_rollup(filters, hourly=hourly)
@@ -122,6 +119,22 @@ def _read_all_days(connection: Connection, window: Window) -> dict[str, _Sums]:
         bucket.unique_clients, bucket.unique_requests = int(clients), int(requests)
         if unhashed:
             bucket.unique_requests = None
+    return buckets
+
+
+def _read_all(connection: Connection, window: Window, interval: Interval) -> dict[str, _Sums]:
+    """Read longer buckets of everything together: sums of days, distinct names of packed days."""
+    buckets: dict[str, _Sums] = defaultdict(_Sums)
+    unhashed = set()
+    for day, *amounts, _, _, without_hash in sums.days(connection, window, *_DAY):
+        buckets[bucket_of_day(day, interval)].add(amounts)
+        if without_hash:
+            unhashed.add(day)
+    for stamp, _, clients in sums.cube_over_time(connection, window, interval, BY_CLIENT):
+        buckets[stamp].unique_clients = sum(1 for _, row in clients.rows() if row[0])
+    for stamp, part, pairs in sums.cube_over_time(connection, window, interval, UNIQUE):
+        if unhashed.isdisjoint(part):
+            buckets[stamp].unique_requests = sums.unique_requests(part, pairs)
     return buckets
 
 

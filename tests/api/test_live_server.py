@@ -1,0 +1,107 @@
+"""The live socket of a real server: another process writes, strangers are refused."""
+
+import base64
+import json
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests import processes
+from tests.support import TOKEN, request
+
+LIVE = "/api/v1/stats/live"
+
+
+@contextmanager
+def listening(port: int, **headers: str) -> Iterator[tuple[str, socket.socket]]:
+    """Ask for a socket by hand; yields the status line and what comes after the headers."""
+    lines = {
+        "Host": f"127.0.0.1:{port}",
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
+        **headers,
+    }
+    head = f"GET {LIVE} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in lines.items()) + "\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += connection.recv(1)
+        yield answer.split(b"\r\n")[0].decode(), connection
+
+
+def message(connection: socket.socket) -> dict[str, object]:
+    """Read one text frame (RFC 6455 §5.2)."""
+    first, length = _exactly(connection, 2)
+    assert first == 0x81
+    if length == 126:
+        length = int.from_bytes(_exactly(connection, 2))
+    found: dict[str, object] = json.loads(_exactly(connection, length))
+    return found
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    content = b""
+    while len(content) < size:
+        part = connection.recv(size - len(content))
+        assert part, "the server hung up"
+        content += part
+    return content
+
+
+def post(port: int) -> None:
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{port}/api/v1/stats/events",
+        json.dumps([request("h1")]).encode(),
+        {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"},
+    )
+    with urllib.request.urlopen(asked, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_what_one_process_writes_another_tells(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'stats.db'}"
+    ports = [processes.free_port() for _ in range(2)]
+    servers = [
+        processes.start(tmp_path, database, "serve", "--builder", "none", "--port", str(port))
+        for port in ports
+    ]
+    try:
+        for port in ports:
+            processes.wait_ready(port)
+        with listening(ports[0]) as (status, connection):
+            assert status == "HTTP/1.1 101 Switching Protocols"
+            before = message(connection)["changes"]
+            begun = time.monotonic()
+            post(ports[1])
+            assert message(connection)["changes"] != before
+            assert time.monotonic() - begun < 2
+        with listening(ports[0], Origin="https://evil.example") as (status, _):
+            assert status == "HTTP/1.1 403 Forbidden"
+        log = (tmp_path / "log.txt").read_text()
+        assert "ERROR" not in log
+    finally:
+        for server in servers:
+            server.terminate()
+            server.wait(20)
+
+
+def test_a_frame_that_is_too_long_ends_it(tmp_path: Path) -> None:
+    port = processes.free_port()
+    arguments = ("serve", "--builder", "none", "--port", str(port))
+    with processes.running(tmp_path, f"sqlite:///{tmp_path / 'stats.db'}", *arguments):
+        processes.wait_ready(port)
+        with listening(port) as (_, connection):
+            message(connection)
+            size = 70_000
+            frame = b"\x81\xff" + size.to_bytes(8) + b"\0\0\0\0" + b"x" * size
+            connection.sendall(frame)
+            first, length = _exactly(connection, 2)
+            assert first == 0x88
+            assert int.from_bytes(_exactly(connection, length)[:2]) == 1009
