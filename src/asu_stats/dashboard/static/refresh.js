@@ -21,14 +21,16 @@ export function exchange(old, fresh) {
   localise(old);
 }
 
+const shown = new WeakMap(); // what a part was made from, to leave alone what stays the same
+
 /** Exchanges every live part of the page that nobody is at. */
 export async function refresh() {
   const page = await load(location.href);
   for (const old of document.querySelectorAll("[data-live]")) {
     const fresh = page.querySelector(`[data-live="${CSS.escape(old.dataset.live)}"]`);
-    if (!fresh || fresh.innerHTML === old.dataset.shown) continue;
+    if (!fresh || fresh.innerHTML === shown.get(old)) continue;
     if (old.contains(document.activeElement) && document.activeElement !== old) continue;
-    old.dataset.shown = fresh.innerHTML;
+    shown.set(old, fresh.innerHTML);
     exchange(old, fresh);
   }
   document.dispatchEvent(new Event("refreshed"));

@@ -1,0 +1,155 @@
+"""Pages as they leave the server: links, policies, weights, errors."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from asu_stats.dashboard.view import PAGES
+from asu_stats.exceptions import StoreUnavailableError
+from tests.support import Stats, build, request
+
+HTML = {"accept": "text/html,application/xhtml+xml"}
+PATHS = [path for _, _, path in PAGES]
+MOST_BYTES = 400_000
+ODD = (
+    "q=%ff%00%ed%a0%80",
+    "sort=-no_such",
+    "sort=top_targets",
+    "page=999",
+    "version=%00",
+    "days=7&days=30",
+    "q=%3Cscript%3E",
+    "type=%F0%9F%98%80&category=%27%22",
+)
+NO_FILES = ("none.css", "", "../pages.py", "%2e%2e/pages.py", "vendor", f"{'x' * 12}/style.css")
+
+
+def fill(stats: Stats) -> None:
+    for number in range(60):
+        status = "failure" if number % 7 == 0 else "success"
+        names = {"profile": f"profile-{number:02}", "packages": [f"package-{number}"]}
+        stats.record(request(f"h{number}", **names), build(f"h{number}", status))
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/clients?client=luci", "/docs", "/docs/migration"])
+def test_nothing_is_inline_and_every_link_is_behind_the_prefix(
+    sqlite_prefixed: Stats, path: str
+) -> None:
+    fill(sqlite_prefixed)
+    text = sqlite_prefixed.client.get(f"/stats{path}", headers=HTML).text
+    assert "<script>" not in text
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
+    links = re.findall(r'(?:href|src|action|data-source)="([^"]*)"', text)
+    assert links
+    assert [link for link in links if not link.startswith(("/stats/", "#", "/api/v1/"))] == []
+    if not path.startswith("/docs"):
+        assert [link for link in links if link.startswith("/api/v1/")] == []
+
+
+def test_links_lead_to_answers(sqlite_stats: Stats) -> None:
+    fill(sqlite_stats)
+    seen = set()
+    for path in PATHS:
+        text = sqlite_stats.client.get(f"{path}?days=30", headers=HTML).text
+        for link in re.findall(r'(?:href|data-source)="(/[^"]*)"', text):
+            kind = re.sub(r"=[^&]*", "", link)
+            if kind not in seen:
+                seen.add(kind)
+                answer = sqlite_stats.client.get(link.replace("&amp;", "&"), headers=HTML)
+                assert answer.status_code == 200, link
+    assert len(seen) > 40
+
+
+@contextmanager
+def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the database be away."""
+
+    @contextmanager
+    def refuse(*_: Any) -> Iterator[None]:
+        raise StoreUnavailableError("database: no route to 10.0.0.7")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr("asu_stats.dashboard.pages.read_snapshot", refuse)
+        yield
+
+
+def test_what_failed_is_said_to_people_and_to_programs(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = sqlite_stats.client
+    for path, status, words in (
+        ("/versions?days=x", 422, "days=x: expected"),
+        ("/versions?page=0", 422, "page=0: expected"),
+        (f"/versions?q={'x' * 256}", 422, "q="),
+        (f"/targets?version={'x' * 256}", 422, "version="),
+        ("/clients?client=nobody", 404, "no request of this client"),
+    ):
+        answer = client.get(path, headers=HTML)
+        assert (answer.status_code, answer.headers["content-type"][:9]) == (status, "text/html")
+        assert words in answer.text
+        answer = client.get(path)
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+    with away(monkeypatch):
+        answer = client.get("/errors", headers=HTML)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert "The figures can't be read now" in answer.text
+        assert "10.0.0.7" not in answer.text
+
+
+def test_odd_queries_are_no_trouble(sqlite_stats: Stats) -> None:
+    fill(sqlite_stats)
+    for query in ODD:
+        for path in PATHS:
+            answer = sqlite_stats.client.get(f"{path}?{query}", headers=HTML)
+            assert answer.status_code == 200, (path, query, answer.text)
+            assert "<script>" not in answer.text
+
+
+def test_files_are_kept_for_ever_under_their_digest(sqlite_stats: Stats) -> None:
+    text = sqlite_stats.client.get("/", headers=HTML).text
+    found = re.search(r'"(/static/[0-9a-f]{12}/style.css)"', text)
+    assert found
+    answer = sqlite_stats.client.get(found[1])
+    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert answer.headers["content-type"] == "text/css; charset=utf-8"
+    assert answer.headers["content-encoding"] == "gzip"
+    plain = sqlite_stats.client.get("/static/style.css", headers={"accept-encoding": "identity"})
+    assert plain.headers["cache-control"] == "no-cache"
+    assert "content-encoding" not in plain.headers
+    assert plain.text == answer.text
+    etag = {"if-none-match": plain.headers["etag"]}
+    assert sqlite_stats.client.get("/static/style.css", headers=etag).status_code == 304
+    for name in (
+        "none.css",
+        "",
+        "../pages.py",
+        "%2e%2e/pages.py",
+        "vendor",
+        "x" * 12 + "/style.css",
+    ):
+        assert sqlite_stats.client.get(f"/static/{name}").status_code == 404
+
+
+def test_the_first_view_is_light(sqlite_stats: Stats) -> None:
+    fill(sqlite_stats)
+    text = sqlite_stats.client.get("/?days=365", headers=HTML).text
+    (static,) = set(re.findall(r'"(/static/[0-9a-f]{12})/', text))
+    names = ("style.css", "theme.js", "dashboard.js", "local.js", "live.js", "refresh.js")
+    files = (*names, "search.js", "charts.js", "vendor/chart.js", "icon.svg")
+    total = 0
+    for path in ("/?days=365", *(f"{static}/{name}" for name in files)):
+        with sqlite_stats.client.stream("GET", path, headers=HTML) as answer:
+            total += sum(len(part) for part in answer.iter_raw())
+    assert total < MOST_BYTES / 3
+
+
+def test_the_library_comes_with_its_licence(sqlite_stats: Stats) -> None:
+    answer = sqlite_stats.client.get("/static/vendor/chart.LICENSE.md")
+    assert "The MIT License" in answer.text
+    assert "sourceMappingURL" not in sqlite_stats.client.get("/static/vendor/chart.js").text
