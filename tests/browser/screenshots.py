@@ -1,8 +1,10 @@
 """`make screenshots`: the pictures of the README and the docs, of a demo as it runs."""
 
+import json
 import shutil
 import tempfile
 import time
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -41,6 +43,16 @@ def take(browser: Browser, url: str) -> None:
         context.close()
 
 
+def wait_evaluated(port: int) -> None:
+    """Wait until builds are going on and somebody has looked whether all is well."""
+    time.sleep(15)
+    for _ in range(90):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/stats/alerts") as answer:
+            if json.load(answer)["evaluated_at"]:
+                return
+        time.sleep(1)
+
+
 def main() -> None:
     """Run a demo until builds are going on, and take the pictures."""
     with tempfile.TemporaryDirectory(prefix="asu-stats-screenshots-") as name:
@@ -52,7 +64,7 @@ def main() -> None:
             sync_playwright() as playwright,
         ):
             processes.wait_ready(port, 120)
-            time.sleep(20)
+            wait_evaluated(port)
             chromium = shutil.which("chromium") or shutil.which("chromium-browser")
             arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
             browser = playwright.chromium.launch(executable_path=chromium, args=arguments)

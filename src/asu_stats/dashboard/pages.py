@@ -61,7 +61,7 @@ class Sources:
 
     def view(self, request: Request, page: str = "overview") -> View:
         """Return what a request asks for. Raises `InvalidParameterError`."""
-        return View.of(request, page, today=self.now().date(), hourly_days=self.hourly_days)
+        return View.of(request, page, now=self.now(), hourly_days=self.hourly_days)
 
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
         """Return what `report` says in one state of the database."""

@@ -5,7 +5,7 @@ Everything that makes a page what it is stands in its URL, so every view is a li
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -46,7 +46,7 @@ class View:
     root: str
     window: Window
     asked: Mapping[str, str]  # the window, as the API takes it
-    today: date
+    now: datetime
     hours_since: date
     filters: Mapping[str, str]
     search: str = ""
@@ -54,7 +54,7 @@ class View:
     number: int = 1
 
     @classmethod
-    def of(cls, request: Request, page: str, *, today: date, hourly_days: int) -> "View":
+    def of(cls, request: Request, page: str, *, now: datetime, hourly_days: int) -> "View":
         """Read a request. Raises `InvalidParameterError`."""
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field is not given
@@ -64,20 +64,29 @@ class View:
             start=asked.get("start"),
             end=asked.get("end"),
             default_days=DEFAULT_DAYS,
-            today=today,
+            today=now.date(),
         )
         return cls(
             page,
             request.scope.get("root_path", ""),
             window,
             asked or {"days": str(DEFAULT_DAYS)},
-            today,
-            today - timedelta(days=hourly_days - 1),
+            now,
+            now.date() - timedelta(days=hourly_days - 1),
             {name: _name(name, given[name]) for name in FILTERS if name in given},
             clean_text(_text("q", given.get("q", ""))),
             given.get("sort", ""),
             parse_number("page", given.get("page", "1"), least=1, most=_MOST_PAGES),
         )
+
+    @property
+    def today(self) -> date:
+        """The UTC day that it is now."""
+        return self.now.date()
+
+    def has_begun(self, timestamp: str) -> bool:
+        """Tell whether a bucket has begun: in one that has not, zeros were not counted."""
+        return timestamp <= self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     @property
     def days(self) -> int | None:

@@ -49,7 +49,11 @@ def read(db: Connection, view: View) -> Content:
                 "label": label,
                 "better": better,
                 "lines": drawing.sparkline(
-                    [row.get(field) for row in (durations if "seconds" in field else series)],
+                    [
+                        row.get(field)
+                        for row in (durations if "seconds" in field else series)
+                        if view.has_begun(row["timestamp"])
+                    ],
                     from_zero="rate" not in field,
                 ),
                 **found[name],

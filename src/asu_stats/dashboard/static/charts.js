@@ -23,10 +23,16 @@ function faded(rgb, part) {
 
 const unit = (series) => (series.unit ? ` ${series.unit}` : "");
 
+// Buckets that have not begun hold zeros that nobody counted: they are left out.
+const begun = (text) => !(text > new Date().toISOString());
+
+/** Returns the place of the bucket that it is now. */
+const now = (labels) => labels.findLastIndex(begun);
+
 /** Returns labels and data sets: one per series, or one per value of the split field. */
 function arrange(rows, drawing) {
   if (!drawing.split) {
-    const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => row[series.field]) }));
+    const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => point(row, series, drawing)) }));
     return { labels: rows.map((row) => label(row, drawing)), values };
   }
   const labels = [...new Set(rows.map((row) => row[drawing.x]))];
@@ -35,9 +41,13 @@ function arrange(rows, drawing) {
   for (const row of rows) {
     const name = row[drawing.split] ?? drawing.rest;
     if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [] });
-    values.get(name).data.push(row[series.field]);
+    values.get(name).data.push(point(row, series, drawing));
   }
   return { labels, values: [...values.values()] };
+}
+
+function point(row, series, drawing) {
+  return typeof row[drawing.x] === "string" && !begun(row[drawing.x]) ? null : row[series.field];
 }
 
 function label(row, drawing) {
@@ -56,7 +66,13 @@ function short(text) {
   return text;
 }
 
-function sets(values, drawing) {
+/** Makes the line to a bucket that is not over yet pale: what is missing there is still to come. */
+function pale(line, open) {
+  const last = (part) => part.p1DataIndex === now(part.chart.data.labels);
+  return open ? { borderColor: (part) => (last(part) ? faded(line, 0.45) : undefined) } : undefined;
+}
+
+function sets(values, drawing, open) {
   return values.map((series, place) => {
     const line = colour(((series.colour - 1) % 8) + 1);
     const kind = series.kind ?? (drawing.kind === "lines" ? "line" : "bar");
@@ -77,13 +93,13 @@ function sets(values, drawing) {
       pointRadius: series.data.length > 40 ? 0 : 2.5,
       pointHoverRadius: 5,
       pointBackgroundColor: line,
-      tension: 0.25,
+      segment: pale(line, open),
       cubicInterpolationMode: "monotone",
     };
   });
 }
 
-function options(drawing) {
+function options(drawing, open) {
   const [text, grid, raised] = [colour("quiet"), colour("line"), colour("raised")];
   const stacked = drawing.kind === "stack";
   const [first] = drawing.series;
@@ -101,7 +117,10 @@ function options(drawing) {
       legend: { display: drawing.split !== "" || drawing.series.length > 1, position: "bottom", labels: { color: text, usePointStyle: drawing.kind === "lines", boxWidth: 12, boxHeight: drawing.kind === "lines" ? 7 : 12, padding: 14 } },
       tooltip: {
         backgroundColor: raised, titleColor: colour("text"), bodyColor: colour("text"), borderColor: grid, borderWidth: 1, padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: drawing.kind === "lines",
-        callbacks: { label: (item) => `${item.dataset.label}: ${written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}` },
+        callbacks: {
+          title: ([item]) => (open && item.dataIndex === now(item.chart.data.labels) ? `${item.label}, so far` : item.label),
+          label: (item) => `${item.dataset.label}: ${written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
+        },
       },
     },
   };
@@ -111,6 +130,7 @@ class Drawn {
   constructor(figure) {
     this.figure = figure;
     this.drawing = JSON.parse(figure.dataset.drawing);
+    this.open = "open" in figure.dataset;
     this.canvas = figure.querySelector("canvas");
   }
 
@@ -133,7 +153,7 @@ class Drawn {
     const { labels, values } = arrange(this.rows, this.drawing);
     const nothing = values.every((series) => series.data.every((value) => !value));
     this.figure.classList.toggle("blank", nothing);
-    const drawn = sets(values, this.drawing);
+    const drawn = sets(values, this.drawing, this.open);
     if (this.chart && this.chart.data.datasets.length === drawn.length && !this.recolour) {
       this.chart.data.labels = labels;
       drawn.forEach((set, place) => Object.assign(this.chart.data.datasets[place], { label: set.label, data: set.data }));
@@ -142,7 +162,7 @@ class Drawn {
     }
     this.chart?.destroy();
     this.recolour = false;
-    this.chart = new Chart(this.canvas, { data: { labels, datasets: drawn }, options: options(this.drawing) });
+    this.chart = new Chart(this.canvas, { data: { labels, datasets: drawn }, options: options(this.drawing, this.open) });
   }
 
   fail(words) {
