@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from benchmarks import http, ingest, pages, processes, questions, report, size
+from benchmarks import http, importing, ingest, pages, processes, questions, report, size
 from benchmarks.report import Found
 
 PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
@@ -17,6 +17,7 @@ PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
     "processes": processes.run,
     "size": size.run,
     "pages": pages.run,
+    "import": importing.run,
 }
 
 

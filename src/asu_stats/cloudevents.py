@@ -344,15 +344,22 @@ def from_cloudevent(item: object, *, now: datetime, imported: bool = False) -> E
     _check_envelope(item)
     event_id = _key(item, "id", ID_LENGTH)
     source = _key(item, "source", SOURCE_LENGTH)
-    parser = _PARSERS[_one_of(item, "type", tuple(_PARSERS))]
+    event_type = _one_of(item, "type", tuple(_PARSERS))
     time = parse_time(item.get("time"))
     if time > now + MAX_FUTURE:
         raise InvalidEventError("time", "is more than 5 minutes in the future")
     data = item.get("data")
     if not isinstance(data, dict):
         _invalid("data", "an object", data)
+    return _parsed(event_type, source, event_id, time, data, imported=imported)
+
+
+def _parsed(
+    event_type: str, source: str, event_id: str, time: datetime, data: Data, *, imported: bool
+) -> Event:
+    """Return the event that `data` says, its members checked."""
     try:
-        return parser(source, event_id, time, data, imported=imported)
+        return _PARSERS[event_type](source, event_id, time, data, imported=imported)
     except InvalidEventError as error:
         raise InvalidEventError(f"data.{error.field}", error.problem) from None
 
@@ -371,15 +378,13 @@ def new(
     `event_type` is without the prefix, e.g. `request.received`; without `id` a fresh one is made.
     `imported` history may lack request hashes.
     """
-    item = {
-        "specversion": "1.0",
-        "id": id or new_id(),
-        "source": source,
-        "type": TYPE_PREFIX + event_type,
-        "time": format_time(time),
-        "data": data,
-    }
-    return from_cloudevent(item, now=time, imported=imported)
+    attributes = {"source": source, "id": id or new_id()}
+    event_id = _key(attributes, "id", ID_LENGTH)
+    _key(attributes, "source", SOURCE_LENGTH)
+    instant = time.astimezone(UTC)
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        _invalid("time", f"a year from {FIRST_YEAR} to {LAST_YEAR} (UTC)", format_time(time))
+    return _parsed(TYPE_PREFIX + event_type, source, event_id, instant, data, imported=imported)
 
 
 def _client_string(client: str, version: str) -> str:

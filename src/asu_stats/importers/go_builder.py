@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from asu_stats.events import UNKNOWN, BuildFinished, Event, RequestReceived
 from asu_stats.exceptions import InvalidEventError
@@ -27,6 +27,7 @@ _COLUMNS: Final = (
 )
 _ROWS: Final = 1_000
 Progress = Callable[[int], object]
+Counted: TypeAlias = tuple[str, Event]  # the kind of row that it comes from
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class GoBuilder:
     def _take(self, work: "_Pass", row: dict[str, Any], sender: Sender) -> None:
         summary, doubts = self._summary, list[str]()
         try:
-            together, own, match = work.events(row, doubts)
+            together, counted, match = work.events(row, doubts)
         except (ValueError, InvalidEventError) as error:
             summary.rejected += 1
             self._rejected.put(row, str(error), imported=False)
@@ -127,9 +128,9 @@ class GoBuilder:
         summary.kinds[kind] += 1
         if match is not None:
             summary.matched[kind] += 1
-        for event in own:
-            self.totals.add(kind, event)
-        summary.see(own[-1].time)
+        for of_kind, event in counted:
+            self.totals.add(of_kind, event)
+            summary.see(event.time)
         sender.send(together)
 
 
@@ -165,23 +166,22 @@ class _Pass:
 
     def events(
         self, row: dict[str, Any], doubts: list[str]
-    ) -> tuple[list[Event], list[Event], Match | None]:
-        """Return what to send in one transaction, the row's own events, and its match.
+    ) -> tuple[list[Event], list[Counted], Match | None]:
+        """Return what to send in one transaction, what of it counts as which kind, and the match.
 
-        A request that is tied to its hash goes together with the end it waited for: one without
-        the other would say something wrong if the import stopped there.
+        A request that is tied to its hash goes together with the end it waited for, and that is
+        passed over when its turn comes: one without the other would say something wrong if the
+        import stopped there.
         """
         match = self._matches.of(row["id"])
+        is_end = match is not None and match.kind != "request"
+        if match and is_end and self._matches.is_paired(match, row["id"], self._after):
+            return [], [], match
         own = self._reader.events(row, match, doubts)
-        if match is None:
-            return own, own, None
-        if match.kind != "request":
-            sent = self._matches.is_paired(match, row["id"], self._after)
-            return ([] if sent else own), own, match
-        if match.end_row is None:
-            return own, own, match
-        end = self._connection.execute(f"{self._select} WHERE id = ?", (match.end_row,)).fetchone()
-        waited_for = self._reader.events(
-            dict(zip(_COLUMNS, end, strict=True)), self._matches.of(match.end_row), []
-        )
-        return [*own, *waited_for], own, match
+        counted = [(row["event_type"], own[-1])]
+        if match is None or is_end or match.end_row is None:
+            return own, counted, match
+        found = self._connection.execute(f"{self._select} WHERE id = ?", (match.end_row,))
+        end = dict(zip(_COLUMNS, found.fetchone(), strict=True))
+        waited_for = self._reader.events(end, self._matches.of(match.end_row), [])
+        return [*own, *waited_for], [*counted, (end["event_type"], waited_for[-1])], match
