@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.exceptions import InvalidEventError
 from asu_stats.recorder import spool
-from asu_stats.store import export, verify
+from asu_stats.store import export, retention, verify
 from asu_stats.store.engine import read_snapshot
+from asu_stats.store.over_age import Policy
+from asu_stats.store.tables import client_stats
 from tests.support import NOW, CloudEvent, Stats, build, cloudevent, request
 
 NAMES = {"version": "24.10.2", "target": "x86/64", "profile": "generic"}
@@ -97,6 +99,29 @@ def test_windows_without_them_know_everything(stats: Stats) -> None:
     assert today["totals"]["unique_requests"] == 1
     assert today["totals"]["rejected_requests"] == 0
     assert today["period"]["incomplete"] == []
+
+
+def test_answers_stay_when_they_are_archived(stats: Stats) -> None:
+    then = (NOW - timedelta(days=200)).isoformat()
+    events = (
+        unhashed(client="luci", packages=["luci"]),
+        unhashed(outcome="cache_hit", diff_packages=None),
+        ended("old-1", duration_seconds=90),
+        ended("old-2", "failure"),
+    )
+    old = [{**event, "time": then} for event in events]
+    stats.bring_in(*old, unhashed(), ended("new-1"), ended("new-2", "failure"))
+    questions = ("overview", "clients", "versions", "errors", "packages", "diff-packages")
+    before = {question: stats.get(question, days=300) for question in questions}
+
+    policy = Policy(build_metrics_days=5, client_stats_days=5, error_stats_days=5, latest=1)
+    retention.run(stats.engine, policy, NOW.date())
+    with read_snapshot(stats.engine) as connection:
+        left = connection.execute(select(func.count()).select_from(client_stats)).scalar_one()
+    assert left < 3  # the newest row stays, and who has the highest number
+    assert {question: stats.get(question, days=300) for question in questions} == before
+    assert stats.bring_in(*old) == 0
+    assert list(verify.differences(stats.engine)) == []
 
 
 def test_twice_is_once(stats: Stats) -> None:
