@@ -213,6 +213,19 @@ def read_snapshot(engine: Engine, *, scratch: bool = False) -> Iterator[Connecti
         raise _translated(error) from error
 
 
+def checkpoint(engine: Engine) -> None:
+    """Bring SQLite's log into its file while nobody waits for it; elsewhere do nothing.
+
+    Else a commit does that once the log is long, and keeps the next writers waiting meanwhile.
+    """
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()
+
+
 def _snapshot_options(engine: Engine, *, scratch: bool) -> dict[str, Any]:
     if engine.dialect.name == "sqlite":
         return {}  # every SQLite read transaction is a snapshot

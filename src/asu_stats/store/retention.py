@@ -19,7 +19,7 @@ from asu_stats.events import new_id
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store import archive, changes, dialects, files, over_age, parts
 from asu_stats.store.archive import ARCHIVES, DETAILS, TIMES
-from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.engine import checkpoint, read_snapshot, write_transaction
 from asu_stats.store.over_age import Policy
 from asu_stats.store.rollups import HOURLY
 from asu_stats.store.tables import store_state
@@ -29,6 +29,8 @@ _HOLD_SECONDS: Final = (
 )
 _ROWS: Final = 500
 _LEAST, _MOST = 20, 20_000
+_CHECKPOINT: Final = 16  # batches
+_FILE_ROWS: Final = 1_000  # at least, where there are so many: taking them out costs little
 _DETAILS_DAYS: Final = (
     8  # of which details are in tables in any case: `reports.rolling` counts them
 )
@@ -192,7 +194,7 @@ class _Run:
                     return
                 end, _ = archive.day_bounds(_next_month(oldest.date()))
                 some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
-                found = connection.execute(some.limit(self.pace.rows))
+                found = connection.execute(some.limit(max(self.pace.rows, _FILE_ROWS)))
                 rows = [tuple(row) for row in found]
             file = shelf.file(table, oldest.date())
             files.write(file, table, rows)
@@ -215,6 +217,8 @@ class _Run:
         if rows:
             self.report.held(seconds)
             self.pace.took(seconds)
+            if self.report.batches % _CHECKPOINT == 0:
+                checkpoint(self.engine)
         return rows
 
     def _move(self, table: Any, day: date, connection: Connection) -> int:
