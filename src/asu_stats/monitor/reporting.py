@@ -150,6 +150,8 @@ def body(told: Told, event: str, source: str, now: datetime) -> dict[str, Any]:
         "timestamp": format_time(now),
         "data": {
             **row,
+            "subject": words.plain_all(row["subject"]),
+            "cause": words.plain_all(row["cause"]),
             "state": state,
             "source": source,
             "subject_line": f"[{TITLE}] {state}: {row['title']}",

@@ -64,6 +64,15 @@ def of_value(rule: Rule, value: float | None, expected: float | None, sample: in
             return f"{number(value)} points from the {number(expected)} % before"
 
 
+def plain_all(value: Any) -> Any:
+    """Return a value of JSON with all its texts plain."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, Mapping):
+        return {name: plain_all(member) for name, member in value.items()}
+    return [plain_all(member) for member in value] if isinstance(value, list) else value
+
+
 def of_cause(cause: Cause | None) -> list[str]:
     """Return lines about the likely cause."""
     if cause is None or not cause["count"]:
