@@ -49,7 +49,11 @@ def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
 
     play.go(26 * 60, step=60)
     assert [kind for kind, _ in play.told()] == ["alert.opened", "alert.closed"]
-    assert play.alerts()["incidents"][0]["closed_at"]
+    (told,) = play.alerts()["incidents"]
+    assert told["closed_at"]
+    assert told["rules"] == ["failures_now", "failures_today"]
+    assert told["text"].endswith("were to be expected")
+    assert "of 0 builds" not in told["text"]
 
 
 def hashes_of(play: Play) -> list[str]:
@@ -221,3 +225,13 @@ def test_every_rule_has_a_value(sqlite_stats: Stats) -> None:
     assert values["cache_hit_rate_low"] == 50
     assert values["builds_slow"] == 60
     assert values["queue_long"] == 0
+
+
+def test_yesterdays_trouble_is_no_news(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    play.builds(150, failed=4, ago=30 * 60)
+    play.builds(150, failed=60, ago=20 * 60)
+    play.builds(100, failed=2)
+    play.go(20, step=4)
+    assert "success_rate_low" in play.firing()
+    assert play.state("success_rate_falling") == "ok"

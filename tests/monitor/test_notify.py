@@ -71,6 +71,11 @@ class Receiver:
                 self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
                 self.end_headers()
 
+            def do_GET(self) -> None:
+                receiver.calls.append(({}, b"followed"))
+                self.send_response(200)
+                self.end_headers()
+
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 

@@ -116,14 +116,7 @@ def _step(rule: Rule, reading: Reading, alert: Alert | None, now: datetime) -> A
         alert = Alert(
             rule.name, reading.subject, "pending", now, reading.value, None, 0, times=times
         )
-    alert = replace(
-        alert,
-        value=reading.value,
-        sample=reading.sample,
-        about=reading.about,
-        expected=reading.expected if reading.expected is not None else alert.expected,
-        worst=_worse(rule, alert.worst, reading.value),
-    )
+    alert = _seen(rule, alert, reading)
     if alert.state == "pending":
         return _pending(rule, reading, alert, now)
     if not reading.well:
@@ -149,6 +142,20 @@ def _recovery(rule: Rule, times: int) -> timedelta:
     usual = timedelta(minutes=rule.recover_minutes)
     doubled: timedelta = usual * 2 ** min(max(times - 1, 0), 10)
     return max(usual, min(doubled, _LONGEST))
+
+
+def _seen(rule: Rule, alert: Alert, reading: Reading) -> Alert:
+    """Return an alert with what is seen now; where that is nothing, what was seen last stays."""
+    if reading.value is None:
+        return alert
+    return replace(
+        alert,
+        value=reading.value,
+        sample=reading.sample,
+        about=reading.about,
+        expected=reading.expected if reading.expected is not None else alert.expected,
+        worst=_worse(rule, alert.worst, reading.value),
+    )
 
 
 def _worse(rule: Rule, worst: float | None, value: float | None) -> float | None:

@@ -14,6 +14,7 @@ from asu_stats.monitor.rules import Rule
 from asu_stats.reports import figures
 from asu_stats.reports.recent import BuildGroups, ClientSums, Failure, Hours
 
+STILL_HOURS: Final = 3
 _COUNTABLE: Final = 0.01  # chance that is good enough for what is pending or fires already
 
 
@@ -77,7 +78,7 @@ def read(rule: Rule, seen: Figures, known: Iterable[Subject], now: datetime) -> 
         unit = 1 if rule.watch == "avg_duration" else 100
         yield _plain(rule, unit * part / whole if whole else None, whole)
     else:
-        yield _change(rule, recent, seen.variation)
+        yield _change(rule, recent, seen)
 
 
 def _plain(rule: Rule, value: float | None, sample: int, subject: Subject = ()) -> Reading:
@@ -107,8 +108,12 @@ def _parts(rule: Rule, hours: Hours) -> tuple[int, int]:
     return total.seconds, total.timed
 
 
-def _change(rule: Rule, recent: Recent, variation: float) -> Reading:
-    """Compare the hours until now with as many before: points of a rate, percent of a duration."""
+def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
+    """Compare the hours until now with as many before: points of a rate, percent of a duration.
+
+    The last few of them have to say so too: else yesterday's trouble would come back today, when
+    it no longer lowers what is compared with.
+    """
     (part, whole), (part_before, whole_before) = (
         _parts(rule, hours) for hours in (recent.now, recent.before)
     )
@@ -117,7 +122,7 @@ def _change(rule: Rule, recent: Recent, variation: float) -> Reading:
     is_now, was = part / whole, part_before / whole_before
     if rule.watch == "avg_duration_change":
         value = 100 * (is_now / was - 1)
-        spread = variation * was * math.sqrt(1 / whole + 1 / whole_before)
+        spread = seen.variation * was * math.sqrt(1 / whole + 1 / whole_before)
         chance = normal(abs(is_now - was) / spread)
         expected = was
     else:
@@ -126,7 +131,7 @@ def _change(rule: Rule, recent: Recent, variation: float) -> Reading:
         if value > 0:
             more_now, more_before = (part, whole), (part_before, whole_before)
         chance = fisher(*more_now, *more_before)
-    beyond = rule.is_beyond(value) and chance < rule.chance
+    beyond = rule.is_beyond(value) and chance < rule.chance and _still(rule, seen, was)
     well = rule.is_well(value) or chance >= _COUNTABLE
     return Reading((), round(value, 2), whole, beyond, well, round(expected, 2))
 
@@ -145,6 +150,17 @@ def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
             version, most = by_version.most_common(1)[0]
             about = (("version", version),) if 2 * most >= failed else ()
             yield replace(_plain(rule, value, sample, (("client", client),)), about=about)
+
+
+def _still(rule: Rule, seen: Figures, was: float) -> bool:
+    """Tell whether the last hours are not well again, compared with what `was` before."""
+    last = seen.recent.get(STILL_HOURS)
+    part, whole = _parts(rule, last.now) if last else (0, 0)
+    if not whole:
+        return True
+    if rule.watch == "avg_duration_change":
+        return not rule.is_well(100 * (part / whole / was - 1))
+    return not rule.is_well(100 * (part / whole - was))
 
 
 def _groups(

@@ -116,18 +116,31 @@ def _worst(rule: Rule, found: Iterable[Reading]) -> Reading | None:
 def report(
     rules: Mapping[str, Rule], incident: Incident, alerts: Sequence[Alert], cause: Cause | None
 ) -> dict[str, Any]:
-    """Return what is said of an incident, as it is stored."""
-    first = next(
-        (each for each in alerts if each.key == (incident.rule, incident.subject)), alerts[0]
-    )
-    rule = rules[first.rule]
-    worst = first.worst if first.worst is not None else first.value
+    """Return what is said of an incident that begins, as it is stored."""
     return {
-        "title": title_of(rule, incident.subject),
-        "text": words.of_value(rule, worst, first.expected, first.sample),
-        "rules": sorted({alert.rule for alert in alerts}),
+        "title": title_of(rules[incident.rule], incident.subject),
+        "text": "",
+        "rules": [],
         "cause": cause,
+        **news(rules, incident, alerts, {}),
     }
+
+
+def news(
+    rules: Mapping[str, Rule],
+    incident: Incident,
+    alerts: Sequence[Alert],
+    before: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what is new to say of an incident: which rules fired in it, how bad it is."""
+    fired = {alert.rule for alert in alerts} | set(before.get("rules", ()))
+    found: dict[str, Any] = {"rules": sorted(fired)}
+    for alert in alerts:
+        if alert.key == (incident.rule, incident.subject) and alert.state == "firing":
+            value = alert.worst if alert.worst is not None else alert.value
+            rule = rules[alert.rule]
+            found["text"] = words.of_value(rule, value, alert.expected, alert.sample)
+    return found
 
 
 def title_of(rule: Rule, subject: Subject) -> str:

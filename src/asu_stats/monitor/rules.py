@@ -201,6 +201,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=8,
         hours=3,
         min_sample=8,
+        chance=1e-3,
         summary="Far more builds fail than before and elsewhere",
     ),
     Rule(
@@ -209,6 +210,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         above=10,
         recover=5,
         min_sample=8,
+        chance=1e-3,
         summary="Far more builds fail than before and elsewhere",
     ),
 )

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from asu_stats.monitor import memory, outbox, reporting
 from asu_stats.monitor.evaluate import Evaluation, Incident, evaluate
 from asu_stats.monitor.memory import Memory, Told
-from asu_stats.monitor.readings import Figures, Queue, Recent
+from asu_stats.monitor.readings import STILL_HOURS, Figures, Queue, Recent
 from asu_stats.monitor.rules import Rule
 from asu_stats.reports import causes, recent
 from asu_stats.reports.causes import Cause
@@ -116,10 +116,8 @@ class Watch:
             mine = [alert for alert in evaluation.alerts if alert.incident == incident.id]
             if known is None:
                 report = reporting.report(rules, incident, mine, sight.causes[incident.id])
-            elif mine:
-                report = reporting.report(rules, incident, mine, known.report["cause"])
             else:
-                report = dict(known.report)
+                report = {**known.report, **reporting.news(rules, incident, mine, known.report)}
             told = Told(incident, report, known.told_at if known else None)
             silent = any(
                 silence.holds(incident.rule, incident.subject, now)
@@ -168,7 +166,8 @@ def figures(
 ) -> Figures:
     """Read what `rules` look at, from the reports."""
     yesterday = now.date() - timedelta(days=1)
-    wanted = sorted({rule.hours for rule in rules if rule.enabled and rule.family != "queue"})
+    by_hours = {rule.hours for rule in rules if rule.enabled and rule.family != "queue"}
+    wanted = sorted({STILL_HOURS, *by_hours})
     spans = {hours: Span.last(hours, now=now) for hours in wanted}
     with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch == "failure_rate"}
     last_past = min((span.first.date() for span in spans.values()), default=yesterday)
