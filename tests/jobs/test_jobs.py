@@ -50,8 +50,8 @@ def test_schedules_are_crontabs_in_utc(crontab: str, after: str, expected: str) 
 
 @pytest.mark.parametrize("crontab", ["", "x", "* * * *", "99 * * * *", "0 0 31 2 *"])
 def test_what_is_no_schedule_is_refused(crontab: str) -> None:
-    with pytest.raises(InvalidSettingError, match="five fields"):
-        Schedule(crontab)
+    with pytest.raises(InvalidSettingError, match=r"^verify_schedule=.*five fields"):
+        Schedule(crontab, "verify_schedule")
 
 
 def due(engine: Engine) -> None:

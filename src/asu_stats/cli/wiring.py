@@ -183,12 +183,14 @@ def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
         duties.queue_sampling(engine, partial(queue_state, engine), settings.queue_sample_days),
         duties.retention_of(
             engine,
-            Schedule(settings.retention_schedule),
+            Schedule(settings.retention_schedule, "retention_schedule"),
             policy_of(settings),
             shelf_of(settings),
             utc_today,
         ),
-        duties.verification(engine, Schedule(settings.verify_schedule), utc_today),
+        duties.verification(
+            engine, Schedule(settings.verify_schedule, "verify_schedule"), utc_today
+        ),
     ]
 
 

@@ -1,7 +1,7 @@
 """A job, said as data: its name, when it is run, and the function that is handed in."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
@@ -16,13 +16,14 @@ class Schedule:
     """When a job is run: a crontab of five fields, in UTC; days of the week by name."""
 
     crontab: str
+    setting: str = field(default="schedule", compare=False)  # where it was written
 
     def __post_init__(self) -> None:
         try:
             self.after(datetime(2000, 1, 1))  # noqa: DTZ001 - stored times have no zone
         except ValueError:
             expected = "expected a crontab of five fields, such as 25 3 * * sun"
-            raise InvalidSettingError(f"schedule {self.crontab!r}: {expected}") from None
+            raise InvalidSettingError(f"{self.setting}={self.crontab}: {expected}") from None
 
     def after(self, moment: datetime) -> datetime:
         """Return the first time after `moment`; both are UTC without zone."""
