@@ -109,6 +109,8 @@ def unhashed(draw: st.DrawFn) -> dict[str, Any]:
         event = draw(requests())
         if draw(st.booleans()):
             del event["data"]["diff_packages"]
+        if event["data"]["outcome"] == "queued" and draw(st.booleans()):
+            event["data"]["outcome"] = "unknown"  # all that is known is that it was no hit
     else:
         event = draw(builds().filter(lambda events: len(events) == 2))[1]
         event["data"] |= NAMES[event["data"]["request_hash"]] if draw(st.booleans()) else {}

@@ -154,13 +154,15 @@ class Oracle:
         self.finished = [build for build in self.ended if within(build.end)]
         return self
 
-    def gaps(self, accepted: list[Event], *, diff_packages: bool) -> list[str]:
+    def gaps(self, accepted: list[Event], *, of_all: bool) -> list[str]:
         """The sentences on what can't be known of some requests."""
         unhashed = [e for e in accepted if hash_of(e) is None]
-        waited = [e for e in unhashed if e["data"]["outcome"] in {"queued", "joined"}]
-        unknown = split(accepted)[2] if diff_packages else 0
+        outcomes = Counter(e["data"]["outcome"] for e in unhashed)
         return incomplete.reasons(
-            without_hash=len(unhashed), untraced=len(waited), unknown_diff=unknown
+            without_hash=len(unhashed),
+            untraced=outcomes["queued"] + outcomes["joined"] + outcomes["unknown"],
+            unknown_diff=split(accepted)[2] if of_all else 0,
+            unknown_outcome=outcomes["unknown"] if of_all else 0,
         )
 
     def count_rejected(self, rejected: list[Event]) -> int | None:
@@ -205,7 +207,7 @@ class Oracle:
                 "end": self.end.isoformat(),
                 "days": (self.end - self.start).days + 1,
                 "data_since": min(days).isoformat() if days else None,
-                "incomplete": self.gaps(self.accepted, diff_packages=True),
+                "incomplete": self.gaps(self.accepted, of_all=True),
             },
             "totals": {
                 "requests": len(self.accepted),
@@ -329,7 +331,7 @@ class Oracle:
             **self._client_row(client),
             "period": {
                 **self.overview()["period"],
-                "incomplete": self.gaps(mine, diff_packages=False),
+                "incomplete": self.gaps(mine, of_all=False),
             },
             "client_versions": [
                 {"client_version": v, "requests": n} for v, n in ranked(client_versions)

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -130,24 +130,26 @@ def check_old_endpoints(stats: Stats, rows: Sequence[Happened]) -> None:
 
 def check_matches(stats: Stats, rows: Sequence[Happened]) -> None:
     """What was matched is true: hash, client, and how each request that has its hash ended."""
-    by_time = {h.at.replace(microsecond=0): h for h in rows}
+    by_time: defaultdict[datetime, list[Happened]] = defaultdict(list)
+    for h in rows:
+        by_time[h.at.replace(microsecond=0)].append(h)
     with read_snapshot(stats.engine) as connection:
         waited = connection.execute(select(client_stats)).all()
         built = connection.execute(select(build_metrics)).all()
     for row in (*waited, *built):
         at = row.timestamp if hasattr(row, "timestamp") else row.finished_at
-        really = by_time[at.replace(tzinfo=UTC, microsecond=0)]
-        assert row.request_hash in {"", really.request_hash}
+        then = by_time[at.replace(tzinfo=UTC, microsecond=0)]
+        assert row.request_hash in {"", *(h.request_hash for h in then)}
     for row in waited:
-        really = by_time[row.timestamp.replace(tzinfo=UTC, microsecond=0)]
-        client = really.client.partition("/")[0]
-        assert row.client in {"unknown", client}
+        then = by_time[row.timestamp.replace(tzinfo=UTC, microsecond=0)]
+        mine = [h for h in then if row.request_hash in {"", h.request_hash}]
+        assert row.client in {"unknown", *(h.client.partition("/")[0] for h in mine)}
         if row.request_hash:
             ends = [
                 h.kind
                 for h in rows
                 if h.request_hash == row.request_hash
-                and h.at > really.at
+                and h.at > mine[0].at
                 and h.kind in {"build_completed", "failure"}
             ]
             assert row.status == {"build_completed": "success", "failure": "failure"}[ends[0]]

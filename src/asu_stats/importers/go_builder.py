@@ -101,7 +101,7 @@ class GoBuilder:
         if not rows or source is None:
             return
         self._summary.source = source
-        matches = Matches(connection)
+        matches = Matches(connection, self.last if self._summary.rows else None)
         self._summary.unknown = matches.lacks
         work = _Pass(connection, Reader(source), matches, self.last)
         for row in work.rows():

@@ -40,7 +40,7 @@ _MAKE: Final = """
     CREATE TEMP TABLE jobs (request_hash TEXT PRIMARY KEY, n INTEGER, last INTEGER) WITHOUT ROWID;
     INSERT INTO jobs
         SELECT request_hash, count(*), max(id) FROM main.build_jobs
-        WHERE request_hash IS NOT NULL GROUP BY request_hash;
+        WHERE {of_jobs} GROUP BY request_hash;
     CREATE TEMP TABLE facts (
         id INTEGER PRIMARY KEY, kind TEXT, version TEXT, target TEXT, profile TEXT,
         diff INTEGER, seconds INTEGER, at INTEGER, request_hash TEXT
@@ -48,12 +48,12 @@ _MAKE: Final = """
     INSERT INTO facts (kind, version, target, profile, diff, seconds, at, request_hash)
         SELECT 'request', version, target, profile, diff_packages, NULL, micros(created_at),
             request_hash
-        FROM main.build_requests WHERE micros(created_at) IS NOT NULL;
+        FROM main.build_requests AS r WHERE micros(created_at) IS NOT NULL AND {of_requests};
     INSERT INTO facts (kind, version, target, profile, diff, seconds, at, request_hash)
         SELECT 'build_completed', version, target, profile, diff_packages, build_duration_seconds,
             micros(build_at), request_hash
-        FROM main.build_results JOIN main.build_requests USING (request_hash)
-        WHERE micros(build_at) IS NOT NULL;
+        FROM main.build_results AS r JOIN main.build_requests USING (request_hash)
+        WHERE micros(build_at) IS NOT NULL AND {of_results};
     INSERT INTO facts (kind, version, target, profile, diff, seconds, at, request_hash)
         SELECT 'failure', r.version, r.target, r.profile, r.diff_packages, NULL,
             micros(j.finished_at), r.request_hash
@@ -71,7 +71,7 @@ _PAIRS: Final = """
                 micros(timestamp) AS at
             FROM main.build_stats
             WHERE event_type IN ('request', 'build_completed', 'failure')
-                AND diff_packages IS NOT NULL
+                AND diff_packages IS NOT NULL AND id > :after_row
         ) AS s
         CROSS JOIN facts AS f
         WHERE f.kind = s.event_type AND f.version = s.version AND f.target = s.target
@@ -115,6 +115,16 @@ _PAIRED: Final = """
 """
 
 
+# What a pass looks at: everything, or where it follows a server what was written last.
+_ALL: Final = {"of_jobs": "request_hash IS NOT NULL", "of_requests": "1", "of_results": "1"}
+_LATEST: Final = {
+    "of_jobs": "request_hash IN (SELECT request_hash FROM main.build_jobs WHERE id > "
+    "(SELECT max(id) FROM main.build_jobs) - 5000)",
+    "of_requests": "r.rowid > (SELECT max(rowid) FROM main.build_requests) - 5000",
+    "of_results": "r.rowid > (SELECT max(rowid) FROM main.build_results) - 5000",
+}
+
+
 class Match(NamedTuple):
     """What is known of a row beside its own columns, as the file has it.
 
@@ -138,10 +148,14 @@ class Match(NamedTuple):
 
 
 class Matches:
-    """The matches of a file, in temporary tables of the connection: memory stays flat."""
+    """The matches of a file, in temporary tables of the connection: memory stays flat.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    With `after` only rows behind it are matched, with what was written last.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, after: int | None = None) -> None:
         self._connection = connection
+        self._after = after
         self.lacks = [
             f"{table} has no {', '.join(sorted(missing))}"
             for table, needed in NEEDED.items()
@@ -155,8 +169,11 @@ class Matches:
     def _find(self) -> None:
         for name in ("jobs", "facts", "pairs", "matches"):
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
-        self._run(_MAKE)
-        self._connection.execute(_PAIRS, {"before": _BEFORE, "after": _AFTER})
+        self._run(_MAKE.format(**(_ALL if self._after is None else _LATEST)))
+        # Rows shortly before are possible partners too, though their turn is over.
+        first = -(2**63) if self._after is None else self._after - 1_000
+        window = {"before": _BEFORE, "after": _AFTER, "after_row": first}
+        self._connection.execute(_PAIRS, window)
         self._run(_ALONE)
 
     def _run(self, script: str) -> None:
