@@ -12,6 +12,7 @@ from asu_stats.builds.catalogue import Catalogue
 from asu_stats.cloudevents import from_cloudevent, to_cloudevent
 from asu_stats.demo import catalogue
 from asu_stats.demo.history import SOURCE, history
+from asu_stats.demo.restart import restarted
 from asu_stats.demo.troubles import BROKEN_PACKAGE
 from asu_stats.demo.world import read_csv
 from asu_stats.error_types import classify
@@ -297,3 +298,15 @@ def test_a_store_takes_it_in_and_every_figure_adds_up(engine: Engine) -> None:
         assert all(apply_batch(engine, small[start : start + 150]).new)
     assert list(verify.differences(engine)) == []
     assert not any(apply_batch(engine, small).new)
+
+
+def test_builds_that_go_on_at_the_end_are_cancelled_by_the_restart() -> None:
+    events = list(history(days=3, requests=3000, now=NOW))
+    found = list(restarted(events, NOW))
+    assert found[: len(events)] == events
+    started = {event.build_id for event in found if isinstance(event, BuildStarted)}
+    ended = [event.build_id for event in found if isinstance(event, BuildFinished)]
+    assert started == set(ended)
+    assert len(ended) == len(set(ended))
+    cancelled = found[len(events) :]
+    assert all(isinstance(e, BuildFinished) and e.status == "cancelled" for e in cancelled)

@@ -40,7 +40,7 @@ def demo(
 
     It runs on a fresh SQLite file; the history is generated, the builds are simulated.
     """
-    from asu_stats.demo import history, visitors
+    from asu_stats.demo import history, restart, visitors
 
     with closing(sockets.listen(host, port)) as listener, _alone_in(directory):
         _begin_anew(directory)
@@ -55,9 +55,11 @@ def demo(
         )
         with opened(settings, make=True) as engine:
             migrate.upgrade(engine)
-            events = history.history(days=days, requests=requests, now=datetime.now(UTC))
+            now = datetime.now(UTC)
+            events = history.history(days=days, requests=requests, now=now)
             _fill(
-                partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats), events
+                partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats),
+                restart.restarted(events, now),
             )
         here = sockets.base_url(_loopback(listener.getsockname()[0]), listener)
         # In the end as many come as in the history, or the figures of today would be bent.

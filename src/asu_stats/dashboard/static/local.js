@@ -32,7 +32,9 @@ export function localise(root) {
 export function elapse(root = document) {
   for (const time of root.querySelectorAll("time[data-since]")) {
     const seconds = Math.max(0, Math.round((Date.now() - new Date(time.dataset.since)) / 1000));
-    const [minutes, rest] = [Math.floor(seconds / 60), seconds % 60];
-    time.textContent = minutes ? `${minutes} m ${String(rest).padStart(2, "0")} s` : `${seconds} s`;
+    const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+    const two = (number) => String(number).padStart(2, "0");
+    if (hours) time.textContent = `${hours} h ${two(minutes)} m`;
+    else time.textContent = minutes ? `${minutes} m ${two(seconds % 60)} s` : `${seconds} s`;
   }
 }
