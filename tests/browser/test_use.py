@@ -43,7 +43,7 @@ def test_charts_show_the_figures_of_the_api(watch: Watch, demo: str) -> None:
         label: [day[field] for day in days]
         for label, field in (
             ("Requests", "requests"),
-            ("From the cache", "cache_hits"),
+            ("Cache hits", "cache_hits"),
             ("Failed builds", "failed_builds"),
         )
     }
@@ -139,7 +139,7 @@ def test_sorting_and_the_back_button(watch: Watch, demo: str) -> None:
     page.go_back()
     page.go_back()
     assert names() == by_requests
-    page.get_by_role("link", name="Success").click()
+    page.get_by_role("link", name="Success rate").click()
     rates = [
         text.split()[0] for text in page.locator("#list td.rate:nth-child(4)").all_inner_texts()
     ]

@@ -68,7 +68,7 @@ class Chart:
 
 WHEN: Final = Column("timestamp", "UTC", "name")
 REQUESTS: Final = Series("requests", "Requests", 1)
-CACHE_HITS: Final = Series("cache_hits", "From the cache", 3)
+CACHE_HITS: Final = Series("cache_hits", "Cache hits", 3)
 FAILED: Final = Series("failed_builds", "Failed builds", 2)
 BUILT: Final = Series("successful_builds", "Successful builds", 8)
 

@@ -16,7 +16,7 @@ def read(db: Connection, view: View) -> Content:
     columns = (
         Column("client", "Client", "name", lambda row: view.link("clients", client=row["client"])),
         Column("total_requests", "Requests", "share"),
-        Column("unique_builds", "Distinct", secondary=True),
+        Column("unique_builds", "Unique builds", secondary=True),
         CACHED,
         SUCCESS,
         FAILED,

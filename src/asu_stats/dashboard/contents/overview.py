@@ -26,11 +26,11 @@ TOP: Final = 6
 # A figure of the comparison: label, whether more is better (None: neither), field of the sparkline.
 _TILES: Final = (
     ("requests", "Requests", None, "requests"),
-    ("unique_requests", "Distinct requests", None, "unique_requests"),
-    ("cache_hit_rate", "Answered from cache", True, "cache_hit_rate"),
-    ("success_rate", "Successful builds", True, "success_rate"),
-    ("median_duration_seconds", "Median build", False, "median_seconds"),
-    ("p95_duration_seconds", "95 % built within", False, "p95_seconds"),
+    ("unique_requests", "Unique requests", None, "unique_requests"),
+    ("cache_hit_rate", "Cache hit rate", True, "cache_hit_rate"),
+    ("success_rate", "Success rate", True, "success_rate"),
+    ("median_duration_seconds", "Median build time", False, "median_seconds"),
+    ("p95_duration_seconds", "p95 build time", False, "p95_seconds"),
     ("unique_clients", "Clients", None, "unique_clients"),
 )
 

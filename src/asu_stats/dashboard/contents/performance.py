@@ -46,7 +46,7 @@ def read(db: Connection, view: View) -> Content:
                 "performance/timeseries",
                 charts.WHEN,
                 (
-                    Series("p95_seconds", "95 % built within", 2, "s"),
+                    Series("p95_seconds", "p95", 2, "s"),
                     Series("median_seconds", "Median", 1, "s"),
                 ),
                 distribution.over_time(db, view.window, interval=view.day_interval, **asked),
