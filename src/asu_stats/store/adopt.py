@@ -4,7 +4,7 @@ Three tables have the same name and meaning in both programs; their rows are car
 which have some more columns, with times as we write them. `build_stats` is used as it is.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
@@ -21,11 +21,6 @@ _OLD: Final = "go_server_{}"
 Read = Callable[[object], datetime]
 
 
-def is_go_servers(tables: Collection[str]) -> bool:
-    """Tell whether a database with these tables is a Go server's that was not adopted yet."""
-    return "build_stats" in tables and "alembic_version" not in tables
-
-
 def adopt(engine: Engine, read_time: Read) -> None:
     """Make our schema in a Go server's file, in one transaction.
 
@@ -34,7 +29,7 @@ def adopt(engine: Engine, read_time: Read) -> None:
     """
     with write_transaction(engine) as connection:
         tables = inspect(connection).get_table_names()
-        if not is_go_servers(tables):
+        if not migrate.is_go_servers(tables):
             raise SchemaError("not a Go server's database")
         shared = [table for table in _SHARED if table.name in tables]
         for table in shared:

@@ -55,11 +55,16 @@ def _revision(connection: Connection) -> str | None:
     return found
 
 
+def is_go_servers(tables: Collection[str]) -> bool:
+    """Tell whether a database with these tables is a Go server's that was not adopted yet."""
+    return "build_stats" in tables and not {"alembic_version", store_state.name} & set(tables)
+
+
 def check_ours(tables: Collection[str]) -> None:
     """Raise `SchemaError` if a database with these tables belongs to another program."""
     if tables and "alembic_version" not in tables:
         some = ", ".join(sorted(tables)[:3])
-        if "build_stats" in tables:
+        if is_go_servers(tables):
             words = "a Go server's database: `asu-stats db upgrade` makes it ours, and keeps a copy"
             raise SchemaError(words)
         raise SchemaError(f"not an asu-stats database: it holds tables of another program ({some})")
