@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots crash fuzz chromium prometheus
+.PHONY: help demo test lint format bench lock venv clean screenshots crash fuzz soak chromium prometheus
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,6 +32,10 @@ crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=
 
 fuzz: $(VENV)/.dev ## The long API campaign: odd and damaged requests (FUZZ_EXAMPLES=2000)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest tests/api/test_openapi.py tests/api/test_fuzz.py $(ARGS)
+
+soak: $(VENV)/.dev ## The long campaign of generated histories against the oracle (SOAK=25)
+	SOAK=$(or $(SOAK),25) $(BIN)/python -m pytest -n 2 --timeout 0 tests/api/test_oracle.py tests/api/test_further.py \
+	  tests/api/test_rolling.py tests/api/test_legacy.py tests/importers/test_go_builder.py $(ARGS)
 
 bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)

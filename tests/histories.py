@@ -1,11 +1,24 @@
 """Generated histories: raw CloudEvents around midnights, with everything that can go wrong."""
 
+import os
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from tests.support import SOURCE, CloudEvent
+
+
+def examples(usual: int) -> settings:
+    """Return settings for so many examples, `SOAK` times as many where that is set."""
+    return settings(
+        max_examples=usual * int(os.environ.get("SOAK", "1")),
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
 
 # Five days around a change of month; the clock of the test stands on the last of them.
 FIRST_DAY = datetime(2026, 9, 26, tzinfo=UTC)

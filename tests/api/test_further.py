@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asu_stats.store import packing, packs
@@ -22,12 +22,7 @@ WINDOWS = [
 
 
 @given(history=histories.histories(), packed=st.booleans())
-@settings(
-    max_examples=10,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@histories.examples(6)
 def test_further_figures_equal_the_oracle(
     stats: Stats, history: list[CloudEvent], packed: bool
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
@@ -98,12 +98,7 @@ def dual(database_url: str, tmp_path: Path) -> Iterator[Stats]:
 
 
 @given(history=histories.histories(), seed=st.integers(0, 2**32), size=st.sampled_from((1, 3, 50)))
-@settings(
-    max_examples=15,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@histories.examples(8)
 def test_old_endpoints_and_old_rows_are_the_go_servers(
     dual: Stats, history: list[CloudEvent], seed: int, size: int
 ) -> None:

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asu_stats.store import packing, packs, retention, verify
@@ -97,12 +97,7 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     days=st.none() | st.tuples(*[st.integers(1, 3)] * 3),
     in_files=st.booleans(),
 )
-@settings(
-    max_examples=20,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking would take minutes
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@histories.examples(8)
 def test_every_figure_equals_the_oracle(
     stats: Stats,
     history: list[CloudEvent],

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from asu_stats.store import retention
@@ -70,12 +70,7 @@ def test_what_is_no_number_of_hours(sqlite_stats: Stats, query: str) -> None:
 
 
 @given(history=histories.histories(), hours=st.integers(1, 100), late=st.booleans())
-@settings(
-    max_examples=15,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@histories.examples(8)
 def test_it_equals_the_oracle(
     stats: Stats, history: list[CloudEvent], hours: int, late: bool
 ) -> None:

@@ -17,7 +17,7 @@ from asu_stats.store import migrate, verify
 from tests import processes
 from tests.support import TOKEN, CloudEvent, build, request
 
-KILLS = int(os.environ.get("KILLS", "20"))
+KILLS = int(os.environ.get("KILLS", "8"))
 WINDOW = {"start": "2026-08-01", "end": "2026-08-31"}
 
 

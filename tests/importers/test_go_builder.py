@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -20,6 +20,7 @@ from asu_stats.importers.sending import Sender
 from asu_stats.store import verify
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.tables import build_metrics, client_stats
+from tests import histories
 from tests.api.go_server import GoServer
 from tests.importers.go_history import SCHEMA, GoHistory, Happened, plain
 from tests.oracle import mean, percent, percentile
@@ -62,12 +63,7 @@ def same(row: dict[str, Any], figures: dict[str, Any]) -> None:
 
 
 @given(seed=st.integers(0, 2**32), steps=st.sampled_from((40, 150)))
-@settings(
-    max_examples=8,
-    deadline=None,
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+@histories.examples(6)
 def test_every_total_is_the_sources(
     sqlite_stats: Stats, tmp_path: Path, seed: int, steps: int
 ) -> None:
