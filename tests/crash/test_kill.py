@@ -61,7 +61,7 @@ class Senders:
             if not self.send(batch):
                 with self._lock:
                     self.unsure.append(batch)
-                self._stop.wait(0.02)
+                self._stop.wait(0.25)  # the server takes seconds to come back
             elif rng.random() < 0.1:
                 self.send(batch)
 
