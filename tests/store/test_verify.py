@@ -12,7 +12,7 @@ from asu_stats.store.rollups import BOUNDS, DAILY, ROLLUPS
 from tests.support import NOW, Stats, build, request
 
 EVENTS = [
-    request("h1", NOW - timedelta(days=1), client="luci/1"),
+    request("h1", NOW - timedelta(days=1), client="luci/1", packages=["luci"]),
     *build("h1", "success", end=NOW - timedelta(days=1) + timedelta(minutes=2)),
     request("h1", outcome="cache_hit"),
     request("h2", NOW - timedelta(minutes=5), client="owut/1"),
