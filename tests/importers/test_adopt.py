@@ -13,9 +13,10 @@ from asu_stats.builds.tables import build_jobs, build_requests, build_results
 from asu_stats.cli.main import app
 from asu_stats.exceptions import AsuStatsError, SchemaError
 from asu_stats.store import engine as engines
-from asu_stats.store import migrate, verify
+from asu_stats.store import verify
 from asu_stats.store.engine import read_snapshot
 from tests.importers.go_history import GoHistory
+from tests.store import declared
 from tests.support import Stats, request
 
 
@@ -59,7 +60,7 @@ def test_a_go_servers_file_becomes_ours(tmp_path: Path) -> None:
     for request_hash, row in history.requests.items():
         written = row[-1].replace(tzinfo=None)
         assert found[request_hash].created_at in {written, written.replace(microsecond=0)}
-    others = [d for d in map(repr, migrate.differences(engine)) if "metadata_cache" not in d]
+    others = [d for d in map(repr, declared.differences(engine)) if "metadata_cache" not in d]
     assert all("'build_stats', 'id'" in difference for difference in others)  # no NOT NULL
     engine.dispose()
 

@@ -5,6 +5,7 @@ from sqlalchemy import inspect, text
 
 from asu_stats.store import migrate, verify
 from asu_stats.store.engine import read_snapshot, write_transaction
+from tests.store import declared
 from tests.store.older import back_to
 from tests.store.test_verify import EVENTS
 from tests.support import NOW, Stats, build, request
@@ -42,7 +43,7 @@ def test_an_older_database_is_counted(stats: Stats) -> None:
     assert counted(stats) == before
     assert len(before) == 3
     assert list(verify.differences(stats.engine)) == []
-    assert migrate.differences(stats.engine) == []
+    assert declared.differences(stats.engine) == []
 
 
 @pytest.mark.parametrize("further", FURTHER, ids=["from before diff_packages", "as it was last"])

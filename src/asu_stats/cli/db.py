@@ -8,9 +8,9 @@ import typer
 
 from asu_stats.cli import options, output
 from asu_stats.exceptions import AsuStatsError, ForeignDataError
-from asu_stats.importers import go_file, go_times
+from asu_stats.importers import go_adoption, go_file, go_times
 from asu_stats.settings import Settings, load
-from asu_stats.store import adopt, dialects, migrate
+from asu_stats.store import dialects, migrate
 from asu_stats.store import engine as engines
 from asu_stats.store.engine import read_snapshot
 
@@ -59,7 +59,7 @@ def _adopt(settings: Settings, file: Path) -> None:
             raise AsuStatsError(f"{copy}: {error}; {file} is as it was") from None
     engine = engines.create(settings.database_url)
     try:
-        adopt.adopt(engine, go_times.parse)
+        go_adoption.adopt(engine, go_times.parse)
     finally:
         engine.dispose()
     typer.echo(f"schema none -> {migrate.head()}; the file as it was: {copy}")

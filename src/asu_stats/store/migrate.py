@@ -2,26 +2,18 @@
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final
 
 from alembic import command
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, false, inspect, update
 
-from asu_stats.builds import tables as _build_tables
 from asu_stats.exceptions import SchemaError
-from asu_stats.monitor import tables as _alert_tables
-from asu_stats.store import archive, dialects, leases, parts, rollups, samples
+from asu_stats.store import dialects
 from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import store_state
-
-# All tables that the schema has: whoever declares some is named here.
-_OWNERS: Final = (rollups, archive, parts, leases, samples, _build_tables, _alert_tables)
 
 
 def _config(connection: Connection | None = None) -> Config:
@@ -112,10 +104,3 @@ def check_writable(engine: Engine) -> None:
     with write_transaction(engine) as connection:  # SQLite says so at BEGIN, PostgreSQL at UPDATE
         nothing = update(store_state).where(false())
         connection.execute(nothing.values(changes=store_state.c.changes))
-
-
-def differences(engine: Engine) -> list[object]:
-    """Return how a migrated database differs from the declared schema: not at all."""
-    with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return list(compare_metadata(context, metadata))

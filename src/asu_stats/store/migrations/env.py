@@ -2,13 +2,5 @@
 
 from alembic import context
 
-from asu_stats.store import migrate
-from asu_stats.store.metadata import metadata
-
-context.configure(
-    connection=context.config.attributes["connection"],
-    target_metadata=metadata,
-    transactional_ddl=True,
-)
-assert migrate  # noqa: S101 - it imports all who declare tables
+context.configure(connection=context.config.attributes["connection"], transactional_ddl=True)
 context.run_migrations()

@@ -1,0 +1,21 @@
+"""The schema as it is declared, by whoever owns some of its tables."""
+
+from typing import Final
+
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine
+
+from asu_stats.builds import tables as build_tables
+from asu_stats.monitor import tables as alert_tables
+from asu_stats.store import archive, leases, parts, rollups, samples, tables
+from asu_stats.store.metadata import metadata
+
+OWNERS: Final = (tables, rollups, archive, parts, leases, samples, build_tables, alert_tables)
+
+
+def differences(engine: Engine) -> list[object]:
+    """Return how a migrated database differs from the declared schema: not at all."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
