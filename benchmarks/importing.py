@@ -14,21 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.report import Found, Mark, Table
+from tests.importers.go_history import SCHEMA
 
 _SMALL: Final = 10  # the same with a tenth of the rows: what memory is to be compared with
-_SCHEMA: Final = """
-    CREATE TABLE build_requests (request_hash TEXT PRIMARY KEY, distro TEXT NOT NULL,
-        version TEXT NOT NULL, target TEXT NOT NULL, profile TEXT NOT NULL, packages TEXT,
-        packages_versions TEXT, defaults TEXT, rootfs_size_mb INTEGER, repositories TEXT,
-        repository_keys TEXT, diff_packages BOOLEAN, client TEXT, created_at TIMESTAMP);
-    CREATE TABLE build_jobs (id INTEGER PRIMARY KEY, request_hash TEXT, status TEXT,
-        started_at TIMESTAMP, finished_at TIMESTAMP, build_cmd TEXT, manifest TEXT,
-        error_message TEXT, worker_id TEXT, queue_position INTEGER);
-    CREATE TABLE build_results (request_hash TEXT PRIMARY KEY, images TEXT, manifest TEXT,
-        build_at TIMESTAMP, cache_hit BOOLEAN, build_duration_seconds INTEGER);
-    CREATE TABLE build_stats (id INTEGER PRIMARY KEY, timestamp TIMESTAMP, event_type TEXT NOT NULL,
-        version TEXT, target TEXT, profile TEXT, duration_seconds INTEGER, diff_packages BOOLEAN);
-"""
 _STAT: Final = (
     "INSERT INTO build_stats (timestamp, event_type, version, target, profile, duration_seconds, "
     "diff_packages) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -96,7 +84,7 @@ def _write(file: Path, count: int) -> None:
     part = file.with_name(f"{file.name}.part")
     part.unlink(missing_ok=True)
     with closing(sqlite3.connect(part)) as database:
-        database.executescript(f"PRAGMA synchronous = OFF; {_SCHEMA}")
+        database.executescript(f"PRAGMA synchronous = OFF; {SCHEMA}")
         statements = _statements(random.Random(count), count)
         for statement, values in statements:
             database.execute(statement, values)

@@ -85,8 +85,7 @@ def _plain(rule: Rule, value: float | None, sample: int, subject: Subject = ()) 
     """Compare a value with the limit; a sample that is too small says nothing, so all is well."""
     if value is None or sample < rule.min_sample:
         return Reading(subject, value, sample, beyond=False, well=True)
-    value = figures.quotient(round(value * 1e6), 1_000_000, 2)
-    assert value is not None  # noqa: S101 - over something
+    value = figures.hundredths(value)
     return Reading(subject, value, sample, rule.is_beyond(value), rule.is_well(value))
 
 
@@ -133,7 +132,7 @@ def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
         chance = fisher(*more_now, *more_before)
     beyond = rule.is_beyond(value) and chance < rule.chance and _still(rule, seen, was)
     well = rule.is_well(value) or chance >= _COUNTABLE
-    return Reading((), round(value, 2), whole, beyond, well, round(expected, 2))
+    return Reading((), figures.hundredths(value), whole, beyond, well, figures.hundredths(expected))
 
 
 def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
@@ -172,11 +171,11 @@ def _groups(
     for finding in found:
         yield Reading(
             finding.subject,
-            round(finding.points, 2),
+            figures.hundredths(finding.points),
             finding.builds,
             beyond=rule.is_beyond(finding.points),
             well=False,
-            expected=round(100 * finding.expected, 2),
+            expected=figures.hundredths(100 * finding.expected),
         )
 
 
@@ -188,4 +187,4 @@ def _everything(rule: Rule, recent: Recent, past: BuildGroups) -> Reading:
         return Reading((), None, builds, beyond=False, well=True)
     was = 100 * sum(past.failed.values()) / before
     value = 100 * total.failed / builds - was
-    return Reading((), round(value, 2), builds, False, True, round(was, 2))
+    return Reading((), figures.hundredths(value), builds, False, True, figures.hundredths(was))

@@ -85,7 +85,14 @@ def of_durations(connection: Connection, span: Span) -> Cause:
     """Explain long builds by the slowest tenth."""
     b = build_metrics.c
     asked = (
-        select(b.request_hash, b.version, b.target, b.profile, b.duration_seconds, b.build_id)
+        select(
+            b.request_hash,
+            b.version,
+            b.target,
+            b.profile,
+            b.duration_seconds.label("seconds"),
+            b.build_id,
+        )
         .where(
             b.status == "success",
             b.duration_seconds.is_not(None),
@@ -97,17 +104,7 @@ def of_durations(connection: Connection, span: Span) -> Cause:
     )
     rows = connection.execute(asked).all()
     slowest = rows[: max(_EXAMPLES, len(rows) // 10)]
-    cases = [
-        _Case(
-            row.request_hash,
-            row.version,
-            row.target,
-            row.profile,
-            seconds=row.duration_seconds,
-            build_id=row.build_id,
-        )
-        for row in slowest
-    ]
+    cases = [_Case(**row._asdict()) for row in slowest]
     return _cause(cases, _clients_of(connection, span, {case.build_id for case in cases}))
 
 
@@ -143,7 +140,7 @@ def _failed(connection: Connection, span: Span, subject: Mapping[str, str]) -> l
             x.target,
             x.profile,
             x.error_type,
-            b.error_message,
+            b.error_message.label("message"),
             x.build_id,
         )
         .join_from(error_stats, build_metrics, same, isouter=True)
@@ -156,18 +153,7 @@ def _failed(connection: Connection, span: Span, subject: Mapping[str, str]) -> l
         .order_by(x.timestamp.desc())
         .limit(_READ)
     )
-    return [
-        _Case(
-            row.request_hash,
-            row.version,
-            row.target,
-            row.profile,
-            error_type=row.error_type,
-            message=row.error_message,
-            build_id=row.build_id,
-        )
-        for row in connection.execute(asked)
-    ]
+    return [_Case(**row._asdict()) for row in connection.execute(asked)]
 
 
 def _of_client(connection: Connection, span: Span, client: str) -> list[_Case]:

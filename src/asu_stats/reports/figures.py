@@ -36,6 +36,11 @@ def points(now: float, before: float) -> float:
     return (round(now * 100) - round(before * 100)) / 100
 
 
+def hundredths(value: float) -> float:
+    """Return what is no quotient of whole numbers, to 2 decimals."""
+    return quotient(round(value * 1e6), 1_000_000, 2) or 0.0
+
+
 def average(total: int, count: int) -> float | None:
     """Return total / count to 1 decimal; `None` of nothing."""
     return (20 * total + count) // (2 * count) / 10 if count else None
