@@ -252,7 +252,7 @@ def problem_of(answer: Response, sent: Sent) -> None:
 def test_questions(sqlite_stats: Stats) -> None:
     sqlite_stats.record(request("h1"), build("h1"), request("h2", NOW, outcome="rejected"))
     damage, seen = Damage(fuzzing.SEED), Counter[int]()
-    for _ in range(fuzzing.examples(300, times=10)):
+    for _ in range(fuzzing.examples(700, times=10)):
         sent = damage.question()
         answer = sent.to(sqlite_stats)
         seen[answer.status_code] += 1
@@ -264,7 +264,7 @@ def test_questions(sqlite_stats: Stats) -> None:
 
 def test_events(sqlite_stats: Stats) -> None:
     stats, damage, seen = sqlite_stats, Damage(fuzzing.SEED), Counter[int]()
-    for number in range(fuzzing.examples(300, times=10)):
+    for number in range(fuzzing.examples(700, times=10)):
         if number % BODIES_PER_DATABASE == 0:
             stats.clear()
             good, before = good_events(), trace(stats)
@@ -290,7 +290,7 @@ def stored(rows: dict[str, int]) -> int:
 def test_build_requests(sqlite_stats: Stats) -> None:
     stats, damage, seen = sqlite_stats, Damage(fuzzing.SEED), Counter[int]()
     good = good_builds()
-    for number in range(fuzzing.examples(300, times=10)):
+    for number in range(fuzzing.examples(700, times=10)):
         if number % BODIES_PER_DATABASE == 0:
             stats.clear()
             before = trace(stats)
