@@ -294,6 +294,20 @@ def test_numbers_of_archived_rows_are_not_given_again(stats: Stats) -> None:
     assert all(len(numbers) == len(set(numbers)) == 5 for numbers in found.values())
 
 
+def test_the_number_of_an_error_that_was_taken_back_is_not_given_again(stats: Stats) -> None:
+    for number in range(3):
+        stats.record(*build(f"h{number}", "failure", end=OLD + timedelta(days=number)))
+    stats.record(*build("taken back", "failure", build_id="b", end=NOW))
+    retention.run(stats.engine, SHORT, TODAY)
+    stats.record(*build("taken back", build_id="b", end=NOW - timedelta(minutes=5)))
+    for number in range(3):
+        stats.record(*build(f"late{number}", "failure", end=OLD + timedelta(days=number)))
+    retention.run(stats.engine, SHORT, TODAY)
+    found = identities(stats.engine)["error_stats"]
+    assert len(found) == len(set(found)) == 6
+    assert list(verify.differences(stats.engine)) == []
+
+
 def test_hours_that_are_gone_are_refused_whatever_the_setting_says_now(stats: Stats) -> None:
     stats.record(request("h", NOW - timedelta(days=40)), request("h2"))
     url = f"/api/v1/stats/timeseries?interval=hour&start={TODAY - timedelta(days=40)}"

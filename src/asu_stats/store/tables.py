@@ -147,6 +147,7 @@ error_stats = Table(
     name("client", comment="who was rejected; null for a build"),
     Column("error_message", Text, comment="of a rejection; a build keeps its own"),
     Index(None, "timestamp"),
+    sqlite_autoincrement=True,  # rows go when an end is corrected; their numbers stay theirs
 )
 
 event_identities = Table(
