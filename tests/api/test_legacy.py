@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from asu_stats import cloudevents
 from asu_stats.cli import wiring
+from asu_stats.cli.database import opened
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.settings import load
@@ -154,7 +155,7 @@ def test_every_process_hands_the_setting_on(request: pytest.FixtureRequest, tmp_
         spool_directory=tmp_path / "spool",
         legacy_build_stats=True,
     )
-    with wiring.opened(chosen) as engine:
+    with opened(chosen) as engine:
         with wiring.recorder_on(chosen, engine, ProcessMetrics()) as recorder:
             recorder.record([cloudevents.from_cloudevent(request_at(NOW), now=NOW)])
         with read_snapshot(engine) as connection:

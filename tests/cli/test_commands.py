@@ -5,12 +5,14 @@ import io
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from asu_stats.api import tokens
+from asu_stats.cli import commands
 from asu_stats.cli.main import app
 from tests import processes
 from tests.support import Stats, build, request
@@ -58,6 +60,19 @@ def test_help_everywhere(command: str) -> None:
     done = CliRunner().invoke(app, [*command.split(), "--help"])
     assert done.exit_code == 0
     assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted({command.split()[0] for command in COMMANDS if command}))
+def test_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> None:
+    said = " ".join(CliRunner().invoke(app, ["--help"]).stdout.split())
+    own = commands.load(name).get_short_help_str(limit=200)
+    assert f" {name} {own}" in said
+
+
+def test_what_a_command_does_not_need_is_not_imported() -> None:
+    code = "import sys; import asu_stats.cli.main; sys.exit(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert not {"fastapi", "numpy", "alembic", "asu_stats.cli.serve"} & {*done.stderr.split()}
 
 
 def test_help_says_where_settings_and_builders_are_described(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from asu_stats.cli import output, wiring
+from asu_stats.cli import output
+from asu_stats.cli.database import opened
 from asu_stats.importers.go_builder import Sums, Totals
 from asu_stats.reports import sums
 from asu_stats.settings import Settings
@@ -49,7 +50,7 @@ def compare(settings: Settings, totals: Totals) -> list[Compared]:
     if not totals.days:
         return []
     window = Window(min(totals.days), max(totals.days))
-    with wiring.opened(settings) as engine:
+    with opened(settings) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
             days = {
@@ -95,7 +96,7 @@ def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -
     if not totals:
         return []
     window = Window(min(totals), max(totals))
-    with wiring.opened(settings) as engine:
+    with opened(settings) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
             found = {day: own for day, *own in sums.days(connection, window, *_DAILY.values())}

@@ -14,8 +14,9 @@ from typing import Annotated
 import typer
 
 from asu_stats.cli import output, sockets
+from asu_stats.cli.database import opened
 from asu_stats.cli.serve import Port, run_server
-from asu_stats.cli.wiring import opened, running
+from asu_stats.cli.wiring import running
 from asu_stats.events import Event
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import load

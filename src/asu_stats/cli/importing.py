@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from asu_stats.cli import comparing, options, output, wiring
+from asu_stats.cli.database import opened
 from asu_stats.events import Event
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.importers.go_builder import GoBuilder
@@ -142,7 +143,7 @@ def _target(database: str | None, *, dry_run: bool) -> Iterator[tuple[Commit, Se
     if dry_run:
         yield (lambda _: 0), settings
         return
-    with wiring.opened(settings, make=True) as engine:
+    with opened(settings, make=True) as engine:
         if settings.database_file:
             migrate.upgrade(engine)
         migrate.check(engine)

@@ -10,7 +10,7 @@ from asu_stats.jobs.runner import Runner
 from asu_stats.settings import load
 from asu_stats.store import migrate
 
-app = typer.Typer(help="What the system does by itself: retention, verification and the like.")
+app = typer.Typer(help="What the system does by itself, and how it went.")
 
 
 @app.callback(invoke_without_command=True)

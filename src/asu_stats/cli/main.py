@@ -1,4 +1,4 @@
-"""All commands, put together."""
+"""The program: its options, and what becomes of errors."""
 
 import logging
 import os
@@ -9,18 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from asu_stats import __version__
-from asu_stats.cli import (
-    alerts,
-    db,
-    demo,
-    export,
-    importing,
-    jobs,
-    retention,
-    rollups,
-    serve,
-    token,
-)
+from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
 
@@ -28,22 +17,12 @@ log = logging.getLogger(__name__)
 
 app = typer.Typer(
     name="asu-stats",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # boxes would show flags as if they took a value
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("demo")(demo.demo)
-app.command("serve")(serve.serve)
-app.command("worker")(serve.worker)
-app.command("export")(export.export)
-app.add_typer(alerts.app, name="alerts")
-app.add_typer(db.app, name="db")
-app.add_typer(importing.app, name="import")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(retention.app, name="retention")
-app.add_typer(rollups.app, name="rollups")
-app.add_typer(token.app, name="token")
 
 
 def _version(wanted: bool) -> None:

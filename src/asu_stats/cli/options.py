@@ -8,7 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy import Engine
 
-from asu_stats.cli import wiring
+from asu_stats.cli import database as databases
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.settings import load
 from asu_stats.windows import parse_date
@@ -29,7 +29,7 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @contextmanager
 def opened(database: str | None, *, make: bool = False) -> Iterator[Engine]:
     """Return an engine on the database that `--database` or the settings name."""
-    with wiring.opened(load(database_url=database), make=make) as engine:
+    with databases.opened(load(database_url=database), make=make) as engine:
         yield engine
 
 

@@ -1,0 +1,58 @@
+"""Which commands there are. The module of one is imported when it is called.
+
+Most commands need a small part of the program; importing all of it takes longer than many of them.
+"""
+
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+# Name: where it is, and what `--help` says of it.
+_COMMANDS: Final = {
+    "demo": ("demo:demo", "Show everything: a server with a history and live builds."),
+    "serve": ("serve:serve", "Run the server: statistics API, ingest and build service."),
+    "worker": ("serve:worker", "Run build workers alone, beside servers on the same database."),
+    "export": ("export:export", "Write the rows of a table, by time."),
+    "alerts": ("alerts:app", "What is watched, and what is wrong."),
+    "db": ("db:app", "Schema migrations."),
+    "import": ("importing:app", "Bring in the history of an older server."),
+    "jobs": ("jobs:app", "What the system does by itself, and how it went."),
+    "retention": ("retention:app", "What becomes of details that are over age."),
+    "rollups": ("rollups:app", "Compare the rollups with their details, or rebuild them."),
+    "token": ("token:app", "Access tokens."),
+}
+
+
+class Commands(TyperGroup):
+    """All commands: known by name and help, and loaded when one is to run."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names, in the order of `--help`."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return what `--help` says of a command, `None` if there is no such command."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        return TyperCommand(cmd_name, help=_COMMANDS[cmd_name][1])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the command that is called, by name and with what is left for it to read."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and load(str(name)), rest
+
+
+def load(name: str) -> Any:
+    """Import a command."""
+    module, _, attribute = _COMMANDS[name][0].partition(":")
+    found = getattr(import_module(f"asu_stats.cli.{module}"), attribute)
+    app = typer.Typer(rich_markup_mode=None)  # boxes would show flags as if they took a value
+    if isinstance(found, typer.Typer):
+        app.add_typer(found, name=name)
+    else:
+        app.command(name)(found)
+    return typer.main.get_group(app).commands[name]
