@@ -1,6 +1,6 @@
 """What a question of the statistics API is: said as data, walked by `stats`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ class Question:
     filters: tuple[Parameter, ...] = ()
     default_days: int = 30
     row: type | None = None  # of a list: what CSV is made from
+    member: str = ""  # the member of the answer that is this list; none where the answer is it
     paged: bool = False
     hours: bool = False  # may be asked for the last hours instead of days
     interval: Parameter | None = None  # how long its buckets may be; `read` gets it as a filter
@@ -35,6 +36,11 @@ class Question:
     def path(self) -> str:
         """Path of the endpoint."""
         return f"{PREFIX}/{self.name}"
+
+    def rows(self, answer: Any) -> Sequence[Mapping[str, Any]]:
+        """Return the rows that CSV has of an answer."""
+        found: Sequence[Mapping[str, Any]] = answer[self.member] if self.member else answer
+        return found
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:

@@ -1,6 +1,6 @@
 """The statistics API: the plan's ten questions and further ones, walked once (contract §3)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -96,6 +96,8 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         "Requests by diff_packages",
         lambda db, window, _: diff_packages.read(db, window),
         answers.DiffPackagesReport,
+        row=answers.DiffPackagesDay,
+        member="trend",
     ),
     Question(
         "packages",
@@ -112,12 +114,16 @@ QUESTIONS: Final[tuple[Question, ...]] = (
         lambda db, window, _: errors.read(db, window),
         answers.Errors,
         default_days=7,
+        row=answers.ErrorCategory,
+        member="by_category",
     ),
     Question(
         "performance",
         "How long successful builds take",
         lambda db, window, _: performance.read(db, window),
         answers.Performance,
+        row=answers.VersionPerformance,
+        member="by_version",
     ),
     Question(
         "timeseries",
@@ -198,7 +204,9 @@ class StatsApi:
             )
         ok: dict[str, Any] = {"content": {"application/json": {"example": EXAMPLES[question.name]}}}
         if question.row:
-            ok["content"]["text/csv"] = {"schema": {"type": "string"}}
+            of = f" of `{question.member}`" if question.member else ""
+            rows = {"type": "string", "description": f"The rows{of}, without what is nested."}
+            ok["content"]["text/csv"] = {"schema": rows}
         special: dict[str, tuple[int, ...]] = {_CLIENT.name: (404,), "performance": (401,)}
         failures = (*special.get(question.name, ()), 422, 429, 503)
         extra: dict[str, Any] = {"parameters": parameters}
@@ -256,7 +264,7 @@ class StatsApi:
 
     def _performance(self, question: Question, request: Request) -> Response:
         """Show whole request hashes only to a token with the scope `read` (contract §2.12)."""
-        given, vary = Given.of(request), "Authorization"
+        given, vary = Given.of(request), ("Authorization",)
         if self._access.may_read_hashes(request):
             return self._ask(question, request, given, {}, vary=vary, key="whole hashes")
 
@@ -299,7 +307,7 @@ class StatsApi:
         given: Given,
         filters: Filters,
         *,
-        vary: str = "",
+        vary: tuple[str, ...] = (),
         key: str = "",
     ) -> Response:
         """Answer a question; `key` is what the answer depends on besides the obvious."""
@@ -307,6 +315,7 @@ class StatsApi:
         window = self._window(question, given)
         page = _page(given) if question.paged else None
         as_csv = question.row is not None and _as_csv(request, given)
+        vary = ("Accept", *vary) if question.row else vary
 
         def make(connection: Connection) -> Answer:
             if filters.get("interval") == "hour" or question.name == "timeseries/week":
@@ -319,7 +328,7 @@ class StatsApi:
             if as_csv and question.row:
                 name = question.name.replace("/", "-")
                 name = f"asu-stats-{name}-{window.start}_{window.end}.csv"
-                answer = to_csv(question.row, cast(Sequence[Mapping[str, Any]], result), name)
+                answer = to_csv(question.row, question.rows(result), name)
             else:
                 answer = to_json(result)
             return replace(answer, headers={**answer.headers, **headers})
@@ -332,9 +341,7 @@ class StatsApi:
             key,
             *(f"{name}={value}" for name, value in filters.items()),
         )
-        return self._answering.answer(
-            request, asked, make, today=today, vary=vary or ("Accept" if question.row else "")
-        )
+        return self._answering.answer(request, asked, make, today=today, vary=", ".join(vary))
 
 
 def _refused_window(given: Given, expected: str) -> InvalidParameterError:
