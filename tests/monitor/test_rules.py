@@ -50,6 +50,14 @@ def fewer_hits(play: Play) -> None:
     play.requests(80, "cache_hit")
 
 
+def cold(play: Play) -> None:
+    steady(play)
+    play.requests(300, "cache_hit", ago=10 * 60)
+    play.requests(100, "queued", ago=10 * 60)
+    play.requests(30, "cache_hit")
+    play.requests(50, "queued")
+
+
 # What makes a rule fire, and what makes it well again.
 SCENARIOS: dict[str, tuple[Step, Step]] = {
     "success_rate_low": (
@@ -79,6 +87,7 @@ SCENARIOS: dict[str, tuple[Step, Step]] = {
         lambda play: play.builds(300, seconds=60),
     ),
     "cache_hit_rate_falling": (fewer_hits, lambda play: play.requests(300, "cache_hit")),
+    "cache_cold": (cold, lambda play: play.requests(300, "cache_hit")),
     "failures_now": (
         after_steady(count=20, failed=15, version="24.10.3"),
         lambda play: play.builds(300, version="24.10.3"),

@@ -20,10 +20,9 @@ _COUNTABLE: Final = 0.01  # chance that is good enough for what is pending or fi
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What there is of some hours: those until now, and as many before."""
+    """What there is of the last hours."""
 
     now: Hours
-    before: Hours
     clients: Mapping[tuple[str, str], ClientSums]  # by client and version
     failures: Sequence[Failure]
 
@@ -39,9 +38,13 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that is watched, as it is at one time; `recent` by hours."""
+    """All that is watched, as it is at one time.
+
+    `recent` by hours, `before` by these and the hours before them.
+    """
 
     recent: Mapping[int, Recent]
+    before: Mapping[tuple[int, int], Hours]
     past: BuildGroups
     variation: float  # of durations
     queue: Queue
@@ -108,14 +111,13 @@ def _parts(rule: Rule, hours: Hours) -> tuple[int, int]:
 
 
 def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
-    """Compare the hours until now with as many before: points of a rate, percent of a duration.
+    """Compare the hours until now with those before: points of a rate, percent of a duration.
 
     The last few of them have to say so too: else yesterday's trouble would come back today, when
     it no longer lowers what is compared with.
     """
-    (part, whole), (part_before, whole_before) = (
-        _parts(rule, hours) for hours in (recent.now, recent.before)
-    )
+    part, whole = _parts(rule, recent.now)
+    part_before, whole_before = _parts(rule, seen.before[rule.hours, rule.against])
     if min(whole, whole_before) < rule.min_sample or not part_before:
         return Reading((), None, whole, beyond=False, well=True)
     is_now, was = part / whole, part_before / whole_before

@@ -60,6 +60,12 @@ class Rule(BaseModel):
         default=None, description="Back on this side of it, all is well again. Default: the limit."
     )
     hours: int = Field(default=24, ge=1, le=168, description="Hours that are looked at.")
+    against_hours: int | None = Field(
+        default=None,
+        ge=1,
+        le=168,
+        description="Hours before those, with which a change is compared. Default: as many.",
+    )
     min_sample: int = Field(
         default=20, ge=1, description="Builds or requests that it takes to say anything."
     )
@@ -91,6 +97,16 @@ class Rule(BaseModel):
         limit = self.above if self.above is not None else self.below
         assert limit is not None  # noqa: S101 - validated
         return limit
+
+    @property
+    def against(self) -> int:
+        """How many hours before those that are looked at a change is compared with."""
+        return self.against_hours or self.hours
+
+    @property
+    def is_change(self) -> bool:
+        """Whether it compares with what was before."""
+        return self.watch.endswith("_change")
 
     @property
     def unit(self) -> str:
@@ -192,6 +208,18 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         min_sample=100,
         for_minutes=30,
         summary="Fewer requests are cache hits than before",
+    ),
+    # A cache that has gone cold: half a day of it may not show in 24 hours.
+    Rule(
+        name="cache_cold",
+        watch="cache_hit_rate_change",
+        below=-20,
+        recover=-10,
+        hours=3,
+        against_hours=24,
+        min_sample=60,
+        for_minutes=15,
+        summary="Far fewer requests are cache hits than before",
     ),
     # One version, target, kind of error or pair of them, far above its past and its siblings.
     Rule(

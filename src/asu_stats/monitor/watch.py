@@ -170,16 +170,20 @@ def figures(
     wanted = sorted({STILL_HOURS, *by_hours})
     spans = {hours: Span.last(hours, now=now) for hours in wanted}
     with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch == "failure_rate"}
+    compared = {(rule.hours, rule.against) for rule in rules if rule.is_change and rule.enabled}
     last_past = min((span.first.date() for span in spans.values()), default=yesterday)
     return Figures(
         recent={
             hours: Recent(
                 now=recent.hours(connection, span),
-                before=recent.hours(connection, span.before()),
                 clients=recent.clients(connection, span),
                 failures=recent.failures(connection, span) if hours in with_failures else (),
             )
             for hours, span in spans.items()
+        },
+        before={
+            (hours, against): recent.hours(connection, spans[hours].before(against))
+            for hours, against in sorted(compared)
         },
         past=recent.past(connection, last_past - timedelta(days=1)),
         variation=recent.variation(connection, yesterday),

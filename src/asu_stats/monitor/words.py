@@ -59,9 +59,13 @@ def of_value(rule: Rule, value: float | None, expected: float | None, sample: in
                 f"{number(expected)} % were to be expected"
             )
         case "avg_duration_change":
-            return f"{number(value)} % longer than the {number(expected)} s before"
+            return f"{number(value)} % longer than the {number(expected)} s {_before(rule)}"
         case "success_rate_change" | "cache_hit_rate_change":
-            return f"{number(value)} points from the {number(expected)} % before"
+            return f"{number(value)} points from the {number(expected)} % {_before(rule)}"
+
+
+def _before(rule: Rule) -> str:
+    return f"of the {rule.against} h before"
 
 
 def plain_all(value: Any) -> Any:

@@ -66,9 +66,10 @@ class Span:
         begun = now.replace(tzinfo=None, minute=0, second=0, microsecond=0)
         return cls(begun - (hours - 1) * _HOUR, begun + _HOUR)
 
-    def before(self) -> "Span":
-        """Return as many hours before."""
-        return Span(self.first - (self.after - self.first), self.first)
+    def before(self, hours: int | None = None) -> "Span":
+        """Return so many hours before, as many as it has itself if not told."""
+        length = self.after - self.first if hours is None else hours * _HOUR
+        return Span(self.first - length, self.first)
 
 
 _FIRST: Final = bindparam("first", type_=DateTime)
