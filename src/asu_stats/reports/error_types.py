@@ -1,18 +1,16 @@
 """Errors type by type, over time, and some of them in full (contract §2.8)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, time
-from typing import Any, Final
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from typing import Final
 
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Connection
 
 from asu_stats.cloudevents import format_time
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, latest_errors, sums
 from asu_stats.reports.answers import ErrorBucket, ErrorExample, ErrorTypeRow
-from asu_stats.store.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.packs import FAILURES, Totals
-from asu_stats.store.tables import build_metrics, error_stats
 from asu_stats.windows import Interval, Window
 
 EXAMPLES: Final = 20
@@ -80,71 +78,35 @@ def _errors(failures: Totals) -> Iterator[tuple[str, str, str, int]]:
         yield category, of_type, version, errors
 
 
-def examples(connection: Connection, window: Window, **filters: str) -> list[ErrorExample]:
-    """Return the latest errors in `window` whose details are kept, newest first.
-
-    `filters` may name a version, a category and a type.
-    """
-    found = (
-        row
-        for errors in (error_stats, error_stats_archive)
-        for row in connection.execute(_latest(errors, window, filters))
+def examples(
+    connection: Connection,
+    window: Window,
+    *,
+    version: str | None = None,
+    category: str | None = None,
+    type: str | None = None,  # noqa: A002 - as the API calls it
+) -> list[ErrorExample]:
+    """Return the latest errors in `window` of a version, category and type, newest first."""
+    first = datetime.combine(window.start, time())
+    asked = {"version": version, "error_category": category, "error_type": type}
+    found = latest_errors.read(
+        connection,
+        EXAMPLES,
+        first=first,
+        after=first + timedelta(days=window.days),
+        filters={name: value for name, value in asked.items() if value is not None},
     )
-    latest = sorted(found, key=lambda row: (row.timestamp, row.id), reverse=True)[:EXAMPLES]
     return [
         {
-            "timestamp": format_time(moment.replace(tzinfo=UTC)),
-            "category": category,
-            "type": of_type,
-            "version": version,
-            "target": target,
-            "profile": profile,
-            "client": client,
-            "request_hash": request_hash[:_SHOWN_HASH] or None,
-            "message": message[-_MESSAGE:] if message else None,
+            "timestamp": format_time(error.timestamp.replace(tzinfo=UTC)),
+            "category": error.error_category,
+            "type": error.error_type,
+            "version": error.version,
+            "target": error.target,
+            "profile": error.profile,
+            "client": error.client,
+            "request_hash": error.request_hash[:_SHOWN_HASH] or None,
+            "message": error.error_message[-_MESSAGE:] if error.error_message else None,
         }
-        for (
-            _,
-            moment,
-            category,
-            of_type,
-            version,
-            target,
-            profile,
-            client,
-            request_hash,
-            message,
-        ) in latest
+        for error in found
     ]
-
-
-def _latest(errors: Table, window: Window, filters: Mapping[str, str]) -> Select[Any]:
-    """Select the latest errors in a table; a build keeps its text, and may be archived or not."""
-    e, live, archived = errors.c, build_metrics.c, build_metrics_archive.c
-    columns = {"version": e.version, "category": e.error_category, "type": e.error_type}
-    same = [columns[name] == value for name, value in filters.items()]
-    first, last = datetime.combine(window.start, time()), datetime.combine(window.end, time.max)
-    return (
-        select(
-            e.id,
-            e.timestamp,
-            e.error_category,
-            e.error_type,
-            e.version,
-            e.target,
-            e.profile,
-            e.client,
-            e.request_hash,
-            func.coalesce(e.error_message, live.error_message, archived.error_message),
-        )
-        .outerjoin(
-            build_metrics, (live.request_hash == e.request_hash) & (live.build_id == e.build_id)
-        )
-        .outerjoin(
-            build_metrics_archive,
-            (archived.request_hash == e.request_hash) & (archived.build_id == e.build_id),
-        )
-        .where(e.timestamp.between(first, last), *same)
-        .order_by(e.timestamp.desc(), e.id.desc())
-        .limit(EXAMPLES)
-    )

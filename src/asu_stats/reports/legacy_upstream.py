@@ -3,16 +3,15 @@
 import re
 from collections import defaultdict
 from datetime import date, datetime, timedelta
-from typing import Any, Final, NotRequired
+from typing import Final, NotRequired
 
-from sqlalchemy import Connection, Select, Table, and_, func, select
+from sqlalchemy import Connection, func, select
 from typing_extensions import TypedDict
 
-from asu_stats.reports import sums
+from asu_stats.reports import latest_errors, sums
+from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.packages import branch_of, most
-from asu_stats.store.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.rollups import HOURLY_PROFILES, LEGACY
-from asu_stats.store.tables import build_metrics, error_stats
 from asu_stats.windows import Window
 
 DAYS: Final = 30
@@ -111,14 +110,7 @@ def builds_24h(connection: Connection, now: datetime) -> int:
 
 def build_errors(connection: Connection, entries: int) -> str:
     """Return the failed builds that ended last as text, the newest first."""
-    found = sorted(
-        (
-            row
-            for errors in (error_stats, error_stats_archive)
-            for row in connection.execute(_newest_errors(errors, entries))
-        ),
-        key=lambda row: (datetime.max - row.timestamp, row.request_hash, row.build_id),  # noqa: DTZ901
-    )[:entries]
+    found = latest_errors.read(connection, entries, builds_only=True)
     if not found:
         return "No build errors recorded."
     lines = [
@@ -133,33 +125,11 @@ def build_errors(connection: Connection, entries: int) -> str:
     return "\n".join(lines)
 
 
-def _newest_errors(errors: Table, entries: int) -> Select[Any]:
-    """Select the failed builds that ended last; text may be archived while the error is not."""
-    e, live, archived = errors.c, build_metrics.c, build_metrics_archive.c
-    return (
-        select(e.timestamp, e.version, e.target, e.profile, e.request_hash, e.error_type)
-        .add_columns(
-            e.build_id,
-            func.coalesce(live.error_message, archived.error_message).label("error_message"),
-        )
-        .outerjoin(
-            build_metrics, and_(live.request_hash == e.request_hash, live.build_id == e.build_id)
-        )
-        .outerjoin(
-            build_metrics_archive,
-            and_(archived.request_hash == e.request_hash, archived.build_id == e.build_id),
-        )
-        .where(e.build_id.is_not(None))
-        .order_by(e.timestamp.desc(), e.request_hash, e.build_id)
-        .limit(entries)
-    )
-
-
 def _time(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _message(row: Any) -> str:
+def _message(row: LatestError) -> str:
     """Return an error text on one line. A request hash opens the image, so none is shown."""
     line = " ".join((row.error_message or row.error_type).split())
     if len(row.request_hash) > 12:  # of another kind than ours

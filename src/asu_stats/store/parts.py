@@ -147,6 +147,12 @@ def between(
     return list(connection.execute(select(*archive_parts.columns).where(here).order_by(_t.id)))
 
 
+def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:
+    """Return the files of those parts that are of a table."""
+    mine = _t.id.in_(list(numbers)) & (_t.table_name == table.name)
+    return list(connection.execute(select(_t.file).where(mine).order_by(_t.id)).scalars())
+
+
 @lru_cache(maxsize=8)
 def rows_of(table: Table, file: str) -> files.Rows:
     """Return the rows of a part's file. Raises `StoreRefusedError`. Files never change."""

@@ -1,0 +1,132 @@
+"""The latest errors one by one, with what was said: from tables, archived or not, and from files.
+
+A file is read only where the tables have fewer errors than are asked for, or no text of one; the
+newest files first, and a few at most.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, Table, func, select, tuple_
+
+from asu_stats.store import parts
+from asu_stats.store.archive import build_metrics_archive, error_stats_archive
+from asu_stats.store.tables import build_metrics, error_stats
+
+_FILES: Final = 20
+_BEGINNING, _END = datetime.min, datetime.max  # noqa: DTZ901 - stored times have no zone
+
+
+class LatestError(NamedTuple):
+    """An error: of a build (`build_id`), or a rejected request."""
+
+    timestamp: datetime
+    version: str
+    error_category: str
+    error_type: str
+    target: str
+    profile: str
+    client: str | None
+    request_hash: str
+    build_id: str | None
+    error_message: str | None
+
+
+_COLUMNS: Final = LatestError._fields
+_Build = tuple[str, str]
+
+
+def read(
+    connection: Connection,
+    limit: int,
+    *,
+    first: datetime = _BEGINNING,
+    after: datetime = _END,
+    builds_only: bool = False,
+    filters: Mapping[str, str] = MappingProxyType({}),
+) -> list[LatestError]:
+    """Return at most `limit` errors from `first` to before `after`, the newest first.
+
+    `filters` are values of columns, such as `error_type`. Raises `StoreRefusedError` where a file
+    of the archive is gone or damaged.
+    """
+    found = [
+        LatestError(*row)
+        for errors in (error_stats, error_stats_archive)
+        for row in connection.execute(
+            _select(errors, limit, first, after, builds_only=builds_only, filters=filters)
+        )
+    ]
+    found = sorted(found, key=_newest_first)[:limit]
+    files = parts.between(connection, error_stats, first, after)
+    for part in sorted(files, key=lambda part: part.last_at, reverse=True)[:_FILES]:
+        if len(found) == limit and part.last_at < found[-1].timestamp:
+            break
+        found += (
+            error
+            for error in _in_file(part.file)
+            if first <= error.timestamp < after
+            and (error.build_id is not None or not builds_only)
+            and all(getattr(error, name) == value for name, value in filters.items())
+        )
+        found = sorted(found, key=_newest_first)[:limit]
+    texts = _texts(connection, found)
+    return [
+        error._replace(error_message=error.error_message or texts.get(_build_of(error)))
+        for error in found
+    ]
+
+
+def _select(
+    errors: Table,
+    limit: int,
+    first: datetime,
+    after: datetime,
+    *,
+    builds_only: bool,
+    filters: Mapping[str, str],
+) -> Any:
+    e = errors.c
+    here = [e.timestamp >= first, e.timestamp < after]
+    here += [e[name] == value for name, value in filters.items()]
+    if builds_only:
+        here.append(e.build_id.is_not(None))
+    order = (e.timestamp.desc(), e.request_hash, func.coalesce(e.build_id, ""))
+    return select(*(e[name] for name in _COLUMNS)).where(*here).order_by(*order).limit(limit)
+
+
+def _newest_first(error: LatestError) -> tuple[object, ...]:
+    return _END - error.timestamp, error.request_hash, error.build_id or ""
+
+
+def _in_file(file: str) -> Iterator[LatestError]:
+    places = [[column.name for column in error_stats.columns].index(name) for name in _COLUMNS]
+    for row in parts.rows_of(error_stats, file):
+        yield LatestError(*(row[place] for place in places))
+
+
+def _build_of(error: LatestError) -> _Build:
+    return error.request_hash, error.build_id or ""
+
+
+def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build, str | None]:
+    """Return what the builds of errors said, wherever they are."""
+    wanted = {_build_of(error) for error in errors if error.build_id and not error.error_message}
+    found: dict[_Build, str | None] = {}
+    for builds in (build_metrics, build_metrics_archive):
+        b = builds.c
+        same = tuple_(b.request_hash, b.build_id).in_(sorted(wanted - found.keys()))
+        said = select(b.request_hash, b.build_id, b.error_message).where(same)
+        found |= {(row[0], row[1]): row[2] for row in connection.execute(said)}
+    missing = wanted - found.keys()
+    numbers = parts.holding(connection, (parts.build_key(*build) for build in missing))
+    names = [column.name for column in build_metrics.columns]
+    places = [names.index(name) for name in ("request_hash", "build_id", "error_message")]
+    for file in parts.files_of(connection, build_metrics, sorted(numbers, reverse=True)[:_FILES]):
+        for row in parts.rows_of(build_metrics, file):
+            request_hash, build_id, text = (row[place] for place in places)
+            if (request_hash, build_id) in missing:
+                found[request_hash, build_id] = text
+    return found
