@@ -36,11 +36,15 @@ def postgresql_server() -> Iterator[str]:
     directory = Path(tempfile.mkdtemp(prefix="asu-stats-postgresql-"))
     server = get_server(directory / "data", cleanup_mode="delete")
     url = make_url(server.get_uri()).set(drivername="postgresql")
-    administrate(url.render_as_string(hide_password=False), "CREATE DATABASE template")
+    administrator = url.render_as_string(hide_password=False)
+    for hurry in ("fsync = off", "full_page_writes = off", "autovacuum = off"):
+        administrate(administrator, f"ALTER SYSTEM SET {hurry}")  # no test pulls the plug on it
+    administrate(administrator, "SELECT pg_reload_conf()")
+    administrate(administrator, "CREATE DATABASE template")
     engine = engines.create(url.set(database="template").render_as_string(hide_password=False))
     migrate.upgrade(engine)
     engine.dispose()
-    yield url.render_as_string(hide_password=False)
+    yield administrator
     server.cleanup()
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -64,9 +68,8 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield from postgresql_database(request)
 
 
-def sqlite_database(request: pytest.FixtureRequest) -> str:
-    directory = request.getfixturevalue("tmp_path")
-    path = directory / "stats.db"
+def sqlite_database(request: pytest.FixtureRequest, directory: Path | None = None) -> str:
+    path = (directory or request.getfixturevalue("tmp_path")) / "stats.db"
     shutil.copy(request.getfixturevalue("sqlite_template"), path)
     return f"sqlite:///{path}"
 
@@ -74,7 +77,7 @@ def sqlite_database(request: pytest.FixtureRequest) -> str:
 def postgresql_database(request: pytest.FixtureRequest) -> Iterator[str]:
     server = request.getfixturevalue("postgresql_server")
     name = f"test_{next(_numbers)}"
-    administrate(server, f"CREATE DATABASE {name} TEMPLATE template")
+    administrate(server, f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
     yield make_url(server).set(database=name).render_as_string(hide_password=False)
     administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -92,6 +95,22 @@ def stats(database_url: str, tmp_path: Path) -> Iterator[Stats]:
     """A whole service on a fresh database, of each kind in turn."""
     with Stats.on(database_url, tmp_path / "spool") as stats:
         yield stats
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def untouched(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stats]:
+    """A whole service on an empty database of each kind, for tests that leave it empty."""
+    directory = tmp_path_factory.mktemp("untouched")
+    urls = (
+        iter([sqlite_database(request, directory)])
+        if request.param == "sqlite"
+        else postgresql_database(request)
+    )
+    for url in urls:
+        with Stats.on(url, directory / "spool") as stats:
+            yield stats
 
 
 @pytest.fixture

@@ -46,9 +46,9 @@ BAD_PARAMETERS: list[Bad] = [
 
 @pytest.mark.parametrize(("question", "query", "parameter"), BAD_PARAMETERS)
 def test_bad_parameters_are_named(
-    sqlite_stats: Stats, question: str, query: str, parameter: str
+    untouched: Stats, question: str, query: str, parameter: str
 ) -> None:
-    answer = sqlite_stats.client.get(f"/api/v1/stats/{question}?{query}")
+    answer = untouched.client.get(f"/api/v1/stats/{question}?{query}")
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json()

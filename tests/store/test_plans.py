@@ -130,38 +130,45 @@ def scanned(plan: str) -> list[str]:
 
 @pytest.fixture
 def filled(stats: Stats) -> Stats:
+    events = []
     for day in range(20):
         at = NOW - timedelta(days=day)
-        stats.record(
+        events += [
             request(f"h{day}", at),
             request("h", at, outcome="joined", client="owut/1"),
             *build(f"h{day}", "success" if day % 3 else "failure", end=at, seconds=60 + day),
             request("x", at, outcome="rejected"),
-        )
+        ]
+    stats.record(events)
     return stats
 
 
+def badly_read(stats: Stats, question: Question, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Yield the plans of statements of a question that read a detail table whole."""
+    with (
+        recorded(stats.engine, monkeypatch) as statements,
+        read_snapshot(stats.engine) as connection,
+    ):
+        question(connection, Window.last(30, today=NOW.date()))
+    found = [item for item in statements if item[0].lstrip().startswith(("SELECT", "WITH"))]
+    assert found
+    with stats.engine.connect() as connection:
+        for statement in found:
+            text = plan(connection, statement)
+            grouped = any(table in statement[0] for table in DETAILS)
+            if scanned(text) or (grouped and "TEMP B-TREE FOR GROUP BY" in text):
+                yield f"{statement[0]}\n{text}"
+
+
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "not packed"])
-@pytest.mark.parametrize("question", QUESTIONS)
 def test_reports_read_by_index(
-    filled: Stats, question: str, packed: bool, monkeypatch: pytest.MonkeyPatch
+    filled: Stats, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if packed:
         packing.pack(filled.engine, NOW.date())
+    for name, question in QUESTIONS.items():
         packs.forget(filled.engine)
-    with (
-        recorded(filled.engine, monkeypatch) as statements,
-        read_snapshot(filled.engine) as connection,
-    ):
-        QUESTIONS[question](connection, Window.last(30, today=NOW.date()))
-    found = [item for item in statements if item[0].lstrip().startswith(("SELECT", "WITH"))]
-    assert found
-    with filled.engine.connect() as connection:
-        for statement in found:
-            text = plan(connection, statement)
-            assert scanned(text) == [], f"{statement[0]}\n{text}"
-            if any(table in statement[0] for table in DETAILS):
-                assert "TEMP B-TREE FOR GROUP BY" not in text, text
+        assert list(badly_read(filled, question, monkeypatch)) == [], name
 
 
 def test_a_scan_would_be_found(filled: Stats) -> None:
