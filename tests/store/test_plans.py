@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from asu_stats.api.further import FURTHER
+from asu_stats.api.questions import Question as ApiQuestion
 from asu_stats.reports import (
     clients,
     diff_packages,
@@ -42,6 +44,11 @@ DETAILS = (
 )
 
 
+def further(question: ApiQuestion) -> Question:
+    filters = {"interval": "day"} if question.interval else {}
+    return lambda db, window: question.read(db, window, filters)
+
+
 def series(interval: Interval, filters: dict[str, str]) -> Question:
     return lambda db, window: timeseries.read(db, window, interval=interval, filters=filters)
 
@@ -60,6 +67,7 @@ QUESTIONS: dict[str, Question] = {
     "diff-packages": diff_packages.read,
     "errors": errors.read,
     "performance": performance.read,
+    "upstream build-errors": lambda db, _: legacy_upstream.build_errors(db, 100),
     "builds-per-day": legacy.builds_per_day,
     "builds-by-version": legacy.builds_by_version,
     "diff-packages-stats": legacy.diff_packages,
@@ -68,6 +76,7 @@ QUESTIONS: dict[str, Question] = {
     "upstream builds-per-day": lambda db, w: legacy_upstream.builds_per_day(db, w.end),
     "upstream builds-by-version": lambda db, w: legacy_upstream.builds_by_version(db, w.end, None),
     "upstream stats/summary": lambda db, _: legacy_upstream.builds_24h(db, NOW),
+    **{question.name: further(question) for question in FURTHER},
     **{
         f"timeseries by {interval}, {filters}": series(interval, filters)
         for interval in INTERVALS

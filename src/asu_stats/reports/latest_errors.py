@@ -9,9 +9,9 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Table, func, select, tuple_
+from sqlalchemy import Connection, FromClause, Select, Table, func, select
 
-from asu_stats.store import parts
+from asu_stats.store import parts, prepared
 from asu_stats.store.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.tables import build_metrics, error_stats
 
@@ -107,6 +107,22 @@ def _in_file(file: str) -> Iterator[LatestError]:
         yield LatestError(*(row[place] for place in places))
 
 
+def _said_by(builds: Table) -> prepared.Joined:
+    """Return what selects the texts of given builds."""
+    b = builds.c
+
+    def select_for(given: FromClause) -> Select[Any]:
+        same = (b.request_hash == given.c.request_hash) & (b.build_id == given.c.build_id)
+        said = select(b.request_hash, b.build_id, b.error_message)
+        return said.join_from(given, builds, same)
+
+    return select_for
+
+
+_BUILD: Final = tuple((name, build_metrics.c[name].type) for name in ("request_hash", "build_id"))
+_SAID: Final = {builds: _said_by(builds) for builds in (build_metrics, build_metrics_archive)}
+
+
 def _build_of(error: LatestError) -> _Build:
     return error.request_hash, error.build_id or ""
 
@@ -115,11 +131,11 @@ def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build
     """Return what the builds of errors said, wherever they are."""
     wanted = {_build_of(error) for error in errors if error.build_id and not error.error_message}
     found: dict[_Build, str | None] = {}
-    for builds in (build_metrics, build_metrics_archive):
-        b = builds.c
-        same = tuple_(b.request_hash, b.build_id).in_(sorted(wanted - found.keys()))
-        said = select(b.request_hash, b.build_id, b.error_message).where(same)
-        found |= {(row[0], row[1]): row[2] for row in connection.execute(said)}
+    for builds in _SAID:
+        if not (missing := wanted - found.keys()):
+            return found
+        rows = prepared.fetch_for(connection, _SAID[builds], _BUILD, sorted(missing))
+        found |= {(row[0], row[1]): row[2] for row in rows}
     missing = wanted - found.keys()
     numbers = parts.holding(connection, (parts.build_key(*build) for build in missing))
     names = [column.name for column in build_metrics.columns]
