@@ -67,13 +67,16 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
 
 
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
-    """Return the days of which rows may be over age."""
-    before = policy.first_day(table.name, today)
-    oldest = connection.execute(select(func.min(moment_of(table)))).scalar()
-    if oldest is None:
-        return []
-    first = oldest.date()
-    return [first + timedelta(days=n) for n in range((before - first).days)]
+    """Return the days that have rows and are over age; some of the rows may have to stay."""
+    before, _ = archive.day_bounds(policy.first_day(table.name, today))
+    moment, found = moment_of(table), list[date]()
+    next_one = select(func.min(moment)).where(moment < before)
+    oldest = connection.execute(next_one).scalar()
+    while oldest is not None:
+        found.append(oldest.date())
+        _, after = archive.day_bounds(oldest.date())
+        oldest = connection.execute(next_one.where(moment >= after)).scalar()
+    return found
 
 
 def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
