@@ -57,6 +57,7 @@ def overview(ask: Asker) -> Any:
             "end": ask.window.end.isoformat(),
             "days": ask.window.days,
             "data_since": ask.backend.data_since,
+            "incomplete": [],
         },
         "totals": {
             "requests": requests,
@@ -82,6 +83,7 @@ def overview(ask: Asker) -> Any:
         "diff_packages": {
             "enabled": diff,
             "disabled": requests - diff,
+            "unknown": 0,
             "percentage_enabled": figures.rate(diff, requests),
         },
     }
@@ -167,6 +169,7 @@ def diff_packages(ask: Asker) -> Any:
         return {
             "enabled": split[0],
             "disabled": split[1],
+            "unknown": 0,
             "percentage_enabled": figures.rate(split[0], sum(split)),
         }
 
@@ -175,6 +178,7 @@ def diff_packages(ask: Asker) -> Any:
             "total_builds": yes + no,
             "diff_packages_enabled": yes,
             "diff_packages_disabled": no,
+            "diff_packages_unknown": 0,
             "percentage_enabled": figures.rate(yes, yes + no),
         },
         "by_version": [
