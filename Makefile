@@ -3,8 +3,7 @@ PYTHON ?= python3
 PORT ?= 8000
 SIZE ?= 1000000
 PARTS ?= all
-# Three on two cores: a third of the time of tests is waiting for processes and clocks.
-WORKERS ?= 3
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
