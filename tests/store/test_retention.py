@@ -15,15 +15,16 @@ from sqlalchemy import Connection, Engine, Table, func, select
 from asu_stats.api.stats import QUESTIONS
 from asu_stats.demo import history
 from asu_stats.exceptions import LeaseLostError, StoreRefusedError
-from asu_stats.store import export, files, over_age, retention, verify
+from asu_stats.store import export, files, migrate, over_age, retention, verify
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import ARCHIVES, DETAILS
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.over_age import Policy
 from asu_stats.store.parts import archive_parts
 from asu_stats.store.retention import Shelf
 from asu_stats.store.rollups import HOURLY
 from asu_stats.store.tables import build_metrics, client_stats
+from tests.store.older import back_to
 from tests.support import NOW, Stats, build, request
 
 TODAY = NOW.date()
@@ -312,6 +313,20 @@ def test_the_number_of_an_error_that_was_taken_back_is_not_given_again(stats: St
     found = identities(stats.engine)["error_stats"]
     assert len(found) == len(set(found)) == 6
     assert list(verify.differences(stats.engine)) == []
+
+
+def test_numbers_go_on_after_those_of_an_archive_from_before(sqlite_stats: Stats) -> None:
+    for number in range(3):
+        sqlite_stats.record(*build(f"h{number}", "failure", end=OLD + timedelta(days=number)))
+    sqlite_stats.record(*build("taken back", "failure", build_id="b", end=NOW))
+    retention.run(sqlite_stats.engine, SHORT, TODAY)
+    sqlite_stats.record(*build("taken back", build_id="b", end=NOW - timedelta(minutes=5)))
+    with write_transaction(sqlite_stats.engine) as connection:
+        back_to(connection, "0009")
+    migrate.upgrade(sqlite_stats.engine)
+    sqlite_stats.record(*build("next", "failure", end=NOW))
+    found = identities(sqlite_stats.engine)["error_stats"]
+    assert len(found) == len(set(found)) == 4
 
 
 def test_hours_that_are_gone_are_refused_whatever_the_setting_says_now(stats: Stats) -> None:
