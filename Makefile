@@ -28,8 +28,8 @@ format: $(VENV)/.dev ## Put the code into its one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60 REQUESTS=2000)
-	KILLS=$(or $(KILLS),60) REQUESTS=$(or $(REQUESTS),2000) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
+	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
 
 fuzz: $(VENV)/.dev ## The long API campaign: odd and damaged requests (FUZZ_EXAMPLES=2000)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest tests/api/test_openapi.py tests/api/test_fuzz.py $(ARGS)

@@ -102,7 +102,7 @@ def schema(service: Stats) -> schemathesis.BaseSchema:
     config = schemathesis.Config.from_dict(
         {
             "seed": fuzzing.SEED,
-            "generation": {"max-examples": fuzzing.examples(15), "database": "none"},
+            "generation": {"max-examples": fuzzing.examples(25), "database": "none"},
             "auth": {"openapi": {"token": {"bearer": TOKEN}}},
             "checks": {"negative_data_rejection": {"expected-statuses": REFUSALS}},
         }

@@ -1,7 +1,6 @@
 """Two servers and two workers on one database: nothing lost, nothing double."""
 
 import json
-import os
 import threading
 import time
 import urllib.error
@@ -17,7 +16,7 @@ from asu_stats.store import verify
 from asu_stats.store.tables import build_metrics, client_stats
 from tests import processes
 
-REQUESTS = int(os.environ.get("REQUESTS", "1000"))
+REQUESTS = 2000
 THREADS = 50
 DISTINCT = 300
 

@@ -347,7 +347,7 @@ def test_hours_that_are_gone_are_refused_whatever_the_setting_says_now(stats: St
         assert connection.execute(select(func.min(hour))).scalar_one().date() == TODAY
 
 
-@pytest.mark.parametrize("stop_at", [1, 5])
+@pytest.mark.parametrize("stop_at", [1, 2, 5, 9])
 def test_a_run_that_may_not_write_any_more_stops_where_it_is(
     sqlite_stats: Stats, stop_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
