@@ -90,8 +90,11 @@ class Window:
                 bucket_of_hour(first + timedelta(hours=hour)) for hour in range(self.days * 24)
             )
             return
+        if interval == "day":
+            yield from (day.isoformat() for day in self)
+            return
         before = ""
-        step = {"day": 1, "week": 7, "month": 28}[interval]
+        step = {"week": 7, "month": 28}[interval]
         for number in range(0, self.days + step - 1, step):
             day = min(self.start + timedelta(days=number), self.end)
             timestamp = bucket_of_day(day, interval)
@@ -116,7 +119,7 @@ class Window:
                 first = day + timedelta(days=1)
 
     def __iter__(self) -> Iterator[date]:
-        return (self.start + timedelta(days=number) for number in range(self.days))
+        return map(date.fromordinal, range(self.start.toordinal(), self.end.toordinal() + 1))
 
 
 def bucket_of_day(day: date, interval: Interval) -> str:

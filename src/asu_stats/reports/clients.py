@@ -28,7 +28,13 @@ def read(connection: Connection, window: Window) -> list[ClientRow]:
     place = BY_CLIENT.place("requests_without_hash")
     imported = any(row[place] for _, row in rows)
     found = [
-        _row(client, row, unique.get(client, 0), asked[client].first, imported=imported)
+        _row(
+            client,
+            row,
+            unique.get(client, 0),
+            asked.get((client,), sums.NOTHING).first,
+            imported=imported,
+        )
         for (client,), row in rows
     ]
     return sorted(found, key=lambda row: (-row["total_requests"], row["client"]))

@@ -1,51 +1,40 @@
 """How many requests name all their packages (`diff_packages`), and how many only further ones."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import DiffPackagesReport
+from asu_stats.reports.figures import Ints
 from asu_stats.store.packs import VERSIONS
 from asu_stats.windows import MAX_BUCKETS, Window
 
 _DAY = ("total_requests", "diff_packages_true", "diff_packages_false")
 _VERSION = ("request_count", "diff_packages_true", "diff_packages_false")
-_PLACES = tuple(VERSIONS.place(add) for add in _VERSION)
+_PLACES = [VERSIONS.place(add) for add in _VERSION]
 
 
 class Split(NamedTuple):
-    """Accepted requests, and those with and without diff_packages; of imported ones not all say."""
+    """Accepted requests with and without diff_packages; of imported ones not all say."""
 
     total: int
     enabled: int
     disabled: int
-
-    @property
-    def unknown(self) -> int:
-        """Those that don't say."""
-        return self.total - self.enabled - self.disabled
-
-    @property
-    def percentage(self) -> float | None:
-        """Percentage with it of those that say."""
-        return figures.rate(self.enabled, self.enabled + self.disabled)
+    unknown: int
+    percentage: float | None  # with it, of those that say
 
 
 def read(connection: Connection, window: Window) -> DiffPackagesReport:
     """Return the split over all, per version and per day; days are all there up to 10,000."""
-    days = {
-        day: Split(*map(int, amounts)) for day, *amounts in sums.days(connection, window, *_DAY)
-    }
+    days, of_days = _days(connection, window)
     (by_version,) = sums.cubes(connection, window, VERSIONS)
-    versions = [
-        (version, Split(*(row[place] for place in _PLACES)))
-        for (version,), row in by_version.rows()
-    ]
-    versions.sort(key=lambda item: (-item[1].total, item[0]))
-    shown = window if window.days <= MAX_BUCKETS else sorted(days)
-    nothing = Split(0, 0, 0)
-    everything = Split(*(sum(column) for column in zip(nothing, *days.values(), strict=True)))
+    versions, amounts = by_version.by_name()
+    of_versions = amounts[:, _PLACES]
+    order = np.argsort(-of_versions[:, 0], kind="stable")
+    (everything,) = _splits(of_days.sum(axis=0, keepdims=True))
     return {
         "overview": {
             "total_builds": everything.total,
@@ -56,25 +45,41 @@ def read(connection: Connection, window: Window) -> DiffPackagesReport:
         },
         "by_version": [
             {
-                "version": version,
+                "version": versions[place],
                 "total": split.total,
                 "enabled": split.enabled,
                 "disabled": split.disabled,
                 "unknown": split.unknown,
                 "percentage_enabled": split.percentage,
             }
-            for version, split in versions
+            for place, split in zip(order.tolist(), _splits(of_versions[order]), strict=True)
             if split.total
         ],
         "trend": [
             {
-                "date": day.isoformat(),
+                "date": day,
                 "enabled": split.enabled,
                 "disabled": split.disabled,
                 "unknown": split.unknown,
                 "percentage_enabled": split.percentage,
             }
-            for day in shown
-            for split in (days.get(day, nothing),)
+            for day, split in zip(days, _splits(of_days), strict=True)
         ],
     }
+
+
+def _days(connection: Connection, window: Window) -> tuple[list[str], Ints]:
+    """Return the days to show, and a row of sums for each."""
+    found = {day: amounts for day, *amounts in sums.days(connection, window, *_DAY)}
+    shown = list(window) if window.days <= MAX_BUCKETS else sorted(found)
+    nothing = [0] * len(_DAY)
+    amounts = np.array([found.get(day, nothing) for day in shown], np.int64)
+    return [day.isoformat() for day in shown], amounts.reshape(-1, len(_DAY))
+
+
+def _splits(amounts: Ints) -> Iterator[Split]:
+    """Yield the split of each row of accepted requests, and those with and without."""
+    total, enabled, disabled = amounts.T
+    columns = (total, enabled, disabled, total - enabled - disabled)
+    percentages = figures.rates(enabled, enabled + disabled)
+    return map(Split._make, zip(*(c.tolist() for c in columns), percentages, strict=True))

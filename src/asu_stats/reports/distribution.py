@@ -73,6 +73,6 @@ def _of(totals: Totals, version: str | None) -> Distribution:
         return all_durations(totals)
     versions, version_codes = totals.column(0)
     seconds, codes = totals.column(1)
-    place = versions.index(version) if version in versions else -1
-    mine = np.flatnonzero(version_codes == place)
-    return Distribution.of(np.array(seconds, np.int64)[codes[mine]], totals.sums[mine, 0])
+    places = np.flatnonzero(versions == version)
+    mine = np.flatnonzero(np.isin(version_codes, places))
+    return Distribution.of(seconds[codes[mine]], totals.sums[mine, 0])

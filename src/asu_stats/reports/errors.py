@@ -44,28 +44,27 @@ def read(connection: Connection, window: Window) -> Errors:
 
 def _by_type(failures: Totals) -> dict[str, list[ErrorType]]:
     """Return the types of each category, and the versions with most errors of each."""
-    categories, category_codes = failures.column(0)
-    types, type_codes = failures.column(1)
-    versions, version_codes = failures.column(2)
-    groups = category_codes * len(types) + type_codes
-    errors = failures.sums[:, 0]
-    counts = np.bincount(groups, errors).astype(np.int64)  # exact up to 2 ** 53
+    groups, errors = failures.grouped()
+    counts = np.add.reduceat(errors, groups.starts).tolist() if len(errors) else []
+    tops = sums.tops(failures, _VERSIONS)
     found: dict[str, list[ErrorType]] = defaultdict(list)
-    tops = figures.top_of_each(groups, version_codes, errors, _VERSIONS)
-    for group, (_, affected) in tops.items():
-        category, error_type = divmod(group, len(types))
-        found[categories[category]].append(
-            {
-                "type": types[error_type],
-                "count": int(counts[group]),
-                "affected_versions": [versions[version] for version, _ in affected],
-            }
-        )
+    for (category, error_type), count in zip(groups.heads, counts, strict=True):
+        if count:
+            first = tops[category, error_type].first
+            found[category].append(
+                {
+                    "type": error_type,
+                    "count": count,
+                    "affected_versions": [version for version, _ in first],
+                }
+            )
     return found
 
 
 def _by_version(failures: Totals) -> list[VersionErrors]:
     versions, codes = failures.column(2)
-    counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64).tolist()
-    named = list(zip(versions, counts, strict=True))
-    return [{"version": version, "errors": n} for version, n in figures.top(named, len(named))]
+    counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64)  # to 2 ** 53
+    some = np.flatnonzero(counts)
+    order = some[np.argsort(-counts[some], kind="stable")]
+    rows = zip(versions[order].tolist(), counts[order].tolist(), strict=True)
+    return [{"version": version, "errors": n} for version, n in rows]

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
-from itertools import islice
-from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +42,23 @@ def hundredths(value: float) -> float:
 def average(total: int, count: int) -> float | None:
     """Return total / count to 1 decimal; `None` of nothing."""
     return (20 * total + count) // (2 * count) / 10 if count else None
+
+
+def rates(parts: Ints, wholes: Ints) -> list[float | None]:
+    """Return the `rate` of each of `parts` of the whole beside it."""
+    return _where(wholes, (20_000 * parts + wholes) // (2 * np.maximum(wholes, 1)) / 100)
+
+
+def averages(totals: Ints, counts: Ints) -> list[float | None]:
+    """Return the `average` of each of `totals` over the count beside it."""
+    return _where(counts, (20 * totals + counts) // (2 * np.maximum(counts, 1)) / 10)
+
+
+def _where(known: Ints, values: NDArray[np.float64]) -> list[float | None]:
+    found: list[float | None] = values.tolist()
+    for place in np.flatnonzero(known == 0).tolist():
+        found[place] = None
+    return found
 
 
 def hours(seconds: int) -> float:
@@ -121,33 +136,33 @@ class Distribution:
 
 
 class Distributions:
-    """Distributions of several groups side by side: ordered by group, then by seconds."""
+    """Distributions of several groups side by side: durations ascend in each; counts may be 0."""
 
-    def __init__(self, groups: Ints, seconds: Ints, builds: Ints) -> None:
-        """Take durations in that order, each once per group; no count is 0."""
-        self._seconds, self._counts = seconds, builds
-        self._starts = np.flatnonzero(np.diff(groups, prepend=-1))
-        self.groups: list[int] = groups[self._starts].tolist()
+    def __init__(self, starts: Ints, seconds: Ints, builds: Ints) -> None:
+        """Take durations in the order of the groups, which begin at `starts`."""
+        self._starts, self._seconds, self._counts = starts, seconds, builds
 
     def _sums(self, amounts: Ints) -> Ints:
-        return np.add.reduceat(amounts, self._starts) if self.groups else amounts
+        return np.add.reduceat(amounts, self._starts) if len(self._starts) else amounts
 
-    def builds(self) -> list[int]:
+    def builds(self) -> Ints:
         """Return how many builds each group has."""
-        found: list[int] = self._sums(self._counts).tolist()
-        return found
+        return self._sums(self._counts)
 
-    def totals(self) -> list[int]:
+    def totals(self) -> Ints:
         """Return the seconds of all builds of each group together."""
-        found: list[int] = self._sums(self._counts * self._seconds).tolist()
-        return found
+        return self._sums(self._counts * self._seconds)
 
-    def medians(self) -> list[int]:
-        """Return the nearest-rank median of each group."""
-        up_to, builds = np.cumsum(self._counts), self._sums(self._counts)
+    def medians(self) -> Ints:
+        """Return the nearest-rank median of each group; that of a group without builds is no one's.
+
+        The build looked for is the middle one of its group, counted through all groups.
+        """
+        if not len(self._seconds):
+            return self._seconds
+        up_to, builds = np.cumsum(self._counts), self.builds()
         ranks = np.cumsum(builds) - builds + (builds + 1) // 2
-        found: list[int] = self._seconds[np.searchsorted(up_to, ranks)].tolist()
-        return found
+        return self._seconds[np.minimum(np.searchsorted(up_to, ranks), len(up_to) - 1)]
 
 
 def top(
@@ -160,40 +175,24 @@ def top(
     return [(name, -count) for count, name in first[:places]]
 
 
-def order_by(*columns: Ints) -> Ints:
-    """Return the order by the first column, then by the next; no value is negative."""
-    if not len(columns[0]):
-        return np.zeros(0, np.int64)
-    sizes = [int(column.max()) + 1 for column in columns]
-    if prod(sizes) >= 1 << 63:
-        return np.lexsort(columns[::-1])
-    key = columns[0]  # one number for all of them: sorting those is several times as fast
-    for column, size in zip(columns[1:], sizes[1:], strict=True):
-        key = key * size + column
-    return np.argsort(key)
+def top_of_each(group: Ints, counts: Ints, places: int) -> tuple[Ints, Ints]:
+    """Return the places of the largest counts above 0 of each group, and how many it has.
 
-
-def top_of_each(
-    groups: Ints, names: Ints, counts: Ints, places: int
-) -> dict[int, tuple[int, list[tuple[int, int]]]]:
-    """Return for each group how many of its names have a count, and the `top` ones with it.
-
-    Names are given as numbers in the order of the names; no count is negative.
+    `group` ascends, and so do the names in each; of a group come at most `places`, by count
+    descending, then by name. No count is negative.
     """
     some = np.flatnonzero(counts)
-    if not len(some):
-        return {}
-    most = counts[some].max()
-    order = some[order_by(groups[some], most - counts[some], names[some])]
-    of_group = groups[order]
-    starts = np.flatnonzero(np.diff(of_group, prepend=-1))
-    sizes = np.diff(starts, append=len(order))
+    size = len(some)
+    if not size:
+        return some, np.zeros(0, np.int64)
+    of_group, less = group[some], counts.max() - counts[some]
+    if (int(of_group[-1]) + 1) * (int(less.max()) + 1) * size < 1 << 63:
+        # One number for all of it: sorting those is several times as fast.
+        key = (of_group * (less.max() + 1) + less) * size + np.arange(size)
+        order = some[np.sort(key) % size]
+    else:
+        order = some[np.lexsort((less, of_group))]
+    sizes = np.bincount(of_group)
     shown = np.minimum(sizes, places)
-    first = np.repeat(starts - np.cumsum(shown) + shown, shown) + np.arange(shown.sum())
-    ranked = iter(zip(names[order[first]].tolist(), counts[order[first]].tolist(), strict=True))
-    return {
-        group: (size, list(islice(ranked, length)))
-        for group, size, length in zip(
-            of_group[starts].tolist(), sizes.tolist(), shown.tolist(), strict=True
-        )
-    }
+    skipped = np.cumsum(sizes - shown) - (sizes - shown)
+    return order[np.arange(shown.sum()) + np.repeat(skipped, shown)], sizes

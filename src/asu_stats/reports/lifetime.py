@@ -65,7 +65,7 @@ def read(connection: Connection, *, today: date) -> Lifetime:
         requests={outcome: of[column] for outcome, column in _OUTCOMES.items()},
         clients=Counter({key[0]: row[0] for key, row in clients.rows()}),
         builds=builds,
-        errors=dict(zip(categories, errors.tolist(), strict=True)),
+        errors=dict(zip(categories.tolist(), errors.tolist(), strict=True)),
         durations=all_durations(seconds),
         events={
             (event, result): int(n) for event, result, n in prepared.fetch(connection, _EVENTS)

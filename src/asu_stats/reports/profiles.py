@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from asu_stats.reports import sums
+from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import ProfileRow
 from asu_stats.store.packs import BY_PROFILE
 from asu_stats.store.rollups import PROFILES
@@ -21,22 +21,20 @@ def read(
     filters = {column: value for column, value in given.items() if value is not None}
     if filters:
         rows = sums.rows(connection, PROFILES, ("profile",), window, filters)
-        found = [(row[0], sums.Builds(*map(int, row[1:]))) for row in rows]
+        found = builds.ranked_rows(rows)
     else:
         (profiles,) = sums.cubes(connection, window, BY_PROFILE)
-        found = [(profile, sums.Builds(*row)) for (profile,), row in profiles.rows()]
-    found.sort(key=lambda item: (-item[1].requests, item[0]))
+        found = builds.ranked(*profiles.by_name())
     return [
         {
-            "profile": profile,
-            "requests": builds.requests,
-            "successful_builds": builds.successful,
-            "failed_builds": builds.failed,
-            "success_rate": builds.success_rate,
-            "avg_build_duration": builds.avg_build_duration,
-            "cache_hits": builds.cache_hits,
-            "cache_hit_rate": builds.cache_hit_rate,
+            "profile": row.name,
+            "requests": row.requests,
+            "successful_builds": row.successful,
+            "failed_builds": row.failed,
+            "success_rate": row.success_rate,
+            "avg_build_duration": row.avg_build_duration,
+            "cache_hits": row.cache_hits,
+            "cache_hit_rate": row.cache_hit_rate,
         }
-        for profile, builds in found
-        if builds
+        for row in found
     ]

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from sqlalchemy import Connection, DateTime, Select, bindparam, func, select
 
 from asu_stats.reports import sums
+from asu_stats.reports.builds import Sums
 from asu_stats.reports.durations import all_durations
-from asu_stats.reports.sums import Builds
 from asu_stats.store import prepared
 from asu_stats.store.packs import SECONDS
 from asu_stats.store.rollups import ERRORS, HOURLY_CLIENTS, HOURLY_PROFILES, VERSION_TARGET
@@ -114,12 +114,12 @@ _FAILURES: Final = select(
 class Hours:
     """Requests and builds of a span by version and target."""
 
-    groups: Mapping[Place, Builds]
+    groups: Mapping[Place, Sums]
 
     @property
-    def total(self) -> Builds:
+    def total(self) -> Sums:
         """Sums over all."""
-        return Builds(*map(sum, zip(*self.groups.values(), strict=True))) if self.groups else NONE
+        return Sums(*map(sum, zip(*self.groups.values(), strict=True))) if self.groups else NONE
 
     def ended(self) -> dict[Place, int]:
         """Return builds that ended well or not."""
@@ -130,13 +130,13 @@ class Hours:
         }
 
 
-NONE: Final = Builds(*(0,) * len(Builds._fields))
+NONE: Final = Sums(*(0,) * len(Sums._fields))
 
 
 def hours(connection: Connection, span: Span) -> Hours:
     """Return requests and builds of a span."""
     rows = prepared.fetch(connection, _HOURS, first=span.first, after=span.after)
-    return Hours({(row[0], row[1]): Builds(*map(int, row[2:])) for row in rows})
+    return Hours({(row[0], row[1]): Sums(*map(int, row[2:])) for row in rows})
 
 
 def clients(connection: Connection, span: Span) -> dict[tuple[str, str], ClientSums]:

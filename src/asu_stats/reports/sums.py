@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, func, select
@@ -18,6 +18,7 @@ from asu_stats.store import packs, prepared
 from asu_stats.store.packs import Cube, Totals
 from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, Rollup
 from asu_stats.store.tables import store_state
+from asu_stats.store.vocabulary import Key
 from asu_stats.windows import Interval, Window
 
 
@@ -73,28 +74,27 @@ class Top(NamedTuple):
     first: list[tuple[str, int]]
 
 
-def tops(pairs: Totals, places: int = 5) -> defaultdict[str, Top]:
-    """Return for each name of the first column those of the second, by requests."""
-    outer, groups = pairs.column(0)
-    inner, names = pairs.column(1)
-    found = figures.top_of_each(groups, names, pairs.sums[:, 0], places)
-    return defaultdict(
-        lambda: Top(0, []),
-        {
-            outer[group]: Top(count, [(inner[name], requests) for name, requests in first])
-            for group, (count, first) in found.items()
-        },
-    )
+NOTHING: Final = Top(0, [])
 
 
-def tops_of(pairs: Iterable[tuple[str, str, int]], places: int = 5) -> defaultdict[str, Top]:
+def tops(totals: Totals, places: int = 5) -> dict[Key, Top]:
+    """Return for all parts of a key but the last the names in that, by requests."""
+    groups, counts = totals.grouped()
+    ranked, sizes = figures.top_of_each(groups.group, counts, places)
+    shown = np.minimum(sizes, places)
+    first = list(zip(groups.tails[ranked].tolist(), counts[ranked].tolist(), strict=True))
+    heads = groups.heads[: len(sizes)]
+    rows = zip(heads, sizes.tolist(), shown.tolist(), np.cumsum(shown).tolist(), strict=True)
+    return {head: Top(size, first[end - n : end]) for head, size, n, end in rows if size}
+
+
+def tops_of(pairs: Iterable[tuple[str, str, int]], places: int = 5) -> dict[Key, Top]:
     """Return what `tops` does, from (outer name, inner name, requests)."""
     asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
     for outer, inner, requests in pairs:
         if requests:
             asked[outer].append((inner, requests))
-    found = {outer: Top(len(names), figures.top(names, places)) for outer, names in asked.items()}
-    return defaultdict(lambda: Top(0, []), found)
+    return {(outer,): Top(len(names), figures.top(names, places)) for outer, names in asked.items()}
 
 
 @lru_cache(maxsize=64)
@@ -109,39 +109,10 @@ def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, 
     return prepared.fetch(connection, _days(adds), start=window.start, end=window.end)
 
 
-class Builds(NamedTuple):
-    """Requests and builds of one name, as `stats_profiles` adds them up."""
-
-    requests: int
-    cache_hits: int
-    successful: int
-    failed: int
-    timed: int
-    seconds: int
-
-    def __bool__(self) -> bool:
-        return bool(self.requests or self.successful or self.failed)
-
-    @property
-    def cache_hit_rate(self) -> float | None:
-        """Cache hits of requests, in percent."""
-        return figures.rate(self.cache_hits, self.requests)
-
-    @property
-    def success_rate(self) -> float | None:
-        """Successful of ended builds, in percent."""
-        return figures.rate(self.successful, self.successful + self.failed)
-
-    @property
-    def avg_build_duration(self) -> float | None:
-        """Average seconds of successful builds."""
-        return figures.average(self.seconds, self.timed)
-
-
 def unique_requests(window: Window, pairs: Totals) -> int:
     """Return the number of distinct request hashes: each counts at its first day in `window`."""
     days, codes = pairs.column(0)
-    before = np.array(days, np.int64)[codes] < window.start.toordinal()
+    before = days[codes] < window.start.toordinal()
     return int(pairs.sums[:, 0][before].sum())
 
 
@@ -149,10 +120,10 @@ def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
     """Return the number of distinct request hashes per client."""
     clients, codes = pairs.column(0)
     days, day_codes = pairs.column(1)
-    before = np.array(days, np.int64)[day_codes] < window.start.toordinal()
+    before = days[day_codes] < window.start.toordinal()
     sums = np.zeros(len(clients), np.int64)
     np.add.at(sums, codes[before], pairs.sums[:, 0][before])
-    return dict(zip(clients, sums.tolist(), strict=True))
+    return dict(zip(clients.tolist(), sums.tolist(), strict=True))
 
 
 def unique_of_client(connection: Connection, window: Window, client: str) -> int:

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from asu_stats.reports import sums
+from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import TargetRow
 from asu_stats.store.packs import TARGET_PROFILES, TARGETS
 from asu_stats.store.rollups import PROFILES, VERSION_TARGET
@@ -13,28 +13,27 @@ def read(connection: Connection, window: Window, *, version: str | None = None) 
     """Return a row per target, of one version or of all, by requests descending, then by name."""
     if version is None:
         totals, pairs = sums.cubes(connection, window, TARGETS, TARGET_PROFILES)
-        found = [(target, sums.Builds(*row)) for (target,), row in totals.rows()]
+        found = builds.ranked(*totals.by_name())
         profiles = sums.tops(pairs)
     else:
         filters = {"version": version}
         rows = sums.rows(connection, VERSION_TARGET, ("target",), window, filters)
-        found = [(row[0], sums.Builds(*map(int, row[1:7]))) for row in rows]
+        found = builds.ranked_rows(rows)
         below = sums.rows(connection, PROFILES, ("target", "profile"), window, filters)
         profiles = sums.tops_of((row.target, row.profile, int(row.request_count)) for row in below)
-    found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [
         {
-            "target": target,
-            "requests": builds.requests,
-            "unique_profiles": profiles[target].names,
-            "cache_hits": builds.cache_hits,
-            "cache_hit_rate": builds.cache_hit_rate,
-            "avg_build_duration": builds.avg_build_duration,
-            "successful_builds": builds.successful,
-            "failed_builds": builds.failed,
-            "success_rate": builds.success_rate,
-            "top_profiles": [{"profile": p, "requests": n} for p, n in profiles[target].first],
+            "target": row.name,
+            "requests": row.requests,
+            "unique_profiles": top.names,
+            "cache_hits": row.cache_hits,
+            "cache_hit_rate": row.cache_hit_rate,
+            "avg_build_duration": row.avg_build_duration,
+            "successful_builds": row.successful,
+            "failed_builds": row.failed,
+            "success_rate": row.success_rate,
+            "top_profiles": [{"profile": name, "requests": n} for name, n in top.first],
         }
-        for target, builds in found
-        if builds
+        for row in found
+        for top in (profiles.get((row.name,), sums.NOTHING),)
     ]

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Final
 
+import numpy as np
 from sqlalchemy import ColumnElement, Connection, Row
 
-from asu_stats.reports import sums
+from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import Bucket
 from asu_stats.store.packs import BY_CLIENT, UNIQUE
 from asu_stats.store.rollups import (
@@ -27,18 +28,18 @@ Filters = Mapping[str, str]
 
 @dataclass(slots=True)
 class _Sums:
-    """What a bucket adds up to: the sums of `sums.Builds`, and who asked."""
+    """What a bucket adds up to: `builds.ADDS`, and who asked."""
 
-    amounts: list[int] = field(default_factory=lambda: [0] * len(sums.Builds._fields))
+    amounts: list[int] = field(default_factory=lambda: [0] * len(builds.ADDS))
     clients: set[str] = field(default_factory=set)
     unique_clients: int | None = None
     untraced: int = 0
     unique_requests: int | None = None
 
     @property
-    def builds(self) -> sums.Builds:
-        """Requests and builds."""
-        return sums.Builds(*self.amounts)
+    def client_count(self) -> int:
+        """How many asked."""
+        return len(self.clients) if self.unique_clients is None else self.unique_clients
 
     def add(self, amounts: Iterable[Any]) -> None:
         """Add the first of the sums."""
@@ -57,16 +58,17 @@ def read(
     whole days without filter, where no request was imported without its hash.
     """
     found = _read(connection, window, interval, filters)
-    return [_bucket(stamp, found[stamp], filters) for stamp in window.timestamps(interval)]
+    return _buckets(list(window.timestamps(interval)), found, filters)
 
 
 def read_days(connection: Connection, window: Window, filters: Filters) -> list[Bucket]:
     """Return the days of `window`; of more than 10,000 only those with something in them."""
     found = _read(connection, window, "day", filters)
-    stamps: Iterable[str] = window.timestamps("day")
     if window.days > MAX_BUCKETS:
-        stamps = sorted(stamp for stamp, bucket in found.items() if bucket.builds)
-    return [_bucket(stamp, found[stamp], filters) for stamp in stamps]
+        stamps = sorted(stamp for stamp, bucket in found.items() if any(bucket.amounts))
+    else:
+        stamps = list(window.timestamps("day"))
+    return _buckets(stamps, found, filters)
 
 
 def _read(
@@ -79,9 +81,9 @@ def _read(
     buckets: dict[str, _Sums] = defaultdict(_Sums)
     hourly = interval == "hour"
     time_of = _hour_stamp if hourly else _day_stamp(interval)
-    builds = _builds_rollup(filters, hourly=hourly)
-    columns = _CLIENT_BUILDS if "client" in filters else _BUILDS
-    for row in _rows(connection, builds, (), window, filters):
+    rollup = _builds_rollup(filters, hourly=hourly)
+    columns = _CLIENT_BUILDS if "client" in filters else builds.ADDS
+    for row in _rows(connection, rollup, (), window, filters):
         bucket = buckets[time_of(row)]
         bucket.add(getattr(row, column) for column in columns)
         if "client" in filters:
@@ -94,8 +96,7 @@ def _read(
     return buckets
 
 
-# The sums of `sums.Builds` in the rollups that have them.
-_BUILDS: Final = PROFILES.adds
+# Those of `builds.ADDS` that are known of a client.
 _CLIENT_BUILDS: Final = ("requests", "cache_hits", "successful_builds", "failed_builds")
 _UNHASHED: Final = "requests_without_hash"
 _DAY: Final = (
@@ -115,7 +116,7 @@ def _read_all_days(connection: Connection, window: Window) -> dict[str, _Sums]:
     """Read the days of everything together, which has a rollup of its own."""
     buckets: dict[str, _Sums] = defaultdict(lambda: _Sums(unique_requests=0))
     for day, *amounts, clients, requests, unhashed in sums.days(connection, window, *_DAY):
-        bucket = buckets[day.isoformat()] = _Sums(list(map(int, amounts)))
+        bucket = buckets[day.isoformat()] = _Sums(amounts)
         bucket.unique_clients, bucket.unique_requests = int(clients), int(requests)
         if unhashed:
             bucket.unique_requests = None
@@ -172,18 +173,22 @@ def _day_stamp(interval: Interval) -> Callable[[Row[Any]], str]:
     return lambda row: bucket_of_day(row.date, interval)
 
 
-def _bucket(stamp: str, found: _Sums, filters: Filters) -> Bucket:
-    builds = found.builds
-    clients = len(found.clients) if found.unique_clients is None else found.unique_clients
-    return {
-        "timestamp": stamp,
-        "requests": builds.requests,
-        "cache_hits": builds.cache_hits,
-        "cache_hit_rate": builds.cache_hit_rate,
-        "successful_builds": None if found.untraced else builds.successful,
-        "failed_builds": None if found.untraced else builds.failed,
-        "success_rate": None if found.untraced else builds.success_rate,
-        "avg_build_duration": builds.avg_build_duration,
-        "unique_clients": None if {"target", "profile"} & filters.keys() else clients,
-        "unique_requests": found.unique_requests,
-    }
+def _buckets(stamps: list[str], found: dict[str, _Sums], filters: Filters) -> list[Bucket]:
+    of = [found[stamp] for stamp in stamps]
+    amounts = np.array([bucket.amounts for bucket in of], np.int64).reshape(-1, len(builds.ADDS))
+    known = not {"target", "profile"} & filters.keys()
+    return [
+        {
+            "timestamp": row.name,
+            "requests": row.requests,
+            "cache_hits": row.cache_hits,
+            "cache_hit_rate": row.cache_hit_rate,
+            "successful_builds": None if bucket.untraced else row.successful,
+            "failed_builds": None if bucket.untraced else row.failed,
+            "success_rate": None if bucket.untraced else row.success_rate,
+            "avg_build_duration": row.avg_build_duration,
+            "unique_clients": bucket.client_count if known else None,
+            "unique_requests": bucket.unique_requests,
+        }
+        for row, bucket in zip(builds.of(stamps, amounts), of, strict=True)
+    ]

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Connection
 
-from asu_stats.reports import sums
+from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import VersionRow
 from asu_stats.store.packs import VERSION_TARGETS, VERSIONS
 from asu_stats.store.rollups import PROFILES
@@ -16,27 +16,26 @@ def read(connection: Connection, window: Window, **filters: str) -> list[Version
     """
     if filters:
         rows = sums.rows(connection, PROFILES, ("version",), window, filters)
-        found = [(row[0], sums.Builds(*map(int, row[1:7]))) for row in rows]
+        found = builds.ranked_rows(rows)
         below = sums.rows(connection, PROFILES, ("version", "target"), window, filters)
         targets = sums.tops_of((row.version, row.target, int(row.request_count)) for row in below)
     else:
         versions, pairs = sums.cubes(connection, window, VERSIONS, VERSION_TARGETS)
-        found = [(version, sums.Builds(*row[:6])) for (version,), row in versions.rows()]
+        found = builds.ranked(*versions.by_name())
         targets = sums.tops(pairs)
-    found.sort(key=lambda item: (-item[1].requests, item[0]))
     return [
         {
-            "version": version,
-            "requests": builds.requests,
-            "unique_targets": targets[version].names,
-            "cache_hits": builds.cache_hits,
-            "cache_hit_rate": builds.cache_hit_rate,
-            "avg_build_duration": builds.avg_build_duration,
-            "successful_builds": builds.successful,
-            "failed_builds": builds.failed,
-            "success_rate": builds.success_rate,
-            "top_targets": [{"target": t, "requests": n} for t, n in targets[version].first],
+            "version": row.name,
+            "requests": row.requests,
+            "unique_targets": top.names,
+            "cache_hits": row.cache_hits,
+            "cache_hit_rate": row.cache_hit_rate,
+            "avg_build_duration": row.avg_build_duration,
+            "successful_builds": row.successful,
+            "failed_builds": row.failed,
+            "success_rate": row.success_rate,
+            "top_targets": [{"target": name, "requests": n} for name, n in top.first],
         }
-        for version, builds in found
-        if builds
+        for row in found
+        for top in (targets.get((row.name,), sums.NOTHING),)
     ]

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, func, select
 
 from asu_stats.store import package_lists, prepared
@@ -38,12 +37,11 @@ from asu_stats.store.rollups import (
     Rollup,
 )
 from asu_stats.store.tables import day_changes, packed_days
-
-Ints: TypeAlias = NDArray[np.int64]
-Key: TypeAlias = tuple[Any, ...]
+from asu_stats.store.vocabulary import Groups, Ints, Key, Values, Vocabulary
 
 LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
+_DENSE: Final = 4  # a block with one key in so many has a row for every key
 _CACHE_KEYS: Final = 1_000_000  # names come from strangers: what was met once is not kept for ever
 _DAY: Final = bindparam("day", type_=Date)
 
@@ -173,68 +171,46 @@ def spans(first: int, last: int) -> tuple[Span, ...]:
     return tuple(found)
 
 
-class Vocabulary:
-    """The keys of a cube that this process has met, numbered. Safe to use from several threads."""
-
-    def __init__(self) -> None:
-        self.keys: list[Key] = []
-        self._numbers: dict[Key, int] = {}
-        self._columns: dict[int, Column] = {}
-        self._orders: dict[tuple[int, ...], Ints] = {}
-        self._lock = threading.Lock()
-
-    def numbers(self, keys: Sequence[Key]) -> Ints:
-        """Return the numbers of `keys`; new ones get the next."""
-        known = self._numbers
-        with self._lock:
-            for key in keys:
-                if key not in known:
-                    known[key] = len(self.keys)
-                    self.keys.append(key)
-        return np.fromiter(map(known.__getitem__, keys), np.int64, len(keys))
-
-    def column(self, place: int, size: int) -> "Column":
-        """Return one part of at least the first `size` keys."""
-        found = self._columns.get(place)
-        if found is None or len(found.codes) < size:
-            found = self._columns[place] = Column.of([key[place] for key in list(self.keys)])
-        return found
-
-    def order(self, places: tuple[int, ...], size: int) -> Ints:
-        """Return the numbers of the first `size` keys, ordered by the given parts of them."""
-        found = self._orders.get(places)
-        if found is None or len(found) != size:
-            parts = [self.column(place, size).codes[:size] for place in places]
-            found = self._orders[places] = np.lexsort(parts[::-1])
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One part of all keys: its distinct `values`, sorted, and the place in them of each key's."""
-
-    values: list[Any]
-    codes: Ints
-
-    @classmethod
-    def of(cls, parts: Sequence[Any]) -> "Column":
-        """Sort out `parts`."""
-        values = sorted(set(parts))
-        places = {value: place for place, value in enumerate(values)}
-        return cls(values, np.fromiter(map(places.__getitem__, parts), np.int64, len(parts)))
-
-
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A cube of some days: numbers of keys, each once, and a row of sums for each."""
+    """A cube of some days: a row of sums for each key.
 
-    numbers: Ints
+    Row n is of key n, those of most keys being there; where few are, it is of the key `numbers[n]`.
+    Each key is there once.
+    """
+
     sums: Ints
+    numbers: Ints | None = None
+
+    @classmethod
+    def of(cls, numbers: Ints, sums: Ints) -> "Block":
+        """Return the block of some keys, in the form that is added up faster."""
+        size = int(numbers.max()) + 1 if len(numbers) else 0
+        if size > _DENSE * len(numbers):
+            return cls(sums, numbers)
+        spread = np.zeros((size, sums.shape[1]), np.int64)
+        spread[numbers] = sums
+        return cls(spread)
 
     @property
     def bytes(self) -> int:
         """Memory that it takes."""
-        return self.numbers.nbytes + self.sums.nbytes
+        return self.sums.nbytes + (0 if self.numbers is None else self.numbers.nbytes)
+
+    def add_to(self, sums: Ints) -> None:
+        """Add its rows to those of all keys."""
+        if self.numbers is None:
+            sums[: len(self.sums)] += self.sums
+        elif sums.shape[1] == 1:  # several times as fast on one dimension
+            sums.reshape(-1)[self.numbers] += self.sums[:, 0]
+        else:
+            sums[self.numbers] += self.sums
+
+    def rows(self) -> tuple[list[int], Ints]:
+        """Return the numbers of the keys that have a sum other than 0, and their sums."""
+        some = np.flatnonzero(self.sums.any(axis=1))
+        numbers = some if self.numbers is None else self.numbers[some]
+        return numbers.tolist(), self.sums[some]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,15 +220,22 @@ class Totals:
     vocabulary: Vocabulary
     sums: Ints
 
-    def column(self, place: int) -> tuple[list[Any], Ints]:
+    def column(self, place: int) -> tuple[Values, Ints]:
         """Return the distinct values of one part of the keys, and the place of each key's."""
         column = self.vocabulary.column(place, len(self.sums))
         return column.values, column.codes[: len(self.sums)]
 
-    def order(self, *places: int) -> Ints:
-        """Return the places of the keys that have a first sum, ordered by parts of the keys."""
-        order = self.vocabulary.order(places, len(self.sums))
-        return order[np.flatnonzero(self.sums[order, 0])]
+    def grouped(self) -> tuple[Groups, Ints]:
+        """Return the keys in order, in groups that differ in the last part; and the first sums."""
+        groups = self.vocabulary.groups(len(self.sums))
+        return groups, self.sums[groups.order, 0]
+
+    def by_name(self) -> tuple[list[Any], Ints]:
+        """Return the last parts of the keys that have sums, in order, and those sums."""
+        groups = self.vocabulary.groups(len(self.sums))
+        sums = self.sums[groups.order]
+        some = np.flatnonzero(sums.any(axis=1))
+        return groups.tails[some].tolist(), sums[some]
 
     def rows(self) -> Iterator[tuple[Key, list[int]]]:
         """Yield the keys that have a sum other than 0, and their sums."""
@@ -393,12 +376,8 @@ class Reader:
     def _sum(self, cube: Cube, blocks: Sequence[Block]) -> Totals:
         vocabulary = self._cache.vocabularies[cube]
         sums = np.zeros((len(vocabulary.keys), len(cube.adds)), np.int64)
-        one = sums.reshape(-1) if len(cube.adds) == 1 else None
-        for block in blocks:  # each has a key once
-            if one is None:
-                sums[block.numbers] += block.sums
-            else:  # several times as fast on one dimension
-                one[block.numbers] += block.sums[:, 0]
+        for block in blocks:
+            block.add_to(sums)
         return Totals(vocabulary, sums)
 
     def _load(self, cube: Cube, missing: Sequence[tuple[Span, int]]) -> None:
@@ -426,7 +405,7 @@ class Reader:
             parts = [self.block(cube, half, changed) for half, changed in halves]
             sums = self._sum(cube, parts).sums
             numbers = np.flatnonzero(sums.any(axis=1))
-            made = Block(numbers, sums[numbers])
+            made = Block.of(numbers, sums[numbers])
         self._cache.put(cube, span, stamp, made)
         return made
 
@@ -444,7 +423,7 @@ class Reader:
 
     def _make(self, cube: Cube, keys: Sequence[Key], sums: Ints) -> Block:
         numbers = self._cache.vocabularies[cube].numbers(keys)
-        return Block(numbers, sums.reshape(len(keys), len(cube.adds)))
+        return Block.of(numbers, sums.reshape(len(keys), len(cube.adds)))
 
     def _decode(self, cube: Cube, payload: bytes) -> Block:
         keys, sums = json.loads(zlib.decompress(payload))
@@ -453,6 +432,7 @@ class Reader:
     def encode(self, cube: Cube, block: Block) -> bytes:
         """Return a block as it is stored: columns of keys and of sums, as JSON, compressed."""
         known = self._cache.vocabularies[cube].keys
-        keys = list(zip(*map(known.__getitem__, block.numbers.tolist()), strict=True))
-        text = json.dumps([keys, block.sums.T.tolist()], separators=(",", ":"))
+        numbers, sums = block.rows()
+        keys = list(zip(*map(known.__getitem__, numbers), strict=True))
+        text = json.dumps([keys, sums.T.tolist()], separators=(",", ":"))
         return zlib.compress(text.encode(), 1)
