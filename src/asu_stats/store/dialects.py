@@ -66,6 +66,12 @@ class Cursor(Protocol):
     def fetchall(self) -> list[Row]:
         """Return all rows."""
 
+    def fetchmany(self, size: int, /) -> list[Row]:
+        """Return the next rows, at most `size`."""
+
+    def close(self) -> None:
+        """Be done with it."""
+
 
 # Values ---------------------------------------------------------------------------------------
 
@@ -316,6 +322,12 @@ def lesser(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
 def greater(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the greatest of values that are not null."""
     return (func.max if dialect == "sqlite" else func.greatest)(*values)
+
+
+def streaming_cursor(connection: Connection) -> Cursor:
+    """Return a cursor whose rows stay in the database until they are fetched."""
+    named = {"name": "streamed"} if connection.dialect.name == "postgresql" else {}
+    return cast(Cursor, cast(Any, connection.connection).cursor(**named))
 
 
 def take_turn(connection: Connection) -> None:

@@ -5,7 +5,8 @@ driver as they are: on the way in there are several per event, and compiling, bi
 each of them costs several times what the database does.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
 from weakref import WeakKeyDictionary
@@ -44,7 +45,22 @@ def fetch(connection: Connection, statement: Statement, **parameters: object) ->
     compiled = dialects.compiled(dialect, statement)
     cursor = _cursor(connection)
     cursor.execute(compiled.text, compiled.values(dialect, parameters))
-    rows = cursor.fetchall()
+    return _decoded(dialect, statement, cursor.fetchall())
+
+
+def stream(
+    connection: Connection, statement: Select[Any], size: int, **parameters: object
+) -> Iterator[list[Row]]:
+    """Yield what `fetch` returns in lists of `size`, one of which is in memory at a time."""
+    dialect = connection.dialect.name
+    compiled = dialects.compiled(dialect, statement)
+    with contextlib.closing(dialects.streaming_cursor(connection)) as cursor:
+        cursor.execute(compiled.text, compiled.values(dialect, parameters))
+        while rows := cursor.fetchmany(size):
+            yield _decoded(dialect, statement, rows)
+
+
+def _decoded(dialect: str, statement: Statement, rows: list[Row]) -> list[Row]:
     decoders = _decoders(dialect, statement)
     if not rows or not any(decoders):
         return rows

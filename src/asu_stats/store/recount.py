@@ -1,10 +1,11 @@
 """The rollups counted anew from the details, one day at a time: what `verify` compares with.
 
-A second definition of every rollup, in SQL over stored rows, beside the one in `counting`, which
-adds up events as they come. That the two agree is what `verify` shows.
+A second definition of every rollup, over stored rows, beside the one in `counting`, which adds up
+events as they come. That the two agree is what `verify` shows.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
@@ -22,14 +23,13 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
-    or_,
     select,
 )
 
-from asu_stats.events import FAILED_STATUSES, NO_HASH
-from asu_stats.store import dialects, parts, prepared
+from asu_stats.events import NO_HASH
+from asu_stats.store import dialects, kinds, parts, prepared
 from asu_stats.store.archive import TIMES, counted, day_bounds
-from asu_stats.store.requests import UNTRACED
+from asu_stats.store.dialects import Row
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -37,8 +37,10 @@ from asu_stats.store.rollups import (
     CLIENT_VERSIONS,
     CLIENTS,
     DAILY,
+    DISTINCT,
     DURATIONS,
     ERRORS,
+    HOURLY,
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
     LEGACY,
@@ -48,6 +50,7 @@ from asu_stats.store.rollups import (
     UNIQUE_REQUESTS,
     VERSION_TARGET,
     Deltas,
+    Key,
     Rollup,
 )
 from asu_stats.store.tables import (
@@ -58,189 +61,159 @@ from asu_stats.store.tables import (
     request_metadata,
 )
 
-# Archived details count as live ones do.
-_r, _b, _e = (counted(table).c for table in (client_stats, build_metrics, error_stats))
+_ROWS: Final = 10_000  # of details in memory at a time
 
 
-def _failed(status: ColumnElement[str]) -> ColumnElement[bool]:
-    return or_(*(status == name for name in sorted(FAILED_STATUSES)))
-
-
-_ACCEPTED: Final = _r.outcome != "rejected"
-_UNHASHED: Final = _ACCEPTED & (_r.request_hash == NO_HASH)
-_UNTRACED: Final = _r.status == UNTRACED
-_QUEUED: Final = _r.outcome == "queued"
-_WAITED: Final = _r.ended_at.is_not(None)
-_GOOD: Final = _b.status == "success"
-_BAD: Final = _failed(_b.status)
-_TIMED: Final = and_(_GOOD, _b.duration_seconds.is_not(None))
-_WENT_BAD: Final = and_(_WAITED, _failed(_r.status))
-
-
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
-
-
-def _distinct(element: ColumnElement[str]) -> ColumnElement[int]:
-    """Count the distinct values that are known among accepted requests."""
-    return func.count(case((_ACCEPTED & (element != NO_HASH), element)).distinct())
-
-
-def _outcome(name: str) -> ColumnElement[int]:
-    return _count(_r.outcome == name)
-
-
-_REQUESTS: Final[Mapping[str, ColumnElement[int]]] = {
-    "request_count": func.count(),
-    "cache_hits": _outcome("cache_hit"),
+_NAMES: Final = ("version", "target", "profile")
+_COUNTS: Final = {"request_count": "accepted", "cache_hits": "hit"}
+_BUILDS: Final = {
+    "success_count": "good",
+    "failure_count": "bad",
+    "timed_builds": "timed",
+    "build_time_seconds": "seconds",
 }
-_BUILDS: Final[Mapping[str, ColumnElement[int]]] = {
-    "success_count": _count(_GOOD),
-    "failure_count": _count(_BAD),
-    "timed_builds": _count(_TIMED),
-    "build_time_seconds": func.coalesce(func.sum(case((_TIMED, _b.duration_seconds), else_=0)), 0),
-}
-_DIFF: Final[Mapping[str, ColumnElement[int]]] = {
-    "diff_packages_true": _count(_r.diff_packages.is_(True)),
-    "diff_packages_false": _count(_r.diff_packages.is_(False)),
-}
-_CLIENT: Final[Mapping[str, ColumnElement[int]]] = {
-    "requests": _count(_ACCEPTED),
-    "cache_hits": _outcome("cache_hit"),
-    "successful_builds": _count(and_(_WAITED, _r.status == "success")),
-    "failed_builds": _count(_WENT_BAD | (_r.outcome == "cached_failure")),
-    "rejected_requests": _outcome("rejected"),
-    "requests_without_hash": _count(_UNHASHED),
-    "untraced_requests": _count(_UNTRACED),
+_CLIENT: Final = {
+    "requests": "accepted",
+    "cache_hits": "hit",
+    "successful_builds": "good",
+    "failed_builds": "bad",
+    "rejected_requests": "rejected",
+    "untraced_requests": "untraced",
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Source:
-    """A part of a rollup that follows from one detail table."""
+class _Part:
+    """What the rows of one detail table say of a rollup.
+
+    `key` names columns, behind the time; `adds` names for each sum what a kind of row adds to it.
+    """
 
     rollup: Rollup
-    time: ColumnElement[datetime]
-    names: tuple[ColumnElement[Any], ...]
-    adds: Mapping[str, ColumnElement[int]]
-    condition: ColumnElement[bool] | None = None
+    key: tuple[str, ...]
+    adds: Mapping[str, str]
 
 
-def _triple(table: Any) -> tuple[ColumnElement[Any], ...]:
-    return table.version, table.target, table.profile
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """A detail table, its columns that are read, and what they say."""
+
+    rows: FromClause
+    time: str
+    kind: type[kinds.Kind]
+    decides: tuple[ColumnElement[Any], ...]
+    names: tuple[str, ...]
+    parts: tuple[_Part, ...]
 
 
-_SOURCES: Final[tuple[_Source, ...]] = (
+# Archived details count as live ones do.
+_requests, _builds, _errors = map(counted, (client_stats, build_metrics, error_stats))
+_r, _b, _e = _requests.c, _builds.c, _errors.c
+
+_SOURCES: Final = (
     _Source(
-        DAILY,
-        _r.timestamp,
-        (),
-        {
-            "total_requests": _count(_ACCEPTED),
-            "cache_hits": _outcome("cache_hit"),
-            "diff_packages_true": _count(_ACCEPTED & _r.diff_packages.is_(True)),
-            "diff_packages_false": _count(_ACCEPTED & _r.diff_packages.is_(False)),
-            "queued_requests": _outcome("queued"),
-            "joined_requests": _outcome("joined"),
-            "cached_failures": _outcome("cached_failure"),
-            "rejected_requests": _outcome("rejected"),
-            "unique_requests": _distinct(_r.request_hash),
-            "unique_clients": _distinct(_r.client),
-            "requests_without_hash": _count(_UNHASHED),
-            "untraced_requests": _count(_UNTRACED),
-        },
+        _requests,
+        "timestamp",
+        kinds.Request,
+        (
+            _r.outcome,
+            _r.diff_packages,
+            _r.status,
+            _r.request_hash != NO_HASH,
+            _r.ended_at.is_not(None),
+            _r.package_list.is_not(None),
+        ),
+        ("client", *_NAMES, "client_version", "error_category", "error_type", "package_list"),
+        (
+            _Part(
+                DAILY,
+                (),
+                {
+                    "total_requests": "accepted",
+                    "cache_hits": "hit",
+                    "diff_packages_true": "diff",
+                    "diff_packages_false": "no_diff",
+                    "queued_requests": "queued",
+                    "joined_requests": "joined",
+                    "cached_failures": "cached_failure",
+                    "rejected_requests": "rejected",
+                    "requests_without_hash": "unhashed",
+                    "untraced_requests": "untraced",
+                },
+            ),
+            _Part(
+                VERSION_TARGET,
+                _NAMES[:2],
+                {**_COUNTS, "diff_packages_true": "diff", "diff_packages_false": "no_diff"},
+            ),
+            _Part(PROFILES, _NAMES, _COUNTS),
+            _Part(HOURLY_PROFILES, _NAMES, _COUNTS),
+            _Part(CLIENTS, ("client",), {**_CLIENT, "requests_without_hash": "unhashed"}),
+            _Part(HOURLY_CLIENTS, ("client", "version"), _CLIENT),
+            _Part(
+                CLIENT_VERSIONS, ("client", "version", "client_version"), {"requests": "accepted"}
+            ),
+            _Part(CLIENT_DEVICES, ("client", "target", "profile"), {"requests": "accepted"}),
+            _Part(CLIENT_ERRORS, ("client", "error_category", "error_type"), {"errors": "error"}),
+            _Part(PACKAGES, ("version", "target", "package_list"), {"requests": "listed"}),
+            _Part(
+                LEGACY,
+                ("version",),
+                {
+                    "request": "queued",
+                    "cache_hit": "hit",
+                    "diff_packages_true": "queued_diff",
+                    "diff_packages_false": "queued_no_diff",
+                },
+            ),
+        ),
     ),
     _Source(
-        DAILY,
-        _b.finished_at,
-        (),
-        {
-            "successful_builds": _count(_GOOD),
-            "failed_builds": _count(_BAD),
-            "total_build_time_seconds": _BUILDS["build_time_seconds"],
-            "timed_builds": _count(_TIMED),
-            "timeout_builds": _count(_b.status == "timeout"),
-            "cancelled_builds": _count(_b.status == "cancelled"),
-        },
+        _builds,
+        "finished_at",
+        kinds.Build,
+        (_b.status, _b.duration_seconds, _b.diff_packages),
+        (*_NAMES, "duration_seconds"),
+        (
+            _Part(
+                DAILY,
+                (),
+                {
+                    "successful_builds": "good",
+                    "failed_builds": "bad",
+                    "total_build_time_seconds": "seconds",
+                    "timed_builds": "timed",
+                    "timeout_builds": "timed_out",
+                    "cancelled_builds": "cancelled",
+                },
+            ),
+            _Part(VERSION_TARGET, _NAMES[:2], _BUILDS),
+            _Part(PROFILES, _NAMES, _BUILDS),
+            _Part(HOURLY_PROFILES, _NAMES, _BUILDS),
+            _Part(DURATIONS, ("version", "duration_seconds"), {"builds": "timed"}),
+            _Part(
+                LEGACY,
+                ("version",),
+                {
+                    "build_completed": "good",
+                    "failure": "bad",
+                    "diff_packages_true": "good_diff",
+                    "diff_packages_false": "good_no_diff",
+                },
+            ),
+        ),
     ),
     _Source(
-        VERSION_TARGET,
-        _r.timestamp,
-        _triple(_r)[:2],
-        {**_REQUESTS, **_DIFF, "unique_profiles": func.count(_r.profile.distinct())},
-        _ACCEPTED,
-    ),
-    _Source(VERSION_TARGET, _b.finished_at, _triple(_b)[:2], _BUILDS, _GOOD | _BAD),
-    _Source(PROFILES, _r.timestamp, _triple(_r), _REQUESTS, _ACCEPTED),
-    _Source(PROFILES, _b.finished_at, _triple(_b), _BUILDS, _GOOD | _BAD),
-    _Source(HOURLY_PROFILES, _r.timestamp, _triple(_r), _REQUESTS, _ACCEPTED),
-    _Source(HOURLY_PROFILES, _b.finished_at, _triple(_b), _BUILDS, _GOOD | _BAD),
-    _Source(CLIENTS, _r.timestamp, (_r.client,), _CLIENT),
-    _Source(HOURLY_CLIENTS, _r.timestamp, (_r.client, _r.version), _CLIENT),
-    _Source(
-        CLIENT_VERSIONS,
-        _r.timestamp,
-        (_r.client, _r.version, _r.client_version),
-        {"requests": func.count()},
-        _ACCEPTED,
-    ),
-    _Source(
-        CLIENT_DEVICES,
-        _r.timestamp,
-        (_r.client, _r.target, _r.profile),
-        {"requests": func.count()},
-        _ACCEPTED,
-    ),
-    _Source(
-        DURATIONS,
-        _b.finished_at,
-        (_b.version, _b.duration_seconds),
-        {"builds": func.count()},
-        _TIMED,
-    ),
-    _Source(
-        ERRORS,
-        _e.timestamp,
-        (_e.error_category, _e.error_type, _e.version, _e.target),
-        {"errors": func.sum(_e.count)},
-    ),
-    _Source(
-        CLIENT_ERRORS,
-        _r.timestamp,
-        (_r.client, _r.error_category, _r.error_type),
-        {"errors": func.count()},
-        _WENT_BAD | (_r.outcome == "rejected"),
-    ),
-    _Source(
-        PACKAGES,
-        _r.timestamp,
-        (_r.version, _r.target, _r.package_list),
-        {"requests": func.count()},
-        _r.package_list.is_not(None),
-    ),
-    _Source(
-        LEGACY,
-        _r.timestamp,
-        (_r.version,),
-        {
-            "request": _outcome("queued"),
-            "cache_hit": _outcome("cache_hit"),
-            "diff_packages_true": _count(_QUEUED & _r.diff_packages.is_(True)),
-            "diff_packages_false": _count(_QUEUED & _r.diff_packages.is_(False)),
-        },
-        _QUEUED | (_r.outcome == "cache_hit"),
-    ),
-    _Source(
-        LEGACY,
-        _b.finished_at,
-        (_b.version,),
-        {
-            "build_completed": _count(_GOOD),
-            "failure": _count(_BAD),
-            "diff_packages_true": _count(_GOOD & _b.diff_packages.is_(True)),
-            "diff_packages_false": _count(_GOOD & _b.diff_packages.is_(False)),
-        },
-        _GOOD | _BAD,
+        _errors,
+        "timestamp",
+        kinds.Error,
+        (_e["count"],),
+        ("error_category", "error_type", "version", "target"),
+        (
+            _Part(
+                ERRORS, ("error_category", "error_type", "version", "target"), {"errors": "errors"}
+            ),
+        ),
     ),
 )
 
@@ -268,69 +241,99 @@ def of_day(connection: Connection, day: date) -> Deltas:
     parameters = parameters_of(day)
     parts.load(connection, TIMES, *day_bounds(day))
     for source in _SOURCES:
-        _add(connection, deltas, source, parameters)
-    for rollup, pairs in _PAIRS:
-        for *client, previous, requests in prepared.fetch(connection, pairs, **parameters):
-            deltas.add(rollup, (day, *client, previous or NEVER), (requests,))
+        for part, found in zip(source.parts, _count(connection, source, parameters), strict=True):
+            start = () if part.rollup in HOURLY else (day,)
+            for (key, weights), rows in found.items():
+                if weights:
+                    amounts = weights if rows == 1 else [rows * weight for weight in weights]
+                    deltas.add(part.rollup, (*start, *key), amounts)
+    for client, own, previous, of_client, hashes in prepared.fetch(
+        connection, _PAIRS, **parameters
+    ):
+        deltas.add(CLIENT_UNIQUE_REQUESTS, (day, client, own or NEVER), (of_client,))
+        deltas.add(UNIQUE_REQUESTS, (day, previous or NEVER), (hashes,))
+        deltas.add_one(DAILY, (day,), "unique_requests", hashes)
+    for distinct in DISTINCT:
+        width, place = len(distinct.into.key), distinct.of.place(distinct.having)
+        for row in deltas.of(distinct.of):
+            if row[len(distinct.of.key) + place]:
+                deltas.add_one(distinct.into, row[:width], distinct.add, 1)
     return deltas
 
 
-def _add(
-    connection: Connection, deltas: Deltas, source: _Source, parameters: dict[str, object]
-) -> None:
-    """Add what one detail table says of a rollup."""
-    rollup, width = source.rollup, len(source.names)
-    hourly = rollup.key[0] == "hour"
-    start = () if hourly else (parameters["day"],)
-    width += hourly
-    adds = list(source.adds)
-    # Behind each row a 0 is put, for what this source does not say.
-    amounts = itemgetter(*(width + adds.index(a) if a in source.adds else -1 for a in rollup.adds))
-    for row in prepared.fetch(connection, _query(connection.dialect.name, source), **parameters):
-        found = amounts((*row, 0))
-        deltas.add(rollup, (*start, *row[:width]), found if len(rollup.adds) > 1 else (found,))
+def _count(
+    connection: Connection, source: _Source, parameters: dict[str, object]
+) -> list[Counter[tuple[Key, Sequence[int]]]]:
+    """Return for each part how many rows have a key and add the same to its sums."""
+    query, width = _query(connection.dialect.name, source), len(source.decides)
+    names = ["hour", *source.names]
+    keys = []
+    for part in source.parts:
+        wanted = ("hour", *part.key) if part.rollup in HOURLY else part.key
+        keys.append(_picker([width + names.index(name) for name in wanted]))
+    known: list[dict[Any, tuple[int, ...]]] = [{} for _ in source.parts]
+    found: list[Counter[tuple[Key, Sequence[int]]]] = [Counter() for _ in source.parts]
+    for rows in prepared.stream(connection, query, _ROWS, **parameters):
+        of_rows = [row[:width] for row in rows]
+        for kind in set(of_rows) - known[0].keys():
+            for part, weights in zip(source.parts, known, strict=True):
+                weights[kind] = _weights(part, source.kind(*kind))
+        for counter, key, weights in zip(found, keys, known, strict=True):
+            counter.update(zip(map(key, rows), map(weights.__getitem__, of_rows), strict=True))
+    return found
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1 << 16)
+def _weights(part: _Part, kind: kinds.Kind) -> tuple[int, ...]:
+    """Return what a row adds to the sums of a rollup, nothing if that is 0 for all."""
+    names = (part.adds.get(add) for add in part.rollup.adds)
+    found = tuple(0 if name is None else int(getattr(kind, name)) for name in names)
+    return found if any(found) else ()
+
+
+def _picker(places: Sequence[int]) -> Callable[[Row], Key]:
+    """Return what takes the values at some places out of a row."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda row: tuple(row[place] for place in places)
+
+
+@lru_cache(maxsize=8)
 def _query(dialect: str, source: _Source) -> Select[Any]:
-    hour = (dialects.hour_of(dialect, source.time),) if source.rollup.key[0] == "hour" else ()
-    groups = (*hour, *source.names)
-    query = select(*groups, *source.adds.values()).where(on_day(source.time))
-    if source.condition is not None:
-        query = query.where(source.condition)
-    return query.group_by(*groups) if groups else query
+    moment = source.rows.c[source.time]
+    names = (source.rows.c[name] for name in source.names)
+    return select(*source.decides, dialects.hour_of(dialect, moment), *names).where(on_day(moment))
 
 
-def _asked() -> FromClause:
-    """Return the distinct hashes and clients of a day's accepted requests."""
-    m = request_metadata
-    return (
-        select(m.c.request_number, _r.client)
-        .join(m, m.c.request_hash == _r.request_hash)
-        .where(on_day(_r.timestamp), _ACCEPTED)
+def _pairs() -> Select[Any]:
+    """Select the distinct hashes and clients of a day's accepted requests, added up.
+
+    By client, day on which the client asked for the hash before, and day on which anyone did: how
+    many hashes the client asked for, and how many of those no client that comes before it.
+    """
+    d, m = request_days.c, request_metadata.c
+    asked = (
+        select(m.request_number, _r.client)
+        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
+        .where(on_day(_r.timestamp), _r.outcome != "rejected")
         .distinct()
         .subquery("asked")
     )
 
+    def last_day_before(*same: ColumnElement[bool]) -> ColumnElement[date]:
+        days = select(d.date).where(d.request_number == asked.c.request_number, d.date < DAY, *same)
+        return days.order_by(d.date.desc()).limit(1).scalar_subquery()
 
-def _pairs(*, by_client: bool) -> Select[Any]:
-    """Select, per client and previous day, how many hashes asked for were seen before then."""
-    d, asked = request_days.c, _asked()
-    names = [asked.c.client] if by_client else []
-    same = [d.request_number == asked.c.request_number, d.date < DAY]
-    if by_client:
-        same.append(d.client == asked.c.client)
-    found = (
-        select(*names, func.max(d.date).label("previous_date"))
-        .join_from(asked, request_days, and_(*same), isouter=True)
-        .group_by(asked.c.request_number, *names)
-        .subquery("found")
-    )
-    groups = [*(found.c[name.name] for name in names), found.c.previous_date]
-    return select(*groups, func.count()).group_by(*groups)
+    in_order = func.row_number().over(partition_by=asked.c.request_number, order_by=asked.c.client)
+    found = select(
+        asked.c.client,
+        last_day_before(d.client == asked.c.client).label("own"),
+        last_day_before().label("previous"),
+        in_order.label("place"),
+    ).subquery("found")
+    groups = found.c.client, found.c.own, found.c.previous
+    hashes = func.sum(case((found.c.place == 1, 1), else_=0))
+    return select(*groups, func.count(), hashes).group_by(*groups)
 
 
-_PAIRS: Final = (
-    (UNIQUE_REQUESTS, _pairs(by_client=False)),
-    (CLIENT_UNIQUE_REQUESTS, _pairs(by_client=True)),
-)
+_PAIRS: Final = _pairs()
