@@ -30,9 +30,9 @@ from pydantic_settings import (
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from asu_stats.alert_rules import DEFAULTS, Rule, merged
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.monitor.rules import DEFAULTS, Rule, merged
-from asu_stats.monitor.webhooks import Webhook
+from asu_stats.webhook import Webhook
 
 BuilderName = Literal["demo", "command", "none"]
 ReadAccess = Literal["public", "token"]

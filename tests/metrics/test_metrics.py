@@ -10,10 +10,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 from sqlalchemy import event, update
 
+from asu_stats.alert_rules import DEFAULTS
 from asu_stats.jobs import duties
 from asu_stats.jobs.job import Schedule
 from asu_stats.jobs.runner import Runner
-from asu_stats.monitor.rules import DEFAULTS
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.rollups import DAILY
 from tests.support import NOW, TOKEN, Stats, build, request

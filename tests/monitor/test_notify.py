@@ -28,9 +28,9 @@ from sqlalchemy import Engine, select
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.monitor import channels, outbox
 from asu_stats.monitor.channels import Channel
+from asu_stats.monitor.posting import DeliveryError
 from asu_stats.monitor.sender import Sender, send_due
 from asu_stats.monitor.tables import alert_messages
-from asu_stats.monitor.webhooks import DeliveryError
 from asu_stats.settings import load
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.samples import QueueState

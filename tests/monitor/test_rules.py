@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from asu_stats.monitor.rules import DEFAULTS, Rule
+from asu_stats.alert_rules import DEFAULTS, Rule
 from asu_stats.store.samples import QueueState
 from tests.monitor.support import Play
 from tests.support import NOW, Stats

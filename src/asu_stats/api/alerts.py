@@ -7,9 +7,9 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
+from asu_stats.alert_rules import Rule
 from asu_stats.api import problems
 from asu_stats.monitor import memory, reporting
-from asu_stats.monitor.rules import Rule
 from asu_stats.store.engine import read_snapshot
 
 _HISTORY: Final = 100

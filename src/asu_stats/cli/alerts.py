@@ -5,12 +5,12 @@ from typing import Annotated, Final
 
 import typer
 
+from asu_stats.alert_rules import Rule
 from asu_stats.cli import options, output, wiring
 from asu_stats.monitor import channels, memory, reporting, words
 from asu_stats.monitor.evaluate import Alert, Evaluation
 from asu_stats.monitor.memory import Memory
 from asu_stats.monitor.outbreaks import Subject
-from asu_stats.monitor.rules import Rule
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.engine import read_snapshot, write_transaction

@@ -11,9 +11,10 @@ from typing import Any
 from asu_stats.cloudevents import format_time
 from asu_stats.events import new_id
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.monitor import webhooks
-from asu_stats.monitor.webhooks import DeliveryError
+from asu_stats.monitor import posting
+from asu_stats.monitor.posting import DeliveryError
 from asu_stats.settings import Settings
+from asu_stats.webhook import Webhook
 
 Send = Callable[[str, Mapping[str, Any]], None]
 
@@ -74,8 +75,8 @@ def _key(address: str) -> str:
     return sha256(address.encode()).hexdigest()[:16]
 
 
-def _post(hook: webhooks.Webhook, message_id: str, body: Mapping[str, Any]) -> None:
-    webhooks.post(hook, message_id, body, datetime.now(UTC))
+def _post(hook: Webhook, message_id: str, body: Mapping[str, Any]) -> None:
+    posting.post(hook, message_id, body, datetime.now(UTC))
 
 
 def _apprise(urls: Sequence[str]) -> list[Channel]:

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Literal, TypeAlias
 
+from asu_stats.alert_rules import Family, Rule, Severity
 from asu_stats.monitor.outbreaks import Subject, place_of
 from asu_stats.monitor.readings import Figures, Reading, read
-from asu_stats.monitor.rules import Family, Rule, Severity
 
 State: TypeAlias = Literal["pending", "firing", "resolved"]
 Key: TypeAlias = tuple[str, Subject]

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from asu_stats.alert_rules import Rule
 from asu_stats.monitor.chance import fisher
-from asu_stats.monitor.rules import Rule
 from asu_stats.reports.recent import BuildGroups, Failure, Place
 
 # A group: (dimension, value) pairs in the order of the dimensions; none: all builds.

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from asu_stats.alert_rules import Rule
 from asu_stats.cloudevents import format_time
 from asu_stats.monitor import words
 from asu_stats.monitor.evaluate import Alert, Evaluation, Incident
 from asu_stats.monitor.memory import Memory, Silence, Told
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.monitor.readings import Reading
-from asu_stats.monitor.rules import Rule
 from asu_stats.reports.causes import Cause
 
 RuleState = Literal["ok", "pending", "firing"]

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.monitor import outbox
 from asu_stats.monitor.channels import Channel
-from asu_stats.monitor.webhooks import DeliveryError
+from asu_stats.monitor.posting import DeliveryError
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
+from asu_stats.alert_rules import Rule
 from asu_stats.monitor import memory, outbox, reporting
 from asu_stats.monitor.evaluate import Evaluation, Incident, evaluate
 from asu_stats.monitor.memory import Memory, Told
 from asu_stats.monitor.readings import STILL_HOURS, Figures, Queue, Recent
-from asu_stats.monitor.rules import Rule
 from asu_stats.reports import causes, recent
 from asu_stats.reports.causes import Cause
 from asu_stats.reports.recent import Span

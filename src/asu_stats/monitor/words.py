@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from asu_stats.alert_rules import Rule
 from asu_stats.monitor.outbreaks import Subject
-from asu_stats.monitor.rules import Rule
 from asu_stats.reports.causes import Cause
 from asu_stats.text import clean_name
 

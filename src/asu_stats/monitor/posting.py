@@ -1,0 +1,49 @@
+"""Messages on their way to a webhook: posted once, with a short wait and no redirects."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from datetime import datetime
+from http.client import HTTPException
+from typing import Any, Final
+
+from asu_stats.webhook import Webhook
+
+TIMEOUT_SECONDS: Final = 5.0
+_FINAL: Final = frozenset({410})  # the receiver is gone and says so
+
+
+class DeliveryError(Exception):
+    """A message was not taken. `final`: it is not to be sent again."""
+
+    def __init__(self, words: str, *, final: bool = False) -> None:
+        super().__init__(words)
+        self.final = final
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """An address in the settings is where a message goes, and nowhere else."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Take no redirect."""
+
+
+_opener: Final = urllib.request.build_opener(_NoRedirects)
+
+
+def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: datetime) -> None:
+    """Post a message. Raises `DeliveryError`; its words name neither address nor answer."""
+    encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    call = urllib.request.Request(  # noqa: S310 - the settings take http and https only
+        str(webhook.url), encoded, webhook.headers(message_id, encoded, now)
+    )
+    try:
+        with _opener.open(call, timeout=TIMEOUT_SECONDS):
+            return
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DeliveryError(f"answered {error.code}", final=error.code in _FINAL) from None
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise DeliveryError(f"no answer: {type(reason).__name__}") from None

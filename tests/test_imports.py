@@ -1,0 +1,78 @@
+"""A module imports only what lies before it, and no circles: the road of CONTRIBUTING.md."""
+
+import ast
+from collections import defaultdict
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import asu_stats
+
+ROOT = Path(asu_stats.__file__).parent
+# What the events are, and what everything may use; then station by station.
+ORDER = (
+    "__version__",
+    "exceptions",
+    "text",
+    "windows",
+    "events",
+    "error_rules",
+    "error_types",
+    "cloudevents",
+    "alert_rules",
+    "webhook",
+    "settings",
+    "recorder",
+    "store",
+    "jobs",
+    "builds",
+    "importers",
+    "demo",
+    "reports",
+    "monitor",
+    "metrics",
+    "dashboard",
+    "api",
+    "cli",
+)
+
+
+def imports() -> dict[str, set[str]]:
+    """Return which modules each module imports, at its top or later."""
+    files = {
+        ".".join(("asu_stats", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(
+            ".__init__"
+        ): file
+        for file in ROOT.rglob("*.py")
+    }
+    found: dict[str, set[str]] = defaultdict(set)
+    for name, file in files.items():
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                named = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                parts = [f"{node.module}.{alias.name}" for alias in node.names]
+                named = [part if part in files else node.module for part in parts]
+            else:
+                continue
+            found[name] |= {each for each in named if each in files and each != name}
+    return found
+
+
+def station(module: str) -> str:
+    """Return the file or folder at the top that a module is, or is in."""
+    return module.split(".")[1] if "." in module else "__version__"
+
+
+def test_data_flows_one_way() -> None:
+    back = {
+        f"{module} imports {other}"
+        for module, others in imports().items()
+        for other in others
+        if "." in module and ORDER.index(station(other)) > ORDER.index(station(module))
+    }
+    assert not back
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    whole = {name: {o for o in others if o != "asu_stats"} for name, others in imports().items()}
+    assert len(list(TopologicalSorter(whole).static_order())) > 150
