@@ -7,6 +7,8 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from asu_stats.store import packing, packs
+from asu_stats.store.blocks import Block
+from asu_stats.store.cubes import BY_PROFILE, CUBES, VERSIONS
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.packing import Packer
 from asu_stats.store.tables import packed_days
@@ -52,10 +54,8 @@ def test_blocks_are_what_answers_are_made_of(sqlite_stats: Stats) -> None:
     packing.pack(sqlite_stats.engine, TODAY)
     packs.forget(sqlite_stats.engine)
     with write_transaction(sqlite_stats.engine) as connection:
-        block = packs.VERSIONS.name
-        empty = packs.Reader(connection, {}).encode(
-            packs.VERSIONS, packs.Block(*(np.zeros((0, n), int) for n in (1, 8)))
-        )
+        block = VERSIONS.name
+        empty = packs.Reader(connection, {}).encode(VERSIONS, Block(np.zeros((0, 8), int)))
         other = update(packed_days).where(packed_days.c.cube == block).values(payload=empty)
         assert connection.execute(other).rowcount > 0
     assert sqlite_stats.get("versions") == []
@@ -64,7 +64,7 @@ def test_blocks_are_what_answers_are_made_of(sqlite_stats: Stats) -> None:
 def test_the_packer_packs_and_stops(stats: Stats) -> None:
     stats.record(request("h1", NOW - timedelta(days=1)))
     with Packer(stats.engine, lambda: TODAY):
-        eventually(lambda: stored(stats.engine) == len(packs.CUBES))
+        eventually(lambda: stored(stats.engine) == len(CUBES))
 
 
 def test_blocks_of_another_release_are_not_read_and_removed(stats: Stats) -> None:
@@ -75,7 +75,7 @@ def test_blocks_of_another_release_are_not_read_and_removed(stats: Stats) -> Non
     packs.forget(stats.engine)
     assert stats.get("overview")["totals"]["requests"] == 1
     packing.pack(stats.engine, TODAY)
-    assert stored(stats.engine) == len(packs.CUBES)
+    assert stored(stats.engine) == len(CUBES)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 30), (511, 513), (739_000, 739_364)])
@@ -98,13 +98,13 @@ def test_little_memory_changes_no_answer(
     questions = ("overview", "versions", "targets", "profiles", "clients", "errors")
     with read_snapshot(stats.engine) as connection:
         windows = [(TODAY - timedelta(days=n), TODAY) for n in (3, 19)]
-        before = [packs.read(connection, *w, packs.BY_PROFILE)[0].sums.sum() for w in windows]
+        before = [packs.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
     plenty = [stats.get(question) for question in questions]
     monkeypatch.setattr(packs, limit, 3)
     packs.forget(stats.engine)
     with read_snapshot(stats.engine) as connection:
         for _ in range(2):
-            again = [packs.read(connection, *w, packs.BY_PROFILE)[0].sums.sum() for w in windows]
+            again = [packs.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
             assert again == before == [4, 20]
     stats.record(request("h0", profile="p0"))
     stats.record(request("h0", outcome="rejected", profile="p0"))

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import VersionBucket
-from asu_stats.store.packs import VERSIONS
+from asu_stats.store.cubes import VERSIONS
 from asu_stats.windows import Interval, Window
 
 SHOWN: Final = 8

@@ -10,7 +10,7 @@ from asu_stats.exceptions import UnknownClientError
 from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
 from asu_stats.reports.incomplete import reasons
-from asu_stats.store.packs import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_UNIQUE
+from asu_stats.store.cubes import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_UNIQUE
 from asu_stats.store.rollups import CLIENT_DEVICES, CLIENT_ERRORS, CLIENT_VERSIONS, CLIENTS
 from asu_stats.windows import Window
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import DiffPackagesReport
 from asu_stats.reports.figures import Ints
-from asu_stats.store.packs import VERSIONS
+from asu_stats.store.cubes import VERSIONS
 from asu_stats.windows import MAX_BUCKETS, Window
 
 _DAY = ("total_requests", "diff_packages_true", "diff_packages_false")

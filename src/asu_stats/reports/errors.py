@@ -7,7 +7,8 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import ErrorCategory, Errors, ErrorType, VersionErrors
-from asu_stats.store.packs import FAILURES, Totals
+from asu_stats.store.blocks import Totals
+from asu_stats.store.cubes import FAILURES
 from asu_stats.windows import Window
 
 _TOP = 5

@@ -13,7 +13,7 @@ from asu_stats.reports import sums
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.figures import Distribution
 from asu_stats.store import prepared
-from asu_stats.store.packs import BY_CLIENT, FAILURES, SECONDS
+from asu_stats.store.cubes import BY_CLIENT, FAILURES, SECONDS
 from asu_stats.store.tables import build_metrics, event_counts
 from asu_stats.windows import FIRST_DAY, Window
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import PackageRow
 from asu_stats.store import package_lists
-from asu_stats.store.packs import BY_PACKAGE
+from asu_stats.store.cubes import BY_PACKAGE
 from asu_stats.store.rollups import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
 

@@ -11,7 +11,7 @@ from asu_stats.reports.answers import Performance, SlowBuild
 from asu_stats.reports.durations import all_durations, by_version
 from asu_stats.reports.figures import Distribution
 from asu_stats.store import prepared
-from asu_stats.store.packs import SECONDS, VERSION_SECONDS, VERSIONS
+from asu_stats.store.cubes import SECONDS, VERSION_SECONDS, VERSIONS
 from asu_stats.store.tables import build_metrics, request_metadata
 from asu_stats.windows import Window
 

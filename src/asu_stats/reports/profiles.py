@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import ProfileRow
-from asu_stats.store.packs import BY_PROFILE
+from asu_stats.store.cubes import BY_PROFILE
 from asu_stats.store.rollups import PROFILES
 from asu_stats.windows import Window
 

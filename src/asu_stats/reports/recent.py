@@ -14,7 +14,7 @@ from asu_stats.reports import sums
 from asu_stats.reports.builds import Sums
 from asu_stats.reports.durations import all_durations
 from asu_stats.store import prepared
-from asu_stats.store.packs import SECONDS
+from asu_stats.store.cubes import SECONDS
 from asu_stats.store.rollups import ERRORS, HOURLY_CLIENTS, HOURLY_PROFILES, VERSION_TARGET
 from asu_stats.store.tables import error_stats
 from asu_stats.windows import Window

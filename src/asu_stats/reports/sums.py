@@ -15,7 +15,8 @@ from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, 
 from asu_stats.reports import figures
 from asu_stats.reports.answers import Period
 from asu_stats.store import packs, prepared
-from asu_stats.store.packs import Cube, Totals
+from asu_stats.store.blocks import Totals
+from asu_stats.store.cubes import Cube
 from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, Rollup
 from asu_stats.store.tables import store_state
 from asu_stats.store.vocabulary import Key

@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import TargetRow
-from asu_stats.store.packs import TARGET_PROFILES, TARGETS
+from asu_stats.store.cubes import TARGET_PROFILES, TARGETS
 from asu_stats.store.rollups import PROFILES, VERSION_TARGET
 from asu_stats.windows import Window
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row
 
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import Bucket
-from asu_stats.store.packs import BY_CLIENT, UNIQUE
+from asu_stats.store.cubes import BY_CLIENT, UNIQUE
 from asu_stats.store.rollups import (
     CLIENT_VERSIONS,
     CLIENTS,

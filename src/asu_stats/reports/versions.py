@@ -4,7 +4,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import VersionRow
-from asu_stats.store.packs import VERSION_TARGETS, VERSIONS
+from asu_stats.store.cubes import VERSION_TARGETS, VERSIONS
 from asu_stats.store.rollups import PROFILES
 from asu_stats.windows import Window
 

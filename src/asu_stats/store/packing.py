@@ -10,8 +10,9 @@ from sqlalchemy import Connection, Engine, delete, func, select
 
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store import dialects, packs, prepared
+from asu_stats.store.cubes import CUBES, NAMES
 from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.packs import CUBES, NAMES, Span
+from asu_stats.store.packs import Span
 from asu_stats.store.tables import packed_days
 
 log = logging.getLogger(__name__)

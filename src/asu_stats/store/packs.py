@@ -1,142 +1,34 @@
 """Packed days: what makes a question about many days cost no more than one about few.
 
-A cube is a part of a rollup that some report asks for, summed over days. A block holds a cube of
-2ⁿ days that begin at a multiple of 2ⁿ, so any window is a handful of blocks: 30 days are at most 8,
-a year at most 16. Blocks are derived and disposable. `packing` stores those of closed days; one is
-valid as long as none of its days has changed since (`day_changes`), and a reader makes what is
-missing from the rollups, so an answer is exact whether or not anything was packed.
+A block holds a cube of 2ⁿ days that begin at a multiple of 2ⁿ, so any window is a handful of
+blocks: 30 days are at most 8, a year at most 16. Blocks are derived and disposable. `packing`
+stores those of closed days; one is valid as long as none of its days has changed since
+(`day_changes`), and a reader makes what is missing from the rollups, so an answer is exact whether
+or not anything was packed.
 """
 
-import json
 import threading
-import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, func, select
+from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, select
 
-from asu_stats.store import package_lists, prepared
+from asu_stats.store import blocks, prepared
+from asu_stats.store.blocks import Block, Totals
+from asu_stats.store.cubes import CUBES, Cube
 from asu_stats.store.dialects import Row
-from asu_stats.store.rollups import (
-    CLIENT_UNIQUE_REQUESTS,
-    CLIENT_VERSIONS,
-    CLIENTS,
-    DURATIONS,
-    ERRORS,
-    PACKAGES,
-    PROFILES,
-    UNIQUE_REQUESTS,
-    VERSION_TARGET,
-    Rollup,
-)
 from asu_stats.store.tables import day_changes, packed_days
-from asu_stats.store.vocabulary import Groups, Ints, Key, Values, Vocabulary
+from asu_stats.store.vocabulary import Column, Vocabulary
 
 LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
-_DENSE: Final = 4  # a block with one key in so many has a row for every key
 _CACHE_KEYS: Final = 1_000_000  # names come from strangers: what was met once is not kept for ever
-_DAY: Final = bindparam("day", type_=Date)
-
-
-def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
-    """Return a name in which the shape shows.
-
-    Blocks that another release packed in another shape must not be taken for ours.
-    """
-    shape = blake2b(repr((rollup.name, key, adds)).encode(), digest_size=3).hexdigest()
-    return f"{name}-{shape}"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cube:
-    """Sums of a daily rollup per `key`, which is its key or a part of it, without the day.
-
-    Dates in a key are kept as ordinals.
-    """
-
-    name: str
-    rollup: Rollup
-    key: tuple[str, ...]
-    adds: tuple[str, ...]
-    of_day: Select[Any]
-    # Makes rows of key and sums from what `of_day` selects, where those are others.
-    derive: Callable[[Connection, Sequence[Row]], Sequence[Row]] | None = None
-
-    @classmethod
-    def of(
-        cls, name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...] = ()
-    ) -> "Cube":
-        """Declare the cube of some of the sums that `rollup` adds, or of all of them."""
-        t = rollup.table
-        adds = adds or rollup.adds
-        keys = [t.c[column] for column in key]
-        sums = [func.sum(t.c[add]) for add in adds]
-        of_day = select(*keys, *sums).where(t.c.date == _DAY).group_by(*keys)
-        return cls(_name_of(name, rollup, key, adds), rollup, key, adds, of_day)
-
-    @classmethod
-    def of_packages(cls, name: str) -> "Cube":
-        """Declare the cube of packages by version: the lists of `stats_packages`, taken apart."""
-        t, key = PACKAGES.table, ("version", "package")
-        of_day = (
-            select(t.c.version, t.c.package_list, func.sum(t.c.requests))
-            .where(t.c.date == _DAY)
-            .group_by(t.c.version, t.c.package_list)
-        )
-        derive = package_lists.by_version
-        full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
-        return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
-
-    def place(self, add: str) -> int:
-        """Return the place of a sum."""
-        return self.adds.index(add)
-
-
-_BUILDS: Final = PROFILES.adds
-_REQUESTS: Final = ("request_count",)
-_DIFF: Final = ("diff_packages_true", "diff_packages_false")
-
-SECONDS: Final = Cube.of("seconds", DURATIONS, ("seconds",))
-VERSION_SECONDS: Final = Cube.of("version_seconds", DURATIONS, ("version", "seconds"))
-VERSIONS: Final = Cube.of("versions", VERSION_TARGET, ("version",), (*_BUILDS, *_DIFF))
-VERSION_TARGETS: Final = Cube.of(
-    "version_targets", VERSION_TARGET, ("version", "target"), _REQUESTS
-)
-TARGETS: Final = Cube.of("targets", VERSION_TARGET, ("target",), _BUILDS)
-TARGET_PROFILES: Final = Cube.of("target_profiles", PROFILES, ("target", "profile"), _REQUESTS)
-BY_PROFILE: Final = Cube.of("profiles", PROFILES, ("profile",))
-BY_CLIENT: Final = Cube.of("clients", CLIENTS, ("client",))
-BY_CLIENT_VERSION: Final = Cube.of("client_versions", CLIENT_VERSIONS, ("client", "version"))
-FAILURES: Final = Cube.of("errors", ERRORS, ("error_category", "error_type", "version"))
-UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, ("previous_date",))
-CLIENT_UNIQUE: Final = Cube.of(
-    "client_unique_requests", CLIENT_UNIQUE_REQUESTS, ("client", "previous_date")
-)
-BY_PACKAGE: Final = Cube.of_packages("packages")
-CUBES: Final = (
-    SECONDS,
-    VERSION_SECONDS,
-    VERSIONS,
-    VERSION_TARGETS,
-    TARGETS,
-    TARGET_PROFILES,
-    BY_PROFILE,
-    BY_CLIENT,
-    BY_CLIENT_VERSION,
-    FAILURES,
-    UNIQUE,
-    CLIENT_UNIQUE,
-    BY_PACKAGE,
-)
-NAMES: Final = [cube.name for cube in CUBES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,84 +63,11 @@ def spans(first: int, last: int) -> tuple[Span, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A cube of some days: a row of sums for each key.
-
-    Row n is of key n, those of most keys being there; where few are, it is of the key `numbers[n]`.
-    Each key is there once.
-    """
-
-    sums: Ints
-    numbers: Ints | None = None
-
-    @classmethod
-    def of(cls, numbers: Ints, sums: Ints) -> "Block":
-        """Return the block of some keys, in the form that is added up faster."""
-        size = int(numbers.max()) + 1 if len(numbers) else 0
-        if size > _DENSE * len(numbers):
-            return cls(sums, numbers)
-        spread = np.zeros((size, sums.shape[1]), np.int64)
-        spread[numbers] = sums
-        return cls(spread)
-
-    @property
-    def bytes(self) -> int:
-        """Memory that it takes."""
-        return self.sums.nbytes + (0 if self.numbers is None else self.numbers.nbytes)
-
-    def add_to(self, sums: Ints) -> None:
-        """Add its rows to those of all keys."""
-        if self.numbers is None:
-            sums[: len(self.sums)] += self.sums
-        elif sums.shape[1] == 1:  # several times as fast on one dimension
-            sums.reshape(-1)[self.numbers] += self.sums[:, 0]
-        else:
-            sums[self.numbers] += self.sums
-
-    def rows(self) -> tuple[list[int], Ints]:
-        """Return the numbers of the keys that have a sum other than 0, and their sums."""
-        some = np.flatnonzero(self.sums.any(axis=1))
-        numbers = some if self.numbers is None else self.numbers[some]
-        return numbers.tolist(), self.sums[some]
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """A cube over a window: a row of sums for every key of the vocabulary, most of them 0."""
-
-    vocabulary: Vocabulary
-    sums: Ints
-
-    def column(self, place: int) -> tuple[Values, Ints]:
-        """Return the distinct values of one part of the keys, and the place of each key's."""
-        column = self.vocabulary.column(place, len(self.sums))
-        return column.values, column.codes[: len(self.sums)]
-
-    def grouped(self) -> tuple[Groups, Ints]:
-        """Return the keys in order, in groups that differ in the last part; and the first sums."""
-        groups = self.vocabulary.groups(len(self.sums))
-        return groups, self.sums[groups.order, 0]
-
-    def by_name(self) -> tuple[list[Any], Ints]:
-        """Return the last parts of the keys that have sums, in order, and those sums."""
-        groups = self.vocabulary.groups(len(self.sums))
-        sums = self.sums[groups.order]
-        some = np.flatnonzero(sums.any(axis=1))
-        return groups.tails[some].tolist(), sums[some]
-
-    def rows(self) -> Iterator[tuple[Key, list[int]]]:
-        """Yield the keys that have a sum other than 0, and their sums."""
-        places = np.flatnonzero(self.sums.any(axis=1))
-        keys = self.vocabulary.keys
-        return zip(map(keys.__getitem__, places.tolist()), self.sums[places].tolist(), strict=True)
-
-
 class _Cache:
     """Vocabularies and blocks of one database in this process; each block as of some change."""
 
     def __init__(self) -> None:
-        self.vocabularies = {cube: Vocabulary() for cube in CUBES}
+        self.vocabularies = {cube: Vocabulary(len(cube.key)) for cube in CUBES}
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[Cube, Span], tuple[int, Block]] = OrderedDict()
         self._bytes = 0
@@ -256,7 +75,7 @@ class _Cache:
     @property
     def keys(self) -> int:
         """How many keys the vocabularies hold."""
-        return sum(len(vocabulary.keys) for vocabulary in self.vocabularies.values())
+        return sum(vocabulary.size for vocabulary in self.vocabularies.values())
 
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
         """Return a block as of a change, if it is there."""
@@ -317,7 +136,7 @@ def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[T
     rows = prepared.fetch(connection, CHANGES, start=start, end=end)
     changes = {day.toordinal(): count for day, count in rows}
     if not changes:
-        return [Totals(Vocabulary(), np.zeros((0, len(cube.adds)), np.int64)) for cube in cubes]
+        return [_nothing(cube) for cube in cubes]
     wanted = [
         (span, stamp)
         for span in spans(min(changes), max(changes))
@@ -348,6 +167,10 @@ def read_each(
     return Reader(connection, changes).each(cube, wanted)
 
 
+def _nothing(cube: Cube) -> Totals:
+    return Totals(Vocabulary(len(cube.key)), np.zeros((0, len(cube.adds)), np.int64))
+
+
 class Reader:
     """Reads blocks: from memory, else as they were packed, else made from the rollups."""
 
@@ -375,7 +198,7 @@ class Reader:
 
     def _sum(self, cube: Cube, blocks: Sequence[Block]) -> Totals:
         vocabulary = self._cache.vocabularies[cube]
-        sums = np.zeros((len(vocabulary.keys), len(cube.adds)), np.int64)
+        sums = np.zeros((vocabulary.size, len(cube.adds)), np.int64)
         for block in blocks:
             block.add_to(sums)
         return Totals(vocabulary, sums)
@@ -389,7 +212,8 @@ class Reader:
         ):
             span = Span(first, days)
             if stamps[span] == changes:
-                self._cache.put(cube, span, changes, self._decode(cube, payload))
+                block = blocks.decode(self._cache.vocabularies[cube], payload)
+                self._cache.put(cube, span, changes, block)
 
     def block(self, cube: Cube, span: Span, stamp: int) -> Block:
         """Return a block, from memory or from its parts."""
@@ -413,26 +237,12 @@ class Reader:
         rows: Sequence[Row] = prepared.fetch(self._connection, cube.of_day, day=day)
         if cube.derive is not None:
             rows = cube.derive(self._connection, rows)
-        width = len(cube.key)
-        keys = [
-            tuple(part.toordinal() if isinstance(part, date) else part for part in row[:width])
-            for row in rows
-        ]
-        sums = np.array([[int(amount) for amount in row[width:]] for row in rows], np.int64)
-        return self._make(cube, keys, sums)
-
-    def _make(self, cube: Cube, keys: Sequence[Key], sums: Ints) -> Block:
-        numbers = self._cache.vocabularies[cube].numbers(keys)
-        return Block.of(numbers, sums.reshape(len(keys), len(cube.adds)))
-
-    def _decode(self, cube: Cube, payload: bytes) -> Block:
-        keys, sums = json.loads(zlib.decompress(payload))
-        return self._make(cube, list(zip(*keys, strict=True)), np.array(sums, np.int64).T)
+        if not rows:
+            return Block(np.zeros((0, len(cube.adds)), np.int64))
+        columns, width = list(zip(*rows, strict=True)), len(cube.key)
+        numbers = self._cache.vocabularies[cube].numbers([Column.of(c) for c in columns[:width]])
+        return Block.of(numbers, np.array(columns[width:], np.int64).T)
 
     def encode(self, cube: Cube, block: Block) -> bytes:
-        """Return a block as it is stored: columns of keys and of sums, as JSON, compressed."""
-        known = self._cache.vocabularies[cube].keys
-        numbers, sums = block.rows()
-        keys = list(zip(*map(known.__getitem__, numbers), strict=True))
-        text = json.dumps([keys, sums.T.tolist()], separators=(",", ":"))
-        return zlib.compress(text.encode(), 1)
+        """Return a block as it is stored."""
+        return blocks.encode(self._cache.vocabularies[cube], block)

@@ -1,8 +1,9 @@
 """Keys of packed days as numbers: columns of sums are added up, and names come in at the end."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,21 +14,28 @@ Values: TypeAlias = NDArray[Any]  # whole numbers or names
 Key: TypeAlias = tuple[Any, ...]
 
 
+def as_values(values: Sequence[Any]) -> Values:
+    """Return whole numbers or names as an array."""
+    whole = not values or isinstance(values[0], int)
+    return np.array(values, np.int64 if whole else np.object_)
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One part of all keys: its distinct `values`, sorted, and the place in them of each key's."""
+    """One part of some keys: its distinct `values`, and the place in them of each key's."""
 
     values: Values
     codes: Ints
 
     @classmethod
     def of(cls, parts: Sequence[Any]) -> "Column":
-        """Sort out `parts`."""
-        values = sorted(set(parts))
+        """Sort out `parts`: whole numbers, names, or days, which become ordinals."""
+        values = list(dict.fromkeys(parts))
         places = {value: place for place, value in enumerate(values)}
+        if values and isinstance(values[0], date):
+            values = [day.toordinal() for day in values]
         codes = np.fromiter(map(places.__getitem__, parts), np.int64, len(parts))
-        whole = not values or isinstance(values[0], int)
-        return cls(np.array(values, np.int64 if whole else np.object_), codes)
+        return cls(as_values(values), codes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,32 +53,110 @@ class Groups:
     starts: Ints
 
 
+class _Names:
+    """Values, numbered as they come."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._numbers: dict[Any, int] = {}
+
+    def numbers(self, values: Values) -> Ints:
+        """Return the numbers of `values`; new ones get the next."""
+        names, known = values.tolist(), self._numbers
+        for name in names:
+            if name not in known:
+                known[name] = len(self.values)
+                self.values.append(name)
+        return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
+
+
+class _Pairs:
+    """Pairs of numbers below 2 ** 31, numbered."""
+
+    def __init__(self) -> None:
+        self._pairs = np.zeros(0, np.int64)  # ascending
+        self._numbers = np.zeros(0, np.int64)
+
+    def numbers(self, first: Ints, second: Ints) -> Ints:
+        """Return the numbers of pairs; new ones get the next."""
+        pairs = first << 32 | second
+        places = np.searchsorted(self._pairs, pairs)
+        here = places < len(self._pairs)
+        here[here] = self._pairs[places[here]] == pairs[here]
+        if not here.all():
+            new = np.sort(pairs[~here])
+            new = new[np.diff(new, prepend=-1) != 0]  # np.unique would import numpy.ma
+            before = np.searchsorted(self._pairs, new)
+            numbers = np.arange(len(self._pairs), len(self._pairs) + len(new))
+            self._pairs = np.insert(self._pairs, before, new)
+            self._numbers = np.insert(self._numbers, before, numbers)
+            places = np.searchsorted(self._pairs, pairs)
+        return self._numbers[places]
+
+
 class Vocabulary:
     """The keys of a cube that this process has met, numbered. Safe to use from several threads."""
 
-    def __init__(self) -> None:
-        self.keys: list[Key] = []
-        self._numbers: dict[Key, int] = {}
+    def __init__(self, width: int) -> None:
+        """Begin with no keys; each has `width` parts."""
+        self._names = [_Names() for _ in range(width)]
+        self._pairs = [_Pairs() for _ in range(width - 1)]
+        # For each part the number of every key's name. Replaced as a whole, so a reader has one.
+        self._codes = [np.zeros(0, np.int64)] * width
         self._columns: dict[int, Column] = {}
         self._groups: Groups | None = None
         self._lock = threading.Lock()
 
-    def numbers(self, keys: Sequence[Key]) -> Ints:
-        """Return the numbers of `keys`; new ones get the next."""
-        known = self._numbers
+    @property
+    def size(self) -> int:
+        """How many keys there are."""
+        return len(self._codes[0])
+
+    def numbers(self, parts: Sequence[Column]) -> Ints:
+        """Return the numbers of keys, each of which comes once; new ones get the next."""
         with self._lock:
-            for key in keys:
-                if key not in known:
-                    known[key] = len(self.keys)
-                    self.keys.append(key)
-        return np.fromiter(map(known.__getitem__, keys), np.int64, len(keys))
+            codes = [
+                names.numbers(part.values)[part.codes]
+                for names, part in zip(self._names, parts, strict=True)
+            ]
+            numbers = codes[0]
+            for pairs, further in zip(self._pairs, codes[1:], strict=True):
+                numbers = pairs.numbers(numbers, further)
+            new = np.flatnonzero(numbers >= self.size)
+            if len(new):
+                self._codes = [
+                    _grown(known, numbers[new], of[new])
+                    for known, of in zip(self._codes, codes, strict=True)
+                ]
+        return numbers
 
     def column(self, place: int, size: int) -> Column:
-        """Return one part of at least the first `size` keys."""
+        """Return one part of at least the first `size` keys, its values sorted."""
         found = self._columns.get(place)
         if found is None or len(found.codes) < size:
-            found = self._columns[place] = Column.of([key[place] for key in list(self.keys)])
+            codes = self._codes[place]
+            values = self._names[place].values[:]
+            order = sorted(range(len(values)), key=values.__getitem__)
+            ranks = np.empty(len(values), np.int64)
+            ranks[order] = np.arange(len(values))
+            ranked = as_values([values[number] for number in order])
+            found = self._columns[place] = Column(ranked, ranks[codes])
         return found
+
+    def parts(self, numbers: Ints) -> list[Column]:
+        """Return the parts of some keys."""
+        found = []
+        for place in range(len(self._names)):
+            column = self.column(place, self.size)
+            codes, used = column.codes[numbers], np.zeros(len(column.values), bool)
+            used[codes] = True
+            found.append(Column(column.values[used], (np.cumsum(used) - 1)[codes]))
+        return found
+
+    def keys(self, numbers: Ints) -> Iterator[Key]:
+        """Yield the keys with some numbers."""
+        columns = [self.column(place, self.size) for place in range(len(self._names))]
+        return zip(*(c.values[c.codes[numbers]].tolist() for c in columns), strict=True)
 
     def groups(self, size: int) -> Groups:
         """Return the first `size` keys in order."""
@@ -80,18 +166,22 @@ class Vocabulary:
         return found
 
     def _grouped(self, size: int) -> Groups:
-        parts = [self.column(place, size) for place in range(len(self.keys[0]) if size else 1)]
-        codes = [part.codes[:size] for part in parts]
+        columns = [self.column(place, size) for place in range(len(self._names))]
+        codes = [column.codes[:size] for column in columns]
         order = np.lexsort(codes[::-1])
         begins = np.zeros(size, bool)
         begins[:1] = True
-        for column in codes[:-1]:
-            begins[1:] |= np.diff(column[order]) != 0
+        for of in codes[:-1]:
+            begins[1:] |= np.diff(of[order]) != 0
         starts = np.flatnonzero(begins)
-        return Groups(
-            order,
-            np.cumsum(begins) - 1,
-            parts[-1].values[codes[-1][order]],
-            [self.keys[number][:-1] for number in order[starts].tolist()],
-            starts,
-        )
+        heads = [key[:-1] for key in self.keys(order[starts])]
+        tails = columns[-1].values[codes[-1][order]]
+        return Groups(order, np.cumsum(begins) - 1, tails, heads, starts)
+
+
+def _grown(known: Ints, places: Ints, values: Ints) -> Ints:
+    """Return `known` with `values` at `places`, which are the next ones in any order."""
+    found = np.empty(len(known) + len(values), np.int64)
+    found[: len(known)] = known
+    found[places] = values
+    return found
