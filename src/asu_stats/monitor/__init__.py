@@ -1,4 +1,4 @@
-"""The watch: rules as data, what they mean, and telling the operator.
+"""The watch: what the rules of alerts mean now, and telling the operator.
 
 `evaluate` decides, and is pure; `watch` reads, writes down and notifies.
 """

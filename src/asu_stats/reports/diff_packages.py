@@ -18,7 +18,7 @@ _PLACES = [VERSIONS.place(add) for add in _VERSION]
 
 
 class Split(NamedTuple):
-    """Accepted requests with and without diff_packages; of imported ones not all say."""
+    """Accepted requests, and those with and without diff_packages; of imported ones not all say."""
 
     total: int
     enabled: int

@@ -64,7 +64,8 @@ def _by_type(failures: Totals) -> dict[str, list[ErrorType]]:
 
 def _by_version(failures: Totals) -> list[VersionErrors]:
     versions, codes = failures.column(2)
-    counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64)  # to 2 ** 53
+    # bincount adds floats up: exact up to 2 ** 53
+    counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64)
     some = np.flatnonzero(counts)
     order = some[np.argsort(-counts[some], kind="stable")]
     rows = zip(versions[order].tolist(), counts[order].tolist(), strict=True)

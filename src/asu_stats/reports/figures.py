@@ -45,18 +45,29 @@ def average(total: int, count: int) -> float | None:
 
 
 def rates(parts: Ints, wholes: Ints) -> list[float | None]:
-    """Return the `rate` of each of `parts` of the whole beside it."""
-    return _where(wholes, (20_000 * parts + wholes) // (2 * np.maximum(wholes, 1)) / 100)
+    """Return the `rate` of each of `parts` of the whole beside it; none is negative."""
+    if _is_large(parts, wholes):
+        return list(map(rate, parts.tolist(), wholes.tolist()))
+    found = (20_000 * parts + wholes) // (2 * np.maximum(wholes, 1)) / 100
+    return _none_of_nothing(wholes, found)
 
 
 def averages(totals: Ints, counts: Ints) -> list[float | None]:
-    """Return the `average` of each of `totals` over the count beside it."""
-    return _where(counts, (20 * totals + counts) // (2 * np.maximum(counts, 1)) / 10)
+    """Return the `average` of each of `totals` over the count beside it; none is negative."""
+    if _is_large(totals, counts):
+        return list(map(average, totals.tolist(), counts.tolist()))
+    found = (20 * totals + counts) // (2 * np.maximum(counts, 1)) / 10
+    return _none_of_nothing(counts, found)
 
 
-def _where(known: Ints, values: NDArray[np.float64]) -> list[float | None]:
+def _is_large(*columns: Ints) -> bool:
+    """Tell whether 20,000 times as much is more than a float holds exactly, 2 ** 53."""
+    return any(int(column.max(initial=0)) >= 1 << 38 for column in columns)
+
+
+def _none_of_nothing(wholes: Ints, values: NDArray[np.float64]) -> list[float | None]:
     found: list[float | None] = values.tolist()
-    for place in np.flatnonzero(known == 0).tolist():
+    for place in np.flatnonzero(wholes == 0).tolist():
         found[place] = None
     return found
 

@@ -79,7 +79,7 @@ NOTHING: Final = Top(0, [])
 
 
 def tops(totals: Totals, places: int = 5) -> dict[Key, Top]:
-    """Return for all parts of a key but the last the names in that, by requests."""
+    """Return, under all parts of a key but the last, the last parts with most requests."""
     groups, counts = totals.grouped()
     ranked, sizes = figures.top_of_each(groups.group, counts, places)
     shown = np.minimum(sizes, places)

@@ -67,12 +67,12 @@ class Totals:
         return column.values, column.codes[: len(self.sums)]
 
     def grouped(self) -> tuple[Groups, Ints]:
-        """Return the keys in order, in groups that differ in the last part; and the first sums."""
+        """Return the keys in order, grouped by all parts but the last, and the first sums."""
         groups = self.vocabulary.groups(len(self.sums))
         return groups, self.sums[groups.order, 0]
 
     def by_name(self) -> tuple[list[Any], Ints]:
-        """Return the last parts of the keys that have sums, in order, and those sums."""
+        """Return the names that have sums, in order, and those sums; a key is one name here."""
         groups = self.vocabulary.groups(len(self.sums))
         sums = self.sums[groups.order]
         some = np.flatnonzero(sums.any(axis=1))
@@ -126,4 +126,5 @@ def _narrow(column: Ints) -> Values:
     if not len(column):
         return column
     bounds = np.min_scalar_type(int(column.min())), np.min_scalar_type(int(column.max()))
-    return column.astype(np.result_type(*bounds))
+    kind = np.result_type(*bounds)
+    return column if kind.kind == "f" else column.astype(kind)

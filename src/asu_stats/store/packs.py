@@ -193,13 +193,12 @@ class Reader:
         missing = [item for one in windows for item in one if not self._cache.get(cube, *item)]
         if missing:
             self._load(cube, missing)
-        found = [[self.block(cube, *item) for item in one] for one in windows]
-        return [self._sum(cube, blocks) for blocks in found]
+        return [self._sum(cube, [self.block(cube, *item) for item in one]) for one in windows]
 
-    def _sum(self, cube: Cube, blocks: Sequence[Block]) -> Totals:
+    def _sum(self, cube: Cube, parts: Sequence[Block]) -> Totals:
         vocabulary = self._cache.vocabularies[cube]
         sums = np.zeros((vocabulary.size, len(cube.adds)), np.int64)
-        for block in blocks:
+        for block in parts:
             block.add_to(sums)
         return Totals(vocabulary, sums)
 

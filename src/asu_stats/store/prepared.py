@@ -23,7 +23,7 @@ Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
 Joined: TypeAlias = Callable[[FromClause], Select[Any]]
 
 
-# One serves all statements of a connection, since each is read to its end at once.
+# One serves all statements of a connection but streams, since each is read to its end at once.
 _cursors: Final[WeakKeyDictionary[Connection, Cursor]] = WeakKeyDictionary()
 
 

@@ -61,7 +61,7 @@ from asu_stats.store.tables import (
     request_metadata,
 )
 
-_ROWS: Final = 10_000  # of details in memory at a time
+_ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
 
 
 _NAMES: Final = ("version", "target", "profile")

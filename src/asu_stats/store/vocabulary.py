@@ -113,7 +113,7 @@ class Vocabulary:
         return len(self._codes[0])
 
     def numbers(self, parts: Sequence[Column]) -> Ints:
-        """Return the numbers of keys, each of which comes once; new ones get the next."""
+        """Return the numbers of keys; new ones get the next."""
         with self._lock:
             codes = [
                 names.numbers(part.values)[part.codes]
@@ -122,12 +122,9 @@ class Vocabulary:
             numbers = codes[0]
             for pairs, further in zip(self._pairs, codes[1:], strict=True):
                 numbers = pairs.numbers(numbers, further)
-            new = np.flatnonzero(numbers >= self.size)
-            if len(new):
-                self._codes = [
-                    _grown(known, numbers[new], of[new])
-                    for known, of in zip(self._codes, codes, strict=True)
-                ]
+            self._codes = [
+                _grown(known, numbers, of) for known, of in zip(self._codes, codes, strict=True)
+            ]
         return numbers
 
     def column(self, place: int, size: int) -> Column:
@@ -180,8 +177,10 @@ class Vocabulary:
 
 
 def _grown(known: Ints, places: Ints, values: Ints) -> Ints:
-    """Return `known` with `values` at `places`, which are the next ones in any order."""
-    found = np.empty(len(known) + len(values), np.int64)
-    found[: len(known)] = known
+    """Return `known` with `values` at `places`: those that are there already, and the next ones."""
+    more = int(places.max(initial=-1)) + 1 - len(known)
+    if more <= 0:
+        return known
+    found = np.concatenate((known, np.empty(more, np.int64)))
     found[places] = values
     return found
