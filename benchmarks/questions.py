@@ -1,111 +1,62 @@
 """How long answers take: ours, SQL on our details, DuckDB and ClickHouse, in one run.
 
 Before anything is timed all answers are checked to be equal: on both sizes, over 30 days everywhere
-and over 365 days in the column stores. Warm times are medians of nine after one to warm up; where
-nine would take long, of fewer.
+and over 365 days in the column stores. Warm times are medians of nine; where nine would take long,
+of fewer. Sides take turns, twice, each in a process of its own (`sides`); the better turn counts,
+for all alike.
 """
 
 import statistics
-import time
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Engine
-
-from asu_stats.store import engine as engines
-from asu_stats.windows import Window
-from benchmarks import cold, databases, rivals
-from benchmarks.asking import REPORTS, ask
-from benchmarks.backend import Asker, Backend
-from benchmarks.data import LAST_DAY
+from benchmarks import cold, databases, sides
+from benchmarks.asking import REPORTS
 from benchmarks.databases import Databases
 from benchmarks.report import Found, Mark, Table
-from benchmarks.sql import QUESTIONS
 
 SMALL: Final = 10_000
-TIMES: Final = 9
-_MONTH: Final = Window.last(30, today=LAST_DAY)
-_YEAR: Final = Window.last(365, today=LAST_DAY)
-_LONG_MS: Final = 2_000
-_COLD_TIMES: Final = 3
-
-
-class DifferentAnswersError(AssertionError):
-    """Two databases answer one question differently: nothing of it may be timed."""
-
-
-def comparable(question: str, answer: Any) -> Any:
-    """Return an answer without what is ours alone: rows, and a count none else is to pay for."""
-    if question == "timeseries":
-        return [
-            {name: part for name, part in row.items() if name != "unique_requests"}
-            for row in answer
-        ]
-    if question == "performance":
-        return {name: part for name, part in answer.items() if name != "slowest_builds"}
-    return answer
-
-
-def check_equal(engine: Engine, others: list[Backend], window: Window) -> None:
-    """Raise `DifferentAnswersError` unless all answer all questions alike."""
-    for question, sql in QUESTIONS.items():
-        ours = comparable(question, ask(engine, question, window))
-        for other in others:
-            theirs = comparable(question, sql(Asker(other, window)))
-            if ours != theirs:
-                where = _difference(ours, theirs)
-                raise DifferentAnswersError(f"{question}: asu-stats and {other.name}: {where}")
-
-
-def _difference(ours: Any, theirs: Any, path: str = "") -> str:
-    """Say where two answers first differ."""
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
-        pairs = [(f"{path}.{name}", ours[name], theirs[name]) for name in ours]
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        pairs = [
-            (f"{path}[{place}]", *pair) for place, pair in enumerate(zip(ours, theirs, strict=True))
-        ]
-    else:
-        return f"{path}: {ours!r:.80} != {theirs!r:.80}"
-    return next(_difference(one, other, at) for at, one, other in pairs if one != other)
-
-
-def median_ms(call: Callable[[], Any]) -> float:
-    """Return the median of nine times in milliseconds, of three or one where one takes long."""
-    first = _ms(call)
-    times = TIMES if first < _LONG_MS else 3 if first < 5 * _LONG_MS else 1
-    return statistics.median(_ms(call) for _ in range(times))
-
-
-def _ms(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return 1000 * (time.perf_counter() - started)
+_TURNS: Final = 2
+_COLD_TIMES: Final = 5
 
 
 def run(found: Found, keep: Path, size: int) -> None:
     """Measure on a small database and one of `size`."""
     missing: list[str] = []
-    sizes: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for each in sorted({SMALL, size}):
         prepared = databases.prepare(keep, each)
-        others, missing = rivals.open_all(prepared.directory, prepared.directory, prepared.file)
+        checked = sides.run(prepared, "check")
+        missing = checked["missing"]
         for package in missing:
             print(f"{package} is not installed (extra `bench`): measured without it")
-        engine = engines.create(prepared.url)
-        check_equal(engine, others, _MONTH)
-        check_equal(engine, others[1:], _YEAR)  # SQL on details would take minutes
-        print(f"{each:,} requests: all answers of {len(others) + 1} databases are equal")
-        sizes[str(each)] = {
-            name: _times(prepared, engine, others, name, with_cold=each == size) for name in REPORTS
-        }
-        engine.dispose()
-        for other in others:
-            other.close()
-    result = {"small": SMALL, "size": size, "sizes": sizes, "missing": missing}
-    found.add("questions", result, _tables(sizes, size), _marks(sizes, size))
+        print(f"{each:,} requests: all answers of {checked['databases']} databases are equal")
+        results[str(each)] = _times(prepared, with_cold=each == size)
+    result = {"small": SMALL, "size": size, "sizes": results, "missing": missing}
+    found.add("questions", result, _tables(results, size), _marks(results, size))
+
+
+def _times(prepared: Databases, *, with_cold: bool) -> dict[str, dict[str, float]]:
+    """Return milliseconds by question and side or layout."""
+    found: dict[str, dict[str, float]] = defaultdict(dict)
+    for turn in range(_TURNS):
+        for side in sides.SIDES:
+            if side == "details" and turn:
+                continue  # minutes, and no mark depends on it
+            databases.progress(f"{prepared.size:,} requests: {side}, turn {turn + 1}")
+            for name, times in sides.run(prepared, side).items():
+                for question, ms in times.items():
+                    known = found[question].get(name, ms)
+                    found[question][name] = min(known, ms)
+    if with_cold:
+        for question in REPORTS:
+            databases.progress(f"{prepared.size:,} requests: {question}, cold")
+            found[question]["ours_cold"] = statistics.median(
+                cold.first_ms(prepared.url, question, sides.MONTH.days) for _ in range(_COLD_TIMES)
+            )
+    return dict(found)
 
 
 def _better(times: dict[str, float], start: str) -> float | None:
@@ -156,7 +107,8 @@ def _tables(sizes: dict[str, Any], size: int) -> list[Table]:
 
 
 def _marks(sizes: dict[str, Any], size: int) -> Iterator[Mark]:
-    for name in REPORTS:
+    """Return the marks of the questions that have any: `profiles` is a row per profile."""
+    for name in (name for name in REPORTS if name != "profiles"):
         small, large = sizes[str(SMALL)][name], sizes[str(size)][name]
         ours, rival = large["ours"], _rival(large)
         if rival is not None:
@@ -170,20 +122,3 @@ def _marks(sizes: dict[str, Any], size: int) -> Iterator[Mark]:
         )
         for words, value, most in pairs:
             yield Mark("questions", f"{name}: {words}", value, "at most", most)
-
-
-def _times(
-    prepared: Databases, engine: Engine, others: list[Backend], name: str, *, with_cold: bool
-) -> dict[str, float]:
-    databases.progress(f"{prepared.size:,} requests: {name}")
-    times = {
-        "ours": median_ms(lambda: ask(engine, name, _MONTH)),
-        "ours_year": median_ms(lambda: ask(engine, name, _YEAR)),
-    }
-    for other in others:
-        times[other.name] = median_ms(partial(QUESTIONS[name], Asker(other, _MONTH)))
-    if with_cold:
-        times["ours_cold"] = statistics.median(
-            cold.first_ms(prepared.url, name, _MONTH.days) for _ in range(_COLD_TIMES)
-        )
-    return times

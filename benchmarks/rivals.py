@@ -2,7 +2,7 @@
 
 Each column store has two layouts: rows in the order of time as they were written, with plain text;
 and sorted by time, with names as dictionaries (ENUM, LowCardinality) and short types. The better
-one of the two counts. All run in this process, with as many threads as they like.
+one of the two counts. Each may have as many threads as it likes.
 """
 
 import importlib.util
@@ -37,15 +37,31 @@ _FILES: Final = MappingProxyType({"requests": raw.REQUESTS, "builds": raw.BUILDS
 _TIMES: Final = MappingProxyType({"requests": "timestamp", "builds": "finished_at"})
 
 
-def open_all(raw_files: Path, directory: Path, details: Path) -> tuple[list[Backend], list[str]]:
-    """Return all there are, filled, and the names of packages that are not installed."""
-    missing = [name for name in ("duckdb", "chdb") if importlib.util.find_spec(name) is None]
-    found: list[Backend] = [Details(details)]
-    if "duckdb" not in missing:
-        found += DuckDB.layouts(raw_files, directory)
-    if "chdb" not in missing:
-        found += ClickHouse.layouts(raw_files, directory)
-    return found, missing
+SIDES: Final = ("details", "duckdb", "clickhouse")
+_PACKAGES: Final = MappingProxyType({"duckdb": "duckdb", "clickhouse": "chdb"})
+
+
+def missing() -> list[str]:
+    """Return the packages that are not installed."""
+    return [name for name in _PACKAGES.values() if importlib.util.find_spec(name) is None]
+
+
+def open_all(directory: Path, details: Path) -> list[Backend]:
+    """Return all there are, filled."""
+    return [backend for side in SIDES for backend in open_side(side, directory, details)]
+
+
+def open_side(side: str, directory: Path, details: Path) -> list[Backend]:
+    """Return the layouts of one of `SIDES`, filled; none if its package is not installed."""
+    if _PACKAGES.get(side) in missing():
+        return []
+    match side:
+        case "duckdb":
+            return [*DuckDB.layouts(directory)]
+        case "clickhouse":
+            return [*ClickHouse.layouts(directory)]
+        case _:
+            return [Details(details)]
 
 
 class Details:
@@ -94,7 +110,7 @@ class DuckDB:
         self._connection.close()
 
     @classmethod
-    def layouts(cls, raw_files: Path, directory: Path) -> list[Self]:
+    def layouts(cls, directory: Path) -> list[Self]:
         """Return both layouts, filled unless they were before."""
         import duckdb
 
@@ -102,7 +118,7 @@ class DuckDB:
         if not connection.execute("SHOW TABLES").fetchall():
             connection.execute("BEGIN")
             for table, file in _FILES.items():
-                source = f"read_parquet('{raw_files / file}')"
+                source = f"read_parquet('{directory / file}')"
                 connection.execute(f"CREATE TABLE {table}_plain AS SELECT * FROM {source}")
                 casts = []
                 for column in _ENUMS[table]:
@@ -144,7 +160,7 @@ class ClickHouse:
         self._session.close()
 
     @classmethod
-    def layouts(cls, raw_files: Path, directory: Path) -> list[Self]:
+    def layouts(cls, directory: Path) -> list[Self]:
         """Return both layouts, filled unless they were before."""
         from chdb import session as sessions  # only there with the extra `bench`
 
@@ -155,7 +171,7 @@ class ClickHouse:
             session.query("DROP DATABASE IF EXISTS bench")
             session.query("CREATE DATABASE bench")
             for table, file in _FILES.items():
-                source = f"file('{raw_files / file}', Parquet)"
+                source = f"file('{directory / file}', Parquet)"
                 kinds = {
                     column: kind.removeprefix("Nullable(").removesuffix(")")
                     for column, kind, *_ in cls(session, "").rows(f"DESCRIBE {source}")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from asu_stats.store import engine as engines
 from asu_stats.windows import Window
-from benchmarks import databases, questions, rivals
+from benchmarks import databases, rivals, sides
 from benchmarks.data import LAST_DAY
 
 
@@ -14,7 +14,7 @@ def test_sql_on_the_details_says_the_same(tmp_path: Path) -> None:
     details = rivals.Details(made.file)
     try:
         for days in (30, 365):
-            questions.check_equal(engine, [details], Window.last(days, today=LAST_DAY))
+            sides.check_equal(engine, [details], Window.last(days, today=LAST_DAY))
     finally:
         details.close()
         engine.dispose()
