@@ -29,10 +29,8 @@ from sqlalchemy import (
     column,
     delete,
     func,
-    literal_column,
     select,
     text,
-    type_coerce,
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -346,15 +344,6 @@ def now(connection: Connection) -> datetime:
         return datetime.now(UTC).replace(tzinfo=None)
     found = connection.execute(text("SELECT clock_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
     return cast(datetime, found)
-
-
-def hour_of(dialect: Dialect, element: ColumnElement[datetime]) -> ColumnElement[datetime]:
-    """Return the beginning of the UTC hour of a time."""
-    if dialect == "sqlite":
-        hour = func.substr(element, 1, 13, type_=Text).concat(":00:00.000000")
-        return type_coerce(hour, element.type)
-    # A constant in the text: as a parameter it would be another one in GROUP BY.
-    return func.date_trunc(literal_column("'hour'"), element, type_=element.type)
 
 
 def database_size(connection: Connection) -> int:

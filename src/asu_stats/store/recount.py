@@ -18,16 +18,19 @@ from sqlalchemy import (
     Date,
     DateTime,
     FromClause,
+    Integer,
     Select,
     and_,
     bindparam,
     case,
+    cast,
+    extract,
     func,
     select,
 )
 
 from asu_stats.events import NO_HASH
-from asu_stats.store import dialects, kinds, parts, prepared
+from asu_stats.store import kinds, parts, prepared
 from asu_stats.store.archive import TIMES, counted, day_bounds
 from asu_stats.store.dialects import Row
 from asu_stats.store.rollups import (
@@ -239,14 +242,16 @@ def of_day(connection: Connection, day: date) -> Deltas:
     """Return what the details of `day` add up to, for every rollup; those in files are read."""
     deltas = Deltas()
     parameters = parameters_of(day)
+    hours = [datetime.combine(day, time(hour)) for hour in range(24)]
     parts.load(connection, TIMES, *day_bounds(day))
     for source in _SOURCES:
         for part, found in zip(source.parts, _count(connection, source, parameters), strict=True):
-            start = () if part.rollup in HOURLY else (day,)
-            for (key, weights), rows in found.items():
+            hourly = part.rollup in HOURLY
+            for (names, weights), rows in found.items():
                 if weights:
+                    key = (hours[names[0]], *names[1:]) if hourly else (day, *names)
                     amounts = weights if rows == 1 else [rows * weight for weight in weights]
-                    deltas.add(part.rollup, (*start, *key), amounts)
+                    deltas.add(part.rollup, key, amounts)
     for client, own, previous, of_client, hashes in prepared.fetch(
         connection, _PAIRS, **parameters
     ):
@@ -255,9 +260,10 @@ def of_day(connection: Connection, day: date) -> Deltas:
         deltas.add_one(DAILY, (day,), "unique_requests", hashes)
     for distinct in DISTINCT:
         width, place = len(distinct.into.key), distinct.of.place(distinct.having)
-        for row in deltas.of(distinct.of):
-            if row[len(distinct.of.key) + place]:
-                deltas.add_one(distinct.into, row[:width], distinct.add, 1)
+        place += len(distinct.of.key)
+        counts = Counter(row[:width] for row in deltas.of(distinct.of) if row[place])
+        for key, count in counts.items():
+            deltas.add_one(distinct.into, key, distinct.add, count)
     return deltas
 
 
@@ -265,7 +271,7 @@ def _count(
     connection: Connection, source: _Source, parameters: dict[str, object]
 ) -> list[Counter[tuple[Key, Sequence[int]]]]:
     """Return for each part how many rows have a key and add the same to its sums."""
-    query, width = _query(connection.dialect.name, source), len(source.decides)
+    query, width = _QUERIES[source], len(source.decides)
     names = ["hour", *source.names]
     keys = []
     for part in source.parts:
@@ -292,17 +298,20 @@ def _weights(part: _Part, kind: kinds.Kind) -> tuple[int, ...]:
 
 
 def _picker(places: Sequence[int]) -> Callable[[Row], Key]:
-    """Return what takes the values at some places out of a row."""
+    """Return what takes the values at some places out of a row, as a tuple."""
     if len(places) > 1:
         return itemgetter(*places)
-    return lambda row: tuple(row[place] for place in places)
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
 
 
-@lru_cache(maxsize=8)
-def _query(dialect: str, source: _Source) -> Select[Any]:
+def _query(source: _Source) -> Select[Any]:
     moment = source.rows.c[source.time]
+    hour = cast(extract("hour", moment), Integer)
     names = (source.rows.c[name] for name in source.names)
-    return select(*source.decides, dialects.hour_of(dialect, moment), *names).where(on_day(moment))
+    return select(*source.decides, hour, *names).where(on_day(moment))
+
+
+_QUERIES: Final = {source: _query(source) for source in _SOURCES}
 
 
 def _pairs() -> Select[Any]:
