@@ -255,6 +255,22 @@ def test_a_client_is_found_by_what_was_sent(stats: Stats) -> None:
     assert (long.status_code, long.json()["errors"][0]["loc"][1]) == (422, "client")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ['"', "\\", '\\"', "{a,b}", "NULL", "null", "a, b", "'", "%s", "\\x41", "é\u2028ß", "(1,2)"],
+)
+def test_names_come_out_as_they_came_in(stats: Stats, name: str) -> None:
+    stats.record(
+        request("h1", version=name, target=name, profile=name),
+        *build("h1", "failure", error_category="build", error_type=name, error_message=name),
+    )
+    assert [row["version"] for row in stats.get("versions")] == [name]
+    assert stats.get("versions")[0]["top_targets"] == [{"target": name, "requests": 1}]
+    assert [row["profile"] for row in stats.get("profiles", version=name)] == [name]
+    assert [row["type"] for row in stats.get("errors/types")] == [name]
+    assert [row["message"] for row in stats.get("errors/examples")] == [name]
+
+
 def test_hostile_names_in_filters(stats: Stats) -> None:
     name = "' OR 1=1 --%"
     stats.record(request("h1", version=name), request("h2"))
