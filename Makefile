@@ -3,7 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 SIZE ?= 1000000
 PARTS ?= all
-WORKERS ?= 2
+# Of tests, for two cores: they wait for a third of their time.
+WORKERS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
