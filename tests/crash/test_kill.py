@@ -4,9 +4,9 @@ import json
 import os
 import random
 import threading
-import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ class Senders:
         try:
             with urllib.request.urlopen(post, timeout=10) as answer:
                 counts = json.load(answer)
-        except (urllib.error.URLError, ConnectionError, TimeoutError, ValueError, OSError):
+        except (HTTPException, OSError, ValueError):  # an answer that broke off is none
             return False
         with self._lock:
             self.duplicates += counts["duplicates"]
