@@ -1,8 +1,8 @@
 """One side of the comparison in a process of its own: `python -m benchmarks.sides DIRECTORY …`.
 
 With `check` all sides are opened and their answers compared, which must be equal; with the name of
-a side, its answers are timed: each a median of nine, warm. A side has a process to itself, since
-one that has ClickHouse in it hands out memory at half the speed, to the others too.
+a side, its answers are timed: each a median of nine, warm. A side has a process to itself:
+in one that has the column stores loaded too, our answers take 1.7 times as long.
 """
 
 import json
