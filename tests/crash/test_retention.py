@@ -35,7 +35,7 @@ from datetime import date
 from pathlib import Path
 from asu_stats.store import engine as engines, over_age, retention
 
-retention._MOST = 15  # many small batches, so that a kill meets one
+retention._MOST = 5  # many small batches, so that a kill meets one
 url, today = sys.argv[1], date.fromisoformat(sys.argv[2])
 shelf = retention.Shelf(Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 3 else None
 for line in sys.stdin:
@@ -124,7 +124,7 @@ def test_nothing_is_lost_and_nothing_is_double(
             assert numbers(engine)
             _apply(engine, late[number::KILLS])  # what was archived is brought back, in part
         launcher.stdin.close()
-    assert killed >= KILLS / 3, "few kills met a run: the test shows nothing"
+    assert killed > KILLS / 2, "few kills met a run: the test shows nothing"
     assert grown > KILLS / 4
     report = retention.run(engine, Policy(*[10] * 4), TODAY, shelf=shelf)
     assert bool(list(directory.glob("*/*/*"))) == bool(in_files), report

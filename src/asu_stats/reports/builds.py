@@ -58,7 +58,7 @@ def ranked(names: Sequence[str], amounts: Ints) -> list[Builds]:
     Names without requests and builds are left out.
     """
     some = np.flatnonzero(amounts[:, :4].any(axis=1))
-    order = some[np.argsort(-amounts[some, 0], kind="stable")]
+    order = some[figures.descending(amounts[some, 0])]
     return of([names[place] for place in order.tolist()], amounts[order])
 
 

@@ -33,7 +33,7 @@ def read(connection: Connection, window: Window) -> DiffPackagesReport:
     (by_version,) = sums.cubes(connection, window, VERSIONS)
     versions, amounts = by_version.by_name()
     of_versions = amounts[:, _PLACES]
-    order = np.argsort(-of_versions[:, 0], kind="stable")
+    order = figures.descending(of_versions[:, 0])
     (everything,) = _splits(of_days.sum(axis=0, keepdims=True))
     return {
         "overview": {

@@ -67,6 +67,6 @@ def _by_version(failures: Totals) -> list[VersionErrors]:
     # bincount adds floats up: exact up to 2 ** 53
     counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64)
     some = np.flatnonzero(counts)
-    order = some[np.argsort(-counts[some], kind="stable")]
+    order = some[figures.descending(counts[some])]
     rows = zip(versions[order].tolist(), counts[order].tolist(), strict=True)
     return [{"version": version, "errors": n} for version, n in rows]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from heapq import nsmallest
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,20 @@ def quotient(numerator: int, denominator: int, decimals: int) -> float | None:
     return (2 * numerator * scale + denominator) // (2 * denominator) / scale
 
 
+# `quotient` written out, since long lists ask for several per row: of numbers and of columns.
+
+
+def _percent(part: Any, whole: Any) -> Any:
+    return (20_000 * part + whole) // (2 * whole) / 100
+
+
+def _tenths(total: Any, count: Any) -> Any:
+    return (20 * total + count) // (2 * count) / 10
+
+
 def rate(part: int, whole: int) -> float | None:
     """Return `part` of `whole` in percent, to 2 decimals; `None` of nothing."""
-    # `quotient` written out, as in `average`: long lists ask for several per row.
-    return (20_000 * part + whole) // (2 * whole) / 100 if whole else None
+    return _percent(part, whole) if whole else None
 
 
 def growth(now: float, before: float) -> float | None:
@@ -41,23 +52,21 @@ def hundredths(value: float) -> float:
 
 def average(total: int, count: int) -> float | None:
     """Return total / count to 1 decimal; `None` of nothing."""
-    return (20 * total + count) // (2 * count) / 10 if count else None
+    return _tenths(total, count) if count else None
 
 
 def rates(parts: Ints, wholes: Ints) -> list[float | None]:
     """Return the `rate` of each of `parts` of the whole beside it; none is negative."""
     if _is_large(parts, wholes):
         return list(map(rate, parts.tolist(), wholes.tolist()))
-    found = (20_000 * parts + wholes) // (2 * np.maximum(wholes, 1)) / 100
-    return _none_of_nothing(wholes, found)
+    return _none_of_nothing(wholes, _percent(parts, np.maximum(wholes, 1)))
 
 
 def averages(totals: Ints, counts: Ints) -> list[float | None]:
     """Return the `average` of each of `totals` over the count beside it; none is negative."""
     if _is_large(totals, counts):
         return list(map(average, totals.tolist(), counts.tolist()))
-    found = (20 * totals + counts) // (2 * np.maximum(counts, 1)) / 10
-    return _none_of_nothing(counts, found)
+    return _none_of_nothing(counts, _tenths(totals, np.maximum(counts, 1)))
 
 
 def _is_large(*columns: Ints) -> bool:
@@ -184,6 +193,11 @@ def top(
     ranked = [(-count, name) for name, count in pairs if count]
     first = sorted(ranked) if len(ranked) <= 2 * places else nsmallest(places, ranked)
     return [(name, -count) for count, name in first[:places]]
+
+
+def descending(counts: Ints) -> Ints:
+    """Return the places of counts, the largest first; equal ones stay as they are: by name."""
+    return np.argsort(-counts, kind="stable")
 
 
 def top_of_each(group: Ints, counts: Ints, places: int) -> tuple[Ints, Ints]:

@@ -86,6 +86,8 @@ class Totals:
 
 # As they are stored ------------------------------------------------------------------------------
 
+FORM: Final = 2  # of what `encode` writes: one more where that changes
+
 
 def encode(vocabulary: Vocabulary, block: Block) -> bytes:
     """Return a block as it is stored: compressed, a line of JSON and then columns of numbers.

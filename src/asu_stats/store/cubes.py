@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, func, select
 
-from asu_stats.store import package_lists
+from asu_stats.store import blocks, package_lists
 from asu_stats.store.dialects import Row
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
@@ -27,7 +27,6 @@ from asu_stats.store.rollups import (
 )
 
 _DAY: Final = bindparam("day", type_=Date)
-_FORM: Final = 2  # of what `blocks.encode` writes
 
 
 def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
@@ -35,7 +34,7 @@ def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, .
 
     Blocks that another release packed in another shape must not be taken for ours.
     """
-    shape = (_FORM, rollup.name, key, adds)
+    shape = (blocks.FORM, rollup.name, key, adds)
     return f"{name}-{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
 
 
