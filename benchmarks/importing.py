@@ -88,7 +88,6 @@ def _write(file: Path, count: int) -> None:
         statements = _statements(random.Random(count), count)
         for statement, values in statements:
             database.execute(statement, values)
-        database.execute("CREATE INDEX idx_build_jobs_request_hash ON build_jobs(request_hash)")
         database.commit()
     part.rename(file)
 
