@@ -1,7 +1,7 @@
-"""The whole window at a glance."""
+"""Overview: totals of a time range."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -13,7 +13,7 @@ from asu_stats.reports.incomplete import reasons
 from asu_stats.store.cubes import BY_CLIENT, SECONDS, UNIQUE
 from asu_stats.windows import Window
 
-_ADDS = (
+_SUMS: Final = (
     "total_requests",
     "cache_hits",
     "successful_builds",
@@ -32,63 +32,62 @@ _ADDS = (
 
 def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
-    days = sums.days(connection, window, *_ADDS)
-    totals = [sum(column) for column in list(zip(*days, strict=True))[1:]] or [0] * len(_ADDS)
-    requests, hits, good, bad, enabled, disabled, rejected, cancelled, *others = map(int, totals)
-    unhashed, untraced, *other_outcomes = others
-    unknown = requests - enabled - disabled
-    gaps = reasons(
-        without_hash=unhashed,
-        untraced=untraced,
-        unknown_diff=unknown,
-        unknown_outcome=requests - hits - sum(other_outcomes),
-    )
+    days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
+    totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
     seconds, pairs, clients = sums.cubes(connection, window, SECONDS, UNIQUE, BY_CLIENT)
-    return shown(
-        sums.period(connection, window, gaps),
-        Counts(requests, hits, good, bad, enabled, disabled, rejected, cancelled, unhashed),
+    return response(
+        sums.period(connection, window, gaps(totals)),
+        totals,
         unique=sums.unique_requests(window, pairs),
         durations=all_durations(seconds),
-        asked=[(key[0], row[0]) for key, row in clients.rows()],
+        clients=[(key[0], row[0]) for key, row in clients.rows()],
     )
 
 
-class Counts(NamedTuple):
-    """What is counted of a window."""
-
-    requests: int
-    cache_hits: int
-    successful: int
-    failed: int
-    enabled: int
-    disabled: int
-    rejected: int
-    cancelled: int
-    without_hash: int
+def gaps(totals: Mapping[str, int]) -> list[str]:
+    """Return why figures are incomplete, given the sums of `stats_daily` by name."""
+    outcomes = ("cache_hits", "queued_requests", "joined_requests", "cached_failures")
+    return reasons(
+        without_hash=totals["requests_without_hash"],
+        untraced=totals["untraced_requests"],
+        unknown_diff=_unknown_diff(totals),
+        unknown_outcome=totals["total_requests"] - sum(totals[name] for name in outcomes),
+    )
 
 
-def shown(
+def _unknown_diff(totals: Mapping[str, int]) -> int:
+    known = totals["diff_packages_true"] + totals["diff_packages_false"]
+    return totals["total_requests"] - known
+
+
+def response(
     period: Period,
-    counts: Counts,
+    totals: Mapping[str, int],
     *,
     unique: int,
     durations: Distribution,
-    asked: Sequence[tuple[str, int]],
+    clients: Sequence[tuple[str, int]],
 ) -> Overview:
-    """Return the answer: `unique` requests, durations of builds, and requests per client."""
-    requests, hits, good, bad, enabled, disabled, rejected, cancelled, unhashed = counts
+    """Return the response, given the sums of `stats_daily` by name.
+
+    `unique` is the number of distinct requests, `clients` are the requests of each client.
+    """
+    requests, hits = totals["total_requests"], totals["cache_hits"]
+    successful, failed = totals["successful_builds"], totals["failed_builds"]
+    enabled, disabled = totals["diff_packages_true"], totals["diff_packages_false"]
+    with_hash = not totals["requests_without_hash"]
     return {
         "period": period,
         "totals": {
             "requests": requests,
-            "unique_requests": None if unhashed else unique,
+            "unique_requests": unique if with_hash else None,
             "cache_hits": hits,
             "cache_hit_rate": figures.rate(hits, requests),
-            "successful_builds": good,
-            "failed_builds": bad,
-            "success_rate": figures.rate(good, good + bad),
-            "rejected_requests": None if unhashed else rejected,
-            "cancelled_builds": cancelled,
+            "successful_builds": successful,
+            "failed_builds": failed,
+            "success_rate": figures.rate(successful, successful + failed),
+            "rejected_requests": totals["rejected_requests"] if with_hash else None,
+            "cancelled_builds": totals["cancelled_builds"],
         },
         "build_performance": {
             "avg_duration_seconds": durations.average,
@@ -97,13 +96,13 @@ def shown(
             "total_build_time_hours": figures.hours(durations.total),
         },
         "clients": {
-            "total_unique": sum(1 for _, requests in asked if requests),
-            "top_5": [{"client": c, "requests": n} for c, n in figures.top(asked, 5)],
+            "total_unique": sum(1 for _, count in clients if count),
+            "top_5": [{"client": c, "requests": n} for c, n in figures.top(clients, 5)],
         },
         "diff_packages": {
             "enabled": enabled,
             "disabled": disabled,
-            "unknown": requests - enabled - disabled,
+            "unknown": _unknown_diff(totals),
             "percentage_enabled": figures.rate(enabled, enabled + disabled),
         },
     }

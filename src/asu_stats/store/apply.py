@@ -108,8 +108,8 @@ class _Batch:
         ends = self._take_builds(builds)
         self._resolve_waits(builds, ends)
         lists = package_lists.numbers(connection, [request for request, _ in self._requests])
-        for place, number in lists.items():
-            counting.add_packages(deltas, *self._requests[place], number)
+        for place, (request, received) in enumerate(self._requests):
+            counting.add_request(deltas, request, received, lists.get(place))
         requests.save_requests(connection, self._requests, self._waits, lists)
         attempts.save_errors(connection, ends)
         self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
@@ -131,7 +131,7 @@ class _Batch:
         self._save_state()
 
     def _take_requests(self) -> set[str]:
-        """Count the requests; return the hashes whose builds matter to the batch."""
+        """Note the requests by hash; return the hashes whose builds matter to the batch."""
         wanted = {event.request_hash for event in self._builds}
         for place, (request, received) in enumerate(self._requests):
             request_hash = request.request_hash
@@ -144,7 +144,6 @@ class _Batch:
             if metadata.take(request, received):
                 self._renamed.add(request_hash)
             self._touched_hashes.add(request_hash)
-            counting.add_request(self._deltas, request, received)
             wait = requests.new_wait(request, received)
             if wait is not None:
                 self._waits[place] = wait
@@ -183,9 +182,9 @@ class _Batch:
         ]
         for _, was, now in ends:
             if was is not None:
-                counting.add_ended(self._deltas, was, -1)
+                counting.add_ended_build(self._deltas, was, -1)
             if now is not None:
-                counting.add_ended(self._deltas, now)
+                counting.add_ended_build(self._deltas, now)
         self._count_builds(builds, ends)
         return ends
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from asu_stats.events import FAILED_STATUSES
 from asu_stats.store import parts, prepared
-from asu_stats.store.counting import Ended
+from asu_stats.store.counting import EndedBuild
 from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import build_metrics, client_stats, error_stats
 
@@ -193,7 +193,7 @@ class Recall:
         found = prepared.fetch_for(self._connection, _waited_since, _SINCE, late)
         move(self._connection, client_stats_archive, client_stats, (row[0] for row in found))
 
-    def after(self, ends: Iterable[tuple[str, str, Ended]]) -> None:
+    def after(self, ends: Iterable[tuple[str, str, EndedBuild]]) -> None:
         """Tidy up after ends of builds (hash, build_id, end) that hold no longer.
 
         Their errors leave the archive, and of their days the slowest builds come back.

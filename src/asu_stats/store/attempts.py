@@ -22,7 +22,7 @@ from asu_stats.events import (
     Names,
 )
 from asu_stats.store import prepared
-from asu_stats.store.counting import Ended, naive
+from asu_stats.store.counting import EndedBuild, naive
 from asu_stats.store.requests import RequestNames
 from asu_stats.store.tables import build_metrics, error_stats
 
@@ -105,19 +105,19 @@ class Build:
         self.version, self.target, self.profile, self.diff_packages = names
         return before != names
 
-    def ended(self) -> Ended | None:
+    def ended(self) -> EndedBuild | None:
         """Return what counts of the build, `None` while it has not ended."""
         if self.finished_at is None:
             return None
-        return Ended(
+        return EndedBuild(
             at=self.finished_at,
             status=self.status,
-            seconds=self.duration_seconds,
+            duration_seconds=self.duration_seconds,
             version=self.version,
             target=self.target,
             profile=self.profile,
-            category=self.error_category,
-            type=self.error_type,
+            error_category=self.error_category,
+            error_type=self.error_type,
             diff_packages=self.diff_packages,
         )
 
@@ -137,7 +137,7 @@ class Build:
 
 
 # A build, what counted of it before, and what counts now.
-Change: TypeAlias = tuple[Build, Ended | None, Ended | None]
+Change: TypeAlias = tuple[Build, EndedBuild | None, EndedBuild | None]
 
 
 def _said(names: Names) -> dict[str, Any]:
@@ -229,6 +229,6 @@ def save_errors(connection: Connection, changes: Iterable[Change]) -> None:
             gone.append((before.at, build.request_hash, build.build_id))
         if now is not None and now.status in FAILED_STATUSES:
             names = now.version, now.target, build.request_hash, now.profile, build.build_id
-            new.append((now.at, now.category, now.type, *names))
+            new.append((now.at, now.error_category, now.error_type, *names))
     prepared.delete(connection, error_stats, _ERROR_KEY, gone)
     prepared.insert(connection, error_stats, _ERROR, new)

@@ -1,14 +1,19 @@
-"""What one request, one ended build and one ended wait add to the rollups (contract §2).
+"""What counts where: `COUNTS` names, for every fact, the sums of the rollups that it adds to.
 
-The only place that says which event counts where. Everything here is a sum over such additions;
-when something known changes, what it added before is taken back (`sign=-1`).
+Recording (`add_…` below) and recounting (`recount`) walk this one table. Everything in a rollup is
+a sum of such amounts; when something known changes, what it added is subtracted (`sign=-1`).
+Distinct counts are the exception: `request_days` and `rollups.DISTINCT` keep them.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Final
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter, itemgetter
+from typing import Any, Final
 
-from asu_stats.events import FAILED_STATUSES, IMPORTED_OUTCOMES, UNTRACED_OUTCOMES, RequestReceived
+from asu_stats.events import NO_HASH, RequestReceived
+from asu_stats.store import facts
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -17,6 +22,7 @@ from asu_stats.store.rollups import (
     DAILY,
     DURATIONS,
     ERRORS,
+    HOURLY,
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
     LEGACY,
@@ -24,7 +30,130 @@ from asu_stats.store.rollups import (
     PROFILES,
     VERSION_TARGET,
     Deltas,
+    Key,
+    Rollup,
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Count:
+    """The sums of one rollup that a fact adds to.
+
+    `key` names the fact's fields that form the rollup's key, after its day or hour. `sums` maps a
+    column of the rollup to the property of the fact that is added to it.
+    """
+
+    rollup: Rollup
+    key: tuple[str, ...]
+    sums: Mapping[str, str]
+
+
+_DEVICE: Final = ("version", "target", "profile")
+_ERROR: Final = ("error_category", "error_type")
+_REQUESTS: Final = {"request_count": "accepted", "cache_hits": "cache_hit"}
+_BUILDS: Final = {
+    "success_count": "succeeded",
+    "failure_count": "failed",
+    "timed_builds": "timed",
+    "build_time_seconds": "timed_seconds",
+}
+_DIFF: Final = {
+    "diff_packages_true": "with_diff_packages",
+    "diff_packages_false": "without_diff_packages",
+}
+_CLIENT_REQUESTS: Final = {
+    "requests": "accepted",
+    "cache_hits": "cache_hit",
+    "failed_builds": "cached_failure",  # failed at once, see docs/reference/figures.md
+    "rejected_requests": "rejected",
+    "untraced_requests": "untraced",
+}
+_CLIENT_BUILDS: Final = {"successful_builds": "succeeded", "failed_builds": "failed"}
+
+COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
+    # On the day and in the hour in which the request was received.
+    facts.Request: (
+        Count(
+            DAILY,
+            (),
+            {
+                "total_requests": "accepted",
+                "cache_hits": "cache_hit",
+                **_DIFF,
+                "queued_requests": "queued",
+                "joined_requests": "joined",
+                "cached_failures": "cached_failure",
+                "rejected_requests": "rejected",
+                "requests_without_hash": "without_hash",
+                "untraced_requests": "untraced",
+            },
+        ),
+        Count(VERSION_TARGET, _DEVICE[:2], {**_REQUESTS, **_DIFF}),
+        Count(PROFILES, _DEVICE, _REQUESTS),
+        Count(HOURLY_PROFILES, _DEVICE, _REQUESTS),
+        Count(CLIENTS, ("client",), {**_CLIENT_REQUESTS, "requests_without_hash": "without_hash"}),
+        Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_REQUESTS),
+        Count(CLIENT_VERSIONS, ("client", "version", "client_version"), {"requests": "accepted"}),
+        Count(CLIENT_DEVICES, ("client", "target", "profile"), {"requests": "accepted"}),
+        Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "rejected"}),
+        Count(PACKAGES, ("version", "target", "package_list"), {"requests": "with_package_list"}),
+        Count(
+            LEGACY,
+            ("version",),
+            {
+                "request": "queued",
+                "cache_hit": "cache_hit",
+                "diff_packages_true": "queued_with_diff_packages",
+                "diff_packages_false": "queued_without_diff_packages",
+            },
+        ),
+    ),
+    # On the day and in the hour in which the request was received, once its build has ended.
+    facts.Wait: (
+        Count(CLIENTS, ("client",), _CLIENT_BUILDS),
+        Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_BUILDS),
+        Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "failed"}),
+    ),
+    # On the day and in the hour in which the build ended.
+    facts.Build: (
+        Count(
+            DAILY,
+            (),
+            {
+                "successful_builds": "succeeded",
+                "failed_builds": "failed",
+                "timeout_builds": "timed_out",
+                "cancelled_builds": "cancelled",
+                "timed_builds": "timed",
+                "total_build_time_seconds": "timed_seconds",
+            },
+        ),
+        Count(VERSION_TARGET, _DEVICE[:2], _BUILDS),
+        Count(PROFILES, _DEVICE, _BUILDS),
+        Count(HOURLY_PROFILES, _DEVICE, _BUILDS),
+        Count(DURATIONS, ("version", "duration_seconds"), {"builds": "timed"}),
+        Count(
+            LEGACY,
+            ("version",),
+            {
+                "build_completed": "succeeded",
+                "failure": "failed",
+                "diff_packages_true": "succeeded_with_diff_packages",
+                "diff_packages_false": "succeeded_without_diff_packages",
+            },
+        ),
+    ),
+    # On the day of the failed build or the rejected request.
+    facts.Error: (Count(ERRORS, (*_ERROR, "version", "target"), {"errors": "errors"}),),
+}
+
+# The fields that keys are made of: columns of the fact's detail table.
+FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
+    facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "package_list"),
+    facts.Wait: ("client", "version", *_ERROR),
+    facts.Build: (*_DEVICE, "duration_seconds"),
+    facts.Error: (*_ERROR, "version", "target"),
+}
 
 
 def naive(instant: datetime) -> datetime:
@@ -32,147 +161,108 @@ def naive(instant: datetime) -> datetime:
     return instant.replace(tzinfo=None)
 
 
-def hour_of(instant: datetime) -> datetime:
-    """Return the beginning of the hour of a stored time."""
-    return instant.replace(minute=0, second=0, microsecond=0)
-
-
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """An ended build, as far as it counts."""
+class EndedBuild:
+    """An ended build, as far as it counts. `at` is when it ended, UTC as the store keeps it."""
 
     at: datetime
     status: str
-    seconds: int | None
+    duration_seconds: int | None
     version: str
     target: str
     profile: str
-    category: str | None
-    type: str | None
+    error_category: str | None
+    error_type: str | None
     diff_packages: bool | None
 
 
 @dataclass(frozen=True, slots=True)
 class EndedWait:
-    """A request of a client whose build has ended: counted on the day of the request (§2.5)."""
+    """A request of a client whose build has ended. It counts on the day of the request."""
 
     requested_at: datetime
     client: str
     version: str
     status: str
-    category: str | None
-    type: str | None
+    error_category: str | None
+    error_type: str | None
 
 
-# What a request adds to the first sums of `stats_daily`, by outcome and diff_packages.
-_DAILY: Final = {
-    (outcome, diff): (
-        *(1, int(outcome == "cache_hit"), 0, 0, 0, int(diff is True), int(diff is False)),
-        *(int(outcome == "queued"), int(outcome == "joined"), int(outcome == "cached_failure")),
-    )
-    for outcome in IMPORTED_OUTCOMES
-    for diff in (True, False, None)
-}
+_request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # without the list, which has a number
+_wait_fields = attrgetter(*FIELDS[facts.Wait])
+_build_fields = attrgetter(*FIELDS[facts.Build])
+_error_fields = attrgetter(*FIELDS[facts.Error])
 
 
-def add_request(deltas: Deltas, request: RequestReceived, received: datetime) -> None:
-    """Count a request by its outcome; distinct counts are added by `request_days`."""
-    outcome, version, target, profile = (
-        request.outcome,
-        request.version,
-        request.target,
-        request.profile,
-    )
-    client, day, hour = request.client, received.date(), hour_of(received)
-    if outcome == "rejected":
-        _add_rejected(deltas, request, day, hour)
-        return
-    hit = (1, 1) if outcome == "cache_hit" else (1,)
-    of_client = (1, 0, 0, 1) if outcome == "cached_failure" else hit
-    daily = _DAILY[outcome, request.diff_packages]
-    deltas.add(DAILY, (day,), daily)
-    deltas.add(VERSION_TARGET, (day, version, target), daily[:2] + _NO_BUILD + daily[5:7])
-    deltas.add(PROFILES, (day, version, target, profile), hit)
-    deltas.add(HOURLY_PROFILES, (hour, version, target, profile), hit)
-    deltas.add(CLIENTS, (day, client), of_client)
-    deltas.add(HOURLY_CLIENTS, (hour, client, version), of_client)
-    deltas.add(CLIENT_VERSIONS, (day, client, version, request.client_version), _ONE)
-    deltas.add(CLIENT_DEVICES, (day, client, target, profile), _ONE)
-    if outcome == "queued":
-        deltas.add(LEGACY, (day, version), (1, 0, 0, 0, *daily[5:7]))
-    elif outcome == "cache_hit":
-        deltas.add(LEGACY, (day, version), (0, 1))
-
-
-def add_packages(
-    deltas: Deltas, request: RequestReceived, received: datetime, package_list: int
+def add_request(
+    deltas: Deltas, request: RequestReceived, received: datetime, package_list: int | None
 ) -> None:
-    """Count that a request asked for a list of packages."""
-    deltas.add(PACKAGES, (received.date(), request.version, request.target, package_list), _ONE)
+    """Count a request and, if it was rejected, its error. `package_list` is its list's number."""
+    fact = facts.Request(
+        request.outcome,
+        request.diff_packages,
+        request.request_hash != NO_HASH,
+        package_list is not None,
+    )
+    _add(deltas, fact, received, (*_request_fields(request), package_list))
+    if fact.rejected:
+        _add(deltas, _ONE_ERROR, received, _error_fields(request))
 
 
-def add_unhashed(deltas: Deltas, request: RequestReceived, received: datetime) -> None:
-    """Count beside `add_request` what can't be known of a request without hash.
-
-    Which request it is, and where it waited, how its build ended for the client.
-    """
-    if request.outcome == "rejected":
-        return
-    client, day = request.client, received.date()
-    untraced = int(request.outcome in UNTRACED_OUTCOMES)
-    for rollup, key in ((DAILY, (day,)), (CLIENTS, (day, client))):
-        deltas.add_one(rollup, key, "requests_without_hash", 1)
-        deltas.add_one(rollup, key, "untraced_requests", untraced)
-    of_hour = hour_of(received), client, request.version
-    deltas.add_one(HOURLY_CLIENTS, of_hour, "untraced_requests", untraced)
-
-
-_ONE: Final = (1,)
-_NO_BUILD: Final = (0, 0, 0, 0)  # good, bad, timed, seconds
-
-
-def _add_rejected(deltas: Deltas, request: RequestReceived, day: date, hour: datetime) -> None:
-    client, kind = request.client, (request.error_category, request.error_type)
-    deltas.add(DAILY, (day,), (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1))
-    deltas.add(CLIENTS, (day, client), (0, 0, 0, 0, 1))
-    deltas.add(HOURLY_CLIENTS, (hour, client, request.version), (0, 0, 0, 0, 1))
-    deltas.add(ERRORS, (day, *kind, request.version, request.target), _ONE)
-    deltas.add(CLIENT_ERRORS, (day, client, *kind), _ONE)
-
-
-def add_ended(deltas: Deltas, ended: Ended, sign: int = 1) -> None:
-    """Count an ended build on the day it finished."""
-    day, hour = ended.at.date(), hour_of(ended.at)
-    if ended.status == "cancelled":
-        deltas.add(DAILY, (day,), (0,) * 13 + (sign,))
-        return
-    good = sign * (ended.status == "success")
-    bad = sign * (ended.status in FAILED_STATUSES)
-    timed = good * (ended.seconds is not None)
-    seconds = timed * (ended.seconds or 0)
-    names = ended.version, ended.target, ended.profile
-    timeout = sign * (ended.status == "timeout")
-    deltas.add(DAILY, (day,), (0, 0, good, bad, seconds, 0, 0, 0, 0, 0, 0, timed, timeout))
-    deltas.add(VERSION_TARGET, (day, *names[:2]), (0, 0, good, bad, timed, seconds))
-    deltas.add(PROFILES, (day, *names), (0, 0, good, bad, timed, seconds))
-    deltas.add(HOURLY_PROFILES, (hour, *names), (0, 0, good, bad, timed, seconds))
-    diff = good * (ended.diff_packages is True), good * (ended.diff_packages is False)
-    deltas.add(LEGACY, (day, ended.version), (0, 0, good, bad, *diff))
-    if timed:
-        deltas.add(DURATIONS, (day, ended.version, ended.seconds), (timed,))
-    if bad:
-        deltas.add(ERRORS, (day, ended.category, ended.type, *names[:2]), (bad,))
+def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
+    """Count an ended build and, if it failed, its error."""
+    fact = facts.Build(build.status, build.duration_seconds, build.diff_packages)
+    _add(deltas, fact, build.at, _build_fields(build), sign)
+    if fact.failed:
+        _add(deltas, _ONE_ERROR, build.at, _error_fields(build), sign)
 
 
 def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
-    """Count for its client how a request's build ended; a cancelled one leaves it pending."""
-    day = wait.requested_at.date()
-    good = sign * (wait.status == "success")
-    bad = sign * (wait.status in FAILED_STATUSES)
-    if not (good or bad):
-        return
-    deltas.add(CLIENTS, (day, wait.client), (0, 0, good, bad))
-    hour = hour_of(wait.requested_at)
-    deltas.add(HOURLY_CLIENTS, (hour, wait.client, wait.version), (0, 0, good, bad))
-    if bad:
-        deltas.add(CLIENT_ERRORS, (day, wait.client, wait.category, wait.type), (bad,))
+    """Count for its client how a request's build ended; a cancelled build leaves it pending."""
+    _add(deltas, facts.Wait(wait.status), wait.requested_at, _wait_fields(wait), sign)
+
+
+_ONE_ERROR: Final = facts.Error(1)
+
+
+def _add(
+    deltas: Deltas, fact: facts.Fact, at: datetime, fields: Sequence[Any], sign: int = 1
+) -> None:
+    """Add what a fact of a time adds to each rollup; `fields` are the values of its `FIELDS`."""
+    values = (at.date(), at.replace(minute=0, second=0, microsecond=0), *fields)
+    for rollup, key_of, added in _plan(fact, sign):
+        deltas.add(rollup, key_of(values), added)
+
+
+@lru_cache(maxsize=1 << 16)
+def _plan(
+    fact: facts.Fact, sign: int
+) -> list[tuple[Rollup, Callable[[Sequence[Any]], Key], tuple[int, ...]]]:
+    """Return the rollups that a fact adds to, with its keys and amounts there."""
+    kind = type(fact)
+    plan = []
+    for count in COUNTS[kind]:
+        found = amounts(count, fact)
+        if found:
+            time = "hour" if count.rollup in HOURLY else "day"
+            key_of = picker(("day", "hour", *FIELDS[kind]), (time, *count.key))
+            plan.append((count.rollup, key_of, tuple(sign * amount for amount in found)))
+    return plan
+
+
+@lru_cache(maxsize=1 << 16)
+def amounts(count: Count, fact: facts.Fact) -> tuple[int, ...]:
+    """Return what a fact adds to the sums of a rollup, in their order, without zeros at the end."""
+    names = (count.sums.get(column) for column in count.rollup.adds)
+    found = [0 if name is None else int(getattr(fact, name)) for name in names]
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
+
+
+def picker(names: Sequence[str], wanted: Sequence[str]) -> Callable[[Sequence[Any]], Key]:
+    """Return a function that takes the `wanted` values, as a tuple, out of values of `names`."""
+    places = [names.index(name) for name in wanted]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, selec
 
 from asu_stats.events import FAILED_STATUSES, UNKNOWN
 from asu_stats.store import dialects, prepared
-from asu_stats.store.counting import Ended
+from asu_stats.store.counting import EndedBuild
 from asu_stats.store.requests import Received
 from asu_stats.store.tables import build_stats
 
@@ -48,7 +48,7 @@ _TAKE_OUT_ONE: Final = delete(build_stats).where(build_stats.c.id == _EQUAL.scal
 def write(
     connection: Connection,
     requests: Iterable[Received],
-    ends: Iterable[tuple[Ended | None, Ended | None]],
+    ends: Iterable[tuple[EndedBuild | None, EndedBuild | None]],
 ) -> None:
     """Write a row per new request that was queued or a cache hit, and one per ended build.
 
@@ -64,7 +64,7 @@ def write(
         for ended, count in ((before, -1), (now, 1)):
             if ended is not None and (event_type := _OF_STATUS.get(ended.status)):
                 names = ended.version, ended.target, ended.profile
-                seconds = (ended.seconds or 0) if ended.status == "success" else 0
+                seconds = (ended.duration_seconds or 0) if ended.status == "success" else 0
                 row = _row(dialect, ended.at, event_type, names, seconds, ended.diff_packages)
                 rows[row] += count
     for row, count in rows.items():

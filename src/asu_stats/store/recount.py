@@ -1,15 +1,14 @@
 """The rollups counted anew from the details, one day at a time: what `verify` compares with.
 
-A second definition of every rollup, over stored rows, beside the one in `counting`, which adds up
-events as they come. That the two agree is what `verify` shows.
+Detail rows, live and archived, are turned back into the facts that they state, and the facts are
+counted by the table by which recording counts them: `counting.COUNTS`. Distinct counts are found
+from the details of the day, independently of `request_days`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,28 +29,18 @@ from sqlalchemy import (
 )
 
 from asu_stats.events import NO_HASH
-from asu_stats.store import kinds, parts, prepared
+from asu_stats.store import facts, parts, prepared
 from asu_stats.store.archive import TIMES, counted, day_bounds
+from asu_stats.store.counting import COUNTS, FIELDS, Count, amounts, picker
 from asu_stats.store.dialects import Row
+from asu_stats.store.facts import Fact
 from asu_stats.store.rollups import (
-    CLIENT_DEVICES,
-    CLIENT_ERRORS,
     CLIENT_UNIQUE_REQUESTS,
-    CLIENT_VERSIONS,
-    CLIENTS,
     DAILY,
     DISTINCT,
-    DURATIONS,
-    ERRORS,
     HOURLY,
-    HOURLY_CLIENTS,
-    HOURLY_PROFILES,
-    LEGACY,
     NEVER,
-    PACKAGES,
-    PROFILES,
     UNIQUE_REQUESTS,
-    VERSION_TARGET,
     Deltas,
     Key,
     Rollup,
@@ -67,157 +56,47 @@ from asu_stats.store.tables import (
 _ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
 
 
-_NAMES: Final = ("version", "target", "profile")
-_COUNTS: Final = {"request_count": "accepted", "cache_hits": "hit"}
-_BUILDS: Final = {
-    "success_count": "good",
-    "failure_count": "bad",
-    "timed_builds": "timed",
-    "build_time_seconds": "seconds",
-}
-_CLIENT: Final = {
-    "requests": "accepted",
-    "cache_hits": "hit",
-    "successful_builds": "good",
-    "failed_builds": "bad",
-    "rejected_requests": "rejected",
-    "untraced_requests": "untraced",
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """What the rows of one detail table say of a rollup.
-
-    `key` names columns, behind the time; `adds` names for each sum what a kind of row adds to it.
-    """
-
-    rollup: Rollup
-    key: tuple[str, ...]
-    adds: Mapping[str, str]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """A detail table, its columns that are read, and what they say."""
+    """A detail table, its time, and the facts that each of its rows states."""
 
     rows: FromClause
     time: str
-    kind: type[kinds.Kind]
-    decides: tuple[ColumnElement[Any], ...]
-    names: tuple[str, ...]
-    parts: tuple[_Part, ...]
+    facts: tuple[type[Fact], ...]
 
 
 # Archived details count as live ones do.
 _requests, _builds, _errors = map(counted, (client_stats, build_metrics, error_stats))
-_r, _b, _e = _requests.c, _builds.c, _errors.c
+_r = _requests.c
+
+
+def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+    """Return the columns of detail rows that a fact is made of, in the order of its fields."""
+    c = rows.c
+    if kind is facts.Request:
+        return c.outcome, c.diff_packages, c.request_hash != NO_HASH, c.package_list.is_not(None)
+    if kind is facts.Wait:
+        return (case((c.ended_at.is_not(None), c.status)),)
+    if kind is facts.Build:
+        return c.status, c.duration_seconds, c.diff_packages
+    return (c["count"],)
+
+
+def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) -> Counter[str]:
+    """Return what facts add to the sums of a rollup; `rows` are fields of a fact, and how often."""
+    sums: Counter[str] = Counter()
+    for count in COUNTS[kind]:
+        if count.rollup is rollup:
+            for fields, times in rows:
+                for column, amount in zip(rollup.adds, amounts(count, kind(*fields)), strict=False):
+                    sums[column] += times * amount
+    return sums
+
 
 _SOURCES: Final = (
-    _Source(
-        _requests,
-        "timestamp",
-        kinds.Request,
-        (
-            _r.outcome,
-            _r.diff_packages,
-            _r.status,
-            _r.request_hash != NO_HASH,
-            _r.ended_at.is_not(None),
-            _r.package_list.is_not(None),
-        ),
-        ("client", *_NAMES, "client_version", "error_category", "error_type", "package_list"),
-        (
-            _Part(
-                DAILY,
-                (),
-                {
-                    "total_requests": "accepted",
-                    "cache_hits": "hit",
-                    "diff_packages_true": "diff",
-                    "diff_packages_false": "no_diff",
-                    "queued_requests": "queued",
-                    "joined_requests": "joined",
-                    "cached_failures": "cached_failure",
-                    "rejected_requests": "rejected",
-                    "requests_without_hash": "unhashed",
-                    "untraced_requests": "untraced",
-                },
-            ),
-            _Part(
-                VERSION_TARGET,
-                _NAMES[:2],
-                {**_COUNTS, "diff_packages_true": "diff", "diff_packages_false": "no_diff"},
-            ),
-            _Part(PROFILES, _NAMES, _COUNTS),
-            _Part(HOURLY_PROFILES, _NAMES, _COUNTS),
-            _Part(CLIENTS, ("client",), {**_CLIENT, "requests_without_hash": "unhashed"}),
-            _Part(HOURLY_CLIENTS, ("client", "version"), _CLIENT),
-            _Part(
-                CLIENT_VERSIONS, ("client", "version", "client_version"), {"requests": "accepted"}
-            ),
-            _Part(CLIENT_DEVICES, ("client", "target", "profile"), {"requests": "accepted"}),
-            _Part(CLIENT_ERRORS, ("client", "error_category", "error_type"), {"errors": "error"}),
-            _Part(PACKAGES, ("version", "target", "package_list"), {"requests": "listed"}),
-            _Part(
-                LEGACY,
-                ("version",),
-                {
-                    "request": "queued",
-                    "cache_hit": "hit",
-                    "diff_packages_true": "queued_diff",
-                    "diff_packages_false": "queued_no_diff",
-                },
-            ),
-        ),
-    ),
-    _Source(
-        _builds,
-        "finished_at",
-        kinds.Build,
-        (_b.status, _b.duration_seconds, _b.diff_packages),
-        (*_NAMES, "duration_seconds"),
-        (
-            _Part(
-                DAILY,
-                (),
-                {
-                    "successful_builds": "good",
-                    "failed_builds": "bad",
-                    "total_build_time_seconds": "seconds",
-                    "timed_builds": "timed",
-                    "timeout_builds": "timed_out",
-                    "cancelled_builds": "cancelled",
-                },
-            ),
-            _Part(VERSION_TARGET, _NAMES[:2], _BUILDS),
-            _Part(PROFILES, _NAMES, _BUILDS),
-            _Part(HOURLY_PROFILES, _NAMES, _BUILDS),
-            _Part(DURATIONS, ("version", "duration_seconds"), {"builds": "timed"}),
-            _Part(
-                LEGACY,
-                ("version",),
-                {
-                    "build_completed": "good",
-                    "failure": "bad",
-                    "diff_packages_true": "good_diff",
-                    "diff_packages_false": "good_no_diff",
-                },
-            ),
-        ),
-    ),
-    _Source(
-        _errors,
-        "timestamp",
-        kinds.Error,
-        (_e["count"],),
-        ("error_category", "error_type", "version", "target"),
-        (
-            _Part(
-                ERRORS, ("error_category", "error_type", "version", "target"), {"errors": "errors"}
-            ),
-        ),
-    ),
+    _Source(_requests, "timestamp", (facts.Request, facts.Wait)),
+    _Source(_builds, "finished_at", (facts.Build,)),
+    _Source(_errors, "timestamp", (facts.Error,)),
 )
 
 
@@ -244,14 +123,13 @@ def of_day(connection: Connection, day: date) -> Deltas:
     parameters = parameters_of(day)
     hours = [datetime.combine(day, time(hour)) for hour in range(24)]
     parts.load(connection, TIMES, *day_bounds(day))
-    for source in _SOURCES:
-        for part, found in zip(source.parts, _count(connection, source, parameters), strict=True):
-            hourly = part.rollup in HOURLY
-            for (names, weights), rows in found.items():
-                if weights:
-                    key = (hours[names[0]], *names[1:]) if hourly else (day, *names)
-                    amounts = weights if rows == 1 else [rows * weight for weight in weights]
-                    deltas.add(part.rollup, key, amounts)
+    for tally in (tally for source in _SOURCES for tally in _tally(connection, source, parameters)):
+        rollup = tally.count.rollup
+        for (fields, found), rows in tally.rows.items():
+            if found:
+                key = (hours[fields[0]], *fields[1:]) if rollup in HOURLY else (day, *fields)
+                added = found if rows == 1 else [rows * amount for amount in found]
+                deltas.add(rollup, key, added)
     for client, own, previous, of_client, hashes in prepared.fetch(
         connection, _PAIRS, **parameters
     ):
@@ -267,48 +145,68 @@ def of_day(connection: Connection, day: date) -> Deltas:
     return deltas
 
 
-def _count(
-    connection: Connection, source: _Source, parameters: dict[str, object]
-) -> list[Counter[tuple[Key, Sequence[int]]]]:
-    """Return for each part how many rows have a key and add the same to its sums."""
-    query, width = _QUERIES[source], len(source.decides)
-    names = ["hour", *source.names]
-    keys = []
-    for part in source.parts:
-        wanted = ("hour", *part.key) if part.rollup in HOURLY else part.key
-        keys.append(_picker([width + names.index(name) for name in wanted]))
-    known: list[dict[Any, tuple[int, ...]]] = [{} for _ in source.parts]
-    found: list[Counter[tuple[Key, Sequence[int]]]] = [Counter() for _ in source.parts]
-    for rows in prepared.stream(connection, query, _ROWS, **parameters):
-        of_rows = [row[:width] for row in rows]
-        for kind in set(of_rows) - known[0].keys():
-            for part, weights in zip(source.parts, known, strict=True):
-                weights[kind] = _weights(part, source.kind(*kind))
-        for counter, key, weights in zip(found, keys, known, strict=True):
-            counter.update(zip(map(key, rows), map(weights.__getitem__, of_rows), strict=True))
-    return found
+class _Amounts(dict[Row, tuple[int, ...]]):
+    """What a fact adds to the sums of one rollup, by the fact's fields."""
+
+    def __init__(self, count: Count, kind: type[Fact]) -> None:
+        super().__init__()
+        self._count, self._kind = count, kind
+
+    def __missing__(self, fields: Row) -> tuple[int, ...]:
+        self[fields] = found = amounts(self._count, self._kind(*fields))
+        return found
 
 
-@lru_cache(maxsize=1 << 16)
-def _weights(part: _Part, kind: kinds.Kind) -> tuple[int, ...]:
-    """Return what a row adds to the sums of a rollup, nothing if that is 0 for all."""
-    names = (part.adds.get(add) for add in part.rollup.adds)
-    found = tuple(0 if name is None else int(getattr(kind, name)) for name in names)
-    return found if any(found) else ()
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tally:
+    """How many rows have a key and add the same amounts to the sums of one rollup.
+
+    Keys of hourly rollups begin with the number of the hour, those of daily ones have no time.
+    """
+
+    count: Count
+    fact: slice  # where the fields of the fact are in a row
+    key_of: Callable[[Row], Key]
+    amounts: _Amounts
+    rows: Counter[tuple[Key, Sequence[int]]] = field(default_factory=Counter)
 
 
-def _picker(places: Sequence[int]) -> Callable[[Row], Key]:
-    """Return what takes the values at some places out of a row, as a tuple."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+def _tallies(source: _Source) -> list[_Tally]:
+    """Return a tally for each `Count` of the facts that the rows of a source state."""
+    names = [name for name, _ in _columns(source)]
+    tallies, place = [], 0
+    for kind in source.facts:
+        fact = slice(place, place := place + len(kind._fields))
+        for count in COUNTS[kind]:
+            key = ("hour", *count.key) if count.rollup in HOURLY else count.key
+            tallies.append(_Tally(count, fact, picker(names, key), _Amounts(count, kind)))
+    return tallies
+
+
+def _tally(connection: Connection, source: _Source, parameters: dict[str, object]) -> list[_Tally]:
+    """Count the rows that a source has on a day."""
+    tallies = _tallies(source)
+    for rows in prepared.stream(connection, _QUERIES[source], _ROWS, **parameters):
+        made: dict[int, list[Row]] = {}
+        for tally in tallies:
+            if tally.fact.start not in made:
+                made[tally.fact.start] = [row[tally.fact] for row in rows]
+            amounts_of_rows = map(tally.amounts.__getitem__, made[tally.fact.start])
+            tally.rows.update(zip(map(tally.key_of, rows), amounts_of_rows, strict=True))
+    return tallies
+
+
+def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
+    """Return the columns that are read of a source: those of its facts, the hour, and its names."""
+    fields = [("", column) for kind in source.facts for column in made_of(kind, source.rows)]
+    hour = cast(extract("hour", source.rows.c[source.time]), Integer)
+    names = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
+    return [*fields, ("hour", hour), *((name, source.rows.c[name]) for name in names)]
 
 
 def _query(source: _Source) -> Select[Any]:
     moment = source.rows.c[source.time]
-    hour = cast(extract("hour", moment), Integer)
-    names = (source.rows.c[name] for name in source.names)
-    return select(*source.decides, hour, *names).where(on_day(moment))
+    return select(*(column for _, column in _columns(source))).where(on_day(moment))
 
 
 _QUERIES: Final = {source: _query(source) for source in _SOURCES}

@@ -321,6 +321,8 @@ class Deltas:
         known = sums.get(key)
         if known is None:
             sums[key] = amounts
+        elif len(known) == 1 == len(amounts):
+            sums[key] = (known[0] + amounts[0],)
         elif len(known) > len(amounts):
             sums[key] = (*map(operator.add, known, amounts), *known[len(amounts) :])
         else:

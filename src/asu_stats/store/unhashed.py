@@ -36,17 +36,14 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Ta
     received = [
         (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
     ]
-    for request, at in received:
-        counting.add_request(deltas, request, at)
-        counting.add_unhashed(deltas, request, at)
     lists = package_lists.numbers(connection, [request for request, _ in received])
-    for place, number in lists.items():
-        counting.add_packages(deltas, *received[place], number)
+    for place, (request, at) in enumerate(received):
+        counting.add_request(deltas, request, at, lists.get(place))
     requests.save_requests(connection, received, {}, lists)
     ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
     for _, _, now in ends:
         if now is not None:
-            counting.add_ended(deltas, now)
+            counting.add_ended_build(deltas, now)
     attempts.save(connection, (build for build, _, _ in ends))
     attempts.save_errors(connection, ends)
     return Taken(received, ends)

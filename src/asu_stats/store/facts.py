@@ -1,0 +1,137 @@
+"""Facts: what one detail row says, as far as it decides what the row adds to the rollups.
+
+Each property is an amount that `counting.COUNTS` adds to the sums it is named for: a number, or
+True for 1. Facts are small and repeat, so that what a fact adds is worked out once.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+from asu_stats.events import FAILED_STATUSES, UNTRACED_OUTCOMES
+
+
+class Request(NamedTuple):
+    """A request that was received: a row of `client_stats`."""
+
+    outcome: str
+    diff_packages: bool | None
+    has_hash: bool
+    has_package_list: bool
+
+    @property
+    def accepted(self) -> bool:
+        return self.outcome != "rejected"
+
+    @property
+    def rejected(self) -> bool:
+        return self.outcome == "rejected"
+
+    @property
+    def cache_hit(self) -> bool:
+        return self.outcome == "cache_hit"
+
+    @property
+    def queued(self) -> bool:
+        return self.outcome == "queued"
+
+    @property
+    def joined(self) -> bool:
+        return self.outcome == "joined"
+
+    @property
+    def cached_failure(self) -> bool:
+        return self.outcome == "cached_failure"
+
+    @property
+    def with_diff_packages(self) -> bool:
+        return self.accepted and self.diff_packages is True
+
+    @property
+    def without_diff_packages(self) -> bool:
+        return self.accepted and self.diff_packages is False
+
+    @property
+    def queued_with_diff_packages(self) -> bool:
+        return self.queued and self.diff_packages is True
+
+    @property
+    def queued_without_diff_packages(self) -> bool:
+        return self.queued and self.diff_packages is False
+
+    @property
+    def without_hash(self) -> bool:
+        """Whether it was accepted, but is not known by its hash: imported history."""
+        return self.accepted and not self.has_hash
+
+    @property
+    def untraced(self) -> bool:
+        """Whether it waited for a build that can't be found without a hash."""
+        return not self.has_hash and self.outcome in UNTRACED_OUTCOMES
+
+    @property
+    def with_package_list(self) -> bool:
+        return self.has_package_list
+
+
+class Wait(NamedTuple):
+    """A request whose build has ended, with the status of that build: a row of `client_stats`."""
+
+    status: str | None  # None while the request waits, or if it never waited
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "success"
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILED_STATUSES
+
+
+class Build(NamedTuple):
+    """A build that has ended: a row of `build_metrics`."""
+
+    status: str
+    duration_seconds: int | None
+    diff_packages: bool | None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "success"
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILED_STATUSES
+
+    @property
+    def timed_out(self) -> bool:
+        return self.status == "timeout"
+
+    @property
+    def cancelled(self) -> bool:
+        return self.status == "cancelled"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it succeeded and its duration is known."""
+        return self.succeeded and self.duration_seconds is not None
+
+    @property
+    def timed_seconds(self) -> int:
+        """Its duration, 0 if it is not `timed`."""
+        return (self.duration_seconds or 0) if self.timed else 0
+
+    @property
+    def succeeded_with_diff_packages(self) -> bool:
+        return self.succeeded and self.diff_packages is True
+
+    @property
+    def succeeded_without_diff_packages(self) -> bool:
+        return self.succeeded and self.diff_packages is False
+
+
+class Error(NamedTuple):
+    """A rejected request or a failed build: a row of `error_stats`."""
+
+    errors: int
+
+
+Fact: TypeAlias = Request | Wait | Build | Error

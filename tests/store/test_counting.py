@@ -1,0 +1,43 @@
+"""The table of what counts where is whole: every sum has a source, every property exists."""
+
+from typing import get_args
+
+from asu_stats.store import facts
+from asu_stats.store.counting import COUNTS, FIELDS
+from asu_stats.store.rollups import (
+    CLIENT_UNIQUE_REQUESTS,
+    DISTINCT,
+    ROLLUPS,
+    UNIQUE_REQUESTS,
+)
+
+# Sums of distinct things: `request_days` and `rollups.DISTINCT` keep them.
+_DISTINCT = {
+    (UNIQUE_REQUESTS.name, "requests"),
+    (CLIENT_UNIQUE_REQUESTS.name, "requests"),
+    ("stats_daily", "unique_requests"),
+    *((distinct.into.name, distinct.add) for distinct in DISTINCT),
+}
+
+
+def test_every_sum_is_added_to_by_some_fact() -> None:
+    counted = {
+        (count.rollup.name, column)
+        for counts in COUNTS.values()
+        for count in counts
+        for column in count.sums
+    }
+
+    assert counted | _DISTINCT == {(rollup.name, add) for rollup in ROLLUPS for add in rollup.adds}
+    assert not counted & _DISTINCT
+
+
+def test_every_property_and_field_that_the_table_names_exists() -> None:
+    assert set(COUNTS) == set(FIELDS) == set(get_args(facts.Fact))
+    for kind, counts in COUNTS.items():
+        for count in counts:
+            assert count.rollup.key[1:] or not count.key
+            assert len(count.key) == len(count.rollup.key) - 1
+            assert set(count.key) <= set(FIELDS[kind])
+            for name in count.sums.values():
+                assert name in kind._fields or isinstance(getattr(kind, name), property)
