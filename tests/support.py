@@ -22,6 +22,7 @@ from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings, load
 from asu_stats.store import engine as engines
 from asu_stats.store.apply import apply_batch
+from asu_stats.store.live_counts import Live
 from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import store_state
 
@@ -108,11 +109,10 @@ class Stats:
         engine = engines.create(database_url)
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         process = ProcessMetrics()
-        sink = process.timed(
-            partial(apply_batch, engine, legacy_build_stats=chosen.legacy_build_stats)
-        )
-        with Recorder(sink, spool) as recorder:
-            stats: Stats
+        stats: Stats
+        sink = partial(apply_batch, engine, legacy_build_stats=chosen.legacy_build_stats)
+        live = Live(chosen.metrics_clients, lambda: stats.now)
+        with Recorder(process.timed(partial(sink, live=live)), spool) as recorder:
             builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
             app = create_app(
                 chosen,
@@ -157,7 +157,8 @@ class Stats:
     def bring_in(self, *events: CloudEvent) -> int:
         """Record history as an importer does; return how many events were accepted."""
         found = [from_cloudevent(event, now=self.now, imported=True) for event in events]
-        return self.recorder.commit(found).accepted
+        legacy = self.settings.legacy_build_stats
+        return sum(apply_batch(self.engine, found, legacy_build_stats=legacy).new)
 
     def get(self, question: str, **params: object) -> Any:
         """Return the answer to a question."""

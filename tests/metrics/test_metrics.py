@@ -38,6 +38,20 @@ FAMILIES: Mapping[str, tuple[str, dict[str, set[str]]]] = {
         {"category": {"validation", "container", "build", "storage", "network", "other"}},
     ),
     "asu_build_duration_seconds": ("histogram", {}),
+    "asu_recorded_requests": (
+        "gauge",
+        {"outcome": {"queued", "joined", "cache_hit", "cached_failure", "rejected"}},
+    ),
+    "asu_recorded_client_requests": (
+        "gauge",
+        {"client": {"luci", "owut", "auc", "ofs", "unknown", "other"}},
+    ),
+    "asu_recorded_builds": ("gauge", {"status": {"success", "failure", "timeout", "cancelled"}}),
+    "asu_recorded_errors": (
+        "gauge",
+        {"category": {"validation", "container", "build", "storage", "network", "other"}},
+    ),
+    "asu_recorded_build_duration_seconds": ("gauge", {}),
     "asu_queue_wait_seconds": ("histogram", {}),
     "asu_queue_length": ("gauge", {}),
     "asu_builds_running": ("gauge", {}),
@@ -117,11 +131,10 @@ def test_both_formats(sqlite_stats: Stats) -> None:
 
 
 def test_events_in_figures_out(stats: Stats) -> None:
-    late = NOW - timedelta(days=400)  # counters reach back as far as there is anything
-    first = request("h1", late, client="owut/1")
+    first = request("h1", client="owut/1")
     stats.record(
         first,
-        build("h1", "success", end=late + timedelta(seconds=45), seconds=45),
+        build("h1", "success", end=NOW + timedelta(seconds=45), seconds=45),
         request("h2", client="script/1", outcome="queued"),
         build("h2", "timeout", seconds=400, error_message="took too long"),
         request("h3", outcome="cache_hit", client="luci/2"),
@@ -150,7 +163,7 @@ def test_events_in_figures_out(stats: Stats) -> None:
     assert value(found, "asu_build_duration_seconds_count") == 2
     assert value(found, "asu_build_duration_seconds_sum") == 346
     last = value(found, "asu_build_last_finished_timestamp_seconds")
-    assert last == NOW.timestamp()
+    assert last == NOW.timestamp() + 45
     received = {"event": "request.received"}
     assert value(found, "asu_stats_events_total", result="duplicate", **received) == 2
     assert value(found, "asu_stats_events_total", result="accepted", **received) == 4

@@ -8,10 +8,20 @@ from sqlalchemy import Engine
 
 from asu_stats.builds import tables as build_tables
 from asu_stats.monitor import tables as alert_tables
-from asu_stats.store import archive, leases, parts, rollups, samples, tables
+from asu_stats.store import archive, leases, live_counts, parts, rollups, samples, tables
 from asu_stats.store.metadata import metadata
 
-OWNERS: Final = (tables, rollups, archive, parts, leases, samples, build_tables, alert_tables)
+OWNERS: Final = (
+    tables,
+    rollups,
+    live_counts,
+    archive,
+    parts,
+    leases,
+    samples,
+    build_tables,
+    alert_tables,
+)
 
 
 def differences(engine: Engine) -> list[object]:

@@ -150,7 +150,7 @@ def _target(database: str | None, *, dry_run: bool) -> Iterator[tuple[Commit, Se
         migrate.check_writable(engine)
         # A file that was upgraded where it is has the old rows already.
         quiet = settings.model_copy(update={"legacy_build_stats": False})
-        with wiring.recorder_on(quiet, engine, ProcessMetrics()) as recorder:
+        with wiring.recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
             yield _committing(recorder), settings
 
 

@@ -24,6 +24,7 @@ from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
+from asu_stats.store.live_counts import Live
 from asu_stats.store.over_age import Policy
 from asu_stats.store.packing import Packer
 from asu_stats.store.retention import Shelf
@@ -42,8 +43,13 @@ class Service:
 
 
 @contextmanager
-def recorder_on(settings: Settings, engine: Engine, process: ProcessMetrics) -> Iterator[Recorder]:
-    """Run a recorder that writes to `engine`. Raises `InvalidSettingError` without a spool."""
+def recorder_on(
+    settings: Settings, engine: Engine, process: ProcessMetrics, *, live: bool = True
+) -> Iterator[Recorder]:
+    """Run a recorder that writes to `engine`. Raises `InvalidSettingError` without a spool.
+
+    Without `live` nothing that it records moves the counters of `/metrics`.
+    """
     try:
         spool = Spool(
             settings.spool_path,
@@ -52,7 +58,12 @@ def recorder_on(settings: Settings, engine: Engine, process: ProcessMetrics) -> 
         )
     except OSError as error:
         raise InvalidSettingError(f"spool_directory: {settings.spool_path}: {error}") from None
-    sink = partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats)
+    sink = partial(
+        apply_batch,
+        engine,
+        legacy_build_stats=settings.legacy_build_stats,
+        live=Live(settings.metrics_clients, utc_now) if live else None,
+    )
     with Recorder(
         process.timed(sink),
         spool,

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Final
 
 from prometheus_client.core import (
@@ -16,10 +17,9 @@ from asu_stats.builds.load import Load
 from asu_stats.error_types import CATEGORIES
 from asu_stats.events import OUTCOMES, STATUSES, TYPE_NAMES, UNKNOWN
 from asu_stats.metrics.process import OTHER
-from asu_stats.reports.figures import Distribution
 from asu_stats.reports.lifetime import Lifetime
+from asu_stats.store.live_counts import DURATION_BUCKETS, LONGER
 
-DURATION_BUCKETS: Final = (5, 10, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1800)
 TASKS: Final = ("verify", "retention", "alerts")  # of the jobs, those worth an alert
 EVENTS: Final = tuple(TYPE_NAMES.values())
 
@@ -50,33 +50,80 @@ def instant(time: datetime | None) -> float:
     return time.timestamp() if time else 0.0
 
 
+def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> Iterator[Metric]:
+    """Yield the counters of live events; clients that are not among `clients` are `other`."""
+    for measure, meaning, label, values in (
+        (
+            "requests",
+            "Live build requests by outcome.",
+            "outcome",
+            OUTCOMES,
+        ),
+        (
+            "client_requests",
+            "Live accepted requests by client; clients that are not in metrics_clients are other.",
+            "client",
+            dict.fromkeys((*clients, UNKNOWN, OTHER)),
+        ),
+        (
+            "builds",
+            "Builds that ended, live, by status.",
+            "status",
+            STATUSES,
+        ),
+        (
+            "errors",
+            "Live failed builds and rejected requests by category of the error.",
+            "category",
+            dict.fromkeys((*CATEGORIES, OTHER)),
+        ),
+    ):
+        known = live.get(measure, {})
+        counts = {value: known.get(value, 0) for value in values}
+        yield counter(f"asu_{measure}", meaning, label, counts)
+    yield _durations(live.get("durations", {}), live.get("duration_seconds", {}).get("", 0))
+
+
 def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
-    """Yield what was ever recorded; clients that are not among `clients` are `other`."""
-    yield counter(
-        "asu_requests",
-        "Build requests by what became of them.",
-        "outcome",
-        {outcome: ever.requests.get(outcome, 0) for outcome in OUTCOMES},
+    """Yield totals over all history; they follow imports, late events and corrections."""
+    for name, meaning, label, values in (
+        (
+            "asu_recorded_requests",
+            "Build requests in all history by outcome.",
+            "outcome",
+            {str(outcome): ever.requests.get(outcome, 0) for outcome in OUTCOMES},
+        ),
+        (
+            "asu_recorded_client_requests",
+            "Accepted requests in all history by client; see asu_client_requests_total.",
+            "client",
+            _bounded(ever.clients, (*clients, UNKNOWN)),
+        ),
+        (
+            "asu_recorded_builds",
+            "Builds that ended in all history, by status.",
+            "status",
+            {str(status): ever.builds.get(status, 0) for status in STATUSES},
+        ),
+        (
+            "asu_recorded_errors",
+            "Failed builds and rejected requests in all history by category of the error.",
+            "category",
+            _bounded(ever.errors, CATEGORIES),
+        ),
+        (
+            "asu_stats_recorded_events",
+            "Events in all history that were accepted.",
+            "event",
+            {event: ever.events.get(event, 0) for event in EVENTS},
+        ),
+    ):
+        yield gauges(name, meaning, label, values)
+    yield gauge(
+        "asu_recorded_build_duration_seconds",
+        "Seconds that all successful builds in all history took together.",
+        ever.durations.total,
     )
-    yield counter(
-        "asu_client_requests",
-        "Accepted build requests by client; clients that are not in metrics_clients are other.",
-        "client",
-        _bounded(ever.clients, (*clients, UNKNOWN)),
-    )
-    yield counter(
-        "asu_builds",
-        "Builds that ended, by how.",
-        "status",
-        {status: ever.builds.get(status, 0) for status in STATUSES},
-    )
-    yield counter(
-        "asu_errors",
-        "Failed builds and rejected requests by category of the error.",
-        "category",
-        _bounded(ever.errors, CATEGORIES),
-    )
-    yield _durations(ever.durations)
     yield gauge(
         "asu_build_last_finished_timestamp_seconds",
         "When the last build ended; 0 if none ever did.",
@@ -136,25 +183,31 @@ def of_tasks(rows: Sequence[tuple[Row[Any], bool]]) -> Iterator[Metric]:
     )
 
 
-def of_events(ever: Lifetime, invalid: Mapping[str, int]) -> Iterator[Metric]:
-    """Yield what came in; `invalid` are refused calls of this process, by event."""
+def of_events(
+    live: Mapping[str, Mapping[str, int]], invalid: Mapping[str, int]
+) -> Iterator[Metric]:
+    """Yield the live events that came in; `invalid` are refused calls of this process, by event."""
     family = CounterMetricFamily(
         "asu_stats_events",
-        "Events in. Accepted and duplicate: of the database; invalid: refused by this process.",
+        "Live events in. Accepted and duplicate: of the database; invalid: refused by this "
+        "process.",
         labels=["event", "result"],
     )
+    accepted, duplicate, conflict = (
+        live.get(result, {}) for result in ("accepted", "duplicate", "conflict")
+    )
     for event in EVENTS:
-        again = sum(ever.events.get((event, result), 0) for result in ("duplicate", "conflict"))
-        family.add_metric([event, "accepted"], ever.events.get((event, "accepted"), 0))
+        again = duplicate.get(event, 0) + conflict.get(event, 0)
+        family.add_metric([event, "accepted"], accepted.get(event, 0))
         family.add_metric([event, "duplicate"], again)
     for event, refused in invalid.items():
         family.add_metric([event, "invalid"], refused)
     yield family
     yield counter(
         "asu_stats_event_conflicts",
-        "Duplicates that said something else than the event known under their identity.",
+        "Live duplicates with other content than the event known under their identity.",
         "event",
-        {event: ever.events.get((event, "conflict"), 0) for event in EVENTS},
+        {event: conflict.get(event, 0) for event in EVENTS},
     )
 
 
@@ -165,10 +218,13 @@ def _bounded(amounts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]
     return {**found, OTHER: found.get(OTHER, 0) + sum(rest.values())}
 
 
-def _durations(durations: Distribution) -> Metric:
+def _durations(counts: Mapping[str, int], seconds: int) -> Metric:
+    """Return the histogram of builds per bucket, and of their seconds together."""
     family = HistogramMetricFamily(
-        "asu_build_duration_seconds", "Whole seconds that successful builds took."
+        "asu_build_duration_seconds", "Whole seconds that successful builds took, of live events."
     )
-    buckets = [(f"{limit:.1f}", durations.up_to(limit)) for limit in DURATION_BUCKETS]
-    family.add_metric([], [*buckets, ("+Inf", durations.builds)], durations.total)
+    limits = [*((str(limit), f"{limit:.1f}") for limit in DURATION_BUCKETS), (LONGER, LONGER)]
+    up_to = accumulate(counts.get(label, 0) for label, _ in limits)
+    buckets = [(le, builds) for (_, le), builds in zip(limits, up_to, strict=True)]
+    family.add_metric([], buckets, seconds)
     return family

@@ -21,7 +21,7 @@ from asu_stats.monitor import memory
 from asu_stats.recorder import Recorder
 from asu_stats.reports import lifetime
 from asu_stats.settings import Settings
-from asu_stats.store import dialects, leases
+from asu_stats.store import dialects, leases, live_counts
 from asu_stats.store.engine import read_snapshot
 
 log = logging.getLogger(__name__)
@@ -76,17 +76,19 @@ class Exposition(Collector):
         now = self._now()
         silence = self._settings.worker_timeout_seconds
         with read_snapshot(self._engine) as connection:
+            live = live_counts.read(connection)
             ever = lifetime.read(connection, today=now.date())
             busy = load.read(connection, now=now, silence_seconds=silence)
             firing = memory.firing(connection)
             size = dialects.database_size(connection)
         tasks = leases.states(self._engine)
+        yield from domain.of_live(live, self._settings.metrics_clients)
         yield from domain.of_lifetime(ever, self._settings.metrics_clients)
         yield from domain.of_load(busy)
         rules = (rule.name for rule in self._settings.alerts if rule.enabled)
         yield from domain.of_alerts(firing, rules)
         yield from domain.of_tasks(tasks)
-        yield from domain.of_events(ever, self._process.invalid_events)
+        yield from domain.of_events(live, self._process.invalid_events)
         yield gauge("asu_stats_database_size_bytes", "Size of the database.", size)
         yield gauge(
             "asu_stats_database_wal_size_bytes",

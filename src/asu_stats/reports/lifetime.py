@@ -1,4 +1,4 @@
-"""All that was ever recorded, added up: what the counters of the metrics show."""
+"""Totals over all history, and the counts of live events: what the metrics show."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from asu_stats.reports import sums
 from asu_stats.reports.durations import all_durations
@@ -32,7 +32,9 @@ _STATUSES: Final = {
     "cancelled": "cancelled_builds",
 }
 _ADDS: Final = (*_OUTCOMES.values(), *_STATUSES.values())
-_EVENTS: Final = select(event_counts.c.event, event_counts.c.result, event_counts.c.events)
+_EVENTS: Final = select(event_counts.c.event, event_counts.c.events).where(
+    event_counts.c.result == bindparam("result", type_=event_counts.c.result.type)
+)
 _LAST: Final = select(func.max(build_metrics.c.finished_at))
 
 
@@ -45,7 +47,7 @@ class Lifetime:
     builds: Mapping[str, int]  # that ended, by status
     errors: Mapping[str, int]  # by category
     durations: Distribution  # of successful builds
-    events: Mapping[tuple[str, str], int]  # by event and result, as `event_counts` has them
+    events: Mapping[str, int]  # accepted, by event
     last_finished: datetime | None  # end of the build that ended last; details only
 
 
@@ -68,7 +70,7 @@ def read(connection: Connection, *, today: date) -> Lifetime:
         errors=dict(zip(categories.tolist(), errors.tolist(), strict=True)),
         durations=all_durations(seconds),
         events={
-            (event, result): int(n) for event, result, n in prepared.fetch(connection, _EVENTS)
+            event: int(n) for event, n in prepared.fetch(connection, _EVENTS, result="accepted")
         },
         last_finished=last.replace(tzinfo=UTC) if last else None,
     )

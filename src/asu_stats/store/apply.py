@@ -27,6 +27,7 @@ from asu_stats.store.archive import Recall
 from asu_stats.store.attempts import Build, Change
 from asu_stats.store.counting import naive
 from asu_stats.store.engine import write_transaction
+from asu_stats.store.live_counts import Live, Tally
 from asu_stats.store.request_days import RequestDay
 from asu_stats.store.requests import Metadata, Wait
 from asu_stats.store.rollups import Deltas
@@ -45,38 +46,50 @@ class Applied:
 
 
 def apply_batch(
-    engine: Engine, events: Sequence[Event], *, legacy_build_stats: bool = False
+    engine: Engine,
+    events: Sequence[Event],
+    *,
+    legacy_build_stats: bool = False,
+    live: Live | None = None,
 ) -> Applied:
     """Write a batch in one transaction of its own: all of it, or nothing if this raises.
 
     Raises `StoreUnavailableError` when the database is away.
     """
     with write_transaction(engine) as connection:
-        return apply(connection, events, legacy_build_stats=legacy_build_stats)
+        return apply(connection, events, legacy_build_stats=legacy_build_stats, live=live)
 
 
 def apply(
-    connection: Connection, events: Sequence[Event], *, legacy_build_stats: bool = False
+    connection: Connection,
+    events: Sequence[Event],
+    *,
+    legacy_build_stats: bool = False,
+    live: Live | None = None,
 ) -> Applied:
     """Write a batch's details and the rollup deltas that follow from what really changed.
 
     Known events change nothing; the order of events makes no difference to any figure. With
-    `legacy_build_stats` the Go server's table is written too.
+    `legacy_build_stats` the Go server's table is written too. `live` says which events move the
+    counters of `/metrics`; without it, as in an import, none does.
     """
     if not events:
         return Applied(())
     dialects.take_turn(connection)
-    batch = identities.keep_new(connection, events)
+    tally = Tally(live)
+    batch = identities.keep_new(connection, events, tally)
     if batch.new:
-        _Batch(connection, batch.new).write(legacy_build_stats=legacy_build_stats)
+        _Batch(connection, batch.new, tally).write(legacy_build_stats=legacy_build_stats)
+    tally.write(connection)
     return Applied(batch.is_new)
 
 
 class _Batch:
     """One batch on its way into the store: what was known, what changes, what that adds up to."""
 
-    def __init__(self, connection: Connection, events: Sequence[Event]) -> None:
+    def __init__(self, connection: Connection, events: Sequence[Event], tally: Tally) -> None:
         self._connection = connection
+        self._tally = tally
         self._deltas = Deltas()
         self._events = events
         self._unhashed = unhashed.of(events)
@@ -144,6 +157,7 @@ class _Batch:
             if metadata.take(request, received):
                 self._renamed.add(request_hash)
             self._touched_hashes.add(request_hash)
+            self._tally.requested(request)
             wait = requests.new_wait(request, received)
             if wait is not None:
                 self._waits[place] = wait
@@ -181,6 +195,7 @@ class _Batch:
             if (was := before.get(build.key)) != (now := build.ended())
         ]
         for _, was, now in ends:
+            self._tally.ended(was, now)
             if was is not None:
                 counting.add_ended_build(self._deltas, was, -1)
             if now is not None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, select
 
 from asu_stats.events import TYPE_NAMES, BuildFinished, BuildStarted, Event, RequestReceived
 from asu_stats.store import prepared
+from asu_stats.store.live_counts import Tally
 from asu_stats.store.tables import event_counts, event_identities
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
@@ -63,10 +64,11 @@ class Sorted:
     is_new: list[bool]
 
 
-def keep_new(connection: Connection, events: Sequence[Event]) -> Sorted:
+def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> Sorted:
     """Remember the identities of `events` and tell those not known before.
 
-    A known identity with other content is a duplicate too, counted apart as a conflict.
+    A known identity with other content is a duplicate too, counted apart as a conflict. `tally`
+    counts those that are live.
     """
     keys = [identity(event) for event in events]
     first: dict[bytes, tuple[Event, bytes]] = {}
@@ -90,7 +92,9 @@ def keep_new(connection: Connection, events: Sequence[Event]) -> Sorted:
         else:
             before = known[key] if key in known else first[key][1]
             result = "duplicate" if before == content(event) else "conflict"
-        counts[TYPE_NAMES[type(event)], result] += 1
+        kind = TYPE_NAMES[type(event)]
+        counts[kind, result] += 1
+        tally.arrived(event, kind, result)
     prepared.add(
         connection,
         event_counts,
