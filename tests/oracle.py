@@ -37,6 +37,10 @@ def percent(part: int, whole: int) -> float | None:
     return None if value is None else rounded(value * 100, 2)
 
 
+def _as_it_is(name: Any) -> Any:
+    return name
+
+
 def mean(values: Sequence[int]) -> float | None:
     return rounded(ratio(sum(values), len(values)), 1)
 
@@ -49,8 +53,20 @@ def percentile(values: Sequence[int], p: int) -> int | None:
     return None
 
 
-def ranked(counts: dict[Any, int]) -> list[tuple[Any, int]]:
-    return sorted(((k, n) for k, n in counts.items() if n), key=lambda item: (-item[1], item[0]))
+def ranked(counts: dict[Any, int], key: Callable[[Any], Any] = _as_it_is) -> list[tuple[Any, int]]:
+    found = [(k, n) for k, n in counts.items() if n]
+    return sorted(found, key=lambda item: (-item[1], key(item[0])))
+
+
+def age(version: str) -> tuple[Any, ...]:
+    """Sorts versions as they came out; names that are none come first, `SNAPSHOT` last."""
+    if version == "SNAPSHOT":
+        return (2,)
+    numbers, _, rest = version.partition("-")
+    if not all(number.isdigit() for number in numbers.split(".")):
+        return 0, version
+    candidate = int(rest[2:]) if rest.startswith("rc") else 1_000
+    return 1, [int(number) for number in numbers.split(".")], candidate
 
 
 def split(events: Sequence[Event]) -> tuple[int, int, int]:
@@ -269,7 +285,8 @@ class Oracle:
                 row[f"unique_{below}s"] = len(counts)
                 row[f"top_{below}s"] = [{below: b, "requests": n} for b, n in ranked(counts)[:5]]
             rows.append(row)
-        return sorted(rows, key=lambda row: (-row["requests"], row[name]))
+        key = age if name == "version" else _as_it_is
+        return sorted(rows, key=lambda row: (-row["requests"], key(row[name])))
 
     def versions(self, **filters: str) -> list[dict[str, Any]]:
         return self._rows(
@@ -302,7 +319,7 @@ class Oracle:
             if fates["untraced"]
             else percent(fates["good"], fates["good"] + fates["bad"]),
             "rejected_requests": self.count_rejected(rejected),
-            "top_versions": [{"version": v, "requests": n} for v, n in ranked(versions)[:5]],
+            "top_versions": [{"version": v, "requests": n} for v, n in ranked(versions, age)[:5]],
         }
 
     def clients(self) -> list[dict[str, Any]]:
@@ -334,7 +351,7 @@ class Oracle:
                 "incomplete": self.gaps(mine, of_all=False),
             },
             "client_versions": [
-                {"client_version": v, "requests": n} for v, n in ranked(client_versions)
+                {"client_version": v, "requests": n} for v, n in ranked(client_versions, age)
             ],
             "top_targets": top("target", 5),
             "top_profiles": top("profile", 5),
@@ -386,7 +403,7 @@ class Oracle:
                 "diff_packages_unknown": unknown,
                 "percentage_enabled": percent(enabled, enabled + disabled),
             },
-            "by_version": sorted(by_version, key=lambda row: (-row["total"], row["version"])),
+            "by_version": sorted(by_version, key=lambda row: (-row["total"], age(row["version"]))),
             "trend": trend,
         }
 
@@ -424,7 +441,8 @@ class Oracle:
                             "affected_versions": [
                                 v
                                 for v, _ in ranked(
-                                    Counter(v for c, t, v in found if (c, t) == (category, kind))
+                                    Counter(v for c, t, v in found if (c, t) == (category, kind)),
+                                    age,
                                 )
                             ][:10],
                         }
@@ -436,7 +454,7 @@ class Oracle:
             "total_errors": len(found),
             "by_category": by_category,
             "by_version": [
-                {"version": v, "errors": n} for v, n in ranked(Counter(v for _, _, v in found))
+                {"version": v, "errors": n} for v, n in ranked(Counter(v for _, _, v in found), age)
             ],
         }
 
@@ -445,7 +463,7 @@ class Oracle:
         seconds = [b.seconds for b in timed if b.seconds is not None]
         requests = Counter(e["data"]["version"] for e in self.accepted)
         by_version = []
-        for version in sorted({b.version for b in timed}, key=lambda v: (-requests[v], v)):
+        for version in sorted({b.version for b in timed}, key=lambda v: (-requests[v], age(v))):
             mine = [b.seconds for b in timed if b.version == version and b.seconds is not None]
             by_version.append(
                 {
@@ -580,7 +598,7 @@ class Oracle:
 
     def adoption(self, interval: str) -> list[dict[str, Any]]:
         """Requests per version and bucket: the eight with most, and the others as one."""
-        order = [v for v, _ in ranked(Counter(e["data"]["version"] for e in self.accepted))]
+        order = [v for v, _ in ranked(Counter(e["data"]["version"] for e in self.accepted), age)]
         rows = []
         for stamp, days in self._parts(interval).items():
             asked = [e["data"]["version"] for e in self.accepted if when(e).date() in days]
@@ -658,7 +676,9 @@ class Oracle:
                     "count": n,
                     "percentage": percent(n, len(found)),
                     "versions": len(versions),
-                    "top_versions": [{"version": v, "errors": m} for v, m in ranked(versions)[:10]],
+                    "top_versions": [
+                        {"version": v, "errors": m} for v, m in ranked(versions, age)[:10]
+                    ],
                 }
             )
         return rows

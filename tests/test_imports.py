@@ -13,6 +13,7 @@ ORDER = (
     "asu_stats",
     "exceptions",
     "text",
+    "releases",
     "windows",
     "events",
     "error_rules",

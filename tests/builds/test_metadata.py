@@ -10,9 +10,10 @@ from urllib.parse import quote
 import pytest
 from pydantic import ValidationError
 
-from asu_stats.builds.catalogue import Catalogue, release_order
+from asu_stats.builds.catalogue import Catalogue
 from asu_stats.demo import catalogue as demo
 from asu_stats.demo.world import load
+from asu_stats.releases import release_order
 from asu_stats.settings import Settings
 from tests.conftest import sqlite_database
 from tests.support import Stats

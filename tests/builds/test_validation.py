@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from asu_stats.builds.catalogue import Catalogue, branch_of, release_order
+from asu_stats.builds.catalogue import Catalogue, branch_of
 from asu_stats.builds.validation import RefusedRequestError, repository_allowed, validate
 from asu_stats.error_types import classify
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.releases import release_order
 
 from .support import request, settings_for
 

@@ -4,8 +4,6 @@ One table of targets serves all versions; what a branch or a version has differe
 it, so that a few kilobytes of exceptions describe years of releases.
 """
 
-import math
-import re
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -13,15 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraint
 
 from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.releases import MAIN, release_order
 
 MAX_FILE_BYTES: Final = 16 << 20
-MAIN: Final = "SNAPSHOT"
 _TARGET = r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$"
 
 TargetName = Annotated[str, StringConstraints(pattern=_TARGET)]
 Targets = dict[TargetName, list[str]]
-
-_CANDIDATE: Final = re.compile(r"(.*)-rc([0-9]+)")
 
 
 def branch_of(version: str) -> str:
@@ -29,18 +25,6 @@ def branch_of(version: str) -> str:
     if version.endswith("-SNAPSHOT"):
         return version.removesuffix("-SNAPSHOT")
     return version.rpartition(".")[0] or version
-
-
-def release_order(version: str) -> tuple[tuple[float, ...], float]:
-    """Return what sorts versions, or branches, by age; main comes last.
-
-    A candidate comes before its release, a branch's snapshot before all of its versions.
-    """
-    if version == MAIN:
-        return (math.inf,), math.inf
-    candidate = _CANDIDATE.fullmatch(version)
-    release, number = candidate.groups() if candidate else (version, math.inf)
-    return tuple(map(float, re.findall("[0-9]+", release))), float(number)
 
 
 def is_release(version: str) -> bool:

@@ -14,7 +14,8 @@ from fastapi.responses import JSONResponse
 
 from asu_stats import __version__
 from asu_stats.builds import answers, metadata_docs
-from asu_stats.builds.catalogue import MAIN, Catalogue, is_release
+from asu_stats.builds.catalogue import Catalogue, is_release
+from asu_stats.releases import MAIN
 from asu_stats.settings import Settings
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]

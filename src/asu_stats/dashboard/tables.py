@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from asu_stats.dashboard.view import View
+from asu_stats.releases import order_of
 
 ROWS: Final = 50
 Row = Mapping[str, Any]
@@ -71,7 +72,8 @@ def arrange(
     by = {column.field: column for column in columns if column.kind != "names"}
     if field in by:
         known = [row for row in found if row[field] is not None]
-        known.sort(key=lambda row: row[field], reverse=descending)
+        order = order_of(field)
+        known.sort(key=lambda row: order(row[field]), reverse=descending)
         found = known + [row for row in found if row[field] is None]
     pages = max(1, -(-len(found) // ROWS))
     number = min(view.number, pages)

@@ -9,11 +9,12 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Final, Generic, TypeVar
 
-from asu_stats.builds.catalogue import MAIN, branch_of
+from asu_stats.builds.catalogue import branch_of
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.demo import packages, popularity
 from asu_stats.demo.world import World, branch_key
 from asu_stats.events import split_client
+from asu_stats.releases import MAIN
 
 T = TypeVar("T")
 

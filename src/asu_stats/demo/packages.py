@@ -105,7 +105,7 @@ def choose(
 def _defaults(branch: str, target: str) -> list[str]:
     key = branch_key(branch)
     names = [*_DEFAULTS, *_DEFAULTS_OF_TARGET.get(target, ())]
-    names.append("firewall4" if key >= (22, 3) else "firewall")
-    names.append("apk-mbedtls" if key >= (25, 12) else "opkg")
-    tls = "mbedtls" if key >= (23, 5) else "wolfssl"
+    names.append("firewall4" if key >= branch_key("22.03") else "firewall")
+    names.append("apk-mbedtls" if key >= branch_key("25.12") else "opkg")
+    tls = "mbedtls" if key >= branch_key("23.05") else "wolfssl"
     return [*names, f"libustream-{tls}", f"wpad-basic-{tls}"]

@@ -10,11 +10,11 @@ from functools import cache
 from importlib import resources
 from typing import Final, Literal, TypeAlias
 
-from asu_stats.builds.catalogue import MAIN, branch_of, release_order
+from asu_stats.builds.catalogue import branch_of
 from asu_stats.events import split_client
+from asu_stats.releases import MAIN, release_order
 
 VersionKind: TypeAlias = Literal["release", "candidate", "snapshot"]
-BranchKey: TypeAlias = tuple[float, ...]
 
 # Families of targets that were dropped or renamed: the last branch that has them, and the first.
 LAST_BRANCH: Final = {"bcm63xx": "23.05", "ipq807x": "23.05", "oxnas": "23.05"}
@@ -113,9 +113,9 @@ class World:
         return sorted({version.branch for version in self.versions}, key=branch_key)
 
 
-def branch_key(branch: str) -> BranchKey:
+def branch_key(branch: str) -> str:
     """Return what sorts branches by age; main comes last."""
-    return release_order(branch)[0]
+    return release_order(branch)
 
 
 def has_target(branch: str, target: str) -> bool:

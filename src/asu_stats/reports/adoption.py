@@ -4,6 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from asu_stats.releases import release_order
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import VersionBucket
 from asu_stats.store.cubes import VERSIONS
@@ -19,7 +20,7 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
     """
     (totals,) = sums.cubes(connection, window, VERSIONS)
     requests = {version: row[0] for (version,), row in totals.rows() if row[0]}
-    shown = [version for version, _ in figures.top(requests, SHOWN)]
+    shown = [version for version, _ in figures.top(requests, SHOWN, release_order)]
     found: list[VersionBucket] = []
     for stamp, _, cube in sums.cube_over_time(connection, window, interval, VERSIONS):
         asked = {version: row[0] for (version,), row in cube.rows()}

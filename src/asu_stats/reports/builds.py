@@ -1,6 +1,6 @@
 """Requests and builds of names or of times, and the figures that answers make of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -62,9 +62,10 @@ def ranked(names: Sequence[str], amounts: Ints) -> list[Builds]:
     return of([names[place] for place in order.tolist()], amounts[order])
 
 
-def ranked_rows(rows: Iterable[Sequence[Any]]) -> list[Builds]:
-    """Return what `ranked` does, from rows of a name and its sums in any order."""
-    found = sorted((row[0], *map(int, row[1:])) for row in rows)
+def ranked_rows(rows: Iterable[Sequence[Any]], order: Callable[[str], str]) -> list[Builds]:
+    """Return what `ranked` does, from rows of a name, sorted by `order`, and its sums."""
+    found = sorted(rows, key=lambda row: order(row[0]))
     if not found:
         return []
-    return ranked([row[0] for row in found], np.array([row[1:] for row in found], np.int64))
+    amounts = np.array([[int(n) for n in row[1:]] for row in found], np.int64)
+    return ranked([row[0] for row in found], amounts)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from asu_stats.exceptions import UnknownClientError
+from asu_stats.releases import release_order
 from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
 from asu_stats.reports.incomplete import reasons
@@ -72,14 +73,16 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
         )
         if row.errors
     }
-    asked = figures.top(requests_by("version", seen), 5)
+    asked = figures.top(requests_by("version", seen), 5, release_order)
     all_errors = sum(errors.values())
     return {
         **_row(client, totals, unique, asked, imported=imported),
         "period": sums.period(connection, window, gaps),
         "client_versions": [
             {"client_version": name, "requests": n}
-            for name, n in figures.top(requests_by("client_version", seen), len(seen))
+            for name, n in figures.top(
+                requests_by("client_version", seen), len(seen), release_order
+            )
         ],
         "top_targets": [
             {"target": name, "requests": n}

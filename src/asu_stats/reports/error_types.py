@@ -8,6 +8,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from asu_stats.cloudevents import format_time
+from asu_stats.releases import release_order
 from asu_stats.reports import figures, latest_errors, sums
 from asu_stats.reports.answers import ErrorBucket, ErrorExample, ErrorTypeRow
 from asu_stats.store.blocks import Totals
@@ -46,7 +47,8 @@ def read(
             "percentage": figures.rate(errors, total),
             "versions": len(versions),
             "top_versions": [
-                {"version": v, "errors": n} for v, n in figures.top(versions, _VERSIONS)
+                {"version": v, "errors": n}
+                for v, n in figures.top(versions, _VERSIONS, release_order)
             ],
         }
         for errors, kind, of_type, versions in ranked

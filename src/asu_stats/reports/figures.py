@@ -1,6 +1,6 @@
 """Rounding, rates, averages and percentiles: the only place that makes them (contract §2.6)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import nsmallest
 from typing import Any
 
@@ -186,13 +186,18 @@ class Distributions:
 
 
 def top(
-    counts: Mapping[str, int] | Iterable[tuple[str, int]], places: int
+    counts: Mapping[str, int] | Iterable[tuple[str, int]],
+    places: int,
+    order: Callable[[str], str] | None = None,
 ) -> list[tuple[str, int]]:
-    """Return the names with the largest counts above 0: by count descending, then by name."""
+    """Return the names with the largest counts above 0: by count descending, then by name.
+
+    `order` sorts the names, else they are sorted as text.
+    """
     pairs = counts.items() if isinstance(counts, Mapping) else counts
-    ranked = [(-count, name) for name, count in pairs if count]
+    ranked = [(-count, order(name) if order else name, name) for name, count in pairs if count]
     first = sorted(ranked) if len(ranked) <= 2 * places else nsmallest(places, ranked)
-    return [(name, -count) for count, name in first[:places]]
+    return [(name, -count) for count, _, name in first[:places]]
 
 
 def descending(counts: Ints) -> Ints:

@@ -29,9 +29,7 @@ def read(connection: Connection, window: Window) -> Performance:
     )
     everything = all_durations(seconds)
     requests = {version: row[0] for (version,), row in versions.rows()}
-    rows = sorted(
-        by_version(durations), key=lambda row: (-requests.get(row.version, 0), row.version)
-    )
+    rows = sorted(by_version(durations), key=lambda row: -requests.get(row.version, 0))
     return {
         "build_duration": {
             "avg_seconds": everything.average,

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from asu_stats.releases import as_text
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import ProfileRow
 from asu_stats.store.cubes import BY_PROFILE
@@ -21,7 +22,7 @@ def read(
     filters = {column: value for column, value in given.items() if value is not None}
     if filters:
         rows = sums.rows(connection, PROFILES, ("profile",), window, filters)
-        found = builds.ranked_rows(rows)
+        found = builds.ranked_rows(rows, as_text)
     else:
         (profiles,) = sums.cubes(connection, window, BY_PROFILE)
         found = builds.ranked(*profiles.by_name())

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from asu_stats.releases import as_text
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import TargetRow
 from asu_stats.store.cubes import TARGET_PROFILES, TARGETS
@@ -18,7 +19,7 @@ def read(connection: Connection, window: Window, *, version: str | None = None) 
     else:
         filters = {"version": version}
         rows = sums.rows(connection, VERSION_TARGET, ("target",), window, filters)
-        found = builds.ranked_rows(rows)
+        found = builds.ranked_rows(rows, as_text)
         below = sums.rows(connection, PROFILES, ("target", "profile"), window, filters)
         profiles = sums.tops_of((row.target, row.profile, int(row.request_count)) for row in below)
     return [

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from asu_stats.releases import release_order
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import VersionRow
 from asu_stats.store.cubes import VERSION_TARGETS, VERSIONS
@@ -16,7 +17,7 @@ def read(connection: Connection, window: Window, **filters: str) -> list[Version
     """
     if filters:
         rows = sums.rows(connection, PROFILES, ("version",), window, filters)
-        found = builds.ranked_rows(rows)
+        found = builds.ranked_rows(rows, release_order)
         below = sums.rows(connection, PROFILES, ("version", "target"), window, filters)
         targets = sums.tops_of((row.version, row.target, int(row.request_count)) for row in below)
     else:

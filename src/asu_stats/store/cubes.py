@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, func, select
 
+from asu_stats.releases import order_of
 from asu_stats.store import blocks, package_lists
 from asu_stats.store.dialects import Row
 from asu_stats.store.rollups import (
@@ -25,6 +26,7 @@ from asu_stats.store.rollups import (
     VERSION_TARGET,
     Rollup,
 )
+from asu_stats.store.vocabulary import Order
 
 _DAY: Final = bindparam("day", type_=Date)
 
@@ -80,6 +82,11 @@ class Cube:
         derive = package_lists.by_version
         full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
         return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
+
+    @property
+    def orders(self) -> list[Order]:
+        """What sorts each part of the key."""
+        return [order_of(column) for column in self.key]
 
     def place(self, add: str) -> int:
         """Return the place of a sum."""

@@ -67,7 +67,7 @@ class _Cache:
     """Vocabularies and blocks of one database in this process; each block as of some change."""
 
     def __init__(self) -> None:
-        self.vocabularies = {cube: Vocabulary(len(cube.key)) for cube in CUBES}
+        self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
         self._lock = threading.Lock()
         self._blocks: OrderedDict[tuple[Cube, Span], tuple[int, Block]] = OrderedDict()
         self._bytes = 0
@@ -168,7 +168,7 @@ def read_each(
 
 
 def _nothing(cube: Cube) -> Totals:
-    return Totals(Vocabulary(len(cube.key)), np.zeros((0, len(cube.adds)), np.int64))
+    return Totals(Vocabulary(cube.orders), np.zeros((0, len(cube.adds)), np.int64))
 
 
 class Reader:

@@ -1,7 +1,7 @@
 """Keys of packed days as numbers: columns of sums are added up, and names come in at the end."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypeAlias
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 Ints: TypeAlias = NDArray[np.int64]
 Values: TypeAlias = NDArray[Any]  # whole numbers or names
 Key: TypeAlias = tuple[Any, ...]
+Order: TypeAlias = Callable[[Any], Any]
 
 
 def as_values(values: Sequence[Any]) -> Values:
@@ -54,10 +55,12 @@ class Groups:
 
 
 class _Names:
-    """Values, numbered as they come."""
+    """Values, numbered as they come, each with what sorts it."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: Order) -> None:
         self.values: list[Any] = []
+        self.ranks: list[Any] = []
+        self._order = order
         self._numbers: dict[Any, int] = {}
 
     def numbers(self, values: Values) -> Ints:
@@ -67,6 +70,7 @@ class _Names:
             if name not in known:
                 known[name] = len(self.values)
                 self.values.append(name)
+                self.ranks.append(self._order(name))
         return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
 
 
@@ -97,9 +101,10 @@ class _Pairs:
 class Vocabulary:
     """The keys of a cube that this process has met, numbered. Safe to use from several threads."""
 
-    def __init__(self, width: int) -> None:
-        """Begin with no keys; each has `width` parts."""
-        self._names = [_Names() for _ in range(width)]
+    def __init__(self, orders: Sequence[Order]) -> None:
+        """Begin with no keys; `orders` sort the parts of each."""
+        width = len(orders)
+        self._names = [_Names(order) for order in orders]
         self._pairs = [_Pairs() for _ in range(width - 1)]
         # For each part the number of every key's name. Replaced as a whole, so a reader has one.
         self._codes = [np.zeros(0, np.int64)] * width
@@ -133,7 +138,7 @@ class Vocabulary:
         if found is None or len(found.codes) < size:
             codes = self._codes[place]
             values = self._names[place].values[:]
-            order = sorted(range(len(values)), key=values.__getitem__)
+            order = sorted(range(len(values)), key=self._names[place].ranks.__getitem__)
             ranks = np.empty(len(values), np.int64)
             ranks[order] = np.arange(len(values))
             ranked = as_values([values[number] for number in order])
