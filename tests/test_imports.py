@@ -16,6 +16,7 @@ ORDER = (
     "releases",
     "windows",
     "events",
+    "event_times",
     "error_rules",
     "error_types",
     "cloudevents",

@@ -4,10 +4,12 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Final, NoReturn
 
 from asu_stats.error_types import classify, kind_of
+from asu_stats.event_times import OLDEST_EVENT, Acceptable
+from asu_stats.event_times import format_time as format_time
 from asu_stats.events import (
     IMPORTED_OUTCOMES,
     NO_HASH,
@@ -30,12 +32,12 @@ from asu_stats.text import (
     NAME_LENGTH,
     clean_text,
     cut_utf8,
+    is_absolute_uri,
     is_storable,
     stored_name,
 )
 
 TYPE_PREFIX: Final = "asu."
-MAX_FUTURE: Final = timedelta(minutes=5)
 ID_LENGTH: Final = 256
 SOURCE_LENGTH: Final = 1024
 HASH_LENGTH: Final = 128
@@ -80,11 +82,6 @@ def parse_time(text: object, *, field: str = "time") -> datetime:
     if not FIRST_YEAR <= instant.year <= LAST_YEAR:
         _invalid(field, f"a year from {FIRST_YEAR} to {LAST_YEAR} (UTC)", text)
     return instant
-
-
-def format_time(instant: datetime) -> str:
-    """Return `instant` as RFC 3339 in UTC with `Z`."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _key(data: Data, field: str, limit: int) -> str:
@@ -332,12 +329,19 @@ def _check_envelope(item: Data) -> None:
         raise InvalidEventError("data_base64", "expected JSON in data instead")
 
 
-def from_cloudevent(item: object, *, now: datetime, imported: bool = False) -> Event:
+def from_cloudevent(
+    item: object,
+    *,
+    now: datetime | None,
+    oldest: date = OLDEST_EVENT,
+    imported: bool = False,
+) -> Event:
     """Return the event that a parsed CloudEvent holds.
 
-    `imported` history may lack request hashes. Raises `InvalidEventError`, which names the member,
-    for whatever contract §4 does not allow; a `time` more than five minutes after `now` is one such
-    thing.
+    `imported` history may lack request hashes. `now` is `None` for an event that was accepted
+    before: its time and source are not checked again. Raises `InvalidEventError`, which names the
+    member, for anything that contract §4 does not allow, and `EventTooEarlyError` for a `time` that
+    is ahead of `now` by more than five minutes and at most a day.
     """
     if not isinstance(item, dict):
         _invalid("", "an object", item)
@@ -346,12 +350,23 @@ def from_cloudevent(item: object, *, now: datetime, imported: bool = False) -> E
     source = _key(item, "source", SOURCE_LENGTH)
     event_type = _one_of(item, "type", tuple(_PARSERS))
     time = parse_time(item.get("time"))
-    if time > now + MAX_FUTURE:
-        raise InvalidEventError("time", "is more than 5 minutes in the future")
+    acceptable = None if now is None else Acceptable(now, oldest)
+    if acceptable:
+        check_source(source)
+        acceptable.check(time)
     data = item.get("data")
     if not isinstance(data, dict):
         _invalid("data", "an object", data)
-    return _parsed(event_type, source, event_id, time, data, imported=imported)
+    event = _parsed(event_type, source, event_id, time, data, imported=imported)
+    if acceptable:
+        acceptable.check_ahead(time)
+    return event
+
+
+def check_source(source: str) -> None:
+    """Raise `InvalidEventError` for a source that is not an absolute URI (RFC 3986, §4.3)."""
+    if not is_absolute_uri(source):
+        _invalid("source", "an absolute URI such as https://sysupgrade.example.org", source)
 
 
 def _parsed(

@@ -26,6 +26,20 @@ class InvalidEventError(AsuStatsError):
         super().__init__(f"{place}.{field}: {problem}" if field else f"{place}: {problem}")
 
 
+class EventTooEarlyError(AsuStatsError):
+    """An event whose time is ahead of this server's, but not by so much that it must be wrong.
+
+    `wait_seconds` is when the same event can be accepted.
+    """
+
+    def __init__(self, problem: str, wait_seconds: int, *, index: int | None = None) -> None:
+        self.problem = problem
+        self.wait_seconds = wait_seconds
+        self.index = index
+        place = "event" if index is None else f"events[{index}]"
+        super().__init__(f"{place}.time: {problem}")
+
+
 class ForeignDataError(AsuStatsError):
     """Another server's data that can't be read: what, and why. Nothing more of it is imported."""
 

@@ -11,6 +11,7 @@ import socket
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import quote
 
 from pydantic import (
     AnyHttpUrl,
@@ -31,6 +32,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from asu_stats.alert_rules import DEFAULTS, Rule, merged
+from asu_stats.event_times import OLDEST_EVENT
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.webhook import Webhook
 
@@ -133,6 +135,12 @@ class Settings(BaseSettings):
     )
 
     # Recording
+    oldest_event: date = Field(
+        default=OLDEST_EVENT,
+        ge=date(1970, 1, 1),
+        description="First UTC day that an event may be of. An older time comes from a clock that "
+        "is not set, and is refused.",
+    )
     recorder_queue_events: int = Field(
         default=100_000, ge=1, description="Events held in memory before they go to the spool."
     )
@@ -378,7 +386,7 @@ class Settings(BaseSettings):
     @property
     def event_source(self) -> str:
         """`source` of events that this server makes, without a slash at the end."""
-        return str(self.source or f"http://{socket.gethostname()}").rstrip("/")
+        return str(self.source or f"http://{quote(socket.gethostname())}").rstrip("/")
 
     @property
     def database_file(self) -> Path | None:

@@ -12,6 +12,30 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
 
 
+# RFC 3986, §4.3: a scheme and what it names, no fragment.
+_URI = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.-]*:(?=[^#])"
+    r"(?://(?P<authority>[^/?#]*))?(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
+)
+_AUTHORITY = re.compile(
+    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.v]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+)
+_NEED_HOST = re.compile(r"(?:https?|wss?|ftp):", re.IGNORECASE)
+
+
+def is_absolute_uri(text: str) -> bool:
+    """Tell whether `text` is an absolute URI, such as `https://example.org` or `urn:isbn:1`."""
+    uri = _URI.fullmatch(text)
+    if uri is None:
+        return False
+    authority = uri["authority"]
+    if authority is None:
+        return _NEED_HOST.match(text) is None
+    found = _AUTHORITY.fullmatch(authority)
+    return found is not None and (bool(found["host"]) or _NEED_HOST.match(text) is None)
+
+
 def is_storable(text: str) -> bool:
     """Tell whether every database takes `text` as it is: no NUL, no unpaired surrogate."""
     return _UNSTORABLE.search(text) is None

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,7 +97,24 @@ BAD_EVENTS: dict[str, Any] = {
     "time before the calendar": {**request("h"), "time": "0001-01-01T00:00:00+14:00"},
     "time before 1970": {**request("h"), "time": "1969-12-31T23:59:59Z"},
     "time after 9998": {**request("h"), "time": "9999-01-01T00:00:00Z"},
-    "time in the future": request("h", NOW + timedelta(minutes=5, seconds=1)),
+    "time of a clock at zero": {**request("h"), "time": "1970-01-01T00:00:05Z"},
+    "time before oldest_event": {**request("h"), "time": "2003-12-31T23:59:59.999Z"},
+    "time days ahead": request("h", NOW + timedelta(days=1, seconds=1)),
+    **{
+        f"source {source}": {**request("h"), "source": source}
+        for source in (
+            *("sysupgrade.example.org", "/workers/w1", "//example.org", "example.org/x", "a b:c"),
+            *("https://", "https:", "https:///x", "https:x", "https://example.org/a b", "1a:b"),
+            *("https://example.org/#w1", "https://exam\nple.org", "http://[::1", "urn:", "x:%z"),
+            *(
+                "https://example.org:port/",
+                "https://ex\u00e4mple.org",
+                "https://:80",
+                ":",
+                "urn:#a",
+            ),
+        )
+    },
     "data missing": without("data"),
     "data a list": {**request("h"), "data": []},
     "data_base64": {**request("h"), "data_base64": "e30="},
@@ -287,11 +305,64 @@ def test_category_and_type_are_derived_where_missing(stats: Stats) -> None:
         "2026-09-30t12:00:00.5z",
         "2026-09-30T23:59:59.123456789+14:00",
         "2026-06-30T23:59:60Z",
-        "1970-01-01T00:00:00Z",
+        "2004-01-01T00:00:00Z",
     ],
 )
 def test_times_that_are_fine(stats: Stats, time: str) -> None:
     assert stats.record({**request("h1"), "time": time})["accepted"] == 1
+
+
+def test_an_event_that_is_ahead_is_taken_when_its_time_has_come(stats: Stats) -> None:
+    early = request("h1", NOW + timedelta(minutes=7))
+    batch = [request("h2"), early, request("h3", NOW + timedelta(hours=2))]
+    for body, place, seconds in ((early, "event", 120), (batch, "events[2]", 3600)):
+        answer = stats.post(body)
+        assert answer.status_code == 425, answer.text
+        assert answer.headers["retry-after"] == str(seconds)
+        assert answer.json()["title"] == "Too Early"
+        assert answer.json()["detail"].startswith(f"{place}.time: 2026-09-30T1")
+        assert "this server's time is 2026-09-30T12:00:00Z" in answer.json()["detail"]
+    assert trace(stats) == {}
+
+    stats.now = NOW + timedelta(seconds=119)
+    assert stats.post(early).status_code == 425
+    stats.now = NOW + timedelta(seconds=120)
+    assert stats.record(early) == {"accepted": 1, "duplicates": 0}
+    stats.now = NOW + timedelta(days=1)
+    assert stats.record(batch) == {"accepted": 2, "duplicates": 1}
+
+
+def test_an_invalid_event_is_named_before_one_that_is_early(stats: Stats) -> None:
+    early = request("h1", NOW + timedelta(minutes=7))
+    assert stats.post([early, {**request("h2"), "time": "1970-01-01T00:00:00Z"}]).status_code == 422
+    assert stats.post(request("h1", NOW + timedelta(hours=24))).status_code == 425
+    answer = stats.post(early | {"data": {}})
+    assert (answer.status_code, answer.json()["errors"][0]["loc"][1]) == (422, "data.request_hash")
+
+
+def test_the_first_day_of_events_is_a_setting(database_url: str, tmp_path: Path) -> None:
+    with Stats.on(database_url, tmp_path / "spool", oldest_event="1999-12-31") as stats:
+        assert stats.record(request("h1", NOW.replace(year=2000)))["accepted"] == 1
+        answer = stats.post({**request("h2"), "time": "1999-12-30T23:59:59Z"})
+        assert answer.status_code == 422
+        assert "expected 1999-12-31 or later (oldest_event)" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://sysupgrade.example.org/workers/w1",
+        "urn:uuid:6606d0a9-f340-5908-1de1-8f0868df5426",
+        "http://[2001:db8::1]:8000/?a=b%20c",
+        "mailto:operator@example.org",
+        "http://build_host",
+        "file:///var/lib/asu",
+        "x-asu.1:w",
+    ],
+)
+def test_sources_that_are_fine(untouched: Stats, source: str) -> None:
+    answer = untouched.post([{**request("h1"), "source": source}, {}])
+    assert answer.json()["errors"][0]["loc"] == ["body", 1, "specversion"]  # the first is well
 
 
 def test_tokens(stats: Stats) -> None:

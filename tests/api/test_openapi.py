@@ -39,6 +39,8 @@ RULES = (
     "hours are kept from",
     "is more than 5 minutes in the future",
     "a year from 1970 to 9998",
+    "or later (oldest_event)",
+    "expected an absolute URI",
     "Range: expected",
     "the image has no such bytes",
 )

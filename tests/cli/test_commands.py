@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 from asu_stats.api import tokens
 from asu_stats.cli import commands
 from asu_stats.cli.main import app
+from asu_stats.cloudevents import parse_time
 from tests import processes
 from tests.support import Stats, build, request
 
@@ -119,6 +121,10 @@ def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
     listed = run(url, tmp_path, "token", "list")
     assert "sender" in listed.stdout
     assert token not in listed.stdout
+    (row,) = json.loads(run(url, tmp_path, "token", "list", "--json").stdout)
+    assert parse_time(row["created_at"]).tzinfo is UTC
+    assert row["created_at"].endswith("Z")
+    assert row["revoked_at"] is None
     assert run(url, tmp_path, "token", "revoke", "sender").returncode == 0
     assert stats.post(request("h3"), headers=headers).status_code == 401
     assert tokens.all_tokens(stats.engine)[0].revoked_at is not None

@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from typer.testing import CliRunner, Result
 from asu_stats.cli.main import app
 from asu_stats.exceptions import AsuStatsError, ForeignDataError
 from tests import processes
-from tests.importers.go_history import GoHistory
+from tests.importers.go_history import GoHistory, plain
 
 # What tells when or how often something was done, not what is known.
 PASSING = ("store_state", "day_changes", "event_counts", "packed_days", "scheduled_jobs")
@@ -257,3 +258,32 @@ def test_a_server_that_goes_on_is_followed(
 
 def test_errors_are_one_tree() -> None:
     assert issubclass(ForeignDataError, AsuStatsError)
+
+
+def test_times_of_clocks_that_were_wrong_are_not_imported(tmp_path: Path) -> None:
+    file = GoHistory(3).run(5).write(tmp_path / "builder.db")
+    soon = datetime.now(UTC) + timedelta(hours=2)
+    with closing(sqlite3.connect(file)) as connection, connection:
+        rows = connection.execute("SELECT count(*) FROM build_stats").fetchone()[0]
+        for at in (
+            "1970-01-01 00:00:09",
+            "2003-12-31 23:59:59",
+            "2190-01-01 00:00:00",
+            plain(soon),
+        ):
+            connection.execute(
+                "INSERT INTO build_stats (timestamp, event_type, version, target, profile,"
+                " diff_packages) VALUES (?, 'request', '24.10.4', 'x86/64', 'generic', 1)",
+                (at,),
+            )
+    aside = tmp_path / "aside"
+    done = imported(tmp_path / "stats.db", "go-builder", str(file), "--rejected", str(aside))
+    assert (done["rejected"], done["early"]) == (3, 1)
+    assert done["rows"] == rows + 4
+    reasons = [json.loads(line)["reason"] for line in aside.read_text().splitlines()]
+    assert ["oldest_event" in reason for reason in reasons] == [True, True, False]
+    assert "more than 24 hours in the future" in reasons[2]
+    with closing(sqlite3.connect(tmp_path / "stats.db")) as connection:
+        first, last = connection.execute("SELECT min(date), max(date) FROM stats_daily").fetchone()
+    assert first >= "2026-03-27"
+    assert last < soon.isoformat()

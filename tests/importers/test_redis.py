@@ -214,3 +214,15 @@ def test_a_redis_without_statistics_is_named(upstream: Upstream, tmp_path: Path)
     upstream.client.set("stats:build:requests", "7")
     done = command(f"sqlite:///{tmp_path / 'stats.db'}", upstream.url)
     assert isinstance(done.exception, ForeignDataError)
+
+
+def test_samples_of_a_clock_at_zero_are_kept_aside(upstream: Upstream, tmp_path: Path) -> None:
+    zero = datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC)
+    upstream.request(zero)
+    upstream.request(later(0))
+    aside = tmp_path / "aside"
+    url = f"sqlite:///{tmp_path / 'stats.db'}"
+    done = imported(url, upstream.url, "--verify", "--rejected", str(aside))
+    assert (done["rows"], done["accepted"], done["rejected"]) == (1, 1, 1)
+    assert "2004-01-01 or later (oldest_event)" in aside.read_text()
+    assert [row["name"] for row in done["compared"]] == ["1970-01-01", "2026-09-28"]

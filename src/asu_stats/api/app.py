@@ -104,7 +104,7 @@ def create_app(
         live.router(),
         alerts.router(engine, settings.alerts),
         jobs_api.router(engine, jobs),
-        ingest.router(recorder, access, now, process.refused),
+        ingest.router(recorder, access, now, process.refused, oldest=settings.oldest_event),
         build_api.router(builds),
         metadata.router(builds.settings, builds.catalogue),
         health.router(engine, recorder, builds.queue.length),

@@ -1,7 +1,7 @@
 """Events in over HTTP: `POST /api/v1/stats/events` (contract §4)."""
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -17,7 +17,7 @@ from asu_stats.api.ingest_docs import EVENT_BODY
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.cloudevents import from_cloudevent, parse_json
 from asu_stats.events import Event
-from asu_stats.exceptions import InvalidEventError
+from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
 from asu_stats.recorder import Recorder
 
 MAX_BYTES: Final = 8 << 20
@@ -39,15 +39,20 @@ def router(
     access: Access,
     now: Callable[[], datetime],
     refused: Callable[[str], None],
+    *,
+    oldest: date,
 ) -> APIRouter:
-    """Return the ingest endpoint; `now` is the clock, `refused` hears of types of bad events."""
+    """Return the ingest endpoint; `now` is the clock, `refused` hears of types of bad events.
+
+    `oldest` is the first UTC day that an event may be of.
+    """
     routes = APIRouter(tags=["ingest"])
 
     @routes.post(
         "/api/v1/stats/events",
         summary="Send events",
         response_model=Ingested,
-        responses=problems.documented(401, 403, 413, 415, 422, 429, 503),
+        responses=problems.documented(401, 403, 413, 415, 422, 425, 429, 503),
         dependencies=[Depends(TOKEN_SCHEME)],
         openapi_extra={"requestBody": EVENT_BODY},
     )
@@ -55,8 +60,8 @@ def router(
         """Store one CloudEvent or a batch: all, or nothing.
 
         200 is sent only after they are committed. The same event (`source` and `id`) sent again is
-        a duplicate and changes nothing, so after 408, 429, 5xx or silence send the same again;
-        other 4xx are final for what they name.
+        a duplicate and changes nothing, so after 408, 425, 429, 5xx or silence send the same again;
+        other 4xx are final for what they name. 425: an event is ahead of this server's clock.
         """
         await run_in_threadpool(access.require, request, "ingest")
         media = _media_type(request)
@@ -64,7 +69,7 @@ def router(
         return await run_in_threadpool(_store, media, body)
 
     def _store(media: str, body: bytes) -> JSONResponse:
-        recorded = recorder.commit(_events(media, body, now(), refused))
+        recorded = recorder.commit(_events(_parsed(media, body, refused), now(), oldest, refused))
         return JSONResponse({"accepted": recorded.accepted, "duplicates": recorded.duplicates})
 
     return routes
@@ -79,35 +84,44 @@ def _media_type(request: Request) -> str:
     return media
 
 
-def _events(media: str, body: bytes, now: datetime, refused: Callable[[str], None]) -> list[Event]:
-    """Return the events of a body. Raises `InvalidEventError`, or 413 for too many."""
-    item: Any = None
-    try:
-        value: Any = _parsed(media, body)
-        if isinstance(value, dict):
-            item = value
-            return [from_cloudevent(value, now=now)]
-        events = []
-        for index, item in enumerate(value):
-            try:
-                events.append(from_cloudevent(item, now=now))
-            except InvalidEventError as error:
-                raise InvalidEventError(error.field, error.problem, index=index) from None
-    except InvalidEventError:
-        refused(_type_of(item))
-        raise
+def _events(
+    value: dict[str, Any] | list[Any],
+    now: datetime,
+    oldest: date,
+    refused: Callable[[str], None],
+) -> list[Event]:
+    """Return the events of a body.
+
+    Raises `InvalidEventError` for the first that is invalid, else `EventTooEarlyError` for the one
+    that is furthest ahead.
+    """
+    is_batch = isinstance(value, list)
+    events, early = list[Event](), list[EventTooEarlyError]()
+    for place, item in enumerate(value if is_batch else [value]):
+        index = place if is_batch else None
+        try:
+            events.append(from_cloudevent(item, now=now, oldest=oldest))
+        except InvalidEventError as error:
+            refused(_type_of(item))
+            raise InvalidEventError(error.field, error.problem, index=index) from None
+        except EventTooEarlyError as error:
+            early.append(EventTooEarlyError(error.problem, error.wait_seconds, index=index))
+    if early:
+        raise max(early, key=lambda error: error.wait_seconds)
     return events
 
 
-def _parsed(media: str, body: bytes) -> dict[str, Any] | list[Any]:
-    """Return the event or the events that a body holds, as they are."""
+def _parsed(media: str, body: bytes, refused: Callable[[str], None]) -> dict[str, Any] | list[Any]:
+    """Return the event or the events that a body holds, as they are; 413 for too many."""
     try:
         value: Any = parse_json(body)
     except ValueError as error:
+        refused("")
         raise InvalidEventError("", str(error)) from None
     if isinstance(value, dict) and media != _BATCH:
         return value
     if not isinstance(value, list) or media == _SINGLE:
+        refused("")
         expected = {_SINGLE: "an object", _BATCH: "an array"}.get(media, "an object or an array")
         raise InvalidEventError("", f"the body must be {expected}")
     if len(value) > MAX_EVENTS:

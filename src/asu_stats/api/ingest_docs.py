@@ -36,7 +36,7 @@ def _event(event_type: str, required: list[str], properties: dict[str, Any]) -> 
         "properties": {
             "specversion": {"const": "1.0"},
             "id": {**_KEY, "maxLength": ID_LENGTH},
-            "source": {**_KEY, "maxLength": SOURCE_LENGTH},
+            "source": {**_KEY, "maxLength": SOURCE_LENGTH, "format": "uri"},
             "type": {"const": event_type},
             "time": {"type": "string", "format": "date-time"},
             "subject": _TEXT,

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from asu_stats.api.answering import route_path
 from asu_stats.api.middleware import COMMON_HEADERS
 from asu_stats.exceptions import (
+    EventTooEarlyError,
     InvalidEventError,
     InvalidParameterError,
     StoreUnavailableError,
@@ -127,6 +128,14 @@ def _invalid_event(_: Request, error: Exception) -> JSONResponse:
     return problem(422, str(error), errors=[where])
 
 
+def _too_early(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, EventTooEarlyError)  # noqa: S101 - as registered
+    index = [] if error.index is None else [error.index]
+    where = {"loc": ["body", *index, "time"], "msg": error.problem}
+    retry = {"Retry-After": str(error.wait_seconds)}
+    return problem(425, str(error), errors=[where], headers=retry)
+
+
 def _unknown_client(_: Request, error: Exception) -> JSONResponse:
     return problem(404, str(error))
 
@@ -168,6 +177,7 @@ def _hung_up(request: Request, _: Exception) -> JSONResponse:
 _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONResponse]]] = {
     InvalidParameterError: _invalid_parameter,
     InvalidEventError: _invalid_event,
+    EventTooEarlyError: _too_early,
     UnknownClientError: _unknown_client,
     StoreUnavailableError: _store_unavailable,
     HTTPException: _http,

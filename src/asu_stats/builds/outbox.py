@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, delete, insert, select
@@ -21,6 +21,7 @@ from asu_stats.builds import statements as sql
 from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.tables import build_events
 from asu_stats.builds.turns import Turns
+from asu_stats.event_times import OLDEST_EVENT, format_time
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError
 from asu_stats.store.engine import BUSY_SECONDS, read_snapshot, write_transaction
@@ -41,11 +42,16 @@ class Change:
 
 
 class Outbox:
-    """Hands events to `record`, which returns when they are safe."""
+    """Hands events to `record`, which returns when they are safe.
 
-    def __init__(self, engine: Engine, record: Record) -> None:
+    Events from before the UTC day `oldest`, made while the clock of this host was not set, are
+    dropped: nobody knows when they happened (contract §7.1).
+    """
+
+    def __init__(self, engine: Engine, record: Record, *, oldest: date = OLDEST_EVENT) -> None:
         self._engine = engine
         self._record = record
+        self._oldest = datetime.combine(oldest, time(), UTC)
         self._turns = Turns()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
@@ -64,19 +70,32 @@ class Outbox:
                 sql.exclude_others(connection)
             change = Change(connection)
             yield change
-            if change.events:
-                self._put(connection, change.events)
-        if change.events and self.hand_on(change.events):
-            self._forget_later(change.events)
+            events = self._dated(change.events)
+            if events:
+                self._put(connection, events)
+        if events and self.hand_on(events):
+            self._forget_later(events)
 
     def hand_on(self, events: Sequence[Event]) -> bool:
         """Give events to the recorder; return whether it took them. A build never fails by it."""
+        events = self._dated(events)
         try:
             self._record(events)
         except Exception:
             _log.exception("recorder refused %d events", len(events))
             return False
         return True
+
+    def _dated(self, events: Sequence[Event]) -> list[Event]:
+        """Return events without those of a clock that is not set."""
+        found = [event for event in events if event.time >= self._oldest]
+        if len(found) < len(events):
+            _log.error(
+                "clock: %d events not recorded, since the clock of this host says %s; set it",
+                len(events) - len(found),
+                format_time(min(event.time for event in events)),
+            )
+        return found
 
     @staticmethod
     def _put(connection: Connection, events: Sequence[Event]) -> None:
@@ -142,7 +161,7 @@ class Outbox:
 def _event_of(text: str) -> Event | None:
     try:
         item = json.loads(text)
-        return cloudevents.from_cloudevent(item, now=cloudevents.parse_time(item["time"]))
+        return cloudevents.from_cloudevent(item, now=None)
     except (ValueError, LookupError, TypeError, InvalidEventError) as error:
         _log.error("an event in build_events can't be read and is dropped: %s", error)
         return None

@@ -47,7 +47,7 @@ class BuildService:
         self.settings = settings
         self.catalogue = catalogue
         self.images = ImageStore(settings.store_directory)
-        self.outbox = Outbox(engine, record)
+        self.outbox = Outbox(engine, record, oldest=settings.oldest_event)
         self.queue = BuildQueue(
             engine, settings, self.outbox, self.images, clock=clock, waited=waited
         )

@@ -15,6 +15,7 @@ import typer
 
 from asu_stats.cli import comparing, options, output, wiring
 from asu_stats.cli.database import opened
+from asu_stats.event_times import Acceptable
 from asu_stats.events import Event
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.importers.go_builder import GoBuilder
@@ -78,7 +79,10 @@ def go_builder(
     summary = Summary(source=source)
     file = rejected or Path(f"{path.name or 'go-builder'}.rejected.ndjson")
     with Rejected(file) as aside, _target(database, dry_run=dry_run) as (commit, settings):
-        history, sender = GoBuilder(path, summary, aside), Sender(commit, summary)
+        history = GoBuilder(
+            path, summary, aside, lambda: Acceptable(datetime.now(UTC), settings.oldest_event)
+        )
+        sender = Sender(commit, summary)
         with output.progress(0, "import") as bar:
             task = bar.task_ids[0]
 
@@ -120,9 +124,10 @@ def redis(
     """
     summary = Summary(source=source)
     file = rejected or Path("redis.rejected.ndjson")
-    now = datetime.now(UTC)
     with Rejected(file) as aside, _target(database, dry_run=dry_run) as (commit, settings):
-        history, sender = RedisServer(url, summary, aside, now), Sender(commit, summary)
+        now, oldest = datetime.now(UTC), settings.oldest_event
+        history = RedisServer(url, summary, aside, now, oldest=oldest)
+        sender = Sender(commit, summary)
         with output.progress(0, "import") as bar:
             task = bar.task_ids[0]
             history.read(
@@ -209,9 +214,10 @@ def _say(
         **events,
         "rejected": summary.rejected,
         "doubtful": summary.doubtful,
+        "early": summary.early,
         "rejected_file": aside,
-        "first": summary.first.isoformat() if summary.first else None,
-        "last": summary.last.isoformat() if summary.last else None,
+        "first": summary.first,
+        "last": summary.last,
         "kinds": dict(sorted(summary.kinds.items())),
         "matched": dict(sorted(summary.matched.items())),
         "unknown": summary.unknown,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -18,13 +19,22 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from asu_stats.cloudevents import format_time
+
 console = Console()
 errors = Console(stderr=True)
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    console.print_json(json.dumps(value, default=str))
+    """Print a value as JSON, its times as RFC 3339 with `Z`."""
+    console.print_json(json.dumps(value, default=_as_text))
+
+
+def _as_text(value: object) -> str:
+    """Return a value that JSON has no type for; a time without zone is UTC, as stored times are."""
+    if isinstance(value, datetime):
+        return format_time(value if value.tzinfo else value.replace(tzinfo=UTC))
+    return str(value)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -38,7 +48,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 
 
 def _plain(cell: object) -> str:
-    text = str(cell).replace("[", r"\[")
+    text = _as_text(cell).replace("[", r"\[")
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

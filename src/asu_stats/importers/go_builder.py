@@ -6,15 +6,16 @@ again, or read on after a crash, changes nothing. Each pass reads one state of t
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
+from asu_stats.event_times import Acceptable
 from asu_stats.events import UNKNOWN, BuildFinished, Event, RequestReceived
-from asu_stats.exceptions import InvalidEventError
+from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
 from asu_stats.importers import go_file
 from asu_stats.importers.go_matching import Match, Matches
 from asu_stats.importers.go_rows import Reader
@@ -70,14 +71,26 @@ class Totals:
 
 
 class GoBuilder:
-    """A Go server's file. `last` is the last row that was read, `totals` what was read so far."""
+    """A Go server's file. `last` is the last row that was read, `totals` what was read so far.
 
-    def __init__(self, path: Path, summary: Summary, rejected: Rejected) -> None:
+    `acceptable` returns which times a row may have. Rows that are ahead of this host's clock are
+    read again in the next pass.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        summary: Summary,
+        rejected: Rejected,
+        acceptable: Callable[[], Acceptable] = lambda: Acceptable(datetime.now(UTC)),
+    ) -> None:
         self.path = path
         self.last = -(2**63)
         self.totals = Totals()
         self._summary = summary
         self._rejected = rejected
+        self._acceptable = acceptable
+        self._early: list[int] = []
 
     def read(self, sender: Sender, progress: Progress, begin: Progress) -> None:
         """Send the events of the rows behind `last`; `begin` is told how many there are.
@@ -98,12 +111,16 @@ class GoBuilder:
         (rows,) = connection.execute(count, (self.last,)).fetchone()
         begin(rows)
         source = self._summary.source or go_file.source_of(connection)
-        if not rows or source is None:
+        if source is None or not (rows or self._early):
             return
         self._summary.source = source
         matches = Matches(connection, self.last if self._summary.rows else None)
         self._summary.unknown = matches.lacks
         work = _Pass(connection, Reader(source), matches, self.last)
+        again, self._early = self._early, []
+        for row_id in again:
+            if row := work.row(row_id):
+                self._take(work, row, sender)
         for row in work.rows():
             self._take(work, row, sender)
             self._summary.rows += 1
@@ -117,6 +134,11 @@ class GoBuilder:
         summary, doubts = self._summary, list[str]()
         try:
             together, counted, match = work.events(row, doubts)
+            self._check_times(together)
+        except EventTooEarlyError:
+            self._early.append(row["id"])
+            summary.early = len(self._early)
+            return
         except (ValueError, InvalidEventError) as error:
             summary.rejected += 1
             self._rejected.put(row, str(error), imported=False)
@@ -131,7 +153,15 @@ class GoBuilder:
         for of_kind, event in counted:
             self.totals.add(of_kind, event)
             summary.see(event.time)
+        summary.early = len(self._early)
         sender.send(together)
+
+    def _check_times(self, events: Sequence[Event]) -> None:
+        acceptable = self._acceptable()
+        for event in events:
+            acceptable.check(event.time)
+        for event in events:
+            acceptable.check_ahead(event.time)
 
 
 @contextmanager
@@ -164,6 +194,11 @@ class _Pass:
         found = self._connection.execute(f"{self._select} WHERE id > ? ORDER BY id", (self._after,))
         return (dict(zip(_COLUMNS, row, strict=True)) for row in found)
 
+    def row(self, number: int) -> dict[str, Any] | None:
+        """Return one row, `None` where there is none any more."""
+        found = self._connection.execute(f"{self._select} WHERE id = ?", (number,)).fetchone()
+        return found and dict(zip(_COLUMNS, found, strict=True))
+
     def events(
         self, row: dict[str, Any], doubts: list[str]
     ) -> tuple[list[Event], list[Counted], Match | None]:
@@ -181,7 +216,8 @@ class _Pass:
         counted = [(row["event_type"], own[-1])]
         if match is None or is_end or match.end_row is None:
             return own, counted, match
-        found = self._connection.execute(f"{self._select} WHERE id = ?", (match.end_row,))
-        end = dict(zip(_COLUMNS, found.fetchone(), strict=True))
+        end = self.row(match.end_row)
+        if end is None:
+            return own, counted, match
         waited_for = self._reader.events(end, self._matches.of(match.end_row), [])
         return [*own, *waited_for], [*counted, (end["event_type"], waited_for[-1])], match

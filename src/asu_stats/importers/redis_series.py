@@ -68,14 +68,23 @@ class Series:
         return int(found[0][0]) if found else None
 
     def days(self, until: int) -> list[date]:
-        """Return the UTC days from the first sample to the last before `until`."""
-        keys = [f"stats:build:{name}" for name in _SUMMARY]
-        firsts = [found[0][0] for key in keys if (found := self._range(key, "-", "+", 1))]
-        if not firsts or min(firsts) >= until:
-            return []
-        first = datetime.fromtimestamp(min(firsts) / 1000, UTC).date()
-        last = datetime.fromtimestamp((until - 1) / 1000, UTC).date()
-        return [date.fromordinal(n) for n in range(first.toordinal(), last.toordinal() + 1)]
+        """Return the UTC days that have samples before `until`, in order."""
+        found, start = list[date](), 0
+        while start < until and (firsts := self._firsts(start, until - 1)):
+            day = datetime.fromtimestamp(min(firsts) / 1000, UTC).date()
+            found.append(day)
+            start = midnight(day) + DAY
+        return found
+
+    def _firsts(self, first: int, last: int) -> list[int]:
+        """Return the time of the first sample of each series that has one in a range."""
+        counted = (self._range(f"stats:build:{name}", first, last, 1) for name in _SUMMARY)
+        labelled = (
+            samples
+            for kind in ("clients", "builds")
+            for _, samples in self._labelled(kind, first, last, 1)
+        )
+        return [int(samples[0][0]) for samples in (*counted, *labelled) if samples]
 
     def failed(self) -> list[tuple[str, Failed | None]]:
         """Return the list of errors, oldest first; `None` beside what is no such entry."""
@@ -119,11 +128,11 @@ class Series:
             return found
 
     def _labelled(
-        self, kind: str, first: int, last: int
+        self, kind: str, first: int, last: int, count: int | None = None
     ) -> Iterator[tuple[dict[str, str], list[tuple[int, float]]]]:
         with self._asking():
             rows = self._client.ts().mrange(
-                first, last, filters=[f"stats={kind}"], with_labels=True
+                first, last, count=count, filters=[f"stats={kind}"], with_labels=True
             )
         for row in rows:
             yield from row.values()

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 
 from asu_stats import cloudevents
 from asu_stats.cloudevents import ID_LENGTH
+from asu_stats.event_times import OLDEST_EVENT, Acceptable
 from asu_stats.events import UNKNOWN, Event
-from asu_stats.exceptions import ForeignDataError
+from asu_stats.exceptions import ForeignDataError, InvalidEventError
 from asu_stats.importers import redis_matching as matching
 from asu_stats.importers.redis_series import Failed, Names, Samples, Series
 from asu_stats.importers.report import Rejected, Summary
@@ -34,11 +35,20 @@ _NOT_IMPORTED: Final = (
 class RedisServer:
     """The Redis of an upstream server. Raises `ForeignDataError` where it can't be read."""
 
-    def __init__(self, url: str, summary: Summary, rejected: Rejected, now: datetime) -> None:
+    def __init__(
+        self,
+        url: str,
+        summary: Summary,
+        rejected: Rejected,
+        now: datetime,
+        *,
+        oldest: date = OLDEST_EVENT,
+    ) -> None:
         self._series = Series(_client(url), _shown(url))
         self._place = _shown(url)
         self._summary = summary
         self._rejected = rejected
+        self._acceptable = Acceptable(now, oldest)
         self._until = round((now - _OPEN).timestamp() * 1000)
         self.totals: dict[date, Counter[str]] = {}
 
@@ -72,29 +82,36 @@ class RedisServer:
         asked, stray = matching.requests(samples)
         numbers: Counter[str] = Counter()
 
-        def send(at: int, kind: str, series: str, data: dict[str, Any]) -> None:
+        def send(at: int, kind: str, series: str, data: dict[str, Any]) -> bool:
+            """Send an event of this day; return whether it counts."""
             key = f"{series}:{at}"
             numbers[key] += 1
             if not samples.is_mine(at):
-                return
+                return False
             moment = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
+            try:
+                self._acceptable.check(moment)
+            except InvalidEventError as error:
+                summary.rejected += 1
+                self._rejected.put({"id": key, **data}, str(error), imported=False)
+                return False
             event = _event(summary.source, moment, kind, f"{key}:{numbers[key]}", data)
             summary.rows += 1
             summary.see(moment)
             sender.send([event])
+            return True
 
         for request in asked:
             outcome = "cache_hit" if request.is_hit else UNKNOWN
-            send(request.at, "request.received", "stats:build:requests", _asked(request, outcome))
-            if samples.is_mine(request.at):
+            data = _asked(request, outcome)
+            if send(request.at, "request.received", "stats:build:requests", data):
                 totals.update(requests=1, cache_hits=request.is_hit)
                 summary.kinds["cache_hit" if request.is_hit else "request"] += 1
                 summary.matched["client"] += request.client is not None
         for build in matching.builds(samples):
             series = "stats:builds:" + ":".join(build.names) if build.names else "successes"
             data = {"status": "success", **_names(build.names), "duration_seconds": build.seconds}
-            send(build.at, "build.finished", series, data)
-            if samples.is_mine(build.at):
+            if send(build.at, "build.finished", series, data):
                 totals.update(successful_builds=1, seconds=build.seconds or 0)
                 summary.kinds["success"] += 1
                 summary.matched["duration"] += build.seconds is not None
@@ -102,8 +119,7 @@ class RedisServer:
         for at, entry in failures:
             message = entry.message if entry else None
             data = {"status": "failure", **_names(entry and entry.names), "error_message": message}
-            send(at, "build.finished", "stats:build:failures", data)
-            if samples.is_mine(at):
+            if send(at, "build.finished", "stats:build:failures", data):
                 totals.update(failed_builds=1)
                 summary.kinds["failure"] += 1
                 summary.matched["error"] += entry is not None

@@ -13,7 +13,10 @@ from typing import IO, Any, Self
 
 @dataclass(slots=True)
 class Summary:
-    """Counts of one run. `events` were sent, of which `accepted` were new to the store."""
+    """Counts of one run. `events` were sent, of which `accepted` were new to the store.
+
+    `early` rows are ahead of this host's clock: another import takes them when their time has come.
+    """
 
     source: str = ""
     rows: int = 0
@@ -21,6 +24,7 @@ class Summary:
     accepted: int = 0
     rejected: int = 0
     doubtful: int = 0
+    early: int = 0
     first: datetime | None = None
     last: datetime | None = None
     kinds: Counter[str] = field(default_factory=Counter)

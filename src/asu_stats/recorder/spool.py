@@ -15,7 +15,6 @@ import threading
 import uuid
 import zlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +25,6 @@ from asu_stats.exceptions import InvalidEventError
 log = logging.getLogger(__name__)
 
 _CHUNK: Final = 1 << 20
-_FAR_FUTURE: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 def encode(event: Event) -> bytes:
@@ -41,7 +39,7 @@ def decode(line: bytes) -> Event:
     if checksum != b"%08x" % zlib.crc32(payload):
         raise ValueError("wrong checksum")
     try:
-        return from_cloudevent(parse_json(payload), now=_FAR_FUTURE, imported=True)
+        return from_cloudevent(parse_json(payload), now=None, imported=True)
     except InvalidEventError as error:
         raise ValueError(str(error)) from None
 
