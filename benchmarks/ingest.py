@@ -21,7 +21,7 @@ from asu_stats.events import Event
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.store import engine as engines
-from asu_stats.store.apply import apply_batch
+from asu_stats.store.apply import apply_batch, probe, rehearse
 from benchmarks import databases, postgres, stream
 from benchmarks.capture import BarePostgresql, BareSqlite, Batch, capture
 from benchmarks.data import Plan
@@ -139,7 +139,12 @@ def _figures(fight: Duel) -> dict[str, float]:
 
 def _recording(engine: Engine, directory: Path) -> Recorder:
     spool = Spool(directory / "spool", limit_bytes=1 << 24, reserve_bytes=0)
-    return Recorder(partial(apply_batch, engine), spool)
+    return Recorder(
+        partial(apply_batch, engine),
+        spool,
+        rehearse=partial(rehearse, engine),
+        probe=partial(probe, engine),
+    )
 
 
 def _recorder(engine: Engine, directory: Path, supply: Supply[Event]) -> dict[str, float]:

@@ -21,7 +21,7 @@ from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings, load
 from asu_stats.store import engine as engines
-from asu_stats.store.apply import apply_batch
+from asu_stats.store.apply import apply_batch, probe, rehearse
 from asu_stats.store.live_counts import Live
 from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import store_state
@@ -110,9 +110,14 @@ class Stats:
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         process = ProcessMetrics()
         stats: Stats
-        sink = partial(apply_batch, engine, legacy_build_stats=chosen.legacy_build_stats)
+        legacy = chosen.legacy_build_stats
         live = Live(chosen.metrics_clients, lambda: stats.now)
-        with Recorder(process.timed(partial(sink, live=live)), spool) as recorder:
+        with Recorder(
+            process.timed(partial(apply_batch, engine, legacy_build_stats=legacy, live=live)),
+            spool,
+            rehearse=partial(rehearse, engine, legacy_build_stats=legacy),
+            probe=partial(probe, engine, legacy_build_stats=legacy),
+        ) as recorder:
             builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
             app = create_app(
                 chosen,

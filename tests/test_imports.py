@@ -12,6 +12,7 @@ ROOT = Path(asu_stats.__file__).parent
 ORDER = (
     "asu_stats",
     "exceptions",
+    "logs",
     "text",
     "releases",
     "windows",

@@ -62,6 +62,10 @@ class StoreRefusedError(AsuStatsError):
     """The database refused a statement. What was to be written is not written."""
 
 
+class MissingArchiveError(StoreRefusedError):
+    """A file of the archive that is needed can't be read. Names it below the archive directory."""
+
+
 class SchemaError(AsuStatsError):
     """The database holds no schema, or an older or newer one than this program needs."""
 

@@ -28,7 +28,8 @@ def test_a_database_that_cannot_be_written_is_not_ready(
     answer = sqlite_stats.client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json()["detail"] == "the database can't be written to"
-    assert "not ready: database: attempt to write a readonly database" in caplog.text
+    reason = "database: attempt to write a readonly database"
+    assert f"not ready: the database can't be written to: {reason}" in caplog.text
     assert int(answer.headers["retry-after"]) > 0
     assert sqlite_stats.get("overview")["totals"]["requests"] == 0
 

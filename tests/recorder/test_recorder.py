@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from asu_stats import cloudevents
 from asu_stats.events import Event
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import InvalidEventError, StoreUnavailableError
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.store.engine import write_transaction
@@ -56,6 +56,17 @@ class FakeStore:
         self.batches.append(len(batch))
         return Applied(new)
 
+    def rehearse(self, batch: Sequence[Event]) -> None:
+        """Do what a call does, and keep nothing."""
+        if self.away:
+            raise StoreUnavailableError("database: away")
+        if any(map(self.refuses, batch)):
+            raise ValueError("constraint failed")
+
+    def probe(self) -> None:
+        """Try to write a made-up event."""
+        self.rehearse(events(1, "probe"))
+
 
 @pytest.fixture
 def store() -> FakeStore:
@@ -64,6 +75,10 @@ def store() -> FakeStore:
 
 def spool_in(path: Path, limit: int = 1 << 20) -> Spool:
     return Spool(path, limit_bytes=limit, reserve_bytes=4096)
+
+
+def recorder_of(store: FakeStore, spool: Spool, **options: int) -> Recorder:
+    return Recorder(store, spool, rehearse=store.rehearse, probe=store.probe, **options)
 
 
 def into(taken: list[Event]) -> Callable[[list[Event]], bool]:
@@ -90,7 +105,7 @@ def test_group_commit_writes_what_has_gathered_in_one_batch(
     store: FakeStore, tmp_path: Path
 ) -> None:
     store.hold = threading.Event()
-    with Recorder(store, spool_in(tmp_path)) as recorder:
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
         recorder.record(events(1, "first"), wait=False)
         until(lambda: recorder.waiting == 1)
         for number in range(40):
@@ -102,14 +117,14 @@ def test_group_commit_writes_what_has_gathered_in_one_batch(
 
 
 def test_commit_tells_new_from_known(store: FakeStore, tmp_path: Path) -> None:
-    with Recorder(store, spool_in(tmp_path)) as recorder:
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
         assert recorder.commit(events(3)).accepted == 3
         recorded = recorder.commit(events(5))
     assert (recorded.accepted, recorded.duplicates) == (2, 3)
 
 
 def test_an_outage_spools_and_comes_back_by_itself(store: FakeStore, tmp_path: Path) -> None:
-    with Recorder(store, spool_in(tmp_path)) as recorder:
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
         store.away = True
         recorder.record(events(20))
         assert recorder.spooled == 20
@@ -126,7 +141,7 @@ def test_an_outage_spools_and_comes_back_by_itself(store: FakeStore, tmp_path: P
 
 def test_poison_is_set_aside_alone(store: FakeStore, tmp_path: Path) -> None:
     store.refuses = lambda e: e.id == "poison"
-    with Recorder(store, spool_in(tmp_path)) as recorder:
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
         recorder.record([*events(50), event("poison"), *events(50, "f")])
         assert recorder.counters.dead_lettered == 1
         assert recorder.spooled == 0
@@ -136,7 +151,7 @@ def test_poison_is_set_aside_alone(store: FakeStore, tmp_path: Path) -> None:
 
 def test_an_ill_store_is_not_mistaken_for_poison(store: FakeStore, tmp_path: Path) -> None:
     store.refuses = lambda _: True
-    with Recorder(store, spool_in(tmp_path)) as recorder:
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
         recorder.record(events(100))
         assert recorder.counters.dead_lettered == 0
         assert recorder.spooled == 100
@@ -147,20 +162,54 @@ def test_an_ill_store_is_not_mistaken_for_poison(store: FakeStore, tmp_path: Pat
     assert len(store.stored) == 100
 
 
-def test_poison_alone_waits_until_the_store_takes_another(store: FakeStore, tmp_path: Path) -> None:
-    store.refuses = lambda e: e.id == "poison"
-    with Recorder(store, spool_in(tmp_path)) as recorder:
-        recorder.record([event("poison")])
-        assert recorder.spooled == 1
-        recorder.record([event("good")])
-        until(lambda: recorder.spooled == 0)
-        assert recorder.counters.dead_lettered == 1
-    assert set(store.stored) == {"good"}
+def test_poison_alone_is_set_aside_by_a_store_that_takes_others(
+    store: FakeStore, tmp_path: Path
+) -> None:
+    store.refuses = lambda e: e.id.startswith("poison")
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
+        recorder.record(events(60, "poison"))
+        assert (recorder.spooled, recorder.trouble) == (0, None)
+        assert recorder.counters.dead_lettered == 60
+        with pytest.raises(InvalidEventError, match=r"events\[2\]: the database refuses it"):
+            recorder.commit([*events(2), event("poison"), *events(2, "f")])
+        assert recorder.trouble is None
+    assert store.stored == {}
+
+
+def test_what_is_refused_once_is_to_be_sent_again(store: FakeStore, tmp_path: Path) -> None:
+    refusals = iter([True])
+    store.refuses = lambda _: next(refusals, False)
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
+        with pytest.raises(StoreUnavailableError):
+            recorder.commit(events(3))
+        assert recorder.commit(events(3)).accepted == 3
+
+
+def test_a_store_that_failed_is_probed_until_it_works(
+    store: FakeStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
+        for name, fault in (("away", True), ("refuses", lambda _: True)):
+            setattr(store, name, fault)
+            for _ in range(30):
+                with pytest.raises(StoreUnavailableError):
+                    recorder.commit(events(1))
+            assert recorder.trouble is not None
+            store.away, store.refuses = False, lambda _: False
+            until(lambda: recorder.trouble is None)  # without an event
+    lines = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" count=")[0] for line in lines] == [
+        "recorder: the store can't be written to: database: away",
+        "recorder: the store can't be written to: recovered",
+        "recorder: the store can't be written to: constraint failed",
+        "recorder: the store can't be written to: recovered",
+    ]
 
 
 def test_what_does_not_fit_is_counted_as_lost(store: FakeStore, tmp_path: Path) -> None:
     store.away = True
-    with Recorder(store, spool_in(tmp_path, limit=2000)) as recorder:
+    with recorder_of(store, spool_in(tmp_path, limit=2000)) as recorder:
         recorder.record(events(50))
         kept = recorder.spooled
         assert 0 < kept < 50
@@ -169,7 +218,7 @@ def test_what_does_not_fit_is_counted_as_lost(store: FakeStore, tmp_path: Path) 
 
 def test_a_full_queue_goes_to_the_spool(store: FakeStore, tmp_path: Path) -> None:
     store.hold = threading.Event()
-    with Recorder(store, spool_in(tmp_path), queue_events=10) as recorder:
+    with recorder_of(store, spool_in(tmp_path), queue_events=10) as recorder:
         recorder.record(events(8), wait=False)
         recorder.record(events(8, "f"), wait=False)
         assert recorder.spooled == 8
@@ -179,7 +228,7 @@ def test_a_full_queue_goes_to_the_spool(store: FakeStore, tmp_path: Path) -> Non
 
 def test_a_slow_store_does_not_hold_the_caller(store: FakeStore, tmp_path: Path) -> None:
     store.hold = threading.Event()
-    with Recorder(store, spool_in(tmp_path)) as recorder:
+    with recorder_of(store, spool_in(tmp_path)) as recorder:
         recorder.record(events(3))  # comes back with the events safe in the spool
         assert recorder.spooled == 3
         store.hold.set()
@@ -187,14 +236,14 @@ def test_a_slow_store_does_not_hold_the_caller(store: FakeStore, tmp_path: Path)
 
 
 def test_close_spools_what_can_not_be_written(store: FakeStore, tmp_path: Path) -> None:
-    recorder = Recorder(store, spool_in(tmp_path))
+    recorder = recorder_of(store, spool_in(tmp_path))
     store.away = True
     recorder.record(events(5), wait=False)
     recorder.close()
     recorder.record(events(1, "too-late"))
     assert recorder.counters.lost == 1
     store.away = False
-    with Recorder(store, spool_in(tmp_path)):
+    with recorder_of(store, spool_in(tmp_path)):
         until(lambda: len(store.stored) == 5)
 
 

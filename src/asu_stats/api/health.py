@@ -1,6 +1,7 @@
 """Is it alive, and can it work: `/healthz`, `/readyz`, and the queue length."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -12,13 +13,15 @@ from typing_extensions import TypedDict
 
 from asu_stats.api import problems
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
+from asu_stats.logs import Condition
 from asu_stats.recorder import Recorder
 from asu_stats.store import migrate
 
 log = logging.getLogger(__name__)
 
-# Anybody may ask whether it is ready, and often: an attempt to write holds good for so long.
+# Anybody may ask whether it is ready, and often: what an attempt to write found is good so long.
 _WRITABLE_SECONDS: Final = 10.0
+_UNWRITABLE_SECONDS: Final = 1.0
 
 
 class Health(TypedDict):
@@ -45,6 +48,7 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
     """Return the health endpoints; `queue_length` counts the waiting builds."""
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
+    readable = Condition(log, "not ready: the database can't be read")
 
     @routes.get("/healthz", summary="Is the process up?", response_model=Health)
     async def healthz() -> JSONResponse:
@@ -65,8 +69,9 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
         except SchemaError as error:
             return problems.problem(503, str(error), headers=retry)
         except StoreUnavailableError as error:
-            log.warning("not ready: %s", error)
+            readable.failed(error)
             return problems.problem(503, problems.AWAY, headers=retry)
+        readable.works()
         if recorder.trouble:
             # The reason, which the recorder has logged, may hold paths and names of the database.
             waiting = f"{recorder.spooled} wait in the spool"
@@ -87,20 +92,34 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
 
 
 class _Attempt:
-    """An attempt to write, made anew when the last good one is some seconds old."""
+    """An attempt to write, made again when the last one is some seconds old, once at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._guard = threading.Lock()
         self._good_until = 0.0
+        self._problem: str | None = None
+        self._writable = Condition(log, "not ready: the database can't be written to")
 
     def problem(self) -> str | None:
         """Return why the database can't be written to, `None` if it can."""
-        if time.monotonic() < self._good_until:
-            return None
+        # An attempt may take five seconds: who comes meanwhile gets what the last one found.
+        if not self._guard.acquire(blocking=self._good_until == 0.0):
+            return self._problem
+        try:
+            if time.monotonic() >= self._good_until:
+                self._problem = self._try()
+                seconds = _UNWRITABLE_SECONDS if self._problem else _WRITABLE_SECONDS
+                self._good_until = time.monotonic() + seconds
+            return self._problem
+        finally:
+            self._guard.release()
+
+    def _try(self) -> str | None:
         try:
             migrate.check_writable(self._engine)
         except StoreUnavailableError as error:
-            log.warning("not ready: %s", error)  # the words may hold paths, nobody else's business
+            self._writable.failed(error)  # the words may hold paths, nobody else's business
             return "the database can't be written to"
-        self._good_until = time.monotonic() + _WRITABLE_SECONDS
+        self._writable.works()
         return None

@@ -16,7 +16,7 @@ from asu_stats.api.bodies import media_type, read_body
 from asu_stats.api.ingest_docs import EVENT_BODY
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.cloudevents import from_cloudevent, parse_json
-from asu_stats.events import Event
+from asu_stats.events import TYPE_NAMES, Event
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
 from asu_stats.recorder import Recorder
 
@@ -69,7 +69,15 @@ def router(
         return await run_in_threadpool(_store, media, body)
 
     def _store(media: str, body: bytes) -> JSONResponse:
-        recorded = recorder.commit(_events(_parsed(media, body, refused), now(), oldest, refused))
+        value = _parsed(media, body, refused)
+        events = _events(value, now(), oldest, refused)
+        try:
+            recorded = recorder.commit(events)
+        except InvalidEventError as error:
+            index = error.index or 0
+            refused(TYPE_NAMES[type(events[index])])
+            place = index if isinstance(value, list) else None
+            raise InvalidEventError(error.field, error.problem, index=place) from error
         return JSONResponse({"accepted": recorded.accepted, "duplicates": recorded.duplicates})
 
     return routes

@@ -33,6 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from asu_stats.api import problems
 from asu_stats.api.answering import route_path, wants_csv
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.logs import Condition
 from asu_stats.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ class RateLimits:
         self._key = blake2b(url.encode()).digest() if url else secrets.token_bytes(32)
         self._limiter = FixedWindowRateLimiter(_storage(url))
         self._not_before = 0.0
+        self._storage = Condition(log, "rate limits")
 
     async def take(self, scope: Scope) -> Verdict | None:
         """Count a request; return `None` where it is not limited, or the store is away."""
@@ -169,9 +171,10 @@ class RateLimits:
             allowed = await self._limiter.hit(item, budget, key)
             stats = await self._limiter.get_window_stats(item, budget, key)
         except Exception as error:  # of whatever store: who asks must not suffer from it
-            log.warning("rate limits: %s; nobody is limited for a minute", type(error).__name__)
+            self._storage.failed(f"{type(error).__name__}; nobody is limited for a minute")
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return None
+        self._storage.works()
         seconds = min(_WINDOW, max(1, ceil(stats.reset_time - time.time())))
         return Verdict(budget, allowed, item.amount, stats.remaining, seconds)
 

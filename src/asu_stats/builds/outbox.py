@@ -24,6 +24,7 @@ from asu_stats.builds.turns import Turns
 from asu_stats.event_times import OLDEST_EVENT, format_time
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError
+from asu_stats.logs import Condition
 from asu_stats.store.engine import BUSY_SECONDS, read_snapshot, write_transaction
 
 Record: TypeAlias = Callable[[Sequence[Event]], object]
@@ -55,6 +56,7 @@ class Outbox:
         self._turns = Turns()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
+        self._handing = Condition(_log, "recorder")
 
     @contextlib.contextmanager
     def change(self, *, alone: bool = False) -> Iterator[Change]:
@@ -81,9 +83,11 @@ class Outbox:
         events = self._dated(events)
         try:
             self._record(events)
-        except Exception:
-            _log.exception("recorder refused %d events", len(events))
+        except Exception as error:
+            words = f"events not taken: {type(error).__name__}"
+            self._handing.failed(words, count=len(events), level=logging.ERROR, exc_info=True)
             return False
+        self._handing.works()
         return True
 
     def _dated(self, events: Sequence[Event]) -> list[Event]:

@@ -26,6 +26,7 @@ from asu_stats.builds.service import BuildService
 from asu_stats.builds.workers import Registry
 from asu_stats.error_types import classify
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.logs import Condition
 
 _log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
@@ -38,15 +39,25 @@ _DIRECTORIES: Final = re.compile(r"(?:(?<![\w./])|(?<=^-\w))/(?!/)(?:[^\s:=,/]*/
 
 
 class Worker:
-    """Builds in a thread of its own, one at a time, from `start` to `stop`."""
+    """Builds in a thread of its own, one at a time, from `start` to `stop`.
 
-    def __init__(self, service: BuildService, builder: Builder, registry: Registry) -> None:
+    `waits` is the condition of taking builds, which the workers of a process share.
+    """
+
+    def __init__(
+        self,
+        service: BuildService,
+        builder: Builder,
+        registry: Registry,
+        waits: Condition | None = None,
+    ) -> None:
         self._queue: BuildQueue = service.queue
         self._images: ImageStore = service.images
         self._bell: Bell = service.bell
         self._seconds = service.settings.job_timeout_seconds
         self._builder = builder
         self._registry = registry
+        self._waits = waits or Condition(_log, "worker waits")
         self._thread = threading.Thread(target=self._run, name="build-worker", daemon=True)
         self._stopping = threading.Event()
         self._guard = threading.Lock()
@@ -95,7 +106,6 @@ class Worker:
                 self._attempt.stop("lost")
 
     def _run(self) -> None:
-        away = False
         while not self._stopping.is_set():
             heard = self._bell.rings
             try:
@@ -104,16 +114,14 @@ class Worker:
                     self._has_name = True
                 job = self._queue.claim(self._name)
             except StoreUnavailableError as error:
-                if not away:
-                    _log.warning("worker waits: %s", error)
-                away = True
+                self._waits.failed(error)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
-            except Exception:
-                _log.exception("worker %s could not take a build", self._name)
+            except Exception as error:
+                self._waits.failed(error, level=logging.ERROR, exc_info=True)
                 self._stopping.wait(RETRY_SECONDS)
                 continue
-            away = False
+            self._waits.works()
             if job is None:
                 self._bell.wait(heard, seconds=POLL_SECONDS)
                 continue

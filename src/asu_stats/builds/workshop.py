@@ -14,6 +14,7 @@ from asu_stats.builds.service import BuildService
 from asu_stats.builds.worker import Worker
 from asu_stats.builds.workers import Registry
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.logs import Condition
 from asu_stats.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -43,10 +44,12 @@ class Workshop:
         self._registry = Registry(service.engine, settings)
         self._silence_seconds = float(settings.worker_timeout_seconds)
         self._stopping = threading.Event()
+        self._beats = Condition(_log, "signs of life")
+        waits = Condition(_log, "workers wait")
         self.workers: list[Worker] = []
         if builder:
             self.workers += [
-                Worker(service, builder, self._registry) for _ in range(settings.workers)
+                Worker(service, builder, self._registry, waits) for _ in range(settings.workers)
             ]
         self._heart = threading.Thread(target=self._beat, name="build-heart", daemon=True)
         self._upkeep = threading.Thread(target=self._keep_up, name="build-upkeep", daemon=True)
@@ -85,11 +88,13 @@ class Workshop:
                 continue
             try:
                 lost_names, lost_builds = self._registry.beat(holders)
-            except StoreUnavailableError:
+            except StoreUnavailableError as error:
+                self._beats.failed(error)
                 continue
-            except Exception:
-                _log.exception("signs of life failed")
+            except Exception as error:
+                self._beats.failed(error, level=logging.ERROR, exc_info=True)
                 continue
+            self._beats.works()
             for worker in self.workers:
                 if worker.holder in lost_names:
                     worker.lose_name()
@@ -111,14 +116,13 @@ class Workshop:
 
 
 class _Duty:
-    """Something to do again and again; one failure is logged until it goes well again."""
+    """Something to do again and again."""
 
     def __init__(self, name: str, seconds: float, do: Callable[[], object]) -> None:
-        self._name = name
         self._seconds = seconds
         self._do = do
         self._next = time.monotonic()
-        self._ill = False
+        self._condition = Condition(_log, f"upkeep, {name}")
 
     def due_in(self) -> float:
         return max(0.05, self._next - time.monotonic())
@@ -128,12 +132,10 @@ class _Duty:
             return
         try:
             self._do()
-            self._ill = False
+            self._condition.works()
         except Exception as error:
-            if not self._ill:
-                known = isinstance(error, StoreUnavailableError)
-                _log.warning("upkeep, %s: %s", self._name, error, exc_info=not known)
-            self._ill = True
+            known = isinstance(error, StoreUnavailableError)
+            self._condition.failed(error, exc_info=not known)
         self._next = time.monotonic() + self._seconds
 
 

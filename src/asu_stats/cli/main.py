@@ -12,6 +12,7 @@ from asu_stats import __version__
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
+from asu_stats.logs import Thinned
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ def options(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Thinned())
     logging.getLogger("asu_stats").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 

@@ -23,7 +23,7 @@ from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
-from asu_stats.store.apply import apply_batch
+from asu_stats.store.apply import apply_batch, probe, rehearse
 from asu_stats.store.live_counts import Live
 from asu_stats.store.over_age import Policy
 from asu_stats.store.packing import Packer
@@ -58,15 +58,18 @@ def recorder_on(
         )
     except OSError as error:
         raise InvalidSettingError(f"spool_directory: {settings.spool_path}: {error}") from None
+    legacy = settings.legacy_build_stats
     sink = partial(
         apply_batch,
         engine,
-        legacy_build_stats=settings.legacy_build_stats,
+        legacy_build_stats=legacy,
         live=Live(settings.metrics_clients, utc_now) if live else None,
     )
     with Recorder(
         process.timed(sink),
         spool,
+        rehearse=partial(rehearse, engine, legacy_build_stats=legacy),
+        probe=partial(probe, engine, legacy_build_stats=legacy),
         queue_events=settings.recorder_queue_events,
         batch_events=settings.recorder_batch_events,
     ) as recorder:

@@ -18,6 +18,7 @@ from asu_stats.store.samples import QueueState
 log = logging.getLogger(__name__)
 
 EVERY_MINUTE: Final = Schedule("* * * * *")
+_NAMED: Final = 5  # differences that a run logs one by one
 _ROUND: Final = 28  # days in which every day is verified once more, though nothing changed it
 
 
@@ -68,7 +69,10 @@ def verification(engine: Engine, schedule: Schedule, today: Callable[[], date]) 
             lease.check()
             for difference in verify.of_day(engine, day):
                 found += 1
-                log.error("rollups: %s; `asu-stats rollups rebuild` mends it", difference)
+                if found <= _NAMED:
+                    log.error("rollups: %s; `asu-stats rollups rebuild` repairs it", difference)
+        if found > _NAMED:
+            log.error("rollups: differences=%d, see `asu-stats rollups verify`", found)
         return {"days": len(days), "differences": found, "as_of": counted}
 
     return Job("verify", "Compare rollups of closed days with their details", schedule, run)

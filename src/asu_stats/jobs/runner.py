@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from asu_stats.events import new_id
 from asu_stats.exceptions import AsuStatsError, LeaseLostError, StoreUnavailableError
 from asu_stats.jobs.job import Job
+from asu_stats.logs import Condition
 from asu_stats.store import leases
 from asu_stats.store.leases import Lease, Result, Status
 
@@ -39,6 +40,7 @@ class Runner:
     jobs: Sequence[Job]
     holder: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{new_id()}")
     _running: set[Lease] = field(default_factory=set)
+    _conditions: dict[str, Condition] = field(default_factory=dict)
     _stopped: bool = False
 
     def register(self) -> None:
@@ -73,7 +75,7 @@ class Runner:
             lease.stop()
         try:
             with _beating(lease):
-                run = _run(job, lease)
+                run = _run(job, lease, self._condition(job))
             following = job.schedule.after(leases.now(self.engine))
             leases.give_back(
                 lease,
@@ -86,35 +88,43 @@ class Runner:
             self._running.discard(lease)
         return run
 
+    def _condition(self, job: Job) -> Condition:
+        return self._conditions.setdefault(job.name, Condition(log, f"job {job.name} failed"))
 
-def _run(job: Job, lease: Lease) -> Run:
+
+def _run(job: Job, lease: Lease, condition: Condition) -> Run:
     try:
         lease.check()
-        return Run("ok", result=job.run(lease))
+        result = job.run(lease)
     except LeaseLostError as error:
         log.info("%s", error)
         return Run("stopped", error=str(error))
     except AsuStatsError as error:
-        log.warning("job %s failed: %s", job.name, error)
+        condition.failed(error)
         return Run("failed", error=str(error))
     except Exception as error:
-        log.exception("job %s failed", job.name)
-        return Run("failed", error=f"{type(error).__name__}: {error}".partition("\n")[0])
+        words = f"{type(error).__name__}: {error}".partition("\n")[0]
+        condition.failed(words, level=logging.ERROR, exc_info=True)
+        return Run("failed", error=words)
+    condition.works()
+    return Run("ok", result=result)
 
 
 @contextmanager
 def _beating(lease: Lease) -> Iterator[None]:
     """Renew a lease from a thread of its own while the block runs."""
     done = threading.Event()
+    renewing = Condition(log, f"lease of {lease.name}")
 
     def beat() -> None:
         while not done.wait(lease.seconds / _BEATS):
             try:
                 leases.renew(lease)
+                renewing.works()
             except StoreUnavailableError as error:
                 log.debug("lease of %s: %s", lease.name, error)
-            except Exception:
-                log.exception("lease of %s", lease.name)
+            except Exception as error:
+                renewing.failed(error, level=logging.ERROR, exc_info=True)
 
     thread = threading.Thread(target=beat, name=f"lease of {lease.name}", daemon=True)
     thread.start()

@@ -14,6 +14,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.jobs.job import Job
 from asu_stats.jobs.runner import Runner
+from asu_stats.logs import Condition
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Scheduler:
     def __init__(self, runner: Runner, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._runner = runner
         self._known = False
+        self._condition = Condition(log, "jobs")
         # It warns at every look while a job takes longer than the time between two.
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler = BackgroundScheduler(
@@ -54,7 +56,9 @@ class Scheduler:
                 self._runner.register()
                 self._known = True
             self._runner.run_if_due(job)
+            self._condition.works()
         except StoreUnavailableError as error:
             log.debug("jobs: %s", error)  # the recorder says so to everyone
-        except Exception:
-            log.exception("jobs: unexpected error")
+        except Exception as error:
+            words = f"unexpected error: {type(error).__name__}"
+            self._condition.failed(words, level=logging.ERROR, exc_info=True)

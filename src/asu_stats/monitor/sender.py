@@ -9,6 +9,7 @@ from typing import Final, Self
 from sqlalchemy import Engine
 
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.logs import Condition
 from asu_stats.monitor import outbox
 from asu_stats.monitor.channels import Channel
 from asu_stats.monitor.posting import DeliveryError
@@ -24,27 +25,31 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def send_due(engine: Engine, channel: Channel, *, clock: Callable[[], datetime] = utc_now) -> int:
+def send_due(
+    engine: Engine,
+    channel: Channel,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    condition: Condition | None = None,
+) -> int:
     """Send what is due on one channel; return how many messages have arrived.
 
     Raises `StoreUnavailableError`. A message that does not arrive waits for its next time.
+    `condition` hears whether the channel delivers.
     """
     arrived = 0
+    condition = condition or Condition(log, channel.name)
     while message := outbox.take(engine, channel.key, clock()):
         try:
             channel.send(message.message_id, message.body)
         except DeliveryError as error:
             again = outbox.failed(engine, message, str(error), clock(), final=error.final)
-            log.log(
-                logging.INFO if again and message.attempts > 1 else logging.WARNING,
-                "%s: %s: %s%s",
-                channel.name,
-                message.message_id,
-                error,
-                "" if again else "; given up",
-            )
+            condition.failed(f"{message.message_id}: {error}")
+            if not again:
+                log.warning("%s: %s: given up: %s", channel.name, message.message_id, error)
         else:
             outbox.delivered(engine, message, clock())
+            condition.works()
             arrived += 1
     return arrived
 
@@ -75,10 +80,13 @@ class Sender:
             thread.join(_JOIN_SECONDS)
 
     def _run(self, channel: Channel) -> None:
+        delivers = Condition(log, channel.name)
+        sound = Condition(log, f"{channel.name}: unexpected error")
         while not self._stopping.wait(self._look_seconds):
             try:
-                send_due(self._engine, channel)
+                send_due(self._engine, channel, condition=delivers)
+                sound.works()
             except StoreUnavailableError as error:
                 log.debug("%s: %s", channel.name, error)
-            except Exception:  # a bug; the thread must live on all the same
-                log.exception("%s: unexpected error", channel.name)
+            except Exception as error:  # a bug; the thread must live on all the same
+                sound.failed(type(error).__name__, level=logging.ERROR, exc_info=True)

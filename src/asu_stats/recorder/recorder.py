@@ -1,8 +1,9 @@
 """The recorder: takes events from any thread and sees to it that none is lost.
 
 A writer thread applies whatever has gathered while the last batch was being written, in one
-transaction (group commit). While the store is away, events go to the spool and come back from
-there; an event that the store refuses while it takes others is set aside alone.
+transaction (group commit). While the store is unreachable, events go to the spool and come back
+from there; an event that the store refuses while it takes others is set aside alone. The writer
+probes a store that failed until it works again, whether or not there is anything to write.
 """
 
 import logging
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from asu_stats.events import Event
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import InvalidEventError, MissingArchiveError, StoreUnavailableError
+from asu_stats.logs import Condition
 from asu_stats.recorder.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -25,7 +27,6 @@ WAIT_SECONDS: Final = 2.0
 _FIRST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 5.0
 _ORPHANS_SECONDS: Final = 10.0
-_PROBES: Final = 24  # refusals in a row after which the store, not an event, is at fault
 
 
 class Applied(Protocol):
@@ -68,7 +69,9 @@ class Recorder:
     """The way of events into a store, shared by all threads of a process.
 
     `sink` writes a batch in one transaction or raises: `StoreUnavailableError` when the store is
-    away, anything else when it refuses the batch. Use as a context manager, or call `close`.
+    unreachable, anything else when it refuses the batch. `rehearse` does and raises the same but
+    keeps nothing. `probe` raises unless the store can write events of every type. Use as a context
+    manager, or call `close`.
     """
 
     def __init__(
@@ -76,11 +79,15 @@ class Recorder:
         sink: Sink,
         spool: Spool,
         *,
+        rehearse: Callable[[Sequence[Event]], object],
+        probe: Callable[[], object],
         queue_events: int = 100_000,
         batch_events: int = 2_000,
     ) -> None:
         self.counters = Counters()
         self._sink = sink
+        self._rehearse = rehearse
+        self._probe = probe
         self._spool = spool
         self._queue_events = queue_events
         self._batch_events = batch_events
@@ -93,6 +100,10 @@ class Recorder:
         self._ill_until = 0.0
         self._replay_at = 0.0
         self._reason: str | None = None
+        self._sound = Condition(log, "recorder")
+        self._writable = Condition(log, "recorder: the store can't be written to")
+        self._roomy = Condition(log, "recorder: events are being lost")
+        self._accepting = Condition(log, "recorder: the store refuses events")
         self._writer = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._writer.start()
 
@@ -114,7 +125,7 @@ class Recorder:
 
     @property
     def trouble(self) -> str | None:
-        """Why the store can't be written to, `None` while it can."""
+        """Why the store can't be written to, `None` while it can. Probed every few seconds."""
         return self._reason
 
     def record(self, events: Sequence[Event], *, wait: bool = True) -> None:
@@ -139,7 +150,8 @@ class Recorder:
     def commit(self, events: Sequence[Event]) -> Recorded:
         """Write events all or nothing, and return only when they are committed.
 
-        Raises `StoreUnavailableError` when they are not; then nothing of them is kept.
+        Otherwise nothing of them is kept. Raises `StoreUnavailableError` while the store is
+        unreachable, and `InvalidEventError` for the first event that the store refuses.
         """
         if self._closing:
             raise StoreUnavailableError("recorder: shutting down")
@@ -170,7 +182,7 @@ class Recorder:
                 if time.monotonic() >= self._replay_at:
                     self._replay()
             except Exception:  # a bug; the thread must live on all the same
-                log.exception("recorder: unexpected error")
+                self._sound.failed("unexpected error", level=logging.ERROR, exc_info=True)
                 self._fail(calls, StoreUnavailableError("recorder: internal error"))
                 self._back_off()
             with self._wake:
@@ -228,46 +240,91 @@ class Recorder:
             return
         (call,) = calls
         if call.all_or_nothing:
-            self._log_trouble(_words(error))
-            call.done.set_exception(StoreUnavailableError(_words(error)))
+            call.done.set_exception(self._refusal(call.events, error))
         else:
             if not self._try_to_take(call.events):
                 self._put_aside(call.events)
             call.done.set_result(None)
 
-    def _take(self, events: Sequence[Event]) -> bool:
-        """Write events of which the store may refuse some; return whether it took any.
+    def _refusal(self, events: Sequence[Event], error: Exception) -> Exception:
+        """Return what to raise for events that the store refused together."""
+        if not self._is_well(error):
+            return StoreUnavailableError(self._reason or _words(error))
+        try:
+            found = self._first_refused(events)
+        except StoreUnavailableError as unavailable:
+            self._went_away(str(unavailable))
+            return unavailable
+        if found is None:  # refused by chance: the sender is to send it again
+            return StoreUnavailableError(_words(error))
+        index, error = found
+        self._accepting.failed(f"event {_shown(events[index])}: {_words(error)}")
+        return InvalidEventError("", _problem(error), index=index)
 
-        Those refused are narrowed down to single ones and set aside if the store took others; if
-        it took none, it is the store that is ill. Raises `StoreUnavailableError` when it is away.
+    def _first_refused(self, events: Sequence[Event]) -> tuple[int, Exception] | None:
+        """Return the index of the first event that the store refuses with those before it, and why.
+
+        `None` if it refuses none any more. Takes a logarithmic number of rehearsals.
         """
-        refused: list[Event] = []
-        parts = deque([events])
-        took_any, probes, reason = False, 0, ""
-        while parts and (took_any or probes < _PROBES):
+        taken, refused, error = 0, len(events) + 1, None
+        tried = len(events)
+        while refused - taken > 1:
+            try:
+                self._rehearse(events[:tried])
+                taken = tried
+            except StoreUnavailableError:
+                raise
+            except Exception as reason:
+                refused, error = tried, reason
+            tried = (taken + refused) // 2
+        return None if error is None else (refused - 1, error)
+
+    def _is_well(self, refusal: Exception | None = None) -> bool:
+        """Tell whether the store can write, which a `refusal` may show; note it if it can't."""
+        if isinstance(refusal, MissingArchiveError):
+            return True
+        try:
+            self._probe()
+        except StoreUnavailableError as error:
+            self._went_away(str(error))
+            return False
+        except Exception as error:
+            self._fell_ill(_words(error))
+            return False
+        return True
+
+    def _take(self, events: Sequence[Event]) -> bool:
+        """Write events of which the store may refuse some; return whether it can write.
+
+        Those refused are narrowed down to single ones and set aside if the store can write
+        others. Raises `StoreUnavailableError` when it is unreachable.
+        """
+        parts, is_well = deque([events]), False
+        while parts:
             part = parts.popleft()
             try:
                 self._sink(part)
-                took_any = True
+                is_well = True
             except StoreUnavailableError:
                 raise
             except Exception as error:
-                probes, reason = probes + 1, _words(error)
+                is_well = is_well or self._is_well(error)
+                if not is_well:
+                    return False
                 if len(part) == 1:
-                    refused += part
+                    self._dead_letter(part[0], error)
                 else:
                     middle = len(part) // 2
                     parts.extendleft((part[middle:], part[:middle]))
-        if not took_any:
-            self._fell_ill(reason)
-            return False
         self._succeeded()
-        for event in refused:
-            self._dead_letter(event, reason)
         return True
 
     def _replay(self) -> None:
-        """Try what waits in the spool again."""
+        """Probe a store that failed, and try again what waits in the spool."""
+        if self._reason is not None:
+            if not self._is_well():
+                return
+            self._succeeded()
         self._replay_at = time.monotonic() + _ORPHANS_SECONDS
         taken = 0
 
@@ -303,38 +360,40 @@ class Recorder:
     def _put_aside(self, events: Sequence[Event]) -> None:
         kept = self._spool.put(events)
         self.counters.spooled += kept
-        if kept < len(events):
-            if not self.counters.lost:
-                log.error("recorder: the spool is full; events are being lost")
-            self.counters.lost += len(events) - kept
+        lost = len(events) - kept
+        if lost:
+            words = "the spool is full or can't be written"
+            self._roomy.failed(words, count=lost, level=logging.ERROR)
+            self.counters.lost += lost
+        else:
+            self._roomy.works()
 
-    def _dead_letter(self, event: Event, reason: str) -> None:
+    def _dead_letter(self, event: Event, error: Exception) -> None:
         self.counters.dead_lettered += 1
-        log.error("recorder: the store refuses event %s: set aside", event.id[:64].encode())
+        reason = _words(error)
+        self._accepting.failed(f"event {_shown(event)} set aside: {reason}", level=logging.ERROR)
         self._spool.set_aside(event, reason)
 
     def _went_away(self, reason: str) -> None:
         self._away_until = self._back_off()
-        self._log_trouble(reason)
+        self._note(reason)
 
     def _fell_ill(self, reason: str) -> None:
         self._ill_until = self._back_off()
-        self._log_trouble(reason)
+        self._note(reason)
 
     def _back_off(self) -> float:
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
         self._replay_at = time.monotonic() + self._pause
         return self._replay_at
 
-    def _log_trouble(self, reason: str) -> None:
-        if self._reason is None:
-            log.warning("recorder: the store can't be written to: %s", reason)
+    def _note(self, reason: str) -> None:
         self._reason = reason
+        self._writable.failed(reason)
 
     def _succeeded(self) -> None:
-        if self._reason is not None:
-            log.info("recorder: the store can be written to again")
-            self._reason = None
+        self._reason = None
+        self._writable.works()
         if self._spool.events and self._pause:
             self._replay_at = 0.0
         self._pause = self._away_until = self._ill_until = 0.0
@@ -343,3 +402,13 @@ class Recorder:
 def _words(error: Exception) -> str:
     """Return what the database says, without statement and parameters."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:200]
+
+
+def _shown(event: Event) -> str:
+    """Return the id of an event as a log line may hold it."""
+    return ascii(event.id[:64])
+
+
+def _problem(error: Exception) -> str:
+    """Return what a sender may know of a refusal: not the words of the database."""
+    return str(error) if isinstance(error, MissingArchiveError) else "the database refuses it"

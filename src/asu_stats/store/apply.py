@@ -1,14 +1,22 @@
 """Events into the store: details and what follows from them for the rollups, both or neither."""
 
+import contextlib
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, time
-from typing import Final
+from datetime import UTC, datetime, time
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, bindparam, update
 
-from asu_stats.events import BuildStarted, Event, RequestReceived
+from asu_stats.events import (
+    UNKNOWN,
+    BuildFinished,
+    BuildStarted,
+    Event,
+    RequestReceived,
+    new_id,
+)
 from asu_stats.store import (
     attempts,
     changes,
@@ -58,6 +66,51 @@ def apply_batch(
     """
     with write_transaction(engine) as connection:
         return apply(connection, events, legacy_build_stats=legacy_build_stats, live=live)
+
+
+class _KeptNothingError(Exception):
+    """Ends a transaction that is not to be kept."""
+
+
+def rehearse(engine: Engine, events: Sequence[Event], *, legacy_build_stats: bool = False) -> None:
+    """Do and raise all that `apply_batch` does, and keep nothing."""
+    with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
+        apply(connection, events, legacy_build_stats=legacy_build_stats)
+        raise _KeptNothingError
+
+
+def probe(engine: Engine, *, legacy_build_stats: bool = False) -> None:
+    """Raise unless events of every type can be written and a transaction can be committed.
+
+    Raises `StoreUnavailableError`, or what `apply_batch` raises for what it can't write. Only the
+    change counter moves.
+    """
+    rehearse(engine, _sample(), legacy_build_stats=legacy_build_stats)
+    with write_transaction(engine) as connection:  # a disk that is full shows at a commit
+        dialects.take_turn(connection)
+        changes.begin(connection)
+
+
+def _sample() -> Sequence[Event]:
+    """Return a request and its build, which failed: together they write to every table."""
+    ids: Any = {
+        "source": "urn:asu-stats:probe",
+        "time": datetime.now(UTC),
+        "request_hash": new_id(),
+    }
+    build: Any = {**ids, "build_id": new_id()}
+    names: Any = {"version": UNKNOWN, "target": UNKNOWN, "profile": UNKNOWN}
+    return (
+        RequestReceived(**ids, **names, id="request", outcome="queued", diff_packages=False),
+        BuildStarted(**build, id="started"),
+        BuildFinished(
+            **build,
+            id="finished",
+            status="failure",
+            error_category="build",
+            error_type=UNKNOWN,
+        ),
+    )
 
 
 def apply(

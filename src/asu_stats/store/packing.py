@@ -9,6 +9,7 @@ from typing import Final, Self
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.logs import Condition
 from asu_stats.store import dialects, packs, prepared
 from asu_stats.store.cubes import CUBES, NAMES
 from asu_stats.store.engine import read_snapshot, write_transaction
@@ -109,17 +110,19 @@ class Packer:
         self._thread.join()
 
     def _run(self) -> None:
+        sound = Condition(log, "packer: unexpected error")
         while True:
             try:
                 today = self._today()
                 pack(self._engine, today, self._check)
                 self._read(today)
+                sound.works()
             except StoreUnavailableError as error:
                 log.debug("packer: %s", error)  # the recorder says so to everyone
             except _StoppedError:
                 return
-            except Exception:
-                log.exception("packer: unexpected error")
+            except Exception as error:
+                sound.failed(type(error).__name__, level=logging.ERROR, exc_info=True)
             if self._stop.wait(_SECONDS):
                 return
 
