@@ -192,6 +192,14 @@ class Settings(BaseSettings):
     queue_sample_days: int = Field(
         default=30, ge=1, description="Days that the state of the queue at each minute is kept."
     )
+    stale_after_hours: float = Field(
+        default=6,
+        gt=0,
+        le=168,
+        allow_inf_nan=False,
+        description="Hours after which a request or build of another server, of which no end was "
+        "received, no longer counts as waiting or running.",
+    )
 
     # What older servers had
     legacy_build_stats: bool = Field(

@@ -3,8 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
 from asu_stats.api.app import create_app
-from asu_stats.builds.queue import queue_state
+from asu_stats.builds.queues import Queues
 from asu_stats.builds.service import BuildService
 from asu_stats.exceptions import AsuStatsError, InvalidSettingError
 from asu_stats.jobs import duties, listing
@@ -145,7 +144,8 @@ def test_a_scheduler_that_is_closed_stops_what_runs_and_another_goes_on(engine: 
 
 
 def test_the_queue_minute_by_minute(stats: Stats) -> None:
-    job = duties.queue_sampling(stats.engine, partial(queue_state, stats.engine), keep_days=2)
+    queues = Queues(stats.engine, lambda: datetime.now(UTC), timedelta(hours=6))
+    job = duties.queue_sampling(stats.engine, queues.state, keep_days=2)
     runner = Runner(stats.engine, [job])
     runner.register()
     stats.record(request("h", NOW), *build("h", end=NOW))

@@ -10,12 +10,14 @@ from sqlalchemy import Connection, Engine, event
 
 from asu_stats.api.further import FURTHER
 from asu_stats.api.questions import Question as ApiQuestion
+from asu_stats.builds.queues import Queues
 from asu_stats.reports import (
     clients,
     diff_packages,
     errors,
     legacy,
     legacy_upstream,
+    now,
     overview,
     performance,
     profiles,
@@ -167,6 +169,26 @@ def badly_read(stats: Stats, question: Question, monkeypatch: pytest.MonkeyPatch
             grouped = any(table in statement[0] for table in DETAILS)
             if scanned(text) or (grouped and "TEMP B-TREE FOR GROUP BY" in text):
                 yield f"{statement[0]}\n{text}"
+
+
+def test_the_queue_reads_by_index(filled: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of requests and builds of others only those that wait and run are read."""
+    queues = Queues(filled.engine, lambda: NOW, timedelta(hours=6))
+    with (
+        recorded(filled.engine, monkeypatch) as statements,
+        read_snapshot(filled.engine) as connection,
+    ):
+        now.read(connection, queues)
+        queues.waiting_longest(3)
+    found = [item for item in statements if item[0].startswith("WITH")]
+    assert len(found) == 3
+    with filled.engine.connect() as connection:
+        for statement in found:
+            text = plan(connection, statement)
+            assert not scanned(text), text
+            if "FROM client_stats" in statement[0]:
+                assert "ix_client_stats_queued" in text
+            assert "ix_build_metrics_running" in text or "FROM build_metrics" not in text
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "not packed"])

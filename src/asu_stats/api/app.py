@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
@@ -24,6 +24,7 @@ from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
 from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
+from asu_stats.builds.queues import Queues
 from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages, signin
 from asu_stats.jobs import listing
@@ -90,25 +91,25 @@ def create_app(
         now=now,
         hourly_days=settings.hourly_rollup_days,
     )
+    queues = Queues(engine, now, timedelta(hours=settings.stale_after_hours))
     live = Live(
         engine,
-        now=now,
-        queue_length=builds.queue.length,
+        queues=queues,
         origins=settings.live_origins,
         most=settings.live_connections,
     )
-    legacy = LegacyApi(answering, engine, settings, now=now, queue_length=builds.queue.length)
+    legacy = LegacyApi(answering, engine, settings, now=now, queue_length=queues.length)
     for routes in (
         stats.router(),
-        now_api.router(engine, builds.queue.length, now),
+        now_api.router(engine, queues),
         live.router(),
         alerts.router(engine, settings.alerts),
         jobs_api.router(engine, jobs),
         ingest.router(recorder, access, now, process.refused, oldest=settings.oldest_event),
         build_api.router(builds),
         metadata.router(builds.settings, builds.catalogue),
-        health.router(engine, recorder, builds.queue.length),
-        metrics.router(Exposition(engine, settings, recorder, process, now=now)),
+        health.router(engine, recorder, queues.length),
+        metrics.router(Exposition(engine, settings, recorder, process, queues, now=now)),
         legacy.router(),
     ):
         app.include_router(routes)
@@ -122,7 +123,7 @@ def create_app(
         pages.Sources(
             engine,
             now,
-            builds.queue.length,
+            queues,
             settings.hourly_rollup_days,
             jobs=lambda: listing.read(engine, jobs),
             alerts=lambda: alerts.read(engine, settings.alerts),

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any, Final
 
 from anyio.to_thread import run_sync
@@ -20,6 +19,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from asu_stats.api import problems
 from asu_stats.api.origins import is_own
 from asu_stats.api.questions import PREFIX
+from asu_stats.builds.queues import Queues
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.reports import now as now_report
 from asu_stats.store import prepared
@@ -34,7 +34,7 @@ _SEND_SECONDS: Final = 20.0
 _WAITING_MESSAGES: Final = 8
 _TRY_AGAIN_LATER: Final = 1013
 
-State = tuple[int, int]
+State = tuple[int, int, int]
 
 
 class Live:
@@ -44,14 +44,12 @@ class Live:
         self,
         engine: Engine,
         *,
-        now: Callable[[], datetime],
-        queue_length: Callable[[], int],
+        queues: Queues,
         origins: Sequence[str],
         most: int,
     ) -> None:
         self._engine = engine
-        self._now = now
-        self._queue_length = queue_length
+        self._queues = queues
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._most = most
         self._waiting: set[asyncio.Queue[str | None]] = set()
@@ -123,13 +121,13 @@ class Live:
     def _state(self) -> State:
         with read_snapshot(self._engine) as connection:
             ((changes,),) = prepared.fetch(connection, COUNTER)
-        return changes, self._queue_length()
+            state = self._queues.state_in(connection)
+        return changes, state.queue_length, state.builds_running
 
     def _message(self) -> str:
-        waiting = self._queue_length()
         with read_snapshot(self._engine) as connection:
             ((changes,),) = prepared.fetch(connection, COUNTER)
-            answer = now_report.read(connection, self._now(), queue_length=waiting)
+            answer = now_report.read(connection, self._queues)
         message: dict[str, Any] = {"type": "now", "changes": changes, **answer}
         return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 

@@ -1,8 +1,5 @@
 """`GET /api/v1/stats/now`: what is being built at this moment."""
 
-from collections.abc import Callable
-from datetime import datetime
-
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
@@ -10,14 +7,13 @@ from sqlalchemy import Engine
 from asu_stats.api import problems
 from asu_stats.api.questions import PREFIX
 from asu_stats.api.stats_examples import EXAMPLES
+from asu_stats.builds.queues import Queues
 from asu_stats.reports import answers, now
 from asu_stats.store.engine import read_snapshot
 
 
-def router(
-    engine: Engine, queue_length: Callable[[], int], clock: Callable[[], datetime]
-) -> APIRouter:
-    """Return the route; `queue_length` counts the waiting builds."""
+def router(engine: Engine, queues: Queues) -> APIRouter:
+    """Return the route."""
     routes = APIRouter(tags=["statistics"])
 
     @routes.get(
@@ -31,9 +27,8 @@ def router(
     )
     def ask() -> JSONResponse:
         """Return the builds of this moment."""
-        waiting = queue_length()
         with read_snapshot(engine) as connection:
-            answer = now.read(connection, clock(), queue_length=waiting)
+            answer = now.read(connection, queues)
         return JSONResponse(answer, headers={"Cache-Control": "no-cache"})
 
     return routes

@@ -240,6 +240,7 @@ EXAMPLES: Final[dict[str, Any]] = {
     ],
     "now": {
         "queue_length": 2,
+        "builds_running": 1,
         "running": [
             {
                 "build_id": "0199f3a2-9a3",

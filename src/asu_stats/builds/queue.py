@@ -39,7 +39,6 @@ from asu_stats.builds.tables import (
 from asu_stats.events import Outcome, new_id
 from asu_stats.settings import Settings
 from asu_stats.store.engine import read_snapshot
-from asu_stats.store.samples import QueueState
 
 Clock: TypeAlias = Callable[[], datetime]
 
@@ -258,19 +257,6 @@ class BuildQueue:
         """Return the `build_id` of every build that runs."""
         with read_snapshot(self._engine) as connection:
             return set(connection.execute(sql.running_builds()).scalars())
-
-
-def queue_state(engine: Engine) -> QueueState:
-    """Return how many builds wait and run, and since when the first one waits."""
-    with read_snapshot(engine) as connection:
-        return QueueState(*connection.execute(sql.queue_state()).one())
-
-
-def waiting_longest(engine: Engine, count: int) -> list[tuple[str, str, str, str]]:
-    """Return hash, version, target and profile of the builds that have waited longest."""
-    with read_snapshot(engine) as connection:
-        rows = connection.execute(sql.waiting_longest(count))
-        return [(row.request_hash, row.version, row.target, row.profile) for row in rows]
 
 
 def _waiting(connection: Connection) -> int:

@@ -57,27 +57,6 @@ def count_waiting(before: tuple[datetime, int] | None = None) -> Select[int]:
     return query if before is None else query.where(tuple_(j.enqueued_at, j.id) < tuple_(*before))
 
 
-def queue_state() -> Select[int, int, datetime | None]:
-    """Count builds that wait and that run, and ask since when the first of them waits."""
-    waits = j.status == PENDING
-    return select(
-        func.count(case((waits, 1))),
-        func.count(case((~waits, 1))),
-        func.min(case((waits, j.enqueued_at))),
-    ).where(j.status.in_((PENDING, BUILDING)), _OURS)
-
-
-def waiting_longest(count: int) -> Select[str, str, str, str]:
-    """Ask for the builds that have waited longest."""
-    return (
-        select(j.request_hash, r.version, r.target, r.profile)
-        .join_from(build_jobs, build_requests, r.request_hash == j.request_hash)
-        .where(j.status == PENDING, _OURS)
-        .order_by(j.enqueued_at, j.id)
-        .limit(count)
-    )
-
-
 def newest(request_hash: str) -> Select[*tuple[Any, ...]]:
     """Ask for the newest job of a request hash with its request and result."""
     requested = (c for c in build_requests.c if c.name != "request_hash")

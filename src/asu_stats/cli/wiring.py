@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from sqlalchemy import Engine
 
 from asu_stats.builds.jobs import utc_now
-from asu_stats.builds.queue import queue_state, waiting_longest
+from asu_stats.builds.queues import Queues
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.cli.database import opened
@@ -111,14 +112,20 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
+def queues_of(settings: Settings, engine: Engine) -> Queues:
+    """Return the queue of all servers."""
+    return Queues(engine, utc_now, timedelta(hours=settings.stale_after_hours))
+
+
 def watch_of(settings: Settings, engine: Engine) -> Watch:
     """Return the monitor of a service."""
+    queues = queues_of(settings, engine)
     return Watch(
         engine,
         settings.alerts,
         channels.keys(settings),
-        queue=partial(queue_state, engine),
-        waiting=partial(waiting_longest, engine),
+        queue=queues.state,
+        waiting=queues.waiting_longest,
         source=settings.event_source,
     )
 
@@ -134,7 +141,9 @@ def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
     """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none."""
     return [
         alerting(watch_of(settings, engine), utc_now),
-        duties.queue_sampling(engine, partial(queue_state, engine), settings.queue_sample_days),
+        duties.queue_sampling(
+            engine, queues_of(settings, engine).state, settings.queue_sample_days
+        ),
         duties.retention_of(
             engine,
             Schedule(settings.retention_schedule, "retention_schedule"),

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection, Engine
 from starlette.responses import Response
 
+from asu_stats.builds.queues import Queues
 from asu_stats.dashboard import assets, badges, embeds
 from asu_stats.dashboard.contents import clients, errors, names, overview, packages, performance
 from asu_stats.dashboard.contents.columns import Content
@@ -46,14 +47,14 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the pages are made from; `now` tells the time, `queue_length` counts waiting builds.
+    """What the pages are made from; `now` tells the time.
 
     `jobs` says what the system does by itself, `alerts` what it watches and what is wrong.
     """
 
     engine: Engine
     now: Callable[[], datetime]
-    queue_length: Callable[[], int]
+    queues: Queues
     hourly_days: int
     jobs: Callable[[], Sequence[Mapping[str, Any]]]
     alerts: Callable[[], Mapping[str, Any]]
@@ -110,11 +111,10 @@ def _page(
     def show(request: Request) -> Response:
         try:
             view = sources.view(request, name)
-            waiting = sources.queue_length()
             alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
                 content = read(db, view)
-                now = now_report.read(db, sources.now(), queue_length=waiting)
+                now = now_report.read(db, sources.queues)
                 since = sums.period(db, view.window, [])["data_since"]
         except tuple(_STATUSES) as error:
             if "text/html" not in request.headers.get("accept", ""):

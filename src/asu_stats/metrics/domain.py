@@ -13,12 +13,13 @@ from prometheus_client.core import (
 )
 from sqlalchemy import Row
 
-from asu_stats.builds.load import Load
+from asu_stats.builds.load import WorkerState
 from asu_stats.error_types import CATEGORIES
 from asu_stats.events import OUTCOMES, STATUSES, TYPE_NAMES, UNKNOWN
 from asu_stats.metrics.process import OTHER
 from asu_stats.reports.lifetime import Lifetime
 from asu_stats.store.live_counts import DURATION_BUCKETS, LONGER
+from asu_stats.store.samples import QueueState
 
 TASKS: Final = ("verify", "retention", "alerts")  # of the jobs, those worth an alert
 EVENTS: Final = tuple(TYPE_NAMES.values())
@@ -48,6 +49,10 @@ def counter(name: str, meaning: str, label: str, values: Mapping[str, int]) -> M
 def instant(time: datetime | None) -> float:
     """Return Unix seconds, 0 for none."""
     return time.timestamp() if time else 0.0
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time and time.replace(tzinfo=UTC)
 
 
 def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> Iterator[Metric]:
@@ -131,20 +136,20 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
     )
 
 
-def of_load(load: Load) -> Iterator[Metric]:
-    """Yield how busy the build service is."""
-    yield gauge("asu_queue_length", "Builds that wait for a worker.", load.waiting)
-    yield gauge("asu_builds_running", "Builds that run.", load.running)
+def of_queue(queue: QueueState, workers: Mapping[WorkerState, int]) -> Iterator[Metric]:
+    """Yield the queue of all servers, and how busy the workers of the build service are."""
+    yield gauge("asu_queue_length", "Builds that wait, of all servers.", queue.queue_length)
+    yield gauge("asu_builds_running", "Builds that run, of all servers.", queue.builds_running)
     yield gauge(
         "asu_queue_oldest_timestamp_seconds",
         "When the build that has waited longest was queued; 0 if none waits.",
-        instant(load.oldest),
+        instant(_utc(queue.oldest_queued_at)),
     )
     yield gauges(
         "asu_workers",
         "Workers of the build service by what they do.",
         "state",
-        {str(state): count for state, count in load.workers.items()},
+        {str(state): count for state, count in workers.items()},
     )
 
 
@@ -167,7 +172,7 @@ def of_tasks(rows: Sequence[tuple[Row[Any], bool]]) -> Iterator[Metric]:
         "asu_stats_task_last_success_timestamp_seconds",
         "When a job last ended well; 0 if it never did.",
         "task",
-        {task: instant(time and time.replace(tzinfo=UTC)) for task, time in ended.items()},
+        {task: instant(_utc(time)) for task, time in ended.items()},
     )
     yield gauges(
         "asu_stats_task_duration_seconds",

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from asu_stats import __version__
 from asu_stats.builds import load
+from asu_stats.builds.queues import Queues
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
 from asu_stats.metrics.domain import gauge
@@ -36,6 +37,7 @@ class Exposition(Collector):
         settings: Settings,
         recorder: Recorder,
         process: ProcessMetrics,
+        queues: Queues,
         *,
         now: Callable[[], datetime],
     ) -> None:
@@ -43,6 +45,7 @@ class Exposition(Collector):
         self._settings = settings
         self._recorder = recorder
         self._process = process
+        self._queues = queues
         self._now = now
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -78,13 +81,14 @@ class Exposition(Collector):
         with read_snapshot(self._engine) as connection:
             live = live_counts.read(connection)
             ever = lifetime.read(connection, today=now.date())
-            busy = load.read(connection, now=now, silence_seconds=silence)
+            queue = self._queues.state_in(connection)
+            workers = load.workers(connection, now=now, silence_seconds=silence)
             firing = memory.firing(connection)
             size = dialects.database_size(connection)
         tasks = leases.states(self._engine)
         yield from domain.of_live(live, self._settings.metrics_clients)
         yield from domain.of_lifetime(ever, self._settings.metrics_clients)
-        yield from domain.of_load(busy)
+        yield from domain.of_queue(queue, workers)
         rules = (rule.name for rule in self._settings.alerts if rule.enabled)
         yield from domain.of_alerts(firing, rules)
         yield from domain.of_tasks(tasks)

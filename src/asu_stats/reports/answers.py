@@ -502,9 +502,10 @@ class EndedBuild(TypedDict):
 class Now(TypedDict):
     """`GET /api/v1/stats/now`."""
 
-    queue_length: Annotated[int, Field(description="Builds that wait for a worker.")]
+    queue_length: Annotated[int, Field(description="Builds that wait, of all servers.")]
+    builds_running: Annotated[int, Field(description="Builds that run, of all servers.")]
     running: Annotated[
         list[RunningBuild],
-        Field(description="Begun in the last 24 hours and not ended, newest first; at most 50."),
+        Field(description="The builds that run, newest first; at most 50."),
     ]
     ended: Annotated[list[EndedBuild], Field(description="The last 12, newest first.")]

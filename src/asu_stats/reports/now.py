@@ -1,50 +1,43 @@
-"""What is being built right now, and what has just ended. Read from the details, by index."""
+"""What is being built now, and what has just ended. Read from the details, by index."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
+from asu_stats.builds.queues import Queues
 from asu_stats.cloudevents import format_time
 from asu_stats.reports.answers import EndedBuild, Now, RunningBuild
 from asu_stats.store.tables import build_metrics
 
 RUNNING: Final = 50
 ENDED: Final = 12
-# A build whose end was never told is not running for ever.
-_FORGOTTEN: Final = timedelta(hours=24)
 _SHOWN_ID: Final = 12
 
 
-def read(connection: Connection, now: datetime, *, queue_length: int) -> Now:
+def read(connection: Connection, queues: Queues) -> Now:
     """Return what is being built, what has ended, and how many builds wait."""
+    state = queues.state_in(connection)
     return {
-        "queue_length": queue_length,
-        "running": running(connection, now),
+        "queue_length": state.queue_length,
+        "builds_running": state.builds_running,
+        "running": running(connection, queues),
         "ended": ended(connection),
     }
 
 
-def running(connection: Connection, now: datetime) -> list[RunningBuild]:
+def running(connection: Connection, queues: Queues) -> list[RunningBuild]:
     """Return the builds that have begun and not ended, newest first."""
-    b = build_metrics.c
-    since = (now - _FORGOTTEN).astimezone(UTC).replace(tzinfo=None)
-    query = (
-        select(b.build_id, b.version, b.target, b.profile, b.started_at, b.worker_id)
-        .where(b.finished_at.is_(None), b.started_at >= since)
-        .order_by(b.started_at.desc(), b.id.desc())
-        .limit(RUNNING)
-    )
     return [
         {
-            "build_id": row.build_id[:_SHOWN_ID],
-            "version": row.version,
-            "target": row.target,
-            "profile": row.profile,
-            "started_at": _utc(row.started_at),
-            "worker": row.worker_id,
+            "build_id": build.build_id[:_SHOWN_ID],
+            "version": build.version,
+            "target": build.target,
+            "profile": build.profile,
+            "started_at": _utc(build.started_at),
+            "worker": build.worker_id,
         }
-        for row in connection.execute(query)
+        for build in queues.running_in(connection, RUNNING)
     ]
 
 

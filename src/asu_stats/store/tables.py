@@ -67,6 +67,12 @@ build_metrics = Table(
     UniqueConstraint("request_hash", "build_id"),
     Index(None, "finished_at"),
     Index(
+        "ix_build_metrics_running",
+        "started_at",
+        sqlite_where=text("finished_at IS NULL"),
+        postgresql_where=text("finished_at IS NULL"),
+    ),
+    Index(
         "ix_build_metrics_successful",
         "duration_seconds",
         "finished_at",
@@ -122,6 +128,13 @@ client_stats = Table(
     name("error_type"),
     Column("package_list", BigInteger, comment="number of what it named; null where none"),
     Index(None, "timestamp"),
+    Index(
+        "ix_client_stats_queued",
+        "timestamp",
+        "request_hash",
+        sqlite_where=text("status = 'queued'"),
+        postgresql_where=text("status = 'queued'"),
+    ),
     Index(
         "ix_client_stats_waiting",
         "request_hash",

@@ -1,0 +1,183 @@
+"""The queue of all servers: our own jobs and what the events of others say, each build once.
+
+A request hash waits if an accepted request for it has not ended and no build of it runs. A build
+runs from its start to its end. A server that dies never sends the end, so what events say counts
+for `stale_after` only. Our own jobs are known from `build_jobs`, which needs no such limit; their
+events, which repeat them, are left out.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Engine,
+    Integer,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+    union_all,
+)
+
+from asu_stats.builds.jobs import naive
+from asu_stats.builds.tables import BUILDING, PENDING, build_jobs, build_requests
+from asu_stats.store import prepared
+from asu_stats.store.engine import read_snapshot
+from asu_stats.store.samples import QueueState
+from asu_stats.store.tables import build_metrics, client_stats
+
+_SINCE: Final = bindparam("since", type_=DateTime)
+_ROWS: Final = bindparam("rows", type_=Integer)
+_DEVICE: Final = ("version", "target", "profile")
+
+_job, _request, _build, _asked = build_jobs.c, build_requests.c, build_metrics.c, client_stats.c
+_own = build_jobs.alias("own").c
+
+
+class RunningBuild(NamedTuple):
+    """A build that runs; `started_at` is UTC without zone."""
+
+    request_hash: str
+    build_id: str
+    version: str
+    target: str
+    profile: str
+    started_at: datetime
+    worker_id: str | None
+
+
+class WaitingBuild(NamedTuple):
+    """A request hash that waits for a build."""
+
+    request_hash: str
+    version: str
+    target: str
+    profile: str
+
+
+def _ours(status: str) -> ColumnElement[bool]:
+    # Partial indexes are found by constants, not by parameters.
+    return (_job.status == literal_column(f"'{status}'")) & _job.enqueued_at.is_not(None)
+
+
+def _runs_elsewhere() -> ColumnElement[bool]:
+    """Return the condition that a row of `build_metrics` is a running build that is not ours."""
+    of_ours = exists().where(
+        _own.request_hash == _build.request_hash,
+        _own.build_id == _build.build_id,
+        _own.enqueued_at.is_not(None),
+    )
+    return _build.finished_at.is_(None) & (_build.started_at >= _SINCE) & ~of_ours
+
+
+def _running() -> CTE:
+    """Select the builds that run."""
+    ours = (
+        select(
+            _job.request_hash,
+            _job.build_id,
+            *(_request[name] for name in _DEVICE),
+            _job.started_at,
+            _job.worker_id,
+        )
+        .join_from(build_jobs, build_requests, _request.request_hash == _job.request_hash)
+        .where(_ours(BUILDING))
+    )
+    theirs = select(*(_build[name] for name in RunningBuild._fields)).where(_runs_elsewhere())
+    return union_all(ours, theirs).cte("running")
+
+
+def _waiting() -> CTE:
+    """Select the request hashes that wait, and since when."""
+    ours = (
+        select(
+            _job.request_hash,
+            *(_request[name] for name in _DEVICE),
+            _job.enqueued_at.label("since"),
+        )
+        .join_from(build_jobs, build_requests, _request.request_hash == _job.request_hash)
+        .where(_ours(PENDING))
+    )
+    # Our job waits, runs, or ended after the request: then the event of its end is on the way.
+    of_ours = exists().where(
+        _own.request_hash == _asked.request_hash,
+        _own.enqueued_at.is_not(None),
+        _own.finished_at.is_(None) | (_own.finished_at >= _asked.timestamp),
+    )
+    theirs = (
+        select(
+            _asked.request_hash,
+            *(func.min(_asked[name]) for name in _DEVICE),
+            func.min(_asked.timestamp),
+        )
+        .where(_asked.status == literal_column("'queued'"), _asked.timestamp >= _SINCE, ~of_ours)
+        .group_by(_asked.request_hash)
+    )
+    queued = union_all(ours, theirs).subquery("queued")
+    running = exists().where(_build.request_hash == queued.c.request_hash, _runs_elsewhere())
+    return select(queued).where(~running).cte("waiting")
+
+
+_RUNNING: Final = _running()
+_WAITING: Final = _waiting()
+_STATE: Final = select(
+    select(func.count()).select_from(_WAITING).scalar_subquery(),
+    select(func.count()).select_from(_RUNNING).scalar_subquery(),
+    select(func.min(_WAITING.c.since)).scalar_subquery(),
+)
+_NEWEST_RUNNING: Final = (
+    select(_RUNNING)
+    .order_by(_RUNNING.c.started_at.desc(), _RUNNING.c.request_hash, _RUNNING.c.build_id)
+    .limit(_ROWS)
+)
+_LONGEST_WAITING: Final = (
+    select(*(_WAITING.c[name] for name in WaitingBuild._fields))
+    .order_by(_WAITING.c.since, _WAITING.c.request_hash)
+    .limit(_ROWS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Queues:
+    """The queue of all servers at the time of `clock`."""
+
+    engine: Engine
+    clock: Callable[[], datetime]
+    stale_after: timedelta
+
+    def state(self) -> QueueState:
+        """Return how many builds wait and run, and since when the first one waits.
+
+        Raises `StoreUnavailableError` when the database is away, as the other methods do.
+        """
+        with read_snapshot(self.engine) as connection:
+            return self.state_in(connection)
+
+    def length(self) -> int:
+        """Return how many builds wait."""
+        return self.state().queue_length
+
+    def waiting_longest(self, rows: int) -> list[WaitingBuild]:
+        """Return the hashes that have waited longest."""
+        with read_snapshot(self.engine) as connection:
+            found = prepared.fetch(connection, _LONGEST_WAITING, since=self._since(), rows=rows)
+        return [WaitingBuild(*row) for row in found]
+
+    def state_in(self, connection: Connection) -> QueueState:
+        """Return what `state` does, as a snapshot has it."""
+        return QueueState(*prepared.fetch(connection, _STATE, since=self._since())[0])
+
+    def running_in(self, connection: Connection, rows: int) -> list[RunningBuild]:
+        """Return the builds that run as a snapshot has it, newest first."""
+        found = prepared.fetch(connection, _NEWEST_RUNNING, since=self._since(), rows=rows)
+        return [RunningBuild(*row) for row in found]
+
+    def _since(self) -> datetime:
+        return naive(self.clock()) - self.stale_after
