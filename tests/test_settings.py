@@ -1,18 +1,23 @@
 """Settings that can't be used are refused, in words that name the setting or the file."""
 
+import json
+import os
+import re
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.settings import load
+from asu_stats.settings import Settings, load
 
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("CONFIG", "COMMAND", "DATABASE_URL", "REPOSITORY_ALLOW_LIST"):
-        monkeypatch.delenv(f"ASU_STATS_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("ASU_STATS_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,231 @@ def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch, name
         monkeypatch.setenv(f"ASU_STATS_{name}", value)
         with pytest.raises(InvalidSettingError, match=f"{name.lower()}: expected a JSON list"):
             load()
+
+
+# Names ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ASU_STATS_READ_ACESS", "ASU_STATS_READ_ACCESS"),
+        ("asu_stats_read_acess", "ASU_STATS_READ_ACCESS"),
+        ("ASU_STATS_DATABASE", "ASU_STATS_DATABASE_URL"),
+        ("ASU_STATS_RETENTION_SHEDULE", "ASU_STATS_RETENTION_SCHEDULE"),
+        ("ASU_STATS_CONFIGG", "ASU_STATS_CONFIG"),
+        ("ASU_STAT_READ_ACCESS", "ASU_STATS_READ_ACCESS"),
+        ("ASUSTATS_READ_ACCESS", "ASU_STATS_READ_ACCESS"),
+        ("ASU_STATS_SOMETHING_ELSE_ALTOGETHER", None),
+    ],
+)
+def test_a_misspelt_variable_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str | None
+) -> None:
+    monkeypatch.setenv(name, "token")
+    end = re.escape(f"; did you mean {meant}?") if meant else ""
+    with pytest.raises(InvalidSettingError, match=f"^settings: {name}: no such setting{end}$"):
+        load()
+
+
+def test_variables_of_other_programs_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ASU_BRANCH", "ASUS_STATUS", "READ_ACESS", "DATABASE_URL", "WORKERS"):
+        monkeypatch.setenv(name, "x")
+    assert load().read_access == "public"
+
+
+def test_a_variable_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASU_STATS_WORKERS", "2")
+    monkeypatch.setenv("asu_stats_workers", "3")
+    with pytest.raises(InvalidSettingError, match="ASU_STATS_WORKERS: given twice"):
+        load()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('read_acess = "token"', "read_acess: no such setting; did you mean read_access?"),
+        ('ASU_STATS_READ_ACCESS = "token"', "no such setting; did you mean read_access?"),
+        ("[server]\nworkers = 2", "server: no such setting"),
+        (
+            '[[alerts]]\nname = "queue_long"\nabov = 5',
+            "queue_long: abov: no such setting; did you mean above?",
+        ),
+        (
+            '[[alerts]]\nname = "queue_lon"\nabove = 5',
+            "queue_lon: watch: is missing; did you mean queue_long?",
+        ),
+        (
+            '[[webhooks]]\nurls = "https://example.org"',
+            "number 1: urls: no such setting; did you mean url?",
+        ),
+    ],
+)
+def test_a_misspelt_name_in_the_file_is_refused(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "asu-stats.toml").write_text(line)
+    with pytest.raises(InvalidSettingError, match=re.escape(words)) as caught:
+        load()
+    assert "asu-stats.toml" in str(caught.value)
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASU_STATS_WORKES", "2")
+    monkeypatch.setenv("ASU_STATS_WORKERS", "0")
+    (tmp_path / "asu-stats.toml").write_text('jobs = "perhaps"\n')
+    with pytest.raises(InvalidSettingError) as caught:
+        load()
+    assert str(caught.value) == (
+        "settings: ASU_STATS_WORKES: no such setting; did you mean ASU_STATS_WORKERS?; "
+        "jobs: expected true or false (asu-stats.toml); "
+        "workers: expected a whole number from 1 to 256, not '0' (ASU_STATS_WORKERS)"
+    )
+
+
+def test_a_file_of_settings_that_leads_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "asu-stats.toml").symlink_to("gone.toml")
+    with pytest.raises(InvalidSettingError, match=r"^settings: asu-stats\.toml: No such file"):
+        load()
+
+
+# Values -----------------------------------------------------------------------------------------
+
+SECRET = "whsec_" + "A" * 32
+WRONG: list[tuple[str, Any, str]] = [
+    ("workers", True, "a whole number"),
+    ("workers", "1e1", "a whole number from 1 to 256"),
+    ("workers", 2.5, "a whole number"),
+    ("workers", 257, "from 1 to 256"),
+    ("jobs", "perhaps", "true or false"),
+    ("read_access", "private", "public or token"),
+    ("archive", "parquet.gz", "tables, parquet or csv.gz"),
+    ("builder", "Command", "demo, command or none"),
+    ("demo_seconds", "inf", "a number above 0"),
+    ("demo_seconds", "nan", "a number above 0"),
+    ("legacy_sunset", "20271001", "YYYY-MM-DD"),
+    ("legacy_sunset", 1822348800, "YYYY-MM-DD"),
+    ("legacy_sunset", "2027-02-30", "legacy_sunset"),
+    ("legacy_deprecated_since", True, "YYYY-MM-DD"),
+    ("build_metrics_days", 10**12, "a whole number from 1 to 36500"),
+    ("archive_directory", "", "is empty"),
+    ("archive_directory", "~/archive", "a path without ~"),
+    ("spool_directory", " ", "is empty"),
+    ("database_url", "", "is empty"),
+    ("database_url", "sqlite:///~/x.db", "a path without ~"),
+    ("database_url", "postgresql://h:port/x", "not a database URL"),
+    ("ingest_token", "", "is empty"),
+    ("ingest_token", "two words", "without white space"),
+    ("ingest_token", "schlüssel", "ASCII"),
+    ("source", "sysupgrade.example.org", "a URL such as"),
+    ("source", "https:/example.org", "a URL such as"),
+    ("source", "https://user:secret@example.org", "without user and password"),
+    ("upstream_url", "https://user@example.org", "without user and password"),
+    ("metadata_url", "https://example.org/?a=b", "without ? and #"),
+    ("metadata_url", "ftp://example.org", "a URL such as"),
+    ("repository_allow_list", ["https://u:secret@example.org/"], "without user and password"),
+    ("root_path", "stats", "a path such as /stats"),
+    ("root_path", "/stats/", "a path such as /stats"),
+    ("rate_limit_storage", "redis://", "redis://localhost:6379/0"),
+    ("rate_limit_storage", "localhost:6379", "redis://localhost:6379/0"),
+    ("rate_limit_storage", "redis://h:port", "redis://localhost:6379/0"),
+    ("live_origins", ["example.org"], "no origin"),
+    ("live_origins", ["https://example.org/page"], "no origin"),
+    ("live_origins", ["*"], "no origin"),
+    ("live_origins", ["https://*.example.org"], "no origin"),
+    ("embed_origins", ["https://user:secret@example.org"], "no origin"),
+    ("embed_origins", ["https://example.org; script-src *"], "no origin"),
+    ("metrics_clients", ["owut/1"], "no client"),
+    ("metrics_clients", ["luci", "luci"], "number 2 is there already"),
+    ("metrics_clients", [7], "text"),
+    ("notify", ["json://example.org", "json://example.org"], "number 2 is there already"),
+    ("legacy_gone", True, "legacy_sunset"),
+    ("webhooks", [{"url": "http:///hook", "secret": SECRET}], "a URL such as"),
+    ("webhooks", [{"url": "https://a%3Ab:c@example.org", "secret": SECRET}], "no colon"),
+    ("webhooks", "https://example.org", "a JSON list of objects"),
+    ("webhooks", ["https://example.org"], "an object"),
+    ("alerts", [{"name": "queue_long", "above": float("nan")}], "expected a number"),
+    ("alerts", [{"name": "queue_long", "above": "5"}], "expected a number"),
+    ("alerts", [{"name": "queue_long", "hours": True}], "a whole number from 1 to 168"),
+    ("alerts", [{"name": "queue_long", "for_minutes": 1e300}], "from 0 to 10080"),
+    ("alerts", [{"name": "queue_long", "above": 9}, {"name": "queue_long"}], "two rules"),
+    ("alerts", [{"name": "success_rate_low", "below": 0.85}], "percent, such as 85"),
+    ("alerts", [{"name": "client_failures", "above": 100}], "below 100"),
+    ("alerts", [{"name": "success_rate_low", "below": 0}], "above 0"),
+    ("alerts", [{"name": "queue_long", "summary": "a\r\nTo: b"}], "one line"),
+    ("alerts", [{"name": "queue_long", "severity": "fatal"}], "warning or critical"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG)
+def test_what_cannot_be_understood_as_meant_is_refused(name: str, value: Any, words: str) -> None:
+    with pytest.raises(InvalidSettingError, match=f"^settings: {name}: ") as caught:
+        load(**{name: value})
+    assert words in str(caught.value)
+    for word in ("secret@", "Input should", "None", "type=", "pydantic"):
+        assert word not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG)
+def test_the_same_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any, words: str
+) -> None:
+    if isinstance(value, bool) and name == "legacy_gone":
+        value = "yes"
+    text = value if isinstance(value, str) else json.dumps(value)
+    monkeypatch.setenv(f"ASU_STATS_{name.upper()}", text)
+    with pytest.raises(InvalidSettingError) as caught:
+        load()
+    assert words in str(caught.value)
+    assert f"(ASU_STATS_{name.upper()})" in str(caught.value)
+
+
+def test_every_number_has_a_greatest_value() -> None:
+    for name, field in Settings.model_fields.items():
+        if field.annotation in {int, float}:
+            with pytest.raises(InvalidSettingError, match=f"^settings: {name}: expected a"):
+                load(**{name: 10**30})
+
+
+@pytest.mark.parametrize("source", ["environment", "file", "given"])
+def test_white_space_around_values_is_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    values: dict[str, Any] = {
+        "read_access": " token\n",
+        "workers": " 3 ",
+        "jobs": "\tfalse ",
+        "demo_seconds": " 0.5",
+        "legacy_sunset": " 2027-10-01 ",
+        "database_url": " sqlite:///x.db\n",
+        "archive_directory": " shelf ",
+        "ingest_token": "secret\n",
+        "source": " https://example.org ",
+        "live_origins": [" HTTPS://Example.org:443/ "],
+        "webhooks": [{"url": " https://example.org/hook ", "secret": f" {SECRET}\n"}],
+        "alerts": [{"name": " queue_long ", "above": 5, "severity": " critical "}],
+    }
+    if source == "file":
+        tables = {name: values.pop(name) for name in ("webhooks", "alerts")}
+        lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        for name, (table,) in tables.items():
+            lines += [
+                f"[[{name}]]",
+                *(f"{key} = {json.dumps(each)}" for key, each in table.items()),
+            ]
+        (tmp_path / "asu-stats.toml").write_text("\n".join(lines))
+        found = load()
+    elif source == "environment":
+        for name, value in values.items():
+            text = value if isinstance(value, str) else f" {json.dumps(value)}\n"
+            monkeypatch.setenv(f"ASU_STATS_{name.upper()}", text)
+        found = load()
+    else:
+        found = load(**values)
+    assert (found.read_access, found.workers, found.jobs) == ("token", 3, False)
+    assert (found.demo_seconds, found.legacy_sunset) == (0.5, date(2027, 10, 1))
+    assert (found.database_url, found.archive_directory) == ("sqlite:///x.db", Path("shelf"))
+    assert found.ingest_token
+    assert found.ingest_token.get_secret_value() == "secret"
+    assert (found.source, found.live_origins) == ("https://example.org", ["https://example.org"])
+    assert str(found.webhooks[0].url) == "https://example.org/hook"
+    (rule,) = [rule for rule in found.alerts if rule.name == "queue_long"]
+    assert (rule.above, rule.severity) == (5, "critical")

@@ -1,6 +1,6 @@
 """Rules as data: what is watched, from where on it is an alert, and for how long."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -45,12 +45,17 @@ FAMILIES: Final[Mapping[Watched, Family]] = {
     "queue_length": "queue",
     "stalled_minutes": "queue",
 }
+# What has a least value, 0, and of that what has a greatest one.
+_PERCENTAGES: Final = frozenset({"success_rate", "client_failure_rate", "cache_hit_rate"})
+_AMOUNTS: Final = frozenset({"avg_duration", "queue_length", "stalled_minutes"})
 
 
 class Rule(BaseModel):
     """One rule. It fires when its value has been beyond the limit for `for_minutes`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_strip_whitespace=True
+    )
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}$", description="What it is called.")
     watch: Watched = Field(description="What is watched.")
@@ -67,7 +72,7 @@ class Rule(BaseModel):
         description="Hours before those, with which a change is compared. Default: as many.",
     )
     min_sample: int = Field(
-        default=20, ge=1, description="Builds or requests that it takes to say anything."
+        default=20, ge=1, le=10**9, description="Builds or requests that it takes to say anything."
     )
     chance: float = Field(
         default=1e-4,
@@ -75,9 +80,14 @@ class Rule(BaseModel):
         lt=1,
         description="How likely chance alone may be, where what is and what was are compared.",
     )
-    for_minutes: float = Field(default=5, ge=0, description="Minutes from pending to firing.")
+    for_minutes: float = Field(
+        default=5, ge=0, le=10_080, description="Minutes from pending to firing."
+    )
     recover_minutes: float = Field(
-        default=15, ge=0, description="Minutes that it has to be well again to be resolved."
+        default=15,
+        ge=0,
+        le=10_080,
+        description="Minutes that it has to be well again to be resolved.",
     )
     severity: Severity = Field(default="warning", description="How bad it is.")
     enabled: bool = Field(default=True, description="Whether it is looked at.")
@@ -86,10 +96,25 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         if (self.above is None) == (self.below is None):
-            raise ValueError(f"{self.name}: expected either above or below")
+            raise ValueError("expected either above or below")
         if self.recover is not None and self.is_beyond(self.recover):
-            raise ValueError(f"{self.name}: recover lies beyond the limit")
+            raise ValueError("recover lies beyond the limit")
+        if not self.summary.isprintable():
+            raise ValueError("summary: expected one line of text")
+        self._check_reach()
         return self
+
+    def _check_reach(self) -> None:
+        """Refuse a limit that no value can ever be beyond, and shares that are no percentages."""
+        if self.watch in _PERCENTAGES:
+            if 0 < self.limit < 1:
+                raise ValueError(f"expected percent, such as {self.limit * 100:g}")
+            if self.limit >= 100 if self.above is not None else self.limit > 100:
+                raise ValueError("expected a limit below 100, in percent")
+        if self.watch in _PERCENTAGES | _AMOUNTS and (
+            self.limit < 0 or (self.below is not None and self.limit == 0)
+        ):
+            raise ValueError("expected a limit above 0")
 
     @property
     def limit(self) -> float:
@@ -244,18 +269,21 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
 )
 
 
-def merged(given: object) -> object:
+def merged(given: Sequence[object]) -> Sequence[object]:
     """Return rules as settings give them, on top of the defaults.
 
-    One that has the name of a default changes what it says of it and leaves the rest.
+    One that has the name of a default changes what it says of it and leaves the rest. Raises
+    `ValueError` where a name is given twice.
     """
-    if not isinstance(given, list | tuple):
-        return given
     rules: dict[str, object] = {rule.name: rule for rule in DEFAULTS}
+    seen = set()
     for item in given:
         if not isinstance(item, Mapping):
             return given
         name = str(item.get("name"))
+        if name in seen:
+            raise ValueError(f"{name}: there are two rules of this name")
+        seen.add(name)
         base = rules.get(name)
         known = base.model_dump(exclude_unset=True) if isinstance(base, Rule) else {}
         if {"above", "below"} & item.keys():

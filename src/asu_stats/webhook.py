@@ -9,6 +9,7 @@ import hashlib
 import hmac
 from datetime import datetime
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
@@ -21,8 +22,28 @@ class Webhook(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: AnyHttpUrl = Field(description="Where messages are posted.")
+    url: AnyHttpUrl = Field(
+        repr=False,
+        description="Where messages are posted; `https://user:password@…` is basic authentication.",
+    )
     secret: SecretStr = Field(description="`whsec_` and 24 to 64 bytes in Base64.")
+
+    @field_validator("url", mode="before")
+    @classmethod
+    def _absolute(cls, value: object) -> object:
+        """Refuse what browsers would mend: a slash too few or too many, white space."""
+        if isinstance(value, str):
+            host = urlsplit(value).netloc.rpartition("@")[2]
+            if not host or not value.isprintable() or " " in value:
+                raise ValueError("expected a URL such as https://example.org/hook")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _user(cls, value: AnyHttpUrl) -> AnyHttpUrl:
+        if ":" in unquote(value.username or ""):
+            raise ValueError("the user of basic authentication can have no colon")
+        return value
 
     @field_validator("secret")
     @classmethod
@@ -30,12 +51,21 @@ class Webhook(BaseModel):
         _decoded(value)
         return value
 
+    @property
+    def address(self) -> str:
+        """The URL without user and password."""
+        parts = urlsplit(str(self.url))
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
     def headers(self, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
-        """Return the headers that sign a body."""
+        """Return the headers that sign a body, and those that say who we are."""
         timestamp = str(int(now.timestamp()))
         signed = b".".join((message_id.encode(), timestamp.encode(), body))
         digest = hmac.new(_decoded(self.secret), signed, hashlib.sha256).digest()
+        user, password = unquote(self.url.username or ""), unquote(self.url.password or "")
+        basic = base64.b64encode(f"{user}:{password}".encode()).decode()
         return {
+            **({"Authorization": f"Basic {basic}"} if user or password else {}),
             "Content-Type": "application/json",
             "User-Agent": "asu-stats",
             "webhook-id": message_id,

@@ -20,10 +20,12 @@ from tests import processes
 from tests.support import Stats, build, request
 
 
-def run(database_url: str, directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(
+    database_url: str, directory: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*processes.COMMAND, *arguments],
-        env=processes.environment(directory, database_url),
+        env={**processes.environment(directory, database_url), **variables},
         capture_output=True,
         text=True,
         timeout=60,

@@ -193,6 +193,72 @@ def test_a_database_that_cannot_be_written(tmp_path: Path, database: Path, comma
     assert run("sqlite:///stats.db", tmp_path, "db", "status").returncode == 0
 
 
+# What settings need -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "name", "value"),
+    [
+        ("pyarrow", "parquet", "archive", "parquet"),
+        ("redis", "redis", "rate_limit_storage", "redis://127.0.0.1:1/0"),
+        ("apprise", "alerts", "notify", '["json://example.org"]'),
+        ("psycopg", "postgresql", "database_url", "postgresql://127.0.0.1:1/x"),
+    ],
+)
+def test_a_missing_extra_is_named_before_anything_is_made(
+    tmp_path: Path, package: str, extra: str, name: str, value: str
+) -> None:
+    without = tmp_path / "without"
+    without.mkdir()
+    (without / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
+    variables = {"PYTHONPATH": str(without), f"ASU_STATS_{name.upper()}": value}
+    done = run("sqlite:///new.db", tmp_path, "serve", "--port", "0", **variables)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"asu-stats: {name}: the package {package} is missing: install asu-stats[{extra}]\n"
+    )
+    assert list(tmp_path.iterdir()) == [without]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"RETENTION_SCHEDULE": "0 0 30 feb *"}, "retention_schedule=0 0 30 feb *: expected"),
+        ({"VERIFY_SCHEDULE": "daily"}, "verify_schedule=daily: expected a crontab"),
+        ({"NOTIFY": '["nonsense"]'}, "notify: number 1 is no Apprise URL"),
+        ({"BUILDER": "command", "COMMAND": '["mkae image"]'}, "command: mkae: no such program"),
+        (
+            {"BUILDER": "command", "COMMAND": '["make {profle}"]'},
+            "command: '{profle}': unknown placeholder",
+        ),
+        ({"CATALOGUE": "none.json"}, "catalogue none.json: "),
+        ({"READ_ACESS": "token"}, "settings: ASU_STATS_READ_ACESS: no such setting; did you"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_before_anything_is_made(
+    tmp_path: Path, variables: dict[str, str], words: str
+) -> None:
+    named = {f"ASU_STATS_{name}": value for name, value in variables.items()}
+    done = run("sqlite:///new.db", tmp_path, "serve", "--port", "0", **named)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"asu-stats: {words}")
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("setting", ["spool_directory", "archive_directory"])
+@pytest.mark.parametrize("place", ["/proc/x/y", "/dev/null/x", "file"])
+def test_a_directory_that_cannot_be_used(tmp_path: Path, setting: str, place: str) -> None:
+    (tmp_path / "file").touch()
+    variables = {"ASU_STATS_ARCHIVE": "csv.gz", f"ASU_STATS_{setting.upper()}": place}
+    done = run("sqlite:///new.db", tmp_path, "serve", "--port", "0", **variables)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"asu-stats: {setting}: {place}: ")
+    assert "Errno" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "new.db").exists()
+
+
 # The store directory ----------------------------------------------------------------------------
 
 

@@ -283,6 +283,28 @@ def test_addresses_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "example" not in repr(load(database_url="sqlite:///x.db").notify)
 
 
+@pytest.mark.parametrize(
+    ("user", "sent"),
+    [
+        ("ops:secret", "ops:secret"),
+        ("ops", "ops:"),
+        (":secret", ":secret"),
+        ("%C3%B6ps:p%40ss%3Aw%2Ford", "öps:p@ss:w/ord"),
+        ("ops:p@ss", "ops:p@ss"),
+    ],
+)
+def test_user_and_password_of_an_address_are_basic_authentication(user: str, sent: str) -> None:
+    with Receiver().running() as receiver:
+        url = receiver.url.replace("://", f"://{user}@")
+        channel = hook(url)
+        assert channels.try_out(channel, "https://asu.example.org", NOW) is None
+        ((headers, body),) = receiver.calls
+    assert headers["authorization"] == "Basic " + base64.b64encode(sent.encode()).decode()
+    assert headers["host"] == f"127.0.0.1:{receiver.port}"
+    assert b"secret" not in body
+    assert "ops" not in repr(settings(webhooks=[{"url": url, "secret": SECRET}]).webhooks)
+
+
 def test_a_test_message_says_what_is_wrong() -> None:
     with Receiver(status=403).running() as receiver:
         said = channels.try_out(hook(receiver.url), "https://asu.example.org", NOW)

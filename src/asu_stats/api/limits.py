@@ -198,8 +198,10 @@ def _made(url: str, **options: str | float) -> Storage:
     try:
         storage = storage_from_string(url, **options)
     except Exception as error:
-        name = type(error).__name__
-        raise InvalidSettingError(f"rate_limit_storage: {name}; is redis installed?") from None
+        raise InvalidSettingError(
+            "rate_limit_storage: expected a URL such as redis://localhost:6379/0, and the package "
+            "redis: install asu-stats[redis]"
+        ) from error
     assert isinstance(storage, Storage)  # noqa: S101 - as the scheme says
     return storage
 

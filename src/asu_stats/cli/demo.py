@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from asu_stats.cli import output, sockets
+from asu_stats.cli import output, requirements, sockets
 from asu_stats.cli.database import opened
 from asu_stats.cli.serve import Port, run_server
 from asu_stats.cli.wiring import running
@@ -54,6 +54,7 @@ def demo(
             workers=3,
             source=base,
         )
+        requirements.check(settings)
         with opened(settings, make=True) as engine:
             migrate.upgrade(engine)
             now = datetime.now(UTC)

@@ -8,10 +8,12 @@ from functools import partial
 
 from sqlalchemy import Engine
 
+from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.jobs import utc_now
 from asu_stats.builds.queues import Queues
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop, builder_of
+from asu_stats.cli import requirements
 from asu_stats.cli.database import opened
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.jobs import duties
@@ -58,7 +60,8 @@ def recorder_on(
             reserve_bytes=settings.spool_reserve_bytes,
         )
     except OSError as error:
-        raise InvalidSettingError(f"spool_directory: {settings.spool_path}: {error}") from None
+        words = f"spool_directory: {settings.spool_path}: {error.strerror}"
+        raise InvalidSettingError(words) from None
     legacy = settings.legacy_build_stats
     sink = partial(
         apply_batch,
@@ -83,15 +86,20 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
 
     Raises `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` when it can't start.
     """
+    requirements.check(settings)
+    builder = builder_of(settings)
+    catalogue = Catalogue.load(settings.catalogue) if settings.catalogue else None
     with opened(settings, make=make) as engine:
+        requirements.check_directories(settings)
         if settings.database_file:
             migrate.upgrade(engine)
         migrate.check(engine)
         migrate.check_writable(engine)
-        builder = builder_of(settings)
         process = ProcessMetrics()
         with recorder_on(settings, engine, process) as recorder, Packer(engine, utc_today):
-            builds = BuildService(engine, settings, recorder.record, waited=process.waited)
+            builds = BuildService(
+                engine, settings, recorder.record, waited=process.waited, catalogue=catalogue
+            )
             if builder:
                 _check_store(builds)
             workshop = Workshop(builds, builder)

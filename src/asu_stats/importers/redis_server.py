@@ -143,7 +143,7 @@ def _client(url: str) -> Any:
     try:
         import redis
     except ModuleNotFoundError:
-        raise ForeignDataError(url, "redis is missing: install asu-stats[redis]") from None
+        raise ForeignDataError(_shown(url), "redis is missing: install asu-stats[redis]") from None
     try:
         return redis.Redis.from_url(
             url, protocol=2, encoding_errors="replace", socket_timeout=60, socket_connect_timeout=10

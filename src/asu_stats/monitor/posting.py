@@ -36,7 +36,7 @@ def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: dateti
     """Post a message. Raises `DeliveryError`; its words name neither address nor answer."""
     encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     call = urllib.request.Request(  # noqa: S310 - the settings take http and https only
-        str(webhook.url), encoded, webhook.headers(message_id, encoded, now)
+        webhook.address, encoded, webhook.headers(message_id, encoded, now)
     )
     try:
         with _opener.open(call, timeout=TIMEOUT_SECONDS):

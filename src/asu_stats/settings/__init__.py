@@ -4,17 +4,14 @@ They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (
 `ASU_STATS_CONFIG` names), else from the defaults here.
 """
 
-import json
-import os
-import re
 import socket
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
 
 from pydantic import (
-    AnyHttpUrl,
+    AfterValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -26,26 +23,32 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
-from asu_stats.alert_rules import DEFAULTS, Rule, merged
+from asu_stats.alert_rules import DEFAULTS, Rule
 from asu_stats.event_times import OLDEST_EVENT
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.settings import checks, lists, sources, words
 from asu_stats.webhook import Webhook
 
 BuilderName = Literal["demo", "command", "none"]
 ReadAccess = Literal["public", "token"]
 LegacyShape = Literal["go", "upstream"]
-# An environment variable holds it as JSON; `_listed` reads that, with words of our own.
+# An environment variable holds it as JSON; `lists` reads that, with words of our own.
 TextList = Annotated[list[str], NoDecode]
+Origins = Annotated[list[Annotated[str, AfterValidator(checks.origin)]], NoDecode]
+PublicUrl = Annotated[str, AfterValidator(checks.public_url)]
 _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 
-_ORIGINS: Final = ("live_origins", "embed_origins")
-_ORIGIN: Final = r"https?://[A-Za-z0-9.\[\]:-]+"
-_HTTP_URL = r"^https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~/-]*)?$"
+# Nothing that is kept or waited for so long comes to its end; sums of it still fit everywhere.
+_DAYS: Final = 36_500
+_SECONDS: Final = 10 * 365 * 86400
+_MANY: Final = 10**9
+
+_PATHS: Final = ("spool_directory", "archive_directory", "store_directory", "catalogue")
+_MAY_BE_EMPTY: Final = ("root_path", "rate_limit_storage", "metadata_url")
 
 
 class Settings(BaseSettings):
@@ -64,25 +67,29 @@ class Settings(BaseSettings):
         "an SQLite file, else `asu-stats.spool`.",
     )
     spool_limit_bytes: int = Field(
-        default=1 << 30, ge=0, description="Size up to which the spool may grow, in bytes."
+        default=1 << 30,
+        ge=0,
+        le=1 << 50,
+        description="Size up to which the spool may grow, in bytes.",
     )
     spool_reserve_bytes: int = Field(
         default=16 << 20,
         ge=0,
+        le=1 << 50,
         description="Bytes that the spool reserves at start, so that a full disk can't stop it.",
     )
 
     # Who may do what
-    ingest_token: SecretStr | None = Field(
+    ingest_token: Annotated[SecretStr, AfterValidator(checks.token)] | None = Field(
         default=None, description="One more token with the scope `ingest`."
     )
-    source: AnyHttpUrl | None = Field(
+    source: PublicUrl | None = Field(
         default=None,
         description="Absolute URI of this server, the `source` of its events. Default: made from "
         "the host name.",
     )
-    root_path: str = Field(
-        default="", pattern=r"^(/[^/?#]+)*$", description="Path prefix that a proxy takes off."
+    root_path: Annotated[str, AfterValidator(checks.prefix)] = Field(
+        default="", description="Path prefix that a proxy takes off."
     )
 
     # Who may look
@@ -91,18 +98,21 @@ class Settings(BaseSettings):
         description="Who may read statistics: everybody (`public`), or only who has a token with "
         "the scope `read` (`token`); see `docs/dashboard.md`.",
     )
-    embed_origins: TextList = Field(
+    embed_origins: Origins = Field(
         default=[],
         description="JSON list of origins, such as `https://example.org`, whose pages may show our "
         "charts in a frame.",
     )
-    live_origins: TextList = Field(
+    live_origins: Origins = Field(
         default=[],
         description="JSON list of origins, such as `https://example.org`, whose pages may "
         "listen to `/api/v1/stats/live` besides our own.",
     )
     live_connections: int = Field(
-        default=1000, ge=0, description="Sockets that a process serves at `/api/v1/stats/live`."
+        default=1000,
+        ge=0,
+        le=_MANY,
+        description="Sockets that a process serves at `/api/v1/stats/live`.",
     )
 
     # How much one address may ask
@@ -116,20 +126,21 @@ class Settings(BaseSettings):
     rate_limit_read: int = Field(
         default=600,
         ge=0,
+        le=_MANY,
         description="Questions that an address may ask in a minute; 0 is no limit. See "
         "`docs/operations.md`.",
     )
     rate_limit_expensive: int = Field(
         default=60,
         ge=0,
+        le=_MANY,
         description="The same for questions about more than 92 days (by the hour: 7) and for CSV.",
     )
     rate_limit_ingest: int = Field(
-        default=1200, ge=0, description="The same for calls that send events."
+        default=1200, ge=0, le=_MANY, description="The same for calls that send events."
     )
-    rate_limit_storage: str = Field(
+    rate_limit_storage: Annotated[str, AfterValidator(checks.redis_url)] = Field(
         default="",
-        pattern=r"^(rediss?://.+)?$",
         description="URL of a Redis in which several processes count together. Default: each "
         "counts for itself.",
     )
@@ -142,24 +153,36 @@ class Settings(BaseSettings):
         "is not set, and is refused.",
     )
     recorder_queue_events: int = Field(
-        default=100_000, ge=1, description="Events held in memory before they go to the spool."
+        default=100_000,
+        ge=1,
+        le=_MANY,
+        description="Events held in memory before they go to the spool.",
     )
     recorder_batch_events: int = Field(
-        default=2_000, ge=1, description="Most events written in one transaction."
+        default=2_000, ge=1, le=_MANY, description="Most events written in one transaction."
     )
 
     # How long things are kept
     build_metrics_days: int = Field(
-        default=90, ge=1, description="Days that builds are kept before they are archived."
+        default=90,
+        ge=1,
+        le=_DAYS,
+        description="Days that builds are kept before they are archived.",
     )
     client_stats_days: int = Field(
-        default=180, ge=1, description="Days that requests are kept before they are archived."
+        default=180,
+        ge=1,
+        le=_DAYS,
+        description="Days that requests are kept before they are archived.",
     )
     error_stats_days: int = Field(
-        default=180, ge=1, description="Days that errors are kept before they are archived."
+        default=180,
+        ge=1,
+        le=_DAYS,
+        description="Days that errors are kept before they are archived.",
     )
     hourly_rollup_days: int = Field(
-        default=90, ge=1, description="Days that figures by the hour are kept."
+        default=90, ge=1, le=_DAYS, description="Days that figures by the hour are kept."
     )
 
     archive: Literal["tables", "parquet", "csv.gz"] = Field(
@@ -190,7 +213,10 @@ class Settings(BaseSettings):
         "UTC, days of the week by name.",
     )
     queue_sample_days: int = Field(
-        default=30, ge=1, description="Days that the state of the queue at each minute is kept."
+        default=30,
+        ge=1,
+        le=_DAYS,
+        description="Days that the state of the queue at each minute is kept.",
     )
     stale_after_hours: float = Field(
         default=6,
@@ -224,11 +250,13 @@ class Settings(BaseSettings):
     )
 
     # What is watched
-    metrics_clients: TextList = Field(
-        default=["luci", "owut", "auc", "ofs"],
-        max_length=50,
-        description="JSON list of clients that have a series of their own in `/metrics`; all "
-        "others are `other`.",
+    metrics_clients: Annotated[list[Annotated[str, AfterValidator(checks.client)]], NoDecode] = (
+        Field(
+            default=["luci", "owut", "auc", "ofs"],
+            max_length=50,
+            description="JSON list of clients that have a series of their own in `/metrics`; all "
+            "others are `other`.",
+        )
     )
 
     alerts: Annotated[tuple[Rule, ...], NoDecode] = Field(
@@ -253,31 +281,45 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=1, ge=1, le=256, description="Builds at a time per process.")
     max_pending_jobs: int = Field(
-        default=200, ge=0, description="Waiting builds above which requests are answered 529."
+        default=200,
+        ge=0,
+        le=_MANY,
+        description="Waiting builds above which requests are answered 529.",
     )
     job_timeout_seconds: int = Field(
-        default=600, ge=1, description="Seconds after which a build is stopped."
+        default=600, ge=1, le=_SECONDS, description="Seconds after which a build is stopped."
     )
     worker_timeout_seconds: int = Field(
         default=60,
         ge=2,
+        le=_SECONDS,
         description="Seconds without a sign of life after which a worker counts as dead and its "
         "build as timed out.",
     )
     build_failure_seconds: int = Field(
-        default=3600, ge=0, description="Seconds that a failed build is remembered and not retried."
+        default=3600,
+        ge=0,
+        le=_SECONDS,
+        description="Seconds that a failed build is remembered and not retried.",
     )
     build_ttl_seconds: int = Field(
-        default=7 * 86400, ge=0, description="Seconds that a built image is served from the cache."
+        default=7 * 86400,
+        ge=0,
+        le=_SECONDS,
+        description="Seconds that a built image is served from the cache.",
     )
     build_ttl_unversioned_seconds: int = Field(
         default=86400,
         ge=0,
+        le=_SECONDS,
         description="The same for images of snapshots where the request says neither revision nor "
         "package versions; never longer than `build_ttl_seconds`.",
     )
     build_defaults_ttl_seconds: int = Field(
-        default=1800, ge=0, description="The same for images that hold a first-boot script."
+        default=1800,
+        ge=0,
+        le=_SECONDS,
+        description="The same for images that hold a first-boot script.",
     )
     store_directory: Path = Field(
         default=Path("asu-stats-store"), description="Directory of built images, served at /store/."
@@ -286,25 +328,28 @@ class Settings(BaseSettings):
         default=None,
         description="JSON file of versions, targets and profiles on offer; others are rejected.",
     )
-    upstream_url: str = Field(
+    upstream_url: PublicUrl = Field(
         default="https://downloads.openwrt.org",
-        pattern=_HTTP_URL,
         description="Where releases and their packages are published. Clients are told.",
     )
-    metadata_url: str = Field(
+    metadata_url: Annotated[str, AfterValidator(checks.public_url_or_nothing)] = Field(
         default="https://sysupgrade.openwrt.org",
-        pattern=f"{_HTTP_URL}|^$",
         description="Build server that clients are sent to for package lists and the like, which "
         "no catalogue has. Empty: nowhere.",
     )
     allow_defaults: bool = Field(default=False, description="Accept first-boot scripts.")
     max_defaults_length: int = Field(
-        default=20_480, ge=0, description="Longest first-boot script, in characters."
+        default=20_480, ge=0, le=_MANY, description="Longest first-boot script, in characters."
     )
     max_custom_rootfs_size_mb: int = Field(
-        default=1024, ge=1, description="Largest root file system that may be asked for, in MB."
+        default=1024,
+        ge=1,
+        le=_MANY,
+        description="Largest root file system that may be asked for, in MB.",
     )
-    repository_allow_list: TextList = Field(
+    repository_allow_list: Annotated[
+        list[Annotated[str, AfterValidator(checks.without_password)]], NoDecode
+    ] = Field(
         default=[],
         description="JSON list of URL prefixes of extra package repositories that are accepted.",
     )
@@ -314,30 +359,49 @@ class Settings(BaseSettings):
         "`docs/build-service.md`.",
     )
     demo_seconds: float = Field(
-        default=8.0, gt=0, description="Mean duration of a build of the `demo` builder, in seconds."
+        default=8.0,
+        gt=0,
+        le=86_400,
+        description="Mean duration of a build of the `demo` builder, in seconds.",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _understood(cls, value: object, info: ValidationInfo) -> object:
+        """Take off white space, read lists, and refuse what pydantic would take for a value."""
+        name, value = str(info.field_name), checks.stripped(value)
+        if value == "" and name not in _MAY_BE_EMPTY:
+            raise ValueError("is empty; leave it out for its default")
+        if name in lists.TEXTS or name in lists.TABLES:
+            value = lists.read(name, value)
+        kind = cls.model_fields[name].annotation
+        if kind in {date, date | None}:
+            return checks.day(value)
+        if isinstance(value, bool) and kind in {int, float}:
+            return str(value).lower()  # which is no number
+        return checks.path(value) if name in _PATHS else value
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, value: str) -> str:
         try:
             url = make_url(value)
-        except ArgumentError:
+        except (ArgumentError, ValueError):
             raise ValueError("not a database URL") from None
         if url.drivername not in _DRIVERS:
             raise ValueError(f"{url.drivername} is not supported; use sqlite or postgresql")
         # Several threads and processes share the database, which one in memory can't be.
         name = url.database or ""
-        if url.get_backend_name() == "sqlite" and (not name or name.startswith((":", "file:"))):
-            raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
+        if url.get_backend_name() == "sqlite":
+            if not name or name.startswith((":", "file:")):
+                raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
+            checks.path(name)
         return value
 
-    @field_validator(*_ORIGINS)
+    @field_validator("notify", "webhooks", "metrics_clients")
     @classmethod
-    def _origins(cls, value: list[str]) -> list[str]:
-        for origin in value:
-            if not re.fullmatch(_ORIGIN, origin):
-                raise ValueError(f"{origin} is no origin, such as https://example.org")
+    def _once(cls, value: Any) -> Any:
+        checks.all_different(value)
         return value
 
     @field_validator("legacy_sunset")
@@ -355,24 +419,6 @@ class Settings(BaseSettings):
             raise ValueError("from which day on? Set legacy_sunset too")
         return value
 
-    @field_validator(
-        *("repository_allow_list", "command", "metrics_clients", *_ORIGINS),
-        *("alerts", "notify", "webhooks"),
-        mode="before",
-    )
-    @classmethod
-    def _listed(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, str):
-            try:
-                value = json.loads(value)
-            except ValueError:
-                value = None
-            if not isinstance(value, list):
-                tables = info.field_name in {"alerts", "webhooks"}
-                what = "objects" if tables else 'texts, such as ["one", "another"]'
-                raise ValueError(f"expected a JSON list of {what}")  # noqa: TRY004
-        return merged(value) if info.field_name == "alerts" else value
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -384,7 +430,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the sources into their order: given in code, environment, file."""
         del dotenv_settings, file_secret_settings
-        return init_settings, env_settings, _file(settings_cls)
+        return init_settings, env_settings, sources.file_source(settings_cls)
 
     @property
     def moving_ttl_seconds(self) -> int:
@@ -394,7 +440,7 @@ class Settings(BaseSettings):
     @property
     def event_source(self) -> str:
         """`source` of events that this server makes, without a slash at the end."""
-        return str(self.source or f"http://{quote(socket.gethostname())}").rstrip("/")
+        return (self.source or f"http://{quote(socket.gethostname())}").rstrip("/")
 
     @property
     def database_file(self) -> Path | None:
@@ -411,33 +457,23 @@ class Settings(BaseSettings):
         return file.with_name(f"{file.name}.spool") if file else Path("asu-stats.spool")
 
 
-def _file(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
-    """Return the settings in the file; only one that nobody named may be absent."""
-    named = os.environ.get("ASU_STATS_CONFIG")
-    path = Path(named or "asu-stats.toml")
-    try:
-        if named:
-            path.open("rb").close()
-        return TomlConfigSettingsSource(settings_cls, toml_file=path)
-    except OSError as error:
-        raise InvalidSettingError(f"settings: {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InvalidSettingError(f"settings: {path}: {error}") from None
-
-
 def load(**overrides: object) -> Settings:
     """Return the settings; `overrides` that are `None` do not count.
 
     Raises `InvalidSettingError`, which names each setting that can't be used.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
+    fields = Settings.model_fields
+    problems = sources.misspelt(fields)
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        problems = (
-            f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors()
-        )
-        raise InvalidSettingError("settings: " + "; ".join(problems)) from None
+        problems += [
+            words.of_error(each, fields) + sources.origin(str(each["loc"][0]), given)
+            for each in error.errors()
+        ]
     except (OSError, ValueError) as error:
         raise InvalidSettingError(f"settings: {error}") from None
+    if problems:
+        raise InvalidSettingError("settings: " + "; ".join(problems))
+    return settings

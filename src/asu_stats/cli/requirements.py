@@ -1,0 +1,78 @@
+"""What settings need beside themselves: packages, programs, directories. Looked at before a start.
+
+What is missing would be noticed at the first alert or after months of retention otherwise.
+"""
+
+import shutil
+import tempfile
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from asu_stats.builds.builders.command import Step
+from asu_stats.exceptions import InvalidSettingError
+from asu_stats.jobs.job import Schedule
+from asu_stats.monitor import channels
+from asu_stats.settings import Settings
+
+# Setting, package that its value needs, extra of asu-stats that brings it.
+_EXTRAS: Final = (
+    ("database_url", "psycopg", "postgresql"),
+    ("archive", "pyarrow", "parquet"),
+    ("rate_limit_storage", "redis", "redis"),
+    ("notify", "apprise", "alerts"),
+)
+
+
+def check(settings: Settings) -> None:
+    """Raise `InvalidSettingError` for settings that can't work here. Nothing is changed."""
+    used = {
+        "database_url": settings.database_file is None,
+        "archive": settings.archive == "parquet",
+        "rate_limit_storage": settings.rate_limit_storage,
+        "notify": settings.notify,
+    }
+    for setting, package, extra in _EXTRAS:
+        if used[setting]:
+            _check_installed(setting, package, extra)
+    channels.of_settings(settings)
+    Schedule(settings.retention_schedule, "retention_schedule")
+    Schedule(settings.verify_schedule, "verify_schedule")
+    if settings.builder == "command":
+        for template in settings.command:
+            _check_program(Step.parse(template).arguments[0])
+
+
+def check_directories(settings: Settings) -> None:
+    """Make the directories that are needed. Raises `InvalidSettingError` for one of no use."""
+    _check_directory("spool_directory", settings.spool_path)
+    if settings.archive != "tables":
+        _check_directory("archive_directory", settings.archive_directory)
+
+
+def _check_installed(setting: str, package: str, extra: str) -> None:
+    try:
+        import_module(package)
+    except ImportError as error:
+        words = "is missing" if isinstance(error, ModuleNotFoundError) else "can't be loaded"
+        raise InvalidSettingError(
+            f"{setting}: the package {package} {words}: install asu-stats[{extra}]"
+        ) from None
+
+
+def _check_program(name: str) -> None:
+    """Refuse a program that is nowhere; one in the folder of a build can't be known yet."""
+    if "{" in name or ("/" in name and not name.startswith("/")):
+        return
+    if shutil.which(name) is None:
+        raise InvalidSettingError(f"command: {name}: no such program")
+
+
+def _check_directory(setting: str, path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        place = f"{setting}: {path}"
+        raise InvalidSettingError(f"{place}: {(error.strerror or str(error)).lower()}") from None

@@ -1,0 +1,132 @@
+"""What a value of a setting must be beyond its type, in words that say what would be right."""
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import SecretStr
+
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_HTTP: Final = ("http", "https")
+_HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?", re.ASCII)
+
+
+def stripped(value: object) -> object:
+    """Return a value without white space around its texts, in lists and objects too."""
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, list):
+        return [stripped(item) for item in value]
+    if isinstance(value, dict):
+        return {name: stripped(item) for name, item in value.items()}
+    return value
+
+
+def day(value: object) -> object:
+    """Return a day; nothing is taken for one that merely could be, such as seconds since 1970."""
+    written = isinstance(value, str) and _DAY.fullmatch(value)
+    if value is None or written or (isinstance(value, date) and not isinstance(value, datetime)):
+        return value
+    raise ValueError("expected a day, YYYY-MM-DD")
+
+
+def path(value: object) -> object:
+    """Return a path that means what it says: no shell is there to replace a `~`."""
+    if isinstance(value, str):
+        if value.startswith("~"):
+            raise ValueError("expected a path without ~, which only shells replace")
+        if "\0" in value:
+            raise ValueError("expected a path without NUL")
+    return value
+
+
+def url(
+    text: str, schemes: Sequence[str] = _HTTP, *, example: str = "https://example.org"
+) -> SplitResult:
+    """Return the parts of an absolute URL with a host. Raises `ValueError`."""
+    expected = f"expected a URL such as {example}"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    plain = text.isascii() and text.isprintable() and " " not in text and "\\" not in text
+    if parts.scheme not in schemes or not parts.hostname or port == 0 or not plain:
+        raise ValueError(expected)
+    return parts
+
+
+def public_url(text: str) -> str:
+    """Return a URL that everybody is told: without password and query. Raises `ValueError`."""
+    parts = url(without_password(text))
+    if "?" in text or "#" in text:
+        raise ValueError("expected a URL without ? and #")
+    return parts.geturl()
+
+
+def public_url_or_nothing(text: str) -> str:
+    """Return such a URL, or an empty text. Raises `ValueError` for others."""
+    return public_url(text) if text else ""
+
+
+def without_password(text: str) -> str:
+    """Return a URL without user and password. Raises `ValueError` for others."""
+    if "@" in text.split("://", 1)[-1].split("/")[0]:
+        raise ValueError("expected a URL without user and password: everybody is told it")
+    return text
+
+
+def prefix(text: str) -> str:
+    """Return a prefix of paths. Raises `ValueError`."""
+    if not re.fullmatch(r"(/[^/?#\s\\]+)*", text) or not text.isprintable():
+        raise ValueError("expected a path such as /stats, without a slash at its end")
+    return text
+
+
+def origin(text: str) -> str:
+    """Return an origin as browsers write it, which is all that it is compared with."""
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    is_one = parts.scheme in _HTTP and parts.path in {"", "/"} and _HOST.fullmatch(parts.netloc)
+    if not is_one or parts.query or parts.fragment or not text.isprintable():
+        raise ValueError("is no origin, such as https://example.org")
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    default = port in {None, _DEFAULT_PORTS[parts.scheme]}
+    return f"{parts.scheme}://{host}" + ("" if default else f":{port}")
+
+
+def redis_url(text: str) -> str:
+    """Return the URL of a Redis, or nothing. Raises `ValueError`."""
+    if text:
+        example = "redis://localhost:6379/0"
+        parts = url(text, ("redis", "rediss"), example=example)
+        if not re.fullmatch(r"(/\d*)?", parts.path, re.ASCII):
+            raise ValueError(f"expected a URL such as {example}")
+    return text
+
+
+def token(secret: SecretStr) -> SecretStr:
+    """Return a token that fits into the header `Authorization`. Raises `ValueError`."""
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("expected letters, digits and signs of ASCII, without white space")
+    return secret
+
+
+def client(name: str) -> str:
+    """Return a name of a client that requests can have. Raises `ValueError`."""
+    if not name or "/" in name or not name.isprintable() or name == "other":
+        raise ValueError(f"{name!r} is no client: expected a name without /, such as luci")
+    return name
+
+
+def all_different(values: Sequence[object]) -> None:
+    """Raise `ValueError` where a list has something twice."""
+    for number, value in enumerate(values, 1):
+        if value in values[: number - 1]:
+            raise ValueError(f"number {number} is there already")
