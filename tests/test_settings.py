@@ -131,15 +131,15 @@ def test_a_variable_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[server]\nworkers = 2", "server: no such setting"),
         (
             '[[alerts]]\nname = "queue_long"\nabov = 5',
-            "queue_long: abov: no such setting; did you mean above?",
+            "alerts.4.abov: no such setting; did you mean above?",
         ),
         (
             '[[alerts]]\nname = "queue_lon"\nabove = 5',
-            "queue_lon: watch: is missing; did you mean queue_long?",
+            "alerts.12.watch: is missing (in queue_lon); did you mean queue_long?",
         ),
         (
             '[[webhooks]]\nurls = "https://example.org"',
-            "number 1: urls: no such setting; did you mean url?",
+            "webhooks.0.urls: no such setting; did you mean url?",
         ),
     ],
 )
@@ -239,7 +239,7 @@ WRONG: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("name", "value", "words"), WRONG)
 def test_what_cannot_be_understood_as_meant_is_refused(name: str, value: Any, words: str) -> None:
-    with pytest.raises(InvalidSettingError, match=f"^settings: {name}: ") as caught:
+    with pytest.raises(InvalidSettingError, match=rf"^settings: {name}[.:]") as caught:
         load(**{name: value})
     assert words in str(caught.value)
     for word in ("secret@", "Input should", "None", "type=", "pydantic"):

@@ -34,16 +34,19 @@ def read(name: str, value: object) -> object:
     if model is None:
         return list(value)
     given = merged(value) if model is Rule else value
-    return tuple(_object(model, item, number) for number, item in enumerate(given, 1))
+    return tuple(_object(model, item, place) for place, item in enumerate(given))
 
 
-def _object(model: type[BaseModel], item: object, number: int) -> BaseModel:
+def _object(model: type[BaseModel], item: object, place: int) -> BaseModel:
     try:
         return model.model_validate(item)
     except ValidationError as error:
-        named = item.get("name") if isinstance(item, dict) else None
-        place = named if isinstance(named, str) and named.isprintable() else f"number {number}"
         problems = [words.of_error(each, model.model_fields) for each in error.errors()]
-        if model is Rule and any(each["type"] == "missing" for each in error.errors()):
-            problems[-1] += words.nearest(place, [rule.name for rule in DEFAULTS])
-        raise ValueError("; ".join(f"{place}: {each}" for each in problems)) from None
+        named = item.get("name") if isinstance(item, dict) else None
+        if isinstance(named, str) and named.isprintable():
+            problems[-1] += f" (in {named})"
+            if any(each["type"] == "missing" for each in error.errors()):
+                problems[-1] += words.nearest(named, [rule.name for rule in DEFAULTS])
+        raise words.NestedError(
+            [f"{place}{'.' * (each[:1] != ':')}{each}" for each in problems]
+        ) from None

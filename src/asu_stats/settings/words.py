@@ -1,6 +1,6 @@
 """What is wrong with settings, in words: which one, what would be right, and where it was found."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from difflib import get_close_matches
 from typing import Any, Final, Literal, get_args, get_origin
@@ -25,6 +25,14 @@ _EXACT: Final = {
 Fields = Mapping[str, FieldInfo]
 
 
+class NestedError(ValueError):
+    """What is wrong in one item of a list, each as `place: what would be right`."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return the end of a sentence that names what was meant, if that can be told.
 
@@ -39,8 +47,9 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 def of_error(error: Mapping[str, Any], fields: Fields) -> str:
     """Return what pydantic has found, as `name: what would be right`."""
     kind, last = error["type"], (error["loc"] or ("",))[-1]
-    place = (f"number {each + 1}" if isinstance(each, int) else each for each in error["loc"])
-    name = ": ".join(place)
+    name = ".".join(map(str, error["loc"]))
+    if kind == "value_error" and isinstance(error["ctx"]["error"], NestedError):
+        return "; ".join(f"{name}.{each}" for each in error["ctx"]["error"].problems)
     if kind == "extra_forbidden":
         return f"{name}: no such setting{nearest(str(last), fields)}"
     if kind.startswith("url_"):

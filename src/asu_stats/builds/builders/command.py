@@ -59,7 +59,7 @@ _DIRECTORY_PLACEHOLDERS: Final = (
     "board",
     "subtarget",
 )
-_PHASE: Final = re.compile(rf"({'|'.join(PHASES)}):\s+")
+_PHASE: Final = re.compile(rf"({'|'.join(PHASES)}):(?:\s+|$)")
 _TAIL: Final = 4096
 _LOCK_SECONDS: Final = 0.2
 
