@@ -5,7 +5,8 @@ from dataclasses import asdict
 import typer
 from rich.progress import Progress
 
-from asu_stats.cli import options, output
+from asu_stats.cli import options, output, wiring
+from asu_stats.settings import load
 from asu_stats.store import migrate, verify
 
 app = typer.Typer(
@@ -27,8 +28,9 @@ def verify_rollups(
         migrate.check(engine)
         days = len(verify.days(engine, first, last))
         with output.progress(days, "verify") as bar:
+            kept = wiring.kept(load(database_url=database))
             found = list(
-                verify.differences(engine, first, last, lambda _: bar.advance(bar.task_ids[0]))
+                verify.differences(engine, first, last, lambda _: _advance(bar), kept=kept)
             )
     if json:
         output.print_json({"days": days, "differences": [asdict(item) for item in found]})
@@ -54,13 +56,17 @@ def rebuild(
     start: options.Start = None,
     end: options.End = None,
 ) -> None:
-    """Replace the rollups of every day by what its details add up to, one day at a time."""
+    """Replace the rollups of every day by what its details add up to, one day at a time.
+
+    Without --end, hours within hourly_rollup_days that are missing are restored.
+    """
     first, last = options.days(start, end)
     with options.opened(database) as engine:
         migrate.check(engine)
         days = len(verify.days(engine, first, last))
         with output.progress(days, "rebuild") as bar:
-            verify.rebuild(engine, first, last, lambda _: _advance(bar))
+            kept = wiring.kept(load(database_url=database))
+            verify.rebuild(engine, first, last, lambda _: _advance(bar), kept=kept)
     typer.echo(f"{days} days rebuilt")
 
 

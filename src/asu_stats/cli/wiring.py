@@ -28,6 +28,7 @@ from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch, probe, rehearse
 from asu_stats.store.live_counts import Live
+from asu_stats.store.marks import Kept
 from asu_stats.store.over_age import Policy
 from asu_stats.store.packing import Packer
 from asu_stats.store.retention import Shelf
@@ -125,6 +126,11 @@ def queues_of(settings: Settings, engine: Engine) -> Queues:
     return Queues(engine, utc_now, timedelta(hours=settings.stale_after_hours))
 
 
+def kept(settings: Settings) -> Kept:
+    """Return what retention would keep today."""
+    return Kept(policy_of(settings), utc_today(), settings.oldest_event)
+
+
 def watch_of(settings: Settings, engine: Engine) -> Watch:
     """Return the monitor of a service."""
     queues = queues_of(settings, engine)
@@ -160,7 +166,10 @@ def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
             utc_today,
         ),
         duties.verification(
-            engine, Schedule(settings.verify_schedule, "verify_schedule"), utc_today
+            engine,
+            Schedule(settings.verify_schedule, "verify_schedule"),
+            utc_today,
+            kept=partial(kept, settings),
         ),
     ]
 

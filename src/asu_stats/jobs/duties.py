@@ -11,6 +11,7 @@ from asu_stats.jobs.job import Job, Schedule
 from asu_stats.store import changes, leases, retention, samples, verify
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.leases import Lease, Result
+from asu_stats.store.marks import Kept
 from asu_stats.store.over_age import Policy
 from asu_stats.store.retention import Shelf
 from asu_stats.store.samples import QueueState
@@ -52,8 +53,16 @@ def retention_of(
     return Job("retention", "Archive what is over age", schedule, run)
 
 
-def verification(engine: Engine, schedule: Schedule, today: Callable[[], date]) -> Job:
+def verification(
+    engine: Engine,
+    schedule: Schedule,
+    today: Callable[[], date],
+    *,
+    kept: Callable[[], Kept] | None = None,
+) -> Job:
     """Return the job that compares the rollups of closed days with their details.
+
+    With `kept` it also finds hours that should be kept and are not.
 
     Looked at are the days that have changed since the last time, and each day, even so, once in
     four weeks.
@@ -71,6 +80,9 @@ def verification(engine: Engine, schedule: Schedule, today: Callable[[], date]) 
                 found += 1
                 if found <= _NAMED:
                     log.error("rollups: %s; `asu-stats rollups rebuild` repairs it", difference)
+        for difference in verify.of_marks(engine, kept()) if kept else ():
+            found += 1
+            log.error("rollups: %s; `asu-stats rollups rebuild` restores the hours", difference)
         if found > _NAMED:
             log.error("rollups: differences=%d, see `asu-stats rollups verify`", found)
         return {"days": len(days), "differences": found, "as_of": counted}

@@ -7,7 +7,7 @@ column.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from sqlite3 import IntegrityError
@@ -337,6 +337,13 @@ def given_values(
     if dialect == "postgresql":
         return {name: array for (name, _), array in zip(fields, columns, strict=True)}
     return {"given_rows": json.dumps(list(zip(*columns, strict=True)))}
+
+
+def next_day(dialect: Dialect, moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return the first moment of the UTC day after that of a stored time."""
+    if dialect == "sqlite":
+        return func.date(moment, "+1 day")  # a stored time of that day is greater, as text too
+    return func.date_trunc("day", moment, type_=DateTime) + timedelta(days=1)
 
 
 def lesser(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy import (
 
 from asu_stats.store import archive
 from asu_stats.store.archive import DETAILS, TIMES
+from asu_stats.store.days import of_column
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.rollups import HOURLY
 from asu_stats.store.tables import build_metrics, client_stats
@@ -68,15 +69,8 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
 
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
     """Return the days that have rows and are over age; some of the rows may have to stay."""
-    before, _ = archive.day_bounds(policy.first_day(table.name, today))
-    moment, found = moment_of(table), list[date]()
-    next_one = select(func.min(moment)).where(moment < before)
-    oldest = connection.execute(next_one).scalar()
-    while oldest is not None:
-        found.append(oldest.date())
-        _, after = archive.day_bounds(oldest.date())
-        oldest = connection.execute(next_one.where(moment >= after)).scalar()
-    return found
+    last = policy.first_day(table.name, today) - timedelta(days=1)
+    return of_column(connection, moment_of(table), end=last)
 
 
 def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from functools import lru_cache
 from typing import Any
 
@@ -12,15 +12,14 @@ from sqlalchemy import (
     Engine,
     Select,
     delete,
-    func,
     literal,
     select,
 )
 
-from asu_stats.store import changes, dialects, prepared, recount, rollups
-from asu_stats.store.archive import ARCHIVES, TIMES
+from asu_stats.store import changes, dialects, marks, prepared, recount, rollups
+from asu_stats.store.days import with_something
 from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.parts import archive_parts
+from asu_stats.store.marks import Kept
 from asu_stats.store.rollups import DAILY, HOURLY, ROLLUPS, Key, Rollup
 from asu_stats.store.tables import (
     store_state,
@@ -34,39 +33,17 @@ class Difference:
     table: str
     key: Key
     column: str
-    stored: int | None
-    counted: int | None
+    stored: int | date | None
+    counted: int | date | None
 
 
 Progress = Callable[[date], object]
 
 
 def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
-    """Return the days of which there are details or rollups, within `start` and `end`."""
-    times = [table.c[moment] for live, moment in TIMES.items() for table in (live, ARCHIVES[live])]
-    columns = (
-        *times,
-        archive_parts.c.first_at,
-        archive_parts.c.last_at,
-        *(rollup.table.c[rollup.key[0]] for rollup in ROLLUPS),
-    )
+    """Return the days that have details or rollups, within `start` and `end`."""
     with read_snapshot(engine) as connection:
-        # One bound a statement: that is what an index answers.
-        bounds = [
-            connection.execute(select(bound(column))).scalar_one()
-            for column in columns
-            for bound in (func.min, func.max)
-        ]
-    known = [
-        moment.date() if isinstance(moment, datetime) else moment
-        for moment in bounds
-        if moment is not None
-    ]
-    if not known:
-        return []
-    first = max(min(known), start or min(known))
-    last = min(max(known), end or max(known))
-    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+        return with_something(connection, start=start, end=end)
 
 
 def differences(
@@ -74,14 +51,28 @@ def differences(
     start: date | None = None,
     end: date | None = None,
     progress: Progress = lambda _: None,
+    *,
+    kept: Kept | None = None,
 ) -> Iterator[Difference]:
     """Compare the rollups of every day with its details; yield what differs: nothing.
 
-    Each day is read from one consistent state, so it may run while events come in.
+    Each day is read from one consistent state, so it may run while events come in. With `kept`
+    hours that should be kept and are not differ too.
     """
     for day in days(engine, start, end):
         yield from of_day(engine, day)
         progress(day)
+    if kept is not None and end is None:
+        yield from of_marks(engine, kept)
+
+
+def of_marks(engine: Engine, kept: Kept) -> list[Difference]:
+    """Return whether hours are missing that the details can tell: `rebuild` restores them."""
+    with read_snapshot(engine) as connection:
+        since = marks.missing_hours(connection, kept)
+    if since is None:
+        return []
+    return [Difference(store_state.name, (), "hourly_since", since, kept.hours_from)]
 
 
 def of_day(engine: Engine, day: date) -> list[Difference]:
@@ -95,16 +86,24 @@ def rebuild(
     start: date | None = None,
     end: date | None = None,
     progress: Progress = lambda _: None,
+    *,
+    kept: Kept | None = None,
 ) -> None:
     """Replace the rollups of every day by what its details add up to.
 
-    Each day is one transaction: whoever asks meanwhile sees it as it was or as it is.
+    Each day is one transaction: whoever asks meanwhile sees it as it was or as it is. With `kept`
+    and without `end`, hours that should be kept are restored too, and without `start` all that is
+    remembered of days.
     """
     for day in days(engine, start, end):
         with write_transaction(engine) as connection:
             dialects.take_turn(connection)
             _rebuild(connection, day)
         progress(day)
+    if kept is not None and end is None:
+        marks.restore_hours(engine, max(kept.hours_from, start or date.min), progress)
+        if start is None:
+            marks.correct(engine, kept)
 
 
 def _rebuild(connection: Connection, day: date) -> None:
