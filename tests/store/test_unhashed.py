@@ -11,7 +11,7 @@ from sqlalchemy import func, select, text
 
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.exceptions import InvalidEventError
-from asu_stats.recorder import spool
+from asu_stats.recorder import records
 from asu_stats.store import export, retention, verify
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.over_age import Policy
@@ -155,7 +155,7 @@ def test_what_importers_may_not_leave_out(event: CloudEvent) -> None:
 def test_they_wait_in_the_spool_as_others_do() -> None:
     for event in (unhashed(diff_packages=None), ended("old-1", duration_seconds=5)):
         found = from_cloudevent(event, now=NOW, imported=True)
-        assert spool.decode(spool.encode(found).rstrip(b"\n")) == found
+        assert records.decode(records.encode(found).rstrip(b"\n")) == found
 
 
 def test_no_hash_is_made_up_on_the_way_out(stats: Stats) -> None:

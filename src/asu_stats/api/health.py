@@ -4,10 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
+from pydantic import Field
 from sqlalchemy import Engine
 from typing_extensions import TypedDict
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 # Anybody may ask whether it is ready, and often: what an attempt to write found is good so long.
 _WRITABLE_SECONDS: Final = 10.0
 _UNWRITABLE_SECONDS: Final = 1.0
+_NAMED: Final = 10  # problems that a response lists
 
 
 class Health(TypedDict):
@@ -33,9 +35,13 @@ class Health(TypedDict):
 class Ready(TypedDict):
     """The database answers and can be written to, and its schema is current."""
 
-    status: str
+    status: Annotated[
+        Literal["ready", "degraded"],
+        Field(description="degraded: it works, and `problems` need somebody to repair them."),
+    ]
     schema: str
     spooled_events: int
+    problems: Annotated[list[str], Field(description="The first ten: what and where.")]
 
 
 class Queue(TypedDict):
@@ -79,8 +85,17 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
             return problems.problem(503, detail, headers=retry)
         if reason := attempt.problem():
             return problems.problem(503, reason, headers=retry)
+        problems_found = [
+            f"spool: {name} can't be read: {reason}; its events are not in the database"
+            for name, reason in sorted(recorder.unreadable.items())
+        ]
         return JSONResponse(
-            {"status": "ready", "schema": schema, "spooled_events": recorder.spooled}
+            {
+                "status": "degraded" if problems_found else "ready",
+                "schema": schema,
+                "spooled_events": recorder.spooled,
+                "problems": problems_found[:_NAMED],
+            }
         )
 
     @routes.get("/api/v1/stats", summary="Waiting builds", response_model=Queue)

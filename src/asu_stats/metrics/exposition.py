@@ -105,6 +105,11 @@ class Exposition(Collector):
         for name, meaning, value in (
             ("lost", "Events that found neither database nor spool; must stay 0.", counters.lost),
             ("dead_lettered", "Events that the database refused.", counters.dead_lettered),
+            (
+                "damaged",
+                "Damaged lines of spool files, kept aside by this process.",
+                self._recorder.damaged,
+            ),
         ):
             yield CounterMetricFamily(f"asu_stats_events_{name}", meaning, value=value)
         for name, meaning, value in (
@@ -112,6 +117,11 @@ class Exposition(Collector):
             ("recorder_queue", "Events in memory, not written yet.", self._recorder.waiting),
         ):
             yield gauge(f"asu_stats_{name}_events", meaning, value)
+        yield gauge(
+            "asu_stats_spool_unreadable_files",
+            "Spool files that this process can't read, such as those of another user.",
+            len(self._recorder.unreadable),
+        )
 
 
 def _wal_size(database: Path | None) -> int:

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -122,6 +122,16 @@ class Recorder:
     def spooled(self) -> int:
         """Events in this process's spool."""
         return self._spool.events
+
+    @property
+    def damaged(self) -> int:
+        """Lines of spool files that held no record and were kept aside, in this process."""
+        return self._spool.damaged
+
+    @property
+    def unreadable(self) -> Mapping[str, str]:
+        """Names of spool files that can't be read, and why."""
+        return self._spool.unreadable
 
     @property
     def trouble(self) -> str | None:
@@ -312,7 +322,8 @@ class Recorder:
                 if not is_well:
                     return False
                 if len(part) == 1:
-                    self._dead_letter(part[0], error)
+                    if not self._dead_letter(part[0], error):
+                        return False
                 else:
                     middle = len(part) // 2
                     parts.extendleft((part[middle:], part[:middle]))
@@ -368,11 +379,14 @@ class Recorder:
         else:
             self._roomy.works()
 
-    def _dead_letter(self, event: Event, error: Exception) -> None:
-        self.counters.dead_lettered += 1
+    def _dead_letter(self, event: Event, error: Exception) -> bool:
+        """Set an event aside; return whether it is safe there."""
         reason = _words(error)
+        if not self._spool.set_aside(event, reason):
+            return False
+        self.counters.dead_lettered += 1
         self._accepting.failed(f"event {_shown(event)} set aside: {reason}", level=logging.ERROR)
-        self._spool.set_aside(event, reason)
+        return True
 
     def _went_away(self, reason: str) -> None:
         self._away_until = self._back_off()

@@ -1,59 +1,57 @@
 """The spool: events that wait on disk for the store, in append-only files that are fsynced.
 
 A file belongs to the process that holds a lock on it; a file whose process is gone belongs to
-whoever takes its lock next, so each event is replayed once. A record is one line, the CRC-32 of the
-payload and the payload (a CloudEvent in JSON), so a damaged record costs nothing but itself. Space
-is reserved at the start: a full disk does not stop an event from being kept.
+the process that takes its lock next, so each event is replayed once. Space is reserved at the
+start: a full disk does not stop an event from being kept.
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import logging
 import os
+import stat
 import threading
 import uuid
-import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from asu_stats.cloudevents import from_cloudevent, parse_json, to_cloudevent
+from asu_stats.cloudevents import to_cloudevent
 from asu_stats.events import Event
-from asu_stats.exceptions import InvalidEventError
+from asu_stats.logs import Condition
+from asu_stats.recorder import records
+from asu_stats.recorder.records import Batch
 
 log = logging.getLogger(__name__)
 
-_CHUNK: Final = 1 << 20
+_SUFFIX: Final = ".spool"
+Take = Callable[[list[Event]], bool]
 
 
-def encode(event: Event) -> bytes:
-    """Return the record of an event: one line."""
-    payload = json.dumps(to_cloudevent(event), separators=(",", ":")).encode()
-    return b"%08x %s\n" % (zlib.crc32(payload), payload)
+@dataclass(slots=True)
+class _Orphan:
+    """A file of a dead process, locked, and how far it has been replayed."""
 
-
-def decode(line: bytes) -> Event:
-    """Return the event of a record. Raises `ValueError` where it is damaged."""
-    checksum, _, payload = line.partition(b" ")
-    if checksum != b"%08x" % zlib.crc32(payload):
-        raise ValueError("wrong checksum")
-    try:
-        return from_cloudevent(parse_json(payload), now=None, imported=True)
-    except InvalidEventError as error:
-        raise ValueError(str(error)) from None
+    name: str
+    file: int
+    taken: int = 0
 
 
 class Spool:
     """The spool files of one directory. Safe to use from several threads and processes.
 
-    `events` counts what waits in the file of this process; `damaged` the records that could not be
-    read and were kept aside in `damaged.ndjson`.
+    `events` counts what waits in the file of this process; `damaged` the lines that held no record
+    and were kept aside in `damaged.ndjson`. `unreadable` has the names of files that can't be read,
+    such as those of another user, and the reasons.
     """
 
     def __init__(self, directory: Path, *, limit_bytes: int, reserve_bytes: int) -> None:
         self.events = 0
         self.damaged = 0
+        self.unreadable: dict[str, str] = {}
         self._directory = directory
         self._limit = limit_bytes
         self._reserve = reserve_bytes
@@ -65,9 +63,11 @@ class Spool:
         self._size = 0  # where the next record goes
         self._closed = False
         self._taken = 0  # up to where records have been replayed
-        if reserve_bytes:
-            with contextlib.suppress(OSError):  # without the space it works until the disk is full
-                os.posix_fallocate(self._file, 0, min(reserve_bytes, limit_bytes) or 1)
+        self._orphan: _Orphan | None = None
+        self._replayed: set[str] = set()  # files that are to be removed
+        self._writes = Condition(log, "spool: can't write")
+        self._damage = Condition(log, "spool")
+        self._reserve_space()
         os.fsync(self._file)
         _fsync_directory(directory)
 
@@ -76,119 +76,197 @@ class Spool:
         with self._lock:
             size, kept = self._size, []
             for event in events:
-                record = encode(event)
+                record = records.encode(event)
                 if size + len(record) > self._limit:
                     break
                 kept.append(record)
                 size += len(record)
-            # A NUL ends the file: what stands behind it was replayed before.
-            if not kept or not self._write(b"".join(kept) + b"\0", self._size):
+            if not kept or not self._write(b"".join(kept), self._size):
                 return 0
             self._size = size
             self.events += len(kept)
             return len(kept)
 
-    def replay(self, take: Callable[[list[Event]], bool], batch_events: int) -> bool:
+    def replay(self, take: Take, batch_events: int) -> bool:
         """Hand what waits to `take` in order, batch by batch, until it returns false.
 
         Files of dead processes follow. Returns whether all was taken. A crash on the way replays
         a file from its start: that is harmless, events have identity.
         """
+        took_all = self._replay_own(take, batch_events)
+        unreadable: dict[str, str] = {}
+        for name in self._others(unreadable):
+            orphan = self._adopt(name, unreadable)
+            if orphan is None:
+                continue
+            if took_all:
+                took_all = self._replay_orphan(orphan, take, batch_events, unreadable)
+            elif orphan is not self._orphan:
+                os.close(orphan.file)
+        self._note(unreadable)
+        return took_all
+
+    def _replay_own(self, take: Take, batch_events: int) -> bool:
         while True:
             with self._lock:
-                lines = self._lines(self._file, self._taken, self._size, batch_events)
-                if not lines:
+                batch = records.read(self._file, self._taken, self._size, batch_events)
+                if batch is None:
                     if self._size:
-                        self._write(b"\0", 0)
-                    self._size = self._taken = self.events = 0
-                    break
-            if not take(self._decode(lines)):
+                        self._empty()
+                    return True
+            if not take(batch.events) or not self._keep(batch):
                 return False
             with self._lock:
-                self._taken += sum(map(len, lines))
-                self.events -= len(lines)
-        orphans = (path for path in sorted(self._directory.glob("*.spool")) if path != self._path)
-        return all(self._replay_orphan(path, take, batch_events) for path in orphans)
+                self._taken = batch.end
+                self.events -= len(batch.events)
 
-    def set_aside(self, event: Event, reason: str) -> None:
-        """Keep an event that the store refuses for good in `dead-letter.ndjson`."""
+    def _others(self, unreadable: dict[str, str]) -> list[str]:
+        """Return the names of the spool files of other processes."""
+        try:
+            names = [path.name for path in self._directory.iterdir() if path.suffix == _SUFFIX]
+        except OSError as error:
+            unreadable[self._directory.name] = error.strerror or str(error)
+            return []
+        return sorted(name for name in names if name != self._path.name and not self._removed(name))
+
+    def _removed(self, name: str) -> bool:
+        """Remove a file that was replayed; tell whether it was."""
+        if name not in self._replayed:
+            return False
+        try:
+            (self._directory / name).unlink(missing_ok=True)
+            self._replayed.discard(name)
+        except OSError as error:
+            self._writes.failed(f"{name} can't be removed: {error.strerror}")
+        return True
+
+    def _adopt(self, name: str, unreadable: dict[str, str]) -> _Orphan | None:
+        """Lock a file of another process; `None` while that process is alive."""
+        if self._orphan is not None and self._orphan.name == name:
+            return self._orphan
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
+        try:
+            file = os.open(self._directory / name, flags)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            unreadable[name] = error.strerror or str(error)
+            return None
+        try:
+            if not stat.S_ISREG(os.fstat(file).st_mode):
+                unreadable[name] = "not a regular file"
+            else:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return _Orphan(name, file)
+        except BlockingIOError:
+            pass  # its process is alive
+        except OSError as error:
+            unreadable[name] = error.strerror or str(error)
+        os.close(file)
+        return None
+
+    def _replay_orphan(
+        self, orphan: _Orphan, take: Take, batch_events: int, unreadable: dict[str, str]
+    ) -> bool:
+        """Replay a file from where it was left; remove it, or keep it to go on."""
+        self._orphan = orphan
+        try:
+            size = os.fstat(orphan.file).st_size
+            while batch := records.read(orphan.file, orphan.taken, size, batch_events):
+                if not take(batch.events) or not self._keep(batch):
+                    return False
+                orphan.taken = batch.end
+            self._replayed.add(orphan.name)
+            self._removed(orphan.name)
+        except OSError as error:
+            unreadable[orphan.name] = error.strerror or str(error)
+        self._orphan = None
+        os.close(orphan.file)
+        return True
+
+    def _note(self, unreadable: dict[str, str]) -> None:
+        """Log which files have become unreadable and which readable."""
+        for name in sorted(unreadable.keys() - self.unreadable.keys()):
+            words = "spool: can't read %s, its events are not in the database: %s"
+            log.warning(words, self._directory / name, unreadable[name])
+        for name in sorted(self.unreadable.keys() - unreadable.keys()):
+            log.info("spool: %s is readable or gone", self._directory / name)
+        self.unreadable = unreadable
+
+    def set_aside(self, event: Event, reason: str) -> bool:
+        """Keep an event that the store refuses in `dead-letter.ndjson`; return whether it is."""
         line = json.dumps({"reason": reason, "event": to_cloudevent(event)}) + "\n"
-        self._append("dead-letter.ndjson", line.encode())
+        return self._append("dead-letter", line.encode())
 
     def close(self) -> None:
         """Give the file up; remove it when nothing waits in it."""
         with self._lock:
             self._closed = True
+            if self._orphan is not None:
+                os.close(self._orphan.file)
+                self._orphan = None
             if self._size == 0:
                 self._path.unlink(missing_ok=True)
             os.close(self._file)
+
+    def _reserve_space(self) -> None:
+        if self._reserve:
+            with contextlib.suppress(OSError):  # without the space it works until the disk is full
+                os.posix_fallocate(self._file, 0, min(self._reserve, self._limit) or 1)
+
+    def _empty(self) -> None:
+        """Forget what was replayed; a crash later must not find it."""
+        os.ftruncate(self._file, 0)
+        self._reserve_space()
+        os.fsync(self._file)
+        self._size = self._taken = self.events = 0
 
     def _write(self, data: bytes, offset: int) -> bool:
         if self._closed:
             return False
         try:
-            written = os.pwrite(self._file, data, offset)
+            _complete(os.pwrite(self._file, data, offset), data)
             os.fsync(self._file)
-        except OSError:
-            log.exception("spool: can't write %s", self._path)
+        except OSError as error:
+            self._writes.failed(f"{self._path}: {error.strerror or error}", level=logging.ERROR)
+            with contextlib.suppress(OSError):  # half a record would be found as a damaged one
+                os.ftruncate(self._file, offset)
             return False
-        return written == len(data)
-
-    def _replay_orphan(
-        self, path: Path, take: Callable[[list[Event]], bool], batch_events: int
-    ) -> bool:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return True
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken, size = 0, os.fstat(file).st_size
-            while lines := self._lines(file, taken, size, batch_events):
-                if not take(self._decode(lines)):
-                    return False
-                taken += sum(map(len, lines))
-            path.unlink(missing_ok=True)
-        except BlockingIOError:
-            pass  # its process is alive
-        finally:
-            os.close(file)
+        self._writes.works()
         return True
 
-    @staticmethod
-    def _lines(file: int, offset: int, end: int, most: int) -> list[bytes]:
-        """Return at most `most` records from `offset` on, up to the first NUL."""
-        data = b""
-        while offset + len(data) < end and b"\0" not in data and data.count(b"\n") < most:
-            chunk = os.pread(file, min(_CHUNK, end - offset - len(data)), offset + len(data))
-            if not chunk:
-                break
-            data += chunk
-        return data.partition(b"\0")[0].splitlines(keepends=True)[:most]
+    def _keep(self, batch: Batch) -> bool:
+        """Keep aside and count what is no record; return whether it is kept."""
+        if not batch.damaged:
+            return True
+        if not self._append("damaged", b"".join(line + b"\n" for line in batch.damaged)):
+            return False
+        self.damaged += len(batch.damaged)
+        words = f"damaged lines are kept aside in {self._directory / 'damaged.ndjson'}"
+        self._damage.failed(words, count=len(batch.damaged))
+        return True
 
-    def _decode(self, lines: Sequence[bytes]) -> list[Event]:
-        """Return the events of records; damaged ones are kept aside."""
-        events = []
-        for line in lines:
+    def _append(self, name: str, data: bytes) -> bool:
+        """Append to a file beside the spool; to one of our own where another user owns that."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        for full in (f"{name}.ndjson", f"{name}-{self._path.stem}.ndjson"):
             try:
-                events.append(decode(line.rstrip(b"\n")))
-            except ValueError as error:
-                self.damaged += 1
-                log.warning("spool: a record is damaged (%s) and kept aside", error)
-                self._append("damaged.ndjson", line)
-        return events
+                file = os.open(self._directory / full, flags, 0o600)
+                try:
+                    _complete(os.write(file, data), data)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+            except OSError as error:
+                self._writes.failed(f"{full}: {error.strerror or error}", level=logging.ERROR)
+            else:
+                return True
+        return False
 
-    def _append(self, name: str, line: bytes) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        try:
-            file = os.open(self._directory / name, flags, 0o600)
-            try:
-                os.write(file, line)
-                os.fsync(file)
-            finally:
-                os.close(file)
-        except OSError:
-            log.exception("spool: can't write %s", name)
+
+def _complete(written: int, data: bytes) -> None:
+    if written < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _fsync_directory(directory: Path) -> None:
