@@ -30,12 +30,15 @@ def upgrade(database: options.Database = None) -> None:
         return
     with options.opened(database, make=True) as engine:
         before = migrate.current(engine)
-        migrate.upgrade(engine)
+        indexes = migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         after = migrate.current(engine)
-        if before == after:
-            typer.echo(f"schema {after}: nothing to do")
-        else:
+        if before != after:
             typer.echo(f"schema {before or 'none'} -> {after}")
+        elif indexes:
+            done = "created" if settings.plan_indexes else "dropped"
+            typer.echo(f"schema {after}: {done} {', '.join(indexes)}")
+        else:
+            typer.echo(f"schema {after}: nothing to do")
 
 
 def _is_go_servers(file: Path) -> bool:
@@ -59,7 +62,7 @@ def _adopt(settings: Settings, file: Path) -> None:
             raise AsuStatsError(f"{copy}: {error}; {file} is as it was") from None
     engine = engines.create(settings.database_url)
     try:
-        go_adoption.adopt(engine, go_times.parse)
+        go_adoption.adopt(engine, go_times.parse, plan_indexes=settings.plan_indexes)
     finally:
         engine.dispose()
     typer.echo(f"schema none -> {migrate.head()}; the file as it was: {copy}")

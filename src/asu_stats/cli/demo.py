@@ -56,7 +56,7 @@ def demo(
         )
         requirements.check(settings)
         with opened(settings, make=True) as engine:
-            migrate.upgrade(engine)
+            migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
             now = datetime.now(UTC)
             events = history.history(days=days, requests=requests, now=now)
             _fill(

@@ -150,7 +150,7 @@ def _target(database: str | None, *, dry_run: bool) -> Iterator[tuple[Commit, Se
         return
     with opened(settings, make=True) as engine:
         if settings.database_file:
-            migrate.upgrade(engine)
+            migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         migrate.check(engine)
         migrate.check_writable(engine)
         # A file that was upgraded where it is has the old rows already.

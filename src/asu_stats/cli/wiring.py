@@ -93,7 +93,7 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
     with opened(settings, make=make) as engine:
         requirements.check_directories(settings)
         if settings.database_file:
-            migrate.upgrade(engine)
+            migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         migrate.check(engine)
         migrate.check_writable(engine)
         process = ProcessMetrics()

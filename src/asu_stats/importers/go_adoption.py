@@ -21,7 +21,7 @@ _OLD: Final = "go_server_{}"
 Read = Callable[[object], datetime]
 
 
-def adopt(engine: Engine, read_time: Read) -> None:
+def adopt(engine: Engine, read_time: Read, *, plan_indexes: bool = True) -> None:
     """Make our schema in a Go server's file, in one transaction.
 
     `read_time` returns the UTC instant of a time as that server wrote it, or raises `ValueError`.
@@ -35,7 +35,7 @@ def adopt(engine: Engine, read_time: Read) -> None:
         for table in shared:
             old = _OLD.format(table.name)
             connection.execute(text(f"ALTER TABLE {table.name} RENAME TO {old}"))
-        migrate.run(connection)
+        migrate.run(connection, plan_indexes=plan_indexes)
         driver = connection.connection.driver_connection
         assert driver is not None  # noqa: S101 - it is connected
         driver.create_function("stored_time", 1, _stored(read_time), deterministic=True)

@@ -79,6 +79,13 @@ class Settings(BaseSettings):
         description="Bytes that the spool reserves at start, so that a full disk can't stop it.",
     )
 
+    plan_indexes: bool = Field(
+        default=True,
+        description="Keep indexes for queries by hand, such as requests by client, beside those "
+        "that the program needs. `asu-stats db upgrade` creates or drops them; `serve` does so "
+        "itself on SQLite.",
+    )
+
     # Who may do what
     ingest_token: Annotated[SecretStr, AfterValidator(checks.token)] | None = Field(
         default=None, description="One more token with the scope `ingest`."

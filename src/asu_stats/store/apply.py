@@ -281,15 +281,17 @@ class _Batch:
         """Find for each waiting request the build that ended it: the first at or after it (§2.5).
 
         Looked at again are the requests of a hash that had not ended before its earliest change.
+        Those that no build has ended are `building` while one of their hash runs.
         """
-        since: dict[str, datetime] = {}
-        for build, was, now in ends:
-            for end in (was, now):
-                if end is not None:
-                    since[build.request_hash] = min(since.get(build.request_hash, end.at), end.at)
+        since = self._waits_changed(ends)
         self._archive.waits(since)
         known_waits = requests.load_waits(self._connection, since) if since else []
-        known = [(wait.ended(), wait.ended_at, wait.build_id) for wait in known_waits]
+        known = [(wait.ended(), wait.ended_at, wait.build_id, wait.status) for wait in known_waits]
+        running = {
+            request_hash
+            for request_hash, of in builds.items()
+            if any(build.runs for build in of.values())
+        }
         order = {
             request_hash: sorted(
                 (build.finished_at, build.build_id)
@@ -302,10 +304,13 @@ class _Batch:
             after = order[wait.request_hash]
             place = bisect_left(after, (wait.timestamp, ""))
             ending = builds[wait.request_hash][after[place][1]] if place < len(after) else None
-            _end(wait, ending)
+            if ending is None:
+                wait.go_on(building=wait.request_hash in running)
+            else:
+                _end(wait, ending)
         changed = []
         for wait, before in zip(known_waits, known, strict=True):
-            if (wait.ended(), wait.ended_at, wait.build_id) != before:
+            if (wait.ended(), wait.ended_at, wait.build_id, wait.status) != before:
                 changed.append(wait)
                 if before[0] is not None:
                     counting.add_ended_wait(self._deltas, before[0], -1)
@@ -314,6 +319,19 @@ class _Batch:
             if ended is not None:
                 counting.add_ended_wait(self._deltas, ended)
         requests.save_waits(self._connection, changed)
+
+    def _waits_changed(self, ends: Sequence[Change]) -> dict[str, datetime]:
+        """Return from which end on waits of each hash may end otherwise, or are `building` now."""
+        since = {
+            event.request_hash: requests.NOT_ENDED
+            for event in self._builds
+            if isinstance(event, BuildStarted) and event.request_hash in self._known_hashes
+        }
+        for build, was, now in ends:
+            for end in (was, now):
+                if end is not None:
+                    since[build.request_hash] = min(since.get(build.request_hash, end.at), end.at)
+        return since
 
     def _save_metadata(self) -> None:
         touched = [self._metadata[request_hash] for request_hash in self._touched_hashes]
@@ -333,11 +351,8 @@ class _Batch:
             prepared.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
 
 
-def _end(wait: Wait, build: Build | None) -> None:
+def _end(wait: Wait, build: Build) -> None:
     """Write into `wait` how it ended."""
-    if build is None or build.finished_at is None:
-        wait.status, wait.ended_at, wait.build_id = "queued", requests.NOT_ENDED, None
-        wait.error_category = wait.error_type = None
-        return
+    assert build.finished_at is not None  # noqa: S101 - it is one of those that have ended
     wait.status, wait.ended_at, wait.build_id = build.status, build.finished_at, build.build_id
     wait.error_category, wait.error_type = build.error_category, build.error_type

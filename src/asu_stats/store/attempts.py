@@ -59,6 +59,11 @@ class Build:
         """What identifies the build."""
         return self.request_hash, self.build_id
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has started and not ended."""
+        return self.started_at is not None and self.finished_at is None
+
     def start(self, event: BuildStarted) -> None:
         """Take in a start; of several the earliest holds."""
         said = _said(event.names)

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     FromClause,
+    Index,
     Integer,
     LargeBinary,
     Table,
@@ -39,6 +40,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import ARRAY, TypeEngine
 
 Dialect: TypeAlias = str
@@ -72,6 +75,26 @@ class Cursor(Protocol):
 
     def close(self) -> None:
         """Be done with it."""
+
+
+# Defaults --------------------------------------------------------------------------------------
+
+
+class utc_now(FunctionElement[datetime]):  # noqa: N801 - named as SQL functions are
+    """The time of the statement in UTC, without zone, as the default of a column."""
+
+    inherit_cache = True
+    type = DateTime()
+
+
+@compiles(utc_now)
+def _utc_now(_element: utc_now, _compiler: object, **_options: object) -> str:
+    return "CURRENT_TIMESTAMP"
+
+
+@compiles(utc_now, "postgresql")
+def _utc_now_of_any_session(_element: utc_now, _compiler: object, **_options: object) -> str:
+    return "(CURRENT_TIMESTAMP AT TIME ZONE 'UTC')"
 
 
 # Values ---------------------------------------------------------------------------------------
@@ -387,3 +410,23 @@ def database_size(connection: Connection) -> int:
     else:
         statement = text("SELECT pg_database_size(current_database())")
     return int(connection.execute(statement).scalar_one())
+
+
+def tell_rows_per_value(connection: Connection, indexes: Mapping[Index, int]) -> None:
+    """Tell SQLite how many rows of a million share a value, for indexes it knows nothing of.
+
+    What ANALYZE has found stays. PostgreSQL finds out by itself.
+    """
+    if connection.dialect.name != "sqlite":
+        return
+    schema = text("ANALYZE sqlite_schema")  # makes sqlite_stat1, and reads it
+    connection.execute(schema)
+    known = set(connection.execute(text("SELECT idx FROM sqlite_stat1")).scalars())
+    new = [
+        {"tbl": cast(Table, index.table).name, "idx": index.name, "stat": f"1000000 {rows}"}
+        for index, rows in indexes.items()
+        if index.name not in known
+    ]
+    if new:
+        connection.execute(text("INSERT INTO sqlite_stat1 VALUES (:tbl, :idx, :stat)"), new)
+        connection.execute(schema)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, false, inspect, update
 
 from asu_stats.exceptions import SchemaError
 from asu_stats.store import dialects
+from asu_stats.store import plan_indexes as indexes
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.tables import store_state
 
@@ -62,23 +63,28 @@ def check_ours(tables: Collection[str]) -> None:
         raise SchemaError(f"not an asu-stats database: it holds tables of another program ({some})")
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
     """Bring the schema to what this program needs, in one transaction.
 
+    Creates or drops the indexes that only queries by hand need; returns the names of those.
     Raises `SchemaError` where the database is newer than this program, or another program's.
     """
     with write_transaction(engine) as connection:
         dialects.take_turn(connection)
         _revision(connection)
-        run(connection)
+        return run(connection, plan_indexes=plan_indexes)
 
 
-def run(connection: Connection) -> None:
-    """Run the migrations that are missing. Raises `SchemaError` for a newer schema."""
+def run(connection: Connection, *, plan_indexes: bool = True) -> list[str]:
+    """Run the migrations that are missing, and do as `upgrade` does with indexes.
+
+    Raises `SchemaError` for a newer schema.
+    """
     try:
         command.upgrade(_config(connection), "head")
     except CommandError as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
+    return indexes.settle(connection, wanted=plan_indexes)
 
 
 def check(engine: Engine) -> str:

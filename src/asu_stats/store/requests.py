@@ -118,6 +118,11 @@ class Wait:
     error_category: str | None = None
     error_type: str | None = None
 
+    def go_on(self, *, building: bool) -> None:
+        """Wait for the end of a build, which is `building` or not yet."""
+        self.status, self.ended_at = "building" if building else "queued", NOT_ENDED
+        self.build_id = self.error_category = self.error_type = None
+
     def ended(self) -> EndedWait | None:
         """Return what counts of it, `None` while the build has not ended."""
         if self.ended_at == NOT_ENDED:

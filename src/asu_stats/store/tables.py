@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from asu_stats.store.dialects import utc_now
 from asu_stats.store.metadata import metadata
 
 
@@ -95,7 +96,7 @@ request_metadata = Table(
     Column("rootfs_size_mb", Integer),
     Column("first_requested_at", DateTime, nullable=False),
     Column("last_requested_at", DateTime, nullable=False),
-    Column("total_requests", Integer, nullable=False, server_default=text("0")),
+    Column("total_requests", Integer, nullable=False, server_default=text("1")),
     Column("cache_hits", Integer, nullable=False, server_default=text("0")),
     Column("successful_builds", Integer, nullable=False, server_default=text("0")),
     Column("failed_builds", Integer, nullable=False, server_default=text("0")),
@@ -108,13 +109,14 @@ client_stats = Table(
     metadata,
     row_id(),
     name("client", nullable=False),
-    Column("timestamp", DateTime, nullable=False),
+    Column("timestamp", DateTime, nullable=False, server_default=utc_now()),
     name("request_hash", nullable=False),
-    Column("cache_hit", Boolean, nullable=False),
+    Column("cache_hit", Boolean, nullable=False, server_default=text("false")),
     name(
         "status",
         nullable=False,
-        comment="queued, success, failure, timeout, cancelled, rejected; unknown without hash",
+        comment="queued, building, success, failure, timeout, cancelled, rejected; "
+        "unknown without hash",
     ),
     name("client_version", nullable=False),
     name("outcome", nullable=False),
@@ -127,7 +129,7 @@ client_stats = Table(
     name("error_category", comment="of that build, or of the rejection"),
     name("error_type"),
     Column("package_list", BigInteger, comment="number of what it named; null where none"),
-    Index(None, "timestamp"),
+    Index("idx_client_stats_timestamp", "timestamp"),
     Index(
         "ix_client_stats_queued",
         "timestamp",
@@ -148,7 +150,7 @@ error_stats = Table(
     "error_stats",
     metadata,
     row_id(),
-    Column("timestamp", DateTime, nullable=False),
+    Column("timestamp", DateTime, nullable=False, server_default=utc_now()),
     name("error_category", nullable=False),
     name("error_type", nullable=False),
     name("version", nullable=False),
@@ -159,7 +161,7 @@ error_stats = Table(
     name("build_id", comment="null for a rejected request"),
     name("client", comment="who was rejected; null for a build"),
     Column("error_message", Text, comment="of a rejection; a build keeps its own"),
-    Index(None, "timestamp"),
+    Index("idx_error_stats_timestamp", "timestamp"),
     sqlite_autoincrement=True,  # rows go when an end is corrected; their numbers stay theirs
 )
 
