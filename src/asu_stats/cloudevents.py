@@ -35,6 +35,7 @@ from asu_stats.text import (
     is_absolute_uri,
     is_storable,
     stored_name,
+    stored_profile,
 )
 
 TYPE_PREFIX: Final = "asu."
@@ -109,7 +110,10 @@ def _optional_text(data: Data, field: str, limit: int = NAME_LENGTH) -> str | No
 
 def _optional_name(data: Data, field: str, limit_bytes: int = NAME_BYTES) -> str | None:
     value = _optional_text(data, field)
-    return None if value is None else stored_name(value, limit_bytes)
+    if value is None:
+        return None
+    stored = stored_profile if field == "profile" else stored_name
+    return stored(value, limit_bytes)
 
 
 def _name(data: Data, field: str) -> str:

@@ -63,6 +63,19 @@ def stored_name(text: str, limit: int = NAME_BYTES) -> str:
     return _fit(clean_name(text), limit)
 
 
+def one_spelling(profile: str) -> str:
+    """Return a profile in the one spelling of its device, that of the image builder.
+
+    Devices call themselves `vendor,model`, image builders `vendor_model`.
+    """
+    return profile.replace(",", "_")
+
+
+def stored_profile(text: str, limit: int = NAME_BYTES) -> str:
+    """Return `text` as profiles are stored: as `stored_name`, in the one spelling of a device."""
+    return stored_name(one_spelling(text), limit)
+
+
 def _fit(name: str, limit: int) -> str:
     whole = name.encode()
     if len(whole) <= limit:

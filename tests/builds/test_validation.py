@@ -190,3 +190,13 @@ def test_a_large_catalogue_is_small(tmp_path: Path) -> None:
     catalogue = Catalogue.load(file)
     assert all(catalogue.targets_of(version) for version in versions)
     assert file.stat().st_size < 100_000
+
+
+def test_a_catalogue_may_spell_devices_as_they_do() -> None:
+    spelled = Catalogue(
+        versions=["24.10.2"],
+        targets={"ath79/generic": ["tplink,archer-c7-v5"]},
+        aliases={"ath79/generic": {"tplink,archer-c7": "tplink,archer-c7-v5"}},
+    )
+    for profile in ("tplink,archer-c7-v5", "tplink_archer-c7-v5", "tplink,archer-c7"):
+        assert spelled.profile_of("24.10.2", "ath79/generic", profile) == "tplink_archer-c7-v5"

@@ -1,7 +1,7 @@
 """Databases as older releases left them."""
 
 from alembic import command
-from sqlalchemy import Connection, MetaData, insert, select
+from sqlalchemy import Connection, MetaData, Table, func, insert, select
 
 from asu_stats.store import migrate
 
@@ -27,3 +27,12 @@ def back_to(connection: Connection, revision: str) -> None:
         if table.name != "alembic_version" and kept:
             connection.execute(table.delete())
             connection.execute(insert(table), kept)
+            if "id" in columns and connection.dialect.name == "postgresql":
+                _go_on(connection, table)
+
+
+def _go_on(connection: Connection, table: Table) -> None:
+    """Let the next row of a table have the number after those that are there."""
+    numbers = func.pg_get_serial_sequence(table.name, "id")
+    last = select(func.max(table.c.id)).scalar_subquery()
+    connection.execute(select(func.setval(numbers, last)))

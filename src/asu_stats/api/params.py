@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
-from asu_stats.text import NAME_LENGTH, stored_name
+from asu_stats.text import NAME_LENGTH, stored_name, stored_profile
 from asu_stats.windows import INTERVALS, MAX_DAYS, MAX_HOURS
 
 MAX_LIMIT: Final = 1000
@@ -65,7 +65,9 @@ HOURS: Final = Parameter(
 )
 VERSION: Final = Parameter("version", "Only this version.", _NAME)
 TARGET: Final = Parameter("target", "Only this target.", _NAME)
-PROFILE: Final = Parameter("profile", "Only this profile.", _NAME)
+PROFILE: Final = Parameter(
+    "profile", "Only this profile; a comma in it counts as `_`.", _NAME, stored_profile
+)
 CLIENT: Final = Parameter("client", "Only this client.", _NAME, client_name)
 INTERVAL: Final = Parameter(
     "interval", "Length of a bucket.", {"enum": list(INTERVALS), "default": "day"}

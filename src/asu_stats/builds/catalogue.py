@@ -7,17 +7,27 @@ it, so that a few kilobytes of exceptions describe years of releases.
 from pathlib import Path
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationError,
+)
 
 from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.releases import MAIN, release_order
+from asu_stats.text import one_spelling
 
 MAX_FILE_BYTES: Final = 16 << 20
 _TARGET = r"^[A-Za-z0-9_]+/[A-Za-z0-9_]+$"
 
 TargetName = Annotated[str, StringConstraints(pattern=_TARGET)]
-Targets = dict[TargetName, list[str]]
+ProfileName = Annotated[str, AfterValidator(one_spelling)]
+Targets = dict[TargetName, list[ProfileName]]
 
 
 def branch_of(version: str) -> str:
@@ -61,7 +71,7 @@ class Catalogue(BaseModel):
     targets: Targets
     overrides: dict[str, Targets] = {}
     branches: list[str] = []
-    aliases: dict[TargetName, dict[str, str]] = {}
+    aliases: dict[TargetName, dict[ProfileName, ProfileName]] = {}
     architectures: dict[TargetName, str] = {}
     revisions: dict[str, str] = {}
     package_changes: dict[str, list[PackageChange]] = {}
@@ -123,6 +133,7 @@ class Catalogue(BaseModel):
 
         Where the only profile is `generic`, as on x86, every name means that one.
         """
+        profile = one_spelling(profile)
         profiles = self.targets_of(version).get(target, [])
         meant = self.aliases.get(target, {}).get(profile, profile)
         if meant in profiles:

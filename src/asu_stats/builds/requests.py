@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
-from asu_stats.text import NAME_LENGTH, clean_name, is_storable
+from asu_stats.text import NAME_LENGTH, clean_name, is_storable, one_spelling
 
 MAX_PACKAGES: Final = 2_000
 MAX_REPOSITORIES: Final = 32
@@ -134,8 +134,8 @@ class BuildRequest(BaseModel):
 
     @field_validator("profile")
     @classmethod
-    def _profile_without_comma(cls, value: str) -> str:
-        return value.replace(",", "_")
+    def _profile_in_one_spelling(cls, value: str) -> str:
+        return one_spelling(value)
 
     @field_validator("packages")
     @classmethod

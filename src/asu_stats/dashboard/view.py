@@ -13,11 +13,12 @@ from starlette.requests import Request
 
 from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
-from asu_stats.text import NAME_LENGTH, clean_text, stored_name
+from asu_stats.text import NAME_LENGTH, clean_text, stored_name, stored_profile
 from asu_stats.windows import Interval, Window, parse_number
 
 DEFAULT_DAYS: Final = 7
 PRESETS: Final = ((1, "Today"), (7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
+_STORED: Final = {"client": client_name, "profile": stored_profile}
 FILTERS: Final = ("version", "target", "profile", "client", "category", "type")
 PAGES: Final = (
     ("overview", "Overview", "/"),
@@ -169,7 +170,7 @@ def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str]:
 def _name(parameter: str, value: str) -> str:
     """Return a filter as the store keeps it."""
     value = _text(parameter, value)
-    return client_name(value) if parameter == "client" else stored_name(value)
+    return _STORED.get(parameter, stored_name)(value)
 
 
 def _text(parameter: str, value: str) -> str:

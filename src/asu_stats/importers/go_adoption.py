@@ -48,7 +48,14 @@ def _carry_over(connection: Connection, table: Table) -> None:
     name, old = table.name, _OLD.format(table.name)
     found = {column["name"] for column in inspect(connection).get_columns(old)}
     columns = [c for c in table.columns if c.name in found]
-    values = [f"stored_time({c.name})" if isinstance(c.type, DateTime) else c.name for c in columns]
+    values = [
+        "replace(profile, ',', '_')"
+        if c.name == "profile"
+        else f"stored_time({c.name})"
+        if isinstance(c.type, DateTime)
+        else c.name
+        for c in columns
+    ]
     names = ", ".join(c.name for c in columns)
     copy = f"INSERT INTO {name} ({names}) SELECT {', '.join(values)} FROM {old}"  # noqa: S608
     connection.execute(text(copy))

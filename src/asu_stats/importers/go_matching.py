@@ -46,16 +46,16 @@ _MAKE: Final = """
         diff INTEGER, seconds INTEGER, at INTEGER, request_hash TEXT
     );
     INSERT INTO facts (kind, version, target, profile, diff, seconds, at, request_hash)
-        SELECT 'request', version, target, profile, diff_packages, NULL, micros(created_at),
-            request_hash
+        SELECT 'request', version, target, replace(profile, ',', '_'), diff_packages, NULL,
+            micros(created_at), request_hash
         FROM main.build_requests AS r WHERE micros(created_at) IS NOT NULL AND {of_requests};
     INSERT INTO facts (kind, version, target, profile, diff, seconds, at, request_hash)
-        SELECT 'build_completed', version, target, profile, diff_packages, build_duration_seconds,
-            micros(build_at), request_hash
+        SELECT 'build_completed', version, target, replace(profile, ',', '_'), diff_packages,
+            build_duration_seconds, micros(build_at), request_hash
         FROM main.build_results AS r JOIN main.build_requests USING (request_hash)
         WHERE micros(build_at) IS NOT NULL AND {of_results};
     INSERT INTO facts (kind, version, target, profile, diff, seconds, at, request_hash)
-        SELECT 'failure', r.version, r.target, r.profile, r.diff_packages, NULL,
+        SELECT 'failure', r.version, r.target, replace(r.profile, ',', '_'), r.diff_packages, NULL,
             micros(j.finished_at), r.request_hash
         FROM temp.jobs JOIN main.build_jobs AS j ON j.id = jobs.last
             JOIN main.build_requests AS r ON r.request_hash = jobs.request_hash
@@ -75,7 +75,7 @@ _PAIRS: Final = """
         ) AS s
         CROSS JOIN facts AS f
         WHERE f.kind = s.event_type AND f.version = s.version AND f.target = s.target
-            AND f.profile = s.profile AND f.diff = s.diff_packages
+            AND f.profile = replace(s.profile, ',', '_') AND f.diff = s.diff_packages
             AND f.at BETWEEN s.at - :after AND s.at + :before
             AND (s.event_type <> 'build_completed' OR f.seconds = s.duration_seconds)
 """

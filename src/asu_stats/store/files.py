@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Table
 
 from asu_stats.exceptions import InvalidSettingError, StoreRefusedError, StoreUnavailableError
+from asu_stats.text import one_spelling
 
 Form = Literal["parquet", "csv.gz"]
 Rows = Sequence[tuple[Any, ...]]
@@ -49,13 +50,37 @@ def read(path: Path, table: Table) -> Rows:
     """Return the rows of a file. Raises `StoreRefusedError` for one that is gone or damaged."""
     try:
         content = path.read_bytes()
-        if path.suffix == ".parquet":
-            return _from_parquet(table, content)
-        return _from_csv(table, content)
+        of_form = _from_parquet if path.suffix == ".parquet" else _from_csv
+        return _in_one_spelling(table, of_form(table, content))
     except OSError as error:
         raise StoreRefusedError(f"archive: {path}: {error.strerror or error}") from None
     except (*_DAMAGE, csv.Error, zlib.error) as error:
         raise StoreRefusedError(f"archive: {path}: damaged: {type(error).__name__}") from None
+
+
+def _in_one_spelling(table: Table, rows: Rows) -> Rows:
+    """Return rows with profiles as they are stored today: files of older releases are as they were.
+
+    Builds also hold what their own events said.
+    """
+    names = [column.name for column in table.columns]
+    profile = names.index("profile")
+    reported = names.index("reported_names") if "reported_names" in names else None
+
+    def spelled(row: tuple[Any, ...]) -> tuple[Any, ...]:
+        said = row[reported] if reported is not None else None
+        if "," not in row[profile] and not said:
+            return row
+        values = list(row)
+        values[profile] = one_spelling(row[profile])
+        if reported is not None and said:
+            values[reported] = {
+                event: {k: one_spelling(v) if k == "profile" else v for k, v in names_of.items()}
+                for event, names_of in said.items()
+            }
+        return tuple(values)
+
+    return [spelled(row) for row in rows]
 
 
 def _types(table: Table) -> dict[str, type]:
