@@ -89,7 +89,7 @@ def test_an_older_database_learns_it(stats: Stats, times: int) -> None:
     stats.record(request("h", NOW - MINUTE), request("g"), build("h")[0], build("i")[0])
     with write_transaction(stats.engine) as connection:
         connection.execute(text("UPDATE client_stats SET status = 'queued'"))
-        back_to(connection, "0011")
+        back_to(connection, "0013")
     for _ in range(times):
         migrate.upgrade(stats.engine)
     assert statuses(stats) == ["building", "queued"]

@@ -110,7 +110,7 @@ def test_rows_of_older_releases_are_merged(
             )
         packing.pack(stats.engine, NOW.date())
         with write_transaction(stats.engine) as connection:
-            back_to(connection, "0012")
+            back_to(connection, "0014")
         before = details(stats)
         assert before.count(COMMA) > 100
     packs.forget(stats.engine)
@@ -141,7 +141,7 @@ def test_packed_days_and_etags_of_before_are_not_used(
         packing.pack(stats.engine, NOW.date())
         etag = stats.client.get("/api/v1/stats/profiles?days=90").headers["ETag"]
         with write_transaction(stats.engine) as connection:
-            back_to(connection, "0012")
+            back_to(connection, "0014")
     migrate.upgrade(stats.engine)
     packs.forget(stats.engine)
     again = stats.client.get("/api/v1/stats/profiles?days=90", headers={"If-None-Match": etag})
@@ -159,7 +159,7 @@ def test_late_events_find_builds_in_files_of_older_releases(
         policy, shelf = Policy(20, 20, 20, 30, latest=1), Shelf(tmp_path / "archive", "csv.gz")
         assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
         with write_transaction(stats.engine) as connection:
-            back_to(connection, "0012")
+            back_to(connection, "0014")
     migrate.upgrade(stats.engine)
     _, earlier = build("late", "failure", end=at - timedelta(minutes=5), build_id="late")
     stats.record(earlier)  # the build comes back from its file, with what it said of its request

@@ -56,7 +56,7 @@ def test_they_go_and_come_back(engine: Engine) -> None:
 def test_an_older_database_gets_them_or_not(stats: Stats, plan_indexes: bool) -> None:
     stats.record(request("h"), request("x", outcome="rejected"))
     with write_transaction(stats.engine) as connection:
-        back_to(connection, "0011")
+        back_to(connection, "0013")
     migrate.upgrade(stats.engine, plan_indexes=plan_indexes)
     assert set(of_the_plan(stats.engine)) == (set(PLAN) if plan_indexes else NEEDED)
 

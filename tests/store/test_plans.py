@@ -187,7 +187,7 @@ def test_the_queue_reads_by_index(filled: Stats, monkeypatch: pytest.MonkeyPatch
             text = plan(connection, statement)
             assert not scanned(text), text
             if "FROM client_stats" in statement[0]:
-                assert "ix_client_stats_queued" in text
+                assert "ix_client_stats_unended" in text
             assert "ix_build_metrics_running" in text or "FROM build_metrics" not in text
 
 

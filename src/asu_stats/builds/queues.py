@@ -39,6 +39,8 @@ _DEVICE: Final = ("version", "target", "profile")
 
 _job, _request, _build, _asked = build_jobs.c, build_requests.c, build_metrics.c, client_stats.c
 _own = build_jobs.alias("own").c
+# Constants, as in the index. A build that was given up may have left its requests `building`.
+_UNENDED: Final = _asked.status.in_((literal_column("'queued'"), literal_column("'building'")))
 
 
 class RunningBuild(NamedTuple):
@@ -117,7 +119,7 @@ def _waiting() -> CTE:
             *(func.min(_asked[name]) for name in _DEVICE),
             func.min(_asked.timestamp),
         )
-        .where(_asked.status == literal_column("'queued'"), _asked.timestamp >= _SINCE, ~of_ours)
+        .where(_UNENDED, _asked.timestamp >= _SINCE, ~of_ours)
         .group_by(_asked.request_hash)
     )
     queued = union_all(ours, theirs).subquery("queued")

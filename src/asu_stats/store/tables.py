@@ -131,11 +131,11 @@ client_stats = Table(
     Column("package_list", BigInteger, comment="number of what it named; null where none"),
     Index("idx_client_stats_timestamp", "timestamp"),
     Index(
-        "ix_client_stats_queued",
+        "ix_client_stats_unended",
         "timestamp",
         "request_hash",
-        sqlite_where=text("status = 'queued'"),
-        postgresql_where=text("status = 'queued'"),
+        sqlite_where=text("status IN ('queued', 'building')"),
+        postgresql_where=text("status IN ('queued', 'building')"),
     ),
     Index(
         "ix_client_stats_waiting",

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0012"
-down_revision: str | None = "0011"
+revision: str = "0014"
+down_revision: str | None = "0013"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -20,6 +20,7 @@ _BUILDING = """
         AND started_at IS NOT NULL AND finished_at IS NULL
     )
 """
+_UNENDED = sa.text("status IN ('queued', 'building')")
 
 
 def upgrade() -> None:
@@ -32,6 +33,7 @@ def upgrade() -> None:
         batch.alter_column(
             "total_requests", existing_type=sa.Integer(), server_default=sa.text("1")
         )
+    op.drop_index("ix_client_stats_queued", "client_stats")
     with op.batch_alter_table("client_stats") as batch:
         batch.alter_column("timestamp", existing_type=sa.DateTime(), server_default=now)
         batch.alter_column("cache_hit", existing_type=sa.Boolean(), server_default=sa.text("false"))
@@ -49,6 +51,13 @@ def upgrade() -> None:
             op.create_index(f"idx_{table}_timestamp", table, ["timestamp"])
         else:
             op.execute(f"ALTER INDEX ix_{table}_timestamp RENAME TO idx_{table}_timestamp")
+    op.create_index(
+        "ix_client_stats_unended",
+        "client_stats",
+        ["timestamp", "request_hash"],
+        sqlite_where=_UNENDED,
+        postgresql_where=_UNENDED,
+    )
     op.execute(_BUILDING)
 
 
