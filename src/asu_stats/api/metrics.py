@@ -12,6 +12,7 @@ from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import OTHER, ProcessMetrics
 
 _ASKED: Final = "asu_stats.asked"
+_NOT_ANSWERED: Final = 499  # the client left, or the server was stopped
 
 
 def router(exposition: Exposition) -> APIRouter:
@@ -60,7 +61,7 @@ class Measured:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        code = 500  # if something is raised: what is answered to that comes from further out
+        code = _NOT_ANSWERED
         asked: dict[str, str] = {}
 
         async def send_and_note(message: Message) -> None:
@@ -72,6 +73,10 @@ class Measured:
         began = time.perf_counter()
         try:
             await self._app({**scope, _ASKED: asked}, receive, send_and_note)
+        except Exception:
+            code = 500  # the response to an exception comes from further out
+            self._process.crashed(asked.get("route", OTHER))
+            raise
         finally:
             seconds = time.perf_counter() - began
             self._process.answered(scope["method"], asked.get("route", OTHER), code, seconds)

@@ -54,6 +54,12 @@ class ProcessMetrics:
             buckets=WAIT_BUCKETS,
             registry=self._registry,
         )
+        self._crashes = Counter(
+            "asu_stats_unhandled_errors",
+            "Requests that this process could not answer because of an error of its own.",
+            ("route",),
+            registry=self._registry,
+        )
         self.invalid_events = dict.fromkeys((*sorted(_EVENTS), OTHER), 0)
 
     @property
@@ -65,12 +71,17 @@ class ProcessMetrics:
         """Let a route be there from the start, as 0."""
         self._requests.labels(method, route, "200")
         self._seconds.labels(method, route, "200")
+        self._crashes.labels(route)
 
     def answered(self, method: str, route: str, code: int, seconds: float) -> None:
         """Count an answer; a method that strangers made up is `other`."""
         labels = (method if method in _METHODS else OTHER, route, str(code))
         self._requests.labels(*labels).inc()
         self._seconds.labels(*labels).observe(seconds)
+
+    def crashed(self, route: str) -> None:
+        """Count a request that ended with an exception nobody handled."""
+        self._crashes.labels(route).inc()
 
     def waited(self, seconds: float) -> None:
         """Count a build that a worker of this process took."""
