@@ -2,15 +2,20 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from asu_stats.monitor import memory
-from asu_stats.store.engine import write_transaction
+from asu_stats.monitor.tables import alert_messages
+from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.samples import QueueState
-from tests.monitor.support import TARGETS, VERSIONS, Play
-from tests.support import Stats
+from tests.monitor.support import CHANNEL, TARGETS, VERSIONS, Play
+from tests.support import NOW, Stats
+
+NAIVE = NOW.replace(tzinfo=None)
 
 MISSING = "Error: Impossible package selection: missing (luci-app-foo)"
 
@@ -164,6 +169,102 @@ def test_a_silence_keeps_quiet_until_it_is_over(sqlite_stats: Stats) -> None:
 
     play.go(100, step=5)
     assert [kind for kind, _ in play.told()] == ["alert.opened"]
+
+
+# Who is told of a beginning is told of the end --------------------------------------------------
+
+
+def stalled(play: Play) -> None:
+    """Let an incident begin."""
+    play.queue = QueueState(3, 0, (play.now - timedelta(hours=1)).replace(tzinfo=None))
+    play.go(2)
+
+
+def well(play: Play, minutes: int = 10) -> None:
+    """Let it end."""
+    play.queue = QueueState(0, 0, None)
+    play.go(minutes)
+
+
+def quiet(play: Play, hours: float = 9) -> None:
+    with write_transaction(play.stats.engine) as connection:
+        until = play.now + timedelta(hours=hours)
+        memory.silence(connection, rule=None, subject=(), until=until, comment="", now=play.now)
+
+
+def heard(play: Play) -> dict[str, list[str]]:
+    """Return what each channel was told, in order."""
+    columns = (alert_messages.c.channel, alert_messages.c.message_id)
+    found: dict[str, list[str]] = {}
+    with read_snapshot(play.stats.engine) as connection:
+        for channel, message in connection.execute(select(*columns).order_by(alert_messages.c.id)):
+            found.setdefault(channel, []).append(message.rpartition("-")[2])
+    return found
+
+
+BOTH = ["opened", "closed"]
+
+
+def test_the_end_is_told_through_a_silence(stats: Stats) -> None:
+    play = Play(stats)
+    stalled(play)
+    quiet(play)
+    well(play)
+    assert [kind for kind, _ in play.told()] == ["alert.opened", "alert.closed"]
+
+
+def test_what_begins_and_ends_in_a_silence_is_not_told(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    quiet(play)
+    stalled(play)
+    well(play)
+    assert play.alerts()["incidents"][0]["closed_at"]
+    assert play.messages() == []
+
+
+@pytest.mark.parametrize("how", ["removed", "disabled", "limit", "all"])
+def test_the_end_is_told_when_rules_change(stats: Stats, how: str) -> None:
+    play = Play(stats)
+    stalled(play)
+    rules = list(play.watch.rules)
+    (mine,) = [rule for rule in rules if rule.name == "builds_stalled"]
+    rest = [rule for rule in rules if rule is not mine]
+    changed = {
+        "removed": rest,
+        "disabled": [*rest, mine.model_copy(update={"enabled": False})],
+        "limit": [*rest, mine.model_copy(update={"above": 600, "recover": 500})],
+        "all": [],
+    }
+    play.watch = replace(play.watch, rules=changed[how])
+    play.go(10)
+    opened, closed = play.messages()
+    assert (opened["type"], closed["type"]) == ("alert.opened", "alert.closed")
+    assert ("No rule watches this any more" in closed["data"]["body"]) == (how != "limit")
+    assert play.alerts()["incidents"][0]["closed_at"]
+
+
+def test_the_end_is_told_to_channels_that_have_changed(stats: Stats) -> None:
+    play = Play(stats, channels=("one", "two"))
+    stalled(play)
+    play.watch = replace(play.watch, channels=("two", "three"))
+    play.go(5)
+    quiet(play)
+    play.watch = replace(play.watch, channels=("two", "four"))
+    well(play)
+    # The one that is new in a silence never heard of it.
+    assert heard(play) == {"one": BOTH, "two": BOTH, "three": BOTH}
+
+
+def test_who_is_told_survives_restarts_and_years(stats: Stats) -> None:
+    play = Play(stats)
+    stalled(play)
+    with write_transaction(stats.engine) as connection:
+        connection.execute(alert_messages.update().values(next_at=None, delivered_at=NAIVE))
+    play.now += timedelta(days=800)
+    play = Play(stats, now=play.now, queue=play.queue)
+    play.go(3)
+    well(play)
+    assert heard(play) == {CHANNEL: BOTH}
 
 
 def test_many_servers_tell_once(stats: Stats) -> None:

@@ -313,6 +313,42 @@ def test_a_test_message_says_what_is_wrong() -> None:
         assert channels.try_out(hook(receiver.url), "https://asu.example.org", NOW) is None
 
 
+def test_the_end_is_not_told_before_the_beginning(engine: Engine) -> None:
+    came: list[str] = []
+    works = False
+
+    def send(message_id: str, _: object) -> None:
+        if not works:
+            raise DeliveryError("not now")
+        came.append(message_id)
+
+    channel, clock = Channel("c", "c", send), datetime.now(UTC) + timedelta(seconds=1)
+    put(engine, channel, "one-opened")
+    assert send_due(engine, channel, clock=lambda: clock) == 0
+    works = True
+    put(engine, channel, "one-closed")
+    put(engine, channel, "two-opened")
+    send_due(engine, channel, clock=lambda: clock)
+    assert came == ["two-opened"]  # an incident does not wait for another
+    send_due(engine, channel, clock=lambda: clock + timedelta(minutes=1))
+    assert came == ["two-opened", "one-opened", "one-closed"]
+
+
+def test_the_end_is_tried_for_a_week(sqlite_stats: Stats) -> None:
+    def broken(*_: object) -> None:
+        raise DeliveryError("not now")
+
+    channel, clock = Channel("c", "c", broken), datetime.now(UTC)
+    put(sqlite_stats.engine, channel, "one-closed")
+    play = Play(sqlite_stats, now=clock + timedelta(days=6))
+    play.go(1)
+    assert send_due(sqlite_stats.engine, channel, clock=lambda: play.now) == 0
+    assert errors(sqlite_stats.engine) == ["not now"]
+    channel = Channel("c", "c", lambda *_: None)
+    later = play.now + timedelta(hours=1)
+    assert send_due(sqlite_stats.engine, channel, clock=lambda: later) == 1
+
+
 def test_an_address_that_is_gone_is_given_up(sqlite_stats: Stats) -> None:
     channel = Channel("old", "old", lambda *_: None)
     put(sqlite_stats.engine, channel)

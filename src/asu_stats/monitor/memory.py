@@ -132,12 +132,17 @@ def write_incident(connection: Connection, told: Told) -> None:
 
 
 def forget(connection: Connection, now: datetime) -> None:
-    """Forget what is older than a year, and silences that are over."""
+    """Forget what is older than a year, and silences that are over.
+
+    Who was told of an incident that is still open is remembered.
+    """
     limit = naive(now) - timedelta(days=KEPT_DAYS)
     connection.execute(delete(alert_incidents).where(i.closed_at < limit))
     connection.execute(delete(alert_silences).where(s.until < limit))
     m = alert_messages.c
-    connection.execute(delete(alert_messages).where(m.created_at < limit, m.next_at.is_(None)))
+    open_ones = select(i.id + "-opened").where(i.closed_at.is_(None))
+    old = (m.created_at < limit) & m.next_at.is_(None) & m.message_id.not_in(open_ones)
+    connection.execute(delete(alert_messages).where(old))
 
 
 # Silences ---------------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """Messages on their way out: put with what they tell, taken by whoever comes first.
 
 A message is one body for one channel. Who takes it has it for a while; if it is not delivered by
-then (the sender was killed), somebody else takes it again, with the same id.
+then (the sender was killed), somebody else takes it again, with the same id. What tells of one
+incident goes out in order, so that no receiver hears of its end before its beginning.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
 
 from asu_stats.monitor.memory import naive
 from asu_stats.monitor.tables import alert_messages
@@ -18,7 +19,10 @@ from asu_stats.store.engine import read_snapshot, write_transaction
 m = alert_messages.c
 TAKEN_SECONDS: Final = 120  # longer than any attempt may take
 _PAUSES: Final = (5, 15, 60, 300, 900, 1800)  # seconds after each attempt; the last one goes on
+# An end that nobody hears of leaves something open elsewhere, so it is tried for longer.
 GIVE_UP_HOURS: Final = 24
+GIVE_UP_END_HOURS: Final = 7 * 24
+OPENED, CLOSED = "-opened", "-closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,37 @@ def put(
         connection.execute(insert(alert_messages), rows)
 
 
+def message_id(incident: str, event: str) -> str:
+    """Return the id of what tells of an incident; `event` is opened or closed."""
+    return f"{incident}-{event}"
+
+
+def incident_of(message: str) -> str:
+    """Return which incident a message, by its id, tells of."""
+    return message.removesuffix(OPENED).removesuffix(CLOSED)
+
+
+def told(connection: Connection, incidents: Sequence[str]) -> dict[str, set[str]]:
+    """Return the channels that were told of the beginning of each of `incidents`, or will be."""
+    found: dict[str, set[str]] = {incident: set() for incident in incidents}
+    if incidents:
+        ids = [f"{incident}{OPENED}" for incident in incidents]
+        rows = connection.execute(select(m.message_id, m.channel).where(m.message_id.in_(ids)))
+        for row in rows:
+            found[incident_of(row.message_id)].add(row.channel)
+    return found
+
+
 def take(engine: Engine, channel: str, now: datetime) -> Message | None:
-    """Take the oldest message for a channel that is due, `None` when none is."""
-    due = m.next_at.is_not(None) & (m.next_at <= naive(now)) & (m.channel == channel)
+    """Take the oldest message for a channel that is due, `None` when none is.
+
+    Those of an incident wait for the earlier ones of it.
+    """
+    waiting = m.next_at.is_not(None) & (m.channel == channel)
+    due = waiting & (m.next_at <= naive(now))
     with read_snapshot(engine) as connection:
-        found = connection.execute(select(m.id).where(due).order_by(m.id).limit(1)).scalar()
+        left = select(m.id, m.message_id, m.next_at).where(waiting).order_by(m.id)
+        found = _first_due(connection.execute(left).all(), now)
     if found is None:
         return None
     until = naive(now) + timedelta(seconds=TAKEN_SECONDS)
@@ -77,6 +107,16 @@ def take(engine: Engine, channel: str, now: datetime) -> Message | None:
     return Message(row.id, row.message_id, row.channel, row.body, row.created_at, row.attempts)
 
 
+def _first_due(waiting: Sequence[Row[Any]], now: datetime) -> int | None:
+    earlier = set()
+    for row in waiting:
+        incident = incident_of(row.message_id)
+        if incident not in earlier and row.next_at <= naive(now):
+            return int(row.id)
+        earlier.add(incident)
+    return None
+
+
 def delivered(engine: Engine, message: Message, now: datetime) -> None:
     """Note that a message has arrived."""
     values = {"delivered_at": naive(now), "next_at": None, "error": None}
@@ -86,9 +126,10 @@ def delivered(engine: Engine, message: Message, now: datetime) -> None:
 def failed(engine: Engine, message: Message, error: str, now: datetime, *, final: bool) -> bool:
     """Note why a message did not arrive; return whether it will be tried again.
 
-    It is not if that is `final`, or a day has gone by.
+    It is not if that is `final`, or a day has gone by, of the end of an incident a week.
     """
-    over = naive(now) - message.created_at > timedelta(hours=GIVE_UP_HOURS)
+    hours = GIVE_UP_END_HOURS if message.message_id.endswith(CLOSED) else GIVE_UP_HOURS
+    over = naive(now) - message.created_at > timedelta(hours=hours)
     pause = timedelta(seconds=_PAUSES[min(message.attempts, len(_PAUSES)) - 1])
     again = not (final or over)
     _note(engine, message, {"error": error[:500], "next_at": naive(now) + pause if again else None})
@@ -97,7 +138,11 @@ def failed(engine: Engine, message: Message, error: str, now: datetime, *, final
 
 def give_up(connection: Connection, now: datetime) -> None:
     """Give up messages that nobody takes, since their address is no longer in the settings."""
-    old = m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_HOURS)
+    is_end = m.message_id.endswith(CLOSED)
+    old = or_(
+        ~is_end & (m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_HOURS)),
+        m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_END_HOURS),
+    )
     values = {"next_at": None, "error": "its address is not in the settings of any server"}
     left = update(alert_messages).where(m.next_at.is_not(None), old)
     connection.execute(left.values(values))

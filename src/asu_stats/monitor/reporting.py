@@ -1,6 +1,6 @@
 """Alerts and incidents as they are shown: to the API, in messages, and by the command line."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
@@ -150,13 +150,20 @@ def title_of(rule: Rule, subject: Subject) -> str:
     return f"{summary}: {about}" if about else summary
 
 
-def body(told: Told, event: str, source: str, now: datetime) -> dict[str, Any]:
-    """Return a message about an incident that has begun or ended, for programs and for people."""
+def body(
+    told: Told, event: str, source: str, now: datetime, *, watched: Container[str]
+) -> dict[str, Any]:
+    """Return a message about an incident that has begun or ended, for programs and for people.
+
+    `watched` are the rules that there are now: without one an incident ends unseen.
+    """
     row = incident_row(told)
     state = "firing" if event == "opened" else "resolved"
     lines = [row["text"], f"Since {row['opened_at']}"]
     if row["closed_at"]:
         lines.append(f"Resolved {row['closed_at']}")
+        if not any(rule in watched for rule in row["rules"]):
+            lines.append("No rule watches this any more: it may still be so")
     lines += words.of_cause(row["cause"])
     return {
         "type": f"alert.{event}",

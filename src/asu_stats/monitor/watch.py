@@ -107,10 +107,15 @@ class Watch:
         return sight
 
     def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
-        """Write incidents, and messages about those that have begun or ended."""
+        """Write incidents, and messages about those that have begun or ended.
+
+        Every channel that was told of a beginning is told of the end, whatever silences and
+        settings say by then; one that is new is told of what goes on.
+        """
         rules = {rule.name: rule for rule in self.rules}
         before = {told.incident.id: told for told in sight.memory.incidents}
         evaluation = sight.evaluation
+        informed = outbox.told(connection, list(before))
         for incident in (*evaluation.open, *evaluation.closed):
             known = before.get(incident.id)
             mine = [alert for alert in evaluation.alerts if alert.incident == incident.id]
@@ -123,17 +128,23 @@ class Watch:
                 silence.holds(incident.rule, incident.subject, now)
                 for silence in sight.memory.silences
             )
-            if told.told_at is None and not silent and incident.closed_at is None:
-                told = replace(told, told_at=now)
-                self._put(connection, told, "opened", now)
-            elif told.told_at is not None and incident.closed_at is not None and not silent:
-                self._put(connection, told, "closed", now)
+            has_heard = informed.get(incident.id, set())
+            if incident.closed_at is not None:
+                self._put(connection, told, "closed", sorted(has_heard), now)
+            elif not silent:
+                told = replace(told, told_at=told.told_at or now)
+                new = [channel for channel in self.channels if channel not in has_heard]
+                self._put(connection, told, "opened", new, now)
             if told != known:
                 memory.write_incident(connection, told)
 
-    def _put(self, connection: Connection, told: Told, event: str, now: datetime) -> None:
-        body = reporting.body(told, event, self.source, now)
-        outbox.put(connection, self.channels, f"{told.incident.id}-{event}", body, now)
+    def _put(
+        self, connection: Connection, told: Told, event: str, channels: Sequence[str], now: datetime
+    ) -> None:
+        watched = {rule.name for rule in self.rules if rule.enabled}
+        body = reporting.body(told, event, self.source, now, watched=watched)
+        message_id = outbox.message_id(told.incident.id, event)
+        outbox.put(connection, channels, message_id, body, now)
 
     def _cause(self, connection: Connection, incident: Incident, now: datetime) -> Cause:
         rule = next(rule for rule in self.rules if rule.name == incident.rule)
