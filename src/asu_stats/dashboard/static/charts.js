@@ -1,10 +1,19 @@
 // Draws the charts of a page from the API's JSON. Nothing is computed: a point is a figure.
 import "./vendor/chart.js";
-import { written } from "./local.js";
 
 const { Chart } = globalThis;
+let shared; // what the parts of a page have in common: the server's time, how numbers are written
 const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4], [4, 2], [12, 3], [1, 2], [8, 2, 2, 2]];
 const POINTS = ["circle", "rect", "triangle", "rectRot", "star", "cross", "crossRot", "dash"];
+
+// What lines have without the style sheet, so that they can still be told apart.
+const SPARE = ["#1b62b5", "#c4500b", "#0b8074", "#8a3ea0", "#917000", "#b3255d", "#4a3aa7", "#2f7d32"];
+
+/** Returns the colour of a series, by its number. */
+function lineColour(number) {
+  const place = (number - 1) % SPARE.length;
+  return colour(1) === colour(2) ? SPARE[place] : colour(place + 1);
+}
 
 // Colours live in the style sheet; a probe says what they are at the moment.
 function colour(name) {
@@ -16,18 +25,44 @@ function colour(name) {
   return found;
 }
 
-function faded(rgb, part) {
-  const [r, g, b] = rgb.match(/[\d.]+/g);
-  return `rgba(${r}, ${g}, ${b}, ${part})`;
+/** Returns a colour that lets through what is behind it. */
+function faded(text, part) {
+  const hex = /^#(..)(..)(..)$/.exec(text);
+  const parts = hex ? hex.slice(1).map((each) => parseInt(each, 16)) : text.match(/[\d.]+/g) || [0, 0, 0];
+  return `rgba(${parts.slice(0, 3).join(", ")}, ${part})`;
 }
+
+const printing = () => "printing" in document.documentElement.dataset || matchMedia("print").matches;
+
+/** Returns what bars are filled with: on paper, which may know no colours, hatched. */
+function filling(text, place) {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 8;
+  const pen = tile.getContext("2d");
+  if (!printing() || !place || !pen) return faded(text, 0.85);
+  pen.fillStyle = faded(text, 0.35);
+  pen.fillRect(0, 0, 8, 8);
+  pen.strokeStyle = text;
+  pen.lineWidth = place > 4 ? 2 : 1;
+  const lines = [[0, 8, 8, 0], [0, 0, 8, 8], [0, 4, 8, 4], [4, 0, 4, 8]];
+  for (const [x, y, toX, toY] of place % 5 ? [lines[(place - 1) % 4]] : lines) {
+    pen.beginPath();
+    pen.moveTo(x, y);
+    pen.lineTo(toX, toY);
+    pen.stroke();
+  }
+  return pen.createPattern(tile, "repeat");
+}
+
+const MEASURES = typeof ResizeObserver === "function"; // else a chart keeps the size it has at first
 
 const unit = (series) => (series.unit ? ` ${series.unit}` : "");
 
 // Buckets that have not begun hold zeros that nobody counted: they are left out.
-const begun = (text) => !(text > new Date().toISOString());
+const begun = (text) => !(text > `${new Date(shared.now()).toISOString().slice(0, 19)}Z`);
 
-/** Returns the place of the bucket that it is now. */
-const now = (labels) => labels.findLastIndex(begun);
+/** Returns the place of the bucket that it is now, -1 if none has begun. */
+const now = (labels) => labels.filter(begun).length - 1;
 
 /** Returns labels and data sets: one per series, or one per value of the split field. */
 function arrange(rows, drawing) {
@@ -39,7 +74,7 @@ function arrange(rows, drawing) {
   const [series] = drawing.series;
   const values = new Map();
   for (const row of rows) {
-    const name = row[drawing.split] ?? drawing.rest;
+    const name = row[drawing.split] === null ? drawing.rest : row[drawing.split];
     if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [] });
     values.get(name).data.push(point(row, series, drawing));
   }
@@ -52,18 +87,19 @@ function point(row, series, drawing) {
 
 function label(row, drawing) {
   const value = row[drawing.x];
-  return drawing.x === "from_seconds" ? `${written(value)}–${written(row.to_seconds)} s` : value;
+  return drawing.x === "from_seconds" ? `${shared.written(value)}–${shared.written(row.to_seconds)} s` : value;
 }
 
-const days = new Intl.DateTimeFormat(navigator.languages, { day: "numeric", month: "short", timeZone: "UTC" });
-const months = new Intl.DateTimeFormat(navigator.languages, { month: "short", year: "numeric", timeZone: "UTC" });
+const DAYS = { day: "numeric", month: "short", timeZone: "UTC" };
+const MONTHS = { month: "short", year: "numeric", timeZone: "UTC" };
 
 /** Returns what stands below the axis: a short form of a UTC timestamp. */
 function short(text) {
-  if (/^\d{4}-\d\d$/.test(text)) return months.format(new Date(`${text}-01T00:00:00Z`));
-  if (/^\d{4}-\d\d-\d\d$/.test(text)) return days.format(new Date(`${text}T00:00:00Z`));
   if (/T\d\d:00:00Z$/.test(text)) return `${text.slice(11, 13)}:00`;
-  return text;
+  const isMonth = /^\d{4}-\d\d$/.test(text);
+  if (!isMonth && !/^\d{4}-\d\d-\d\d$/.test(text)) return text;
+  const instant = new Date(`${text}${isMonth ? "-01" : ""}T00:00:00Z`);
+  return isNaN(instant) ? text : shared.moment(instant, isMonth ? MONTHS : DAYS);
 }
 
 /** Makes the line to a bucket that is not over yet pale: what is missing there is still to come. */
@@ -74,11 +110,11 @@ function pale(line, open) {
 
 function sets(values, drawing, open) {
   return values.map((series, place) => {
-    const line = colour(((series.colour - 1) % 8) + 1);
-    const kind = series.kind ?? (drawing.kind === "lines" ? "line" : "bar");
+    const line = lineColour(series.colour);
+    const kind = series.kind || (drawing.kind === "lines" ? "line" : "bar");
     if (kind === "bar") {
       const whole = drawing.split && series.label === drawing.rest ? colour("rest") : line;
-      return { type: "bar", label: series.label, data: series.data, backgroundColor: faded(whole, 0.85), maxBarThickness: 48, borderRadius: drawing.kind === "stack" ? 0 : 2 };
+      return { type: "bar", label: series.label, data: series.data, backgroundColor: filling(whole, place), maxBarThickness: 48, borderRadius: drawing.kind === "stack" ? 0 : 2 };
     }
     return {
       type: "line",
@@ -88,8 +124,8 @@ function sets(values, drawing, open) {
       backgroundColor: faded(line, 0.1),
       fill: place === 0 ? "origin" : false,
       borderWidth: 2,
-      borderDash: DASHES[place],
-      pointStyle: POINTS[place],
+      borderDash: DASHES[place % DASHES.length],
+      pointStyle: POINTS[place % POINTS.length],
       pointRadius: series.data.length > 40 ? 0 : 2.5,
       pointHoverRadius: 5,
       pointBackgroundColor: line,
@@ -104,14 +140,14 @@ function options(drawing, open) {
   const stacked = drawing.kind === "stack";
   const [first] = drawing.series;
   return {
-    responsive: true,
+    responsive: MEASURES,
     maintainAspectRatio: false,
     animation: false,
     interaction: { mode: "index", intersect: false },
     color: text,
     scales: {
       x: { stacked, grid: { display: false }, border: { color: grid }, ticks: { color: text, maxRotation: 0, autoSkipPadding: 16, callback(value) { return short(this.getLabelForValue(value)); } } },
-      y: { stacked, beginAtZero: true, max: stacked && first.unit === "%" ? 100 : undefined, grid: { color: grid }, border: { display: false }, ticks: { color: text, maxTicksLimit: 6, precision: first.unit === "%" ? undefined : 0, callback: (value) => `${written(value)}${unit(first)}` } },
+      y: { stacked, beginAtZero: true, max: stacked && first.unit === "%" ? 100 : undefined, grid: { color: grid }, border: { display: false }, ticks: { color: text, maxTicksLimit: 6, precision: first.unit === "%" ? undefined : 0, callback: (value) => `${shared.written(value)}${unit(first)}` } },
     },
     plugins: {
       legend: { display: drawing.split !== "" || drawing.series.length > 1, position: "bottom", labels: { color: text, usePointStyle: drawing.kind === "lines", boxWidth: 12, boxHeight: drawing.kind === "lines" ? 7 : 12, padding: 14 } },
@@ -119,7 +155,7 @@ function options(drawing, open) {
         backgroundColor: raised, titleColor: colour("text"), bodyColor: colour("text"), borderColor: grid, borderWidth: 1, padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: drawing.kind === "lines",
         callbacks: {
           title: ([item]) => (open && item.dataIndex === now(item.chart.data.labels) ? `${item.label}, so far` : item.label),
-          label: (item) => `${item.dataset.label}: ${written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
+          label: (item) => `${item.dataset.label}: ${shared.written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
         },
       },
     },
@@ -135,18 +171,16 @@ class Drawn {
   }
 
   async draw() {
-    let rows;
     try {
       const answer = await fetch(this.figure.dataset.source, { headers: { Accept: "application/json" } });
+      shared.hear(answer.headers.get("Date"));
       if (!answer.ok) throw new Error((await answer.json()).detail);
-      rows = await answer.json();
-      if (this.drawing.path) rows = rows[this.drawing.path];
+      const rows = await answer.json();
+      this.rows = this.drawing.path ? rows[this.drawing.path] : rows;
+      this.show();
     } catch (error) {
       if (!this.chart) this.fail(error.message);
-      return;
     }
-    this.rows = rows;
-    this.show();
   }
 
   show() {
@@ -160,8 +194,9 @@ class Drawn {
       this.chart.update();
       return;
     }
-    this.chart?.destroy();
+    if (this.chart) this.chart.destroy();
     this.recolour = false;
+    if (!MEASURES) [this.canvas.width, this.canvas.height] = [this.canvas.parentNode.clientWidth, this.canvas.parentNode.clientHeight];
     this.chart = new Chart(this.canvas, { data: { labels, datasets: drawn }, options: options(this.drawing, this.open) });
   }
 
@@ -169,12 +204,16 @@ class Drawn {
     const line = document.createElement("p");
     line.className = "failed";
     line.textContent = `The chart can't be drawn: ${words}`;
-    this.figure.querySelector(".plot").replaceChildren(line);
+    const plot = this.figure.querySelector(".plot");
+    plot.textContent = "";
+    plot.append(line);
   }
 }
 
 /** Draws every chart of the page, and again when figures or colours have changed. */
-export async function drawAll() {
+export async function drawAll(help) {
+  shared = help;
+  Chart.defaults.locale = "en"; // which texts are ours; numbers are written by us
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   Chart.defaults.font.size = 12;
   const all = [...document.querySelectorAll("figure.chart")].map((figure) => new Drawn(figure));
@@ -186,5 +225,16 @@ export async function drawAll() {
     if (one.rows) one.show();
   });
   document.addEventListener("theme", recolour);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  for (const medium of ["(prefers-color-scheme: dark)", "print"]) {
+    const query = matchMedia(medium);
+    if (query.addEventListener) query.addEventListener("change", recolour);
+  }
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.printing = "";
+    recolour();
+  });
+  addEventListener("afterprint", () => {
+    delete document.documentElement.dataset.printing;
+    recolour();
+  });
 }

@@ -1,9 +1,8 @@
 // Follows the server: by its socket, else by asking every few seconds.
-import { elapse } from "./local.js";
 import { refresh } from "./refresh.js";
 
-const POLL = 10_000;
-const LONGEST_PAUSE = 60_000;
+const POLL = 10000;
+const LONGEST_PAUSE = 60000;
 const status = document.querySelector(".live");
 
 function say(state, words) {
@@ -14,13 +13,14 @@ function say(state, words) {
 }
 
 // A long window costs more and moves less; a server that refuses is left alone for a while.
-const PAUSE = Number(document.querySelector("[data-days]")?.dataset.days) > 92 ? 10_000 : 500;
-const REFUSED = 15_000;
+const long = document.querySelector("[data-days]");
+const PAUSE = long && Number(long.dataset.days) > 92 ? 10000 : 500;
+const REFUSED = 15000;
 
 // One refresh at a time, and at most half of the time: a slow server is asked less often.
 let running = false;
 let wanted = false;
-async function update() {
+async function update(shared) {
   wanted = true;
   if (running || document.hidden) return;
   running = true;
@@ -29,8 +29,8 @@ async function update() {
     const begun = performance.now();
     let pause = PAUSE;
     try {
-      await refresh();
-      if (status?.dataset.state === "away") say("live", "Live");
+      await refresh(shared);
+      if (status && status.dataset.state === "away") say("live", "Live");
     } catch (error) {
       say("away", `Not live: ${error.message}`);
       wanted = true;
@@ -42,31 +42,43 @@ async function update() {
 }
 
 /** Keeps the page up to date, if its window reaches to now. */
-export function follow() {
+export function follow(shared) {
   if (!document.querySelector("[data-live]")) return;
-  setInterval(elapse, 1000);
-  document.addEventListener("visibilitychange", () => wanted && update());
+  setInterval(() => shared.elapse(document, shared.now()), 1000);
+  document.addEventListener("visibilitychange", () => wanted && update(shared));
+  // One that the browser has kept, and shows again, is of the time that it was made.
+  const [visit] = performance.getEntriesByType ? performance.getEntriesByType("navigation") : [];
+  if (visit && visit.type === "back_forward") update(shared);
 
   const address = new URL(`${document.body.dataset.root}/api/v1/stats/live`, location.href);
   address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
   let poll = null;
   let failures = 0;
 
+  const lost = () => {
+    say("polling", "Every 10 s");
+    wanted = true; // what happened meanwhile is seen with the next message
+    if (poll === null) poll = setInterval(() => update(shared), POLL);
+  };
   const connect = () => {
-    const socket = new WebSocket(address);
+    let socket;
+    try {
+      socket = new WebSocket(address);
+    } catch {
+      lost(); // there are none, or not to here
+      return;
+    }
     let first = true;
     socket.addEventListener("message", () => {
       failures = 0;
       clearInterval(poll);
       poll = null;
       say("live", "Live");
-      if (!first || wanted) update();
+      if (!first || wanted) update(shared);
       first = false;
     });
     socket.addEventListener("close", () => {
-      say("polling", "Every 10 s");
-      wanted = true; // what happened meanwhile is seen with the next message
-      poll ??= setInterval(update, POLL);
+      lost();
       const pause = Math.min(LONGEST_PAUSE, 1000 * 2 ** failures);
       failures += 1;
       setTimeout(connect, pause * (0.5 + Math.random() / 2));

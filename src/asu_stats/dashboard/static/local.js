@@ -1,37 +1,64 @@
 // Numbers as the reader writes them, and the local time beside UTC.
 
-const integers = new Intl.NumberFormat(navigator.languages);
-const fractions = new Map();
+/** Returns the reader's languages. Some systems name one that is none, such as "C" or "en-US@posix". */
+function languages() {
+  const found = [];
+  for (const name of navigator.languages || [navigator.language]) {
+    try {
+      found.push(...Intl.getCanonicalLocales(String(name).split(/[.@]/)[0].replace(/_/g, "-")));
+    } catch {
+      // The next one may be a language.
+    }
+  }
+  return found.length ? found : ["en"];
+}
+
+const formats = new Map();
+
+/** Returns the reader's format, made once; where there is none, texts as they are written here. */
+function format(kind, options) {
+  const key = `${kind} ${JSON.stringify(options)}`;
+  if (!formats.has(key)) {
+    let made = { format: (value) => (value instanceof Date ? value.toISOString() : String(value)) };
+    try {
+      made = new Intl[kind](languages(), options);
+    } catch {
+      // As it is then.
+    }
+    formats.set(key, made);
+  }
+  return formats.get(key);
+}
 
 /** Returns a number as the reader writes it, with the decimals that the API gave. */
 export function written(value, text = String(value)) {
   if (value === null || value === undefined) return "–";
-  const decimals = (text.split(".")[1] ?? "").length;
-  if (!decimals) return integers.format(value);
-  if (!fractions.has(decimals)) {
-    const digits = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
-    fractions.set(decimals, new Intl.NumberFormat(navigator.languages, digits));
-  }
-  return fractions.get(decimals).format(value);
+  const decimals = (text.split(".")[1] || "").length;
+  return format("NumberFormat", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value);
 }
 
-const moments = new Intl.DateTimeFormat(navigator.languages, { dateStyle: "medium", timeStyle: "medium" });
+/** Returns an instant as the reader writes it; `options` are those of Intl. */
+export function moment(instant, options) {
+  return format("DateTimeFormat", options).format(instant);
+}
 
-/** Writes the numbers and times below `root` anew. */
-export function localise(root) {
+/** Writes the numbers and times below `root` anew. `now` is the server's time. */
+export function localise(root, now) {
   for (const data of root.querySelectorAll("data")) {
     data.textContent = written(Number(data.value), data.getAttribute("value"));
   }
   for (const time of root.querySelectorAll("time[datetime]")) {
-    time.title = `${moments.format(new Date(time.dateTime))} local time`;
+    const instant = new Date(time.dateTime);
+    if (isNaN(instant)) continue;
+    time.title = `${moment(instant, { dateStyle: "medium", timeStyle: "medium" })} local time`;
   }
-  elapse(root);
+  elapse(root, now);
 }
 
 /** Says how long ago what is still going on began. */
-export function elapse(root = document) {
+export function elapse(root, now) {
   for (const time of root.querySelectorAll("time[data-since]")) {
-    const seconds = Math.max(0, Math.round((Date.now() - new Date(time.dataset.since)) / 1000));
+    const seconds = Math.max(0, Math.round((now - new Date(time.dataset.since)) / 1000));
     const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
     const two = (number) => String(number).padStart(2, "0");
     if (hours) time.textContent = `${hours} h ${two(minutes)} m`;

@@ -4,9 +4,9 @@ import { exchange, load } from "./refresh.js";
 const PAUSE = 150;
 
 /** Makes the search field of the page's table answer at once. */
-export function searchAsTyped() {
+export function searchAsTyped(shared) {
   const list = document.querySelector("#list");
-  const form = list?.querySelector("form.search");
+  const form = list && list.querySelector("form.search");
   if (!form) return;
   const field = form.querySelector("input[type=search]");
   let timer = 0;
@@ -15,14 +15,14 @@ export function searchAsTyped() {
   const search = async () => {
     const address = new URL(form.action);
     for (const [name, value] of new FormData(form)) if (value) address.searchParams.set(name, value);
-    asking?.abort();
+    if (asking) asking.abort();
     asking = new AbortController();
     try {
-      const page = await load(address, asking.signal);
+      const page = await load(address, shared, asking.signal);
       const fresh = page.querySelector("#list");
-      for (const part of [".found", ".scroll"]) exchange(list.querySelector(part), fresh.querySelector(part));
+      for (const part of [".found", ".scroll"]) exchange(list.querySelector(part), fresh.querySelector(part), shared);
       for (const part of [".nothing", ".leaves"]) {
-        list.querySelector(part)?.remove();
+        for (const old of list.querySelectorAll(part)) old.remove();
         const found = fresh.querySelector(part);
         if (found) list.append(document.importNode(found, true));
       }

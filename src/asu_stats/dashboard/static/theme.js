@@ -13,6 +13,9 @@
   }
   if (!choices.includes(chosen)) chosen = "";
 
+  // Charts get their place before the first paint; without scripts that can draw they have none.
+  if ("noModule" in document.createElement("script")) root.classList.add("scripted");
+
   const show = () => {
     if (chosen) root.dataset.theme = chosen;
     else delete root.dataset.theme;
@@ -20,7 +23,9 @@
   show();
 
   document.addEventListener("DOMContentLoaded", () => {
+    if (!root.dataset.scripts) root.classList.remove("scripted");
     const button = document.querySelector("button.theme");
+    if (!button) return;
     const name = () => {
       button.textContent = signs[chosen];
       button.setAttribute("aria-label", `Colours: ${labels[chosen]}`);
