@@ -5,12 +5,12 @@ then (the sender was killed), somebody else takes it again, with the same id. Wh
 incident goes out in order, so that no receiver hears of its end before its beginning.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, Row, insert, or_, select, update
+from sqlalchemy import Connection, Engine, insert, or_, select, update
 
 from asu_stats.monitor.memory import naive
 from asu_stats.monitor.tables import alert_messages
@@ -107,7 +107,7 @@ def take(engine: Engine, channel: str, now: datetime) -> Message | None:
     return Message(row.id, row.message_id, row.channel, row.body, row.created_at, row.attempts)
 
 
-def _first_due(waiting: Sequence[Row[Any]], now: datetime) -> int | None:
+def _first_due(waiting: Iterable[Any], now: datetime) -> int | None:
     earlier = set()
     for row in waiting:
         incident = incident_of(row.message_id)
