@@ -21,6 +21,7 @@ from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings, load
 from asu_stats.store import engine as engines
+from asu_stats.store import parts
 from asu_stats.store.apply import apply_batch, probe, rehearse
 from asu_stats.store.live_counts import Live
 from asu_stats.store.metadata import metadata
@@ -107,6 +108,7 @@ class Stats:
             **settings,
         )
         engine = engines.create(database_url)
+        parts.keep_in(engine, spool_directory.parent / "archive")
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         process = ProcessMetrics()
         stats: Stats

@@ -106,12 +106,11 @@ def test_every_figure_equals_the_oracle(
     packed: bool,
     days: tuple[int, int, int] | None,
     in_files: bool,
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     rng = random.Random(seed)
     # Only months that are over are put into files.
     over = TODAY + timedelta(days=20) if in_files else TODAY
-    shelf = Shelf(tmp_path_factory.mktemp("archive"), "csv.gz") if in_files else None
+    shelf = Shelf(stats.settings.spool_path.parent / "archive", "csv.gz") if in_files else None
     clients = {
         client_of(e["data"].get("client"))[0]
         for e in history

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Table, select
 from asu_stats.demo import history
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
 from asu_stats.store import engine as engines
-from asu_stats.store import files, retention, verify
+from asu_stats.store import parts, retention, verify
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import ARCHIVES
 from asu_stats.store.engine import read_snapshot
@@ -59,7 +59,8 @@ def details(connection: Connection, live: Table, *names: str) -> Iterator[tuple[
     places = [live.columns.keys().index(name) for name in names]
     mine = select(archive_parts.c.file).where(archive_parts.c.table_name == live.name)
     for file in connection.execute(mine).scalars():
-        yield from (tuple(row[at] for at in places) for row in files.read(Path(file), live))
+        rows = parts.rows_of(connection, live, file)
+        yield from (tuple(row[at] for at in places) for row in rows)
 
 
 def identities(engine: Engine) -> dict[str, Counter[Any]]:
@@ -146,7 +147,9 @@ def test_nothing_is_lost_and_nothing_is_double(
 def _made(template: Path, directory: Path) -> Engine:
     directory.mkdir()
     (directory / "stats.db").write_bytes(template.read_bytes())
-    return engines.create(f"sqlite:///{directory / 'stats.db'}")
+    engine = engines.create(f"sqlite:///{directory / 'stats.db'}")
+    parts.keep_in(engine, directory.parent / "archive")
+    return engine
 
 
 def _apply(engine: Engine, events: list[Event]) -> None:

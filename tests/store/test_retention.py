@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, Table, func, select
 from asu_stats.api.stats import QUESTIONS
 from asu_stats.demo import history
 from asu_stats.exceptions import LeaseLostError, StoreRefusedError
-from asu_stats.store import export, files, migrate, over_age, retention, verify
+from asu_stats.store import export, files, migrate, over_age, parts, retention, verify
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import ARCHIVES, DETAILS
 from asu_stats.store.engine import read_snapshot, write_transaction
@@ -85,7 +85,7 @@ def numbers_of(connection: Connection, table: Table) -> Iterator[int]:
         yield from connection.execute(select(each.c.id)).scalars()
     mine = select(archive_parts.c.file).where(archive_parts.c.table_name == table.name)
     for file in connection.execute(mine).scalars():
-        yield from (row[0] for row in files.read(Path(file), table))
+        yield from (row[0] for row in parts.rows_of(connection, table, file))
 
 
 def identities(engine: Engine) -> dict[str, list[int]]:

@@ -16,13 +16,15 @@ from asu_stats.api import problems
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.recorder import Recorder
-from asu_stats.store import migrate
+from asu_stats.store import migrate, parts
+from asu_stats.store.engine import read_snapshot
 
 log = logging.getLogger(__name__)
 
 # Anybody may ask whether it is ready, and often: what an attempt to write found is good so long.
 _WRITABLE_SECONDS: Final = 10.0
 _UNWRITABLE_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 2.0
 _NAMED: Final = 10  # problems that a response lists
 
 
@@ -54,6 +56,7 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
     """Return the health endpoints; `queue_length` counts the waiting builds."""
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
+    archive = _Archive(engine)
     readable = Condition(log, "not ready: the database can't be read")
 
     @routes.get("/healthz", summary="Is the process up?", response_model=Health)
@@ -85,16 +88,17 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
             return problems.problem(503, detail, headers=retry)
         if reason := attempt.problem():
             return problems.problem(503, reason, headers=retry)
-        problems_found = [
+        found = archive.problems()
+        found += [
             f"spool: {name} can't be read: {reason}; its events are not in the database"
             for name, reason in sorted(recorder.unreadable.items())
         ]
         return JSONResponse(
             {
-                "status": "degraded" if problems_found else "ready",
+                "status": "degraded" if found else "ready",
                 "schema": schema,
                 "spooled_events": recorder.spooled,
-                "problems": problems_found[:_NAMED],
+                "problems": found[:_NAMED],
             }
         )
 
@@ -138,3 +142,27 @@ class _Attempt:
             return "the database can't be written to"
         self._writable.works()
         return None
+
+
+class _Archive:
+    """Looks for the files of the archive, when the last look is some seconds old."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._found: list[str] = []
+        self._good_until = 0.0
+        self._complete = Condition(log, "archive")
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with which file. Raises `StoreUnavailableError`."""
+        if time.monotonic() >= self._good_until:
+            with read_snapshot(self._engine) as connection:
+                missing = parts.missing(connection)
+            place = "can't be read below archive_directory"
+            self._found = [f"archive: {name} {place}" for name in missing]
+            self._good_until = time.monotonic() + _LOOK_SECONDS
+            if missing:
+                self._complete.failed(f"files can't be read count={len(missing)}: {missing[0]}")
+            else:
+                self._complete.works()
+        return list(self._found)

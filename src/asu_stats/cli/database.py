@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
 from asu_stats.settings import Settings
 from asu_stats.store import engine as engines
-from asu_stats.store import migrate
+from asu_stats.store import migrate, parts
 
 
 @contextmanager
@@ -29,6 +29,7 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Engine]:
         if file:
             _look_at(file, make=make)
         engine = engines.create(settings.database_url)
+        parts.keep_in(engine, settings.archive_directory)
         try:
             yield engine
         finally:

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
+from asu_stats.exceptions import MissingArchiveError
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.store import changes, leases, retention, samples, verify
 from asu_stats.store.engine import write_transaction
@@ -73,19 +74,29 @@ def verification(
             engine, leases.last_result(engine, "verify").get("as_of", 0)
         )
         days = sorted(set(_closed(changed, today())) | set(_turn(engine, today())))
-        found = 0
+        found = unreadable = 0
         for day in days:
             lease.check()
-            for difference in verify.of_day(engine, day):
-                found += 1
-                if found <= _NAMED:
-                    log.error("rollups: %s; `asu-stats rollups rebuild` repairs it", difference)
+            try:
+                for difference in verify.of_day(engine, day):
+                    found += 1
+                    if found <= _NAMED:
+                        log.error("rollups: %s; `asu-stats rollups rebuild` repairs it", difference)
+            except MissingArchiveError as error:
+                unreadable += 1
+                if unreadable == 1:
+                    log.warning("rollups: day=%s not verified: %s", day, error)
         for difference in verify.of_marks(engine, kept()) if kept else ():
             found += 1
             log.error("rollups: %s; `asu-stats rollups rebuild` restores the hours", difference)
         if found > _NAMED:
             log.error("rollups: differences=%d, see `asu-stats rollups verify`", found)
-        return {"days": len(days), "differences": found, "as_of": counted}
+        return {
+            "days": len(days),
+            "differences": found,
+            "days_unreadable": unreadable,
+            "as_of": counted,
+        }
 
     return Job("verify", "Compare rollups of closed days with their details", schedule, run)
 

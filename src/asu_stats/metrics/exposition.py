@@ -22,7 +22,7 @@ from asu_stats.monitor import memory
 from asu_stats.recorder import Recorder
 from asu_stats.reports import lifetime
 from asu_stats.settings import Settings
-from asu_stats.store import dialects, leases, live_counts
+from asu_stats.store import dialects, leases, live_counts, parts
 from asu_stats.store.engine import read_snapshot
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class Exposition(Collector):
             workers = load.workers(connection, now=now, silence_seconds=silence)
             firing = memory.firing(connection)
             size = dialects.database_size(connection)
+            missing = parts.missing(connection)
         tasks = leases.states(self._engine)
         yield from domain.of_live(live, self._settings.metrics_clients)
         yield from domain.of_lifetime(ever, self._settings.metrics_clients)
@@ -93,6 +94,11 @@ class Exposition(Collector):
         yield from domain.of_alerts(firing, rules)
         yield from domain.of_tasks(tasks)
         yield from domain.of_events(live, self._process.invalid_events)
+        yield gauge(
+            "asu_stats_archive_missing_files",
+            "Files of the archive that are gone or can't be read.",
+            len(missing),
+        )
         yield gauge("asu_stats_database_size_bytes", "Size of the database.", size)
         yield gauge(
             "asu_stats_database_wal_size_bytes",

@@ -11,8 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, FromClause, Select, Table, func, select
 
+from asu_stats.exceptions import MissingArchiveError
 from asu_stats.store import parts, prepared
 from asu_stats.store.archive import build_metrics_archive, error_stats_archive
+from asu_stats.store.files import Rows
 from asu_stats.store.tables import build_metrics, error_stats
 
 _FILES: Final = 20
@@ -49,8 +51,8 @@ def read(
 ) -> list[LatestError]:
     """Return at most `limit` errors from `first` to before `after`, the newest first.
 
-    `filters` are values of columns, such as `error_type`. Raises `StoreRefusedError` where a file
-    of the archive is gone or damaged.
+    `filters` are values of columns, such as `error_type`. Errors in a file of the archive that is
+    gone or damaged are left out; `/readyz` names the file.
     """
     found = [
         LatestError(*row)
@@ -66,7 +68,7 @@ def read(
             break
         found += (
             error
-            for error in _in_file(part.file)
+            for error in _in_file(connection, part.file)
             if first <= error.timestamp < after
             and (error.build_id is not None or not builds_only)
             and all(getattr(error, name) == value for name, value in filters.items())
@@ -101,10 +103,17 @@ def _newest_first(error: LatestError) -> tuple[object, ...]:
     return _END - error.timestamp, error.request_hash, error.build_id or ""
 
 
-def _in_file(file: str) -> Iterator[LatestError]:
+def _in_file(connection: Connection, file: str) -> Iterator[LatestError]:
     places = [[column.name for column in error_stats.columns].index(name) for name in _COLUMNS]
-    for row in parts.rows_of(error_stats, file):
+    for row in _rows_of(connection, error_stats, file):
         yield LatestError(*(row[place] for place in places))
+
+
+def _rows_of(connection: Connection, table: Table, file: str) -> Rows:
+    try:
+        return parts.rows_of(connection, table, file)
+    except MissingArchiveError:
+        return ()
 
 
 def _said_by(builds: Table) -> prepared.Joined:
@@ -141,7 +150,7 @@ def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build
     names = [column.name for column in build_metrics.columns]
     places = [names.index(name) for name in ("request_hash", "build_id", "error_message")]
     for file in parts.files_of(connection, build_metrics, sorted(numbers, reverse=True)[:_FILES]):
-        for row in parts.rows_of(build_metrics, file):
+        for row in _rows_of(connection, build_metrics, file):
             request_hash, build_id, text = (row[place] for place in places)
             if (request_hash, build_id) in missing:
                 found[request_hash, build_id] = text

@@ -199,8 +199,8 @@ class Settings(BaseSettings):
     )
     archive_directory: Path = Field(
         default=Path("asu-stats-archive"),
-        description="Directory of those files. They are part of the database: keep them, and where "
-        "they are.",
+        description="Directory of those files. They are part of the database: keep them. The "
+        "directory may be moved with all files in it.",
     )
 
     # What the system does by itself

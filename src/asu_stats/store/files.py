@@ -4,6 +4,7 @@ A file takes its name only when it is complete and on the disk.
 """
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -23,6 +24,19 @@ Form = Literal["parquet", "csv.gz"]
 Rows = Sequence[tuple[Any, ...]]
 
 _NULL: Final = r"\N"
+# Anything else passes. Without number: gzip's word for a damaged file.
+_GONE: Final = frozenset(
+    {
+        None,
+        errno.ENOENT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+    }
+)
 _DAMAGE: Final = (ValueError, EOFError, LookupError, StopIteration)
 
 
@@ -47,13 +61,18 @@ def write(path: Path, table: Table, rows: Rows) -> None:
 
 
 def read(path: Path, table: Table) -> Rows:
-    """Return the rows of a file. Raises `StoreRefusedError` for one that is gone or damaged."""
+    """Return the rows of a file.
+
+    Raises `StoreRefusedError` for one that is gone, not ours to read or damaged, and
+    `StoreUnavailableError` where the disk or the system fails.
+    """
     try:
         content = path.read_bytes()
         of_form = _from_parquet if path.suffix == ".parquet" else _from_csv
         return _in_one_spelling(table, of_form(table, content))
     except OSError as error:
-        raise StoreRefusedError(f"archive: {path}: {error.strerror or error}") from None
+        kind = StoreRefusedError if error.errno in _GONE else StoreUnavailableError
+        raise kind(f"archive: {path}: {error.strerror or error}") from None
     except (*_DAMAGE, csv.Error, zlib.error) as error:
         raise StoreRefusedError(f"archive: {path}: damaged: {type(error).__name__}") from None
 

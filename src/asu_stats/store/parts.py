@@ -5,8 +5,12 @@ counts: written, read back and compared before, the file and the row of the tabl
 one transaction. `archive_keys` has digests of what late events may ask for, so that they find the
 parts they need without reading any. A part that is needed is unpacked: all its rows go back into
 the archive table, in the transaction that needs them, and the file is nobody's any more.
+
+Paths are stored below the archive directory, which an engine knows by `keep_in`: the directory may
+be moved with its files.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from functools import lru_cache
@@ -19,6 +23,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Engine,
     FromClause,
     Integer,
     MetaData,
@@ -31,6 +36,7 @@ from sqlalchemy import (
     select,
 )
 
+from asu_stats.exceptions import MissingArchiveError, StoreRefusedError
 from asu_stats.store import files, prepared
 from asu_stats.store.metadata import metadata
 from asu_stats.store.tables import build_metrics, client_stats, error_stats, name, row_id
@@ -40,7 +46,7 @@ archive_parts = Table(
     metadata,
     row_id(),
     name("table_name", nullable=False, comment="the detail table"),
-    Column("file", Text, nullable=False, comment="absolute path"),
+    Column("file", Text, nullable=False, comment="path below archive_directory"),
     Column("rows", Integer, nullable=False),
     Column("first_at", DateTime, nullable=False, comment="time of its first row"),
     Column("last_at", DateTime, nullable=False, comment="time of its last row"),
@@ -55,6 +61,7 @@ archive_keys = Table(
     sqlite_with_rowid=False,
 )
 
+_DIRECTORY: Final = Path("asu-stats-archive")
 _t: Final = archive_parts.c
 _KEY: Final = (("key", BigInteger()),)
 _NOTHING: Final = MetaData()
@@ -112,13 +119,31 @@ def keys_of(table: Table, rows: files.Rows) -> set[int]:
     return found
 
 
-def add(connection: Connection, table: Table, file: Path, rows: files.Rows, time: str) -> None:
-    """Let a file count: from now on its rows are there."""
+def keep_in(engine: Engine, directory: Path) -> None:
+    """Let an engine find the files of its archive in a directory."""
+    engine.update_execution_options(archive_directory=directory.resolve())
+
+
+def directory_of(connection: Connection) -> Path:
+    """Return where the files of the archive are."""
+    found = connection.get_execution_options().get("archive_directory")
+    return found if isinstance(found, Path) else _DIRECTORY.resolve()
+
+
+def missing(connection: Connection) -> list[str]:
+    """Return the files of the archive that are gone or that this process may not read."""
+    directory = directory_of(connection)
+    names = connection.execute(select(_t.file).order_by(_t.file)).scalars()
+    return [name for name in names if not os.access(directory / name, os.R_OK)]
+
+
+def add(connection: Connection, table: Table, file: str, rows: files.Rows, time: str) -> None:
+    """Let a file below the archive directory count: from now on its rows are there."""
     place = [column.name for column in table.columns].index(time)
     moments = [row[place] for row in rows]
     values = {
         "table_name": table.name,
-        "file": str(file),
+        "file": file,
         "rows": len(rows),
         "first_at": min(moments),
         "last_at": max(moments),
@@ -153,10 +178,19 @@ def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> li
     return list(connection.execute(select(_t.file).where(mine).order_by(_t.id)).scalars())
 
 
+def rows_of(connection: Connection, table: Table, file: str) -> files.Rows:
+    """Return the rows of a part's file. Raises `MissingArchiveError`. Files never change."""
+    return _rows(directory_of(connection) / file, table, file)
+
+
 @lru_cache(maxsize=8)
-def rows_of(table: Table, file: str) -> files.Rows:
-    """Return the rows of a part's file. Raises `StoreRefusedError`. Files never change."""
-    return files.read(Path(file), table)
+def _rows(path: Path, table: Table, file: str) -> files.Rows:
+    try:
+        return files.read(path, table)
+    except StoreRefusedError as error:
+        problem = str(error).removeprefix(f"archive: {path}: ")
+        words = f"archive: {file}: {problem}; put it back below archive_directory"
+        raise MissingArchiveError(words) from None
 
 
 def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[int]) -> None:
@@ -167,7 +201,7 @@ def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[
         if file is None:
             continue
         columns = tuple(column.name for column in table.columns)
-        prepared.insert(connection, into, columns, rows_of(table, file))
+        prepared.insert(connection, into, columns, rows_of(connection, table, file))
         connection.execute(delete(archive_parts).where(mine))
         connection.execute(delete(archive_keys).where(archive_keys.c.part == number))
 
@@ -180,7 +214,9 @@ def load(connection: Connection, times: dict[Table, str], first: datetime, after
         names = tuple(column.name for column in table.columns)
         place = names.index(times[table])
         for part in between(connection, table, first, after):
-            found = [row for row in rows_of(table, part.file) if first <= row[place] < after]
+            found = [
+                row for row in rows_of(connection, table, part.file) if first <= row[place] < after
+            ]
             prepared.insert(connection, copy, names, found)
 
 
@@ -197,6 +233,6 @@ def stream(
     for part in between(connection, table, first, after):
         months.setdefault(part.first_at.date().replace(day=1), []).append(part.file)
     for month in sorted(months):
-        rows = (row for file in months[month] for row in files.read(Path(file), table))
+        rows = (row for file in months[month] for row in rows_of(connection, table, file))
         within = (row for row in rows if first <= row[place] < after)
         yield from sorted(within, key=lambda row: (row[place], row[number]))

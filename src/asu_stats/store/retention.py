@@ -74,11 +74,11 @@ class Shelf:
     directory: Path
     form: files.Form
 
-    def file(self, table: Table, day: date) -> Path:
+    def file(self, table: Table, day: date) -> str:
         """Return a name that no file ever had, in the folder of a table and month."""
         month = f"{day:%Y-%m}"
         name = f"{table.name}-{month}-{new_id()}.{self.form}"
-        return self.directory.resolve() / table.name / month / name
+        return f"{table.name}/{month}/{name}"
 
 
 class Pace:
@@ -196,12 +196,13 @@ class _Run:
                 some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
                 found = connection.execute(some.limit(max(self.pace.rows, _FILE_ROWS)))
                 rows = [tuple(row) for row in found]
-            file = shelf.file(table, oldest.date())
+            name = shelf.file(table, oldest.date())
+            file = shelf.directory.resolve() / name
             files.write(file, table, rows)
             if files.read(file, table) != rows:
                 raise StoreUnavailableError(f"archive: {file}: not read as it was written")
             try:
-                self.report.rows_put_away += self._batch(partial(_put_away, table, file, rows))
+                self.report.rows_put_away += self._batch(partial(_put_away, table, name, rows))
                 self.report.files_written += 1
             except _NeededMeanwhileError:
                 file.unlink()
@@ -241,7 +242,7 @@ class _NeededMeanwhileError(Exception):
     """A late event has brought back some of the rows that were about to be put away."""
 
 
-def _put_away(table: Table, file: Path, rows: files.Rows, connection: Connection) -> int:
+def _put_away(table: Table, file: str, rows: files.Rows, connection: Connection) -> int:
     """Let a file take the place of the rows that are in it."""
     source = ARCHIVES[table]
     number = archive.names(table).index("id")
@@ -266,7 +267,10 @@ def _tidy(engine: Engine, shelf: Shelf) -> None:
     yesterday = time.time() - 86_400
     for table in DETAILS:
         for file in (shelf.directory / table.name).glob("*/*"):
-            if str(file) not in known and file.stat().st_mtime < yesterday:
+            if (
+                file.relative_to(shelf.directory).as_posix() not in known
+                and file.stat().st_mtime < yesterday
+            ):
                 file.unlink(missing_ok=True)
 
 
