@@ -37,12 +37,15 @@ def environment(directory: Path, database_url: str) -> dict[str, str]:
 
 
 def start(
-    directory: Path, database_url: str, *arguments: str, **variables: str
+    directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
 ) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own; its log goes to a file."""
+    """Start a command in a process group of its own; its log goes to a file.
+
+    `first` is Python that the process runs before it.
+    """
     with (directory / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*COMMAND[:-1], f"{first}\n{COMMAND[-1]}", *arguments],
             env={**environment(directory, database_url), **variables},
             stdout=log,
             stderr=log,
@@ -73,10 +76,10 @@ def wait_ready(port: int, seconds: float = 30) -> None:
 
 @contextlib.contextmanager
 def running(
-    directory: Path, database_url: str, *arguments: str, **variables: str
+    directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command until the block ends, then stop it kindly, then not."""
-    process = start(directory, database_url, *arguments, **variables)
+    process = start(directory, database_url, *arguments, first=first, **variables)
     try:
         yield process
     finally:

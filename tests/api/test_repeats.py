@@ -31,6 +31,38 @@ def test_a_repeated_question_is_answered_from_memory(
     assert sqlite_stats.client.get(OVERVIEW).status_code == 500  # the counter-proof
 
 
+def test_headers_that_mean_the_same_are_the_same_question(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sqlite_stats.record(request("h1"))
+    versions = "/api/v1/stats/versions"
+    known = {
+        as_csv: sqlite_stats.client.get(versions, headers={"Accept": accept}).text
+        for as_csv, accept in ((False, "*/*"), (True, "text/csv"))
+    }
+    assert known[False] != known[True]
+
+    def nobody(*_: object) -> None:
+        raise AssertionError("the database was asked")
+
+    monkeypatch.setattr(answering, "read_snapshot", nobody)
+    for as_csv, accept in (
+        (False, "application/json"),
+        (False, "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"),
+        (False, "x" * 60_000),
+        (False, ""),
+        (False, "text/csv;q=0.1, application/json;q=0.2"),
+        (False, "text/csv;q=0"),
+        (False, "text/csv;q=nan"),
+        (False, "text/csvx,xtext/csv"),
+        (True, "text/csv;q=0.2 , application/json ; q=0.1"),
+        (True, "TEXT/CSV; charset=utf-8; q=.5"),
+        (True, "image/png,text/csv"),
+    ):
+        answer = sqlite_stats.client.get(versions, headers={"Accept": accept})
+        assert answer.text == known[as_csv], accept
+
+
 def test_two_accept_headers_are_nobody_elses(sqlite_stats: Stats) -> None:
     sqlite_stats.record(request("h1"))
     two = [("Accept", "text/csv"), ("Accept", ",application/json")]

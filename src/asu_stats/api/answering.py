@@ -43,7 +43,10 @@ class Page:
 
 
 class ResultCache:
-    """Answers by question, each valid for one state of the change counter: never stale."""
+    """Answers by question, each valid for one state of the change counter: never stale.
+
+    Bounded in bytes, questions included: those are as long as their sender likes.
+    """
 
     def __init__(self) -> None:
         self._answers: OrderedDict[tuple[str, ...], tuple[int, Answer]] = OrderedDict()
@@ -63,12 +66,17 @@ class ResultCache:
         """Remember an answer; the least recently used make room."""
         with self._lock:
             before = self._answers.pop(question, None)
-            self._bytes -= len(before[1].body) if before else 0
+            self._bytes -= _size(question, before[1]) if before else 0
             self._answers[question] = changes, answer
-            self._bytes += len(answer.body)
+            self._bytes += _size(question, answer)
             while len(self._answers) > _CACHED_ANSWERS or self._bytes > _CACHED_BYTES:
-                _, (_, dropped) = self._answers.popitem(last=False)
-                self._bytes -= len(dropped.body)
+                dropped, (_, oldest) = self._answers.popitem(last=False)
+                self._bytes -= _size(dropped, oldest)
+
+
+def _size(question: tuple[str, ...], answer: Answer) -> int:
+    words = (*question, *answer.headers.values())
+    return len(answer.body) + sum(map(len, words))
 
 
 class Answering:
@@ -137,28 +145,6 @@ def to_csv(row_type: type, rows: Sequence[Mapping[str, Any]], filename: str) -> 
     body = tables.to_csv(tables.columns_of(row_type), rows).encode()
     disposition = f'attachment; filename="{filename}"'
     return Answer(body, tables.MEDIA_TYPE, {"Content-Disposition": disposition})
-
-
-def wants_csv(accept: str) -> bool:
-    """Tell whether an `Accept` header prefers CSV to JSON."""
-    weights = {"text/csv": 0.0, "application/json": 0.0}
-    for item in accept.split(","):
-        media, _, parameters = item.partition(";")
-        weight = 1.0
-        for parameter in parameters.split(";"):
-            name, _, value = parameter.partition("=")
-            if name.strip() == "q":
-                try:
-                    weight = float(value)
-                except ValueError:
-                    weight = 0.0
-        for known in weights:
-            kind = known.partition("/")[0]
-            if media.strip().lower() == known or (
-                media.strip() in {"*/*", f"{kind}/*"} and known == "application/json"
-            ):
-                weights[known] = max(weights[known], weight)
-    return weights["text/csv"] > weights["application/json"]
 
 
 def page_headers(

@@ -31,7 +31,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asu_stats.api import problems
-from asu_stats.api.answering import route_path, wants_csv
+from asu_stats.api.accept import wants_csv
+from asu_stats.api.answering import route_path
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.logs import Condition
 from asu_stats.settings import Settings
@@ -88,7 +89,7 @@ def _is_expensive(scope: Scope) -> bool:
     query = scope["query_string"].decode("ascii", "replace")
     given = dict(parse_qsl(query, max_num_fields=50)) if query.count("&") < 50 else {}
     accept = Headers(scope=scope).get("accept", "")
-    if given.get("format") == "csv" or ("csv" in accept and wants_csv(accept)):
+    if given.get("format") == "csv" or wants_csv(accept):
         return True
     most = _HOURS if given.get("interval") == "hour" else _DAYS
     try:

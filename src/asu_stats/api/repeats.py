@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from asu_stats.api.accept import wants_csv
 from asu_stats.store.changes import ChangeCounter
 
 _ANSWERS: Final = 1024
@@ -19,22 +20,31 @@ _BYTES: Final = 16 << 20
 # Requests with one of these are looked at properly.
 _SPECIAL: Final = frozenset({b"authorization", b"cookie", b"if-none-match", b"range"})
 
-Key: TypeAlias = tuple[bytes, bytes, bytes]
+Key: TypeAlias = tuple[bytes, bytes, bool]
 
 
 def _key(scope: Scope) -> Key | None:
-    """Return what tells requests apart, `None` for one that is no plain question."""
+    """Return what tells requests apart, `None` for one that is no plain question.
+
+    Of headers that is what they mean: as they are, they may be long and no two alike.
+    """
     if scope["method"] != "GET":
         return None
-    accept = b""
+    accept = None
     for name, value in scope["headers"]:
         if name == b"accept":
-            if accept:
+            if accept is not None:
                 return None
             accept = value
         elif name in _SPECIAL:
             return None
-    return scope.get("raw_path") or scope["path"].encode(), scope["query_string"], accept
+    as_csv = accept is not None and wants_csv(accept.decode("latin-1"))
+    return scope.get("raw_path") or scope["path"].encode(), scope["query_string"], as_csv
+
+
+def _size(key: Key, response: Response) -> int:
+    headers = sum(len(name) + len(value) for name, value in response.raw_headers)
+    return len(key[0]) + len(key[1]) + headers + len(response.body)
 
 
 class Repeats:
@@ -72,11 +82,11 @@ class Repeats:
             return
         with self._lock:
             before = self._answers.pop(key, None)
-            self._bytes += len(response.body) - (len(before[2].body) if before else 0)
+            self._bytes += _size(key, response) - (_size(key, before[2]) if before else 0)
             self._answers[key] = changes, day, response, scope["route"]
             while len(self._answers) > _ANSWERS or self._bytes > _BYTES:
-                _, (_, _, dropped, _) = self._answers.popitem(last=False)
-                self._bytes -= len(dropped.body)
+                oldest, (_, _, dropped, _) = self._answers.popitem(last=False)
+                self._bytes -= _size(oldest, dropped)
 
     def close(self) -> None:
         """Give up what reads the counter."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from starlette.convertors import Convertor, register_url_convertor
 
 from asu_stats.api import params, problems
+from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import (
     Answer,
     Answering,
@@ -19,7 +20,6 @@ from asu_stats.api.answering import (
     page_headers,
     to_csv,
     to_json,
-    wants_csv,
 )
 from asu_stats.api.further import FURTHER
 from asu_stats.api.params import Given

@@ -1,39 +1,180 @@
-"""HTTP that can't be parsed gets a problem too, with the common headers (conventions §2)."""
+"""The protocols of uvicorn with bounds, and with a problem as the response to what is no HTTP."""
 
 import asyncio
 import logging
-from typing import Literal
+import os
+from typing import Any, Final
 
-from asu_stats.api import problems
-from asu_stats.api.middleware import COMMON_HEADERS
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-PROTOCOL: type[asyncio.Protocol] | Literal["auto"]
+from asu_stats.cli.connection import (
+    HEAD_BYTES,
+    HEAD_FIELDS,
+    LARGE_HEAD,
+    LONG_TARGET,
+    SLICE,
+    TARGET_BYTES,
+    Bounded,
+    Phase,
+)
+
+# Before websockets is imported: it never responds to a handshake with a longer line.
+os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(TARGET_BYTES + HEAD_BYTES))
+
+PROTOCOL: type[asyncio.Protocol]
+# Requests of one connection that wait for their turn. Each takes a hundred times its own size.
+_PIPELINED: Final = 32
+
+
+class _H11Connection(h11.Connection):
+    """Refuses a head before it is parsed."""
+
+    refusal: tuple[int, str] | None = None
+
+    def next_event(self) -> Any:
+        """Return the next event. Raises `RemoteProtocolError`."""
+        if self.their_state is h11.IDLE:
+            self.refusal = _refusal(self.trailing_data[0])
+            if self.refusal:
+                raise h11.RemoteProtocolError(self.refusal[1])
+        return super().next_event()
+
+
+def _refusal(received: bytes) -> tuple[int, str] | None:
+    """Return status and reason for a head that is too large, as far as it has arrived."""
+    end = received.find(b"\n\r\n")
+    line, _, fields = received[: end if end >= 0 else len(received)].partition(b"\n")
+    if len(line) > TARGET_BYTES + 32:
+        return LONG_TARGET
+    count = fields.count(b"\n") + (end >= 0 and bool(fields))
+    return LARGE_HEAD if len(fields) > HEAD_BYTES or count > HEAD_FIELDS else None
+
+
+class _H11(Bounded, H11Protocol):
+    """What parses where httptools is missing."""
+
+    conn: _H11Connection
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.conn = _H11Connection(h11.SERVER, TARGET_BYTES + HEAD_BYTES + 2 * SLICE)
+
+    def send_400_response(self, msg: str) -> None:
+        self.refuse(*(self.conn.refusal or (400, msg)))
+
+    def _phase(self) -> Phase | None:
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body"
+        responding = self.cycle is not None and not self.cycle.response_complete
+        return None if responding or self.conn.their_state is not h11.IDLE else "head"
+
+    def _has_begun(self) -> bool:
+        their = self.conn.their_state
+        return their is h11.SEND_BODY or (their is h11.IDLE and bool(self.conn.trailing_data[0]))
+
+    def _target(self) -> bytes:
+        if self._phase() == "body":
+            target: bytes = self.scope["raw_path"]
+            return target
+        words = self.conn.trailing_data[0].partition(b"\n")[0].split(b" ")
+        return words[1] if len(words) > 1 else b""
+
 
 try:
-    from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
-except ModuleNotFoundError:  # without httptools uvicorn parses slower, and says less of errors
-    PROTOCOL = "auto"
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+except ModuleNotFoundError:  # h11 parses slower, and says less of errors
+    PROTOCOL = _H11
 else:
 
-    class _Protocol(HttpToolsProtocol):
+    class _HttpTools(Bounded, HttpToolsProtocol):
+        """What parses otherwise."""
+
         url = b""  # of the request; there is none yet when its first line is bad
+        _begun = False
+        _in_body = False
+        _is_silent = True
+        _unparsed = 0  # bytes since the parser passed something on
+        _fields = 0
+        _field_bytes = 0
+        _refused: tuple[int, str] | None = None
+
+        def _parse(self, part: bytes) -> None:
+            self._is_silent = True
+            super()._parse(part)
+            self._unparsed = self._unparsed + len(part) if self._is_silent else 0
+            if self._unparsed > HEAD_BYTES - (0 if self._in_body else self._field_bytes):
+                self.refuse(*LARGE_HEAD)  # the parser keeps the beginning of a field
+
+        def on_message_begin(self) -> None:
+            self._begun, self._in_body, self._is_silent = True, False, False
+            self._fields = self._field_bytes = 0
+            super().on_message_begin()
+
+        def on_url(self, url: bytes) -> None:
+            self._is_silent = False
+            super().on_url(url)
+            if len(self.url) > TARGET_BYTES:
+                self._stop(LONG_TARGET)
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self._is_silent = False
+            self._fields += 1
+            self._field_bytes += len(name) + len(value) + 4
+            if self._fields > HEAD_FIELDS or self._field_bytes > HEAD_BYTES:
+                self._stop(LARGE_HEAD)
+            if not self._in_body:  # a trailer is no header: the application has begun
+                super().on_header(name, value)
+
+        def on_headers_complete(self) -> None:
+            self._in_body = True
+            super().on_headers_complete()
+            if len(self.pipeline) > _PIPELINED:
+                self._stop((400, "too many requests at once"))
+
+        def on_body(self, body: bytes) -> None:
+            self._is_silent = False
+            super().on_body(body)
+
+        def on_message_complete(self) -> None:
+            self._begun = False
+            super().on_message_complete()
 
         def send_400_response(self, msg: str) -> None:
-            path = self.url.partition(b"?")[0].decode("latin-1")
-            answer = problems.problem(400, msg, headers={**COMMON_HEADERS, "Connection": "close"})
-            answer.headers["Content-Type"] = problems.media_type(path)
-            headers = (*self.server_state.default_headers, *answer.raw_headers)
-            lines = [STATUS_LINE[400], *(b"%s: %s\r\n" % header for header in headers), b"\r\n"]
-            self.transport.write(b"".join(lines) + bytes(answer.body))
-            self.transport.close()
+            self.refuse(*(self._refused or (400, msg)))
 
-    PROTOCOL = _Protocol
+        def _stop(self, refusal: tuple[int, str]) -> None:
+            """Stop the parser, which makes uvicorn send a 400 response."""
+            self._refused = refusal
+            raise ValueError(refusal[1])
+
+        def _phase(self) -> Phase | None:
+            if self._begun:
+                return "body" if self._in_body else "head"
+            responding = self.cycle is not None and not self.cycle.response_complete
+            return None if responding else "head"
+
+        def _has_begun(self) -> bool:
+            return self._begun
+
+        def _target(self) -> bytes:
+            return self.url
+
+    PROTOCOL = _HttpTools
 
 
 def quieten() -> None:
     """Keep out of the log what strangers could fill it with.
 
-    uvicorn takes a socket that was refused with an answer for a fault of the application.
+    uvicorn takes a socket that was refused with a response for a fault of the application.
     """
-    words = "ASGI callable returned without completing handshake."
-    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != words)
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _QUIET)
+
+
+_QUIET: Final = frozenset(
+    {
+        "ASGI callable returned without completing handshake.",
+        "Invalid HTTP request received.",
+        "Unsupported upgrade request.",
+    }
+)
