@@ -70,6 +70,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
+        redirect_slashes=False,  # to a scheme and host that the request has chosen
         lifespan=lifespan,
     )
     problems.install(app)
