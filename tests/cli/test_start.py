@@ -89,6 +89,34 @@ def test_any_free_port(tmp_path: Path, database: Path, host: str) -> None:
             assert json.load(answer)["status"] == "ready"
 
 
+@pytest.mark.parametrize("host", ["localhost", "LocalHost"])
+def test_localhost_is_both_loopback_addresses(tmp_path: Path, database: Path, host: str) -> None:
+    with processes.running(
+        tmp_path, f"sqlite:///{database}", "serve", "--host", host, "--port", "0"
+    ):
+        url = address_in(tmp_path)
+        port = url.rstrip("/").rpartition(":")[2]
+        for place in (host, "localhost", "127.0.0.1", "[::1]"):
+            with urllib.request.urlopen(f"http://{place}:{port}/healthz", timeout=10) as answer:
+                assert answer.status == 200
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_localhost_needs_the_port_of_both(tmp_path: Path, address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as server:
+        port = str(server.getsockname()[1])
+        done = run("sqlite:///new.db", tmp_path, "serve", "--host", "localhost", "--port", port)
+    assert done.returncode == 1
+    assert done.stderr == f"asu-stats: localhost:{port}: address already in use\n"
+
+
+def test_localhost_without_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "_LOCALHOST", ("127.0.0.1", "2001:db8::7"))
+    with sockets.listening("localhost", 0) as listeners:
+        assert [listener.getsockname()[0] for listener in listeners] == ["127.0.0.1"]
+
+
 @pytest.mark.parametrize(
     ("host", "near"),
     [
@@ -96,12 +124,13 @@ def test_any_free_port(tmp_path: Path, database: Path, host: str) -> None:
         ("::", "[::1]"),
         ("::1", "[::1]"),
         ("127.0.0.9", "127.0.0.9"),
+        ("localhost", "127.0.0.1"),
     ],
 )
 def test_visitors_come_to_where_the_demo_is(host: str, near: str) -> None:
-    with sockets.listen(host, 0) as listener:
-        address, port = listener.getsockname()[:2]
-        url = sockets.base_url(demo._loopback(address), listener)
+    with sockets.listening(host, 0) as listeners:
+        address, port = listeners[0].getsockname()[:2]
+        url = sockets.base_url(demo._loopback(address), listeners)
         assert url == f"http://{near}:{port}"
         visitors.Visitors(url)
 

@@ -4,7 +4,7 @@ import fcntl
 import ipaddress
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -43,9 +43,9 @@ def demo(
     """
     from asu_stats.demo import history, restart, visitors
 
-    with closing(sockets.listen(host, port)) as listener, _alone_in(directory):
+    with sockets.listening(host, port) as listeners, _alone_in(directory):
         _begin_anew(directory)
-        base = sockets.base_url(host, listener)
+        base = sockets.base_url(host, listeners)
         settings = load(
             database_url=f"sqlite:///{directory / 'demo.db'}",
             catalogue=directory / "catalogue.json",
@@ -63,7 +63,7 @@ def demo(
                 partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats),
                 restart.restarted(events, now),
             )
-        here = sockets.base_url(_loopback(listener.getsockname()[0]), listener)
+        here = sockets.base_url(_loopback(listeners[0].getsockname()[0]), listeners)
         # In the end as many come as in the history, or the figures of today would be bent.
         pause = days * 86_400 / max(1, requests)
         with running(settings) as service, visitors.Visitors(here, calm_seconds=pause):
@@ -74,7 +74,7 @@ def demo(
                 f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
                 f"  database {settings.database_file}; stop with Ctrl-C\n"
             )
-            run_server(service, listener)
+            run_server(service, listeners)
 
 
 @contextmanager

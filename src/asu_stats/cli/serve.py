@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from typing import Annotated, Final, Literal, NoReturn
 
 import typer
@@ -47,14 +47,14 @@ def serve(
     """
     settings = load(database_url=database, workers=workers, builder=builder)
     with (
-        closing(sockets.listen(host, port)) as listener,
+        sockets.listening(host, port) as listeners,
         running(settings, make=True) as service,
     ):
-        typer.echo(f"asu-stats: listening on {sockets.base_url(host, listener)}/", err=True)
-        run_server(service, listener)
+        typer.echo(f"asu-stats: listening on {sockets.base_url(host, listeners)}/", err=True)
+        run_server(service, listeners)
 
 
-def run_server(service: Service, listener: socket.socket) -> None:
+def run_server(service: Service, listeners: list[socket.socket]) -> None:
     """Serve HTTP until a signal comes; then what runs is ended in order."""
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again at its end
         signal.signal(number, _leave)
@@ -83,7 +83,7 @@ def run_server(service: Service, listener: socket.socket) -> None:
     runner = Runner(service.engine, jobs)
     sender = Sender(service.engine, channels.of_settings(service.settings))
     with Scheduler(runner) if service.settings.jobs else nullcontext(), sender:
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(config).run(sockets=listeners)
 
 
 def _leave(*_: object) -> NoReturn:

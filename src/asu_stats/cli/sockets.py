@@ -1,41 +1,103 @@
-"""The socket that a server listens on, bound before anything else is begun."""
+"""The sockets that a server listens on, bound before anything else is begun."""
 
+import errno
 import socket
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final, TypeAlias
 
 from asu_stats.exceptions import AsuStatsError
 
 _BACKLOG: Final = 2048  # as uvicorn has it
+_ATTEMPTS: Final = 20
+_LOCALHOST: Final = ("127.0.0.1", "::1")
+# What says that this machine does not have such an address.
+_ABSENT: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV}
+
+_Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; from now on nobody else gets the port.
+@contextmanager
+def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """Listen on every address of a host while the block runs, and let nobody else have the port.
 
-    Raises `AsuStatsError`, which says what is wrong with the address.
+    `localhost` is 127.0.0.1 and ::1, whatever the name is resolved to here. Raises `AsuStatsError`,
+    which says what is wrong with the address.
     """
+    with ExitStack() as opened:
+        for listener in (listeners := _listen(host, port)):
+            opened.enter_context(listener)
+        yield listeners
+
+
+def _listen(host: str, port: int) -> list[socket.socket]:
     try:
-        (family, kind, protocol, _, address), *_ = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except OSError:
-            listener.close()
-            raise
+        addresses = _addresses(host, port)
+        for _ in range(_ATTEMPTS):
+            try:
+                return _listening(addresses, port)
+            except OSError as error:
+                if port or error.errno != errno.EADDRINUSE:
+                    raise  # a port that was free for one address was not for another
+        return _listening(addresses, port)
     except OSError as error:
         words = error.strerror or str(error)
         raise AsuStatsError(f"{_place(host, port)}: {words[:1].lower()}{words[1:]}") from None
     except UnicodeError:  # a name that IDNA can't write
         raise AsuStatsError(f"{_place(host, port)}: not a host name") from None
+
+
+def _addresses(host: str, port: int) -> list[_Address]:
+    names = _LOCALHOST if host.lower() == "localhost" else (host,)
+    found = [
+        (family, address)
+        for name in names
+        for family, _, _, _, address in socket.getaddrinfo(
+            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    ]
+    return list(dict.fromkeys(found))
+
+
+def _listening(addresses: list[_Address], port: int) -> list[socket.socket]:
+    """Return a socket for each address that this machine has. Raises `OSError` without any."""
+    families = {family for family, _ in addresses}
+    absent = None
+    with ExitStack() as opened:
+        listeners: list[socket.socket] = []
+        for family, (host, _, *more) in addresses:
+            try:
+                listener = _bound(family, (host, port, *more), alone=len(families) == 1)
+            except OSError as error:
+                if error.errno not in _ABSENT:
+                    raise
+                absent = error
+                continue
+            listeners.append(opened.enter_context(listener))
+            port = listener.getsockname()[1]
+        if not listeners and absent:
+            raise absent
+        opened.pop_all()
+    return listeners
+
+
+def _bound(family: int, address: tuple[Any, ...], *, alone: bool) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and not alone:  # IPv4 has a socket of its own
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
     return listener
 
 
-def base_url(host: str, listener: socket.socket) -> str:
+def base_url(host: str, listeners: Sequence[socket.socket]) -> str:
     """Return the URL of a server, with the port that it really has."""
-    return f"http://{_place(host, listener.getsockname()[1])}"
+    return f"http://{_place(host, listeners[0].getsockname()[1])}"
 
 
 def _place(host: str, port: int) -> str:
