@@ -7,8 +7,12 @@ import socket
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pytest
 
 from tests import processes
 from tests.support import TOKEN, request
@@ -58,7 +62,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 def post(port: int) -> None:
     asked = urllib.request.Request(
         f"http://127.0.0.1:{port}/api/v1/stats/events",
-        json.dumps([request("h1")]).encode(),
+        json.dumps([request("h1", datetime.now(UTC) - timedelta(minutes=1))]).encode(),
         {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"},
     )
     with urllib.request.urlopen(asked, timeout=10) as answer:
@@ -90,6 +94,30 @@ def test_what_one_process_writes_another_tells(tmp_path: Path) -> None:
         for server in servers:
             server.terminate()
             server.wait(20)
+
+
+def test_many_that_connect_at_once_get_each_message_once(tmp_path: Path) -> None:
+    port = processes.free_port()
+    arguments = ("serve", "--builder", "none", "--port", str(port))
+    with (
+        processes.running(tmp_path, f"sqlite:///{tmp_path / 'stats.db'}", *arguments),
+        ExitStack() as stack,
+        ThreadPoolExecutor(40) as threads,
+    ):
+        processes.wait_ready(port)
+        entered = list(threads.map(lambda _: stack.enter_context(listening(port)), range(40)))
+        connections = [connection for _, connection in entered]
+        for connection in connections:
+            message(connection)
+        for _ in range(3):
+            post(port)
+            changes = {message(connection)["changes"] for connection in connections}
+            assert len(changes) == 1
+        time.sleep(2)
+        for connection in connections:
+            connection.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                connection.recv(1)
 
 
 def test_a_frame_that_is_too_long_ends_it(tmp_path: Path) -> None:

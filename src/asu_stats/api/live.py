@@ -9,11 +9,11 @@ import contextlib
 import json
 import logging
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, WebSocket
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from asu_stats.api import problems
@@ -30,11 +30,41 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 1.0  # between two messages
+_AFTER_ERROR_SECONDS: Final = 10.0
 _SEND_SECONDS: Final = 20.0
 _WAITING_MESSAGES: Final = 8
 _TRY_AGAIN_LATER: Final = 1013
 
-State = tuple[int, int, int]
+# The change counter, and the builds that wait and run: their numbers change without it.
+State: TypeAlias = tuple[int, int, int]
+
+
+class Listener:
+    """A socket: what it was sent last, and what waits to be sent."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_MESSAGES)
+        self._seen: State | None = None
+        self._not_before = 0.0
+
+    def offer(self, state: State, message: str, now: float) -> None:
+        """Have a message sent, unless this state is known there or the last one was just now.
+
+        A full queue belongs to somebody who does not read: it is ended.
+        """
+        if not self.is_due(state, now):
+            return
+        self._seen, self._not_before = state, now + _PAUSE_SECONDS
+        try:
+            self.queue.put_nowait(message)
+        except asyncio.QueueFull:
+            while not self.queue.empty():
+                self.queue.get_nowait()
+            self.queue.put_nowait(None)
+
+    def is_due(self, state: State, now: float) -> bool:
+        """Tell whether a message about `state` is to be sent now."""
+        return state != self._seen and now >= self._not_before
 
 
 class Live:
@@ -52,7 +82,7 @@ class Live:
         self._queues = queues
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._most = most
-        self._waiting: set[asyncio.Queue[str | None]] = set()
+        self._listeners: set[Listener] = set()
         self._watcher: asyncio.Task[None] | None = None
 
     def router(self) -> APIRouter:
@@ -66,22 +96,22 @@ class Live:
         if not self._is_welcome(socket):
             await _refuse(socket, 403, "this origin is not among live_origins")
             return
-        if len(self._waiting) >= self._most:
+        if len(self._listeners) >= self._most:
             await _refuse(socket, 503, "too many listen already; ask /api/v1/stats/now instead")
             return
-        queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_MESSAGES)
-        self._waiting.add(queue)
+        listener = Listener()
+        self._listeners.add(listener)  # with the watcher, before anything is awaited
+        if self._watcher is None or self._watcher.done():
+            self._watcher = asyncio.create_task(self._watch())
         try:
             first = await run_sync(self._message)
             await socket.accept()
-            queue.put_nowait(first)
-            if self._watcher is None or self._watcher.done():
-                self._watcher = asyncio.create_task(self._watch(await run_sync(self._state)))
-            await self._talk(socket, queue)
+            listener.offer(*first, _now())
+            await self._talk(socket, listener.queue)
         except StoreUnavailableError:
             await _refuse(socket, 503, problems.AWAY)
         finally:
-            self._waiting.discard(queue)
+            self._listeners.discard(listener)
 
     def _is_welcome(self, socket: WebSocket) -> bool:
         """Tell whether a page of this origin may listen; programs that are no browser have none."""
@@ -101,45 +131,51 @@ class Live:
             with contextlib.suppress(RuntimeError, TimeoutError):
                 await asyncio.wait_for(socket.close(_TRY_AGAIN_LATER), _SEND_SECONDS)
 
-    async def _watch(self, known: State) -> None:
-        """Look for changes as long as anybody listens."""
-        while self._waiting:
+    async def _watch(self) -> None:
+        """Look for changes as long as anybody listens.
+
+        Each listener knows what it was sent, so none misses what changes while it connects.
+        """
+        while self._listeners:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 state = await run_sync(self._state)
-                if state == known:
+                if not any(listener.is_due(state, _now()) for listener in self._listeners):
                     continue
-                message = await run_sync(self._message)
+                state, message = await run_sync(self._message)
             except StoreUnavailableError as error:
                 log.debug("live: %s", error)
                 continue
-            known = state
-            for queue in list(self._waiting):
-                _offer(queue, message)
-            await asyncio.sleep(_PAUSE_SECONDS - _LOOK_SECONDS)
+            except Exception:  # or those who listen would hear nothing until somebody connects
+                log.exception("live: looking for changes failed")
+                await asyncio.sleep(_AFTER_ERROR_SECONDS)
+                continue
+            for listener in self._listeners:
+                listener.offer(state, message, _now())
 
     def _state(self) -> State:
         with read_snapshot(self._engine) as connection:
-            ((changes,),) = prepared.fetch(connection, COUNTER)
+            changes = _changes(connection)
             state = self._queues.state_in(connection)
         return changes, state.queue_length, state.builds_running
 
-    def _message(self) -> str:
+    def _message(self) -> tuple[State, str]:
+        """Return a message, and the state that it is about."""
         with read_snapshot(self._engine) as connection:
-            ((changes,),) = prepared.fetch(connection, COUNTER)
+            changes = _changes(connection)
             answer = now_report.read(connection, self._queues)
+        state = (changes, answer["queue_length"], answer["builds_running"])
         message: dict[str, Any] = {"type": "now", "changes": changes, **answer}
-        return json.dumps(message, ensure_ascii=False, separators=(",", ":"))
+        return state, json.dumps(message, ensure_ascii=False, separators=(",", ":"))
 
 
-def _offer(queue: asyncio.Queue[str | None], message: str) -> None:
-    """Put a message into a queue; a full one belongs to somebody who does not read."""
-    try:
-        queue.put_nowait(message)
-    except asyncio.QueueFull:
-        while not queue.empty():
-            queue.get_nowait()
-        queue.put_nowait(None)
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _changes(connection: Connection) -> int:
+    ((changes,),) = prepared.fetch(connection, COUNTER)
+    return int(changes)
 
 
 async def _listen(socket: WebSocket) -> None:
