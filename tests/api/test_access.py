@@ -197,6 +197,8 @@ def test_a_forged_cookie_opens_nothing(private: Stats) -> None:
     [
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "ftp://testserver:80"},
+        {"origin": "wss://testserver"},
         {"sec-fetch-site": "cross-site"},
         {"sec-fetch-site": "same-site"},
     ],

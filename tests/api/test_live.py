@@ -1,6 +1,5 @@
 """`WS /api/v1/stats/live`: who may listen, what is said, and who is dropped."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +35,23 @@ def test_one_message_at_once_and_one_for_every_change(stats: Stats) -> None:
         stats.record(finished)
         assert socket.receive_json()["running"] == []
         assert time.monotonic() - begun < 2
+
+
+def test_a_change_while_a_socket_connects_is_not_missed(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, missed = live.now_report.read, [request("h1")]
+
+    def read_before_a_change(*arguments: Any, **options: Any) -> Any:
+        answer = read(*arguments, **options)
+        if missed:
+            stats.bring_in(missed.pop())
+        return answer
+
+    monkeypatch.setattr(live.now_report, "read", read_before_a_change)
+    with listen(stats) as socket:
+        first = socket.receive_json()
+        assert socket.receive_json()["changes"] > first["changes"]
 
 
 def test_many_changes_are_at_most_one_message_a_second(sqlite_stats: Stats) -> None:
@@ -94,6 +110,17 @@ def test_own_pages_and_those_of_friends_may_listen(
         "https://friend.example:444",
         "https://friend.example.evil.example",
         "ftp://testserver",
+        "ftp://testserver:80",
+        "ws://testserver",
+        "wss://testserver",
+        "file://testserver:80",
+        "http://testserver:0",
+        "http://testserver/",
+        "http://testserver?",
+        "http://testserver#x",
+        "http://testserver:80:80",
+        "//testserver",
+        "testserver",
         "http://[",
     ],
 )
@@ -139,10 +166,10 @@ def test_what_is_said_to_it_is_not_heeded(sqlite_stats: Stats) -> None:
 
 
 def test_who_does_not_read_is_dropped() -> None:
-    async def run() -> list[str | None]:
-        queue: asyncio.Queue[str | None] = asyncio.Queue(2)
-        for message in ("one", "two", "three"):
-            live._offer(queue, message)
-        return [queue.get_nowait() for _ in range(queue.qsize())]
-
-    assert asyncio.run(run()) == [None]
+    listener = live.Listener()
+    most = listener.queue.maxsize
+    for number in range(most + 1):
+        assert listener.queue.qsize() == number
+        listener.offer((number, 0), str(number), now=2.0 * number)
+    assert listener.queue.qsize() == 1
+    assert listener.queue.get_nowait() is None

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-_SECURE: Final = {"https", "wss"}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_PAGES_OF: Final = {"ws": "http", "wss": "https"}
 
 
 def is_own(connection: HTTPConnection, origin: str) -> bool:
@@ -15,8 +15,9 @@ def is_own(connection: HTTPConnection, origin: str) -> bool:
     A proxy may have taken off TLS, so a page by https may be answered without it; never the other
     way round.
     """
+    scheme = connection.scope["scheme"]
     page = _place(origin)
-    here = _place(f"{connection.url.scheme}://{connection.headers.get('host', '')}")
+    here = _place(f"{_PAGES_OF.get(scheme, scheme)}://{connection.headers.get('host', '')}")
     if page is None or here is None:
         return False
     page_secure, page_host, page_port = page
@@ -26,12 +27,16 @@ def is_own(connection: HTTPConnection, origin: str) -> bool:
 
 
 def _place(address: str) -> tuple[bool, str, int] | None:
-    """Return whether an address is secure, its host and its port; `None` if it has none."""
+    """Return whether an origin (RFC 6454 §6.2) is secure, its host and its port.
+
+    `None` for what no page has as its origin.
+    """
     try:
         parts = urlsplit(address.lower())
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        default = _DEFAULT_PORTS[parts.scheme]
+        port = default if parts.port is None else parts.port
     except (ValueError, KeyError):
         return None
-    if not parts.hostname or parts.username is not None or parts.path not in {"", "/"}:
+    if address.lower() != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
         return None
-    return parts.scheme in _SECURE, parts.hostname, port
+    return (parts.scheme == "https", parts.hostname, port) if parts.hostname else None
