@@ -79,7 +79,7 @@ class ReadGuard:
             return None
         if _is_page(connection):
             root = connection.scope.get("root_path", "")
-            query = connection.url.query
+            query = connection.scope["query_string"].decode("latin-1")
             path = route_path(connection) + (f"?{query}" if query else "")
             return RedirectResponse(f"{root}/sign-in?{urlencode({'next': path})}", 303)
         return problems.problem(

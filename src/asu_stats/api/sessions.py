@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from asu_stats.api import tokens
 from asu_stats.store.engine import read_snapshot
+from asu_stats.text import is_storable
 
 COOKIE: Final = "asu_stats_session"
 LASTS: Final = timedelta(days=7)
@@ -41,9 +42,15 @@ class Sessions:
         try:
             encoded, until, _ = cookie.split(".")
             name = urlsafe_b64decode(encoded).decode()
-            if not until.isascii() or int(until) <= self._now().timestamp():
+            if (
+                not is_storable(name)
+                or not until.isascii()
+                or int(until) <= self._now().timestamp()
+            ):
                 return False
         except ValueError:
+            return False
+        if not is_storable(name):
             return False
         with read_snapshot(self._engine) as connection:
             digest = tokens.digest_of(connection, name, "read")

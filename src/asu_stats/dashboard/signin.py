@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from asu_stats.dashboard.rendering import render
 
 _FORM_BYTES: Final = 8192
+_FORM_FIELDS: Final = 10
 
 
 def router(
@@ -94,11 +95,13 @@ def _root(request: Request) -> str:
 
 def _is_secure(request: Request) -> bool:
     """Tell whether the browser came by TLS, which a proxy may have taken off."""
-    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https:")
+    return request.scope["scheme"] == "https" or request.headers.get("origin", "").startswith(
+        "https:"
+    )
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """Return the fields of a form, `None` for another body."""
+    """Return the fields of a form, `None` for another body or a form that is not ours."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         return None
@@ -107,5 +110,8 @@ async def _form(request: Request) -> dict[str, str] | None:
         body += chunk
         if len(body) > _FORM_BYTES:
             return None
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=10)
+    text = body.decode("utf-8", "replace")
+    if text.count("&") >= _FORM_FIELDS:
+        return None
+    fields = parse_qs(text, keep_blank_values=True)
     return {name: values[0] for name, values in fields.items()}
