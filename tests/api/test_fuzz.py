@@ -239,7 +239,7 @@ PARAMETERS = (
 
 def examples(stats: Stats) -> int:
     """Return how many requests to try: fewer on PostgreSQL, which is emptied in longer time."""
-    quick = 700 if stats.engine.dialect.name == "sqlite" else 250
+    quick = 700 if stats.engine.dialect.name == "sqlite" else 500
     return fuzzing.examples(quick, times=10)
 
 

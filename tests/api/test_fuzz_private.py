@@ -52,9 +52,9 @@ class Private:
     def form(self) -> tuple[bytes, str]:
         names = ("token", "token", "next", "x", "", "%00")
         count = self.chance.choice((0, 1, 2, 2, 2, 3, 9, 10, 11, 12, 100, 3000))
+        values = (*[self.token] * 20, "/versions", "//x")
         fields = [
-            f"{self.chance.choice(names)}={self.quoted(self.some(self.token, '/versions', '//x'))}"
-            for _ in range(count)
+            f"{self.chance.choice(names)}={self.quoted(self.some(*values))}" for _ in range(count)
         ]
         body = self.chance.choice("&&&&;").join(fields).encode()
         media = (FORM, FORM, FORM, FORM.upper(), f"{FORM}; charset=utf-16", "multipart/form-data")
@@ -68,6 +68,8 @@ class Private:
         names = [self.some("reader", b"\0", b"a\0b", b"' OR 1=1") for _ in range(2)]
         encoded = self.chance.choice((name, *(urlsafe_b64encode(n).decode() for n in names)))
         ends = (until, UNTIL, f"+{UNTIL}", f" {UNTIL}", f"{UNTIL}_0", "9" * 5000, "-1", "nan", "")
+        if self.chance.random() < 0.4:
+            return self.cookie
         parts = (encoded, str(self.chance.choice(ends)), self.chance.choice((signature, "", "x")))
         cookie = self.chance.choice((".".join(parts), self.cookie, *parts))
         return self.chance.choice((cookie, cookie, cookie[:-1], f'"{cookie}"', "\\001", "=;,"))

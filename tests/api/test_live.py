@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from asu_stats.api import live
+from asu_stats.reports import now as now_report
 from tests.conftest import sqlite_database
 from tests.support import Stats, build, request
 
@@ -40,7 +41,7 @@ def test_one_message_at_once_and_one_for_every_change(stats: Stats) -> None:
 def test_a_change_while_a_socket_connects_is_not_missed(
     stats: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, missed = live.now_report.read, [request("h1")]
+    read, missed = now_report.read, [request("h1")]
 
     def read_before_a_change(*arguments: Any, **options: Any) -> Any:
         answer = read(*arguments, **options)
@@ -48,7 +49,7 @@ def test_a_change_while_a_socket_connects_is_not_missed(
             stats.bring_in(missed.pop())
         return answer
 
-    monkeypatch.setattr(live.now_report, "read", read_before_a_change)
+    monkeypatch.setattr(now_report, "read", read_before_a_change)
     with listen(stats) as socket:
         first = socket.receive_json()
         assert socket.receive_json()["changes"] > first["changes"]
@@ -170,6 +171,6 @@ def test_who_does_not_read_is_dropped() -> None:
     most = listener.queue.maxsize
     for number in range(most + 1):
         assert listener.queue.qsize() == number
-        listener.offer((number, 0), str(number), now=2.0 * number)
+        listener.offer((number, 0, 0), str(number), now=2.0 * number)
     assert listener.queue.qsize() == 1
     assert listener.queue.get_nowait() is None

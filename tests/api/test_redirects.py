@@ -7,7 +7,11 @@ import pytest
 from asu_stats.dashboard.view import PAGES
 from tests.support import Stats
 
-HOSTS = ({}, {"Host": "evil.example"}, {"Host": "evil.example:1", "X-Forwarded-Proto": "ftp"})
+HOSTS: tuple[dict[str, str], ...] = (
+    {},
+    {"Host": "evil.example"},
+    {"Host": "evil.example:1", "X-Forwarded-Proto": "ftp"},
+)
 
 
 def paths(stats: Stats) -> Iterator[str]:
