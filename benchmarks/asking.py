@@ -16,6 +16,7 @@ from asu_stats.reports import (
     timeseries,
     versions,
 )
+from asu_stats.reports.listing import Listing
 from asu_stats.store.engine import read_snapshot
 from asu_stats.windows import Window
 
@@ -33,6 +34,15 @@ REPORTS: Final[Mapping[str, Callable[[Connection, Window], Any]]] = {
 
 
 def ask(engine: Engine, question: str, window: Window) -> Any:
-    """Return the answer of a report function, in a snapshot of its own; no cache of results."""
+    """Return the whole answer of a report function, in a snapshot of its own; nothing is cached."""
     with read_snapshot(engine) as connection:
-        return REPORTS[question](connection, window)
+        return _whole(REPORTS[question](connection, window))
+
+
+def _whole(found: Any) -> Any:
+    """Return an answer with all rows of its lists."""
+    if isinstance(found, Listing):
+        return list(found)
+    if isinstance(found, dict):
+        return {name: _whole(member) for name, member in found.items()}
+    return found

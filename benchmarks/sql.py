@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from asu_stats.releases import order_of, release_order
 from asu_stats.reports import figures
 from asu_stats.reports.figures import Distribution
 from benchmarks.backend import Asker
@@ -120,7 +121,8 @@ def _named(ask: Asker, name: str, below: str | None) -> Any:
                 {below: part, "requests": n} for part, n in figures.top(inner[value], 5)
             ]
         rows.append(row)
-    return sorted(rows, key=lambda row: (-row["requests"], row[name]))
+    order = order_of(name)
+    return sorted(rows, key=lambda row: (-row["requests"], order(row[name])))
 
 
 def clients(ask: Asker) -> Any:
@@ -148,7 +150,8 @@ def clients(ask: Asker) -> Any:
             "success_rate": figures.rate(good, good + bad),
             "rejected_requests": rejected,
             "top_versions": [
-                {"version": v, "requests": n} for v, n in figures.top(versions[client], 5)
+                {"version": v, "requests": n}
+                for v, n in figures.top(versions[client], 5, release_order)
             ],
         }
         for client, requests, unique, hits, good, bad, rejected in ask.requests(
@@ -184,9 +187,10 @@ def diff_packages(ask: Asker) -> Any:
         "by_version": [
             {"version": version, "total": sum(split), **shown(split)}
             for version, split in sorted(
-                versions.items(), key=lambda item: (-sum(item[1]), item[0])
+                versions.items(), key=lambda item: (-sum(item[1]), release_order(item[0]))
             )
         ],
+        "by_version_total": len(versions),
         "trend": [{"date": str(date), **shown(days.get(str(date), (0, 0)))} for date in ask.window],
     }
 
@@ -220,18 +224,25 @@ def errors(ask: Asker) -> Any:
                         "type": error_type,
                         "count": of_type,
                         "affected_versions": [
-                            v for v, _ in figures.top(affected[category, error_type], 10)
+                            v
+                            for v, _ in figures.top(
+                                affected[category, error_type], 10, release_order
+                            )
                         ],
+                        "affected_versions_total": len(affected[category, error_type]),
                     }
                     for error_type, of_type in figures.top(types[category], 5)
                 ],
+                "top_errors_total": len(types[category]),
             }
             for category, count in figures.top(categories, len(categories))
         ],
+        "by_category_total": len(categories),
         "by_version": [
             {"version": version, "errors": count}
-            for version, count in figures.top(by_version, len(by_version))
+            for version, count in figures.top(by_version, len(by_version), release_order)
         ],
+        "by_version_total": len(by_version),
     }
 
 
@@ -244,7 +255,7 @@ def performance(ask: Asker) -> Any:
         versions[version].append((seconds, builds))
     requests = dict(ask.requests("count(*)", "version"))
     every = _distribution(pair for pairs in versions.values() for pair in pairs)
-    order = sorted(versions, key=lambda version: (-requests.get(version, 0), version))
+    order = sorted(versions, key=lambda v: (-requests.get(v, 0), release_order(v)))
     of_version = {version: _distribution(versions[version]) for version in order}
     return {
         "build_duration": {
@@ -266,6 +277,8 @@ def performance(ask: Asker) -> Any:
             }
             for version, durations in of_version.items()
         ],
+        "by_version_total": len(of_version),
+        "slowest_builds_total": every.builds,
     }
 
 

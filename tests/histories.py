@@ -27,7 +27,7 @@ DAYS = 5
 HASHES = [f"hash-{number}" for number in range(6)]
 NAMES = {
     request_hash: {
-        "version": ("23.05.10", "23.05.5", "SNAPSHOT")[number % 3],
+        "version": ("24.10.2", "23.05.5", "SNAPSHOT", "24.10.10", "23.05.5", "SNAPSHOT")[number],
         "target": ("ath79/generic", "x86/64")[number % 2],
         "profile": ("generic", "tplink_archer-c7-v5", "glinet_gl-mt6000")[number % 3],
         "diff_packages": number % 2 == 0,

@@ -343,6 +343,9 @@ class Oracle:
             counts = Counter(e["data"][name] for e in mine)
             return [{name: value, "requests": n} for value, n in ranked(counts)[:most]]
 
+        def distinct(name: str) -> int:
+            return len({e["data"][name] for e in mine})
+
         client_versions = Counter(client_of(e["data"].get("client"))[1] for e in mine)
         return {
             **self._client_row(client),
@@ -350,6 +353,11 @@ class Oracle:
                 **self.overview()["period"],
                 "incomplete": self.gaps(mine, of_all=False),
             },
+            "top_versions_total": distinct("version"),
+            "top_targets_total": distinct("target"),
+            "top_profiles_total": distinct("profile"),
+            "client_versions_total": len(client_versions),
+            "errors_total": len(errors),
             "client_versions": [
                 {"client_version": v, "requests": n} for v, n in ranked(client_versions, age)
             ],
@@ -404,6 +412,7 @@ class Oracle:
                 "percentage_enabled": percent(enabled, enabled + disabled),
             },
             "by_version": sorted(by_version, key=lambda row: (-row["total"], age(row["version"]))),
+            "by_version_total": len(versions),
             "trend": trend,
         }
 
@@ -434,10 +443,14 @@ class Oracle:
                     "category": category,
                     "count": count,
                     "percentage": percent(count, len(found)),
+                    "top_errors_total": len(types),
                     "top_errors": [
                         {
                             "type": kind,
                             "count": n,
+                            "affected_versions_total": len(
+                                {v for c, t, v in found if (c, t) == (category, kind)}
+                            ),
                             "affected_versions": [
                                 v
                                 for v, _ in ranked(
@@ -453,6 +466,8 @@ class Oracle:
         return {
             "total_errors": len(found),
             "by_category": by_category,
+            "by_category_total": len(by_category),
+            "by_version_total": len({v for _, _, v in found}),
             "by_version": [
                 {"version": v, "errors": n} for v, n in ranked(Counter(v for _, _, v in found), age)
             ],
@@ -482,6 +497,8 @@ class Oracle:
                 "max_seconds": max(seconds, default=None),
             },
             "by_version": by_version,
+            "by_version_total": len(by_version),
+            "slowest_builds_total": len(timed),
             "slowest": sorted(seconds, reverse=True)[:10],
         }
 

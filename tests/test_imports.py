@@ -15,6 +15,7 @@ ORDER = (
     "logs",
     "text",
     "releases",
+    "queries",
     "windows",
     "events",
     "event_times",

@@ -25,6 +25,7 @@ from asu_stats.reports import (
     timeseries,
     versions,
 )
+from asu_stats.reports.listing import ALL
 from asu_stats.store import packing, packs, prepared
 from asu_stats.store.dialects import Cursor
 from asu_stats.store.engine import read_snapshot
@@ -48,7 +49,7 @@ DETAILS = (
 
 def further(question: ApiQuestion) -> Question:
     filters = {"interval": "day"} if question.interval else {}
-    return lambda db, window: question.read(db, window, filters)
+    return lambda db, window: question.read(db, window, filters, ALL)
 
 
 def series(interval: Interval, filters: dict[str, str]) -> Question:

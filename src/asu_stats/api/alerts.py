@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
 from asu_stats.alert_rules import Rule
-from asu_stats.api import problems
+from asu_stats.api import params, problems
 from asu_stats.monitor import memory, reporting
 from asu_stats.store.engine import read_snapshot
 
@@ -23,7 +23,9 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
         "/api/v1/stats/alerts",
         summary="What is watched, and what is wrong",
         response_model=reporting.Alerts,
-        responses=problems.documented(503),
+        responses=problems.documented(422, 503),
+        dependencies=[Depends(params.only_json)],
+        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
     )
     def alerts() -> JSONResponse:
         """Return each rule as the last evaluation saw it, and the latest incidents.

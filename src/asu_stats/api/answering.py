@@ -3,19 +3,21 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import Connection, Engine
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from asu_stats.api import tables
 from asu_stats.api.repeats import Repeats
+from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
 from asu_stats.store import prepared
 from asu_stats.store.changes import COUNTER
 from asu_stats.store.engine import read_snapshot
@@ -23,6 +25,7 @@ from asu_stats.store.engine import read_snapshot
 JSON: Final = "application/json"
 _CACHED_ANSWERS: Final = 512
 _CACHED_BYTES: Final = 32 << 20
+_CACHED_LISTS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +35,38 @@ class Answer:
     body: bytes
     media_type: str
     headers: Mapping[str, str]
+    # The body of one that is too long to be kept, part by part.
+    parts: Callable[[], Iterator[bytes]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which rows of a list are wanted."""
+class Lists:
+    """Long lists in their order, each as of one state of the change counter.
 
-    limit: int
-    offset: int
+    So the next page of a list is not worked out anew.
+    """
+
+    def __init__(self) -> None:
+        self._lists: OrderedDict[tuple[str, ...], tuple[int, Listing[Any]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, question: tuple[str, ...], changes: int) -> Listing[Any] | None:
+        """Return the list that answers `question` as of `changes`, if it is there."""
+        with self._lock:
+            found = self._lists.get(question)
+            if found is None or found[0] != changes:
+                return None
+            self._lists.move_to_end(question)
+            return found[1]
+
+    def put(self, question: tuple[str, ...], changes: int, rows: Listing[Any]) -> None:
+        """Remember a list that is long; the least recently used make room."""
+        if len(rows) <= ROWS_AT_A_TIME:
+            return
+        with self._lock:
+            self._lists[question] = changes, rows
+            self._lists.move_to_end(question)
+            while len(self._lists) > _CACHED_LISTS:
+                self._lists.popitem(last=False)
 
 
 class ResultCache:
@@ -91,7 +118,7 @@ class Answering:
         self,
         request: Request,
         question: tuple[str, ...],
-        make: Callable[[Connection], Answer],
+        make: Callable[[Connection, int], Answer],
         *,
         today: date,
         vary: str = "",
@@ -99,6 +126,7 @@ class Answering:
     ) -> Response:
         """Return the answer to `question`, computed by `make` unless nothing changed since.
 
+        `make` gets a state of the database, and its change counter.
         `question` says all that the answer depends on but the data; the same request means the
         same question as long as it is `today`. A request whose `If-None-Match` names this state
         gets 304. `headers` are on every answer, also on that.
@@ -116,8 +144,13 @@ class Answering:
                 return Response(status_code=304, headers=stamped)
             answer = self._cache.get(question, changes)
             if answer is None:
-                answer = make(connection)
-                self._cache.put(question, changes, answer)
+                answer = make(connection, changes)
+                if answer.parts is None:
+                    self._cache.put(question, changes, answer)
+        if answer.parts is not None:
+            return StreamingResponse(
+                answer.parts(), headers={**stamped, **answer.headers}, media_type=answer.media_type
+            )
         response = Response(
             answer.body, headers={**stamped, **answer.headers}, media_type=answer.media_type
         )
@@ -141,19 +174,23 @@ def to_json(value: object) -> Answer:
 
 
 def to_csv(row_type: type, rows: Sequence[Mapping[str, Any]], filename: str) -> Answer:
-    """Return rows as CSV, to be saved as `filename`."""
-    body = tables.to_csv(tables.columns_of(row_type), rows).encode()
-    disposition = f'attachment; filename="{filename}"'
-    return Answer(body, tables.MEDIA_TYPE, {"Content-Disposition": disposition})
+    """Return rows as CSV, to be saved as `filename`: of many, part by part."""
+    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    parts = partial(tables.to_csv, tables.columns_of(row_type), rows)
+    if len(rows) > ROWS_AT_A_TIME:
+        return Answer(b"", tables.MEDIA_TYPE, headers, parts)
+    return Answer(b"".join(parts()), tables.MEDIA_TYPE, headers)
 
 
 def page_headers(
     request: Request, given: Mapping[str, str], page: Page, total: int
 ) -> dict[str, str]:
-    """Return `X-Total-Count` and the RFC 8288 links to the other pages.
+    """Return `X-Total-Count` and the RFC 8288 links to the other pages, if it has a limit.
 
     `given` are the query parameters as they were read: all but the page's own are kept.
     """
+    if page.limit is None:
+        return {"X-Total-Count": str(total)}
     last = max(0, (total - 1) // page.limit * page.limit)
     offsets = {"first": 0, "last": last}
     if page.offset > 0:

@@ -10,7 +10,7 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "comparison",
         "The figures of the overview beside those of the window before",
-        lambda db, window, _: comparison.read(db, window),
+        lambda db, window, *_: comparison.read(db, window),
         list[answers.Compared],
         default_days=7,
         row=answers.Compared,
@@ -18,14 +18,14 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "timeseries/week",
         "Requests by hour of the week",
-        lambda db, window, _: week.read(db, window),
+        lambda db, window, *_: week.read(db, window),
         list[answers.WeekHour],
         row=answers.WeekHour,
     ),
     Question(
         "versions/timeseries",
         "Share of versions over time",
-        lambda db, window, given: adoption.read(db, window, **params.keywords(given)),
+        lambda db, window, given, *_: adoption.read(db, window, **params.keywords(given)),
         list[answers.VersionBucket],
         row=answers.VersionBucket,
         interval=params.DAYS_INTERVAL,
@@ -33,7 +33,7 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "performance/distribution",
         "How durations are spread",
-        lambda db, window, filters: distribution.read(db, window, **filters),
+        lambda db, window, filters, *_: distribution.read(db, window, **filters),
         list[answers.DurationBar],
         filters=(params.VERSION,),
         row=answers.DurationBar,
@@ -41,7 +41,7 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "performance/timeseries",
         "Durations over time",
-        lambda db, window, given: distribution.over_time(db, window, **params.keywords(given)),
+        lambda db, window, given, *_: distribution.over_time(db, window, **params.keywords(given)),
         list[answers.DurationBucket],
         filters=(params.VERSION,),
         row=answers.DurationBucket,
@@ -50,7 +50,7 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "errors/types",
         "Errors type by type",
-        lambda db, window, filters: error_types.read(db, window, **filters),
+        lambda db, window, filters, *_: error_types.read(db, window, **filters),
         list[answers.ErrorTypeRow],
         filters=(params.VERSION, params.CATEGORY),
         default_days=7,
@@ -60,7 +60,7 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "errors/timeseries",
         "Errors by category over time",
-        lambda db, window, given: error_types.over_time(db, window, **params.keywords(given)),
+        lambda db, window, given, *_: error_types.over_time(db, window, **params.keywords(given)),
         list[answers.ErrorBucket],
         filters=(params.VERSION,),
         default_days=7,
@@ -70,7 +70,7 @@ FURTHER: Final[tuple[Question, ...]] = (
     Question(
         "errors/examples",
         "The latest errors whose details are kept",
-        lambda db, window, filters: error_types.examples(db, window, **filters),
+        lambda db, window, filters, *_: error_types.examples(db, window, **filters),
         list[answers.ErrorExample],
         filters=(params.VERSION, params.CATEGORY, params.ERROR_TYPE),
         default_days=7,

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from sqlalchemy import Engine
 from typing_extensions import TypedDict
 
-from asu_stats.api import problems
+from asu_stats.api import params, problems
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.recorder import Recorder
@@ -102,7 +102,14 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
             }
         )
 
-    @routes.get("/api/v1/stats", summary="Waiting builds", response_model=Queue)
+    @routes.get(
+        "/api/v1/stats",
+        summary="Waiting builds",
+        response_model=Queue,
+        responses=problems.documented(422, 503),
+        dependencies=[Depends(params.only_json)],
+        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
+    )
     def stats() -> JSONResponse:
         """Return the number of builds that wait for a worker."""
         return JSONResponse({"queue_length": queue_length()})

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
-from asu_stats.api import problems
+from asu_stats.api import params, problems
 from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
 
@@ -19,7 +19,9 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
         "/api/v1/stats/jobs",
         summary="What the system does by itself",
         response_model=list[listing.JobRow],
-        responses=problems.documented(429, 503),
+        responses=problems.documented(422, 429, 503),
+        dependencies=[Depends(params.only_json)],
+        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
     )
     def stats_jobs() -> JSONResponse:
         """Return each job: when it last ran, for how long, how that went, and when it runs next.

@@ -85,7 +85,7 @@ class LegacyApi:
         today = self._now().date()
         given = [_first(request, parameter.name) for parameter in endpoint.parameters]
 
-        def make(connection: Connection) -> Answer:
+        def make(connection: Connection, _: int) -> Answer:
             found = endpoint.read(connection, today, *given)
             return Answer(found.encode(), _TEXT, {}) if isinstance(found, str) else to_json(found)
 

@@ -1,10 +1,10 @@
 """`GET /api/v1/stats/now`: what is being built at this moment."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
-from asu_stats.api import problems
+from asu_stats.api import params, problems
 from asu_stats.api.questions import PREFIX
 from asu_stats.api.stats_examples import EXAMPLES
 from asu_stats.builds.queues import Queues
@@ -22,8 +22,10 @@ def router(engine: Engine, queues: Queues) -> APIRouter:
         response_model=answers.Now,
         responses={
             200: {"content": {"application/json": {"example": EXAMPLES["now"]}}},
-            **problems.documented(429, 503),
+            **problems.documented(422, 429, 503),
         },
+        dependencies=[Depends(params.only_json)],
+        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
     )
     def ask() -> JSONResponse:
         """Return the builds of this moment."""

@@ -1,12 +1,12 @@
 """Query parameters: read strictly, one value each, described once for parser and OpenAPI."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from asu_stats import queries
 from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.text import NAME_LENGTH, stored_name, stored_profile
@@ -80,9 +80,10 @@ DAYS_INTERVAL: Final = Parameter(
 CATEGORY: Final = Parameter("category", "Only this category of errors.", _NAME)
 ERROR_TYPE: Final = Parameter("type", "Only this type of error.", _NAME)
 FORMAT: Final = Parameter("format", "Instead of the Accept header.", {"enum": ["json", "csv"]})
+ONLY_JSON: Final = Parameter("format", "There is no CSV of this.", {"enum": ["json"]})
 LIMIT: Final = Parameter(
     "limit",
-    "Most rows of an answer.",
+    "Most rows of an answer, or of each list in it. CSV without it has all rows.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
 OFFSET: Final = Parameter(
@@ -101,14 +102,15 @@ class Given(dict[str, str]):
     """The query parameters that a request gives, each at most once."""
 
     @classmethod
-    def of(cls, request: Request) -> "Given":
-        """Read the query string. Raises `InvalidParameterError` for a name given twice."""
-        given = cls()
-        query = request.scope["query_string"].decode("ascii", "backslashreplace")
-        for name, value in parse_qsl(query, keep_blank_values=True, errors="surrogateescape"):
-            if name in given:
-                raise InvalidParameterError(name[:40], got=value, expected="only one value")
-            given[name] = value
+    def of(cls, request: Request, parameters: Iterable[Parameter]) -> "Given":
+        """Read the query string of an endpoint that takes `parameters`.
+
+        Raises `InvalidParameterError` for any other, for one given twice, and for a format that the
+        endpoint does not have.
+        """
+        known = {parameter.name: parameter for parameter in parameters}
+        given = cls(queries.read(request.scope["query_string"], known))
+        given.one_of(known[FORMAT.name], "json")
         return given
 
     def name_of(self, parameter: Parameter) -> str | None:
@@ -121,5 +123,12 @@ class Given(dict[str, str]):
         value = self.get(parameter.name, default)
         if value not in parameter.schema["enum"]:
             expected = f"one of {', '.join(parameter.schema['enum'])}"
+            if parameter is ONLY_JSON:
+                expected = "json: this endpoint has no CSV"
             raise InvalidParameterError(parameter.name, got=value, expected=expected)
         return value
+
+
+async def only_json(request: Request) -> None:
+    """Refuse all parameters of an endpoint that takes none but the format."""
+    Given.of(request, (ONLY_JSON,))

@@ -8,12 +8,13 @@ from sqlalchemy import Connection
 
 from asu_stats.api import params
 from asu_stats.api.params import Parameter
+from asu_stats.reports.listing import Page
 from asu_stats.windows import Window
 
 PREFIX: Final = "/api/v1/stats"
 
 Filters = Mapping[str, str]
-Read = Callable[[Connection, Window, Filters], Any]
+Read = Callable[[Connection, Window, Filters, Page], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,8 @@ class Question:
     default_days: int = 30
     row: type | None = None  # of a list: what CSV is made from
     member: str = ""  # the member of the answer that is this list; none where the answer is it
-    paged: bool = False
+    paged: bool = False  # the answer is a list with pages
+    nested: bool = False  # lists in the answer have pages: `read` cuts them
     hours: bool = False  # may be asked for the last hours instead of days
     interval: Parameter | None = None  # how long its buckets may be; `read` gets it as a filter
 
@@ -50,6 +52,6 @@ class Question:
             *((params.HOURS,) if self.hours else ()),
             *self.filters,
             *((self.interval,) if self.interval else ()),
-            *((params.LIMIT, params.OFFSET) if self.paged else ()),
-            *((params.FORMAT,) if self.row else ()),
+            *((params.LIMIT, params.OFFSET) if self.paged or self.nested else ()),
+            params.FORMAT if self.row else params.ONLY_JSON,
         )

@@ -16,7 +16,7 @@ from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import (
     Answer,
     Answering,
-    Page,
+    Lists,
     page_headers,
     to_csv,
     to_json,
@@ -42,6 +42,7 @@ from asu_stats.reports import (
     timeseries,
     versions,
 )
+from asu_stats.reports.listing import ALL, Page
 from asu_stats.text import NAME_LENGTH
 from asu_stats.windows import MAX_BUCKETS, MAX_HOURS, Interval, Window, parse_number
 
@@ -51,7 +52,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "overview",
         "The whole window at a glance",
-        lambda db, window, _: overview.read(db, window),
+        lambda db, window, *_: overview.read(db, window),
         answers.Overview,
         default_days=7,
         hours=True,
@@ -59,7 +60,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "versions",
         "Requests and builds per version",
-        lambda db, window, filters: versions.read(db, window, **filters),
+        lambda db, window, filters, *_: versions.read(db, window, **filters),
         list[answers.VersionRow],
         filters=(params.TARGET, params.PROFILE),
         row=answers.VersionRow,
@@ -68,7 +69,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "targets",
         "Requests and builds per target",
-        lambda db, window, filters: targets.read(db, window, **filters),
+        lambda db, window, filters, *_: targets.read(db, window, **filters),
         list[answers.TargetRow],
         filters=(params.VERSION,),
         row=answers.TargetRow,
@@ -77,7 +78,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "profiles",
         "Requests and builds per profile",
-        lambda db, window, filters: profiles.read(db, window, **filters),
+        lambda db, window, filters, *_: profiles.read(db, window, **filters),
         list[answers.ProfileRow],
         filters=(params.VERSION, params.TARGET),
         row=answers.ProfileRow,
@@ -86,7 +87,7 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "clients",
         "Requests per client, and how they ended",
-        lambda db, window, _: clients.read(db, window),
+        lambda db, window, *_: clients.read(db, window),
         list[answers.ClientRow],
         row=answers.ClientRow,
         paged=True,
@@ -94,15 +95,16 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "diff-packages",
         "Requests by diff_packages",
-        lambda db, window, _: diff_packages.read(db, window),
+        lambda db, window, _, page: diff_packages.read(db, window, page),
         answers.DiffPackagesReport,
         row=answers.DiffPackagesDay,
         member="trend",
+        nested=True,
     ),
     Question(
         "packages",
         "Packages that are asked for",
-        lambda db, window, filters: packages.read(db, window, **filters),
+        lambda db, window, filters, *_: packages.read(db, window, **filters),
         list[answers.PackageRow],
         filters=(params.VERSION, params.TARGET),
         row=answers.PackageRow,
@@ -111,24 +113,26 @@ QUESTIONS: Final[tuple[Question, ...]] = (
     Question(
         "errors",
         "Failed builds and rejected requests",
-        lambda db, window, _: errors.read(db, window),
+        lambda db, window, _, page: errors.read(db, window, page),
         answers.Errors,
         default_days=7,
         row=answers.ErrorCategory,
         member="by_category",
+        nested=True,
     ),
     Question(
         "performance",
         "How long successful builds take",
-        lambda db, window, _: performance.read(db, window),
+        lambda db, window, _, page: performance.read(db, window, page),
         answers.Performance,
         row=answers.VersionPerformance,
         member="by_version",
+        nested=True,
     ),
     Question(
         "timeseries",
         "Requests and builds over time",
-        lambda db, window, given: timeseries.read(db, window, **_series(given)),
+        lambda db, window, given, *_: timeseries.read(db, window, **_series(given)),
         list[answers.Bucket],
         filters=(params.VERSION, params.TARGET, params.PROFILE, params.CLIENT),
         row=answers.Bucket,
@@ -139,8 +143,9 @@ QUESTIONS: Final[tuple[Question, ...]] = (
 _CLIENT: Final = Question(
     "clients/{client}",
     "All that is known of one client",
-    lambda db, window, filters: clients.read_one(db, window, filters["client"]),
+    lambda db, window, filters, page: clients.read_one(db, window, filters["client"], page),
     answers.ClientReport,
+    nested=True,
 )
 
 
@@ -174,6 +179,7 @@ class StatsApi:
         self._access = access
         self._now = now
         self._hourly_days = hourly_days
+        self._lists = Lists()
 
     def _today(self) -> date:
         return self._now().date()
@@ -229,7 +235,7 @@ class StatsApi:
         )
 
     def _plain(self, question: Question, request: Request) -> Response:
-        given = Given.of(request)
+        given = Given.of(request, question.parameters)
         if question.hours and "hours" in given:
             return self._rolling(given)
         filters = _filters(question, given)
@@ -260,16 +266,17 @@ class StatsApi:
 
     def _client(self, request: Request) -> Response:
         name = params.CLIENT.name_in(request.path_params["client"])
-        return self._ask(_CLIENT, request, Given.of(request), {"client": name})
+        given = Given.of(request, _CLIENT.parameters)
+        return self._ask(_CLIENT, request, given, {"client": name})
 
     def _performance(self, question: Question, request: Request) -> Response:
         """Show whole request hashes only to a token with the scope `read` (contract §2.12)."""
-        given, vary = Given.of(request), ("Authorization",)
+        given, vary = Given.of(request, question.parameters), ("Authorization",)
         if self._access.may_read_hashes(request):
             return self._ask(question, request, given, {}, vary=vary, key="whole hashes")
 
-        def read(db: Connection, window: Window, _: Filters) -> answers.Performance:
-            answer = performance.read(db, window)
+        def read(db: Connection, window: Window, _: Filters, page: Page) -> answers.Performance:
+            answer = performance.read(db, window, page)
             for build in answer["slowest_builds"]:
                 shown = build["request_hash"]
                 build["request_hash"] = shown[:SHOWN_HASH] if shown else None
@@ -313,18 +320,22 @@ class StatsApi:
         """Answer a question; `key` is what the answer depends on besides the obvious."""
         today = self._today()
         window = self._window(question, given)
-        page = _page(given) if question.paged else None
         as_csv = question.row is not None and _as_csv(request, given)
+        page = _page(given, complete=as_csv) if question.paged or question.nested else ALL
         vary = ("Accept", *vary) if question.row else vary
+        listed = (question.name, f"{window.start}..{window.end}", *map("=".join, filters.items()))
 
-        def make(connection: Connection) -> Answer:
+        def make(connection: Connection, changes: int) -> Answer:
             if filters.get("interval") == "hour" or question.name == "timeseries/week":
                 self._check_hours(window, sums.hourly_since(connection), given)
-            result = question.read(connection, window, filters)
+            result: Any = self._lists.get(listed, changes) if question.paged else None
+            if result is None:
+                result = question.read(connection, window, filters, page)
             headers: dict[str, str] = {}
-            if page is not None:
+            if question.paged:
+                self._lists.put(listed, changes, result)
                 headers = page_headers(request, given, page, len(result))
-                result = result[page.offset : page.offset + page.limit]
+                result = page.of(result)
             if as_csv and question.row:
                 name = question.name.replace("/", "-")
                 name = f"asu-stats-{name}-{window.start}_{window.end}.csv"
@@ -361,10 +372,11 @@ def _series(given: Filters) -> dict[str, Any]:
     return {"interval": given["interval"], "filters": filters}
 
 
-def _page(given: Given) -> Page:
-    limit = given.get("limit", str(params.DEFAULT_LIMIT))
+def _page(given: Given, *, complete: bool) -> Page:
+    """Return the page that is asked for; of a `complete` list, only a limit makes one."""
+    limit = given.get("limit", None if complete else str(params.DEFAULT_LIMIT))
     return Page(
-        parse_number("limit", limit, least=1, most=params.MAX_LIMIT),
+        None if limit is None else parse_number("limit", limit, least=1, most=params.MAX_LIMIT),
         parse_number("offset", given.get("offset", "0"), least=0, most=params.MAX_OFFSET),
     )
 

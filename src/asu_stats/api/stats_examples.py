@@ -93,6 +93,11 @@ EXAMPLES: Final[dict[str, Any]] = {
     "clients/{client}": {
         **_CLIENT,
         "period": _PERIOD,
+        "top_versions_total": 1,
+        "client_versions_total": 1,
+        "top_targets_total": 1,
+        "top_profiles_total": 1,
+        "errors_total": 1,
         "client_versions": [{"client_version": "2026.07.08~db17536e-r1", "requests": 1800}],
         "top_targets": [{"target": "mediatek/filogic", "requests": 900}],
         "top_profiles": [{"profile": "glinet_gl-mt6000", "requests": 300}],
@@ -123,6 +128,7 @@ EXAMPLES: Final[dict[str, Any]] = {
                 "percentage_enabled": 80.0,
             }
         ],
+        "by_version_total": 1,
         "trend": [
             {
                 "date": "2026-09-30",
@@ -145,14 +151,18 @@ EXAMPLES: Final[dict[str, Any]] = {
                         "type": "package_not_found",
                         "count": 500,
                         "affected_versions": ["24.10.2", "23.05.5"],
+                        "affected_versions_total": 2,
                     }
                 ],
+                "top_errors_total": 1,
             }
         ],
+        "by_category_total": 1,
         "by_version": [
             {"version": "24.10.2", "errors": 300},
             {"version": "23.05.5", "errors": 200},
         ],
+        "by_version_total": 2,
     },
     "performance": {
         "build_duration": {
@@ -168,6 +178,8 @@ EXAMPLES: Final[dict[str, Any]] = {
         "by_version": [
             {"version": "24.10.2", "avg_duration": 115.0, "median_duration": 105, "builds": 4500}
         ],
+        "by_version_total": 1,
+        "slowest_builds_total": 4500,
         "slowest_builds": [
             {
                 "request_hash": "6606d0a9f340",

@@ -1,7 +1,10 @@
 """Rows as CSV (conventions §4), with cells that a spreadsheet would run as a formula defused."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, get_type_hints
+
+from asu_stats.reports.listing import ROWS_AT_A_TIME
 
 MEDIA_TYPE: Final = "text/csv; charset=utf-8; header=present"
 _FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the full-width forms too
@@ -16,11 +19,16 @@ def columns_of(row_type: type) -> list[str]:
 _PLAIN: Final = {str, int, float, bool, str | None, int | None, float | None, bool | None}
 
 
-def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Return one table: a header line, then the rows; lines end with CR LF (RFC 4180)."""
-    lines = [",".join(map(cell, columns))]
-    lines += [",".join(cell(row[column]) for column in columns) for row in rows]
-    return "\r\n".join(lines) + "\r\n"
+def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    """Yield one table part by part: a header line, then rows; lines end with CR LF (RFC 4180)."""
+    yield _lines([columns])
+    left = iter(rows)
+    while part := [[row[column] for column in columns] for row in islice(left, ROWS_AT_A_TIME)]:
+        yield _lines(part)
+
+
+def _lines(rows: Iterable[Iterable[object]]) -> bytes:
+    return "".join(f"{','.join(map(cell, row))}\r\n" for row in rows).encode()
 
 
 def cell(value: object) -> str:

@@ -10,15 +10,16 @@ from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from asu_stats import queries
 from asu_stats.dashboard.rendering import text_of
-from asu_stats.dashboard.view import View
+from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
-from asu_stats.reports import overview, profiles, versions
+from asu_stats.reports import builds, overview
 
 _GREY: Final = "#5f6b69"
 _BLUE: Final = "#1b62b5"
 _LEVELS: Final = ((95.0, "#1a7037"), (85.0, "#7a6200"), (0.0, "#b3311b"))
-_FILTERS: Final = {"version", "profile"}
+_PARAMETERS: Final = (*WINDOW, "version", "profile", "label")
 _LABEL_LENGTH: Final = 40
 # Widths in an 11 px sans-serif: narrow, wide and other characters.
 _NARROW: Final = frozenset("fijlrtI.,:;|!'()[]/- ")
@@ -55,10 +56,8 @@ def answer(
     badge = BADGES.get(name)
     if badge is None:
         raise HTTPException(404, f"no such badge: there are {', '.join(BADGES)}")
+    queries.read(request.scope["query_string"], _PARAMETERS)
     view = view_of(request)
-    for given in view.filters:
-        if given not in _FILTERS:
-            raise InvalidParameterError(given, got=view.filters[given], expected="nothing here")
     label = request.query_params.get("label") or _label(badge, view)
     if len(label) > _LABEL_LENGTH:
         raise InvalidParameterError(
@@ -80,23 +79,15 @@ def answer(
 
 def _figures(db: Connection, view: View) -> Figures:
     """Return the figures of all requests, or of one version, profile, or both."""
-    by = view.filters
-    if "profile" in by:
-        rows = profiles.read(db, view.window, **view.only("version"))
-        return next((row for row in rows if row["profile"] == by["profile"]), _NONE)
-    if "version" in by:
-        found = versions.read(db, view.window)
-        return next((row for row in found if row["version"] == by["version"]), _NONE)
-    return overview.read(db, view.window)["totals"]
-
-
-# What a name has that is in no list: all of its counts are zero.
-_NONE: Final[Figures] = {
-    "requests": 0,
-    "successful_builds": 0,
-    "success_rate": None,
-    "cache_hit_rate": None,
-}
+    if not view.filters:
+        return overview.read(db, view.window)["totals"]
+    found = builds.of_one(db, view.window, view.filters)
+    return {
+        "requests": found.requests,
+        "successful_builds": found.successful,
+        "success_rate": found.success_rate,
+        "cache_hit_rate": found.cache_hit_rate,
+    }
 
 
 def _label(badge: Badge, view: View) -> str:

@@ -8,11 +8,12 @@ from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from asu_stats import queries
 from asu_stats.dashboard import charts
 from asu_stats.dashboard.charts import Chart
 from asu_stats.dashboard.contents import errors, names, performance
 from asu_stats.dashboard.rendering import render
-from asu_stats.dashboard.view import View
+from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import timeseries
 
@@ -29,11 +30,12 @@ def _requests(db: Connection, view: View) -> Chart:
     return charts.over_time(rows, view.interval, title=title, **asked)
 
 
-EMBEDS: Final[Mapping[str, Callable[[Connection, View], Chart]]] = {
-    "requests": _requests,
-    "versions": names.adoption_chart,
-    "errors": errors.chart,
-    "durations": performance.spread_chart,
+# Each chart, and the filters that it takes.
+EMBEDS: Final[Mapping[str, tuple[Callable[[Connection, View], Chart], tuple[str, ...]]]] = {
+    "requests": (_requests, _SERIES),
+    "versions": (names.adoption_chart, ()),
+    "errors": (errors.chart, ("version",)),
+    "durations": (performance.spread_chart, ("version",)),
 }
 
 
@@ -48,12 +50,13 @@ def install(
 
     @routes.get("/embed/{name}", name="embed")
     def embed(request: Request) -> Response:
-        chart_of = EMBEDS.get(request.path_params["name"])
-        if chart_of is None:
+        if request.path_params["name"] not in EMBEDS:
             raise HTTPException(404, f"no such chart: there are {', '.join(EMBEDS)}")
         scheme = request.query_params.get("theme", "")
         if scheme not in {"", "light", "dark"}:
             raise InvalidParameterError("theme", got=scheme, expected="light or dark")
+        chart_of, filters = EMBEDS[request.path_params["name"]]
+        queries.read(request.scope["query_string"], (*WINDOW, *filters, "theme"))
         view = view_of(request)
         shown = {"view": view, "chart": read(chart_of, view), "scheme": scheme}
         answer = render(request, "embed.html", shown)

@@ -5,10 +5,12 @@ Nothing is computed here: figures come from the reports as they are.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final
 
 from asu_stats.dashboard.view import View
 from asu_stats.releases import order_of
+from asu_stats.reports.listing import Listing
 
 ROWS: Final = 50
 Row = Mapping[str, Any]
@@ -65,30 +67,47 @@ def arrange(
     """
     fields = searched or (columns[0].field,)
     words = view.search.casefold().split()
-    found = [
-        row for row in rows if all(any(w in str(row[f]).casefold() for f in fields) for w in words)
-    ]
-    descending, field = view.sort.startswith("-"), view.sort.removeprefix("-")
-    by = {column.field: column for column in columns if column.kind != "names"}
-    if field in by:
-        known = [row for row in found if row[field] is not None]
-        order = order_of(field)
-        known.sort(key=lambda row: order(row[field]), reverse=descending)
-        found = known + [row for row in found if row[field] is None]
-    pages = max(1, -(-len(found) // ROWS))
+    by = {column.field for column in columns if column.kind != "names"}
+    field = view.sort.removeprefix("-") if view.sort.removeprefix("-") in by else ""
+    places: Sequence[int] = range(len(rows))
+    if words or field:
+        places = _places(rows, words, fields, field, descending=view.sort.startswith("-"))
+    pages = max(1, -(-len(places) // ROWS))
     number = min(view.number, pages)
-    most = {
-        column.field: max((row[column.field] or 0 for row in rows), default=0)
-        for column in columns
-        if column.kind == "share"
-    }
     return Table(
         columns,
-        found[(number - 1) * ROWS : number * ROWS],
-        len(found),
+        [rows[place] for place in places[(number - 1) * ROWS : number * ROWS]],
+        len(places),
         len(rows),
         pages,
-        most,
-        view.sort if field in by else "",
+        {column.field: _most(rows, column.field) for column in columns if column.kind == "share"},
+        view.sort if field else "",
         empty,
     )
+
+
+def _places(
+    rows: Sequence[Row], words: Sequence[str], fields: Sequence[str], by: str, *, descending: bool
+) -> list[int]:
+    """Return where the rows stand that have all of `words`, in the order of the field `by`.
+
+    What is not known comes last.
+    """
+    order = order_of(by)
+    known: list[tuple[Any, int]] = []
+    unknown: list[int] = []
+    for place, row in enumerate(rows):
+        if all(any(word in str(row[f]).casefold() for f in fields) for word in words):
+            value = row[by] if by else None
+            if value is None:
+                unknown.append(place)
+            else:
+                known.append((order(value), place))
+    known.sort(key=itemgetter(0), reverse=descending)
+    return [place for _, place in known] + unknown
+
+
+def _most(rows: Sequence[Row], field: str) -> int:
+    if isinstance(rows, Listing) and rows.ranked_by == field:
+        return rows[0][field] if rows else 0
+    return max((row[field] or 0 for row in rows), default=0)

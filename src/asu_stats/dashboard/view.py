@@ -19,6 +19,7 @@ from asu_stats.windows import Interval, Window, parse_number
 DEFAULT_DAYS: Final = 7
 PRESETS: Final = ((1, "Today"), (7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
 _STORED: Final = {"client": client_name, "profile": stored_profile}
+WINDOW: Final = ("days", "start", "end")
 FILTERS: Final = ("version", "target", "profile", "client", "category", "type")
 PAGES: Final = (
     ("overview", "Overview", "/"),
@@ -59,7 +60,7 @@ class View:
         """Read a request. Raises `InvalidParameterError`."""
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field is not given
-        asked = {name: given[name] for name in ("days", "start", "end") if name in given}
+        asked = {name: given[name] for name in WINDOW if name in given}
         window = Window.parse(
             days=asked.get("days"),
             start=asked.get("start"),

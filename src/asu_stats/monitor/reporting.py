@@ -24,6 +24,7 @@ About = Annotated[
 ]
 
 TITLE: Final = "asu-stats"
+MOST: Final = 100  # of each list
 
 
 class AlertRow(TypedDict):
@@ -59,7 +60,8 @@ class RuleRow(TypedDict):
     sample: int
     state: RuleState
     since: Annotated[str | None, Field(description="Of the state; null if it was always ok.")]
-    alerts: list[AlertRow]
+    alerts: Annotated[list[AlertRow], Field(description="At most 100.")]
+    alerts_total: Annotated[int, Field(description="How many there are in all.")]
 
 
 class IncidentRow(TypedDict):
@@ -94,7 +96,8 @@ class Alerts(TypedDict):
     evaluated_at: Annotated[str | None, Field(description="Null if nobody looked yet.")]
     rules: list[RuleRow]
     incidents: Annotated[list[IncidentRow], Field(description="Newest first, 100 at most.")]
-    silences: list[SilenceRow]
+    silences: Annotated[list[SilenceRow], Field(description="At most 100.")]
+    silences_total: Annotated[int, Field(description="How many there are in all.")]
 
 
 def readings(rules: Sequence[Rule], evaluation: Evaluation) -> dict[str, Any]:
@@ -186,7 +189,8 @@ def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[Told]) -> Ale
         "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
         "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
         "incidents": [incident_row(told) for told in incidents],
-        "silences": [_silence_row(silence) for silence in known.silences],
+        "silences": [_silence_row(silence) for silence in known.silences[:MOST]],
+        "silences_total": len(known.silences),
     }
 
 
@@ -214,7 +218,8 @@ def rule_row(rule: Rule, known: Memory) -> RuleRow:
         "sample": seen.get("sample", 0),
         "state": state,
         "since": format_time(since) if since else None,
-        "alerts": [_alert_row(rule, alert) for alert in active],
+        "alerts": [_alert_row(rule, alert) for alert in active[:MOST]],
+        "alerts_total": len(active),
     }
 
 

@@ -4,6 +4,7 @@ Rates are percentages (0-100) to 2 decimals, averages to 1 decimal, durations wh
 is what can't be known or was taken over nothing.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, NotRequired
 
 from pydantic import Field
@@ -57,6 +58,11 @@ Hash = Annotated[
         description="First 12 characters; whole for a caller with a `read` token. Null where the "
         "build was imported without it."
     ),
+]
+
+
+Total = Annotated[
+    int, Field(description="How many entries the list has in all: `limit` bounds what is shown.")
 ]
 
 
@@ -279,6 +285,7 @@ class DiffPackagesReport(TypedDict):
 
     overview: DiffPackagesOverview
     by_version: list[DiffPackagesVersion]
+    by_version_total: Total
     trend: list[DiffPackagesDay]
 
 
@@ -288,6 +295,7 @@ class ErrorType(TypedDict):
     type: str
     count: int
     affected_versions: Annotated[list[str], Field(description="At most 10, most errors first.")]
+    affected_versions_total: Total
 
 
 class ErrorCategory(TypedDict):
@@ -296,7 +304,8 @@ class ErrorCategory(TypedDict):
     category: str
     count: int
     percentage: Rate
-    top_errors: list[ErrorType]
+    top_errors: Annotated[list[ErrorType], Field(description="At most 5.")]
+    top_errors_total: Total
 
 
 class VersionErrors(TypedDict):
@@ -310,8 +319,10 @@ class Errors(TypedDict):
     """`GET /api/v1/stats/errors`."""
 
     total_errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
-    by_category: list[ErrorCategory]
-    by_version: list[VersionErrors]
+    by_category: Sequence[ErrorCategory]
+    by_category_total: Total
+    by_version: Sequence[VersionErrors]
+    by_version_total: Total
 
 
 class BuildDuration(TypedDict):
@@ -352,8 +363,10 @@ class Performance(TypedDict):
     """`GET /api/v1/stats/performance`."""
 
     build_duration: BuildDuration
-    by_version: list[VersionPerformance]
-    slowest_builds: list[SlowBuild]
+    by_version: Sequence[VersionPerformance]
+    by_version_total: Total
+    slowest_builds: Annotated[list[SlowBuild], Field(description="At most 10.")]
+    slowest_builds_total: Total
 
 
 class Bucket(TypedDict):
@@ -381,10 +394,15 @@ class ClientReport(ClientRow):
     """`GET /api/v1/stats/clients/{client}`."""
 
     period: Period
+    top_versions_total: Total
     client_versions: list[ClientVersionRequests]
+    client_versions_total: Total
     top_targets: list[TargetRequests]
+    top_targets_total: Total
     top_profiles: list[ProfileRequests]
+    top_profiles_total: Total
     errors: Annotated[list[ClientErrorRow], Field(description="By category and type.")]
+    errors_total: Total
     timeseries: Annotated[list[Bucket], Field(description="By day.")]
 
 
@@ -437,7 +455,9 @@ class ErrorBucket(TypedDict):
     """Errors of one category in one bucket."""
 
     timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
-    category: str
+    category: Annotated[
+        str | None, Field(description="The twenty with most errors; null: all the others.")
+    ]
     errors: int
 
 

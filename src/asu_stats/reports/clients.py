@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from asu_stats.exceptions import UnknownClientError
-from asu_stats.releases import release_order
+from asu_stats.releases import order_of
 from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
 from asu_stats.reports.incomplete import reasons
+from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.store.cubes import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_UNIQUE
 from asu_stats.store.rollups import CLIENT_DEVICES, CLIENT_ERRORS, CLIENT_VERSIONS, CLIENTS
 from asu_stats.windows import Window
@@ -18,31 +19,33 @@ from asu_stats.windows import Window
 _UNHASHED = "requests_without_hash"
 
 
-def read(connection: Connection, window: Window) -> list[ClientRow]:
+def read(connection: Connection, window: Window) -> Listing[ClientRow]:
     """Return a row per client, by requests descending, then by name."""
     clients, pairs, versions = sums.cubes(
         connection, window, BY_CLIENT, CLIENT_UNIQUE, BY_CLIENT_VERSION
     )
-    unique = sums.unique_by_client(window, pairs)
-    asked = sums.tops(versions)
-    rows = list(clients.rows())
-    place = BY_CLIENT.place("requests_without_hash")
-    imported = any(row[place] for _, row in rows)
-    found = [
-        _row(
-            client,
-            row,
-            unique.get(client, 0),
-            asked.get((client,), sums.NOTHING).first,
-            imported=imported,
+    names, amounts = clients.by_name()
+    order = figures.descending(amounts[:, 0])
+    unique = sums.UniqueByClient(window, pairs)
+    asked = sums.Tops(*versions.grouped())
+    imported = bool(amounts[:, BY_CLIENT.place("requests_without_hash")].any())
+
+    def make(first: int, after: int) -> list[ClientRow]:
+        places = order[first:after]
+        shown = [names[place] for place in places.tolist()]
+        rows = zip(
+            shown, amounts[places].tolist(), asked.of([(name,) for name in shown]), strict=True
         )
-        for (client,), row in rows
-    ]
-    return sorted(found, key=lambda row: (-row["total_requests"], row["client"]))
+        return [
+            _row(client, row, unique.of(client), top.first, imported=imported)
+            for client, row, top in rows
+        ]
+
+    return Listing(len(names), make, "total_requests")
 
 
-def read_one(connection: Connection, window: Window, client: str) -> ClientReport:
-    """Return all that is known of one client in `window`.
+def read_one(connection: Connection, window: Window, client: str, page: Page = ALL) -> ClientReport:
+    """Return all that is known of one client in `window`; of its lists a page.
 
     Raises `UnknownClientError` for a client of which nothing was ever recorded.
     """
@@ -51,11 +54,11 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
     if connection.execute(select(t.c.client).where(t.c.client == client).limit(1)).first() is None:
         raise UnknownClientError(client)
 
-    def requests_by(column: str, names: Sequence[Row[Any]]) -> dict[str, int]:
+    def ranked(column: str, names: Sequence[Row[Any]]) -> list[tuple[str, int]]:
         counts: dict[str, int] = defaultdict(int)
         for row in names:
             counts[getattr(row, column)] += int(row.requests)
-        return counts
+        return figures.top(counts, len(counts), order_of(column))
 
     seen = sums.rows(connection, CLIENT_VERSIONS, ("version", "client_version"), window, filters)
     devices = sums.rows(connection, CLIENT_DEVICES, ("target", "profile"), window, filters)
@@ -73,25 +76,20 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
         )
         if row.errors
     }
-    asked = figures.top(requests_by("version", seen), 5, release_order)
-    all_errors = sum(errors.values())
+    versions, own = ranked("version", seen), ranked("client_version", seen)
+    targets, profiles = ranked("target", devices), ranked("profile", devices)
+    by_errors = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
+    all_errors, most = sum(errors.values()), page.most(5)
     return {
-        **_row(client, totals, unique, asked, imported=imported),
+        **_row(client, totals, unique, versions[:most], imported=imported),
         "period": sums.period(connection, window, gaps),
-        "client_versions": [
-            {"client_version": name, "requests": n}
-            for name, n in figures.top(
-                requests_by("client_version", seen), len(seen), release_order
-            )
-        ],
-        "top_targets": [
-            {"target": name, "requests": n}
-            for name, n in figures.top(requests_by("target", devices), 5)
-        ],
-        "top_profiles": [
-            {"profile": name, "requests": n}
-            for name, n in figures.top(requests_by("profile", devices), 5)
-        ],
+        "top_versions_total": len(versions),
+        "client_versions": [{"client_version": name, "requests": n} for name, n in page.of(own)],
+        "client_versions_total": len(own),
+        "top_targets": [{"target": name, "requests": n} for name, n in targets[:most]],
+        "top_targets_total": len(targets),
+        "top_profiles": [{"profile": name, "requests": n} for name, n in profiles[:most]],
+        "top_profiles_total": len(profiles),
         "errors": [
             {
                 "category": category,
@@ -99,10 +97,9 @@ def read_one(connection: Connection, window: Window, client: str) -> ClientRepor
                 "count": count,
                 "percentage": figures.rate(count, all_errors),
             }
-            for (category, error_type), count in sorted(
-                errors.items(), key=lambda item: (-item[1], item[0])
-            )
+            for (category, error_type), count in page.of(by_errors)
         ],
+        "errors_total": len(by_errors),
         "timeseries": timeseries.read_days(connection, window, filters),
     }
 

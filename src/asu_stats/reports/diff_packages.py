@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import DiffPackagesReport
 from asu_stats.reports.figures import Ints
+from asu_stats.reports.listing import ALL, Page
 from asu_stats.store.cubes import VERSIONS
 from asu_stats.windows import MAX_BUCKETS, Window
 
@@ -27,13 +28,18 @@ class Split(NamedTuple):
     percentage: float | None  # with it, of those that say
 
 
-def read(connection: Connection, window: Window) -> DiffPackagesReport:
-    """Return the split over all, per version and per day; days are all there up to 10,000."""
+def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackagesReport:
+    """Return the split over all, per version and per day; days are all there up to 10,000.
+
+    Of the versions a page.
+    """
     days, of_days = _days(connection, window)
     (by_version,) = sums.cubes(connection, window, VERSIONS)
     versions, amounts = by_version.by_name()
     of_versions = amounts[:, _PLACES]
-    order = figures.descending(of_versions[:, 0])
+    some = np.flatnonzero(of_versions[:, 0])
+    order = some[figures.descending(of_versions[some, 0])]
+    shown = order[page.places]
     (everything,) = _splits(of_days.sum(axis=0, keepdims=True))
     return {
         "overview": {
@@ -52,9 +58,9 @@ def read(connection: Connection, window: Window) -> DiffPackagesReport:
                 "unknown": split.unknown,
                 "percentage_enabled": split.percentage,
             }
-            for place, split in zip(order.tolist(), _splits(of_versions[order]), strict=True)
-            if split.total
+            for place, split in zip(shown.tolist(), _splits(of_versions[shown]), strict=True)
         ],
+        "by_version_total": len(order),
         "trend": [
             {
                 "date": day,

@@ -21,7 +21,7 @@ def all_durations(seconds: Totals) -> Distribution:
     return Distribution.of(values[codes], seconds.sums[:, 0])
 
 
-def by_version(durations: Totals) -> list[VersionDurations]:
+def durations_by_version(durations: Totals) -> list[VersionDurations]:
     """Return the durations of each version that has any."""
     groups, counts = durations.grouped()
     found = Distributions(groups.starts, groups.tails, counts)

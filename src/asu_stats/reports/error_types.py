@@ -1,21 +1,23 @@
 """Errors type by type, over time, and some of them in full (contract §2.8)."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Final
 
+import numpy as np
 from sqlalchemy import Connection
 
 from asu_stats.cloudevents import format_time
-from asu_stats.releases import release_order
 from asu_stats.reports import figures, latest_errors, sums
 from asu_stats.reports.answers import ErrorBucket, ErrorExample, ErrorTypeRow
+from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks import Totals
 from asu_stats.store.cubes import FAILURES
 from asu_stats.windows import Interval, Window
 
 EXAMPLES: Final = 20
+CATEGORIES: Final = 20
 _VERSIONS: Final = 10
 _MESSAGE: Final = 2000
 _SHOWN_HASH: Final = 12
@@ -27,58 +29,80 @@ def read(
     *,
     version: str | None = None,
     category: str | None = None,
-) -> list[ErrorTypeRow]:
+) -> Listing[ErrorTypeRow]:
     """Return a row per type, by errors descending, then by category and type."""
     (failures,) = sums.cubes(connection, window, FAILURES)
-    found: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for kind, of_type, of_version, errors in _errors(failures):
-        if version in {None, of_version} and category in {None, kind}:
-            found[kind, of_type][of_version] += errors
-    total = sum(sum(versions.values()) for versions in found.values())
-    ranked = sorted(
-        ((sum(versions.values()), *kind, versions) for kind, versions in found.items()),
-        key=lambda row: (-row[0], row[1], row[2]),
-    )
-    return [
-        {
-            "category": kind,
-            "type": of_type,
-            "count": errors,
-            "percentage": figures.rate(errors, total),
-            "versions": len(versions),
-            "top_versions": [
-                {"version": v, "errors": n}
-                for v, n in figures.top(versions, _VERSIONS, release_order)
-            ],
-        }
-        for errors, kind, of_type, versions in ranked
-    ]
+    groups, errors = failures.grouped()
+    if version is not None:
+        errors = np.where(groups.tails == version, errors, 0)
+    if category is not None:
+        kinds = np.array([kind == category for kind, _ in groups.heads], bool)
+        errors = np.where(kinds[groups.group], errors, 0)
+    counts = np.add.reduceat(errors, groups.starts) if len(errors) else errors
+    some = np.flatnonzero(counts)
+    order = some[figures.descending(counts[some])]
+    total, tops = int(counts.sum()), sums.Tops(groups, errors, _VERSIONS)
+
+    def make(first: int, after: int) -> list[ErrorTypeRow]:
+        places = order[first:after]
+        heads = [groups.heads[place] for place in places.tolist()]
+        rows = zip(heads, counts[places].tolist(), tops.of(heads), strict=True)
+        return [
+            {
+                "category": kind,
+                "type": of_type,
+                "count": n,
+                "percentage": figures.rate(n, total),
+                "versions": versions.names,
+                "top_versions": [{"version": v, "errors": m} for v, m in versions.first],
+            }
+            for (kind, of_type), n, versions in rows
+        ]
+
+    return Listing(len(order), make, "count")
 
 
 def over_time(
     connection: Connection, window: Window, *, interval: Interval, version: str | None = None
 ) -> list[ErrorBucket]:
-    """Return for every bucket the errors of each category that has any in `window`."""
+    """Return for every bucket the errors of each category that has any in `window`.
+
+    Where there are more than `CATEGORIES`, those with fewest are one, without name.
+    """
     buckets = []
     seen: Counter[str] = Counter()
     for stamp, _, failures in sums.cube_over_time(connection, window, interval, FAILURES):
-        errors: Counter[str] = Counter()
-        for category, _, of_version, n in _errors(failures):
-            if version in {None, of_version}:
-                errors[category] += n
-        seen += errors
+        errors = _by_category(failures, version)
+        seen.update(errors)
         buckets.append((stamp, errors))
-    categories = [category for category, _ in figures.top(seen, len(seen))]
+    shown = [category for category, _ in figures.top(seen, CATEGORIES)]
+    rest = [None] if len(seen) > len(shown) else []
     return [
-        {"timestamp": stamp, "category": category, "errors": errors[category]}
+        {"timestamp": stamp, "category": category, "errors": n}
         for stamp, errors in buckets
-        for category in categories
+        for category, n in _split(errors, shown, rest)
     ]
 
 
-def _errors(failures: Totals) -> Iterator[tuple[str, str, str, int]]:
-    for (category, of_type, version), (errors,) in failures.rows():
-        yield category, of_type, version, errors
+def _by_category(failures: Totals, version: str | None) -> dict[str, int]:
+    categories, codes = failures.column(0)
+    errors = failures.sums[:, 0]
+    if version is not None:
+        versions, of = failures.column(2)
+        errors = np.where(versions[of] == version, errors, 0)
+    # bincount adds floats up: exact up to 2 ** 53
+    counts = np.bincount(codes, errors, len(categories)).astype(np.int64)
+    some = np.flatnonzero(counts)
+    return dict(zip(categories[some].tolist(), counts[some].tolist(), strict=True))
+
+
+def _split(
+    errors: Mapping[str, int], shown: Sequence[str], rest: Sequence[None]
+) -> Iterator[tuple[str | None, int]]:
+    """Yield the errors of the categories that are shown, and those of all others together."""
+    yield from ((category, errors.get(category, 0)) for category in shown)
+    for name in rest:
+        yield name, sum(errors.values()) - sum(errors.get(category, 0) for category in shown)
 
 
 def examples(

@@ -1,72 +1,81 @@
 """What fails, and why: failed builds and rejected requests (contract §2.8)."""
 
 from collections import defaultdict
+from typing import Final
 
 import numpy as np
 from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import ErrorCategory, Errors, ErrorType, VersionErrors
+from asu_stats.reports.answers import ErrorCategory, Errors, VersionErrors
+from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.store.blocks import Totals
 from asu_stats.store.cubes import FAILURES
 from asu_stats.windows import Window
 
-_TOP = 5
-_VERSIONS = 10
+_TOP: Final = 5
+_VERSIONS: Final = 10
 
 
-def read(connection: Connection, window: Window) -> Errors:
-    """Return the errors of `window` by category and type, and by version."""
+def read(connection: Connection, window: Window, page: Page = ALL) -> Errors:
+    """Return the errors of `window` by category and type, and by version: of each a page."""
     (failures,) = sums.cubes(connection, window, FAILURES)
-    by_type = _by_type(failures)
-    by_category = {
-        category: sum(row["count"] for row in types) for category, types in by_type.items()
+    categories, versions = _by_category(failures, page), _by_version(failures)
+    return {
+        "total_errors": int(failures.sums.sum()),
+        "by_category": page.of(categories),
+        "by_category_total": len(categories),
+        "by_version": page.of(versions),
+        "by_version_total": len(versions),
     }
-    total = sum(by_category.values())
 
-    def category_row(category: str, count: int) -> ErrorCategory:
-        types = sorted(by_type[category], key=lambda row: (-row["count"], row["type"]))
+
+def _by_category(failures: Totals, page: Page) -> Listing[ErrorCategory]:
+    groups, errors = failures.grouped()
+    counts = np.add.reduceat(errors, groups.starts).tolist() if len(errors) else []
+    types: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for (category, error_type), count in zip(groups.heads, counts, strict=True):
+        if count:
+            types[category].append((error_type, count))
+    by_category = {category: sum(n for _, n in of) for category, of in types.items()}
+    ranked = figures.top(by_category, len(by_category))
+    total, tops = sum(by_category.values()), sums.Tops(groups, errors, page.most(_VERSIONS))
+
+    def make(first: int, after: int) -> list[ErrorCategory]:
+        return [row(category, count) for category, count in ranked[first:after]]
+
+    def row(category: str, count: int) -> ErrorCategory:
+        shown = figures.top(types[category], page.most(_TOP))
+        affected = tops.of([(category, error_type) for error_type, _ in shown])
         return {
             "category": category,
             "count": count,
             "percentage": figures.rate(count, total),
-            "top_errors": types[:_TOP],
-        }
-
-    return {
-        "total_errors": total,
-        "by_category": [
-            category_row(category, count)
-            for category, count in figures.top(by_category, len(by_category))
-        ],
-        "by_version": _by_version(failures),
-    }
-
-
-def _by_type(failures: Totals) -> dict[str, list[ErrorType]]:
-    """Return the types of each category, and the versions with most errors of each."""
-    groups, errors = failures.grouped()
-    counts = np.add.reduceat(errors, groups.starts).tolist() if len(errors) else []
-    tops = sums.tops(failures, _VERSIONS)
-    found: dict[str, list[ErrorType]] = defaultdict(list)
-    for (category, error_type), count in zip(groups.heads, counts, strict=True):
-        if count:
-            first = tops[category, error_type].first
-            found[category].append(
+            "top_errors": [
                 {
                     "type": error_type,
-                    "count": count,
-                    "affected_versions": [version for version, _ in first],
+                    "count": n,
+                    "affected_versions": [version for version, _ in versions.first],
+                    "affected_versions_total": versions.names,
                 }
-            )
-    return found
+                for (error_type, n), versions in zip(shown, affected, strict=True)
+            ],
+            "top_errors_total": len(types[category]),
+        }
+
+    return Listing(len(ranked), make, "count")
 
 
-def _by_version(failures: Totals) -> list[VersionErrors]:
+def _by_version(failures: Totals) -> Listing[VersionErrors]:
     versions, codes = failures.column(2)
     # bincount adds floats up: exact up to 2 ** 53
     counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64)
     some = np.flatnonzero(counts)
     order = some[figures.descending(counts[some])]
-    rows = zip(versions[order].tolist(), counts[order].tolist(), strict=True)
-    return [{"version": version, "errors": n} for version, n in rows]
+
+    def make(first: int, after: int) -> list[VersionErrors]:
+        places = order[first:after]
+        rows = zip(versions[places].tolist(), counts[places].tolist(), strict=True)
+        return [{"version": version, "errors": n} for version, n in rows]
+
+    return Listing(len(order), make, "errors")

@@ -1,15 +1,18 @@
 """Which packages are asked for (accepted requests that were no cache hits name them)."""
 
 from collections import defaultdict
-from collections.abc import Mapping
 
+import numpy as np
 from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import PackageRow
+from asu_stats.reports.figures import Ints
+from asu_stats.reports.listing import Listing
 from asu_stats.store import package_lists
 from asu_stats.store.cubes import BY_PACKAGE
 from asu_stats.store.rollups import PACKAGES, VERSION_TARGET
+from asu_stats.store.vocabulary import Values, as_values
 from asu_stats.windows import Window
 
 _BRANCH = 5  # characters, as in 24.10
@@ -17,7 +20,7 @@ _BRANCH = 5  # characters, as in 24.10
 
 def read(
     connection: Connection, window: Window, version: str | None = None, target: str | None = None
-) -> list[PackageRow]:
+) -> Listing[PackageRow]:
     """Return a row per package, by requests descending, then by name.
 
     Percentages are of all accepted requests in the window, of the version and target if given.
@@ -25,18 +28,26 @@ def read(
     given = {"version": version, "target": target}
     filters = {name: value for name, value in given.items() if value is not None}
     if target is None:
-        counts = _of_versions(connection, window, version)
+        names, counts = _of_versions(connection, window, version)
     else:
         lists = sums.rows(connection, PACKAGES, ("package_list",), window, filters)
-        counts = package_lists.count(
+        asked = package_lists.count(
             connection, {row.package_list: int(row.requests) for row in lists}
         )
+        ranked = figures.top(asked, len(asked))
+        names = as_values([name for name, _ in ranked])
+        counts = np.array([n for _, n in ranked], np.int64)
     (totals,) = sums.rows(connection, VERSION_TARGET, (), window, filters)
     accepted = int(totals.request_count or 0)
-    return [
-        {"package": name, "requests": n, "percentage": figures.rate(n, accepted)}
-        for name, n in figures.top(counts, len(counts))
-    ]
+
+    def make(first: int, after: int) -> list[PackageRow]:
+        rows = zip(names[first:after].tolist(), counts[first:after].tolist(), strict=True)
+        return [
+            {"package": name, "requests": n, "percentage": figures.rate(n, accepted)}
+            for name, n in rows
+        ]
+
+    return Listing(len(names), make)
 
 
 def most(
@@ -56,10 +67,18 @@ def branch_of(version: str) -> str:
     return version[:_BRANCH] if "." in version else version
 
 
-def _of_versions(connection: Connection, window: Window, version: str | None) -> Mapping[str, int]:
-    counts: dict[str, int] = defaultdict(int)
+def _of_versions(
+    connection: Connection, window: Window, version: str | None
+) -> tuple[Values, Ints]:
+    """Return the packages of one version or of all, ranked, and the requests of each."""
     (found,) = sums.cubes(connection, window, BY_PACKAGE)
-    for (of, package), (requests,) in found.rows():
-        if version in {None, of}:
-            counts[package] += requests
-    return counts
+    requests = found.sums[:, 0]
+    if version is not None:
+        versions, of = found.column(0)
+        requests = np.where(versions[of] == version, requests, 0)
+    names, codes = found.column(1)
+    # bincount adds floats up: exact up to 2 ** 53
+    counts = np.bincount(codes, requests, len(names)).astype(np.int64)
+    some = np.flatnonzero(counts)
+    order = some[figures.descending(counts[some])]
+    return names[order], counts[order]

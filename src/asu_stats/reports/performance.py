@@ -7,9 +7,10 @@ from sqlalchemy import Connection, FromClause, Select, literal_column, select
 
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import Performance, SlowBuild
-from asu_stats.reports.durations import all_durations, by_version
+from asu_stats.reports.answers import Performance, SlowBuild, VersionPerformance
+from asu_stats.reports.durations import all_durations, durations_by_version
 from asu_stats.reports.figures import Distribution
+from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.store import prepared
 from asu_stats.store.cubes import SECONDS, VERSION_SECONDS, VERSIONS
 from asu_stats.store.tables import build_metrics, request_metadata
@@ -18,18 +19,14 @@ from asu_stats.windows import Window
 SLOWEST: Final = 10
 
 
-def read(connection: Connection, window: Window) -> Performance:
+def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
     """Return the durations of successful builds that finished in `window`, in whole seconds.
 
-    Versions are in the order of their requests; `slowest_builds` has the ten slowest, with whole
-    request hashes: who shows them cuts them (contract §2.12).
+    Of the versions a page; `slowest_builds` has the ten slowest, with whole request hashes: who
+    shows them cuts them (contract §2.12).
     """
-    seconds, durations, versions = sums.cubes(
-        connection, window, SECONDS, VERSION_SECONDS, VERSIONS
-    )
-    everything = all_durations(seconds)
-    requests = {version: row[0] for (version,), row in versions.rows()}
-    rows = sorted(by_version(durations), key=lambda row: -requests.get(row.version, 0))
+    (seconds,) = sums.cubes(connection, window, SECONDS)
+    everything, versions = all_durations(seconds), by_version(connection, window)
     return {
         "build_duration": {
             "avg_seconds": everything.average,
@@ -41,17 +38,32 @@ def read(connection: Connection, window: Window) -> Performance:
             "min_seconds": everything.least,
             "max_seconds": everything.most,
         },
-        "by_version": [
+        "by_version": page.of(versions),
+        "by_version_total": len(versions),
+        "slowest_builds": _slowest(connection, window, everything)[: page.most(SLOWEST)],
+        "slowest_builds_total": everything.builds,
+    }
+
+
+def by_version(connection: Connection, window: Window) -> Listing[VersionPerformance]:
+    """Return the durations of each version that has any, in the order of their requests."""
+    durations, versions = sums.cubes(connection, window, VERSION_SECONDS, VERSIONS)
+    requests = {version: row[0] for (version,), row in versions.rows()}
+    found = durations_by_version(durations)
+    found.sort(key=lambda row: -requests.get(row.version, 0))
+
+    def make(first: int, after: int) -> list[VersionPerformance]:
+        return [
             {
                 "version": row.version,
                 "avg_duration": figures.average(row.total, row.builds),
                 "median_duration": row.median,
                 "builds": row.builds,
             }
-            for row in rows
-        ],
-        "slowest_builds": _slowest(connection, window, everything),
-    }
+            for row in found[first:after]
+        ]
+
+    return Listing(len(found), make, "")
 
 
 def _slowest(connection: Connection, window: Window, durations: Distribution) -> list[SlowBuild]:

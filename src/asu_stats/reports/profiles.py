@@ -3,8 +3,10 @@
 from sqlalchemy import Connection
 
 from asu_stats.releases import as_text
-from asu_stats.reports import builds, sums
+from asu_stats.reports import sums
 from asu_stats.reports.answers import ProfileRow
+from asu_stats.reports.builds import Ranked
+from asu_stats.reports.listing import Listing
 from asu_stats.store.cubes import BY_PROFILE
 from asu_stats.store.rollups import PROFILES
 from asu_stats.windows import Window
@@ -16,26 +18,30 @@ def read(
     *,
     version: str | None = None,
     target: str | None = None,
-) -> list[ProfileRow]:
+) -> Listing[ProfileRow]:
     """Return a row per profile, of one version and target or of all, by requests, then by name."""
     given = {"version": version, "target": target}
     filters = {column: value for column, value in given.items() if value is not None}
     if filters:
         rows = sums.rows(connection, PROFILES, ("profile",), window, filters)
-        found = builds.ranked_rows(rows, as_text)
+        found = Ranked.of_rows(rows, as_text)
     else:
         (profiles,) = sums.cubes(connection, window, BY_PROFILE)
-        found = builds.ranked(*profiles.by_name())
-    return [
-        {
-            "profile": row.name,
-            "requests": row.requests,
-            "successful_builds": row.successful,
-            "failed_builds": row.failed,
-            "success_rate": row.success_rate,
-            "avg_build_duration": row.avg_build_duration,
-            "cache_hits": row.cache_hits,
-            "cache_hit_rate": row.cache_hit_rate,
-        }
-        for row in found
-    ]
+        found = Ranked(*profiles.by_name())
+
+    def make(first: int, after: int) -> list[ProfileRow]:
+        return [
+            {
+                "profile": row.name,
+                "requests": row.requests,
+                "successful_builds": row.successful,
+                "failed_builds": row.failed,
+                "success_rate": row.success_rate,
+                "avg_build_duration": row.avg_build_duration,
+                "cache_hits": row.cache_hits,
+                "cache_hit_rate": row.cache_hit_rate,
+            }
+            for row in found.rows(first, after)
+        ]
+
+    return Listing(len(found), make)

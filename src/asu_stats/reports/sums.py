@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, func, select
@@ -19,7 +19,7 @@ from asu_stats.store.blocks import Totals
 from asu_stats.store.cubes import Cube
 from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, Rollup
 from asu_stats.store.tables import store_state
-from asu_stats.store.vocabulary import Key
+from asu_stats.store.vocabulary import Groups, Ints, Key
 from asu_stats.windows import Interval, Window
 
 
@@ -78,24 +78,56 @@ class Top(NamedTuple):
 NOTHING: Final = Top(0, [])
 
 
-def tops(totals: Totals, places: int = 5) -> dict[Key, Top]:
-    """Return, under all parts of a key but the last, the last parts with most requests."""
-    groups, counts = totals.grouped()
-    ranked, sizes = figures.top_of_each(groups.group, counts, places)
-    shown = np.minimum(sizes, places)
-    first = list(zip(groups.tails[ranked].tolist(), counts[ranked].tolist(), strict=True))
-    heads = groups.heads[: len(sizes)]
-    rows = zip(heads, sizes.tolist(), shown.tolist(), np.cumsum(shown).tolist(), strict=True)
-    return {head: Top(size, first[end - n : end]) for head, size, n, end in rows if size}
+class Below(Protocol):
+    """What is below names."""
+
+    def of(self, heads: Sequence[Key]) -> list[Top]:
+        """Return, for each of `heads`, how many names there are and those with most requests."""
 
 
-def tops_of(pairs: Iterable[tuple[str, str, int]], places: int = 5) -> dict[Key, Top]:
-    """Return what `tops` does, from (outer name, inner name, requests)."""
-    asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for outer, inner, requests in pairs:
-        if requests:
-            asked[outer].append((inner, requests))
-    return {(outer,): Top(len(names), figures.top(names, places)) for outer, names in asked.items()}
+class Tops:
+    """What is below each head of a key that has two parts or more: its last parts, ranked."""
+
+    def __init__(self, groups: Groups, counts: Ints, places: int = 5) -> None:
+        """Take the keys of a cube in order, and the requests of each."""
+        self._groups, self._counts = groups, counts
+        self._ranked, self.sizes = figures.top_of_each(groups.group, counts, places)
+        self._shown = np.minimum(self.sizes, places)
+        self._ends = np.cumsum(self._shown)
+
+    def of(self, heads: Sequence[Key]) -> list[Top]:
+        """Return, for each of `heads`, how many names there are and those with most requests."""
+        if not len(self.sizes):
+            return [NOTHING] * len(heads)
+        known, last = self._groups.places, len(self.sizes)
+        found = np.array([known.get(head, last) for head in heads], np.int64)
+        here = found < last
+        places = np.where(here, found, 0)
+        sizes, shown = (np.where(here, of[places], 0) for of in (self.sizes, self._shown))
+        up_to = np.cumsum(shown)
+        taken = np.arange(shown.sum()) + np.repeat(self._ends[places] - up_to, shown)
+        ranked = self._ranked[taken]
+        first = list(
+            zip(self._groups.tails[ranked].tolist(), self._counts[ranked].tolist(), strict=True)
+        )
+        rows = zip(sizes.tolist(), shown.tolist(), up_to.tolist(), strict=True)
+        return [Top(size, first[end - n : end]) for size, n, end in rows]
+
+
+class TopsOf:
+    """What `Tops` is, from (outer name, inner name, requests)."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str, int]], places: int = 5) -> None:
+        self._asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        self._places = places
+        for outer, inner, requests in pairs:
+            if requests:
+                self._asked[outer].append((inner, requests))
+
+    def of(self, heads: Sequence[Key]) -> list[Top]:
+        """Return, for each of `heads`, how many names there are and those with most requests."""
+        found = (self._asked.get(head, ()) for (head,) in heads)
+        return [Top(len(names), figures.top(names, self._places)) for names in found]
 
 
 @lru_cache(maxsize=64)
@@ -117,14 +149,23 @@ def unique_requests(window: Window, pairs: Totals) -> int:
     return int(pairs.sums[:, 0][before].sum())
 
 
-def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
-    """Return the number of distinct request hashes per client."""
-    clients, codes = pairs.column(0)
-    days, day_codes = pairs.column(1)
-    before = days[day_codes] < window.start.toordinal()
-    sums = np.zeros(len(clients), np.int64)
-    np.add.at(sums, codes[before], pairs.sums[:, 0][before])
-    return dict(zip(clients.tolist(), sums.tolist(), strict=True))
+class UniqueByClient:
+    """The number of distinct request hashes of each client."""
+
+    def __init__(self, window: Window, pairs: Totals) -> None:
+        """Take pairs of a day and the day before it of the same hash, by client."""
+        self._clients, codes = pairs.column(0)
+        days, day_codes = pairs.column(1)
+        first = np.flatnonzero(days[day_codes] < window.start.toordinal())
+        # bincount adds floats up: exact up to 2 ** 53
+        sums = np.bincount(codes[first], pairs.sums[first, 0], len(self._clients))
+        self._sums = sums.astype(np.int64)
+
+    def of(self, client: str) -> int:
+        """Return that of one client."""
+        place = int(np.searchsorted(self._clients, client))
+        here = place < len(self._clients) and self._clients[place] == client
+        return int(self._sums[place]) if here else 0
 
 
 def unique_of_client(connection: Connection, window: Window, client: str) -> int:

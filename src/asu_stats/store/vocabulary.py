@@ -44,7 +44,8 @@ class Groups:
     """All keys in order, by one part after the other, in groups that differ in the last part only.
 
     `order` has the number of each key, `group` its group, `tails` its last part; `heads` and
-    `starts` say of each group what its keys have in common, and where it begins.
+    `starts` say of each group what its keys have in common, and where it begins; `places` has the
+    place of each head.
     """
 
     order: Ints
@@ -52,6 +53,7 @@ class Groups:
     tails: Values
     heads: list[Key]
     starts: Ints
+    places: dict[Key, int]
 
 
 class _Names:
@@ -178,7 +180,8 @@ class Vocabulary:
         starts = np.flatnonzero(begins)
         heads = [key[:-1] for key in self.keys(order[starts])]
         tails = columns[-1].values[codes[-1][order]]
-        return Groups(order, np.cumsum(begins) - 1, tails, heads, starts)
+        places = {head: place for place, head in enumerate(heads)}
+        return Groups(order, np.cumsum(begins) - 1, tails, heads, starts, places)
 
 
 def _grown(known: Ints, places: Ints, values: Ints) -> Ints:

@@ -4,9 +4,10 @@ from sqlalchemy import Connection
 
 from asu_stats.dashboard import charts
 from asu_stats.dashboard.contents.columns import BUILT, CACHED, FAILED, NO_REQUEST, SUCCESS, Content
-from asu_stats.dashboard.tables import Column, arrange
+from asu_stats.dashboard.tables import ROWS, Column, arrange
 from asu_stats.dashboard.view import View
 from asu_stats.reports import clients
+from asu_stats.reports.listing import Page
 
 
 def read(db: Connection, view: View) -> Content:
@@ -36,7 +37,7 @@ def read(db: Connection, view: View) -> Content:
 
 
 def _one(db: Connection, view: View, client: str) -> Content:
-    answer = clients.read_one(db, view.window, client)
+    answer = clients.read_one(db, view.window, client, Page(ROWS))
     series = answer["timeseries"]
     return {
         "template": "client.html",

@@ -30,7 +30,8 @@ def read(db: Connection, view: View) -> Content:
         Column("versions", "Versions", secondary=True),
         Column("top_versions", "Most with", "names", secondary=True),
     )
-    one = [row for row in rows if row["type"] == view.filters.get("type")]
+    wanted = view.filters.get("type")
+    one = [row for row in rows if row["type"] == wanted] if wanted else []
     return {
         "chart": chart(db, view),
         "table": arrange(
@@ -60,4 +61,5 @@ def chart(db: Connection, view: View) -> Chart:
         kind="stack",
         parameters={"interval": view.day_interval, **by_version},
         split="category",
+        rest="all others",
     )

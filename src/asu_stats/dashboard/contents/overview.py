@@ -1,5 +1,6 @@
 """The whole window at a glance."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from asu_stats.reports import (
     timeseries,
     versions,
 )
+from asu_stats.reports.listing import Page
 
 TOP: Final = 6
 
@@ -67,7 +69,7 @@ def read(db: Connection, view: View) -> Content:
             _top(view, "profiles", "profile", "profiles", profiles.read(db, view.window)),
             _top(view, "clients", "client", "clients", clients.read(db, view.window)),
         ),
-        "failures": errors.read(db, view.window),
+        "failures": errors.read(db, view.window, Page(TOP)),
     }
 
 
@@ -76,18 +78,18 @@ def _top(
 ) -> Mapping[str, Any]:
     """Return a short list of what was asked for most, each with the page that says more."""
     count = "total_requests" if page == "clients" else "requests"
-    asked = [row for row in rows if row[count]]
+    asked = bisect_left(rows, 0, key=lambda row: -row[count])
     return {
         "title": page.capitalize(),
         "page": page,
-        "total": len(asked),
-        "most": asked[0][count] if asked else 0,
+        "total": asked,
+        "most": rows[0][count] if asked else 0,
         "rows": [
             {
                 "name": row[name],
                 "requests": row[count],
                 "link": view.link(below, **{name: row[name]}),
             }
-            for row in asked[:TOP]
+            for row in rows[: min(asked, TOP)]
         ],
     }

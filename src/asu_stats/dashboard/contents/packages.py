@@ -6,9 +6,10 @@ from sqlalchemy import Connection
 
 from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
-from asu_stats.dashboard.tables import Column, arrange
+from asu_stats.dashboard.tables import ROWS, Column, arrange
 from asu_stats.dashboard.view import View
 from asu_stats.reports import diff_packages, packages
+from asu_stats.reports.listing import Page
 
 _ASKED_OF: Final = "Of all accepted requests; those answered from the cache name no packages"
 
@@ -22,7 +23,7 @@ def read(db: Connection, view: View) -> Content:
         Column("percentage", "Of all requests", "rate", hint=_ASKED_OF),
     )
     rows = packages.read(db, view.window, **asked)
-    diff = diff_packages.read(db, view.window)
+    diff = diff_packages.read(db, view.window, Page(ROWS))
     by_version = (
         Column(
             "version", "Version", "name", lambda row: view.link("packages", version=row["version"])
@@ -47,5 +48,6 @@ def read(db: Connection, view: View) -> Content:
         "table": arrange(view, columns, rows, empty="No request named a package in this window."),
         "asked": asked,
         "by_version": diff["by_version"],
+        "by_version_total": diff["by_version_total"],
         "version_columns": by_version,
     }

@@ -10,6 +10,7 @@ from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
 from asu_stats.reports import distribution, performance, week
+from asu_stats.reports.listing import Page
 from asu_stats.windows import Window
 
 SHOWN_HASH: Final = 12
@@ -20,7 +21,7 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def read(db: Connection, view: View) -> Content:
     """Return percentiles, their course and spread, and the slowest builds; hashes are cut."""
     asked = view.only("version")
-    answer = performance.read(db, view.window)
+    answer = performance.read(db, view.window, Page(performance.SLOWEST))
     columns = (
         Column(
             "version",
@@ -54,7 +55,10 @@ def read(db: Connection, view: View) -> Content:
             ),
         ),
         "table": arrange(
-            view, columns, answer["by_version"], empty="No build ended in this window."
+            view,
+            columns,
+            performance.by_version(db, view.window),
+            empty="No build ended in this window.",
         ),
         "heat": _heat(db, view),
     }
