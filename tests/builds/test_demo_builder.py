@@ -1,6 +1,7 @@
 """The demo builder: the same seed, the same fate; believable on the whole."""
 
 import hashlib
+import random
 import time
 from pathlib import Path
 from statistics import mean
@@ -18,8 +19,11 @@ from asu_stats.builds.builders.demo import (
     Misfortune,
     load_misfortunes,
 )
+from asu_stats.builds.builders.known_packages import is_known
 from asu_stats.builds.images import ImageStore
 from asu_stats.builds.jobs import Job
+from asu_stats.demo.packages import EXTRAS, SETS, UPGRADER, choose
+from asu_stats.error_types import classify
 
 from .support import NOW, request, settings_for
 
@@ -194,3 +198,52 @@ def test_the_texts_that_come_with_it_are_real() -> None:
     assert len(texts) > 50
     assert {each.status for each in texts} == {"failure", "timeout"}
     assert INCIDENT_TYPE in {each.type for each in texts}
+
+
+@pytest.mark.parametrize(
+    ("target", "types"),
+    [
+        ("x86/64", ["combined", "combined-efi"]),
+        ("armsr/armv8", ["combined-efi"]),
+        ("armsr/armv7", ["combined-efi"]),
+        ("loongarch64/generic", ["combined-efi"]),
+        ("ath79/generic", ["sysupgrade"]),
+    ],
+)
+def test_images_are_of_the_type_that_clients_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, types: list[str]
+) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 0.0)
+    result = demo(tmp_path).build(attempt_for(tmp_path, target=target, profile="generic"))
+    assert [image["type"] for image in result.answer["images"]] == types
+
+
+UNKNOWN = ["no-such-package", "luci-app-nothing", "tcpdmp", "vimm", "kmod"]
+
+
+@pytest.mark.parametrize("package", UNKNOWN)
+@pytest.mark.parametrize("versions", [False, True])
+def test_packages_that_do_not_exist_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, versions: bool
+) -> None:
+    monkeypatch.setattr(demo_module, "FAILURE_RATE", 0.0)
+    wanted: dict[str, Any] = {"packages": ["luci", package, "-nothing-to-remove"]}
+    if versions:
+        wanted = {"packages_versions": {"luci": "1", package: "2"}}
+    attempt = attempt_for(tmp_path, **wanted)
+    with pytest.raises(BuildFailedError) as caught:
+        demo(tmp_path).build(attempt)
+    assert str(caught.value) == f"Impossible package selection: missing ({package})"
+    assert classify(attempt.stderr, status="failure").type == "package_not_found"
+
+
+def test_every_package_of_the_demo_exists() -> None:
+    names = {*EXTRAS, UPGRADER, *(name for _, names in SETS for name in names)}
+    for branch in ("21.02", "23.05", "25.12"):
+        for target in ("x86/64", "ath79/generic", "mediatek/filogic"):
+            chance = random.Random(f"{branch} {target}")
+            names |= set(
+                choose(chance, branch=branch, target=target, whole=True, upgrader=1, extra=1)
+            )
+    names |= {"python3-requests", "libustream-openssl", "kmod-nft-tproxy", "luci-i18n-base-de"}
+    assert [name for name in sorted(names) if not is_known(name)] == []

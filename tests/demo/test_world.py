@@ -1,15 +1,20 @@
 """The world of the demo, and what is popular in it."""
 
+import re
 from datetime import date, timedelta
 
 import pytest
+from fastapi import FastAPI
+from starlette.testclient import TestClient
 
+from asu_stats.builds import metadata
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.demo import catalogue, popularity
 from asu_stats.demo.crowd import Crowd
 from asu_stats.demo.popularity import FAVOURITES, version_shares
 from asu_stats.demo.world import load
+from asu_stats.settings import load as load_settings
 
 WORLD = load()
 AUTUMN = date(2026, 11, 24)
@@ -27,6 +32,25 @@ def test_the_files_are_all_read() -> None:
     assert len(WORLD.versions) == 84
     assert len(WORLD.clients) == 40
     assert sum(client.weight for client in WORLD.clients) == 984
+
+
+def test_clients_find_all_they_ask_for_before_a_build(offered: Catalogue) -> None:
+    """auc needs an architecture for each target; LuCI asks for the revision of a snapshot."""
+    branches = metadata.branches(offered)
+    assert {"SNAPSHOT", "24.10", "25.12"} <= branches.keys()
+    for branch in branches.values():
+        assert branch["targets"]
+        assert all(branch["targets"].values()), branch["name"]
+    assert branches["24.10"]["targets"]["mediatek/filogic"] == "aarch64_cortex-a53"
+    assert branches["24.10"]["targets"]["realtek/rtl838x"] == "mips_4kec"
+    assert offered.revisions.keys() == set(offered.versions)
+    app = FastAPI()
+    app.include_router(metadata.router(load_settings(metadata_url="http://127.0.0.1:9"), offered))
+    with TestClient(app, follow_redirects=False) as client:
+        for version in offered.versions:
+            answer = client.get(f"/api/v1/revision/{version}/x86/64")
+            assert answer.status_code == 200, version
+            assert re.fullmatch(r"r\d+-[0-9a-f]{10}", answer.json()["revision"])
 
 
 def test_the_catalogue_offers_every_version_and_device(offered: Catalogue) -> None:

@@ -192,7 +192,7 @@ POST_RESPONSES: Final[Responses] = {
     415: _problem(
         415, "Unsupported Media Type", "expected a body of the media type application/json"
     ),
-    422: _problem(422, "Unprocessable Content", "body.profile: Field required"),
+    422: _problem(422, "Unprocessable Content", "profile: is missing"),
     529: _problem(
         529,
         "Server overloaded",

@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from asu_stats.builds import faults
 from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
@@ -60,7 +61,8 @@ class InvalidRequestError(AsuStatsError):
         self.errors = errors
         place, problem = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        super().__init__(f"{'.'.join(map(str, place))}: {problem}{more}")
+        # A person reads this: the member, and not which of its entries.
+        super().__init__(f"{(place[1:] or place)[0]}: {problem}{more}")
 
 
 class BuildRequest(BaseModel):
@@ -254,8 +256,8 @@ def parse(body: bytes, settings: Settings) -> BuildRequest:
     except ValidationError as error:
         raise InvalidRequestError(
             [
-                (["body", *map(_short, item["loc"])], item["msg"])
-                for item in error.errors(include_url=False, include_input=False)[:20]
+                (["body", *map(_short, item["loc"])], faults.words(item))
+                for item in error.errors(include_url=False)[:20]
             ]
         ) from None
 

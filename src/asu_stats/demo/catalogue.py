@@ -1,9 +1,11 @@
 """The catalogue file of the demo: every version and device of the world, as the builds read it."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from asu_stats.demo.architectures import architecture_of
 from asu_stats.demo.world import World, has_target, load
 
 
@@ -24,7 +26,15 @@ def catalogue(world: World | None = None) -> dict[str, Any]:
         "versions": [version.name for version in world.versions],
         "targets": targets,
         "overrides": {branch: lacking for branch, lacking in overrides.items() if lacking},
+        "architectures": {target: architecture_of(target) for target in sorted(targets)},
+        "revisions": {version.name: revision_of(version.name) for version in world.versions},
     }
+
+
+def revision_of(version: str) -> str:
+    """Return a made-up revision that stays the same: LuCI asks for that of a snapshot."""
+    digest = hashlib.sha256(version.encode()).hexdigest()
+    return f"r{20_000 + int(digest[:3], 16)}-{digest[3:13]}"
 
 
 def write(path: Path, world: World | None = None) -> None:

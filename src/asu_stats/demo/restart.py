@@ -1,22 +1,32 @@
-"""The moment at which the history ends and the demo's own server begins: a restart."""
+"""The time at which the history ends and the demo's own server begins: a restart."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from asu_stats.events import BuildFinished, BuildStarted, Event
+from asu_stats.events import (
+    WAITING_OUTCOMES,
+    BuildFinished,
+    BuildStarted,
+    Event,
+    RequestReceived,
+)
 
 
 def restarted(events: Iterable[Event], now: datetime) -> Iterator[Event]:
-    """Yield `events`, then the ends of builds that were going on: cancelled, as by a restart.
+    """Yield `events`, then the ends of builds that run or wait: cancelled, as by a restart.
 
-    Nobody would end them otherwise, and they would seem to be going on for ever.
+    The demo's own server does not know them, so they would run or wait until they are stale.
     """
     going_on: dict[str, BuildStarted] = {}
+    waiting: dict[str, RequestReceived] = {}
     for event in events:
         if isinstance(event, BuildStarted):
             going_on[event.build_id] = event
         elif isinstance(event, BuildFinished):
             going_on.pop(event.build_id, None)
+            waiting.pop(event.request_hash, None)
+        elif event.outcome in WAITING_OUTCOMES:
+            waiting[event.request_hash] = event
         yield event
     for started in going_on.values():
         yield BuildFinished(
@@ -27,4 +37,14 @@ def restarted(events: Iterable[Event], now: datetime) -> Iterator[Event]:
             request_hash=started.request_hash,
             status="cancelled",
             worker_id=started.worker_id,
+        )
+        waiting.pop(started.request_hash, None)
+    for request in waiting.values():
+        yield BuildFinished(
+            source=request.source,
+            id=f"{request.id}:cancelled",
+            time=now,
+            build_id=f"{request.id}:cancelled",
+            request_hash=request.request_hash,
+            status="cancelled",
         )

@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError, Result
 from asu_stats.builds.builders import imagebuilder as ib
 from asu_stats.builds.builders.artifacts import collect
+from asu_stats.builds.builders.known_packages import is_known
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.settings import Settings
 
@@ -44,6 +45,7 @@ _CATEGORY_WEIGHTS: Final = {
     "storage": 4,
 }
 _IMAGE_BYTES: Final = 4096
+_FINDS_PACKAGES: Final = 3  # phases until a package that does not exist is noticed
 # Words of error texts that belong to one target alone.
 _PLACES: Final = {
     "aarch64_generic": "rockchip/armv8",
@@ -128,8 +130,15 @@ class DemoBuilder:
         request, request_hash = attempt.job.request, attempt.job.request_hash
         chance = self._random(request_hash)
         seconds = self.seconds(request, request_hash)
-        fate = self.fate(request, request_hash)
+        unknown = [
+            name
+            for name in request.wanted_packages
+            if not name.startswith("-") and not is_known(name)
+        ]
+        fate = _not_found(unknown) if unknown else self.fate(request, request_hash)
         phases = chance.randint(1, len(SHARES)) if fate else len(SHARES)
+        if unknown:
+            phases = _FINDS_PACKAGES
         attempt.command = ["make", "image", f"PROFILE={request.profile}"]
         for phase, share in SHARES[:phases]:
             attempt.enter(phase)
@@ -165,6 +174,15 @@ class DemoBuilder:
 
     def _random(self, key: str) -> random.Random:
         return random.Random(f"{self._seed} {key}")  # noqa: S311 - a play
+
+
+def _not_found(packages: Sequence[str]) -> Misfortune:
+    """Return what an ImageBuilder says of packages that do not exist."""
+    wanted = "".join(
+        f"  {name} (no such package):\n    required by: world[{name}]\n" for name in packages
+    )
+    text = f"ERROR: unable to select packages:\n{wanted}"
+    return Misfortune(text, "build", "package_not_found", "failure")
 
 
 def _summary(kind: str, text: str) -> str:
@@ -230,9 +248,15 @@ def _write_image(attempt: Attempt) -> Result:
 
 
 def _kinds(target: str) -> Sequence[tuple[str, str]]:
-    """Return types and file endings of a target's images: a PC boots a whole disk."""
+    """Return types and file endings of a target's images: a PC boots a whole disk.
+
+    x86 has BIOS and EFI; Arm and LoongArch machines have EFI alone. By the type clients find the
+    image to install.
+    """
     if target.startswith("x86/"):
         return ("combined", "img.gz"), ("combined-efi", "img.gz")
+    if target.startswith(("armsr/", "loongarch64/")):
+        return (("combined-efi", "img.gz"),)
     return (("sysupgrade", "bin"),)
 
 
