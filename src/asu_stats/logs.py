@@ -1,11 +1,11 @@
-"""Log lines that stay few: one when a state changes, then a count."""
+"""Log lines that stay few, one when a state changes, then a count; and each of them is one line."""
 
 import logging
 import threading
 import time
 from collections import deque
 from types import TracebackType
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 _REMIND_SECONDS: Final = 600.0
 _LINES, _MINUTE = 5, 60.0
@@ -112,3 +112,30 @@ class Thinned(logging.Filter):
             record.msg = f"{record.getMessage()} (left out {left_out} lines like this)"
             record.args = ()
         return lines < _LINES
+
+
+class Lines(logging.Formatter):
+    """Writes a message as one line, and a traceback below it as lines that are indented.
+
+    So nothing that strangers have named can look like a line of its own.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
+        """Return the line."""
+        return one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
+        """Return the traceback."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {one_line(line)}" for line in lines)
+
+
+def one_line(text: str) -> str:
+    """Return `text` with escapes for all that would end a line, or change how it is shown."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else _escape(each) for each in text)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -10,6 +10,12 @@ NAME_BYTES = 880
 KIND_BYTES = 420
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
+# What neither XML 1.0 nor HTML allows: control characters, surrogates, and what is no character.
+_NO_MARKUP = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
 
 
 # RFC 3986, §4.3: a scheme and what it names, no fragment.
@@ -51,6 +57,11 @@ def clean_name(text: str) -> str:
     if text.isprintable():
         return text
     return _CONTROL.sub(" ", clean_text(text))
+
+
+def markup(text: str) -> str:
+    """Return HTML or XML with U+FFFD for what no such document may hold, escaped or not."""
+    return _NO_MARKUP.sub("\ufffd", text)
 
 
 def stored_name(text: str, limit: int = NAME_BYTES) -> str:

@@ -1,5 +1,6 @@
 """Rows as CSV (conventions §4), with cells that a spreadsheet would run as a formula defused."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, get_type_hints
@@ -37,8 +38,10 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, str):
+    if isinstance(value, int | float):
         return str(value)
+    if not isinstance(value, str):
+        value = json.dumps(value, ensure_ascii=False)
     guarded = value.startswith(_FORMULA)
     if guarded or any(character in value for character in ',"\r\n'):
         return '"' + ("'" if guarded else "") + value.replace('"', '""') + '"'

@@ -19,6 +19,8 @@ from asu_stats.store import migrate
 from asu_stats.store.engine import read_snapshot
 
 _ROWS: Final = 5_000
+# What JSON may hold as it is, and what some readers of lines take for the end of one.
+_LINE_ENDS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 Rows = Iterator[Sequence[Any]]
 Columns = Mapping[str, type]
@@ -96,14 +98,14 @@ def _plain(value: object) -> object:
 def _csv(file: IO[bytes], columns: Columns, rows: Rows) -> None:
     file.write((",".join(columns) + "\r\n").encode())
     for row in rows:
-        cells = (json.dumps(v) if isinstance(v, dict) else _plain(v) for v in row)
-        file.write((",".join(map(tables.cell, cells)) + "\r\n").encode())
+        file.write((",".join(map(tables.cell, map(_plain, row))) + "\r\n").encode())
 
 
 def _ndjson(file: IO[bytes], columns: Columns, rows: Rows) -> None:
     for row in rows:
         line = dict(zip(columns, map(_plain, row), strict=True))
-        file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        text = json.dumps(line, ensure_ascii=False)
+        file.write(text.translate(_LINE_ENDS).encode() + b"\n")
 
 
 def _parquet(file: IO[bytes], columns: Columns, rows: Rows) -> None:

@@ -12,7 +12,8 @@ from asu_stats import __version__
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
-from asu_stats.logs import Thinned
+from asu_stats.logs import Lines, Thinned
+from asu_stats.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,9 @@ def options(
     directory, or of the file that ASU_STATS_CONFIG names. See docs/configuration.md.
     """
     del version
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     for handler in logging.getLogger().handlers:
         handler.addFilter(Thinned())
     logging.getLogger("asu_stats").setLevel(logging.DEBUG if verbose else logging.INFO)
@@ -101,6 +100,6 @@ def _misused(error: typer.TyperException) -> NoReturn:
 
 
 def _fail(words: str, status: int = 1) -> NoReturn:
-    text = f"asu-stats: {words}"
+    text = one_line(f"asu-stats: {words}")
     errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(status)

@@ -69,7 +69,7 @@ def answer(
     text = text_of(
         "badge.svg", label=label, words=words, colour=colour, grey=_GREY, widths=sides, height=20
     )
-    body = text.encode("utf-8", "replace")
+    body = text.encode()
     etag = f'W/"{blake2b(body, digest_size=8).hexdigest()}"'
     headers = {"Cache-Control": "no-cache", "ETag": etag}
     if request.headers.get("if-none-match") == etag:

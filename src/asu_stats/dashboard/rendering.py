@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from asu_stats import __version__
 from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
+from asu_stats.text import markup
 
 _templates = Environment(
     loader=PackageLoader("asu_stats.dashboard"),
@@ -31,7 +32,7 @@ _templates.filters |= {
 
 def text_of(template: str, /, **values: Any) -> str:
     """Return the text of a template that is no page."""
-    return _templates.get_template(template).render(values)
+    return markup(_templates.get_template(template).render(values))
 
 
 def render(
@@ -53,7 +54,7 @@ def render(
         }
     )
     headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-    body = text.encode("utf-8", "replace")
+    body = markup(text).encode()
     if assets.accepts_gzip(request):
         body, headers["Content-Encoding"] = gzip.compress(body, 5), "gzip"
     return HTMLResponse(body, status, headers=headers)
