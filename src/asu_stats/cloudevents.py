@@ -55,12 +55,22 @@ _RFC3339 = re.compile(
 )
 
 Data = Mapping[str, Any]
+_KINDS: Final[Mapping[type, str]] = {dict: "an object", list: "a list"}
 
 
 def _invalid(field: str, expected: str, got: object) -> NoReturn:
-    shown = ascii(got)
+    if isinstance(got, str):
+        shown = ascii(got)
+    else:
+        shown = _KINDS.get(type(got)) or json.dumps(got, default=str)
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     raise InvalidEventError(field, f"expected {expected}, got {shown}")
+
+
+def _check_present(data: Data, field: str) -> None:
+    """Raise `InvalidEventError` for a member that is not there; `null` is a value."""
+    if field not in data:
+        raise InvalidEventError(field, "is missing")
 
 
 def parse_time(text: object, *, field: str = "time") -> datetime:
@@ -87,7 +97,8 @@ def parse_time(text: object, *, field: str = "time") -> datetime:
 
 def _key(data: Data, field: str, limit: int) -> str:
     """Return a required text that identifies something: never altered, so never unstorable."""
-    value = data.get(field)
+    _check_present(data, field)
+    value = data[field]
     if not isinstance(value, str) or not value:
         _invalid(field, "a text that is not empty", value)
     if len(value) > limit:
@@ -120,11 +131,13 @@ def _name(data: Data, field: str) -> str:
     """Return a required name; an empty one is `unknown`."""
     value = _optional_name(data, field)
     if value is None:
-        raise InvalidEventError(field, "is missing")
+        _check_present(data, field)
+        _invalid(field, "text", None)
     return value or UNKNOWN
 
 
 def _hash(data: Data, field: str) -> str:
+    _check_present(data, field)
     value = _optional_text(data, field, HASH_LENGTH)
     if not value:
         _invalid(field, "a text that is not empty", value)
@@ -137,7 +150,8 @@ def _request_hash(data: Data, *, imported: bool) -> str:
 
 
 def _one_of(data: Data, field: str, allowed: Sequence[str]) -> Any:
-    value = data.get(field)
+    _check_present(data, field)
+    value = data[field]
     if not isinstance(value, str) or value not in allowed:
         _invalid(field, f"one of {', '.join(allowed)}", value)
     return value
@@ -250,7 +264,8 @@ def _request_received(
     outcome = _one_of(data, "outcome", OUTCOMES if request_hash else IMPORTED_OUTCOMES)
     diff_packages = _optional_bool(data, "diff_packages")
     if diff_packages is None and request_hash:
-        raise InvalidEventError("diff_packages", "is missing")
+        _check_present(data, "diff_packages")
+        _invalid("diff_packages", "true or false", None)
     client, client_version = split_client(_optional_text(data, "client"))
     packages, package_count = _packages(data)
     error = _error(data, outcome)
@@ -319,8 +334,10 @@ _PARSERS: Final[Mapping[str, Callable[..., Event]]] = {
 
 def _check_envelope(item: Data) -> None:
     """Check the attributes that say how `data` is to be read."""
-    if item.get("specversion") != "1.0":
-        _invalid("specversion", '"1.0"', item.get("specversion"))
+    for field in ("specversion", "time", "data"):
+        _check_present(item, field)
+    if item["specversion"] != "1.0":
+        _invalid("specversion", '"1.0"', item["specversion"])
     for field in ("subject", "dataschema"):
         if not isinstance(item.get(field), str | None):
             _invalid(field, "a text", item[field])

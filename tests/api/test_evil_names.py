@@ -176,7 +176,7 @@ def test_prometheus(evil_stats: Stats) -> None:
     assert len(families) > 10
     accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
     answer = evil_stats.client.get("/metrics", headers=accept)
-    list(openmetrics.text_string_to_metric_families(answer.content.decode()))
+    list(openmetrics.text_string_to_metric_families(answer.content.decode()))  # type: ignore[no-untyped-call]
     labels = {value for f in families for sample in f.samples for value in sample.labels.values()}
     assert not labels & {stored_name(name) for name in evil.NAMES}
 

@@ -63,7 +63,7 @@ def test_hours_that_are_gone_are_named_before_anything_else(sqlite_stats: Stats)
         assert answer.status_code == 422
         parameter, _, value = query.partition("=")
         assert answer.json()["detail"] == (
-            f"{parameter}={value}: expected hours are kept from 2026-07-03 on"
+            f"{parameter}={value}: expected a later start: hours are kept from 2026-07-03 on"
         )
     answer = sqlite_stats.client.get("/api/v1/stats/timeseries?interval=hour&days=90")
     assert len(answer.json()) == 90 * 24

@@ -296,7 +296,9 @@ class StatsApi:
         oldest = self._today() - timedelta(days=self._hourly_days - 1)
         oldest = max(oldest, kept_since or oldest)
         if window.start < oldest:
-            raise _refused_window(given, f"hours are kept from {oldest.isoformat()} on")
+            raise _refused_window(
+                given, f"a later start: hours are kept from {oldest.isoformat()} on"
+            )
 
     def _window(self, question: Question, given: Given) -> Window:
         return Window.parse(

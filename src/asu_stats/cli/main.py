@@ -12,8 +12,7 @@ from asu_stats import __version__
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError
-from asu_stats.logs import Lines, Thinned
-from asu_stats.text import one_line
+from asu_stats.logs import Lines, Thinned, one_line
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +45,12 @@ def options(
     directory, or of the file that ASU_STATS_CONFIG names. See docs/configuration.md.
     """
     del version
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        stream=sys.stderr,
+    )
     for handler in logging.getLogger().handlers:
+        handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handler.addFilter(Thinned())
     logging.getLogger("asu_stats").setLevel(logging.DEBUG if verbose else logging.INFO)
 
