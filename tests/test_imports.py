@@ -19,6 +19,7 @@ ORDER = (
     "windows",
     "events",
     "event_times",
+    "clocks",
     "error_rules",
     "error_types",
     "cloudevents",

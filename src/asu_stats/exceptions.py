@@ -74,5 +74,9 @@ class InvalidSettingError(AsuStatsError):
     """A setting, settings file or file named by a setting that can't be used."""
 
 
+class ImplausibleDayError(AsuStatsError):
+    """The clock says a day that nothing confirms. Nothing was archived or deleted."""
+
+
 class LeaseLostError(AsuStatsError):
     """A job is another process's by now, or is to stop. What was to be written is not written."""

@@ -183,8 +183,8 @@ def test_verification_looks_at_closed_days_that_changed(stats: Stats) -> None:
 
     first = verified()
     turn = verified()
-    assert first[0] == turn[0] + 2  # yesterday and the day of 40 days ago; not today
-    assert 1 <= turn[0] <= 2
+    assert first[0] == 2  # yesterday and the day of 40 days ago; not today
+    assert turn[0] <= 2
     stats.record(request("late", days[1]))
     with write_transaction(stats.engine) as connection:
         connection.execute(update(CLIENTS.table).values(requests=CLIENTS.table.c.requests + 1))

@@ -336,3 +336,40 @@ def test_yesterdays_trouble_is_no_news(sqlite_stats: Stats) -> None:
     play.go(20, step=4)
     assert "success_rate_low" in play.firing()
     assert play.state("success_rate_falling") == "ok"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=2), timedelta(hours=1)])
+def test_an_evaluation_of_a_clock_ahead_holds_up_nothing(stats: Stats, ahead: timedelta) -> None:
+    right = NOW
+    play = Play(stats, now=right + ahead)
+    play.queue = QueueState(3, 0, (right - timedelta(hours=1)).replace(tzinfo=None))
+    play.go(20)
+    assert "firing" in json.dumps(play.alerts())
+
+    play.now = right
+    play.queue = QueueState(0, 0, None)
+    play.go(30)
+    assert "firing" not in json.dumps(play.alerts())
+    with read_snapshot(stats.engine) as connection:
+        known = memory.read(connection)
+    assert known.evaluated_at == play.now
+    assert known.incidents == []
+    assert all(alert.since <= play.now for alert in known.alerts)
+
+
+def test_a_silence_of_a_clock_ahead_lasts_as_long_as_it_was_meant(stats: Stats) -> None:
+    play = Play(stats)
+    made = play.now + timedelta(days=2)
+    with write_transaction(stats.engine) as connection:
+        memory.silence(
+            connection,
+            rule=None,
+            subject=(),
+            until=made + timedelta(hours=1),
+            comment="",
+            now=made,
+        )
+    play.go(1)
+    with read_snapshot(stats.engine) as connection:
+        (silence,) = memory.silences(connection)
+    assert timedelta(0) < silence.until - play.now <= timedelta(hours=1)

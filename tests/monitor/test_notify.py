@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import Envelope
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.monitor import channels, outbox
@@ -369,3 +369,21 @@ def test_a_service_that_raises_is_tried_again(engine: Engine) -> None:
     put(engine, channel)
     send_due(engine, channel)
     assert errors(engine) == ["x" * 500]
+
+
+def test_a_message_of_a_clock_ahead_is_sent(engine: Engine) -> None:
+    with Receiver().running() as receiver:
+        channel = hook(receiver.url)
+        put(engine, channel)
+        with write_transaction(engine) as connection:
+            late = (datetime.now(UTC) + timedelta(days=2)).replace(tzinfo=None)
+            connection.execute(update(alert_messages).values(created_at=late, next_at=late))
+        assert send_due(engine, channel) == 1
+
+
+def test_a_clock_ahead_gives_up_no_message_for_an_address_in_the_settings(engine: Engine) -> None:
+    channel = hook("http://127.0.0.1:1/")
+    put(engine, channel)
+    with write_transaction(engine) as connection:
+        outbox.give_up(connection, [channel.key], datetime.now(UTC) + timedelta(days=900))
+    assert errors(engine) == [None]

@@ -109,7 +109,7 @@ def create_app(
         ingest.router(recorder, access, now, process.refused, oldest=settings.oldest_event),
         build_api.router(builds),
         metadata.router(builds.settings, builds.catalogue),
-        health.router(engine, recorder, queues.length),
+        health.router(engine, recorder, queues.length, clock=process.clock, now=now),
         metrics.router(Exposition(engine, settings, recorder, process, queues, now=now)),
         legacy.router(),
     ):

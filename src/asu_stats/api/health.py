@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends
@@ -13,10 +14,13 @@ from sqlalchemy import Engine
 from typing_extensions import TypedDict
 
 from asu_stats.api import params, problems
+from asu_stats.clocks import ClockWatch
+from asu_stats.event_times import MAX_FUTURE, format_time
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.recorder import Recorder
 from asu_stats.store import migrate, parts
+from asu_stats.store.days import newest_event
 from asu_stats.store.engine import read_snapshot
 
 log = logging.getLogger(__name__)
@@ -44,6 +48,13 @@ class Ready(TypedDict):
     schema: str
     spooled_events: int
     problems: Annotated[list[str], Field(description="The first ten: what and where.")]
+    clock: Annotated[
+        str,
+        Field(
+            description="ok, or what is odd about the clock of this host: it jumped in the last "
+            "hour, or is behind the newest event."
+        ),
+    ]
 
 
 class Queue(TypedDict):
@@ -52,8 +63,15 @@ class Queue(TypedDict):
     queue_length: int
 
 
-def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) -> APIRouter:
-    """Return the health endpoints; `queue_length` counts the waiting builds."""
+def router(
+    engine: Engine,
+    recorder: Recorder,
+    queue_length: Callable[[], int],
+    *,
+    clock: ClockWatch,
+    now: Callable[[], datetime],
+) -> APIRouter:
+    """Return the health endpoints; `queue_length` counts the waiting builds, `now` is the clock."""
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
     archive = _Archive(engine)
@@ -99,6 +117,7 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
                 "schema": schema,
                 "spooled_events": recorder.spooled,
                 "problems": found[:_NAMED],
+                "clock": _clock(engine, clock, now()),
             }
         )
 
@@ -115,6 +134,17 @@ def router(engine: Engine, recorder: Recorder, queue_length: Callable[[], int]) 
         return JSONResponse({"queue_length": queue_length()})
 
     return routes
+
+
+def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:
+    """Return what is odd about the clock; a process that was restarted sees it by the events."""
+    if step := clock.recent():
+        return str(step)
+    with read_snapshot(engine) as connection:
+        newest = newest_event(connection)
+    if newest and newest.replace(tzinfo=UTC) > now + MAX_FUTURE:
+        return f"the newest event is of {format_time(newest.replace(tzinfo=UTC))}, in the future"
+    return "ok"
 
 
 class _Attempt:

@@ -171,6 +171,10 @@ class RateLimits:
         try:
             allowed = await self._limiter.hit(item, budget, key)
             stats = await self._limiter.get_window_stats(item, budget, key)
+            if stats.reset_time - time.time() > 2 * _WINDOW:  # it began while a clock was ahead
+                await self._limiter.clear(item, budget, key)
+                allowed = await self._limiter.hit(item, budget, key)
+                stats = await self._limiter.get_window_stats(item, budget, key)
         except Exception as error:  # of whatever store: who asks must not suffer from it
             self._storage.failed(f"{type(error).__name__}; nobody is limited for a minute")
             self._not_before = time.monotonic() + _PAUSE_SECONDS

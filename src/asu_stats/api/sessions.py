@@ -19,6 +19,7 @@ from asu_stats.text import is_storable
 
 COOKIE: Final = "asu_stats_session"
 LASTS: Final = timedelta(days=7)
+_AHEAD_SECONDS: Final = 300  # that clocks of servers may differ
 
 
 class Sessions:
@@ -42,11 +43,10 @@ class Sessions:
         try:
             encoded, until, _ = cookie.split(".")
             name = urlsafe_b64decode(encoded).decode()
-            if (
-                not is_storable(name)
-                or not until.isascii()
-                or int(until) <= self._now().timestamp()
-            ):
+            # One that counts for longer was signed while a clock was ahead.
+            left = int(until) - self._now().timestamp() if until.isascii() else 0
+            is_current = 0 < left <= LASTS.total_seconds() + _AHEAD_SECONDS
+            if not is_storable(name) or not is_current:
                 return False
         except ValueError:
             return False

@@ -32,6 +32,7 @@ Record: TypeAlias = Callable[[Sequence[Event]], object]
 _log = logging.getLogger(__name__)
 _BATCH: Final = 500
 LEFT_BEHIND: Final = timedelta(seconds=60)
+_AHEAD: Final = timedelta(minutes=5)  # later is a time that a clock ahead has left
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,10 @@ class Outbox:
         return count
 
     def _left_behind(self, age: timedelta) -> list[tuple[int, str]]:
+        created = build_events.c.created_at
         query = (
             select(build_events.c.id, build_events.c.event)
-            .where(build_events.c.created_at <= naive(utc_now() - age))
+            .where((created <= naive(utc_now() - age)) | (created > naive(utc_now() + _AHEAD)))
             .order_by(build_events.c.id)
             .limit(_BATCH)
         )

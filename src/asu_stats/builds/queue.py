@@ -222,6 +222,19 @@ class BuildQueue:
                 ended.append(job)
             return ended
 
+    def correct_times(self) -> int:
+        """Set times in the future to now, as a clock that was ahead has left them; count the rows.
+
+        Otherwise a build would wait behind all others, a lost worker would hold its build, and a
+        result or a failure would be remembered, until that time.
+        """
+        now = naive(self._clock())
+        rows = 0
+        with self._outbox.change(alone=True) as change:
+            for statement in sql.future_times(now):
+                rows += change.connection.execute(statement).rowcount
+        return rows
+
     # Upkeep -----------------------------------------------------------------------------------
 
     def expire(self, *, limit: int = 100) -> int:

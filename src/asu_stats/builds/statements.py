@@ -6,21 +6,24 @@ is `exclude_others`. "Ours" are jobs with `enqueued_at`, see `tables`.
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Delete,
     RowMapping,
     Select,
+    Table,
     Update,
     case,
     delete,
     exists,
     func,
     select,
+    true,
     tuple_,
     update,
 )
@@ -35,6 +38,7 @@ from asu_stats.builds.tables import (
     build_jobs,
     build_requests,
     build_results,
+    build_workers,
 )
 from asu_stats.text import clean_text
 
@@ -188,6 +192,23 @@ def silent_since(limit: datetime) -> Select[*tuple[Any, ...]]:
 def running_builds() -> Select[str]:
     """Ask for the `build_id` of every build that runs."""
     return select(j.build_id).where(j.status == BUILDING, _OURS)
+
+
+def future_times(now: datetime) -> list[Update]:
+    """Set to now what is later, by more than clocks of hosts differ."""
+    ahead = now + timedelta(minutes=1)
+    places: tuple[tuple[Table, Column[Any], ColumnElement[bool]], ...] = (
+        (build_jobs, j.enqueued_at, j.status == PENDING),
+        (build_jobs, j.started_at, j.status == BUILDING),
+        (build_jobs, j.heartbeat_at, j.status == BUILDING),
+        (build_jobs, j.finished_at, j.status == FAILED),
+        (build_results, s.build_at, true()),
+        (build_workers, build_workers.c.heartbeat_at, true()),
+    )
+    return [
+        update(table).where(column > ahead, here).values({column: now})
+        for table, column, here in places
+    ]
 
 
 # Upkeep ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from asu_stats.builds.builders.demo import DemoBuilder
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.worker import Worker
 from asu_stats.builds.workers import Registry
+from asu_stats.clocks import ClockWatch
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.settings import Settings
@@ -22,6 +23,7 @@ STOP_SECONDS: Final = 15.0
 _SWEEP_SECONDS: Final = 2.0
 _REDELIVER_SECONDS: Final = 30.0
 _EXPIRE_SECONDS: Final = 60.0
+_HOUR_SECONDS: Final = 3_600.0
 
 
 def builder_of(settings: Settings) -> Builder | None:
@@ -38,10 +40,13 @@ class Workshop:
     end and events left behind are recorded even where only the API runs.
     """
 
-    def __init__(self, service: BuildService, builder: Builder | None) -> None:
+    def __init__(
+        self, service: BuildService, builder: Builder | None, clock: ClockWatch | None = None
+    ) -> None:
         settings = service.settings
         self._service = service
         self._registry = Registry(service.engine, settings)
+        self._clock = clock or ClockWatch()
         self._silence_seconds = float(settings.worker_timeout_seconds)
         self._stopping = threading.Event()
         self._beats = Condition(_log, "signs of life")
@@ -104,10 +109,11 @@ class Workshop:
     def _keep_up(self) -> None:
         service = self._service
         duties: list[_Duty] = [
+            _Duty("clock", _SWEEP_SECONDS, _Clock(service, self._clock)),
             _Duty("events", _REDELIVER_SECONDS, _Redelivery(service)),
             _Duty("lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)),
             _Duty("outbox", _SWEEP_SECONDS, service.outbox.sweep),
-            _Duty("expired images", _EXPIRE_SECONDS, lambda: _expire(service)),
+            _Duty("expired images", _EXPIRE_SECONDS, lambda: _expire(service, self._clock)),
         ]
         while not self._stopping.is_set():
             for duty in duties:
@@ -179,8 +185,34 @@ class _StaleBuilds:
                 _log.warning("build %s: worker %s is lost", job.request_hash[:12], job.worker_id)
 
 
-def _expire(service: BuildService) -> None:
-    service.queue.expire()
+class _Clock:
+    """Takes back times in the future, which a clock that was ahead has left behind.
+
+    They are looked for at the start, after each step of the clock, and every hour: another host's
+    clock may have been ahead.
+    """
+
+    def __init__(self, service: BuildService, clock: ClockWatch) -> None:
+        self._queue = service.queue
+        self._clock = clock
+        self._steps = -1
+        self._again = 0.0
+
+    def __call__(self) -> None:
+        steps = self._clock.check()
+        if steps == self._steps and time.monotonic() < self._again:
+            return
+        if steps > max(0, self._steps):
+            _log.warning("clock: %s", self._clock.last)
+        if corrected := self._queue.correct_times():
+            _log.warning("clock: times in the future, set to now: rows=%d", corrected)
+        self._steps, self._again = steps, time.monotonic() + _HOUR_SECONDS
+
+
+def _expire(service: BuildService, clock: ClockWatch | None = None) -> None:
+    step = clock.recent() if clock else None
+    if step is None or step.seconds < 0:  # one that is ahead by mistake must not delete images
+        service.queue.expire()
     staged = service.images.staged()  # before asking what runs: a build runs first, then stages
     running = service.queue.running()
     for build_id in staged:

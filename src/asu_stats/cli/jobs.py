@@ -57,11 +57,11 @@ def run_job(
     run_named(name, database, json=json)
 
 
-def run_named(name: str, database: str | None, *, json: bool) -> None:
+def run_named(name: str, database: str | None, *, json: bool, force: bool = False) -> None:
     """Run the job `name` and say how it went; exit status 1 when it fails."""
     with options.opened(database) as engine:
         migrate.check(engine)
-        jobs = wiring.jobs_of(load(database_url=database), engine)
+        jobs = wiring.jobs_of(load(database_url=database), engine, force=force)
         job = next((job for job in jobs if job.name == name), None)
         if job is None:
             known = ", ".join(job.name for job in jobs)

@@ -22,15 +22,21 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
     ] = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Run although nothing confirms that the clock is right."),
+    ] = False,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
     """Archive the details and delete the hours that are over age. No figure changes.
 
-    May be stopped at any moment and run again. Where a server is at it there is nothing to do.
+    May be stopped at any moment and run again. Where a server is at it there is nothing to do. A
+    clock that is years ahead would delete all hours: without --force a run fails if neither an
+    event nor a run is of the 92 days before today.
     """
     if not dry_run:
-        jobs.run_named("retention", database, json=json)
+        jobs.run_named("retention", database, json=json, force=force)
         return
     with options.opened(database) as engine:
         migrate.check(engine)

@@ -103,7 +103,7 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
             )
             if builder:
                 _check_store(builds)
-            workshop = Workshop(builds, builder)
+            workshop = Workshop(builds, builder, process.clock)
             workshop.start()
             try:
                 yield Service(settings, engine, recorder, builds, process)
@@ -151,8 +151,11 @@ def shelf_of(settings: Settings) -> Shelf | None:
     return Shelf(settings.archive_directory, settings.archive)
 
 
-def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
-    """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none."""
+def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[Job]:
+    """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none.
+
+    With `force` retention believes the clock, whatever it says.
+    """
     return [
         alerting(watch_of(settings, engine), utc_now),
         duties.queue_sampling(
@@ -164,6 +167,7 @@ def jobs_of(settings: Settings, engine: Engine) -> list[Job]:
             policy_of(settings),
             shelf_of(settings),
             utc_today,
+            force=force,
         ),
         duties.verification(
             engine,

@@ -10,11 +10,12 @@ from sqlalchemy import Engine
 from asu_stats.exceptions import MissingArchiveError
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.store import changes, leases, retention, samples, verify
+from asu_stats.store.archive import DETAILS
 from asu_stats.store.engine import write_transaction
 from asu_stats.store.leases import Lease, Result
 from asu_stats.store.marks import Kept
 from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import Shelf
+from asu_stats.store.retention import Report, Shelf
 from asu_stats.store.samples import QueueState
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: i
         now, queue = leases.now(engine), state()
         with write_transaction(engine) as connection:
             lease.guard(connection)
-            samples.forget(connection, now - timedelta(days=keep_days))
+            samples.forget(connection, now - timedelta(days=keep_days), now + timedelta(minutes=5))
             sample = samples.take(connection, now, queue)
         return {"queue_length": sample.queue_length, "builds_running": sample.builds_running}
 
@@ -44,10 +45,19 @@ def retention_of(
     policy: Policy,
     shelf: Shelf | None,
     today: Callable[[], date],
+    *,
+    force: bool = False,
 ) -> Job:
-    """Return the job that archives the details and deletes the hours that are over age."""
+    """Return the job that archives the details and deletes the hours that are over age.
+
+    Without `force` it fails where nothing confirms that `today` is right.
+    """
 
     def run(lease: Lease) -> Result:
+        if not force:
+            last = leases.last_success(engine, lease.name)
+            if not retention.is_needed(engine, today(), last and last.date()):
+                return Report(dict.fromkeys((table.name for table in DETAILS), 0)).as_dict()
         report = retention.run(engine, policy, today(), shelf=shelf, guard=lease.guard)
         return report.as_dict()
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Engine
@@ -21,6 +22,7 @@ from asu_stats.store.leases import Lease, Result, Status
 log = logging.getLogger(__name__)
 
 _BEATS: Final = 4  # signs of life in the time of a lease
+_AHEAD: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,29 @@ class Runner:
 
     def run_if_due(self, job: Job) -> Run | None:
         """Run a job if it is time and nobody else does; else return `None`."""
-        if self._stopped or not leases.is_due(self.engine, job.name):
+        if self._stopped:
+            return None
+        if not leases.is_due(self.engine, job.name):
+            self._correct(job)
             return None
         return self._take_and_run(job, due=True)
+
+    def _correct(self, job: Job) -> None:
+        """Take back a next run that is later than the schedule allows: a clock was ahead."""
+        found = leases.next_run(self.engine, job.name)
+        if found is None:
+            return
+        now, crontab, next_run_at = found
+        # Another server may follow another schedule, and be a little ahead of this one.
+        if crontab != job.schedule.crontab or next_run_at <= job.schedule.after(now + _AHEAD):
+            return
+        following = job.schedule.after(now)
+        if leases.correct(self.engine, job.name, next_run_at, following):
+            log.warning(
+                "jobs: %s: next run was %sZ, later than the schedule allows; now %sZ: was a clock "
+                "ahead?",
+                *(job.name, next_run_at.isoformat(), following.isoformat()),
+            )
 
     def run_now(self, job: Job) -> Run | None:
         """Run a job whether it is time or not, `None` where another process is at it."""

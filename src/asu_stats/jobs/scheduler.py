@@ -1,15 +1,12 @@
 """The scheduler inside a server: looks every few seconds which jobs are due, and runs them.
 
-What is due is written in the database (`store.leases`), so any number of servers may look. Threads,
-their number, and that no look overtakes the one before are APScheduler's business.
+What is due is written in the database (`store.leases`), so any number of servers may look. Each job
+has a thread, which waits by the monotonic clock: one that jumps delays nothing.
 """
 
 import logging
-from functools import partial
+import threading
 from typing import Final, Self
-
-from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.jobs.job import Job
@@ -29,26 +26,29 @@ class Scheduler:
 
     def __init__(self, runner: Runner, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._runner = runner
+        self._look_seconds = look_seconds
         self._known = False
         self._condition = Condition(log, "jobs")
-        # It warns at every look while a job takes longer than the time between two.
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._scheduler = BackgroundScheduler(
-            timezone="UTC",
-            executors={"default": ThreadPoolExecutor(max(1, len(runner.jobs)))},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
-        )
-        for job in runner.jobs:
-            look = partial(self._look, job)
-            self._scheduler.add_job(look, "interval", seconds=look_seconds, id=job.name)
+        self._stopping = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._run, args=(job,), name=f"job {job.name}", daemon=True)
+            for job in runner.jobs
+        ]
 
     def __enter__(self) -> Self:
-        self._scheduler.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._runner.stop()
-        self._scheduler.shutdown()
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, job: Job) -> None:
+        while not self._stopping.wait(self._look_seconds):  # by the monotonic clock
+            self._look(job)
 
     def _look(self, job: Job) -> None:
         try:

@@ -68,6 +68,7 @@ class Exposition(Collector):
             "asu_stats_database_up", "1 if the database answered, else 0.", int(bool(of_database))
         )
         yield from self._of_recorder()
+        yield from self._of_clock()
         yield from self._process.collector.collect()
         info = GaugeMetricFamily(
             "asu_stats_build_info", "This program; always 1.", labels=["version", "python_version"]
@@ -104,6 +105,19 @@ class Exposition(Collector):
             "asu_stats_database_wal_size_bytes",
             "Size of SQLite's write-ahead log; 0 on PostgreSQL.",
             _wal_size(self._settings.database_file),
+        )
+
+    def _of_clock(self) -> Iterator[Metric]:
+        clock = self._process.clock
+        yield CounterMetricFamily(
+            "asu_stats_clock_steps",
+            "Times that the clock of this host jumped by 30 seconds or more, since the start.",
+            value=clock.check(),
+        )
+        yield gauge(
+            "asu_stats_clock_last_step_seconds",
+            "Seconds of the last such jump, negative for back; 0 = none.",
+            clock.last.seconds if clock.last else 0,
         )
 
     def _of_recorder(self) -> Iterator[Metric]:

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.registry import Collector
 
+from asu_stats.clocks import ClockWatch
 from asu_stats.events import TYPE_NAMES, Event
 
 _Answer = TypeVar("_Answer")
@@ -60,6 +61,7 @@ class ProcessMetrics:
             ("route",),
             registry=self._registry,
         )
+        self.clock = ClockWatch()
         self.invalid_events = dict.fromkeys((*sorted(_EVENTS), OTHER), 0)
 
     @property

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
@@ -71,6 +71,36 @@ def read(connection: Connection) -> Memory:
         incidents=[_told(row) for row in open_ones],
         silences=silences(connection),
     )
+
+
+def as_of(known: Memory, now: datetime) -> Memory:
+    """Return what is known without times after `now`, which a clock that was ahead has left."""
+
+    def past(moment: datetime | None) -> Any:
+        return moment and min(moment, now)
+
+    alerts = [
+        replace(alert, since=past(alert.since), well_since=past(alert.well_since))
+        for alert in known.alerts
+    ]
+    incidents = [
+        replace(told, incident=replace(told.incident, opened_at=past(told.incident.opened_at)))
+        for told in known.incidents
+    ]
+    return replace(known, alerts=alerts, incidents=incidents)
+
+
+def correct(connection: Connection, now: datetime) -> None:
+    """Let silences and messages that were made with a clock ahead begin now."""
+    ahead = naive(now) + timedelta(minutes=5)
+    found = connection.execute(select(s.id, s.until, s.created_at).where(s.created_at > ahead))
+    for row in found.all():
+        until = row.until - (row.created_at - naive(now))
+        values = {"until": until, "created_at": naive(now)}
+        connection.execute(update(alert_silences).where(s.id == row.id).values(values))
+    m = alert_messages.c
+    late = update(alert_messages).where(m.created_at > ahead)
+    connection.execute(late.values(created_at=naive(now)))
 
 
 def firing(connection: Connection) -> set[str]:

@@ -23,6 +23,7 @@ _PAUSES: Final = (5, 15, 60, 300, 900, 1800)  # seconds after each attempt; the 
 GIVE_UP_HOURS: Final = 24
 GIVE_UP_END_HOURS: Final = 7 * 24
 OPENED, CLOSED = "-opened", "-closed"
+LONGEST: Final = timedelta(seconds=max(TAKEN_SECONDS, *_PAUSES) + 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def take(engine: Engine, channel: str, now: datetime) -> Message | None:
     Those of an incident wait for the earlier ones of it.
     """
     waiting = m.next_at.is_not(None) & (m.channel == channel)
-    due = waiting & (m.next_at <= naive(now))
+    latest = naive(now) + LONGEST  # later is a time that a clock ahead has left
+    due = waiting & ((m.next_at <= naive(now)) | (m.next_at > latest))
     with read_snapshot(engine) as connection:
         left = select(m.id, m.message_id, m.next_at).where(waiting).order_by(m.id)
         found = _first_due(connection.execute(left).all(), now)
@@ -111,7 +113,8 @@ def _first_due(waiting: Iterable[Any], now: datetime) -> int | None:
     earlier = set()
     for row in waiting:
         incident = incident_of(row.message_id)
-        if incident not in earlier and row.next_at <= naive(now):
+        is_due = row.next_at <= naive(now) or row.next_at > naive(now) + LONGEST
+        if incident not in earlier and is_due:
             return int(row.id)
         earlier.add(incident)
     return None
@@ -126,23 +129,26 @@ def delivered(engine: Engine, message: Message, now: datetime) -> None:
 def failed(engine: Engine, message: Message, error: str, now: datetime, *, final: bool) -> bool:
     """Note why a message did not arrive; return whether it will be tried again.
 
-    It is not if that is `final`, or a day has gone by, of the end of an incident a week.
+    It is not if that is `final`, or a day has gone by since it was put (of the end of an incident a
+    week) and this is not the first attempt.
     """
     hours = GIVE_UP_END_HOURS if message.message_id.endswith(CLOSED) else GIVE_UP_HOURS
-    over = naive(now) - message.created_at > timedelta(hours=hours)
+    old = naive(now) - message.created_at > timedelta(hours=hours)
+    over = old and message.attempts > 1
     pause = timedelta(seconds=_PAUSES[min(message.attempts, len(_PAUSES)) - 1])
     again = not (final or over)
     _note(engine, message, {"error": error[:500], "next_at": naive(now) + pause if again else None})
     return again
 
 
-def give_up(connection: Connection, now: datetime) -> None:
-    """Give up messages that nobody takes, since their address is no longer in the settings."""
+def give_up(connection: Connection, channels: Sequence[str], now: datetime) -> None:
+    """Give up old messages for addresses other than `channels`, those in the settings."""
     is_end = m.message_id.endswith(CLOSED)
     old = or_(
         ~is_end & (m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_HOURS)),
         m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_END_HOURS),
     )
+    old &= m.channel.not_in(channels)
     values = {"next_at": None, "error": "its address is not in the settings of any server"}
     left = update(alert_messages).where(m.next_at.is_not(None), old)
     connection.execute(left.values(values))

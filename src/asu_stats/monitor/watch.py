@@ -5,7 +5,7 @@ many servers evaluate: whoever finds that another one was faster writes nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
@@ -25,6 +25,7 @@ from asu_stats.store.samples import QueueState
 
 _LONGEST_WAITING: Final = 3
 _REGULAR: Final = timedelta(minutes=10)
+_FAR_AHEAD: Final = timedelta(hours=3)  # that clocks of servers never differ
 Waiting: TypeAlias = Sequence[tuple[str, str, str, str]]
 
 
@@ -51,6 +52,7 @@ class Watch:
     queue: Callable[[], QueueState]
     waiting: Callable[[int], Waiting]
     source: str = ""
+    _ahead_at: list[int] = field(default_factory=list, compare=False)
 
     def look(self, now: datetime) -> Sight:
         """Evaluate, and write nothing. Raises `StoreUnavailableError` when the database is away.
@@ -61,7 +63,7 @@ class Watch:
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
             known = memory.read(connection)
-            regular = known.evaluated_at and now - known.evaluated_at < _REGULAR
+            regular = known.evaluated_at and abs(now - known.evaluated_at) < _REGULAR
             rules = self.rules if regular else _at_once(self.rules, queue, now)
             return self._look(connection, known, rules, queue, now)
 
@@ -73,6 +75,7 @@ class Watch:
         queue: QueueState,
         now: datetime,
     ) -> Sight:
+        known = memory.as_of(known, now)
         seen = figures(connection, rules, queue, now)
         open_ones = [told.incident for told in known.incidents]
         found = evaluate(rules, seen, known.alerts, open_ones, now)
@@ -84,14 +87,16 @@ class Watch:
     def run(self, now: datetime, *, guard: Callable[[Connection], None] | None = None) -> Sight:
         """Evaluate, write it down, and put what is to be told into the outbox.
 
-        Nothing is written if another process evaluated in the meantime, or for a later time.
+        Nothing is written if another process evaluated in the meantime, or for a later time. A
+        later time does not count if it is hours away, or nobody has evaluated since the last run
+        saw it: then it comes from a clock that was ahead.
         `guard` may refuse the transaction.
         """
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
             before = memory.read(connection)
             sight = self._look(connection, before, self.rules, queue, now)
-        if before.evaluated_at and before.evaluated_at >= now:
+        if before.evaluated_at and self._is_later(before, before.evaluated_at - now):
             return sight
         readings = reporting.readings(self.rules, sight.evaluation)
         with write_transaction(self.engine) as connection:
@@ -101,10 +106,18 @@ class Watch:
                 if sight.evaluation.alerts or before.alerts:
                     memory.write_alerts(connection, sight.evaluation.alerts)
                 self._tell(connection, sight, now)
-                if before.evaluated_at is None or before.evaluated_at.date() != now.date():
+                memory.correct(connection, now)
+                if _is_next_day(before.evaluated_at, now):
                     memory.forget(connection, now)
-                    outbox.give_up(connection, now)
+                    outbox.give_up(connection, self.channels, now)
         return sight
+
+    def _is_later(self, before: Memory, ahead: timedelta) -> bool:
+        """Tell whether another process evaluates with a clock that is ahead of this one's."""
+        seen, self._ahead_at[:] = list(self._ahead_at), [before.evaluations]
+        if ahead == timedelta():
+            return True
+        return timedelta() < ahead <= _FAR_AHEAD and before.evaluations not in seen
 
     def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
         """Write incidents, and messages about those that have begun or ended.
@@ -160,6 +173,14 @@ class Watch:
                 return causes.of_waiting(self.waiting(_LONGEST_WAITING))
 
 
+def _is_next_day(before: datetime | None, now: datetime) -> bool:
+    """Tell whether a UTC day has begun since the evaluation `before`, and no more than a week ago.
+
+    Old incidents and messages go then: not at the first evaluation with a clock that is far ahead.
+    """
+    return before is not None and 1 <= (now.date() - before.date()).days <= 7
+
+
 def _at_once(rules: Sequence[Rule], queue: QueueState, now: datetime) -> list[Rule]:
     """Return rules without their time; how long the line has been long is seen by who waits."""
     oldest = queue.oldest_queued_at
@@ -198,5 +219,9 @@ def figures(
         },
         past=recent.past(connection, last_past - timedelta(days=1)),
         variation=recent.variation(connection, yesterday),
-        queue=Queue(queue.queue_length, queue.oldest_queued_at, samples.last_finished(connection)),
+        queue=Queue(
+            queue.queue_length,
+            queue.oldest_queued_at,
+            samples.last_finished(connection, memory.naive(now)),
+        ),
     )

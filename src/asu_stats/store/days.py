@@ -78,3 +78,12 @@ def last_with_details(connection: Connection, first: date, before: date) -> date
     found += [min(last, end - timedelta(days=1)) for last in connection.execute(parts).scalars()]
     days = [moment.date() for moment in found if moment is not None]
     return max(days, default=None)
+
+
+def newest_event(connection: Connection) -> datetime | None:
+    """Return the time of the newest request, end of a build or error in tables, without zone."""
+    newest: list[datetime | None] = [
+        connection.execute(select(func.max(live.c[moment]))).scalar()
+        for live, moment in TIMES.items()
+    ]
+    return max((moment for moment in newest if moment is not None), default=None)

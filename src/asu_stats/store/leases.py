@@ -4,10 +4,12 @@ A row per job says who holds it, until when, and how often it was taken (`fence`
 not renewed runs out, and another process may take the job: kill -9 of the holder costs at most
 that time. A holder that merely was asleep finds a fence that is not its own: `Lease.guard` looks
 in the transaction that is to write. Times are those of the database, so that hosts need not agree;
-on SQLite, which is on one host, those of this one.
+on SQLite, which is on one host, those of this one. A time that a clock ahead has left is not
+waited for: a lease ends at the latest after `LONGEST`, and `correct` takes back a next run.
 """
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,6 +27,7 @@ from sqlalchemy import (
     Row,
     Table,
     Text,
+    case,
     insert,
     or_,
     select,
@@ -61,6 +64,7 @@ scheduled_jobs = Table(
 )
 
 _t: Final = scheduled_jobs.c
+LONGEST: Final = timedelta(minutes=10)  # of a lease between two renewals
 _WORDS: Final = 500
 
 
@@ -74,6 +78,7 @@ class Lease:
     fence: int
     seconds: float
     started_at: datetime
+    began: float = field(default_factory=time.monotonic)
     _over: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
@@ -120,7 +125,7 @@ def register(engine: Engine, job: str, schedule: str, next_run_at: datetime) -> 
 
 
 def _free(now: datetime) -> ColumnElement[bool]:
-    return or_(_t.holder.is_(None), _t.lease_until <= now)
+    return or_(_t.holder.is_(None), _t.lease_until <= now, _t.lease_until > now + LONGEST)
 
 
 def is_due(engine: Engine, job: str) -> bool:
@@ -129,6 +134,32 @@ def is_due(engine: Engine, job: str) -> bool:
         now = dialects.now(connection)
         due = select(_t.name).where(_t.name == job, _t.next_run_at <= now, _free(now))
         return connection.execute(due).first() is not None
+
+
+def next_run(engine: Engine, job: str) -> tuple[datetime, str, datetime] | None:
+    """Return the time that it is, the schedule of a job, and when it is run next. Reads only."""
+    with read_snapshot(engine) as connection:
+        now = dialects.now(connection)
+        found = connection.execute(
+            select(_t.schedule, _t.next_run_at).where(_t.name == job)
+        ).first()
+    return found and (now, found.schedule, found.next_run_at)
+
+
+def correct(engine: Engine, job: str, wrong: datetime, next_run_at: datetime) -> bool:
+    """Replace the `wrong` next run of a job, and make times of its last run past ones.
+
+    Return whether it was still the wrong one.
+    """
+    with write_transaction(engine) as connection:
+        now = dialects.now(connection)
+        past = {
+            column.name: case((column > now, now), else_=column)
+            for column in (_t.started_at, _t.finished_at, _t.succeeded_at)
+        }
+        same = (_t.name == job) & (_t.next_run_at == wrong)
+        corrected = update(scheduled_jobs).where(same).values(next_run_at=next_run_at, **past)
+        return connection.execute(corrected).rowcount > 0
 
 
 def take(
@@ -175,8 +206,9 @@ def give_back(
         values: dict[str, Any] = {
             "holder": None,
             "lease_until": None,
+            "started_at": min(lease.started_at, now),
             "finished_at": now,
-            "duration_seconds": round((now - lease.started_at).total_seconds(), 3),
+            "duration_seconds": round(time.monotonic() - lease.began, 3),
             "status": status,
             "result": None if result is None else dict(result),
             "error": error and error[:_WORDS],
@@ -204,6 +236,14 @@ def last_result(engine: Engine, job: str) -> Result:
 def states(engine: Engine) -> list[tuple[Row[Any], bool]]:
     """Return the row of every job, by name, and whether it is being run."""
     with read_snapshot(engine) as connection:
-        time = dialects.now(connection)
+        now = dialects.now(connection)
         rows = connection.execute(select(*scheduled_jobs.columns).order_by(_t.name)).all()
-    return [(row, row.holder is not None and row.lease_until > time) for row in rows]
+    return [
+        (row, row.holder is not None and now < row.lease_until <= now + LONGEST) for row in rows
+    ]
+
+
+def last_success(engine: Engine, job: str) -> datetime | None:
+    """Return the end of the last run of a job that was ok, UTC without zone."""
+    with read_snapshot(engine) as connection:
+        return connection.execute(select(_t.succeeded_at).where(_t.name == job)).scalar()

@@ -8,7 +8,7 @@ killed is simply run again.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -16,11 +16,11 @@ from typing import Any, Final
 from sqlalchemy import Connection, Delete, Engine, Table, delete, func, insert, select, update
 
 from asu_stats.events import new_id
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import ImplausibleDayError, StoreUnavailableError
 from asu_stats.store import archive, changes, dialects, files, over_age, parts
 from asu_stats.store.archive import ARCHIVES, DETAILS, TIMES
 from asu_stats.store.engine import checkpoint, read_snapshot, write_transaction
-from asu_stats.store.over_age import Policy
+from asu_stats.store.over_age import Policy, moment_of
 from asu_stats.store.rollups import HOURLY
 from asu_stats.store.tables import store_state
 
@@ -34,6 +34,8 @@ _FILE_ROWS: Final = 1_000  # at least, where there are so many: taking them out 
 _DETAILS_DAYS: Final = (
     8  # of which details are in tables in any case: `reports.rolling` counts them
 )
+
+_NEAR: Final = timedelta(days=92)
 
 Guard = Callable[[Connection], None]
 Progress = Callable[[date], object]
@@ -92,6 +94,32 @@ class Pace:
         factor = min(2.0, max(0.25, _HOLD_SECONDS / max(seconds, 1e-6)))
         self.rows = min(_MOST, max(_LEAST, int(self.rows * factor)))
         time.sleep(min(seconds, 0.1))
+
+
+def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
+    """Tell whether there is anything from before `today`.
+
+    Raises `ImplausibleDayError` for a day that nothing confirms: the clock may be wrong. A day is
+    confirmed by a run or events of the quarter before it. Events of the day itself say nothing:
+    they may come from the same clock.
+    """
+    start, _ = archive.day_bounds(today)
+    with read_snapshot(engine) as connection:
+        times = [moment_of(table) for table in DETAILS]
+        newest: list[datetime | None] = [
+            connection.execute(select(func.max(time)).where(time < start)).scalar()
+            for time in times
+        ]
+    known = [moment.date() for moment in newest if moment is not None]
+    if not known:
+        return False
+    if today - max(known) <= _NEAR or (last_run is not None and abs(today - last_run) <= _NEAR):
+        return True
+    last = f"the last run was on {last_run}" if last_run else "there was no run before"
+    raise ImplausibleDayError(
+        f"retention: today is {today}, but the newest event before today is of {max(known)} and "
+        f"{last}. If the clock is right, run `asu-stats retention run --force`"
+    )
 
 
 def run(

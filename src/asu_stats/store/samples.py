@@ -4,7 +4,7 @@ A rule such as "longer than an hour" needs the past of the queue; so does a look
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from sqlalchemy import (
@@ -55,28 +55,37 @@ class Sample(NamedTuple):
 
 
 _FORGET: Final = delete(queue_samples).where(
-    queue_samples.c.sampled_at < bindparam("before", type_=DateTime)
+    (queue_samples.c.sampled_at < bindparam("before", type_=DateTime))
+    | (queue_samples.c.sampled_at > bindparam("after", type_=DateTime))
 )
-_LAST: Final = select(func.max(build_metrics.c.finished_at))
+_LAST: Final = select(func.max(build_metrics.c.finished_at)).where(
+    build_metrics.c.finished_at <= bindparam("now", type_=DateTime)
+)
+_END: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
 
-def last_finished(connection: Connection) -> datetime | None:
-    """Return when a build last ended, whoever built it."""
-    found: datetime | None = prepared.fetch(connection, _LAST)[0][0]
+def last_finished(connection: Connection, now: datetime) -> datetime | None:
+    """Return when a build last ended, whoever built it.
+
+    `now` is UTC without zone. Ends in the future, of a clock that was ahead, do not count.
+    """
+    latest = now + _CLOCKS_DIFFER
+    found: datetime | None = prepared.fetch(connection, _LAST, now=latest)[0][0]
     return found
 
 
 def take(connection: Connection, now: datetime, queue: QueueState) -> Sample:
     """Keep the state of the queue for the minute of `now`, UTC without zone."""
     minute = now.replace(second=0, microsecond=0)
-    sample = Sample(minute, *queue, last_finished(connection))
+    sample = Sample(minute, *queue, last_finished(connection, now))
     prepared.put(connection, queue_samples, ("sampled_at",), Sample._fields[1:], [sample])
     return sample
 
 
-def forget(connection: Connection, before: datetime) -> None:
-    """Delete the samples from before a time, UTC without zone."""
-    prepared.execute(connection, _FORGET, before=before)
+def forget(connection: Connection, before: datetime, after: datetime = _END) -> None:
+    """Delete the samples from before a time, UTC without zone, and from after one."""
+    prepared.execute(connection, _FORGET, before=before, after=after)
 
 
 def since(connection: Connection, start: datetime) -> Sequence[Sample]:
