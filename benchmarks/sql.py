@@ -37,10 +37,11 @@ def _distribution(pairs: Iterable[tuple[int, int]]) -> Distribution:
 def overview(ask: Asker) -> Any:
     """Answer `overview`; the first day of all data is given, so nobody searches for it."""
     accepted = "FILTER (WHERE outcome <> 'rejected')"
-    ((requests, rejected, unique, hits, diff),) = ask.requests(
+    ((requests, rejected, unique, hits, diff, unique_rejected),) = ask.requests(
         f"count(*) {accepted}, count(*) FILTER (WHERE outcome = 'rejected'), "
         f"count(DISTINCT request_hash) {accepted}, {_HITS}, "
-        "count(*) FILTER (WHERE diff_packages AND outcome <> 'rejected')",
+        "count(*) FILTER (WHERE diff_packages AND outcome <> 'rejected'), "
+        "count(DISTINCT request_hash) FILTER (WHERE outcome = 'rejected')",
         where="",
     )
     clients = dict(ask.requests("count(*)", "client"))
@@ -69,6 +70,7 @@ def overview(ask: Asker) -> Any:
             "failed_builds": bad,
             "success_rate": figures.rate(good, good + bad),
             "rejected_requests": rejected,
+            "unique_rejected_requests": unique_rejected,
             "cancelled_builds": counts["cancelled"],
         },
         "build_performance": {
@@ -135,7 +137,8 @@ def clients(ask: Asker) -> Any:
         f"count(*) {accepted}, count(DISTINCT request_hash) {accepted}, {_HITS}, "
         "count(*) FILTER (WHERE status = 'success' AND outcome <> 'cache_hit'), "
         "count(*) FILTER (WHERE status IN ('failure', 'timeout')), "
-        "count(*) FILTER (WHERE outcome = 'rejected')"
+        "count(*) FILTER (WHERE outcome = 'rejected'), "
+        "count(DISTINCT request_hash) FILTER (WHERE outcome = 'rejected')"
     )
     rows = [
         {
@@ -149,12 +152,13 @@ def clients(ask: Asker) -> Any:
             "pending": requests - hits - good - bad,
             "success_rate": figures.rate(good, good + bad),
             "rejected_requests": rejected,
+            "unique_rejected_requests": unique_rejected,
             "top_versions": [
                 {"version": v, "requests": n}
                 for v, n in figures.top(versions[client], 5, release_order)
             ],
         }
-        for client, requests, unique, hits, good, bad, rejected in ask.requests(
+        for client, requests, unique, hits, good, bad, rejected, unique_rejected in ask.requests(
             fields, "client", where=""
         )
     ]

@@ -185,6 +185,12 @@ class Oracle:
         """Older servers, whose history lacks hashes, did not keep them."""
         return None if any(hash_of(e) is None for e in self.accepted) else len(rejected)
 
+    def unique_rejected(self, rejected: list[Event]) -> int | None:
+        """Distinct hashes, where rejections were kept at all."""
+        if self.count_rejected(rejected) is None:
+            return None
+        return len({hash_of(e) for e in rejected})
+
     def fate(self, request: Event) -> str:
         """How a request ended for its client: hit, good, bad or pending."""
         outcome = request["data"]["outcome"]
@@ -234,6 +240,7 @@ class Oracle:
                 "failed_builds": len(bad),
                 "success_rate": percent(len(good), len(good) + len(bad)),
                 "rejected_requests": self.count_rejected(self.rejected),
+                "unique_rejected_requests": self.unique_rejected(self.rejected),
                 "cancelled_builds": sum(b.status == "cancelled" for b in self.finished),
             },
             "build_performance": {
@@ -319,6 +326,7 @@ class Oracle:
             if fates["untraced"]
             else percent(fates["good"], fates["good"] + fates["bad"]),
             "rejected_requests": self.count_rejected(rejected),
+            "unique_rejected_requests": self.unique_rejected(rejected),
             "top_versions": [{"version": v, "requests": n} for v, n in ranked(versions, age)[:5]],
         }
 

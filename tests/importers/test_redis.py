@@ -124,6 +124,7 @@ def test_what_the_series_say_is_counted(upstream: Upstream, stats: Stats) -> Non
         "failed_builds": 2,
         "success_rate": 60.0,
         "rejected_requests": None,
+        "unique_rejected_requests": None,
         "cancelled_builds": 0,
     }
     assert "5 requests were imported without outcome" in " ".join(overview["period"]["incomplete"])

@@ -5,9 +5,11 @@ from typing import get_args
 from asu_stats.store import facts
 from asu_stats.store.counting import COUNTS, FIELDS
 from asu_stats.store.rollups import (
+    CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
     DISTINCT,
     ROLLUPS,
+    UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
 )
 
@@ -15,6 +17,8 @@ from asu_stats.store.rollups import (
 _DISTINCT = {
     (UNIQUE_REQUESTS.name, "requests"),
     (CLIENT_UNIQUE_REQUESTS.name, "requests"),
+    (UNIQUE_REJECTED.name, "requests"),
+    (CLIENT_UNIQUE_REJECTED.name, "requests"),
     ("stats_daily", "unique_requests"),
     *((distinct.into.name, distinct.add) for distinct in DISTINCT),
 }

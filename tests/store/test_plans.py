@@ -40,6 +40,7 @@ DETAILS = (
     "error_stats",
     "request_metadata",
     "request_days",
+    "rejected_days",
     "event_identities",
     "build_requests",
     "build_jobs",

@@ -56,6 +56,7 @@ def test_what_they_say_is_counted_and_what_they_can_not_say_is_null(stats: Stats
         "failed_builds": 1,
         "success_rate": 66.67,
         "rejected_requests": None,
+        "unique_rejected_requests": None,
         "cancelled_builds": 0,
     }
     assert overview["diff_packages"] == {

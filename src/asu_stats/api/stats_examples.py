@@ -39,6 +39,7 @@ _CLIENT: Final = {
     "pending": 0,
     "success_rate": 93.75,
     "rejected_requests": 4,
+    "unique_rejected_requests": 3,
     "top_versions": [{"version": "24.10.2", "requests": 2000}],
 }
 
@@ -54,6 +55,7 @@ EXAMPLES: Final[dict[str, Any]] = {
             "failed_builds": 500,
             "success_rate": 90.0,
             "rejected_requests": 12,
+            "unique_rejected_requests": 3,
             "cancelled_builds": 0,
         },
         "build_performance": {

@@ -52,6 +52,13 @@ Rejected = Annotated[
         "server, which did not keep them."
     ),
 ]
+UniqueRejected = Annotated[
+    int | None,
+    Field(
+        description="Distinct request hashes among rejected requests: a client that posts again "
+        "while the queue is full counts once. Null where `rejected_requests` is."
+    ),
+]
 Hash = Annotated[
     str | None,
     Field(
@@ -92,6 +99,7 @@ class Totals(TypedDict):
     failed_builds: Failed
     success_rate: Rate
     rejected_requests: Rejected
+    unique_rejected_requests: UniqueRejected
     cancelled_builds: Annotated[int, Field(description="Neither successful nor failed.")]
 
 
@@ -224,6 +232,7 @@ class ClientRow(TypedDict):
     ]
     success_rate: Rate
     rejected_requests: Rejected
+    unique_rejected_requests: UniqueRejected
     top_versions: list[VersionRequests]
 
 

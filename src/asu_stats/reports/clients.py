@@ -12,8 +12,15 @@ from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
 from asu_stats.reports.incomplete import reasons
 from asu_stats.reports.listing import ALL, Listing, Page
-from asu_stats.store.cubes import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_UNIQUE
-from asu_stats.store.rollups import CLIENT_DEVICES, CLIENT_ERRORS, CLIENT_VERSIONS, CLIENTS
+from asu_stats.store.cubes import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_REJECTED, CLIENT_UNIQUE
+from asu_stats.store.rollups import (
+    CLIENT_DEVICES,
+    CLIENT_ERRORS,
+    CLIENT_UNIQUE_REJECTED,
+    CLIENT_UNIQUE_REQUESTS,
+    CLIENT_VERSIONS,
+    CLIENTS,
+)
 from asu_stats.windows import Window
 
 _UNHASHED = "requests_without_hash"
@@ -21,12 +28,12 @@ _UNHASHED = "requests_without_hash"
 
 def read(connection: Connection, window: Window) -> Listing[ClientRow]:
     """Return a row per client, by requests descending, then by name."""
-    clients, pairs, versions = sums.cubes(
-        connection, window, BY_CLIENT, CLIENT_UNIQUE, BY_CLIENT_VERSION
+    clients, pairs, rejected, versions = sums.cubes(
+        connection, window, BY_CLIENT, CLIENT_UNIQUE, CLIENT_REJECTED, BY_CLIENT_VERSION
     )
     names, amounts = clients.by_name()
     order = figures.descending(amounts[:, 0])
-    unique = sums.UniqueByClient(window, pairs)
+    unique, turned_away = (sums.UniqueByClient(window, each) for each in (pairs, rejected))
     asked = sums.Tops(*versions.grouped())
     imported = bool(amounts[:, BY_CLIENT.place("requests_without_hash")].any())
 
@@ -37,7 +44,13 @@ def read(connection: Connection, window: Window) -> Listing[ClientRow]:
             shown, amounts[places].tolist(), asked.of([(name,) for name in shown]), strict=True
         )
         return [
-            _row(client, row, unique.of(client), top.first, imported=imported)
+            _row(
+                client,
+                row,
+                (unique.of(client), turned_away.of(client)),
+                top.first,
+                imported=imported,
+            )
             for client, row, top in rows
         ]
 
@@ -68,7 +81,10 @@ def read_one(connection: Connection, window: Window, client: str, page: Page = A
         without_hash=totals[CLIENTS.place("requests_without_hash")],
         untraced=totals[CLIENTS.place("untraced_requests")],
     )
-    unique = sums.unique_of_client(connection, window, client)
+    unique, turned_away = (
+        sums.unique_of_client(connection, window, client, pairs)
+        for pairs in (CLIENT_UNIQUE_REQUESTS, CLIENT_UNIQUE_REJECTED)
+    )
     errors = {
         (row.error_category, row.error_type): int(row.errors)
         for row in sums.rows(
@@ -81,7 +97,7 @@ def read_one(connection: Connection, window: Window, client: str, page: Page = A
     by_errors = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
     all_errors, most = sum(errors.values()), page.most(5)
     return {
-        **_row(client, totals, unique, versions[:most], imported=imported),
+        **_row(client, totals, (unique, turned_away), versions[:most], imported=imported),
         "period": sums.period(connection, window, gaps),
         "top_versions_total": len(versions),
         "client_versions": [{"client_version": name, "requests": n} for name, n in page.of(own)],
@@ -107,20 +123,21 @@ def read_one(connection: Connection, window: Window, client: str, page: Page = A
 def _row(
     client: str,
     row: Sequence[int],
-    unique: int,
+    unique: tuple[int, int],
     versions: Sequence[tuple[str, int]],
     *,
     imported: bool,
 ) -> ClientRow:
     """Return the row of a client from its sums, in the order of `CLIENTS.adds`.
 
-    `imported` says that the window holds history of an older server, which kept no rejections.
+    `unique` are its distinct request hashes, of accepted and of rejected requests. `imported` says
+    that the window holds history of an older server, which kept no rejections.
     """
     requests, hits, good, bad, rejected, unhashed, untraced = row
     return {
         "client": client,
         "total_requests": requests,
-        "unique_builds": None if unhashed else unique,
+        "unique_builds": None if unhashed else unique[0],
         "cache_hits": hits,
         "cache_hit_rate": figures.rate(hits, requests),
         "successful_builds": None if untraced else good,
@@ -128,5 +145,6 @@ def _row(
         "pending": None if untraced else requests - hits - good - bad,
         "success_rate": None if untraced else figures.rate(good, good + bad),
         "rejected_requests": None if imported else rejected,
+        "unique_rejected_requests": None if imported else unique[1],
         "top_versions": [{"version": v, "requests": n} for v, n in versions],
     }

@@ -10,7 +10,7 @@ from asu_stats.reports.answers import Overview, Period
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.figures import Distribution
 from asu_stats.reports.incomplete import reasons
-from asu_stats.store.cubes import BY_CLIENT, SECONDS, UNIQUE
+from asu_stats.store.cubes import BY_CLIENT, REJECTED, SECONDS, UNIQUE
 from asu_stats.windows import Window
 
 _SUMS: Final = (
@@ -34,11 +34,13 @@ def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
     days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
     totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
-    seconds, pairs, clients = sums.cubes(connection, window, SECONDS, UNIQUE, BY_CLIENT)
+    seconds, pairs, rejected, clients = sums.cubes(
+        connection, window, SECONDS, UNIQUE, REJECTED, BY_CLIENT
+    )
     return response(
         sums.period(connection, window, gaps(totals)),
         totals,
-        unique=sums.unique_requests(window, pairs),
+        unique=(sums.unique_requests(window, pairs), sums.unique_requests(window, rejected)),
         durations=all_durations(seconds),
         clients=[(key[0], row[0]) for key, row in clients.rows()],
     )
@@ -64,13 +66,14 @@ def response(
     period: Period,
     totals: Mapping[str, int],
     *,
-    unique: int,
+    unique: tuple[int, int],
     durations: Distribution,
     clients: Sequence[tuple[str, int]],
 ) -> Overview:
     """Return the response, given the sums of `stats_daily` by name.
 
-    `unique` is the number of distinct requests, `clients` are the requests of each client.
+    `unique` are the numbers of distinct accepted and rejected requests, `clients` are the requests
+    of each client.
     """
     requests, hits = totals["total_requests"], totals["cache_hits"]
     successful, failed = totals["successful_builds"], totals["failed_builds"]
@@ -80,13 +83,14 @@ def response(
         "period": period,
         "totals": {
             "requests": requests,
-            "unique_requests": unique if with_hash else None,
+            "unique_requests": unique[0] if with_hash else None,
             "cache_hits": hits,
             "cache_hit_rate": figures.rate(hits, requests),
             "successful_builds": successful,
             "failed_builds": failed,
             "success_rate": figures.rate(successful, successful + failed),
             "rejected_requests": totals["rejected_requests"] if with_hash else None,
+            "unique_rejected_requests": unique[1] if with_hash else None,
             "cancelled_builds": totals["cancelled_builds"],
         },
         "build_performance": {

@@ -51,8 +51,9 @@ def _grouped(rows: FromClause, kind: type[Fact], moment: str, *by: str) -> Selec
 
 _REQUESTS: Final = _grouped(_requests, facts.Request, "timestamp", "client")
 _BUILDS: Final = _grouped(_builds, facts.Build, "finished_at")
-_UNIQUE: Final = select(func.count(_r.request_hash.distinct())).where(
-    _between(_r.timestamp), _r.outcome != "rejected"
+_UNIQUE: Final = tuple(
+    select(func.count(_r.request_hash.distinct())).where(_between(_r.timestamp), counts)
+    for counts in (_r.outcome != "rejected", _r.outcome == "rejected")
 )
 
 
@@ -75,7 +76,7 @@ def read(connection: Connection, first: datetime, last: datetime, *, hours: int)
         build = facts.Build(*fact)
         if build.timed:
             durations[build.timed_seconds] += n
-    ((unique,),) = fetch(_UNIQUE)
+    accepted, rejected = (int(fetch(query)[0][0]) for query in _UNIQUE)
     period: Period = {
         "start": format_time(first.astimezone(UTC)),
         "end": format_time(last.astimezone(UTC)),
@@ -88,7 +89,7 @@ def read(connection: Connection, first: datetime, last: datetime, *, hours: int)
     return overview.response(
         period,
         totals,
-        unique=unique,
+        unique=(accepted, rejected),
         durations=Distribution.of(seconds[:, 0], seconds[:, 1]),
         clients=list(clients.items()),
     )

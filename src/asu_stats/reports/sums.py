@@ -17,7 +17,7 @@ from asu_stats.reports.answers import Period
 from asu_stats.store import packs, prepared
 from asu_stats.store.blocks import Totals
 from asu_stats.store.cubes import Cube
-from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, Rollup
+from asu_stats.store.rollups import DAILY, Rollup
 from asu_stats.store.tables import store_state
 from asu_stats.store.vocabulary import Groups, Ints, Key
 from asu_stats.windows import Interval, Window
@@ -168,11 +168,10 @@ class UniqueByClient:
         return int(self._sums[place]) if here else 0
 
 
-def unique_of_client(connection: Connection, window: Window, client: str) -> int:
+def unique_of_client(connection: Connection, window: Window, client: str, pairs: Rollup) -> int:
     """Return the number of distinct request hashes of one client."""
-    t = CLIENT_UNIQUE_REQUESTS.table
-    first = in_window(CLIENT_UNIQUE_REQUESTS, window) & (t.c.previous_date < window.start)
-    found = connection.execute(of(CLIENT_UNIQUE_REQUESTS, (), first, {"client": client})).one()
+    first = in_window(pairs, window) & (pairs.table.c.previous_date < window.start)
+    found = connection.execute(of(pairs, (), first, {"client": client})).one()
     return int(found.requests or 0)
 
 

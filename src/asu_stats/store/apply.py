@@ -180,13 +180,13 @@ class _Batch:
         attempts.save_errors(connection, ends)
         self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
         self._save_metadata()
-        days = {
-            RequestDay(self._metadata[r.request_hash].request_number, received.date(), r.client)
-            for r, received in self._requests
-            if r.outcome != "rejected"
-        }
+        days: dict[bool, set[RequestDay]] = {True: set(), False: set()}
+        for r, received in self._requests:
+            number = self._metadata[r.request_hash].request_number
+            days[r.outcome == "rejected"].add(RequestDay(number, received.date(), r.client))
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
-        request_days.add(connection, deltas, days, known)
+        request_days.add(connection, deltas, request_days.ACCEPTED, days[False], known)
+        request_days.add(connection, deltas, request_days.REJECTED, days[True], known)
         taken = unhashed.write(connection, deltas, self._unhashed)
         if self._state.hourly_since:
             deltas.drop_hours(datetime.combine(self._state.hourly_since, time()))

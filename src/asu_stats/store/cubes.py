@@ -15,6 +15,7 @@ from asu_stats.store import blocks, package_lists
 from asu_stats.store.dialects import Row
 from asu_stats.store.rollups import (
     CLIENT_DEVICES,
+    CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
     CLIENT_VERSIONS,
     CLIENTS,
@@ -22,6 +23,7 @@ from asu_stats.store.rollups import (
     ERRORS,
     PACKAGES,
     PROFILES,
+    UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
     VERSION_TARGET,
     Rollup,
@@ -114,6 +116,10 @@ UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, ("previous_date",))
 CLIENT_UNIQUE: Final = Cube.of(
     "client_unique_requests", CLIENT_UNIQUE_REQUESTS, ("client", "previous_date")
 )
+REJECTED: Final = Cube.of("unique_rejected", UNIQUE_REJECTED, ("previous_date",))
+CLIENT_REJECTED: Final = Cube.of(
+    "client_unique_rejected", CLIENT_UNIQUE_REJECTED, ("client", "previous_date")
+)
 BY_PACKAGE: Final = Cube.of_packages("packages")
 CUBES: Final = (
     SECONDS,
@@ -128,6 +134,8 @@ CUBES: Final = (
     FAILURES,
     UNIQUE,
     CLIENT_UNIQUE,
+    REJECTED,
+    CLIENT_REJECTED,
     BY_PACKAGE,
 )
 NAMES: Final = [cube.name for cube in CUBES]

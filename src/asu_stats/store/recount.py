@@ -34,13 +34,12 @@ from asu_stats.store.archive import TIMES, counted, day_bounds
 from asu_stats.store.counting import COUNTS, FIELDS, Count, amounts, picker
 from asu_stats.store.dialects import Row
 from asu_stats.store.facts import Fact
+from asu_stats.store.request_days import ACCEPTED, REJECTED, Days
 from asu_stats.store.rollups import (
-    CLIENT_UNIQUE_REQUESTS,
     DAILY,
     DISTINCT,
     HOURLY,
     NEVER,
-    UNIQUE_REQUESTS,
     Deltas,
     Key,
     Rollup,
@@ -49,7 +48,6 @@ from asu_stats.store.tables import (
     build_metrics,
     client_stats,
     error_stats,
-    request_days,
     request_metadata,
 )
 
@@ -130,12 +128,14 @@ def of_day(connection: Connection, day: date) -> Deltas:
                 key = (hours[fields[0]], *fields[1:]) if rollup in HOURLY else (day, *fields)
                 added = found if rows == 1 else [rows * amount for amount in found]
                 deltas.add(rollup, key, added)
-    for client, own, previous, of_client, hashes in prepared.fetch(
-        connection, _PAIRS, **parameters
-    ):
-        deltas.add(CLIENT_UNIQUE_REQUESTS, (day, client, own or NEVER), (of_client,))
-        deltas.add(UNIQUE_REQUESTS, (day, previous or NEVER), (hashes,))
-        deltas.add_one(DAILY, (day,), "unique_requests", hashes)
+    for of, query in _PAIRS.items():
+        for client, own, previous, of_client, hashes in prepared.fetch(
+            connection, query, **parameters
+        ):
+            deltas.add(of.of_client, (day, client, own or NEVER), (of_client,))
+            deltas.add(of.of_hash, (day, previous or NEVER), (hashes,))
+            if of.daily:
+                deltas.add_one(DAILY, (day,), of.daily, hashes)
     for distinct in DISTINCT:
         width, place = len(distinct.into.key), distinct.of.place(distinct.having)
         place += len(distinct.of.key)
@@ -212,17 +212,17 @@ def _query(source: _Source) -> Select[Any]:
 _QUERIES: Final = {source: _query(source) for source in _SOURCES}
 
 
-def _pairs() -> Select[Any]:
-    """Select the distinct hashes and clients of a day's accepted requests, added up.
+def _pairs(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
+    """Select the distinct hashes and clients of a day's requests that count, added up.
 
     By client, day on which the client asked for the hash before, and day on which anyone did: how
     many hashes the client asked for, and how many of those no client that comes before it.
     """
-    d, m = request_days.c, request_metadata.c
+    d, m = of.table.c, request_metadata.c
     asked = (
         select(m.request_number, _r.client)
         .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
-        .where(on_day(_r.timestamp), _r.outcome != "rejected")
+        .where(on_day(_r.timestamp), counts)
         .distinct()
         .subquery("asked")
     )
@@ -243,4 +243,7 @@ def _pairs() -> Select[Any]:
     return select(*groups, func.count(), hashes).group_by(*groups)
 
 
-_PAIRS: Final = _pairs()
+_PAIRS: Final = {
+    ACCEPTED: _pairs(ACCEPTED, _r.outcome != "rejected"),
+    REJECTED: _pairs(REJECTED, _r.outcome == "rejected"),
+}

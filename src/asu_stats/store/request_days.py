@@ -9,14 +9,42 @@ one from (n, p) and adds one to (n, d): still a sum. The same is kept per client
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, FromClause, Select, exists, func, select
+from sqlalchemy import Connection, FromClause, Select, Table, exists, func, select
 
 from asu_stats.store import prepared
-from asu_stats.store.rollups import CLIENT_UNIQUE_REQUESTS, DAILY, NEVER, UNIQUE_REQUESTS, Deltas
-from asu_stats.store.tables import request_days
+from asu_stats.store.rollups import (
+    CLIENT_UNIQUE_REJECTED,
+    CLIENT_UNIQUE_REQUESTS,
+    DAILY,
+    NEVER,
+    UNIQUE_REJECTED,
+    UNIQUE_REQUESTS,
+    Deltas,
+    Rollup,
+)
+from asu_stats.store.tables import rejected_days, request_days
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Days:
+    """The days of some requests: their table, and the rollups that count pairs of them.
+
+    `daily` is the sum of `stats_daily` that counts the distinct hashes of a day, if there is one.
+    """
+
+    table: Table
+    of_hash: Rollup
+    of_client: Rollup
+    daily: str | None
+
+
+ACCEPTED: Final = Days(request_days, UNIQUE_REQUESTS, CLIENT_UNIQUE_REQUESTS, "unique_requests")
+REJECTED: Final = Days(rejected_days, UNIQUE_REJECTED, CLIENT_UNIQUE_REJECTED, None)
 
 
 class RequestDay(NamedTuple):
@@ -43,19 +71,24 @@ class _Known(NamedTuple):
 
 
 def add(
-    connection: Connection, deltas: Deltas, days: AbstractSet[RequestDay], known: Collection[int]
+    connection: Connection,
+    deltas: Deltas,
+    of: Days,
+    days: AbstractSet[RequestDay],
+    known: Collection[int],
 ) -> None:
     """Remember `days` and count the pairs that change; `known` are numbers that may have days."""
     wanted = sorted(days)
-    found, around = _load(connection, [day for day in wanted if day.request_number in known])
+    found, around = _load(connection, of, [day for day in wanted if day.request_number in known])
     new = [day for day in wanted if day not in found]
     for number, day, client in new:
         for (on, previous), count in _pairs(around.of_hash.setdefault(number, []), day):
-            deltas.add(UNIQUE_REQUESTS, (on, previous), (count,))
-            deltas.add_one(DAILY, (on,), "unique_requests", count)
+            deltas.add(of.of_hash, (on, previous), (count,))
+            if of.daily:
+                deltas.add_one(DAILY, (on,), of.daily, count)
         for (on, previous), count in _pairs(around.of_client.setdefault((number, client), []), day):
-            deltas.add(CLIENT_UNIQUE_REQUESTS, (on, client, previous), (count,))
-    prepared.insert(connection, request_days, RequestDay._fields, new)
+            deltas.add(of.of_client, (on, client, previous), (count,))
+    prepared.insert(connection, of.table, RequestDay._fields, new)
 
 
 def _insert_once(days: list[date], day: date) -> None:
@@ -82,12 +115,12 @@ _FIELDS: Final = tuple((column.name, column.type) for column in request_days.col
 
 
 def _load(
-    connection: Connection, days: Sequence[RequestDay]
+    connection: Connection, of: Days, days: Sequence[RequestDay]
 ) -> tuple[Collection[RequestDay], _Known]:
     """Return which of `days` are known, and the known days nearest to the others."""
     found, known = set(), _Known({}, {})
     for number, day, client, is_known, before, after, own_before, own_after in prepared.fetch_for(
-        connection, _neighbours, _FIELDS, days
+        connection, _NEIGHBOURS[of], _FIELDS, days
     ):
         if is_known:
             found.add(RequestDay(number, day, client))
@@ -99,12 +132,11 @@ def _load(
     return found, known
 
 
-def _neighbours(given: FromClause) -> Select[Any]:
+def _neighbours(t: Table, given: FromClause) -> Select[Any]:
     """Select of each given day whether it is known, and its nearest known days.
 
     Those of any client, of which the day itself may be one, and those of its own client.
     """
-    t = request_days
     of_hash = t.c.request_number == given.c.request_number
     own = of_hash & (t.c.client == given.c.client)
     day = given.c.date
@@ -116,3 +148,6 @@ def _neighbours(given: FromClause) -> Select[Any]:
         select(func.max(t.c.date)).where(own, t.c.date < day).scalar_subquery(),
         select(func.min(t.c.date)).where(own, t.c.date > day).scalar_subquery(),
     )
+
+
+_NEIGHBOURS: Final = {of: partial(_neighbours, of.table) for of in (ACCEPTED, REJECTED)}

@@ -226,6 +226,19 @@ CLIENT_UNIQUE_REQUESTS: Final = _rollup(
     ["requests"],
 )
 
+# The same of rejected requests: a client that posts again every few seconds is rejected each time.
+UNIQUE_REJECTED: Final = _rollup(
+    "stats_unique_rejected",
+    [_day(), Column("previous_date", Date)],
+    ["requests"],
+)
+
+CLIENT_UNIQUE_REJECTED: Final = _rollup(
+    "stats_client_unique_rejected",
+    [_day(), name("client"), Column("previous_date", Date)],
+    ["requests"],
+)
+
 HOURLY_PROFILES: Final = _rollup(
     "stats_hourly_profiles",
     [Column("hour", DateTime), name("version"), name("target"), name("profile")],
@@ -279,6 +292,8 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     CLIENTS,
     CLIENT_UNIQUE_REQUESTS,
     UNIQUE_REQUESTS,
+    CLIENT_UNIQUE_REJECTED,
+    UNIQUE_REJECTED,
     DURATIONS,
     CLIENT_ERRORS,
     ERRORS,

@@ -201,6 +201,16 @@ request_days = Table(
     sqlite_with_rowid=False,
 )
 
+rejected_days = Table(
+    "rejected_days",
+    metadata,
+    Column("request_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("date", Date, primary_key=True),
+    name("client", primary_key=True),
+    comment="Days on which a client was rejected with a hash. Outlives the details.",
+    sqlite_with_rowid=False,
+)
+
 store_state = Table(
     "store_state",
     metadata,

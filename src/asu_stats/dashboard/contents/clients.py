@@ -24,6 +24,7 @@ def read(db: Connection, view: View) -> Content:
         BUILT,
         Column("pending", "Pending", secondary=True),
         Column("rejected_requests", "Rejected", secondary=True),
+        Column("unique_rejected_requests", "Unique rejected", secondary=True),
         Column("top_versions", "Most asked for", "names", secondary=True),
     )
     return {
