@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from asu_stats.builds import tables as _builds  # noqa: F401 - declares its tables
+from asu_stats.monitor import tables as _monitor  # noqa: F401
 from asu_stats.settings import Settings
+from asu_stats.store import migrate as _store  # noqa: F401
+from asu_stats.store.metadata import metadata
 
-TABLE = (Path(__file__).parent.parent / "docs" / "configuration.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+TABLE = (DOCS / "configuration.md").read_text()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -15,3 +20,16 @@ def test_every_setting_is_documented(name: str) -> None:
     row = next(line for line in TABLE.splitlines() if f"`ASU_STATS_{name.upper()}`" in line)
     assert field.description
     assert field.description in row
+
+
+def test_operations_says_of_every_table_how_long_its_rows_stay() -> None:
+    section = (DOCS / "operations.md").read_text().split("## Retention and archive")[1]
+    table = [line for line in section.split("\n\n")[1].splitlines() if line.startswith("| ")]
+    assert len(metadata.tables) > 40
+    for name in metadata.tables:
+        rows = [line for line in table if f"`{name}`" in line]
+        assert rows, name
+        for row in rows:
+            what, kept, then = (cell.strip() for cell in row.strip("|").split("|"))
+            assert what
+            assert kept.startswith("for ever") or then, row

@@ -1,5 +1,20 @@
 """Every error that asu-stats raises on purpose: one tree, with words that help the reader on."""
 
+import ssl
+
+
+def reason(error: BaseException) -> str:
+    """Return why something failed, for anybody: without class names, addresses and values."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, ssl.SSLError):
+        return "TLS failed, or the certificate is not trusted"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    if isinstance(error, ConnectionError):
+        return "the connection broke off"
+    return "unexpected error"
+
 
 class AsuStatsError(Exception):
     """Base of all errors below; `str()` of it is fit to be shown to a person."""

@@ -1,6 +1,7 @@
 """Cleaning of text that strangers wrote, done once, at the border (contract §4)."""
 
 import re
+from collections.abc import Mapping
 from hashlib import blake2b
 
 NAME_LENGTH = 255
@@ -57,6 +58,24 @@ def clean_name(text: str) -> str:
     if text.isprintable():
         return text
     return _CONTROL.sub(" ", clean_text(text))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 build`, `2 builds`, `1,000 builds`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def plainly(value: object) -> str:
+    """Return a value of JSON as people write it: no `None`, no `True`."""
+    if value is None:
+        return "–"  # noqa: RUF001 - an en dash: there is none
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {plainly(each)}" for name, each in value.items()) or "nothing"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plainly, value)) or "nothing"
+    return str(value)
 
 
 def markup(text: str) -> str:

@@ -33,9 +33,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from asu_stats.api import problems
 from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import route_path
-from asu_stats.exceptions import InvalidSettingError
+from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.logs import Condition
 from asu_stats.settings import Settings
+from asu_stats.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,9 @@ class RateLimits:
                 allowed = await self._limiter.hit(item, budget, key)
                 stats = await self._limiter.get_window_stats(item, budget, key)
         except Exception as error:  # of whatever store: who asks must not suffer from it
-            self._storage.failed(f"{type(error).__name__}; nobody is limited for a minute")
+            self._storage.failed(
+                f"{reason(error.__cause__ or error)}; nobody is limited for a minute"
+            )
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return None
         self._storage.works()
@@ -241,7 +244,8 @@ class Limited:
 def _refusal(verdict: Verdict) -> Response:
     return problems.problem(
         429,
-        f"more than {verdict.quota} requests a minute; try again in {verdict.seconds} seconds",
+        f"more than {counted(verdict.quota, 'request')} a minute; "
+        f"try again in {counted(verdict.seconds, 'second')}",
         members={"type": _QUOTA_EXCEEDED, "violated-policies": [verdict.budget]},
         headers={**verdict.headers, "Retry-After": str(verdict.seconds)},
     )

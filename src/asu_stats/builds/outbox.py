@@ -23,7 +23,7 @@ from asu_stats.builds.tables import build_events
 from asu_stats.builds.turns import Turns
 from asu_stats.event_times import OLDEST_EVENT, format_time
 from asu_stats.events import Event
-from asu_stats.exceptions import InvalidEventError
+from asu_stats.exceptions import InvalidEventError, reason
 from asu_stats.logs import Condition
 from asu_stats.store.engine import BUSY_SECONDS, read_snapshot, write_transaction
 
@@ -85,7 +85,7 @@ class Outbox:
         try:
             self._record(events)
         except Exception as error:
-            words = f"events not taken: {type(error).__name__}"
+            words = f"events not taken: {reason(error)}"
             self._handing.failed(words, count=len(events), level=logging.ERROR, exc_info=True)
             return False
         self._handing.works()

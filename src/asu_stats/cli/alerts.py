@@ -14,6 +14,7 @@ from asu_stats.monitor.outbreaks import Subject
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.text import counted
 
 app = typer.Typer(help="What is watched, and what is wrong.", no_args_is_help=True)
 
@@ -61,8 +62,9 @@ def _print(rules: dict[str, Rule], firing: list[Alert], evaluation: Evaluation) 
     critical = any(rules[alert.rule].severity == "critical" for alert in firing)
     state = "CRITICAL" if critical else "WARNING" if firing else "OK"
     what = "; ".join(sorted({_line(rules[alert.rule], alert) for alert in firing}))
+    watched = counted(len(evaluation.readings), "rule")
     typer.echo(
-        f"ASU-STATS {state} - {what or f'{len(evaluation.readings)} rules, none fires'}"
+        f"ASU-STATS {state} - {what or f'{watched}, none fires'}"
         f" | firing={len(firing)} pending={pending}"
     )
 

@@ -22,6 +22,7 @@ from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
+from asu_stats.text import counted
 
 _BATCH = 2_000
 
@@ -68,7 +69,8 @@ def demo(
         pause = days * 86_400 / max(1, requests)
         with running(settings) as service, visitors.Visitors(here, calm_seconds=pause):
             typer.echo(
-                f"\n  asu-stats demo: {requests:,} requests in {days} days, and builds going on\n\n"
+                f"\n  asu-stats demo: {counted(requests, 'request')} in {counted(days, 'day')}, "
+                "and builds going on\n\n"
                 f"    {base}/                               where to begin\n"
                 f"    {base}/docs                           the API\n"
                 f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"

@@ -9,6 +9,7 @@ from asu_stats.jobs import listing
 from asu_stats.jobs.runner import Runner
 from asu_stats.settings import load
 from asu_stats.store import migrate
+from asu_stats.text import plainly
 
 app = typer.Typer(help="What the system does by itself, and how it went.")
 
@@ -75,7 +76,10 @@ def run_named(name: str, database: str | None, *, json: bool, force: bool = Fals
     if json:
         output.print_json({"status": run.status, "result": run.result, "error": run.error})
     else:
-        said = ", ".join(f"{key} {value}" for key, value in (run.result or {}).items()) or run.error
+        said = (
+            ", ".join(f"{key} {plainly(value)}" for key, value in (run.result or {}).items())
+            or run.error
+        )
         typer.echo(f"{name}: {run.status}" + (f" ({said})" if said else ""))
     if run.status != "ok":
         raise typer.Exit(1)

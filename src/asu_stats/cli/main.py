@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from asu_stats import __version__
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
-from asu_stats.exceptions import AsuStatsError
+from asu_stats.exceptions import AsuStatsError, reason
 from asu_stats.logs import Lines, Thinned, one_line
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ def run() -> None:
 def _words(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error).partition("\n")[0] or type(error).__name__
+    return str(error).partition("\n")[0] or reason(error)
 
 
 def _forget_output() -> None:

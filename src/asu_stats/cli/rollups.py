@@ -8,6 +8,7 @@ from rich.progress import Progress
 from asu_stats.cli import options, output, wiring
 from asu_stats.settings import load
 from asu_stats.store import migrate, verify
+from asu_stats.text import counted
 
 app = typer.Typer(
     help="Compare the rollups with their details, or rebuild them.", no_args_is_help=True
@@ -42,10 +43,11 @@ def verify_rollups(
         ]
         output.print_table(columns, rows)
         typer.echo(
-            f"{len(found)} differences in {days} days; `asu-stats rollups rebuild` mends them"
+            f"{counted(len(found), 'difference')} in {counted(days, 'day')}; "
+            "`asu-stats rollups rebuild` repairs the rollups"
         )
     else:
-        typer.echo(f"{days} days compared: no difference")
+        typer.echo(f"{counted(days, 'day')} compared: no difference")
     if found:
         raise typer.Exit(1)
 
@@ -67,7 +69,7 @@ def rebuild(
         with output.progress(days, "rebuild") as bar:
             kept = wiring.kept(load(database_url=database))
             verify.rebuild(engine, first, last, lambda _: _advance(bar), kept=kept)
-    typer.echo(f"{days} days rebuilt")
+    typer.echo(f"{counted(days, 'day')} rebuilt")
 
 
 def _advance(bar: Progress) -> None:

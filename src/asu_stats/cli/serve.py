@@ -19,6 +19,7 @@ from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
 from asu_stats.settings import BuilderName, load
+from asu_stats.text import counted
 
 Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Builds at a time.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port to listen on.")]
@@ -109,5 +110,8 @@ def worker(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with running(settings):
-        typer.echo(f"asu-stats: {settings.workers} workers, builder {settings.builder}", err=True)
+        typer.echo(
+            f"asu-stats: {counted(settings.workers, 'worker')}, builder {settings.builder}",
+            err=True,
+        )
         stop.wait()

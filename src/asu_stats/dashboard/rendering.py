@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from asu_stats import __version__
 from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
-from asu_stats.text import markup
+from asu_stats.text import counted, markup, plainly
 
 _templates = Environment(
     loader=PackageLoader("asu_stats.dashboard"),
@@ -24,6 +24,8 @@ _templates.filters |= {
     "json": formats.to_json,
     "attribute": formats.to_attribute,
     "number": formats.number,
+    "counted": counted,
+    "plainly": plainly,
     "plain": formats.plain,
     "duration": formats.duration,
     "moment": formats.moment,

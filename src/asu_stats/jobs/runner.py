@@ -125,7 +125,7 @@ def _run(job: Job, lease: Lease, condition: Condition) -> Run:
         condition.failed(error)
         return Run("failed", error=str(error))
     except Exception as error:
-        words = f"{type(error).__name__}: {error}".partition("\n")[0]
+        words = f"unexpected error: {error}".partition("\n")[0].removesuffix(": ")
         condition.failed(words, level=logging.ERROR, exc_info=True)
         return Run("failed", error=words)
     condition.works()

@@ -8,7 +8,7 @@ import logging
 import threading
 from typing import Final, Self
 
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import StoreUnavailableError, reason
 from asu_stats.jobs.job import Job
 from asu_stats.jobs.runner import Runner
 from asu_stats.logs import Condition
@@ -60,5 +60,5 @@ class Scheduler:
         except StoreUnavailableError as error:
             log.debug("jobs: %s", error)  # the recorder says so to everyone
         except Exception as error:
-            words = f"unexpected error: {type(error).__name__}"
+            words = reason(error)
             self._condition.failed(words, level=logging.ERROR, exc_info=True)

@@ -10,7 +10,7 @@ from typing import Any
 
 from asu_stats.cloudevents import format_time
 from asu_stats.events import new_id
-from asu_stats.exceptions import InvalidSettingError
+from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.monitor import posting
 from asu_stats.monitor.posting import DeliveryError
 from asu_stats.settings import Settings
@@ -107,6 +107,6 @@ def _notify(service: Any, _message_id: str, body: Mapping[str, Any]) -> None:
             body=data["body"], title=data["subject_line"], notify_type=kind, body_format="text"
         )
     except Exception as error:  # of whatever service it is
-        raise DeliveryError(type(error).__name__) from error
+        raise DeliveryError(reason(error)) from error
     if not done:
         raise DeliveryError("was not taken")

@@ -8,6 +8,7 @@ from datetime import datetime
 from http.client import HTTPException
 from typing import Any, Final
 
+from asu_stats.exceptions import reason
 from asu_stats.webhook import Webhook
 
 TIMEOUT_SECONDS: Final = 5.0
@@ -32,6 +33,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _opener: Final = urllib.request.build_opener(_NoRedirects)
 
 
+def _words(error: object) -> str:
+    if isinstance(error, HTTPException) and not isinstance(error, OSError):
+        return "not an answer of HTTP"
+    return reason(error) if isinstance(error, BaseException) else "the address can't be used"
+
+
 def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: datetime) -> None:
     """Post a message. Raises `DeliveryError`; its words name neither address nor answer."""
     encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
@@ -45,5 +52,4 @@ def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: dateti
         error.close()
         raise DeliveryError(f"answered {error.code}", final=error.code in _FINAL) from None
     except (OSError, HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise DeliveryError(f"no answer: {type(reason).__name__}") from None
+        raise DeliveryError(f"no answer: {_words(getattr(error, 'reason', error))}") from None

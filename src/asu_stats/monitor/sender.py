@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from sqlalchemy import Engine
 
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import StoreUnavailableError, reason
 from asu_stats.logs import Condition
 from asu_stats.monitor import outbox
 from asu_stats.monitor.channels import Channel
@@ -89,4 +89,4 @@ class Sender:
             except StoreUnavailableError as error:
                 log.debug("%s: %s", channel.name, error)
             except Exception as error:  # a bug; the thread must live on all the same
-                sound.failed(type(error).__name__, level=logging.ERROR, exc_info=True)
+                sound.failed(reason(error), level=logging.ERROR, exc_info=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from asu_stats.alert_rules import Rule
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.reports.causes import Cause
-from asu_stats.text import clean_name
+from asu_stats.text import clean_name, counted
 
 _LONGEST: Final = 160
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
@@ -41,21 +41,22 @@ def of_value(rule: Rule, value: float | None, expected: float | None, sample: in
     """Return how bad it is."""
     match rule.watch:
         case "success_rate":
-            return f"{number(value)} % of {sample} builds ended well in {rule.hours} h"
+            return f"{number(value)} % of {counted(sample, 'build')} ended well in {rule.hours} h"
         case "cache_hit_rate":
-            return f"{number(value)} % of {sample} requests were cache hits in {rule.hours} h"
+            asked = counted(sample, "request")
+            return f"{number(value)} % of {asked} were cache hits in {rule.hours} h"
         case "avg_duration":
-            return f"{number(value)} s on average over {sample} builds in {rule.hours} h"
+            return f"{number(value)} s on average over {counted(sample, 'build')} in {rule.hours} h"
         case "client_failure_rate":
-            return f"{number(value)} % of {sample} requests failed in {rule.hours} h"
+            return f"{number(value)} % of {counted(sample, 'request')} failed in {rule.hours} h"
         case "queue_length":
-            return f"{number(value)} builds wait"
+            return "1 build waits" if value == 1 else f"{number(value)} builds wait"
         case "stalled_minutes":
             return f"nothing has ended for {number(value)} min"
         case "failure_rate":
             rate = None if value is None or expected is None else value + expected
             return (
-                f"{number(rate)} % of {sample} builds failed in {rule.hours} h, "
+                f"{number(rate)} % of {counted(sample, 'build')} failed in {rule.hours} h, "
                 f"{number(expected)} % were to be expected"
             )
         case "avg_duration_change":

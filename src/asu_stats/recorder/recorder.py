@@ -20,6 +20,7 @@ from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError, MissingArchiveError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.recorder.spool import Spool
+from asu_stats.text import counted
 
 log = logging.getLogger(__name__)
 
@@ -349,7 +350,7 @@ class Recorder:
 
         self._spool.replay(take, self._batch_events)
         if taken:
-            log.info("recorder: %d events replayed from the spool", taken)
+            log.info("recorder: %s replayed from the spool", counted(taken, "event"))
 
     def _try_to_take(self, events: Sequence[Event]) -> bool:
         try:

@@ -236,4 +236,4 @@ def _short(error: Exception) -> str:
     """Return the database's own words without statement, parameters and addresses."""
     cause = getattr(error, "orig", None) or error
     first_line = str(cause).strip().partition("\n")[0]
-    return f"database: {first_line or type(cause).__name__}"
+    return f"database: {first_line or 'no reason given'}"

@@ -74,7 +74,9 @@ def read(path: Path, table: Table) -> Rows:
         kind = StoreRefusedError if error.errno in _GONE else StoreUnavailableError
         raise kind(f"archive: {path}: {error.strerror or error}") from None
     except (*_DAMAGE, csv.Error, zlib.error) as error:
-        raise StoreRefusedError(f"archive: {path}: damaged: {type(error).__name__}") from None
+        raise StoreRefusedError(
+            f"archive: {path}: damaged: {str(error).partition(chr(10))[0] or 'it ends too early'}"
+        ) from None
 
 
 def _in_one_spelling(table: Table, rows: Rows) -> Rows:

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import StoreUnavailableError, reason
 from asu_stats.logs import Condition
 from asu_stats.store import dialects, packs, prepared
 from asu_stats.store.cubes import CUBES, NAMES
@@ -122,7 +122,7 @@ class Packer:
             except _StoppedError:
                 return
             except Exception as error:
-                sound.failed(type(error).__name__, level=logging.ERROR, exc_info=True)
+                sound.failed(reason(error), level=logging.ERROR, exc_info=True)
             if self._stop.wait(_SECONDS):
                 return
 
