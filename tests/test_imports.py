@@ -16,6 +16,7 @@ ORDER = (
     "text",
     "releases",
     "queries",
+    "ownership",
     "windows",
     "events",
     "event_times",

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, cast
 
 from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, update
 
-from asu_stats.store import dialects, prepared
+from asu_stats.store import dialects, prepared, sqlite
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.tables import day_changes, store_state
 
@@ -91,11 +91,7 @@ class ChangeCounter:
             return None
 
     def _open(self) -> dialects.Cursor:
-        # Not from the pool, for which others may be waiting.
-        arguments, options = self._engine.dialect.create_connect_args(self._engine.url)
-        self._connection = self._engine.dialect.connect(
-            *arguments, **{**options, "timeout": 0, "check_same_thread": False}
-        )
+        self._connection = sqlite.connect_apart(self._engine)
         self._cursor = cast(dialects.Cursor, self._connection.cursor())
         return self._cursor
 

@@ -1,0 +1,78 @@
+"""Errors of the drivers: whether the database was unreachable, or refused a statement."""
+
+import errno
+import os
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from asu_stats.exceptions import StoreUnavailableError
+
+# Classes of the drivers' errors, which other classes are derived from.
+_OUTAGES: Final = {
+    "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down, timed out
+    "InterfaceError",
+    "InternalError",  # read-only transactions, sessions that were ended, damaged indexes
+    "NotSupportedError",  # a standby's word for much that it can't do (0A000)
+    "InsufficientPrivilege",
+}
+_REFUSALS: Final = {"ProgramLimitExceeded", "StatementTooComplex", "TooManyColumns"}
+# The server is what it was, and so is the connection.
+_PASSING: Final = {
+    "QueryCanceled",
+    "LockNotAvailable",
+    "SerializationFailure",
+    "DeadlockDetected",
+    "InsufficientPrivilege",
+}
+_OF_FILES: Final = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+_BESIDE: Final = ("-wal", "-shm", "-journal")
+
+
+def is_outage(error: Exception) -> bool:
+    """Tell whether the database was unreachable or could not write, not refused the statement."""
+    if isinstance(error, StoreUnavailableError | PoolTimeoutError | OSError):
+        return True
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    kind = type(getattr(error, "orig", error))
+    if kind.__name__ == "DatabaseError":  # no finer class: SQLite's word for a damaged file
+        return True
+    classes = {parent.__name__ for parent in kind.__mro__}
+    return bool(classes & _OUTAGES) and not classes & _REFUSALS
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether after an outage the same connection may be used again."""
+    return bool(
+        {parent.__name__ for parent in type(getattr(error, "orig", error)).__mro__} & _PASSING
+    )
+
+
+def words(error: Exception, engine: Engine | None = None) -> str:
+    """Return the database's own words without statement, parameters and addresses.
+
+    Where SQLite says of a file only that it can't be opened or written to, the file is named.
+    """
+    cause = getattr(error, "orig", None) or error
+    first_line = str(cause).strip().partition("\n")[0]
+    if engine is not None and engine.dialect.name == "sqlite":
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in _OF_FILES and (named := _closed_file(Path(engine.url.database or ""))):
+            return named
+    return f"database: {first_line or type(cause).__name__}"
+
+
+def _closed_file(database: Path) -> str | None:
+    """Return which of a database's files this process may not write to, and why."""
+    beside = (database.resolve(), *(Path(f"{database.resolve()}{end}") for end in _BESIDE))
+    for path in (*(each for each in beside if each.exists()), database.resolve().parent):
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+            read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+            reason = errno.EROFS if read_only else errno.EACCES
+            return f"{path}: {os.strerror(reason)}"
+    return None

@@ -1,0 +1,295 @@
+"""Connections to PostgreSQL, directly or through a pooler such as PgBouncer.
+
+What the URL (or libpq's environment variable) says counts; what is here are defaults. Session
+settings are sent with each BEGIN: a pooler in transaction mode gives every transaction another
+session, and PgBouncer refuses the startup parameter `options`. They cost no round trip.
+
+No call waits longer than a server takes to prove that it is alive. A host that vanished is noticed
+by the kernel (keepalives, `tcp_user_timeout`). A host that accepts packets but does not respond is
+noticed by `_Connection`: after some seconds of silence it tries to connect once more, and gives up
+where that gets no response either. A long statement of a server that is alive goes on.
+"""
+
+import difflib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final, NamedTuple, cast
+
+import psycopg
+from psycopg import pq, sql
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import InvalidatePoolError
+
+from asu_stats.exceptions import InvalidSettingError
+
+_SILENT_SECONDS: Final = 5.0  # of a connection, before the server has to prove that it is alive
+_SETTINGS: Final = {"timezone": "UTC", "lock_timeout": "5s", "statement_timeout": "60s"}
+_LIMITS: Final = (
+    *("statement_timeout", "lock_timeout", "transaction_timeout"),
+    *("idle_in_transaction_session_timeout", "idle_session_timeout"),
+)
+_CONNECT: Final = {
+    "fallback_application_name": "asu-stats",
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",  # ms
+}
+# Settings that a session takes at its start only; all others are set per transaction.
+_AT_START: Final = {
+    *("ignore_system_indexes", "jit_debugging_support", "jit_profiling_support"),
+    *("log_connections", "log_disconnections", "post_auth_delay"),
+}
+# `-c name=value`, `-cname=value` or `--name=value`; a backslash takes the meaning of what follows.
+_OPTION: Final = re.compile(r"(?:-c\s*|--)((?:\\.|[^\s\\=])+)=((?:\\.|[^\s\\])*)\s*", re.DOTALL)
+
+
+class _Parameters(NamedTuple):
+    """What a URL says: for libpq, for psycopg, and settings of each transaction."""
+
+    connect: dict[str, Any]
+    prepare_threshold: int | None
+    settings: dict[str, str]
+
+
+def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
+    """Return an engine for `url`; nothing is connected yet.
+
+    Where it `writes` and the URL names several hosts, the primary is chosen.
+    Raises `InvalidSettingError` for a parameter that is unknown.
+    """
+    given = _parameters(url, writes=writes)
+    bare = url.set(drivername="postgresql+psycopg", query={})
+    hosts = {name: value for name, value in url.query.items() if name in {"host", "port"}}
+    gate = _Gate()
+    engine = create_engine(
+        bare.set(query=hosts),
+        pool_pre_ping=True,
+        use_native_hstore=False,  # to look for it would cost each connection a round trip
+        connect_args={**given.connect, "autocommit": True},  # `_begin` begins transactions
+        execution_options={"gate": gate},
+        **pool,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: Any, options: Any) -> Any:
+        return gate.connect(
+            lambda: _Connection.opened(gate, given.prepare_threshold, *arguments, **options)
+        )
+
+    @event.listens_for(engine, "checkout")
+    def _check_out(*_: object) -> None:
+        if gate.distrusted():
+            raise InvalidatePoolError
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
+        driver = cast(Any, connection.connection.dbapi_connection)
+        driver.execute(_begin_statement(given.settings, options).as_string(driver), prepare=False)
+
+    return engine
+
+
+def distrust(engine: Engine) -> None:
+    """Have all connections of a pool replaced before they are used again.
+
+    After a fail-over they may lead to a server that is no primary any more.
+    """
+    cast(_Gate, engine.get_execution_options()["gate"]).distrust()
+
+
+# What the URL says ------------------------------------------------------------------------------
+
+
+def _parameters(url: URL, *, writes: bool) -> _Parameters:
+    query = dict(url.normalized_query)
+    known = {option.keyword.decode(): option for option in pq.Conninfo.get_defaults()}
+    for name, values in query.items():
+        if name not in {*known, "prepare_threshold"}:
+            near = difflib.get_close_matches(name, [*known, "prepare_threshold"], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InvalidSettingError(f"database_url: {name} is not a parameter of libpq{hint}")
+        if len(values) > 1 and name not in {"host", "port"}:
+            raise InvalidSettingError(f"database_url: {name} is given {len(values)} times")
+    given = {name: values[0] for name, values in query.items() if name not in {"host", "port"}}
+    threshold = given.pop("prepare_threshold", "5")
+    if not threshold.isdecimal() or len(threshold) > 9:
+        words = "expected a whole number, 0 for no prepared statements"
+        raise InvalidSettingError(f"database_url: prepare_threshold={threshold[:20]}: {words}")
+    defaults = dict(_CONNECT)
+    if writes:
+        defaults["target_session_attrs"] = "primary" if pq.version() >= 140_000 else "read-write"
+    for name, value in defaults.items():
+        variable = known[name].envvar if name in known else None
+        if name in known and not (variable and os.environ.get(variable.decode())):
+            given.setdefault(name, value)
+    settings, rest = _split(given.pop("options", ""))
+    if rest:
+        given["options"] = rest
+    from_outside, _ = _split(os.environ.get("PGOPTIONS", ""))
+    ours = {name: value for name, value in _SETTINGS.items() if name not in from_outside}
+    return _Parameters(given, int(threshold) or None, ours | settings)
+
+
+def _split(options: str) -> tuple[dict[str, str], str]:
+    """Return the settings among `options`, and what is left of them for the start of a session."""
+    settings: dict[str, str] = {}
+    rest: list[str] = []
+    place = len(options) - len(options.lstrip())
+    while place < len(options):
+        if found := _OPTION.match(options, place):
+            name, value = (
+                re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL) for text in found.groups()
+            )
+            name = name.replace("-", "_").lower()
+            if name in _AT_START:
+                rest.append(found.group().rstrip())
+            else:
+                settings[name] = value
+            place = found.end()
+        else:
+            word, _, after = options[place:].partition(" ")
+            rest.append(word)
+            place = len(options) - len(after.lstrip())
+    return settings, " ".join(filter(None, rest))
+
+
+def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) -> sql.Composed:
+    """Return the statements that begin a transaction: one message, so one round trip."""
+    begin = "BEGIN"
+    if snapshot := options.get("snapshot"):
+        begin += " ISOLATION LEVEL REPEATABLE READ"
+        begin += " READ ONLY" if snapshot == "read only" else ""
+    calls = [
+        sql.SQL("set_config({}, {}, true)").format(name, value)
+        for name, value in settings.items()
+        if not (options.get("unlimited") and name in _LIMITS)
+    ]
+    parts: list[sql.Composable] = [sql.SQL(cast(Any, begin))]
+    if calls:
+        parts.append(sql.SQL("SELECT ") + sql.SQL(", ").join(calls))
+    if options.get("unlimited"):  # an older server does not know all of them
+        parts.append(
+            sql.SQL(
+                "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name IN ({})"
+            ).format(sql.SQL(", ").join(map(sql.Literal, _LIMITS)))
+        )
+    return sql.SQL("; ").join(parts)
+
+
+# Servers that do not respond --------------------------------------------------------------------
+
+
+class _Gate:
+    """What is known of a server: whether it responds, and whether connections may be stale.
+
+    While it does not respond, one attempt to connect goes on at a time; all others fail at once,
+    or each request would wait for the time limit.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._attempt = threading.Lock()
+        self._silent: str | None = None
+        self._stale = False
+
+    def connect(self, make: Callable[[], "_Connection"]) -> "_Connection":
+        """Connect. Raises psycopg's errors."""
+        if self._silent is None:
+            return self._tried(make)
+        if not self._attempt.acquire(blocking=False):
+            raise psycopg.errors.ConnectionTimeout(self._silent)
+        try:
+            return self._tried(make)
+        finally:
+            self._attempt.release()
+
+    def _tried(self, make: Callable[[], "_Connection"]) -> "_Connection":
+        try:
+            made = make()
+        except psycopg.errors.ConnectionTimeout as error:
+            self._silent = str(error)
+            raise
+        except psycopg.Error:
+            self._silent = None  # it said no, and at once
+            raise
+        self._silent = None
+        return made
+
+    def distrust(self) -> None:
+        """Have all connections replaced."""
+        with self._guard:
+            self._stale = True
+
+    def distrusted(self) -> bool:
+        """Tell, once, whether all connections are to be replaced."""
+        if not self._stale:
+            return False
+        with self._guard:
+            stale, self._stale = self._stale, False
+        return stale
+
+
+class _Connection(psycopg.Connection[Any]):
+    """A connection that does not wait for a server that is silent and takes no connections."""
+
+    _gate: _Gate | None = None
+    _again: Callable[[], "_Connection"]
+
+    @classmethod
+    def opened(
+        cls, gate: _Gate | None, prepare_threshold: int | None, *arguments: Any, **options: Any
+    ) -> "_Connection":
+        """Connect; prepare statements only where every transaction has the same session."""
+        made = cls.connect(*arguments, **options)
+        try:
+            found = made.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchone()
+            # A pooler makes up the number that it tells its clients.
+            direct = found is not None and found[0] == made.info.backend_pid
+            made.prepare_threshold = prepare_threshold if direct else None
+            made._gate = gate
+            made._again = lambda: cls.opened(None, None, *arguments, **options)
+        except BaseException:
+            made.close()
+            raise
+        return made
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        """Wait for the server, as long as it is alive."""
+        return super().wait(self._watched(gen), *arguments, **options)
+
+    def _watched(self, waiting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        until = time.monotonic() + _SILENT_SECONDS
+        try:
+            wanted = next(waiting)
+            while True:
+                ready = yield wanted
+                if ready:
+                    until = time.monotonic() + _SILENT_SECONDS
+                elif time.monotonic() > until:
+                    self._require_life()
+                    until = time.monotonic() + _SILENT_SECONDS
+                wanted = waiting.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    def _require_life(self) -> None:
+        """Raise `ConnectionTimeout`, and close, unless the server takes another connection."""
+        if self._gate is not None:
+            try:
+                self._gate.connect(self._again).close()
+            except psycopg.errors.ConnectionTimeout:
+                pass
+            except psycopg.Error:
+                return  # a refusal is a sign of life
+            else:
+                return
+        self.pgconn.finish()
+        raise psycopg.errors.ConnectionTimeout("the server does not respond")

@@ -1,0 +1,161 @@
+"""Connections to an SQLite file: WAL with `synchronous=FULL`, or read-only.
+
+What the URL says counts; what is here are defaults. A file that can't be written to, or lies in a
+directory that can't, is opened for reading where that is all that a command wants. Without the
+right to make side files SQLite can't read a database in WAL mode at all, except as one that nobody
+changes (`immutable`), which is then checked.
+"""
+
+import os
+import sqlite3
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import quote, urlencode
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
+
+BUSY_SECONDS: Final = 5.0
+_OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
+_READ: Final = ("temp_store = MEMORY", "cache_size = -65536")
+_WRITE: Final = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times before
+    "journal_size_limit = 67108864",
+)
+
+
+class Parameters(NamedTuple):
+    """What a URL says: for SQLite's name of a file, and for the driver."""
+
+    of_file: dict[str, str]
+    timeout: float
+    cached_statements: int
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the file is only to be read."""
+        return self.of_file.get("mode") == "ro" or self.immutable
+
+    @property
+    def immutable(self) -> bool:
+        """Whether the file is taken for one that nobody changes."""
+        return self.of_file.get("immutable", "0").lower() not in {"0", "no", "off", "false"}
+
+
+def parameters(url: URL) -> Parameters:
+    """Return what a URL says. Raises `InvalidSettingError` for what can't be as it says."""
+    given = {}
+    for name, values in url.normalized_query.items():
+        if name in {"check_same_thread", "detect_types", "isolation_level", "uri"}:
+            raise InvalidSettingError(f"database_url: {name} can't be chosen: leave it out")
+        if name not in {*_OF_FILE, "timeout", "cached_statements"}:
+            known = ", ".join(("timeout", "cached_statements", *_OF_FILE))
+            raise InvalidSettingError(f"database_url: {name}: expected one of {known}")
+        if len(values) > 1:
+            raise InvalidSettingError(f"database_url: {name} is given {len(values)} times")
+        given[name] = values[0]
+    return Parameters(
+        {name: given[name] for name in _OF_FILE if name in given},
+        _number(given, "timeout", BUSY_SECONDS, "seconds from 0 to 86400", 86_400),
+        int(_number(given, "cached_statements", 128, "a number from 0 to 100000", 100_000)),
+    )
+
+
+def _number(given: dict[str, str], name: str, default: float, expected: str, most: int) -> float:
+    try:
+        value = float(given.get(name, default))
+    except ValueError:
+        value = -1
+    if not 0 <= value <= most:
+        got = given[name][:20]
+        raise InvalidSettingError(f"database_url: {name}={got}: expected {expected}")
+    return value
+
+
+def source(file: Path, of_file: dict[str, str]) -> str:
+    """Return SQLite's name (`file:…`) of a file that is opened as `of_file` says."""
+    query = f"?{urlencode(of_file)}" if of_file else ""
+    return f"file:{quote(os.path.abspath(file))}{query}"  # noqa: PTH100 - keeps links
+
+
+def for_reading(file: Path) -> dict[str, str]:
+    """Return how a file is opened by a command that only reads: as it is, where that can be done.
+
+    Raises `StoreUnavailableError` where its log holds changes that can't be read.
+    """
+    if not file.exists() or _writable(file):
+        return {}
+    if _writable(file.parent):
+        return {"mode": "ro"}
+    log, index = (file.with_name(f"{file.name}-{suffix}") for suffix in ("wal", "shm"))
+    if index.exists():
+        return {"mode": "ro"}  # SQLite keeps an index of the log in memory
+    if log.exists() and log.stat().st_size:
+        words = f"{log}: holds changes that can be read only where {index.name} can be made: "
+        raise StoreUnavailableError(f"{words}copy both files to a directory that you can write to")
+    return {"mode": "ro", "immutable": "1"}
+
+
+def _writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
+def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
+    """Return an engine for `url`; nothing is connected yet.
+
+    Raises `InvalidSettingError` for a parameter of the URL that can't be used; see `for_reading`.
+    """
+    given = parameters(url)
+    file = Path(url.database or "")
+    if not (writes or given.of_file):
+        parent_too = for_reading(file)
+        given = given._replace(of_file=parent_too)
+    engine = create_engine(
+        url.set(query={}),
+        # We begin transactions ourselves; without isolation level the driver only commits them.
+        connect_args={
+            "check_same_thread": False,
+            "timeout": given.timeout,
+            "cached_statements": given.cached_statements,
+            "isolation_level": None,
+        },
+        execution_options={"sqlite": given},
+        **pool,
+    )
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: list[str], options: Any) -> Any:
+        if given.of_file:
+            arguments[0], options["uri"] = source(file, given.of_file), True
+
+    @event.listens_for(engine, "connect")
+    def _set_up(connection: SqliteConnection, _record: object) -> None:
+        for pragma in _READ if given.read_only else (*_WRITE, *_READ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        options = connection.get_execution_options()
+        driver = cast(SqliteConnection, connection.connection.dbapi_connection)
+        driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
+
+    return engine
+
+
+def of(engine: Engine) -> Parameters:
+    """Return what the URL of an engine on SQLite says."""
+    return cast(Parameters, engine.get_execution_options()["sqlite"])
+
+
+def connect_apart(engine: Engine) -> SqliteConnection:
+    """Return a connection for reading beside the pool, for which others may be waiting.
+
+    It waits for no lock.
+    """
+    name = source(Path(engine.url.database or ""), of(engine).of_file)
+    return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None, check_same_thread=False)

