@@ -15,6 +15,24 @@ from pathlib import Path
 from tests.support import SOURCE, TOKEN
 
 COMMAND = [sys.executable, "-c", "from asu_stats.cli import main; main()"]
+# As another user, which may not be allowed to read this Python: all modules are imported before.
+COMMAND_OF_NOBODY = [
+    sys.executable,
+    "-c",
+    """
+import importlib, os, pkgutil, pwd
+import asu_stats.cli
+import rich.progress, rich.table, sqlalchemy.dialects.sqlite.pysqlite
+for module in pkgutil.iter_modules(asu_stats.cli.__path__, "asu_stats.cli."):
+    importlib.import_module(module.name)
+from asu_stats.cli.main import run
+user = pwd.getpwnam("nobody")
+os.setgroups([])
+os.setgid(user.pw_gid)
+os.setuid(user.pw_uid)
+run()
+""",
+]
 
 
 def free_port() -> int:

@@ -53,6 +53,18 @@ class Owner(NamedTuple):
             raise
         return file
 
+    def open(self, path: Path, flags: int, mode: int) -> int:
+        """Open a file and return its descriptor; one that is not there is created.
+
+        Raises `OSError`.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(path, flags | os.O_CLOEXEC)
+        try:
+            return self.create(path, flags, mode)
+        except FileExistsError:  # another process was faster
+            return os.open(path, flags | os.O_CLOEXEC)
+
     def make_directory(self, path: Path) -> None:
         """Make a directory and those above it, unless they are there."""
         missing = [each for each in (path, *path.parents) if not each.exists()]

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asu_stats.exceptions import AsuStatsError
+from asu_stats.ownership import Owner
 
 
 class ImageStore:
@@ -33,8 +34,16 @@ class ImageStore:
     def stage(self, build_id: str) -> Path:
         """Make and return the folder that a build works in."""
         directory = self._staging / build_id
-        directory.mkdir(parents=True)
+        self._make(directory.parent)
+        directory.mkdir()
+        self._owner().give(directory)
         return directory
+
+    def _owner(self) -> Owner:
+        return Owner.of_directory(self.root)
+
+    def _make(self, directory: Path) -> None:
+        self._owner().make_directory(directory)
 
     def staged(self) -> list[str]:
         """Return the builds that have a folder."""
@@ -50,11 +59,12 @@ class ImageStore:
     def publish(self, directory: Path, request_hash: str) -> None:
         """Make `directory`, which must be staged, the images of a request hash."""
         self.retire(request_hash)
+        self._owner().give_all(directory)
         directory.rename(self.root / request_hash)
 
     def retire(self, request_hash: str) -> None:
         """Let the images of a request hash vanish, if there are any."""
-        self._trash.mkdir(parents=True, exist_ok=True)
+        self._make(self._trash)
         with contextlib.suppress(FileNotFoundError):
             (self.root / request_hash).rename(self._trash / uuid.uuid4().hex)
 

@@ -30,7 +30,7 @@ def check(database: options.Database = None, json: options.Json = False) -> None
     what it would find now; else what is beyond its limit fires at once.
     """
     settings, now = load(database_url=database), datetime.now(UTC)
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         sight = wiring.watch_of(settings, engine).look(now)
     rules = {rule.name: rule for rule in settings.alerts}
@@ -78,7 +78,7 @@ def _line(rule: Rule, alert: Alert) -> str:
 def list_alerts(database: options.Database = None, json: options.Json = False) -> None:
     """Show the rules as the last evaluation saw them, and the latest incidents."""
     settings = load(database_url=database)
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
             known = memory.read(connection)

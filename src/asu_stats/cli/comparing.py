@@ -50,7 +50,7 @@ def compare(settings: Settings, totals: Totals) -> list[Compared]:
     if not totals.days:
         return []
     window = Window(min(totals.days), max(totals.days))
-    with opened(settings) as engine:
+    with opened(settings, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
             days = {
@@ -96,7 +96,7 @@ def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -
     if not totals:
         return []
     window = Window(min(totals), max(totals))
-    with opened(settings) as engine:
+    with opened(settings, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
             found = {day: own for day, *own in sums.days(connection, window, *_DAILY.values())}

@@ -2,9 +2,8 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -12,13 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
 from asu_stats.settings import Settings
 from asu_stats.store import engine as engines
-from asu_stats.store import migrate, parts
+from asu_stats.store import migrate, outages, parts, sqlite
 
 
 @contextmanager
-def opened(settings: Settings, *, make: bool = False) -> Iterator[Engine]:
-    """Return an engine on the database; errors that pass through name the file.
+def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> Iterator[Engine]:
+    """Return an engine on the database; errors that pass through name the file that is meant.
 
+    A command that never `writes` works on a read-only file, and on a standby.
     Raises `StoreUnavailableError` where there is no such file, unless it may be made, and
     `SchemaError` for a file of another program, which is left as it is.
     """
@@ -28,10 +28,11 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Engine]:
     try:
         if file:
             _look_at(file, make=make)
-        engine = engines.create(settings.database_url)
+        engine = engines.create(settings.database_url, writes=writes)
         parts.keep_in(engine, settings.archive_directory)
         try:
-            yield engine
+            with _unchanged(file, engine) if file else nullcontext():
+                yield engine
         finally:
             engine.dispose()
     except ModuleNotFoundError as error:
@@ -39,12 +40,29 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Engine]:
             raise
         raise InvalidSettingError("psycopg is missing: install asu-stats[postgresql]") from None
     except SchemaError as error:
-        raise SchemaError(_named(file, str(error))) from error
+        raise SchemaError(_with_name(file, str(error))) from error
     except StoreUnavailableError as error:
         raise StoreUnavailableError(_named(file, str(error))) from error
     except DBAPIError as error:
         words = str(error.orig).strip().partition("\n")[0]
         raise StoreUnavailableError(_named(file, f"database: {words}")) from error
+
+
+@contextmanager
+def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
+    """Make sure that a file that SQLite reads without any locks is not written to meanwhile."""
+    if not sqlite.of(engine).immutable:
+        yield
+        return
+
+    def state() -> tuple[int, int, bool]:
+        found = file.stat()
+        return found.st_mtime_ns, found.st_size, file.with_name(f"{file.name}-wal").exists()
+
+    before = state()
+    yield
+    if state() != before:
+        raise StoreUnavailableError("database: was written to while it was read: run it again")
 
 
 def _look_at(file: Path, *, make: bool) -> None:
@@ -53,20 +71,24 @@ def _look_at(file: Path, *, make: bool) -> None:
         if not file.exists():
             if make:
                 return
-            raise StoreUnavailableError("no such file")
+            raise StoreUnavailableError("database: no such file")
         if file.is_dir():
-            raise StoreUnavailableError("is a directory")
-        source = f"file:{quote(str(file))}?mode=ro"
-        with closing(sqlite3.connect(source, uri=True)) as connection:
+            raise StoreUnavailableError("database: is a directory")
+        with closing(sqlite.reading(file)) as connection:
             tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             migrate.check_ours({name for (name,) in tables})
     except sqlite3.Error as error:
-        raise StoreUnavailableError(str(error)) from None
+        raise StoreUnavailableError(outages.of_file(error, file)) from None
     except OSError as error:
-        raise StoreUnavailableError(str(error.strerror)) from None
+        raise StoreUnavailableError(f"database: {error.strerror}") from None
 
 
 def _named(file: Path | None, words: str) -> str:
+    """Name the file in words about the database; all others name what they are about."""
+    return _with_name(file, words) if words.startswith("database") else words
+
+
+def _with_name(file: Path | None, words: str) -> str:
     if file is None:
         return words
     return f"{file}: {words.removeprefix('database: ').removeprefix('database ')}"

@@ -1,5 +1,6 @@
 """`asu-stats db`: schema migrations."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 from asu_stats.cli import options, output
 from asu_stats.exceptions import AsuStatsError, ForeignDataError
 from asu_stats.importers import go_adoption, go_file, go_times
+from asu_stats.ownership import Owner
 from asu_stats.settings import Settings, load
 from asu_stats.store import dialects, migrate
 from asu_stats.store import engine as engines
@@ -55,9 +57,10 @@ def _adopt(settings: Settings, file: Path) -> None:
     with go_file.opened(file) as connection:
         go_file.check_whole(file, connection)
         try:
+            os.close(Owner.of(file, copy.parent).create(copy, os.O_RDWR, 0o600))
             with closing(sqlite3.connect(copy)) as target:
                 connection.backup(target)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             copy.unlink(missing_ok=True)
             raise AsuStatsError(f"{copy}: {error}; {file} is as it was") from None
     engine = engines.create(settings.database_url)
@@ -80,7 +83,7 @@ def _free_name(file: Path) -> Path:
 @app.command()
 def status(database: options.Database = None, json: options.Json = False) -> None:
     """Say which schema the database has. Exit status 1 when it is not current."""
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         found, needed = migrate.current(engine), migrate.head()
         with read_snapshot(engine) as connection:
             size = dialects.database_size(connection)

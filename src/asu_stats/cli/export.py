@@ -53,7 +53,7 @@ def export(
     if output is not None and (not output.name or output.is_dir()):
         raise typer.BadParameter(f"--output {output}: expected a file, this is a directory")
     first, last = options.days(start, end)
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         columns = source.columns(table)
         with _target(output) as file, read_snapshot(engine) as connection:

@@ -21,7 +21,7 @@ def list_jobs(
     """List the jobs: last run, duration, result, next run. Times are UTC."""
     if context.invoked_subcommand is not None:
         return
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         found = listing.read(engine, wiring.jobs_of(load(database_url=database), engine))
         errors = listing.errors(engine)

@@ -27,9 +27,9 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @contextmanager
-def opened(database: str | None, *, make: bool = False) -> Iterator[Engine]:
+def opened(database: str | None, *, make: bool = False, writes: bool = True) -> Iterator[Engine]:
     """Return an engine on the database that `--database` or the settings name."""
-    with databases.opened(load(database_url=database), make=make) as engine:
+    with databases.opened(load(database_url=database), make=make, writes=writes) as engine:
         yield engine
 
 

@@ -13,6 +13,7 @@ from asu_stats.builds.builders.command import Step
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.jobs.job import Schedule
 from asu_stats.monitor import channels
+from asu_stats.ownership import Owner
 from asu_stats.settings import Settings
 
 # Setting, package that its value needs, extra of asu-stats that brings it.
@@ -45,9 +46,9 @@ def check(settings: Settings) -> None:
 
 def check_directories(settings: Settings) -> None:
     """Make the directories that are needed. Raises `InvalidSettingError` for one of no use."""
-    _check_directory("spool_directory", settings.spool_path)
+    _check_directory(settings, "spool_directory", settings.spool_path)
     if settings.archive != "tables":
-        _check_directory("archive_directory", settings.archive_directory)
+        _check_directory(settings, "archive_directory", settings.archive_directory)
 
 
 def _check_installed(setting: str, package: str, extra: str) -> None:
@@ -68,9 +69,9 @@ def _check_program(name: str) -> None:
         raise InvalidSettingError(f"command: {name}: no such program")
 
 
-def _check_directory(setting: str, path: Path) -> None:
+def _check_directory(settings: Settings, setting: str, path: Path) -> None:
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        Owner.of(settings.database_file, path).make_directory(path)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:

@@ -38,7 +38,7 @@ def run(
     if not dry_run:
         jobs.run_named("retention", database, json=json, force=force)
         return
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         policy = wiring.policy_of(load(database_url=database))
         found = over_age.waiting(engine, policy, utc_today())

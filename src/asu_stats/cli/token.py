@@ -49,7 +49,7 @@ def create(
 @app.command("list")
 def list_tokens(database: options.Database = None, json: options.Json = False) -> None:
     """List the tokens, revoked ones too; the tokens themselves are not stored."""
-    with options.opened(database) as engine:
+    with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         found = [asdict(token) for token in tokens.all_tokens(engine)]
     if json:

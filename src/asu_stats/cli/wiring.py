@@ -22,6 +22,7 @@ from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.monitor import channels
 from asu_stats.monitor.job import alerting
 from asu_stats.monitor.watch import Watch
+from asu_stats.ownership import Owner
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
@@ -59,6 +60,7 @@ def recorder_on(
             settings.spool_path,
             limit_bytes=settings.spool_limit_bytes,
             reserve_bytes=settings.spool_reserve_bytes,
+            owner=Owner.of(settings.database_file, settings.spool_path),
         )
     except OSError as error:
         words = f"spool_directory: {settings.spool_path}: {error.strerror}"
@@ -148,7 +150,8 @@ def shelf_of(settings: Settings) -> Shelf | None:
     """Return where files of the archive are put, `None` where it is in tables."""
     if settings.archive == "tables":
         return None
-    return Shelf(settings.archive_directory, settings.archive)
+    directory = settings.archive_directory
+    return Shelf(directory, settings.archive, Owner.of(settings.database_file, directory))
 
 
 def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[Job]:

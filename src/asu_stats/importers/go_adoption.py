@@ -27,7 +27,7 @@ def adopt(engine: Engine, read_time: Read, *, plan_indexes: bool = True) -> None
     `read_time` returns the UTC instant of a time as that server wrote it, or raises `ValueError`.
     Raises `SchemaError` for a database of another kind.
     """
-    with write_transaction(engine) as connection:
+    with write_transaction(engine, waiting=migrate.say_waiting) as connection:
         tables = inspect(connection).get_table_names()
         if not migrate.is_go_servers(tables):
             raise SchemaError("not a Go server's database")

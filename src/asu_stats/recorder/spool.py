@@ -22,6 +22,7 @@ from typing import Final
 from asu_stats.cloudevents import to_cloudevent
 from asu_stats.events import Event
 from asu_stats.logs import Condition
+from asu_stats.ownership import Owner
 from asu_stats.recorder import records
 from asu_stats.recorder.records import Batch
 
@@ -48,7 +49,14 @@ class Spool:
     such as those of another user, and the reasons.
     """
 
-    def __init__(self, directory: Path, *, limit_bytes: int, reserve_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        limit_bytes: int,
+        reserve_bytes: int,
+        owner: Owner | None = None,
+    ) -> None:
         self.events = 0
         self.damaged = 0
         self.unreadable: dict[str, str] = {}
@@ -56,9 +64,10 @@ class Spool:
         self._limit = limit_bytes
         self._reserve = reserve_bytes
         self._lock = threading.Lock()
-        directory.mkdir(parents=True, exist_ok=True)
+        self._owner = owner or Owner.of_directory(directory)
+        self._owner.make_directory(directory)
         self._path = directory / f"{uuid.uuid4().hex}.spool"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = self._owner.create(self._path, os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._size = 0  # where the next record goes
         self._closed = False
@@ -248,10 +257,10 @@ class Spool:
 
     def _append(self, name: str, data: bytes) -> bool:
         """Append to a file beside the spool; to one of our own where another user owns that."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
         for full in (f"{name}.ndjson", f"{name}-{self._path.stem}.ndjson"):
             try:
-                file = os.open(self._directory / full, flags, 0o600)
+                file = self._owner.open(self._directory / full, flags, 0o600)
                 try:
                     _complete(os.write(file, data), data)
                     os.fsync(file)

@@ -369,6 +369,23 @@ def next_day(dialect: Dialect, moment: ColumnElement[Any]) -> ColumnElement[Any]
     return func.date_trunc("day", moment, type_=DateTime) + timedelta(days=1)
 
 
+def with_rows(dialect: Dialect, rows: Mapping[Table, Sequence[Row]]) -> tuple[str, list[object]]:
+    """Return how a statement begins that names tables of given rows, and its first parameters."""
+    texts: list[str] = []
+    values: list[object] = []
+    for table, given in rows.items():
+        texts.append(_named_rows(dialect, table))
+        kinds = [column.type for column in table.columns]
+        values += _encoded(dialect, kinds, given) if given else [_array(kind, ()) for kind in kinds]
+    return f"WITH {', '.join(texts)} ", values
+
+
+@lru_cache(maxsize=8)
+def _named_rows(dialect: Dialect, table: Table) -> str:
+    fields = [(column.name, column.type) for column in table.columns]
+    return f"{table.name} AS ({compiled(dialect, select(*_arrays(fields).c)).text})"
+
+
 def lesser(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the least of values that are not null."""
     return (func.min if dialect == "sqlite" else func.least)(*values)
@@ -385,14 +402,21 @@ def streaming_cursor(connection: Connection) -> Cursor:
     return cast(Cursor, cast(Any, connection.connection).cursor(**named))
 
 
-def take_turn(connection: Connection) -> None:
+def take_turn(connection: Connection, *, waiting: Callable[[], object] | None = None) -> None:
     """Wait until this transaction is the only one that applies events; it stays so to its end.
+
+    `waiting` is called where it has to wait.
 
     On SQLite it is anyway. On PostgreSQL it would otherwise meet the others at the rows of today
     and at the change counter, and read state that they are about to change.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
+    if connection.dialect.name != "postgresql":
+        return
+    if waiting:
+        if connection.execute(select(func.pg_try_advisory_xact_lock(_WRITER_LOCK))).scalar_one():
+            return
+        waiting()
+    connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
 
 
 def now(connection: Connection) -> datetime:

@@ -116,14 +116,12 @@ def write_transaction(
 
 
 @contextlib.contextmanager
-def read_snapshot(engine: Engine, *, scratch: bool = False) -> Iterator[Connection]:
+def read_snapshot(engine: Engine) -> Iterator[Connection]:
     """Run a block on one consistent, read-only state of the database.
 
-    With `scratch` the connection may make temporary tables of its own. Raises as
-    `write_transaction` does.
+    Raises as `write_transaction` does.
     """
-    options = {"snapshot": "scratch" if scratch else "read only"}
-    with _translating(engine), _transaction(engine, options) as connection:
+    with _translating(engine), _transaction(engine, {"snapshot": True}) as connection:
         yield connection
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import Table
 
 from asu_stats.exceptions import InvalidSettingError, StoreRefusedError, StoreUnavailableError
+from asu_stats.ownership import Owner
 from asu_stats.text import one_spelling
 
 Form = Literal["parquet", "csv.gz"]
@@ -40,13 +41,17 @@ _GONE: Final = frozenset(
 _DAMAGE: Final = (ValueError, EOFError, LookupError, StopIteration)
 
 
-def write(path: Path, table: Table, rows: Rows) -> None:
-    """Write rows of a table into a new file. Raises `StoreUnavailableError` where that fails."""
+def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> None:
+    """Write rows of a table into a new file, and make its directory, which then is the owner's.
+
+    Raises `StoreUnavailableError` where that fails.
+    """
     content = _to_parquet(table, rows) if path.suffix == ".parquet" else _to_csv(table, rows)
     part = path.with_name(f"{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
+        owner = owner or Owner.of_directory(path.parent)
+        owner.make_directory(path.parent)
+        with os.fdopen(owner.create(part, os.O_WRONLY, 0o666), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -1,7 +1,11 @@
 """Schema migrations, run from the program itself: upgrade, and what state a database is in."""
 
-from collections.abc import Collection
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import Final, Self
 
 from alembic import command
 from alembic.config import Config
@@ -16,12 +20,19 @@ from asu_stats.store import plan_indexes as indexes
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.tables import store_state
 
+log = logging.getLogger(__name__)
 
-def _config(connection: Connection | None = None) -> Config:
+_PROGRESS_SECONDS: Final = 10.0
+
+
+def _config(
+    connection: Connection | None = None, step_done: Callable[..., None] | None = None
+) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
+    config.attributes["step_done"] = step_done
     return config
 
 
@@ -64,27 +75,80 @@ def check_ours(tables: Collection[str]) -> None:
 
 
 def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
-    """Bring the schema to what this program needs, in one transaction.
+    """Bring the schema to what this program needs, in one transaction without a time limit.
 
-    Creates or drops the indexes that only queries by hand need; returns the names of those.
+    One process at a time does so; another waits for it as long as it takes. Creates or drops the
+    indexes that only queries by hand need; returns the names of those.
     Raises `SchemaError` where the database is newer than this program, or another program's.
     """
-    with write_transaction(engine) as connection:
-        dialects.take_turn(connection)
-        _revision(connection)
-        return run(connection, plan_indexes=plan_indexes)
+    with write_transaction(engine, waiting=say_waiting) as connection:
+        dialects.take_turn(connection, waiting=say_waiting)
+        return run(connection, _revision(connection), plan_indexes=plan_indexes)
 
 
-def run(connection: Connection, *, plan_indexes: bool = True) -> list[str]:
-    """Run the migrations that are missing, and do as `upgrade` does with indexes.
+def say_waiting() -> None:
+    """Say that a migration waits for other processes."""
+    log.info("schema: waiting for another process that migrates or writes")
+
+
+def run(
+    connection: Connection, found: str | None = None, *, plan_indexes: bool = True
+) -> list[str]:
+    """Run the migrations after `found`, and do as `upgrade` does with indexes.
 
     Raises `SchemaError` for a newer schema.
     """
     try:
-        command.upgrade(_config(connection), "head")
+        steps = ScriptDirectory.from_config(_config()).iterate_revisions(head(), found or "base")
+        missing = [step.revision for step in steps][::-1]
+        with _Progress(found, missing) as progress:
+            command.upgrade(_config(connection, progress.step_done), "head")
     except CommandError as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
     return indexes.settle(connection, wanted=plan_indexes)
+
+
+class _Progress:
+    """Says in the log how far migrations are: at the begin, every few seconds, and at the end."""
+
+    def __init__(self, found: str | None, missing: Sequence[str]) -> None:
+        self._found = found
+        self._missing = missing
+        self._done = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="migration progress", daemon=True)
+        self._since = time.monotonic()
+        # A new database has nothing that could take long.
+        self._level = logging.DEBUG if found is None else logging.INFO
+
+    def __enter__(self) -> Self:
+        if self._missing:
+            self._say("migrating")
+            self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._over.set()
+        if self._missing:
+            self._thread.join()
+            self._say("migrated" if kind is None else "not migrated")
+
+    def step_done(self, **_: object) -> None:
+        """Take note of the end of a step."""
+        self._done += 1
+
+    def _run(self) -> None:
+        while not self._over.wait(_PROGRESS_SECONDS):
+            self._level = logging.INFO
+            self._say("still migrating")
+
+    def _say(self, what: str) -> None:
+        log.log(
+            self._level,
+            "schema: %s from=%s to=%s steps_done=%d of=%d seconds=%.0f",
+            *(what, self._found or "none", self._missing[-1], self._done, len(self._missing)),
+            time.monotonic() - self._since,
+        )
 
 
 def check(engine: Engine) -> str:

@@ -60,19 +60,24 @@ def words(error: Exception, engine: Engine | None = None) -> str:
     """
     cause = getattr(error, "orig", None) or error
     first_line = str(cause).strip().partition("\n")[0]
-    if engine is not None and engine.dialect.name == "sqlite":
-        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        if code in _OF_FILES and (named := _closed_file(Path(engine.url.database or ""))):
-            return named
-    return f"database: {first_line or type(cause).__name__}"
+    if engine is not None and isinstance(cause, sqlite3.Error):
+        return of_file(cause, Path(engine.url.database or ""))
+    return f"database: {first_line or 'no reason given'}"
+
+
+def of_file(error: sqlite3.Error, database: Path) -> str:
+    """Return SQLite's own words, or the file that is meant where it can't open or write one."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return (code in _OF_FILES and _closed_file(database.resolve())) or f"database: {error}"
 
 
 def _closed_file(database: Path) -> str | None:
-    """Return which of a database's files this process may not write to, and why."""
-    beside = (database.resolve(), *(Path(f"{database.resolve()}{end}") for end in _BESIDE))
-    for path in (*(each for each in beside if each.exists()), database.resolve().parent):
-        if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
-            read_only = os.statvfs(path).f_flag & os.ST_RDONLY
-            reason = errno.EROFS if read_only else errno.EACCES
-            return f"{path}: {os.strerror(reason)}"
+    """Return which of a database's files this process may not read or write to, and why."""
+    beside = (database, *(Path(f"{database}{end}") for end in _BESIDE), database.parent)
+    for right in (os.R_OK, os.W_OK):
+        for path in beside:
+            if path.exists() and not os.access(path, right, effective_ids=True):
+                read_only = right == os.W_OK and os.statvfs(path).f_flag & os.ST_RDONLY
+                reason = errno.EROFS if read_only else errno.EACCES
+                return f"{path}: {os.strerror(reason)}"
     return None

@@ -65,7 +65,7 @@ _DIRECTORY: Final = Path("asu-stats-archive")
 _t: Final = archive_parts.c
 _KEY: Final = (("key", BigInteger()),)
 _NOTHING: Final = MetaData()
-# A connection's own copies of parts that are being counted.
+# Stand in queries for the rows of parts that are being counted, see `load`.
 UNPACKED: Final = {
     table: Table(
         f"{table.name}_unpacked",
@@ -206,18 +206,20 @@ def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[
         connection.execute(delete(archive_keys).where(archive_keys.c.part == number))
 
 
-def load(connection: Connection, times: dict[Table, str], first: datetime, after: datetime) -> None:
-    """Fill the connection's own tables with the rows of parts from `first` to before `after`."""
+def load(
+    connection: Connection, times: dict[Table, str], first: datetime, after: datetime
+) -> prepared.Tables:
+    """Return tables of the rows of parts from `first` to before `after`, to be named in queries."""
+    loaded = {}
     for table, copy in UNPACKED.items():
-        copy.create(connection, checkfirst=True)
-        connection.execute(delete(copy))
-        names = tuple(column.name for column in table.columns)
-        place = names.index(times[table])
-        for part in between(connection, table, first, after):
-            found = [
-                row for row in rows_of(connection, table, part.file) if first <= row[place] < after
-            ]
-            prepared.insert(connection, copy, names, found)
+        place = [column.name for column in table.columns].index(times[table])
+        loaded[copy] = [
+            row
+            for part in between(connection, table, first, after)
+            for row in rows_of(connection, table, part.file)
+            if first <= row[place] < after
+        ]
+    return prepared.tables(connection, loaded)
 
 
 def stream(

@@ -164,9 +164,8 @@ def _split(options: str) -> tuple[dict[str, str], str]:
 def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) -> sql.Composed:
     """Return the statements that begin a transaction: one message, so one round trip."""
     begin = "BEGIN"
-    if snapshot := options.get("snapshot"):
-        begin += " ISOLATION LEVEL REPEATABLE READ"
-        begin += " READ ONLY" if snapshot == "read only" else ""
+    if options.get("snapshot"):
+        begin += " ISOLATION LEVEL REPEATABLE READ READ ONLY"
     calls = [
         sql.SQL("set_config({}, {}, true)").format(name, value)
         for name, value in settings.items()

@@ -6,9 +6,9 @@ each of them costs several times what the database does.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update
@@ -39,23 +39,58 @@ def _decoders(dialect: str, statement: Statement) -> tuple[Convert | None, ...]:
     return tuple(dialects.decoder(dialect, c.type) for c in statement.exported_columns)
 
 
-def fetch(connection: Connection, statement: Statement, **parameters: object) -> list[Row]:
+class Tables(NamedTuple):
+    """Rows that were given and that a statement names as tables: how it begins, its parameters."""
+
+    begin: str = ""
+    values: Sequence[object] = ()
+
+
+_NO_TABLES: Final = Tables()
+
+
+def tables(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> Tables:
+    """Let statements of this connection name tables of given rows. Needs no right to write."""
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        return Tables(*dialects.with_rows(dialect, rows))
+    for table, given in rows.items():  # in memory, where a read-only file has them too
+        table.create(connection, checkfirst=True)
+        connection.execute(table.delete())
+        insert(connection, table, tuple(column.name for column in table.columns), given)
+    return _NO_TABLES
+
+
+def fetch(
+    connection: Connection,
+    statement: Statement,
+    named: Tables = _NO_TABLES,
+    /,
+    **parameters: object,
+) -> list[Row]:
     """Return the rows of a statement that was declared once, when its module was imported."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
     cursor = _cursor(connection)
-    cursor.execute(compiled.text, compiled.values(dialect, parameters))
+    values = [*named.values, *compiled.values(dialect, parameters)]
+    cursor.execute(named.begin + compiled.text, values)
     return _decoded(dialect, statement, cursor.fetchall())
 
 
 def stream(
-    connection: Connection, statement: Select[Any], size: int, **parameters: object
+    connection: Connection,
+    statement: Select[Any],
+    size: int,
+    named: Tables = _NO_TABLES,
+    /,
+    **parameters: object,
 ) -> Iterator[list[Row]]:
     """Yield what `fetch` returns in lists of `size`, one of which is in memory at a time."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
     with contextlib.closing(dialects.streaming_cursor(connection)) as cursor:
-        cursor.execute(compiled.text, compiled.values(dialect, parameters))
+        values = [*named.values, *compiled.values(dialect, parameters)]
+        cursor.execute(named.begin + compiled.text, values)
         while rows := cursor.fetchmany(size):
             yield _decoded(dialect, statement, rows)
 

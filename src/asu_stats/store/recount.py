@@ -120,8 +120,10 @@ def of_day(connection: Connection, day: date) -> Deltas:
     deltas = Deltas()
     parameters = parameters_of(day)
     hours = [datetime.combine(day, time(hour)) for hour in range(24)]
-    parts.load(connection, TIMES, *day_bounds(day))
-    for tally in (tally for source in _SOURCES for tally in _tally(connection, source, parameters)):
+    archived = parts.load(connection, TIMES, *day_bounds(day))
+    for tally in (
+        tally for source in _SOURCES for tally in _tally(connection, source, archived, parameters)
+    ):
         rollup = tally.count.rollup
         for (fields, found), rows in tally.rows.items():
             if found:
@@ -130,7 +132,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
                 deltas.add(rollup, key, added)
     for of, query in _PAIRS.items():
         for client, own, previous, of_client, hashes in prepared.fetch(
-            connection, query, **parameters
+            connection, query, archived, **parameters
         ):
             deltas.add(of.of_client, (day, client, own or NEVER), (of_client,))
             deltas.add(of.of_hash, (day, previous or NEVER), (hashes,))
@@ -183,10 +185,15 @@ def _tallies(source: _Source) -> list[_Tally]:
     return tallies
 
 
-def _tally(connection: Connection, source: _Source, parameters: dict[str, object]) -> list[_Tally]:
+def _tally(
+    connection: Connection,
+    source: _Source,
+    archived: prepared.Tables,
+    parameters: dict[str, object],
+) -> list[_Tally]:
     """Count the rows that a source has on a day."""
     tallies = _tallies(source)
-    for rows in prepared.stream(connection, _QUERIES[source], _ROWS, **parameters):
+    for rows in prepared.stream(connection, _QUERIES[source], _ROWS, archived, **parameters):
         made: dict[int, list[Row]] = {}
         for tally in tallies:
             if tally.fact.start not in made:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Delete, Engine, Table, delete, func, insert, 
 
 from asu_stats.events import new_id
 from asu_stats.exceptions import ImplausibleDayError, StoreUnavailableError
+from asu_stats.ownership import Owner
 from asu_stats.store import archive, changes, dialects, files, over_age, parts
 from asu_stats.store.archive import ARCHIVES, DETAILS, TIMES
 from asu_stats.store.engine import checkpoint, read_snapshot, write_transaction
@@ -75,6 +76,7 @@ class Shelf:
 
     directory: Path
     form: files.Form
+    owner: Owner | None = None  # of the files; by default that of the directory
 
     def file(self, table: Table, day: date) -> str:
         """Return a name that no file ever had, in the folder of a table and month."""
@@ -226,7 +228,7 @@ class _Run:
                 rows = [tuple(row) for row in found]
             name = shelf.file(table, oldest.date())
             file = shelf.directory.resolve() / name
-            files.write(file, table, rows)
+            files.write(file, table, rows, shelf.owner)
             if files.read(file, table) != rows:
                 raise StoreUnavailableError(f"archive: {file}: not read as it was written")
             try:

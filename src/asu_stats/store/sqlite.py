@@ -6,8 +6,10 @@ right to make side files SQLite can't read a database in WAL mode at all, except
 changes (`immutable`), which is then checked.
 """
 
+import contextlib
 import os
 import sqlite3
+import time
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any, Final, NamedTuple, cast
@@ -16,12 +18,12 @@ from urllib.parse import quote, urlencode
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
+from asu_stats.ownership import Owner
 
 BUSY_SECONDS: Final = 5.0
 _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
 _READ: Final = ("temp_store = MEMORY", "cache_size = -65536")
 _WRITE: Final = (
-    "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
     "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times before
@@ -132,9 +134,16 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
     def _connect(_dialect: Any, _record: Any, arguments: list[str], options: Any) -> Any:
         if given.of_file:
             arguments[0], options["uri"] = source(file, given.of_file), True
+        elif os.geteuid() == 0 and not file.exists():
+            # It would be root's. SQLite takes an empty file for a new database.
+            with contextlib.suppress(OSError):  # which SQLite then words as its own
+                made = file.resolve()
+                os.close(Owner.of_directory(made.parent).open(made, os.O_RDWR, 0o644))
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: SqliteConnection, _record: object) -> None:
+        if not given.read_only:
+            _keep_log(connection, given.timeout)
         for pragma in _READ if given.read_only else (*_WRITE, *_READ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -145,6 +154,20 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
     return engine
+
+
+def _keep_log(connection: SqliteConnection, seconds: float) -> None:
+    """Switch to WAL. SQLite does not wait for another process that does the same just now."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def of(engine: Engine) -> Parameters:
@@ -159,3 +182,9 @@ def connect_apart(engine: Engine) -> SqliteConnection:
     """
     name = source(Path(engine.url.database or ""), of(engine).of_file)
     return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+def reading(file: Path) -> SqliteConnection:
+    """Return a connection that only reads a file. Raises as `for_reading`, and SQLite's errors."""
+    name = source(file, {"mode": "ro", **for_reading(file)})
+    return sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS)

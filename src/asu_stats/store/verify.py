@@ -77,7 +77,7 @@ def of_marks(engine: Engine, kept: Kept) -> list[Difference]:
 
 def of_day(engine: Engine, day: date) -> list[Difference]:
     """Compare the rollups of one day with its details; return what differs: nothing."""
-    with read_snapshot(engine, scratch=True) as connection:
+    with read_snapshot(engine) as connection:
         return list(_differences(connection, day))
 
 

@@ -86,12 +86,13 @@ class WriterLock:
 
     def _opened(self, path: Path) -> int:
         """Open a side file, which is made if need be; to lock it, reading it is enough."""
-        while True:
-            with contextlib.suppress(FileNotFoundError):
-                return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            owner = Owner.of(self._database, self._database.parent)
-            with contextlib.suppress(FileExistsError):
-                return owner.create(path, os.O_RDONLY, _MODE)
+        owner = Owner.of(self._database, self._database.parent)
+        try:
+            return owner.open(path, os.O_RDWR, _MODE)
+        except PermissionError:
+            if not path.is_file():
+                raise
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 class _Once:

@@ -7,6 +7,7 @@ sees it: what a client sends can neither become another argument nor another com
 import contextlib
 import fcntl
 import hashlib
+import os
 import re
 import shlex
 import string
@@ -21,6 +22,7 @@ from asu_stats.builds.builders.artifacts import collect
 from asu_stats.builds.builders.processes import Finished, run
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.ownership import Owner
 from asu_stats.settings import Settings
 
 DEFAULT_DIRECTORY: Final = "imagebuilders/{version}/{target}"
@@ -211,9 +213,10 @@ def _alone(attempt: Attempt, directory: Path) -> Iterator[tuple[int, ...]]:
     The commands inherit the lock: those of a killed worker keep it until they have ended.
     """
     locks = attempt.directory.parent / ".locks"
-    locks.mkdir(exist_ok=True)
+    owner = Owner.of_directory(locks)
+    owner.make_directory(locks)
     name = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:32]
-    with (locks / name).open("w") as file:
+    with os.fdopen(owner.open(locks / name, os.O_RDONLY, 0o644)) as file:  # enough to lock it
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
