@@ -32,7 +32,8 @@ format: $(VENV)/.dev ## Put the code into its one format
 crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
 	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
 
-fuzz: $(VENV)/.dev ## The long API campaign: odd and damaged requests (FUZZ_EXAMPLES=2000)
+fuzz: $(VENV)/.dev ## The long campaigns: odd requests, texts slow to classify (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60)
+	SEARCH_SECONDS=$(or $(SEARCH_SECONDS),60) $(BIN)/python -m pytest -s tests/test_slow_texts.py $(ARGS)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest tests/api/test_openapi.py tests/api/test_fuzz.py $(ARGS)
 
 soak: $(VENV)/.dev ## The long campaign of generated histories against the oracle (SOAK=25)

@@ -22,6 +22,7 @@ ORDER = (
     "event_times",
     "clocks",
     "error_rules",
+    "error_phrases",
     "error_types",
     "cloudevents",
     "alert_rules",
