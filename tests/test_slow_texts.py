@@ -1,6 +1,7 @@
 """No text of 16 KiB takes long to classify. `make fuzz` searches for one for a minute."""
 
 import os
+import sys
 
 from asu_stats.error_types import TAXONOMY, classify
 from tests import slow_texts
@@ -11,9 +12,9 @@ BOUND_SECONDS = 0.005
 
 def test_the_slowest_text_found_takes_at_most_5_ms() -> None:
     classify("the first call builds the automaton")
-    found, text = slow_texts.search(SEARCH_SECONDS, seed=int(SEARCH_SECONDS))
+    _, text = slow_texts.search(SEARCH_SECONDS, seed=int(SEARCH_SECONDS))
     assert len(text) == slow_texts.SIZE
     assert classify(text) in TAXONOMY
     least = min(slow_texts.seconds(text) for _ in range(20))  # what the machine's load adds is gone
-    print(f"slowest text: {least * 1000:.2f} ms (found at {found * 1000:.2f} ms)")
+    sys.stdout.write(f"slowest text: {least * 1000:.2f} ms\n")
     assert least <= BOUND_SECONDS, text

@@ -30,7 +30,10 @@ class Phrase(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """What begins with a part where it stands: phrases that are complete with it, and others."""
+    """What begins with a part where it stands: phrases that are complete with it.
+
+    `first` are those that need the end of the line too.
+    """
 
     key: int
     tied: bool  # to the start of a message
@@ -40,15 +43,19 @@ class _Head(NamedTuple):
     first: tuple[Phrase, ...]
 
 
+_Seconds = tuple[tuple[int, int, Phrase], ...]
+
+
 class _Automaton(NamedTuple):
     """`root` is a row: for each class of characters the next row, and last the parts that end.
 
-    Of each part there are its length, its text if it has to be compared, and its heads.
+    Of each part there are its length, its text if it has to be compared, its heads, and the
+    phrases whose second part it is, each with the key of its head and a number.
     """
 
     classes: bytes
     root: list[Any]
-    parts: Sequence[tuple[int, str, tuple[_Head, ...]]]
+    parts: Sequence[tuple[int, str, tuple[_Head, ...], _Seconds]]
     numbers: dict[str, int]
     without_near: int
     without_where: int
@@ -84,12 +91,14 @@ class _Reader:
         self._near = 0
         self._waiting: dict[int, list[tuple[Phrase, int, int]]] = {}  # by the part that is next
         self._at_end: list[tuple[Phrase, int]] = []
+        self._reached: set[int] = set()  # phrases whose second part came behind the first
 
     def read(self, text: str, hits: Iterable[tuple[int, tuple[int, ...]]]) -> None:
         """Take in at which places which parts end."""
         parts, waiting = self._automaton.parts, self._waiting
-        done: set[int] = set()  # heads that have stood in the line
-        last, last_ending, start = 0, (_LINE_END,), 0
+        done: dict[int, int] = {}  # heads that have stood in the line, and where they ended
+        last_ending: tuple[int, ...] = ()
+        last = start = 0
         for place, ending in hits:
             if ending[0] == _LINE_END:
                 if done:
@@ -99,11 +108,12 @@ class _Reader:
                 continue
             last, last_ending = place + 1, ending
             for number in ending:
-                length, compared, heads = parts[number]
+                length, compared, heads, seconds = parts[number]
                 begin = last - length
                 if compared and not text.startswith(compared, begin):
                     continue
-                if number in waiting:
+                if seconds or waiting:
+                    self._follow(seconds, done, begin, last)
                     self._go_on(number, begin, last)
                 # A word or a package's name is not looked into: `libopenssl:` is no `ssl:`.
                 for key, tied, is_word, not_before, complete, first in heads:
@@ -114,7 +124,7 @@ class _Reader:
                         or (is_word and ((before := text[begin - 1]).isalnum() or before in "-_"))
                     ):
                         continue
-                    done.add(key)
+                    done[key] = last
                     self._found(*complete)
                     for phrase in first:
                         self._go_to(phrase, 1, begin, last)
@@ -124,9 +134,16 @@ class _Reader:
         self._near |= near
         self.places |= where
 
+    def _follow(self, seconds: _Seconds, done: dict[int, int], begin: int, end: int) -> None:
+        """Let phrases go on whose second part is at a place, behind their first."""
+        for key, number, phrase in seconds:
+            if done.get(key, end) <= begin and number not in self._reached:
+                self._reached.add(number)
+                self._go_to(phrase, 2, begin, end)
+
     def _go_on(self, number: int, begin: int, end: int) -> None:
         """Let the phrases that wait for a part go on behind it."""
-        for phrase, index, after in self._waiting.pop(number):
+        for phrase, index, after in self._waiting.pop(number, ()):
             if after > begin:
                 self._waiting.setdefault(number, []).append((phrase, index, after))
             else:
@@ -151,6 +168,7 @@ class _Reader:
         self.fits |= self._says & (self._near | self._automaton.without_near)
         self._says = self._near = 0
         self._waiting.clear()
+        self._reached.clear()
         self._at_end.clear()
 
 
@@ -196,8 +214,9 @@ def _heads(number: int, text: str, phrases: Sequence[Phrase]) -> tuple[_Head, ..
     found = []
     for tied in (False, True):
         mine = [p for p in phrases if p.parts[0] == text and (p.starts or p.whole) == tied]
-        complete = [p for p in mine if len(p.parts) == 1 and not p.ends and not p.whole]
-        first = tuple(p for p in mine if p not in complete)
+        single = [p for p in mine if len(p.parts) == 1]
+        complete = [p for p in single if not p.ends and not p.whole]
+        first = tuple(p for p in single if p.ends or p.whole)
         key, is_word = 2 * number + tied, text[0].isalnum()
         if mine:
             found.append(_Head(key, tied, is_word, not_before, _bits(complete), first))
@@ -208,6 +227,7 @@ def _heads(number: int, text: str, phrases: Sequence[Phrase]) -> tuple[_Head, ..
 def _automaton() -> _Automaton:
     phrases = _phrases()
     texts = sorted({part for phrase in phrases for part in phrase.parts})
+    numbers = {text: number for number, text in enumerate(texts)}
     letters = sorted({ord(letter) for text in texts for letter in text} | {ord("\n")})
     classes = bytes(letters.index(code) + 1 if code in letters else 0 for code in range(256))
     without_near = without_where = 0
@@ -218,10 +238,19 @@ def _automaton() -> _Automaton:
         classes,
         _rows([text.encode().translate(classes) for text in texts], len(letters) + 1, classes[10]),
         [
-            (len(text), text if "?" in text else "", _heads(number, text, phrases))
+            (
+                len(text),
+                text if "?" in text else "",
+                _heads(number, text, phrases),
+                tuple(
+                    (2 * numbers[phrase.parts[0]] + phrase.starts, mine, phrase)
+                    for mine, phrase in enumerate(phrases)
+                    if phrase.parts[1:2] == (text,)
+                ),
+            )
             for number, text in enumerate(texts)
         ],
-        {text: number for number, text in enumerate(texts)},
+        numbers,
         without_near,
         without_where,
     )
