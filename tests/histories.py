@@ -43,6 +43,11 @@ PACKAGES: tuple[list[str] | None, ...] = (
     ["dnsmasq-full", "luci", "+luci", "luci"],
     ["é", "tcpdump"],
 )
+FEATURES: dict[str, tuple[Any, ...]] = {
+    "has_custom_repos": ("absent", None, True, False),
+    "has_defaults": ("absent", None, True, False),
+    "rootfs_size_mb": ("absent", None, 0, 64, 256, 257, 104_857),
+}
 ERRORS = (("build", "package_not_found"), ("build", "image_too_big"), ("network", "tls_failed"))
 OUTCOMES = ("queued", "joined", "cache_hit", "cached_failure", "rejected")
 STATUSES = ("success", "success", "failure", "timeout", "cancelled")
@@ -84,6 +89,9 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
     packages = draw(st.sampled_from(PACKAGES))
     if packages is not None:
         data["packages"] = packages
+    for name, values in FEATURES.items():
+        if (value := draw(st.sampled_from(values))) != "absent":
+            data[name] = value
     if outcome == "rejected":
         data["error_category"], data["error_type"] = draw(st.sampled_from(ERRORS))
     return {"type": "asu.request.received", "time": draw(moments()), "data": data}

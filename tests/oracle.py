@@ -437,6 +437,42 @@ class Oracle:
             for name, n in ranked(counts)
         ]
 
+    def request_patterns(self, **filters: str) -> dict[str, Any]:
+        """What accepted requests said of their images."""
+        mine = [
+            e["data"]
+            for e in self.accepted
+            if filters.get("version") in {None, e["data"]["version"]}
+            and filters.get("client") in {None, client_of(e["data"].get("client"))[0]}
+        ]
+
+        def share(values: Sequence[bool | None]) -> dict[str, Any]:
+            said = [value for value in values if value is not None]
+            unknown = len(values) - len(said)
+            return {
+                "count": sum(said),
+                "percentage": percent(sum(said), len(said)),
+                "unknown": unknown,
+            }
+
+        def spread(values: Sequence[int]) -> dict[str, Any]:
+            return {
+                "requests": len(values),
+                **{f"p{p}": percentile(values, p) for p in (50, 90, 99)},
+                "max": max(values, default=None),
+            }
+
+        # A size that is null says that none was asked for; one that is absent says nothing.
+        sizes = [(d["rootfs_size_mb"] or 0) if "rootfs_size_mb" in d else None for d in mine]
+        return {
+            "requests": len(mine),
+            "with_custom_repositories": share([d.get("has_custom_repos") for d in mine]),
+            "with_defaults": share([d.get("has_defaults") for d in mine]),
+            "with_rootfs_size": share([None if n is None else n > 0 for n in sizes]),
+            "rootfs_size_mb": spread([n for n in sizes if n]),
+            "package_count": spread([len(d["packages"]) for d in mine if "packages" in d]),
+        }
+
     def errors(self) -> dict[str, Any]:
         found = [(b.category, b.type, b.version) for b in self.finished if b.bad]
         found += [

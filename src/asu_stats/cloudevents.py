@@ -175,6 +175,12 @@ def _optional_int(data: Data, field: str) -> int | None:
     return value
 
 
+def _rootfs_size(data: Data) -> int | None:
+    """Return the size that a request asks for, 0 where it says that it asks for none."""
+    size = _optional_int(data, "rootfs_size_mb")
+    return 0 if size is None and "rootfs_size_mb" in data else size
+
+
 def _is_seconds(value: object) -> bool:
     return (
         isinstance(value, int | float)
@@ -285,7 +291,7 @@ def _request_received(
         package_count=package_count,
         has_custom_repos=_optional_bool(data, "has_custom_repos"),
         has_defaults=_optional_bool(data, "has_defaults"),
-        rootfs_size_mb=_optional_int(data, "rootfs_size_mb"),
+        rootfs_size_mb=_rootfs_size(data),
         **error,
     )
 

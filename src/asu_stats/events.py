@@ -57,7 +57,8 @@ class Names:
 class RequestReceived:
     """One build request and its outcome. `time` (UTC) is when it was received.
 
-    Imported history may lack the hash (`NO_HASH`), and then may lack diff_packages too.
+    Imported history may lack the hash (`NO_HASH`), and then may lack diff_packages too. What is
+    optional is `None` where it was not said; a `rootfs_size_mb` of 0 says that none was asked for.
     """
 
     source: str

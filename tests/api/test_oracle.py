@@ -2,6 +2,7 @@
 
 import random
 from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def answers(stats: Stats, start: date, end: date, clients: set[str]) -> dict[str
     }
     for name, filters in PACKAGES.items():
         found[name] = stats.get("packages", **filters, **window)
+    for name, filters in PATTERNS.items():
+        found[name] = patterns(stats.get("request-patterns", **filters, **window))
     found["diff-packages"] = stats.get("diff-packages", **window)
     found["targets 24.10.2"] = stats.get("targets", version="24.10.2", **window)
     found["profiles x86"] = stats.get("profiles", target="x86/64", version="23.05.5", **window)
@@ -48,6 +51,27 @@ def answers(stats: Stats, start: date, end: date, clients: set[str]) -> dict[str
     return found
 
 
+def patterns(answer: dict[str, Any]) -> dict[str, Any]:
+    """Check the bars of an answer and take them out."""
+    for name in ("rootfs_size_mb", "package_count"):
+        spread, bars = answer[name], answer[name].pop("histogram")
+        assert sum(bar["requests"] for bar in bars) == spread["requests"]
+        assert len(bars) <= 25
+        for bar, following in pairwise(bars):
+            assert bar["from"] <= bar["to"] == following["from"] - 1
+        if bars:
+            assert bars[0]["from"] <= spread["p50"] <= spread["max"] <= bars[-1]["to"]
+    del answer["period"]
+    return answer
+
+
+PATTERNS: dict[str, dict[str, str]] = {
+    "patterns": {},
+    "patterns 24.10.2": {"version": "24.10.2"},
+    "patterns luci": {"client": "luci"},
+    "patterns of both": {"client": "luci", "version": "23.05.5"},
+    "patterns of none": {"client": "nobody"},
+}
 PACKAGES: dict[str, dict[str, str]] = {
     "packages": {},
     "packages 24.10.2": {"version": "24.10.2"},
@@ -79,6 +103,8 @@ def expected(oracle: Oracle, start: date, end: date, clients: set[str]) -> dict[
     }
     for name, filters in PACKAGES.items():
         found[name] = oracle.packages(**filters)
+    for name, filters in PATTERNS.items():
+        found[name] = oracle.request_patterns(**filters)
     for interval in ("hour", "day", "week", "month"):
         if interval == "hour" and start.year < 2026:
             continue

@@ -12,7 +12,15 @@ from asu_stats.store.rollups import BOUNDS, DAILY, ROLLUPS, Rollup
 from tests.support import NOW, Stats, build, request
 
 EVENTS = [
-    request("h1", NOW - timedelta(days=1), client="luci/1", packages=["luci"]),
+    request(
+        "h1",
+        NOW - timedelta(days=1),
+        client="luci/1",
+        packages=["luci"],
+        rootfs_size_mb=256,
+        has_defaults=True,
+        has_custom_repos=False,
+    ),
     *build("h1", "success", end=NOW - timedelta(days=1) + timedelta(minutes=2)),
     request("h1", outcome="cache_hit"),
     request("h2", NOW - timedelta(minutes=5), client="owut/1"),

@@ -4,7 +4,15 @@ from typing import Final
 
 from asu_stats.api import params
 from asu_stats.api.questions import Question
-from asu_stats.reports import adoption, answers, comparison, distribution, error_types, week
+from asu_stats.reports import (
+    adoption,
+    answers,
+    comparison,
+    distribution,
+    error_types,
+    request_patterns,
+    week,
+)
 
 FURTHER: Final[tuple[Question, ...]] = (
     Question(
@@ -29,6 +37,13 @@ FURTHER: Final[tuple[Question, ...]] = (
         list[answers.VersionBucket],
         row=answers.VersionBucket,
         interval=params.DAYS_INTERVAL,
+    ),
+    Question(
+        "request-patterns",
+        "What requests ask for",
+        lambda db, window, filters, _: request_patterns.read(db, window, **filters),
+        request_patterns.RequestPatterns,
+        filters=(params.VERSION, params.CLIENT),
     ),
     Question(
         "performance/distribution",

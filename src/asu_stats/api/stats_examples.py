@@ -252,6 +252,29 @@ EXAMPLES: Final[dict[str, Any]] = {
             "message": "Impossible package selection: missing (luci-app-foo)",
         }
     ],
+    "request-patterns": {
+        "period": _PERIOD,
+        "requests": 10000,
+        "with_custom_repositories": {"count": 90, "percentage": 1.0, "unknown": 1000},
+        "with_defaults": {"count": 450, "percentage": 5.0, "unknown": 1000},
+        "with_rootfs_size": {"count": 900, "percentage": 10.0, "unknown": 1000},
+        "rootfs_size_mb": {
+            "requests": 900,
+            "p50": 512,
+            "p90": 1024,
+            "p99": 1024,
+            "max": 1024,
+            "histogram": [{"from": 256, "to": 257, "requests": 900, "percentage": 100.0}],
+        },
+        "package_count": {
+            "requests": 9000,
+            "p50": 35,
+            "p90": 80,
+            "p99": 140,
+            "max": 310,
+            "histogram": [{"from": 0, "to": 9, "requests": 9000, "percentage": 100.0}],
+        },
+    },
     "now": {
         "queue_length": 2,
         "builds_running": 1,

@@ -12,7 +12,15 @@ from starlette.responses import Response
 
 from asu_stats.builds.queues import Queues
 from asu_stats.dashboard import assets, badges, embeds
-from asu_stats.dashboard.contents import clients, errors, names, overview, packages, performance
+from asu_stats.dashboard.contents import (
+    clients,
+    errors,
+    names,
+    overview,
+    packages,
+    performance,
+    requests,
+)
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
 from asu_stats.dashboard.view import PAGES, View
@@ -40,6 +48,7 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
     "profiles": ("list.html", names.read_profiles),
     "clients": ("list.html", clients.read),
     "packages": ("packages.html", packages.read),
+    "requests": ("requests.html", requests.read),
     "errors": ("errors.html", errors.read),
     "performance": ("performance.html", performance.read),
 }

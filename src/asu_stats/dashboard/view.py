@@ -28,6 +28,7 @@ PAGES: Final = (
     ("profiles", "Profiles", "/profiles"),
     ("clients", "Clients", "/clients"),
     ("packages", "Packages", "/packages"),
+    ("requests", "Requests", "/requests"),
     ("errors", "Errors", "/errors"),
     ("performance", "Performance", "/performance"),
     ("alerts", "Alerts", "/alerts"),

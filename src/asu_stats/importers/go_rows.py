@@ -169,6 +169,6 @@ def _features(match: Match) -> dict[str, Any]:
     if isinstance(repositories, list):
         found["has_custom_repos"] = bool(repositories)
     megabytes = match.rootfs_size_mb
-    if isinstance(megabytes, int) and 0 < megabytes <= MAX_INTEGER:
+    if megabytes is None or (isinstance(megabytes, int) and 0 <= megabytes <= MAX_INTEGER):
         found["rootfs_size_mb"] = megabytes
     return found

@@ -1,5 +1,6 @@
 """How build durations are spread, and how that changes over time."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -26,18 +27,6 @@ def read(
     """
     (totals,) = sums.cubes(connection, window, SECONDS if version is None else VERSION_SECONDS)
     durations = _of(totals, version)
-    least, most, p99 = durations.least, durations.most, durations.percentile(99)
-    if least is None or most is None or p99 is None:
-        return []
-    spread = p99 - least + 1
-    width = next((w for w in _WIDTHS if spread <= w * (_BARS - 1)), -(-spread // (_BARS - 1)))
-    first = least - least % width
-    edges = list(range(first, p99 + 1, width))
-    counts = durations.histogram([*edges[1:], edges[-1] + width])
-    bars = [(edge, edge + width - 1, n) for edge, n in zip(edges, counts, strict=True)]
-    slower = durations.builds - sum(counts)
-    if slower:
-        bars.append((edges[-1] + width, most, slower))
     return [
         {
             "from_seconds": start,
@@ -45,8 +34,26 @@ def read(
             "builds": n,
             "percentage": figures.rate(n, durations.builds),
         }
-        for start, end, n in bars
+        for start, end, n in bars(durations, _WIDTHS)
     ]
+
+
+def bars(spread: Distribution, widths: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Return (from, to, count) of bars of one width, the last of which holds the highest percent.
+
+    The width is the first of `widths` at which at most 24 bars reach to the 99th percentile.
+    """
+    least, most, p99 = spread.least, spread.most, spread.percentile(99)
+    if least is None or most is None or p99 is None:
+        return []
+    length = p99 - least + 1
+    width = next((w for w in widths if length <= w * (_BARS - 1)), -(-length // (_BARS - 1)))
+    first = least - least % width
+    edges = list(range(first, p99 + 1, width))
+    counts = spread.histogram([*edges[1:], edges[-1] + width])
+    found = [(edge, edge + width - 1, n) for edge, n in zip(edges, counts, strict=True)]
+    higher = spread.builds - sum(counts)
+    return [*found, (edges[-1] + width, most, higher)] if higher else found
 
 
 def over_time(

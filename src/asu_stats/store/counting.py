@@ -26,8 +26,10 @@ from asu_stats.store.rollups import (
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
     LEGACY,
+    PACKAGE_COUNTS,
     PACKAGES,
     PROFILES,
+    ROOTFS_SIZES,
     VERSION_TARGET,
     Deltas,
     Key,
@@ -68,6 +70,14 @@ _CLIENT_REQUESTS: Final = {
     "rejected_requests": "rejected",
     "untraced_requests": "untraced",
 }
+_PATTERNS: Final = {
+    "custom_repos_true": "with_custom_repos",
+    "custom_repos_false": "without_custom_repos",
+    "defaults_true": "with_defaults",
+    "defaults_false": "without_defaults",
+    "rootfs_size_true": "with_rootfs_size",
+    "rootfs_size_false": "without_rootfs_size",
+}
 _CLIENT_BUILDS: Final = {"successful_builds": "succeeded", "failed_builds": "failed"}
 
 COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
@@ -106,6 +116,18 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
                 "diff_packages_true": "queued_with_diff_packages",
                 "diff_packages_false": "queued_without_diff_packages",
             },
+        ),
+    ),
+    # On the day on which the request was received.
+    facts.Said: (
+        Count(CLIENT_VERSIONS, ("client", "version", "client_version"), _PATTERNS),
+        Count(
+            ROOTFS_SIZES, ("version", "client", "rootfs_size_mb"), {"requests": "with_rootfs_size"}
+        ),
+        Count(
+            PACKAGE_COUNTS,
+            ("version", "client", "package_count"),
+            {"requests": "with_package_count"},
         ),
     ),
     # On the day and in the hour in which the request was received, once its build has ended.
@@ -150,6 +172,7 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
 # The fields that keys are made of: columns of the fact's detail table.
 FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
     facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "package_list"),
+    facts.Said: ("client", "version", "client_version", "rootfs_size_mb", "package_count"),
     facts.Wait: ("client", "version", *_ERROR),
     facts.Build: (*_DEVICE, "duration_seconds"),
     facts.Error: (*_ERROR, "version", "target"),
@@ -189,6 +212,7 @@ class EndedWait:
 
 
 _request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # without the list, which has a number
+_said_fields = attrgetter(*FIELDS[facts.Said])
 _wait_fields = attrgetter(*FIELDS[facts.Wait])
 _build_fields = attrgetter(*FIELDS[facts.Build])
 _error_fields = attrgetter(*FIELDS[facts.Error])
@@ -207,6 +231,16 @@ def add_request(
     _add(deltas, fact, received, (*_request_fields(request), package_list))
     if fact.rejected:
         _add(deltas, _ONE_ERROR, received, _error_fields(request))
+        return
+    size = request.rootfs_size_mb
+    said = facts.Said(
+        request.outcome,
+        request.has_custom_repos,
+        request.has_defaults,
+        None if size is None else size > 0,
+        request.package_count is not None,
+    )
+    _add(deltas, said, received, _said_fields(request))
 
 
 def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:

@@ -21,8 +21,10 @@ from asu_stats.store.rollups import (
     CLIENTS,
     DURATIONS,
     ERRORS,
+    PACKAGE_COUNTS,
     PACKAGES,
     PROFILES,
+    ROOTFS_SIZES,
     UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
     VERSION_TARGET,
@@ -110,7 +112,16 @@ TARGETS: Final = Cube.of("targets", VERSION_TARGET, ("target",), _BUILDS)
 TARGET_PROFILES: Final = Cube.of("target_profiles", CLIENT_DEVICES, ("target", "profile"))
 BY_PROFILE: Final = Cube.of("profiles", PROFILES, ("profile",))
 BY_CLIENT: Final = Cube.of("clients", CLIENTS, ("client",))
-BY_CLIENT_VERSION: Final = Cube.of("client_versions", CLIENT_VERSIONS, ("client", "version"))
+BY_CLIENT_VERSION: Final = Cube.of(
+    "client_versions", CLIENT_VERSIONS, ("client", "version"), ("requests",)
+)
+PATTERNS: Final = Cube.of("patterns", CLIENT_VERSIONS, ("version", "client"))
+BY_ROOTFS_SIZE: Final = Cube.of(
+    "rootfs_sizes", ROOTFS_SIZES, ("version", "client", "rootfs_size_mb")
+)
+BY_PACKAGE_COUNT: Final = Cube.of(
+    "package_counts", PACKAGE_COUNTS, ("version", "client", "package_count")
+)
 FAILURES: Final = Cube.of("errors", ERRORS, ("error_category", "error_type", "version"))
 UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, ("previous_date",))
 CLIENT_UNIQUE: Final = Cube.of(
@@ -131,6 +142,9 @@ CUBES: Final = (
     BY_PROFILE,
     BY_CLIENT,
     BY_CLIENT_VERSION,
+    PATTERNS,
+    BY_ROOTFS_SIZE,
+    BY_PACKAGE_COUNT,
     FAILURES,
     UNIQUE,
     CLIENT_UNIQUE,

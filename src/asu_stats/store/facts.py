@@ -72,6 +72,48 @@ class Request(NamedTuple):
         return self.has_package_list
 
 
+class Said(NamedTuple):
+    """What a request said of the image it asked for: a row of `client_stats`."""
+
+    outcome: str
+    has_custom_repos: bool | None
+    has_defaults: bool | None
+    has_rootfs_size: bool | None
+    has_package_count: bool
+
+    @property
+    def accepted(self) -> bool:
+        return self.outcome != "rejected"
+
+    @property
+    def with_custom_repos(self) -> bool:
+        return self.accepted and self.has_custom_repos is True
+
+    @property
+    def without_custom_repos(self) -> bool:
+        return self.accepted and self.has_custom_repos is False
+
+    @property
+    def with_defaults(self) -> bool:
+        return self.accepted and self.has_defaults is True
+
+    @property
+    def without_defaults(self) -> bool:
+        return self.accepted and self.has_defaults is False
+
+    @property
+    def with_rootfs_size(self) -> bool:
+        return self.accepted and self.has_rootfs_size is True
+
+    @property
+    def without_rootfs_size(self) -> bool:
+        return self.accepted and self.has_rootfs_size is False
+
+    @property
+    def with_package_count(self) -> bool:
+        return self.accepted and self.has_package_count
+
+
 class Wait(NamedTuple):
     """A request whose build has ended, with the status of that build: a row of `client_stats`."""
 
@@ -134,4 +176,4 @@ class Error(NamedTuple):
     errors: int
 
 
-Fact: TypeAlias = Request | Wait | Build | Error
+Fact: TypeAlias = Request | Said | Wait | Build | Error

@@ -73,6 +73,9 @@ def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...
     c = rows.c
     if kind is facts.Request:
         return c.outcome, c.diff_packages, c.request_hash != NO_HASH, c.package_list.is_not(None)
+    if kind is facts.Said:
+        features = c.has_custom_repos, c.has_defaults, c.rootfs_size_mb > 0
+        return c.outcome, *features, c.package_count.is_not(None)
     if kind is facts.Wait:
         return (case((c.ended_at.is_not(None), c.status)),)
     if kind is facts.Build:
@@ -92,7 +95,7 @@ def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) ->
 
 
 _SOURCES: Final = (
-    _Source(_requests, "timestamp", (facts.Request, facts.Wait)),
+    _Source(_requests, "timestamp", (facts.Request, facts.Said, facts.Wait)),
     _Source(_builds, "finished_at", (facts.Build,)),
     _Source(_errors, "timestamp", (facts.Error,)),
 )

@@ -198,6 +198,7 @@ _ROW: Final = (
     "profile",
     "diff_packages",
     *_ENDING,
+    *_FEATURES,
     "package_list",
 )
 _ERROR: Final = (
@@ -262,6 +263,7 @@ def _row(
         request.profile,
         request.diff_packages,
         *ending[1:],
+        *_features(request),
         package_list,
     )
 

@@ -179,6 +179,26 @@ CLIENTS: Final = _rollup(
 CLIENT_VERSIONS: Final = _rollup(
     "stats_client_versions",
     [_day(), name("client"), name("version"), name("client_version")],
+    [
+        "requests",
+        "custom_repos_true",
+        "custom_repos_false",
+        "defaults_true",
+        "defaults_false",
+        "rootfs_size_true",
+        "rootfs_size_false",
+    ],
+)
+
+ROOTFS_SIZES: Final = _rollup(
+    "stats_rootfs_sizes",
+    [_day(), name("version"), name("client"), Column("rootfs_size_mb", Integer)],
+    ["requests"],
+)
+
+PACKAGE_COUNTS: Final = _rollup(
+    "stats_package_counts",
+    [_day(), name("version"), name("client"), Column("package_count", Integer)],
     ["requests"],
 )
 
@@ -288,6 +308,8 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     VERSION_TARGET,
     CLIENT_DEVICES,
     CLIENT_VERSIONS,
+    ROOTFS_SIZES,
+    PACKAGE_COUNTS,
     HOURLY_CLIENTS,
     CLIENTS,
     CLIENT_UNIQUE_REQUESTS,

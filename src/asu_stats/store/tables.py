@@ -129,6 +129,10 @@ client_stats = Table(
     name("error_category", comment="of that build, or of the rejection"),
     name("error_type"),
     Column("package_list", BigInteger, comment="number of what it named; null where none"),
+    Column("package_count", Integer),
+    Column("has_custom_repos", Boolean),
+    Column("has_defaults", Boolean),
+    Column("rootfs_size_mb", Integer, comment="0 if none was asked for; null where it is unknown"),
     Index("idx_client_stats_timestamp", "timestamp"),
     Index(
         "ix_client_stats_unended",

@@ -1,0 +1,141 @@
+"""What accepted requests ask for: repositories, first-boot scripts, sizes, numbers of packages.
+
+A share is of the requests that said whether; those that did not are counted apart.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Final
+
+import numpy as np
+from pydantic import Field
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
+
+from asu_stats.reports import figures, sums
+from asu_stats.reports.answers import Period, Requests
+from asu_stats.reports.distribution import bars
+from asu_stats.reports.figures import Distribution, Ints
+from asu_stats.store.blocks import Totals
+from asu_stats.store.cubes import BY_PACKAGE_COUNT, BY_ROOTFS_SIZE, PATTERNS
+from asu_stats.windows import Window
+
+_Share = Annotated[
+    float | None, Field(description="Percent of those that said whether; null over nothing.")
+]
+_Value = Annotated[int | None, Field(description="Null over nothing.")]
+
+
+class RequestShare(TypedDict):
+    """Requests that asked for something."""
+
+    count: int
+    percentage: _Share
+    unknown: Annotated[int, Field(description="Requests that did not say whether.")]
+
+
+ValueBar = TypedDict(
+    "ValueBar",
+    {
+        "from": int,
+        "to": Annotated[int, Field(description="Included.")],
+        "requests": int,
+        "percentage": Annotated[float | None, Field(description="Of all these requests.")],
+    },
+)
+
+
+class ValueDistribution(TypedDict):
+    """How a number that requests name is spread; percentiles are nearest-rank."""
+
+    requests: Annotated[int, Field(description="Accepted requests that named one.")]
+    p50: _Value
+    p90: _Value
+    p99: _Value
+    max: _Value
+    histogram: Annotated[
+        list[ValueBar],
+        Field(description="At most 24 bars of one width; the last one holds all that is more."),
+    ]
+
+
+class RequestPatterns(TypedDict):
+    """`GET /api/v1/stats/request-patterns`."""
+
+    period: Period
+    requests: Requests
+    with_custom_repositories: RequestShare
+    with_defaults: RequestShare
+    with_rootfs_size: RequestShare
+    rootfs_size_mb: Annotated[ValueDistribution, Field(description="Of those with a size.")]
+    package_count: ValueDistribution
+
+
+_WIDTHS: Final = tuple(step * 10**power for power in range(9) for step in (1, 2, 5))
+
+
+def read(
+    connection: Connection,
+    window: Window,
+    *,
+    version: str | None = None,
+    client: str | None = None,
+) -> RequestPatterns:
+    """Return what the accepted requests in `window` said, of one version and client if given."""
+    patterns, sizes, counts = sums.cubes(
+        connection, window, PATTERNS, BY_ROOTFS_SIZE, BY_PACKAGE_COUNT
+    )
+    total = patterns.sums[_mine(patterns, version, client)].sum(axis=0).tolist()
+    said = dict(zip(PATTERNS.adds, total, strict=True))
+    requests: int = said["requests"]
+    return {
+        "period": sums.period(connection, window, []),
+        "requests": requests,
+        "with_custom_repositories": _share(requests, said, "custom_repos"),
+        "with_defaults": _share(requests, said, "defaults"),
+        "with_rootfs_size": _share(requests, said, "rootfs_size"),
+        "rootfs_size_mb": _distribution(sizes, _mine(sizes, version, client)),
+        "package_count": _distribution(counts, _mine(counts, version, client)),
+    }
+
+
+def _mine(totals: Totals, version: str | None, client: str | None) -> Ints:
+    """Return the places of the keys, which begin with version and client, that are asked for."""
+    mine = np.ones(len(totals.sums), bool)
+    for place, name in enumerate((version, client)):
+        if name is not None:
+            names, codes = totals.column(place)
+            mine &= np.isin(codes, np.flatnonzero(names == name))
+    return np.flatnonzero(mine)
+
+
+def _share(requests: int, said: Mapping[str, int], feature: str) -> RequestShare:
+    count, without = said[f"{feature}_true"], said[f"{feature}_false"]
+    return {
+        "count": count,
+        "percentage": figures.rate(count, count + without),
+        "unknown": requests - count - without,
+    }
+
+
+def _distribution(totals: Totals, mine: Ints) -> ValueDistribution:
+    """Return how the last part of the keys is spread; percentiles are nearest-rank."""
+    values, codes = totals.column(2)
+    counts = np.zeros(len(values), np.int64)
+    np.add.at(counts, codes[mine], totals.sums[mine, 0])
+    spread = Distribution.of(values, counts)
+    return {
+        "requests": spread.builds,
+        "p50": spread.percentile(50),
+        "p90": spread.percentile(90),
+        "p99": spread.percentile(99),
+        "max": spread.most,
+        "histogram": [
+            {
+                "from": start,
+                "to": end,
+                "requests": n,
+                "percentage": figures.rate(n, spread.builds),
+            }
+            for start, end, n in bars(spread, _WIDTHS)
+        ],
+    }
