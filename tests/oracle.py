@@ -609,15 +609,26 @@ class Oracle:
             )
         return rows
 
-    def comparison(self) -> list[dict[str, Any]]:
-        """The figures of the window beside those of as many days before it."""
+    def comparison(self, clock: datetime) -> list[dict[str, Any]]:
+        """The figures of the window beside those of as many days before it.
+
+        Where it is now in the window, those end at the same time of day.
+        """
         start, end = self.start, self.end
         now = self._compared()
+        until = None
+        if start <= clock.date() <= end:
+            until = clock - ((end - start) + timedelta(days=1))
         first = start - timedelta(days=(end - start).days + 1)
         days = [when(e).date() for e in self.events]
         before: dict[str, Any] = {}
         if days and first >= min(days):
-            before = self.window(first, start - timedelta(days=1))._compared()
+            if until:
+                midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
+                self.moments(midnight - timedelta(microseconds=1), until)
+            else:
+                self.window(first, start - timedelta(days=1))
+            before = self._compared()
             self.window(start, end)
 
         def change(name: str, unit: str) -> float | None:
@@ -634,7 +645,8 @@ class Oracle:
         for name in now:
             unit = "percent" if name in units else "seconds" if "seconds" in name else "count"
             figures = {"value": now[name], "before": before.get(name), "change": change(name, unit)}
-            rows.append({"figure": name, "unit": unit, **figures})
+            said = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
+            rows.append({"figure": name, "unit": unit, **figures, "compared_until": said})
         return rows
 
     def _compared(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import (
     answers,
     clients,
+    comparison,
     diff_packages,
     errors,
     overview,
@@ -247,9 +248,24 @@ class StatsApi:
             interval = cast(Interval, given.one_of(question.interval, "day"))
             self._check_buckets(self._window(question, given), interval, given)
             filters["interval"] = interval
+        if question.name == "comparison":
+            return self._comparison(question, request, given)
         if question.name == "timeseries/week":
             self._check_buckets(self._window(question, given), "hour", given)
         return self._ask(question, request, given, filters)
+
+    def _comparison(self, question: Question, request: Request, given: Given) -> Response:
+        """Compare up to this time of day where today is in the window: the next second differs."""
+        window, now = self._window(question, given), self._now()
+        if comparison.compared_until(window, now) is None:
+            return self._ask(question, request, given, {})
+        as_csv = _as_csv(request, given)
+
+        def make(connection: Connection) -> Answer:
+            rows = comparison.read(connection, window, now)
+            return _written(question, window, rows, as_csv=as_csv)
+
+        return self._answering.answer_now(make, vary="Accept")
 
     def _rolling(self, given: Given) -> Response:
         """Answer with the overview of the last hours, which is another one the next second."""
@@ -338,12 +354,7 @@ class StatsApi:
                 self._lists.put(listed, changes, result)
                 headers = page_headers(request, given, page, len(result))
                 result = page.of(result)
-            if as_csv and question.row:
-                name = question.name.replace("/", "-")
-                name = f"asu-stats-{name}-{window.start}_{window.end}.csv"
-                answer = to_csv(question.row, question.rows(result), name)
-            else:
-                answer = to_json(result)
+            answer = _written(question, window, result, as_csv=as_csv)
             return replace(answer, headers={**answer.headers, **headers})
 
         asked = (
@@ -355,6 +366,15 @@ class StatsApi:
             *(f"{name}={value}" for name, value in filters.items()),
         )
         return self._answering.answer(request, asked, make, today=today, vary=", ".join(vary))
+
+
+def _written(question: Question, window: Window, result: Any, *, as_csv: bool) -> Answer:
+    """Return what a report found as CSV or JSON."""
+    if not as_csv or question.row is None:
+        return to_json(result)
+    name = question.name.replace("/", "-")
+    file = f"asu-stats-{name}-{window.start}_{window.end}.csv"
+    return to_csv(question.row, question.rows(result), file)
 
 
 def _refused_window(given: Given, expected: str) -> InvalidParameterError:

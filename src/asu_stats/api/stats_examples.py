@@ -202,6 +202,7 @@ EXAMPLES: Final[dict[str, Any]] = {
             "value": 10000,
             "before": 8000,
             "change": 25.0,
+            "compared_until": "2026-08-31T12:00:00Z",
         },
         {
             "figure": "success_rate",
@@ -209,6 +210,7 @@ EXAMPLES: Final[dict[str, Any]] = {
             "value": 90.0,
             "before": 92.5,
             "change": -2.5,
+            "compared_until": "2026-08-31T12:00:00Z",
         },
     ],
     "timeseries/week": [{"weekday": 1, "hour": 0, "requests": 40, "failed_builds": 2}],

@@ -428,6 +428,13 @@ class Compared(TypedDict):
         float | None,
         Field(description="In percent, 2 decimals; of a figure in percent, in points."),
     ]
+    compared_until: Annotated[
+        str | None,
+        Field(
+            description="Where today is in the time range: up to when the days before it count, "
+            "the same time of day. Else null."
+        ),
+    ]
 
 
 class VersionBucket(TypedDict):

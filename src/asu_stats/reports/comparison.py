@@ -1,15 +1,21 @@
 """The figures of the overview beside those of the window before."""
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, time, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
 
-from asu_stats.reports import figures, overview
+from asu_stats.cloudevents import format_time
+from asu_stats.reports import figures, overview, rolling
 from asu_stats.reports.answers import Compared, Overview
+from asu_stats.reports.overview import Tally
+from asu_stats.store import parts
+from asu_stats.store.tables import build_metrics, client_stats
 from asu_stats.windows import Window
 
+_DAY: Final = timedelta(days=1)
+_DETAILS: Final = (build_metrics, client_stats)
 _FIGURES: Final[tuple[tuple[str, str, Callable[[Overview], float | None]], ...]] = (
     ("requests", "count", lambda of: of["totals"]["requests"]),
     ("unique_requests", "count", lambda of: of["totals"]["unique_requests"]),
@@ -28,24 +34,60 @@ _FIGURES: Final[tuple[tuple[str, str, Callable[[Overview], float | None]], ...]]
 )
 
 
-def read(connection: Connection, window: Window) -> list[Compared]:
+def read(connection: Connection, window: Window, now: datetime | None = None) -> list[Compared]:
     """Return the figures of `window` and of as many days before it.
 
-    What was before is known only if data goes back to its first day.
+    A window that `now` (UTC) lies in is compared with the days before up to the same time of day.
+    The figures before are known only if data goes back to their first day; where a time of day
+    matters, only if the details of that day are in tables.
     """
-    now = overview.read(connection, window)
-    earlier, since = window.before(), now["period"]["data_since"]
-    known = earlier is not None and since is not None and earlier.start >= date.fromisoformat(since)
-    before = overview.read(connection, earlier) if known and earlier else None
+    shown = overview.read(connection, window)
+    earlier, since = window.before(), shown["period"]["data_since"]
+    until = compared_until(window, now)
+    before = None
+    if earlier and since is not None and earlier.start >= date.fromisoformat(since):
+        found = _up_to(connection, earlier, until) if until else overview.tally(connection, earlier)
+        before = overview.response(shown["period"], found) if found else None
     return [
-        _compared(name, unit, figure(now), figure(before) if before else None)
+        _compared(name, unit, figure(shown), figure(before) if before else None, until)
         for name, unit, figure in _FIGURES
     ]
 
 
-def _compared(name: str, unit: str, value: float | None, before: float | None) -> Compared:
+def compared_until(window: Window, now: datetime | None) -> datetime | None:
+    """Return up to when the days before `window` count; `None` if they count as a whole."""
+    if now is None or not window.start <= now.date() <= window.end:
+        return None
+    return now.replace(microsecond=0) - timedelta(days=window.days)
+
+
+def _up_to(connection: Connection, window: Window, last: datetime) -> Tally | None:
+    """Return the tally of `window` up to and including `last`; `None` if it is not known.
+
+    Whole days are read from rollups, the last day from its details.
+    """
+    midnight = datetime.combine(last.date(), time())
+    if any(parts.between(connection, table, midnight, midnight + _DAY) for table in _DETAILS):
+        return None
+    just_before = (midnight - timedelta(microseconds=1)).replace(tzinfo=last.tzinfo)
+    if window.start == last.date():
+        return rolling.tally(connection, just_before, last)
+    days = Window(window.start, last.date() - _DAY)
+    return overview.tally(connection, days).plus(rolling.tally(connection, just_before, last, days))
+
+
+def _compared(
+    name: str, unit: str, value: float | None, before: float | None, until: datetime | None
+) -> Compared:
     change = None
     if value is not None and before is not None:
         difference = figures.points if unit == "percent" else figures.growth
         change = difference(value, before)
-    return {"figure": name, "unit": unit, "value": value, "before": before, "change": change}
+    return {
+        "figure": name,
+        "unit": unit,
+        "value": value,
+        "before": before,
+        "change": change,
+        "compared_until": format_time(until) if until else None,
+    }

@@ -1,5 +1,6 @@
 """Rounding, rates, averages and percentiles: the only place that makes them (contract §2.6)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from heapq import nsmallest
 from typing import Any
@@ -125,6 +126,15 @@ class Distribution:
     def most(self) -> int | None:
         """The longest duration."""
         return int(self._seconds[-1]) if self.builds else None
+
+    def plus(self, other: "Distribution") -> "Distribution":
+        """Return the distribution of the builds of both."""
+        took: Counter[int] = Counter()
+        for one in (self, other):
+            counts = np.diff(one._up_to, prepend=0)
+            took.update(dict(zip(one._seconds.tolist(), counts.tolist(), strict=True)))
+        both = np.array(list(took.items()), np.int64).reshape(-1, 2)
+        return Distribution.of(both[:, 0], both[:, 1])
 
     def up_to(self, seconds: int) -> int:
         """Return how many builds took at most `seconds`."""

@@ -1,7 +1,8 @@
 """Overview: totals of a time range."""
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -30,19 +31,49 @@ _SUMS: Final = (
 )
 
 
+class Tally(NamedTuple):
+    """What is counted of a time range: sums of `stats_daily` by name, and what is no sum.
+
+    `unique` are the numbers of distinct accepted and rejected requests, `clients` are the requests
+    of each client.
+    """
+
+    totals: Mapping[str, int]
+    unique: tuple[int, int]
+    durations: Distribution
+    clients: Mapping[str, int]
+
+    def plus(self, later: "Tally") -> "Tally":
+        """Return the tally of both; `later` does not count as unique what was requested here."""
+        names = self.totals.keys() | later.totals.keys()
+        clients = Counter(self.clients)
+        clients.update(later.clients)
+        return Tally(
+            {name: self.totals.get(name, 0) + later.totals.get(name, 0) for name in names},
+            (self.unique[0] + later.unique[0], self.unique[1] + later.unique[1]),
+            self.durations.plus(later.durations),
+            clients,
+        )
+
+
 def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
+    found = tally(connection, window)
+    return response(sums.period(connection, window, gaps(found.totals)), found)
+
+
+def tally(connection: Connection, window: Window) -> Tally:
+    """Return what is counted of `window`."""
     days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
     totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
     seconds, pairs, rejected, clients = sums.cubes(
         connection, window, SECONDS, UNIQUE, REJECTED, BY_CLIENT
     )
-    return response(
-        sums.period(connection, window, gaps(totals)),
+    return Tally(
         totals,
-        unique=(sums.unique_requests(window, pairs), sums.unique_requests(window, rejected)),
-        durations=all_durations(seconds),
-        clients=[(key[0], row[0]) for key, row in clients.rows()],
+        (sums.unique_requests(window, pairs), sums.unique_requests(window, rejected)),
+        all_durations(seconds),
+        {key[0]: row[0] for key, row in clients.rows()},
     )
 
 
@@ -62,19 +93,9 @@ def _unknown_diff(totals: Mapping[str, int]) -> int:
     return totals["total_requests"] - known
 
 
-def response(
-    period: Period,
-    totals: Mapping[str, int],
-    *,
-    unique: tuple[int, int],
-    durations: Distribution,
-    clients: Sequence[tuple[str, int]],
-) -> Overview:
-    """Return the response, given the sums of `stats_daily` by name.
-
-    `unique` are the numbers of distinct accepted and rejected requests, `clients` are the requests
-    of each client.
-    """
+def response(period: Period, tally: Tally) -> Overview:
+    """Return the response that says what was counted."""
+    totals, unique, durations, clients = tally
     requests, hits = totals["total_requests"], totals["cache_hits"]
     successful, failed = totals["successful_builds"], totals["failed_builds"]
     enabled, disabled = totals["diff_packages_true"], totals["diff_packages_false"]
@@ -100,7 +121,7 @@ def response(
             "total_build_time_hours": figures.hours(durations.total),
         },
         "clients": {
-            "total_unique": sum(1 for _, count in clients if count),
+            "total_unique": sum(1 for count in clients.values() if count),
             "top_5": [{"client": c, "requests": n} for c, n in figures.top(clients, 5)],
         },
         "diff_packages": {

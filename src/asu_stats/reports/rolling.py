@@ -12,9 +12,11 @@ import numpy as np
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Date,
     DateTime,
     FromClause,
     Select,
+    Table,
     and_,
     bindparam,
     func,
@@ -25,11 +27,19 @@ from asu_stats.cloudevents import format_time
 from asu_stats.reports import overview, sums
 from asu_stats.reports.answers import Overview, Period
 from asu_stats.reports.figures import Distribution
+from asu_stats.reports.overview import Tally
 from asu_stats.store import facts, prepared, recount
 from asu_stats.store.archive import everything
 from asu_stats.store.facts import Fact
 from asu_stats.store.rollups import DAILY
-from asu_stats.store.tables import build_metrics, client_stats
+from asu_stats.store.tables import (
+    build_metrics,
+    client_stats,
+    rejected_days,
+    request_days,
+    request_metadata,
+)
+from asu_stats.windows import Window
 
 _requests, _builds = everything(client_stats), everything(build_metrics)
 _r, _b = _requests.c, _builds.c
@@ -57,12 +67,46 @@ _UNIQUE: Final = tuple(
 )
 
 
+def _seen(days: Table) -> ColumnElement[bool]:
+    """Return the condition that a hash was there on days that are counted already."""
+    numbered = request_metadata.c.request_number == days.c.request_number
+    first, last = (bindparam(name, type_=Date) for name in ("start", "end"))
+    found = select(days.c.date).join_from(request_metadata, days, numbered)
+    same = request_metadata.c.request_hash == _r.request_hash
+    return found.where(same, days.c.date.between(first, last)).correlate(_requests).exists()
+
+
+_NEW: Final = tuple(
+    query.where(~_seen(days))
+    for query, days in zip(_UNIQUE, (request_days, rejected_days), strict=True)
+)
+
+
 def read(connection: Connection, first: datetime, last: datetime, *, hours: int) -> Overview:
     """Return the overview of the time after `first` up to and including `last`, both UTC."""
+    found = tally(connection, first, last)
+    period: Period = {
+        "start": format_time(first.astimezone(UTC)),
+        "end": format_time(last.astimezone(UTC)),
+        "days": None,
+        "hours": hours,
+        "data_since": sums.data_since(connection),
+        "incomplete": overview.gaps(found.totals),
+    }
+    return overview.response(period, found)
+
+
+def tally(
+    connection: Connection, first: datetime, last: datetime, known: Window | None = None
+) -> Tally:
+    """Return what is counted of the time after `first` up to and including `last`, both UTC.
+
+    Requests of the days `known` are not unique here.
+    """
     window = {"first": first.replace(tzinfo=None), "last": last.replace(tzinfo=None)}
 
-    def fetch(statement: Any) -> list[tuple[Any, ...]]:
-        return prepared.fetch(connection, statement, **window)
+    def fetch(statement: Any, **more: Any) -> list[tuple[Any, ...]]:
+        return prepared.fetch(connection, statement, **window, **more)
 
     requests = [(row[:-2], row[-2], row[-1]) for row in fetch(_REQUESTS)]
     builds = [(row[:-1], row[-1]) for row in fetch(_BUILDS)]
@@ -76,20 +120,12 @@ def read(connection: Connection, first: datetime, last: datetime, *, hours: int)
         build = facts.Build(*fact)
         if build.timed:
             durations[build.timed_seconds] += n
-    accepted, rejected = (int(fetch(query)[0][0]) for query in _UNIQUE)
-    period: Period = {
-        "start": format_time(first.astimezone(UTC)),
-        "end": format_time(last.astimezone(UTC)),
-        "days": None,
-        "hours": hours,
-        "data_since": sums.data_since(connection),
-        "incomplete": overview.gaps(totals),
-    }
+    if known is None:
+        accepted, rejected = (int(fetch(query)[0][0]) for query in _UNIQUE)
+    else:
+        days = {"start": known.start, "end": known.end}
+        accepted, rejected = (int(fetch(query, **days)[0][0]) for query in _NEW)
     seconds = np.array(sorted(durations.items()), np.int64).reshape(-1, 2)
-    return overview.response(
-        period,
-        totals,
-        unique=(accepted, rejected),
-        durations=Distribution.of(seconds[:, 0], seconds[:, 1]),
-        clients=list(clients.items()),
+    return Tally(
+        totals, (accepted, rejected), Distribution.of(seconds[:, 0], seconds[:, 1]), clients
     )

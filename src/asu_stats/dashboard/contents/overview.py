@@ -41,7 +41,7 @@ def read(db: Connection, view: View) -> Content:
     """Return totals and what they were before, requests over time, and what is asked for most."""
     series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
     durations: Rows = distribution.over_time(db, view.window, interval=view.day_interval)
-    found = {row["figure"]: row for row in comparison.read(db, view.window)}
+    found = {row["figure"]: row for row in comparison.read(db, view.window, view.now)}
     figures = overview.read(db, view.window)
     return {
         "figures": figures,

@@ -1,0 +1,105 @@
+"""A window that is not over is compared with as much of the days before it."""
+
+import csv
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asu_stats.store import retention
+from asu_stats.store.over_age import Policy
+from tests import histories
+from tests.oracle import Oracle
+from tests.support import NOW, CloudEvent, Stats, at, build, request
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+def _figures(stats: Stats, **window: object) -> dict[str, Any]:
+    return {row["figure"]: row for row in stats.get("comparison", **window)}
+
+
+@pytest.mark.parametrize("days", [1, 2, 7])
+def test_the_days_before_end_at_the_same_time_of_day(stats: Stats, days: int) -> None:
+    until = NOW - days * DAY
+    stats.record(
+        request("first", at("2026-08-01")),
+        request("h1", until),
+        *build("h1", end=until, seconds=30),
+        request("h1", until - SECOND, outcome="cache_hit", client="owut/1"),
+        request("h2", until + SECOND, client="auc/1"),
+        *build("h2", "failure", end=until + SECOND),
+        request("x", until + SECOND, outcome="rejected"),
+    )
+    found = _figures(stats, days=days)
+    before = {name: row["before"] for name, row in found.items()}
+    assert {row["compared_until"] for row in found.values()} == {until.strftime("%FT%TZ")}
+    assert (before["requests"], before["unique_requests"], before["unique_clients"]) == (2, 1, 2)
+    assert (before["cache_hit_rate"], before["success_rate"]) == (50.0, 100.0)
+    assert (before["failed_builds"], before["rejected_requests"]) == (0, 0)
+    assert before["median_duration_seconds"] == 30
+    stats.now = NOW + 2 * SECOND  # nothing was recorded, and yet the answer is another
+    assert _figures(stats, days=days)["requests"]["before"] == 3
+
+
+def test_requests_of_earlier_days_are_counted_once(stats: Stats) -> None:
+    stats.record(
+        request("first", at("2026-08-01")),
+        request("h1", NOW - 5 * DAY),
+        request("h1", NOW - 3 * DAY - SECOND),
+        request("h2", NOW - 3 * DAY - SECOND),
+    )
+    assert _figures(stats, days=3)["unique_requests"]["before"] == 2
+
+
+def test_windows_that_are_over_are_compared_as_a_whole(stats: Stats) -> None:
+    stats.record(request("first", at("2026-08-01")), request("h1", at("2026-09-27 23:59:59")))
+    found = _figures(stats, start="2026-09-28", end="2026-09-29")["requests"]
+    assert (found["before"], found["compared_until"]) == (1, None)
+    url = "/api/v1/stats/comparison"
+    assert "etag" in stats.client.get(f"{url}?start=2026-09-28&end=2026-09-29").headers
+    answer = stats.client.get(f"{url}?days=7")
+    assert (answer.headers["cache-control"], answer.headers.get("etag")) == ("no-store", None)
+    text = stats.client.get(f"{url}?days=7&format=csv").text
+    (row, *_) = csv.DictReader(io.StringIO(text))
+    assert row["compared_until"] == "2026-09-23T12:00:00Z"
+
+
+def test_the_overview_compares_so_too(sqlite_stats: Stats) -> None:
+    late = NOW - 7 * DAY + SECOND
+    sqlite_stats.record(
+        request("first", at("2026-08-01")), request("h1", late - 2 * SECOND), request("h2", late)
+    )
+    page = sqlite_stats.client.get("/?days=7", headers={"Accept": "text/html"}).text
+    assert "up to the same time of day" in page
+    tile = page.partition('data-figure="requests"')[2].partition("</div>")[0]
+    assert "in the window before: 1" in tile
+    page = sqlite_stats.client.get(
+        "/?start=2026-09-20&end=2026-09-26", headers={"Accept": "text/html"}
+    ).text
+    assert "up to the same time of day" not in page
+
+
+@given(
+    history=histories.histories(),
+    hour=st.integers(0, 23),
+    days=st.integers(1, 2),
+    late=st.booleans(),
+)
+@histories.examples(8)
+def test_it_equals_the_oracle(
+    stats: Stats, history: list[CloudEvent], hour: int, days: int, late: bool
+) -> None:
+    stats.clear()
+    stats.now = NOW
+    if history:
+        stats.record(*history)
+    if late:
+        retention.run(stats.engine, Policy(1, 1, 1, latest=1), NOW.date())
+    stats.now = NOW.replace(hour=hour)
+    oracle = Oracle(history).window(stats.now.date() - (days - 1) * DAY, stats.now.date())
+    assert stats.get("comparison", days=days) == oracle.comparison(stats.now)
