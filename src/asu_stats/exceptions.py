@@ -62,6 +62,10 @@ class ForeignDataError(AsuStatsError):
         super().__init__(f"{place}: {problem}")
 
 
+class OtherHistoryError(ForeignDataError):
+    """Another server's data that is not what it was before. Importing it would count wrong."""
+
+
 class UnknownClientError(AsuStatsError):
     """No request of this client was ever recorded."""
 

@@ -18,7 +18,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from asu_stats.cli.main import app
-from asu_stats.exceptions import AsuStatsError, ForeignDataError
+from asu_stats.exceptions import AsuStatsError, ForeignDataError, OtherHistoryError
+from asu_stats.store import engine as engines
+from asu_stats.store import retention
+from asu_stats.store.over_age import Policy
 from tests import processes
 from tests.importers.go_history import GoHistory, plain
 
@@ -165,6 +168,15 @@ def rows_of(database: Path) -> int:
     return 0
 
 
+def happened_in(database: Path) -> int:
+    """Count what is known of rows of the Go server: a start of a build is no row of its own."""
+    count = "SELECT (SELECT count(*) FROM client_stats) + (SELECT count(*) FROM build_metrics)"
+    with contextlib.suppress(sqlite3.Error), closing(sqlite3.connect(database)) as connection:
+        found: int = connection.execute(count).fetchone()[0]
+        return found
+    return 0
+
+
 def until(condition: Callable[[], object], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -287,3 +299,105 @@ def test_times_of_clocks_that_were_wrong_are_not_imported(tmp_path: Path) -> Non
         first, last = connection.execute("SELECT min(date), max(date) FROM stats_daily").fetchone()
     assert first >= "2026-03-27"
     assert last < soon.isoformat()
+
+
+def test_a_file_that_is_replaced_or_emptied_is_followed(
+    tmp_path: Path, followed: tuple[GoHistory, Path, Path, subprocess.Popen[bytes]]
+) -> None:
+    history, file, stats, process = followed
+    count = len(history.happened)
+    until(lambda: happened_in(stats) >= count)
+
+    other = GoHistory(99).run(40)
+    new = other.write(tmp_path / "new.db")
+    for side in ("-wal", "-shm"):
+        file.with_name(f"{file.name}{side}").unlink(missing_ok=True)
+    file.unlink()  # for a while there is none
+    time.sleep(2.5)
+    assert process.poll() is None
+    new.replace(file)
+    count += len(other.happened)
+    until(lambda: happened_in(stats) >= count)
+
+    third = GoHistory(100).run(30)
+    with closing(sqlite3.connect(file)) as server, server:
+        server.execute("DELETE FROM build_stats")
+    time.sleep(1.5)
+    with closing(sqlite3.connect(file)) as server:
+        third.append(server, 0)
+    count += len(third.happened)
+    until(lambda: happened_in(stats) >= count)
+
+    with closing(sqlite3.connect(file)) as server, server:  # old rows are pruned: nothing is new
+        server.execute("DELETE FROM build_stats WHERE id <= (SELECT min(id) + 10 FROM build_stats)")
+    first = len(third.happened)
+    third.run(20)
+    with closing(sqlite3.connect(file)) as server:
+        third.append(server, first)
+    count += len(third.happened) - first
+    until(lambda: happened_in(stats) >= count)
+    time.sleep(2)
+    assert happened_in(stats) == count
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 0
+
+
+def test_rows_go_on_where_nothing_can_be_kept_aside(tmp_path: Path) -> None:
+    history = GoHistory(5).run(60)
+    file = history.write(tmp_path / "builder.db")
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE build_stats SET timestamp = 'yesterday' WHERE id IN (3, 5)")
+    done = imported(
+        tmp_path / "stats.db", "go-builder", str(file), "--rejected", "/dev/null/rejected"
+    )
+    assert (done["rows"], done["rejected"]) == (len(history.happened), 2)
+    assert done["rejected_file"] is None
+    assert done["accepted"] > 0
+
+
+@pytest.mark.parametrize("archive", [False, True])
+def test_a_pruned_file_is_not_counted_twice(tmp_path: Path, archive: bool) -> None:
+    history = GoHistory(6).run(300)
+    file, stats = history.write(tmp_path / "builder.db"), tmp_path / "stats.db"
+    first = imported(stats, "go-builder", str(file))
+    if archive:
+        engine = engines.create(f"sqlite:///{stats}")
+        today = history.now.date() + timedelta(days=2)
+        retention.run(engine, Policy(1, 1, 1, 1, latest=1), today)
+        engine.dispose()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DELETE FROM build_stats WHERE id <= 40")
+    before = rows_of(stats)
+
+    refused = command(stats, "go-builder", str(file))
+    assert isinstance(refused.exception, OtherHistoryError)
+    assert "--force" in str(refused.exception)
+    assert f"--source {first['source']}" in str(refused.exception)
+    assert rows_of(stats) == before
+    again = imported(stats, "go-builder", str(file), "--source", first["source"])
+    assert again["accepted"] == 0
+    forced = imported(stats, "go-builder", str(file), "--force")
+    assert forced["accepted"] > 0
+    assert imported(stats, "go-builder", str(file))["accepted"] == 0, "it is known now"
+
+
+def test_another_server_is_imported_beside_the_first(tmp_path: Path) -> None:
+    stats = tmp_path / "stats.db"
+    for seed in (7, 8):
+        file = GoHistory(seed).run(200).write(tmp_path / f"{seed}.db")
+        done = imported(stats, "go-builder", str(file))
+        assert done["accepted"] == done["events"] > 0
+
+
+@pytest.mark.parametrize("source", ["my server", "/workers/w1", "https://", "example.org"])
+def test_a_source_is_an_absolute_uri(tmp_path: Path, file: Path, source: str) -> None:
+    refused = command(tmp_path / "stats.db", "go-builder", str(file), "--source", source)
+    assert refused.exit_code == 2
+    assert "absolute URI" in refused.output
+
+
+def test_times_in_json_end_in_z(tmp_path: Path, file: Path) -> None:
+    done = imported(tmp_path / "stats.db", "go-builder", str(file))
+    for name in ("first", "last"):
+        assert done[name].endswith("Z")
+        assert "+" not in done[name]

@@ -227,3 +227,19 @@ def test_samples_of_a_clock_at_zero_are_kept_aside(upstream: Upstream, tmp_path:
     assert (done["rows"], done["accepted"], done["rejected"]) == (1, 1, 1)
     assert "2004-01-01 or later (oldest_event)" in aside.read_text()
     assert [row["name"] for row in done["compared"]] == ["1970-01-01", "2026-09-28"]
+
+
+def test_samples_that_were_imported_before_are_not_counted_twice(
+    upstream: Upstream, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'stats.db'}"
+    for number in range(30):
+        upstream.request(later(number * 20), hit=number % 2 == 0)
+    first = imported(url, upstream.url)
+    end = round(later(50).timestamp() * 1000)
+    upstream.client.ts().delete("stats:build:requests", 0, end)  # what its retention does
+    refused = command(url, upstream.url)
+    assert isinstance(refused.exception, ForeignDataError)
+    assert "--force" in str(refused.exception)
+    assert imported(url, upstream.url, "--source", first["source"])["accepted"] == 0
+    assert imported(url, upstream.url, "--force")["accepted"] > 0

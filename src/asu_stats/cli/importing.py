@@ -1,5 +1,6 @@
 """`asu-stats import`: history of older servers, as events through the recorder."""
 
+import logging
 import signal
 import threading
 import time
@@ -7,26 +8,35 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Final
 
 import typer
 
-from asu_stats.cli import comparing, options, output, wiring
+from asu_stats.cli import comparing, options, output, reimport, wiring
 from asu_stats.cli.database import opened
+from asu_stats.cloudevents import check_source
 from asu_stats.event_times import Acceptable
 from asu_stats.events import Event
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import (
+    ForeignDataError,
+    InvalidEventError,
+    OtherHistoryError,
+    StoreUnavailableError,
+)
 from asu_stats.importers.go_builder import GoBuilder
 from asu_stats.importers.redis_server import RedisServer
 from asu_stats.importers.report import Rejected, Summary
 from asu_stats.importers.sending import Commit, Sender
+from asu_stats.logs import Condition
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
 
+log = logging.getLogger(__name__)
 app = typer.Typer(help="Bring in the history of an older server.", no_args_is_help=True)
 
 _PATIENCE_SECONDS: Final = 60.0
@@ -41,6 +51,13 @@ Verify = Annotated[
         "With --dry-run compare only.",
     ),
 ]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force", help="Import history that was imported before under another source once more."
+    ),
+]
+Check = Callable[[str], Callable[[Sequence[Event]], None]]
 RejectedFile = Annotated[
     Path | None,
     typer.Option(
@@ -66,6 +83,7 @@ def go_builder(
         ),
     ] = "",
     rejected: RejectedFile = None,
+    force: Force = False,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -76,13 +94,20 @@ def go_builder(
     """
     if follow and dry_run:
         raise typer.BadParameter("--follow --dry-run: expected one of them")
-    summary = Summary(source=source)
+    summary = Summary(source=_source(source))
     file = rejected or Path(f"{path.name or 'go-builder'}.rejected.ndjson")
-    with Rejected(file) as aside, _target(database, dry_run=dry_run) as (commit, settings):
+    with (
+        Rejected(file) as aside,
+        _target(database, dry_run=dry_run, force=force) as (
+            commit,
+            check,
+            settings,
+        ),
+    ):
         history = GoBuilder(
             path, summary, aside, lambda: Acceptable(datetime.now(UTC), settings.oldest_event)
         )
-        sender = Sender(commit, summary)
+        sender = Sender(commit, summary, check(str(path)))
         with output.progress(0, "import") as bar:
             task = bar.task_ids[0]
 
@@ -96,7 +121,7 @@ def go_builder(
             if follow:
                 _follow(lambda: history.read(sender, advance, begin))
         found = comparing.compare(settings, history.totals) if verify else []
-    _say(summary, aside.path, found, json=json, dry_run=dry_run)
+    _say(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
 
@@ -114,6 +139,7 @@ def redis(
         ),
     ] = "",
     rejected: RejectedFile = None,
+    force: Force = False,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
@@ -122,12 +148,19 @@ def redis(
     The last five minutes are left for the next import. What was imported before is not counted
     twice.
     """
-    summary = Summary(source=source)
+    summary = Summary(source=_source(source))
     file = rejected or Path("redis.rejected.ndjson")
-    with Rejected(file) as aside, _target(database, dry_run=dry_run) as (commit, settings):
+    with (
+        Rejected(file) as aside,
+        _target(database, dry_run=dry_run, force=force) as (
+            commit,
+            check,
+            settings,
+        ),
+    ):
         now, oldest = datetime.now(UTC), settings.oldest_event
         history = RedisServer(url, summary, aside, now, oldest=oldest)
-        sender = Sender(commit, summary)
+        sender = Sender(commit, summary, check("redis"))
         with output.progress(0, "import") as bar:
             task = bar.task_ids[0]
             history.read(
@@ -136,17 +169,32 @@ def redis(
                 lambda: bar.advance(task),
             )
         found = comparing.compare_days(settings, history.totals) if verify else []
-    _say(summary, aside.path, found, json=json, dry_run=dry_run)
+    _say(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
 
 
+def _source(source: str) -> str:
+    """Return a source that was given. Raises `typer.BadParameter` where it is no absolute URI."""
+    try:
+        if source:
+            check_source(source)
+    except InvalidEventError as error:
+        raise typer.BadParameter(f"--source: {error.problem}") from None
+    return source
+
+
 @contextmanager
-def _target(database: str | None, *, dry_run: bool) -> Iterator[tuple[Commit, Settings]]:
-    """Give what commits events to the database, or to nothing in a dry run."""
+def _target(
+    database: str | None, *, dry_run: bool, force: bool
+) -> Iterator[tuple[Commit, Check, Settings]]:
+    """Give what commits events to the database, or to nothing in a dry run, and what checks them.
+
+    The check is told the name of the place that they come from.
+    """
     settings = load(database_url=database)
     if dry_run:
-        yield (lambda _: 0), settings
+        yield (lambda _: 0), _no_check, settings
         return
     with opened(settings, make=True) as engine:
         if settings.database_file:
@@ -156,7 +204,12 @@ def _target(database: str | None, *, dry_run: bool) -> Iterator[tuple[Commit, Se
         # A file that was upgraded where it is has the old rows already.
         quiet = settings.model_copy(update={"legacy_build_stats": False})
         with wiring.recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
-            yield _committing(recorder), settings
+            check = _no_check if force else partial(reimport.refusing, engine)
+            yield _committing(recorder), check, settings
+
+
+def _no_check(_: str) -> Callable[[Sequence[Event]], None]:
+    return lambda _: None
 
 
 def _committing(recorder: Recorder) -> Commit:
@@ -181,6 +234,7 @@ _AGAIN: Final = "what was imported so far is complete: run the command again to 
 def _follow(read: Callable[[], None]) -> None:
     """Read again and again until SIGINT or SIGTERM, which end it well."""
     stop = threading.Event()
+    condition = Condition(log, "import")
 
     def end(_: int, __: FrameType | None) -> None:
         stop.set()
@@ -188,7 +242,13 @@ def _follow(read: Callable[[], None]) -> None:
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while not stop.wait(_LOOK_SECONDS):
-            read()
+            try:
+                read()
+                condition.works()
+            except OtherHistoryError:
+                raise
+            except ForeignDataError as error:  # it is being replaced, or is locked
+                condition.failed(str(error))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -196,14 +256,15 @@ def _follow(read: Callable[[], None]) -> None:
 
 def _say(
     summary: Summary,
-    rejected: Path,
+    rejected: Rejected,
     compared: Sequence[comparing.Compared],
     *,
     json: bool,
     dry_run: bool,
 ) -> None:
     """Print what an import has come to."""
-    aside = str(rejected) if summary.rejected or summary.doubtful else None
+    is_written = (summary.rejected or summary.doubtful) and not rejected.problem
+    aside = str(rejected.path) if is_written else None
     events: dict[str, Any] = {"events": summary.events}
     if not dry_run:
         events |= {"accepted": summary.accepted, "duplicates": summary.duplicates}

@@ -4,6 +4,7 @@ An event's identity is made from the file's first row and the row's number, so t
 again, or read on after a crash, changes nothing. Each pass reads one state of the file.
 """
 
+import logging
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any, Final, TypeAlias
 
 from asu_stats.event_times import Acceptable
 from asu_stats.events import UNKNOWN, BuildFinished, Event, RequestReceived
-from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.exceptions import EventTooEarlyError, InvalidEventError, OtherHistoryError
 from asu_stats.importers import go_file
 from asu_stats.importers.go_matching import Match, Matches
 from asu_stats.importers.go_rows import Reader
@@ -27,6 +28,10 @@ _COLUMNS: Final = (
     *("duration_seconds", "diff_packages"),
 )
 _ROWS: Final = 1_000
+_BEGINNING: Final = -(2**63)
+
+log = logging.getLogger(__name__)
+
 Progress = Callable[[int], object]
 Counted: TypeAlias = tuple[str, Event]  # the kind of row that it comes from
 
@@ -85,7 +90,10 @@ class GoBuilder:
         acceptable: Callable[[], Acceptable] = lambda: Acceptable(datetime.now(UTC)),
     ) -> None:
         self.path = path
-        self.last = -(2**63)
+        self.last = _BEGINNING
+        self._last_row: go_file.FileRow | None = None
+        self._first: str | None = None
+        self._given = summary.source
         self.totals = Totals()
         self._summary = summary
         self._rejected = rejected
@@ -100,8 +108,21 @@ class GoBuilder:
         with go_file.opened(self.path) as connection:
             if not self._summary.rows:
                 go_file.check_whole(self.path, connection)
+            elif not go_file.goes_on(connection, self._last_row):
+                self._begin_again(go_file.source_of(connection))
             with _snapshot(connection):
                 self._read(connection, sender, progress, begin)
+
+    def _begin_again(self, source: str | None) -> None:
+        """Read another file from its first row on: the one before was replaced or emptied."""
+        if self._given and source != self._first:
+            raise OtherHistoryError(
+                self.path,
+                f"holds other rows than before: import it with another --source than {self._given}",
+            )
+        log.warning("import: %s holds other rows than before: reading it from the start", self.path)
+        self._summary.source, self.last, self._last_row = self._given, _BEGINNING, None
+        self._early.clear()
 
     def _read(
         self, connection: sqlite3.Connection, sender: Sender, progress: Progress, begin: Progress
@@ -110,11 +131,13 @@ class GoBuilder:
         count = f"SELECT count(*) FROM {table} WHERE id > ?"  # noqa: S608
         (rows,) = connection.execute(count, (self.last,)).fetchone()
         begin(rows)
-        source = self._summary.source or go_file.source_of(connection)
+        if self.last == _BEGINNING:
+            self._first = go_file.source_of(connection)
+        source = self._summary.source or self._first
         if source is None or not (rows or self._early):
             return
         self._summary.source = source
-        matches = Matches(connection, self.last if self._summary.rows else None)
+        matches = Matches(connection, None if self.last == _BEGINNING else self.last)
         self._summary.unknown = matches.lacks
         work = _Pass(connection, Reader(source), matches, self.last)
         again, self._early = self._early, []
@@ -128,6 +151,7 @@ class GoBuilder:
             if self._summary.rows % _ROWS == 0:
                 progress(_ROWS)
         sender.flush()
+        self._last_row = go_file.row_of(connection, self.last)
         progress(rows % _ROWS)
 
     def _take(self, work: "_Pass", row: dict[str, Any], sender: Sender) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from hashlib import blake2b
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias, cast
 from urllib.parse import quote
 
 from asu_stats.exceptions import ForeignDataError
@@ -16,6 +16,8 @@ TABLE: Final = "build_stats"
 _NEEDED: Final = {"id", "timestamp", "event_type", "version", "target", "profile"}
 _MAGIC: Final = b"SQLite format 3\0"
 _BUSY_SECONDS: Final = 5.0
+_ROW: Final = "id, timestamp, event_type, version, target, profile"
+FileRow: TypeAlias = tuple[int, Any, Any, Any, Any, Any]
 _SOURCE: Final = "urn:asu-stats:go-builder:"
 
 
@@ -102,13 +104,30 @@ def check_whole(path: Path, connection: sqlite3.Connection) -> None:
         raise ForeignDataError(path, f"damaged: {' '.join(str(found).split())}")
 
 
+def row_of(connection: sqlite3.Connection, number: int) -> FileRow | None:
+    """Return the row with a number, `None` where there is none."""
+    query = f"SELECT {_ROW} FROM {TABLE} WHERE id = ?"  # noqa: S608
+    return cast("FileRow | None", connection.execute(query, (number,)).fetchone())
+
+
+def goes_on(connection: sqlite3.Connection, last: FileRow | None) -> bool:
+    """Tell whether rows go on after the row `last` that was read, though older ones may be gone.
+
+    Otherwise the file was replaced, or emptied and begun again.
+    """
+    if last is None or row_of(connection, last[0]) == last:
+        return True
+    (first,) = connection.execute(f"SELECT min(id) FROM {TABLE}").fetchone()  # noqa: S608
+    return first is None or first > last[0]
+
+
 def source_of(connection: sqlite3.Connection) -> str | None:
     """Return the source of the file's events: made from its first row, so it moves with the file.
 
     `None` while the table is empty.
     """
-    query = f"SELECT id, timestamp, event_type, version, target, profile FROM {TABLE} ORDER BY id"  # noqa: S608
-    row = connection.execute(f"{query} LIMIT 1").fetchone()
+    query = f"SELECT {_ROW} FROM {TABLE} ORDER BY id LIMIT 1"  # noqa: S608
+    row = connection.execute(query).fetchone()
     if row is None:
         return None
     return _SOURCE + blake2b(ascii(row).encode(), digest_size=12).hexdigest()

@@ -1,6 +1,8 @@
 """What an import has come to: figures for its end, and the rows that could not be understood."""
 
+import contextlib
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -9,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -45,11 +49,13 @@ class Summary:
 class Rejected:
     """The file of rows that were not, or not wholly, understood: one JSON object a line.
 
-    It is written, anew, when there is such a row.
+    It is written, anew, when there is such a row. If it can't be written, `problem` says why and
+    rows are only counted: the import goes on.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.problem: str | None = None
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -62,10 +68,20 @@ class Rejected:
         traceback: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk, which `put` has told
+                self._file.close()
 
     def put(self, row: Mapping[str, Any], reason: str, *, imported: bool) -> None:
         """Keep a row. `imported` tells whether it counts all the same, without what is wrong."""
+        if self.problem is not None:
+            return
+        try:
+            self._put(row, reason, imported=imported)
+        except OSError as error:
+            self.problem = f"{self.path}: {error.strerror}"
+            log.warning("import: %s; rows that are not understood are only counted", self.problem)
+
+    def _put(self, row: Mapping[str, Any], reason: str, *, imported: bool) -> None:
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             self._file = os.fdopen(os.open(self.path, flags, 0o600), "w", encoding="utf-8")

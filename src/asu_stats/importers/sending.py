@@ -13,9 +13,19 @@ Commit = Callable[[Sequence[Event]], int]
 
 
 class Sender:
-    """Gathers events and commits them in batches; `summary` counts them."""
+    """Gathers events and commits them in batches; `summary` counts them.
 
-    def __init__(self, commit: Commit, summary: Summary) -> None:
+    `check` sees the first batch of a source, and may refuse it by raising.
+    """
+
+    def __init__(
+        self,
+        commit: Commit,
+        summary: Summary,
+        check: Callable[[Sequence[Event]], object] = lambda _: None,
+    ) -> None:
+        self._check = check
+        self._checked = ""
         self._commit = commit
         self._summary = summary
         self._events: list[Event] = []
@@ -30,5 +40,8 @@ class Sender:
         """Commit what has gathered."""
         events, self._events = self._events, []
         if events:
+            if self._checked != events[0].source:
+                self._check(events)
+                self._checked = events[0].source
             self._summary.accepted += self._commit(events)
             self._summary.events += len(events)
