@@ -5,15 +5,16 @@ rows have another source, and so another identity.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from datetime import UTC, date
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, Table, select
 
 from asu_stats.events import BuildFinished, Event, RequestReceived
 from asu_stats.exceptions import OtherHistoryError
 from asu_stats.store import identities, parts
-from asu_stats.store.archive import TIMES, counted, day_bounds
+from asu_stats.store.archive import ARCHIVES, TIMES, day_bounds
 from asu_stats.store.engine import read_snapshot
 from asu_stats.store.tables import build_metrics, client_stats, event_identities
 
@@ -21,7 +22,8 @@ _IMPORTED = ("go-builder:", "redis:")
 _SURE = 10  # events of a day that have happened before, and no fewer than half of its events
 _SOURCE = "urn:asu-stats:go-builder:"
 
-_r, _b = counted(client_stats).c, counted(build_metrics).c
+_REQUEST = ("timestamp", "version", "target", "profile")
+_BUILD = ("finished_at", "build_id")
 
 
 def refusing(engine: Engine, place: str) -> Callable[[Sequence[Event]], None]:
@@ -58,20 +60,11 @@ def _is_known(engine: Engine, events: Sequence[Event]) -> bool:
 def _before(engine: Engine, day: date, events: Sequence[Event]) -> tuple[int, str | None]:
     """Return how many events of a day are there, and the source they have if builds tell it."""
     first, after = day_bounds(day)
-    with read_snapshot(engine, scratch=True) as connection:
-        parts.load(connection, TIMES, first, after)
-        requests = select(_r.timestamp, _r.version, _r.target, _r.profile).where(
-            _r.timestamp >= first, _r.timestamp < after
-        )
-        asked = {tuple(row) for row in connection.execute(requests)}
-        builds = select(_b.finished_at, _b.build_id).where(
-            _b.finished_at >= first, _b.finished_at < after
-        )
-        built = {
-            row.finished_at: row.build_id
-            for row in connection.execute(builds)
-            if row.build_id.startswith(_IMPORTED)
-        }
+    with read_snapshot(engine) as connection:
+        requests = [*_rows(connection, client_stats, _REQUEST, first, after)]
+        builds = [*_rows(connection, build_metrics, _BUILD, first, after)]
+    asked = set(requests)
+    built = {moment: build_id for moment, build_id in builds if build_id.startswith(_IMPORTED)}
     happened, source = 0, None
     for event in events:
         moment = event.time.astimezone(UTC).replace(tzinfo=None)
@@ -82,3 +75,24 @@ def _before(engine: Engine, day: date, events: Sequence[Event]) -> tuple[int, st
             kind, digest, *_ = build_id.split(":")
             source = _SOURCE + digest if kind == "go-builder" else source
     return happened, source
+
+
+def _rows(
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    first: datetime,
+    after: datetime,
+) -> Iterator[tuple[Any, ...]]:
+    """Yield columns of a detail table's rows of a time: live, archived, and in files."""
+    moment = TIMES[table]
+    for each in (table, ARCHIVES[table]):
+        here = (each.c[moment] >= first) & (each.c[moment] < after)
+        found = connection.execute(select(*(each.c[name] for name in columns)).where(here))
+        yield from map(tuple, found)
+    names = [column.name for column in table.columns]
+    places, time = [names.index(name) for name in columns], names.index(moment)
+    for part in parts.between(connection, table, first, after):
+        for row in parts.rows_of(connection, table, part.file):
+            if first <= row[time] < after:
+                yield tuple(row[place] for place in places)
