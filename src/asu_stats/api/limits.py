@@ -177,9 +177,8 @@ class RateLimits:
                 allowed = await self._limiter.hit(item, budget, key)
                 stats = await self._limiter.get_window_stats(item, budget, key)
         except Exception as error:  # of whatever store: who asks must not suffer from it
-            self._storage.failed(
-                f"{reason(error.__cause__ or error)}; nobody is limited for a minute"
-            )
+            words = str(error).partition("\n")[0] or reason(error)
+            self._storage.failed(f"{words}; nobody is limited for a minute")
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return None
         self._storage.works()
