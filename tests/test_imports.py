@@ -29,6 +29,7 @@ ORDER = (
     "webhook",
     "settings",
     "recorder",
+    "emit",
     "store",
     "jobs",
     "builds",

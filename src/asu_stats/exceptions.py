@@ -74,7 +74,14 @@ class UnknownClientError(AsuStatsError):
 
 
 class StoreUnavailableError(AsuStatsError):
-    """The database can't be reached or can't write now. What was to be written is not written."""
+    """The database can't be reached or can't write now. What was to be written is not written.
+
+    `retry_after_seconds` is how long it asks to be left alone, if it says so.
+    """
+
+    def __init__(self, problem: str, *, retry_after_seconds: float | None = None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(problem)
 
 
 class StoreRefusedError(AsuStatsError):

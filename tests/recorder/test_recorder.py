@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -77,7 +78,7 @@ def spool_in(path: Path, limit: int = 1 << 20) -> Spool:
     return Spool(path, limit_bytes=limit, reserve_bytes=4096)
 
 
-def recorder_of(store: FakeStore, spool: Spool, **options: int) -> Recorder:
+def recorder_of(store: FakeStore, spool: Spool, **options: Any) -> Recorder:
     return Recorder(store, spool, rehearse=store.rehearse, probe=store.probe, **options)
 
 

@@ -1,4 +1,4 @@
-"""The command line `asu-stats` (contract §6)."""
+"""The command line `asu-stats`."""
 
 import sys
 
@@ -8,7 +8,7 @@ def main() -> None:
     try:
         from asu_stats.cli.main import run
     except ModuleNotFoundError as error:
-        if error.name not in {"typer", "rich", "uvicorn"}:
+        if error.name is None or error.name.partition(".")[0] == "asu_stats":
             raise
-        sys.exit(f"asu-stats: {error.name} is missing: install asu-stats[server]")
+        sys.exit(f"asu-stats: the package {error.name} is missing: install asu-stats[server]")
     run()

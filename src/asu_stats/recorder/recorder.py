@@ -7,6 +7,7 @@ probes a store that failed until it works again, whether or not there is anythin
 """
 
 import logging
+import random
 import threading
 import time
 from collections import deque
@@ -53,6 +54,7 @@ class Recorded:
 class Counters:
     """What has happened to events in this process, for the metrics."""
 
+    written: int = 0
     spooled: int = 0
     replayed: int = 0
     dead_lettered: int = 0
@@ -70,9 +72,12 @@ class Recorder:
     """The way of events into a store, shared by all threads of a process.
 
     `sink` writes a batch in one transaction or raises: `StoreUnavailableError` when the store is
-    unreachable, anything else when it refuses the batch. `rehearse` does and raises the same but
-    keeps nothing. `probe` raises unless the store can write events of every type. Use as a context
-    manager, or call `close`.
+    unreachable, anything else when it refuses the batch, `InvalidEventError` with an index when it
+    refuses that event. `rehearse` does and raises the same but keeps nothing; without it the sink
+    must name the events that it refuses. `probe` raises unless the store can write events of every
+    type. After a failure the recorder waits at most `longest_pause` seconds before it tries again,
+    longer if the store says so. With `in_order` no event overtakes another one of this process in
+    the spool. Use as a context manager, or call `close`.
     """
 
     def __init__(
@@ -80,10 +85,12 @@ class Recorder:
         sink: Sink,
         spool: Spool,
         *,
-        rehearse: Callable[[Sequence[Event]], object],
+        rehearse: Callable[[Sequence[Event]], object] | None = None,
         probe: Callable[[], object],
         queue_events: int = 100_000,
         batch_events: int = 2_000,
+        longest_pause: float = _LONGEST_PAUSE,
+        in_order: bool = False,
     ) -> None:
         self.counters = Counters()
         self._sink = sink
@@ -92,6 +99,9 @@ class Recorder:
         self._spool = spool
         self._queue_events = queue_events
         self._batch_events = batch_events
+        self._longest_pause = longest_pause
+        self._in_order = in_order
+        self._reported_lost = 0
         self._calls: deque[_Call] = deque()
         self._waiting = 0
         self._wake = threading.Condition()
@@ -170,6 +180,23 @@ class Recorder:
         assert recorded is not None  # noqa: S101 - all-or-nothing calls are never spooled
         return recorded
 
+    def flush(self, timeout: float) -> bool:
+        """Wait until every event recorded so far is in the store or in the spool.
+
+        Returns whether that took at most `timeout` seconds and no event was lost since the last
+        flush.
+        """
+        try:
+            self._submit(_Call((), all_or_nothing=False)).done.result(timeout)
+        except FutureTimeoutError:
+            return False
+        lost, self._reported_lost = self.counters.lost - self._reported_lost, self.counters.lost
+        return not lost
+
+    def abandon(self) -> None:
+        """Let go of the recorder in a process that was forked; the parent goes on with it."""
+        self._spool.abandon()
+
     def close(self) -> None:
         """Write what waits, or spool it, and stop."""
         with self._wake:
@@ -226,17 +253,25 @@ class Recorder:
         if now < self._ill_until:
             self._fail([c for c in calls if not c.all_or_nothing], None)
             calls = [c for c in calls if c.all_or_nothing]
-        if not calls:
-            return
+        events = [event for call in calls for event in call.events]
+        if not any(call.all_or_nothing for call in calls):
+            if not events:  # only `flush` waits
+                self._fail(calls, None)
+                return
+            if self._in_order and self._spool.events:
+                self._fail(calls, None)
+                self._replay_at = 0.0
+                return
         try:
-            applied = self._sink([event for call in calls for event in call.events])
+            applied = self._sink(events)
         except StoreUnavailableError as error:
-            self._went_away(str(error))
+            self._went_away(error)
             self._fail(calls, error)
         except Exception as error:
             self._write_apart(calls, error)
         else:
             self._succeeded()
+            self.counters.written += len(events)
             start = 0
             for call in calls:
                 flags = applied.new[start : start + len(call.events)]
@@ -244,27 +279,31 @@ class Recorder:
                 call.done.set_result(Recorded(sum(flags), len(flags) - sum(flags)))
 
     def _write_apart(self, calls: list[_Call], error: Exception) -> None:
-        """Write calls one by one after the store refused them together."""
+        """Write calls apart after the store refused them together."""
+        if not any(call.all_or_nothing for call in calls):
+            events = [event for call in calls for event in call.events]
+            if not self._try_to_take(events):
+                self._put_aside(events)
+            for call in calls:
+                call.done.set_result(None)
+            return
         if len(calls) > 1:
             for call in calls:
                 self._write([call])
             return
         (call,) = calls
-        if call.all_or_nothing:
-            call.done.set_exception(self._refusal(call.events, error))
-        else:
-            if not self._try_to_take(call.events):
-                self._put_aside(call.events)
-            call.done.set_result(None)
+        call.done.set_exception(self._refusal(call.events, error))
 
     def _refusal(self, events: Sequence[Event], error: Exception) -> Exception:
         """Return what to raise for events that the store refused together."""
+        if isinstance(error, InvalidEventError):
+            return error
         if not self._is_well(error):
             return StoreUnavailableError(self._reason or _words(error))
         try:
             found = self._first_refused(events)
         except StoreUnavailableError as unavailable:
-            self._went_away(str(unavailable))
+            self._went_away(unavailable)
             return unavailable
         if found is None:  # refused by chance: the sender is to send it again
             return StoreUnavailableError(_words(error))
@@ -277,6 +316,8 @@ class Recorder:
 
         `None` if it refuses none any more. Takes a logarithmic number of rehearsals.
         """
+        if self._rehearse is None:
+            return None
         taken, refused, error = 0, len(events) + 1, None
         tried = len(events)
         while refused - taken > 1:
@@ -292,12 +333,12 @@ class Recorder:
 
     def _is_well(self, refusal: Exception | None = None) -> bool:
         """Tell whether the store can write, which a `refusal` may show; note it if it can't."""
-        if isinstance(refusal, MissingArchiveError):
+        if isinstance(refusal, MissingArchiveError | InvalidEventError):
             return True
         try:
             self._probe()
         except StoreUnavailableError as error:
-            self._went_away(str(error))
+            self._went_away(error)
             return False
         except Exception as error:
             self._fell_ill(_words(error))
@@ -307,8 +348,9 @@ class Recorder:
     def _take(self, events: Sequence[Event]) -> bool:
         """Write events of which the store may refuse some; return whether it can write.
 
-        Those refused are narrowed down to single ones and set aside if the store can write
-        others. Raises `StoreUnavailableError` when it is unreachable.
+        Those refused are set aside if the store can write others. If it does not name the event
+        that it refuses, the batch is halved until one is left. Raises `StoreUnavailableError` when
+        it is unreachable.
         """
         parts, is_well = deque([events]), False
         while parts:
@@ -316,15 +358,20 @@ class Recorder:
             try:
                 self._sink(part)
                 is_well = True
+                self.counters.written += len(part)
             except StoreUnavailableError:
                 raise
             except Exception as error:
                 is_well = is_well or self._is_well(error)
                 if not is_well:
                     return False
-                if len(part) == 1:
-                    if not self._dead_letter(part[0], error):
+                named = error.index if isinstance(error, InvalidEventError) else None
+                refused = 0 if len(part) == 1 else named
+                if refused is not None:
+                    if not self._dead_letter(part[refused], error):
                         return False
+                    if rest := [*part[:refused], *part[refused + 1 :]]:
+                        parts.appendleft(rest)
                 else:
                     middle = len(part) // 2
                     parts.extendleft((part[middle:], part[:middle]))
@@ -356,7 +403,7 @@ class Recorder:
         try:
             return self._take(events)
         except StoreUnavailableError as error:
-            self._went_away(str(error))
+            self._went_away(error)
             return False
 
     def _fail(self, calls: list[_Call], error: StoreUnavailableError | None) -> None:
@@ -389,17 +436,19 @@ class Recorder:
         self._accepting.failed(f"event {_shown(event)} set aside: {reason}", level=logging.ERROR)
         return True
 
-    def _went_away(self, reason: str) -> None:
-        self._away_until = self._back_off()
-        self._note(reason)
+    def _went_away(self, error: StoreUnavailableError) -> None:
+        self._away_until = self._back_off(error.retry_after_seconds or 0.0)
+        self._note(str(error))
 
     def _fell_ill(self, reason: str) -> None:
         self._ill_until = self._back_off()
         self._note(reason)
 
-    def _back_off(self) -> float:
-        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-        self._replay_at = time.monotonic() + self._pause
+    def _back_off(self, least: float = 0.0) -> float:
+        """Double the pause; return the time until which nothing is tried, `least` seconds on."""
+        self._pause = min(max(self._pause * 2, _FIRST_PAUSE), self._longest_pause)
+        spread = random.uniform(0.5, 1.0)  # noqa: S311 - so that many senders don't return at once
+        self._replay_at = time.monotonic() + max(self._pause * spread, least)
         return self._replay_at
 
     def _note(self, reason: str) -> None:

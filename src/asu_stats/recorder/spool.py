@@ -218,6 +218,11 @@ class Spool:
                 self._path.unlink(missing_ok=True)
             os.close(self._file)
 
+    def abandon(self) -> None:
+        """Let go of the file in a process that was forked: it stays the parent's, locked."""
+        self._closed = True
+        os.close(self._file)
+
     def _reserve_space(self) -> None:
         if self._reserve:
             with contextlib.suppress(OSError):  # without the space it works until the disk is full

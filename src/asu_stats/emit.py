@@ -1,0 +1,229 @@
+"""Send events of another build server to asu-stats: the emitter that integrators use.
+
+    from asu_stats.emit import Emitter
+
+    with Emitter("https://stats.example.org", token, "/var/spool/asu-stats") as emitter:
+        emitter.request(request_hash=…, outcome="queued", version="24.10.2", …)
+
+An emitter is a recorder whose store is a server elsewhere. It never raises into the caller and
+never waits for the network: events are sent in the background, in batches. While the server is
+unreachable they wait in the spool directory. Standard library only.
+"""
+
+import logging
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Self
+
+from asu_stats import cloudevents
+from asu_stats.events import BuildStatus, Outcome
+from asu_stats.exceptions import InvalidEventError
+from asu_stats.logs import Condition
+from asu_stats.recorder.recorder import Counters, Recorder
+from asu_stats.recorder.remote import HttpSink
+from asu_stats.recorder.spool import Spool
+
+__all__ = ["Emitter"]
+
+log = logging.getLogger(__name__)
+
+_QUEUE_EVENTS: Final = 10_000
+_BATCH_EVENTS: Final = 500
+_LONGEST_PAUSE: Final = 30.0
+
+
+class Emitter:
+    """Sends the events of this process to the asu-stats server at `url`.
+
+    `token` has the scope `ingest`. `source` is the absolute URI of the sender (default: made from
+    the host name); it must stay the same over restarts. The spool holds at most `spool_bytes`.
+
+    A call blocks only to write the spool, if the queue in memory is full.
+
+    Threads may share an emitter. After a fork, parent and child each go on with their own queue and
+    spool file; nothing is started before the first event of a process.
+
+    Raises `InvalidSettingError` for a URL that can't be used; no other method raises.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        spool_directory: str | os.PathLike[str],
+        *,
+        source: str | None = None,
+        spool_bytes: int = 64 << 20,
+    ) -> None:
+        HttpSink(url, token)  # refuses a bad URL here rather than at the first event
+        self._url, self._token = url, token
+        self._directory = Path(spool_directory)
+        self._source = source or f"http://{socket.getfqdn() or 'localhost'}"
+        self._spool_bytes = spool_bytes
+        self._invalid = Condition(log, "emitter: an event is invalid")
+        self._broken = Condition(log, "emitter: events are being lost")
+        self._lock = threading.Lock()
+        self._running: tuple[Recorder, HttpSink] | None = None
+        self._refused = self._lost = 0
+        _EMITTERS.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(
+        self,
+        *,
+        request_hash: str,
+        outcome: Outcome,
+        version: str,
+        target: str,
+        profile: str,
+        diff_packages: bool,
+        time: datetime | None = None,
+        id: str = "",  # noqa: A002 - the attribute's name in CloudEvents
+        **optional: Any,
+    ) -> None:
+        """Send that a build request was received.
+
+        `time` is when (default: now), `id` an identity of the event that stays the same if it is
+        sent again (default: a fresh one). `optional` are further members of the event's data, such
+        as `client`, `packages`, `error_message`: see docs/reference/events.md.
+        """
+        data = {
+            "request_hash": request_hash,
+            "outcome": outcome,
+            "version": version,
+            "target": target,
+            "profile": profile,
+            "diff_packages": diff_packages,
+            **optional,
+        }
+        self._emit("request.received", data, time, id)
+
+    def build_started(
+        self,
+        *,
+        build_id: str,
+        request_hash: str,
+        time: datetime | None = None,
+        id: str = "",  # noqa: A002
+        **optional: Any,
+    ) -> None:
+        """Send that a build started. `build_id` names this one build, not its request hash."""
+        data = {"build_id": build_id, "request_hash": request_hash, **optional}
+        self._emit("build.started", data, time, id)
+
+    def build_finished(
+        self,
+        *,
+        build_id: str,
+        request_hash: str,
+        status: BuildStatus,
+        phases: Mapping[str, float] | None = None,
+        time: datetime | None = None,
+        id: str = "",  # noqa: A002
+        **optional: Any,
+    ) -> None:
+        """Send that a build ended. `phases` are its phases in seconds."""
+        data = {"build_id": build_id, "request_hash": request_hash, "status": status, **optional}
+        if phases:
+            data["phases"] = dict(phases)
+        self._emit("build.finished", data, time, id)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until every event so far is on the server or in the spool; return whether it is."""
+        running = self._running
+        return running is None or running[0].flush(timeout)
+
+    def close(self) -> None:
+        """Send what waits, or spool it, and stop. A later event starts the emitter again."""
+        with self._lock:
+            running, self._running = self._running, None
+        if running is not None:
+            recorder, sink = running
+            recorder.close()
+            sink.close()
+
+    def stats(self) -> dict[str, int | str | None]:
+        """Return what has happened to the events of this process.
+
+        `waiting` in memory, `spooled` in this process's spool file, `sent`, `dead_lettered` (the
+        server refuses them for good), `lost` (neither memory nor spool had room), `invalid` (never
+        sent), and the `error` that the server or the network reports now.
+        """
+        recorder = self._running[0] if self._running else None
+        counters = recorder.counters if recorder else Counters()
+        return {
+            "waiting": recorder.waiting if recorder else 0,
+            "spooled": recorder.spooled if recorder else 0,
+            "sent": counters.written,
+            "dead_lettered": counters.dead_lettered,
+            "lost": counters.lost + self._lost,
+            "invalid": self._refused,
+            "error": recorder.trouble if recorder else None,
+        }
+
+    def _emit(
+        self, event_type: str, data: Mapping[str, Any], time: datetime | None, event_id: str
+    ) -> None:
+        try:
+            moment = time or datetime.now(UTC)
+            event = cloudevents.new(
+                event_type, source=self._source, time=moment, data=data, id=event_id
+            )
+        except (InvalidEventError, AttributeError, TypeError, ValueError) as error:
+            self._refused += 1
+            self._invalid.failed(error)
+            return
+        try:
+            self._recorder().record([event], wait=False)
+        except Exception as error:  # statistics must not break a build
+            self._lost += 1
+            self._broken.failed(error)
+
+    def _recorder(self) -> Recorder:
+        """Return the recorder of this process; the first call starts it."""
+        with self._lock:
+            if self._running is None:
+                spool = Spool(self._directory, limit_bytes=self._spool_bytes, reserve_bytes=0)
+                sink = HttpSink(self._url, self._token)
+                recorder = Recorder(
+                    sink,
+                    spool,
+                    probe=sink.probe,
+                    queue_events=_QUEUE_EVENTS,
+                    batch_events=_BATCH_EVENTS,
+                    longest_pause=_LONGEST_PAUSE,
+                    in_order=True,
+                )
+                self._running = recorder, sink
+            return self._running[0]
+
+    def _forked(self) -> None:
+        """Start from nothing in a process that was forked: threads and spool are the parent's."""
+        running, self._running = self._running, None
+        self._lock = threading.Lock()
+        self._refused = self._lost = 0
+        if running is not None:
+            recorder, sink = running
+            recorder.abandon()
+            sink.close()
+
+
+_EMITTERS: "weakref.WeakSet[Emitter]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for emitter in tuple(_EMITTERS):
+        emitter._forked()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,151 @@
+"""Events to an asu-stats server elsewhere: the sink of a recorder that sends over HTTP.
+
+What each status means to a sender is in docs/reference/events.md. Needs the standard library only,
+so that other servers can use it without further packages.
+"""
+
+import contextlib
+import http.client
+import json
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from asu_stats.cloudevents import to_cloudevent
+from asu_stats.events import Event
+from asu_stats.exceptions import (
+    InvalidEventError,
+    InvalidSettingError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+
+PATH: Final = "/api/v1/stats/events"
+_MEDIA_TYPE: Final = "application/cloudevents-batch+json"
+_RESPONSE_BYTES: Final = 64 << 10
+_CALL_BYTES: Final = 4 << 20  # half of what a server takes in a call
+_LONGEST_RETRY: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """Events that the server has committed; it does not say which of them were duplicates."""
+
+    new: Sequence[bool]
+
+
+class HttpSink:
+    """Sends batches of events to the server at `url` (`http` or `https`, with its path prefix).
+
+    One thread at a time may call it. The connection stays open between calls. Raises
+    `InvalidSettingError` for a URL that can't be used.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout_seconds: float = 10.0) -> None:
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+            raise InvalidSettingError(f"url: expected http://HOST or https://HOST, got {url[:80]}")
+        self._path = parts.path.rstrip("/") + PATH
+        self._headers = {
+            "Authorization": f"Bearer {token}",
+            "Content-Type": _MEDIA_TYPE,
+            "User-Agent": "asu-stats",
+        }
+        if parts.scheme == "https":
+            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+                host, port, timeout=timeout_seconds, context=ssl.create_default_context()
+            )
+        else:
+            self._connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+
+    def __call__(self, events: Sequence[Event]) -> Delivered:
+        """Send a batch and return once the server has committed it.
+
+        Raises `StoreUnavailableError` if the same events are to be sent again later,
+        `InvalidEventError` with the index of an event that the server refuses for good, and
+        `StoreRefusedError` if the batch is too large.
+        """
+        body = json.dumps([to_cloudevent(event) for event in events], separators=(",", ":"))
+        data = body.encode()
+        if len(data) > _CALL_BYTES and len(events) > 1:
+            raise StoreRefusedError("the batch is too large")
+        status, retry_after, answer = self._post(data)
+        if status == 200:
+            return Delivered([True] * len(events))
+        reason = f"server: {status} {_detail(answer)}"
+        if status == 422 and (index := _index(answer)) is not None and index < len(events):
+            raise InvalidEventError("", reason, index=index)
+        if status == 413 and len(events) > 1:
+            raise StoreRefusedError(reason)
+        if status in {413, 422} and len(events) == 1:
+            raise InvalidEventError("", reason, index=0)
+        raise StoreUnavailableError(reason, retry_after_seconds=retry_after)
+
+    def probe(self) -> None:
+        """Send an empty batch: raise as a call does unless the server takes events of ours."""
+        self(())
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def _post(self, data: bytes) -> tuple[int, float | None, bytes]:
+        """Return status, `Retry-After` in seconds and the beginning of the body of a response."""
+        reused = self._connection.sock is not None
+        try:
+            try:
+                return self._exchange(data)
+            except (ConnectionError, http.client.RemoteDisconnected):
+                # The server has closed an idle connection. Sent twice, an event counts once.
+                if not reused:
+                    raise
+                self._connection.close()
+                return self._exchange(data)
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            reason = f"server: {error or type(error).__name__}"
+            raise StoreUnavailableError(reason) from error
+
+    def _exchange(self, data: bytes) -> tuple[int, float | None, bytes]:
+        self._connection.request("POST", self._path, data, self._headers)
+        response = self._connection.getresponse()
+        answer = response.read(_RESPONSE_BYTES)
+        if not response.isclosed():  # the rest is not worth reading
+            self._connection.close()
+        return response.status, _seconds(response.headers.get("Retry-After")), answer
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Return the seconds that `Retry-After` names; a date, or none, is `None`."""
+    if retry_after is None or not retry_after.strip().isdecimal():
+        return None
+    return min(float(retry_after), _LONGEST_RETRY)
+
+
+def _problem(answer: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(answer)
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def _detail(answer: bytes) -> str:
+    """Return the reason that a response gives."""
+    return ascii(str(_problem(answer).get("detail") or "no reason given")[:200])
+
+
+def _index(answer: bytes) -> int | None:
+    """Return the index of the event that a response refuses: `loc` is `["body", INDEX, …]`."""
+    errors = _problem(answer).get("errors")
+    first = errors[0] if isinstance(errors, list) and errors else None
+    loc = first.get("loc") if isinstance(first, dict) else None
+    if isinstance(loc, list) and len(loc) > 1 and type(loc[1]) is int and loc[1] >= 0:
+        return loc[1]
+    return None
