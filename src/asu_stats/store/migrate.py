@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, false, inspect, update
 
@@ -103,7 +104,7 @@ def run(
         missing = [step.revision for step in steps][::-1]
         with _Progress(found, missing) as progress:
             command.upgrade(_config(connection, progress.step_done), "head")
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
     return indexes.settle(connection, wanted=plan_indexes)
 
