@@ -142,7 +142,8 @@ def test_hours_are_not_offered_where_only_days_are_known(
 
 
 def test_now_shows_what_is_being_built(stats: Stats) -> None:
-    assert stats.get("now") == {"queue_length": 0, "running": [], "ended": []}
+    idle = {"queue_length": 0, "builds_running": 0, "running": [], "ended": []}
+    assert stats.get("now") == idle
     started, finished = build("h1" * 20, build_id="b" * 40, end=NOW, seconds=30)
     stats.record(request("h1" * 20), started)
     running = stats.get("now")["running"]
