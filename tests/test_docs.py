@@ -32,4 +32,4 @@ def test_operations_says_of_every_table_how_long_its_rows_stay() -> None:
         for row in rows:
             what, kept, then = (cell.strip() for cell in row.strip("|").split("|"))
             assert what
-            assert kept.startswith("for ever") or then, row
+            assert kept.startswith("forever") or then, row
