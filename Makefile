@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots crash fuzz soak chromium prometheus
+.PHONY: help demo test lint format bench lock venv clean screenshots docs crash fuzz soak chromium prometheus
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run
 
 screenshots: $(VENV)/.dev chromium ## The pictures of README and docs, of a demo as it runs
 	$(BIN)/python -m tests.browser.screenshots
+
+docs: $(VENV)/.dev ## Write the tables of docs/configuration.md from the settings
+	$(BIN)/python -m tests.configuration_page
 
 # Chromium of the system, or from Debian where we may; without it browser tests are skipped.
 chromium:

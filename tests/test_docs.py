@@ -1,4 +1,4 @@
-"""The docs can't go stale: every setting is in its table, with its words."""
+"""The docs can't go stale: settings and tables are listed as they are."""
 
 from pathlib import Path
 
@@ -7,8 +7,10 @@ import pytest
 from asu_stats.builds import tables as _builds  # noqa: F401 - declares its tables
 from asu_stats.monitor import tables as _monitor  # noqa: F401
 from asu_stats.settings import Settings
+from asu_stats.settings.groups import GROUPS
 from asu_stats.store import migrate as _store  # noqa: F401
 from asu_stats.store.metadata import metadata
+from tests import configuration_page
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE = (DOCS / "configuration.md").read_text()
@@ -20,6 +22,15 @@ def test_every_setting_is_documented(name: str) -> None:
     row = next(line for line in TABLE.splitlines() if f"`ASU_STATS_{name.upper()}`" in line)
     assert field.description
     assert field.description in row
+
+
+def test_the_page_of_settings_is_current() -> None:
+    assert configuration_page.written(TABLE) == TABLE, "run `make docs`"
+
+
+def test_every_setting_is_in_one_group() -> None:
+    grouped = [name for names in GROUPS.values() for name in names]
+    assert sorted(grouped) == sorted(Settings.model_fields)
 
 
 def test_operations_says_of_every_table_how_long_its_rows_stay() -> None:

@@ -52,246 +52,253 @@ _MAY_BE_EMPTY: Final = ("root_path", "rate_limit_storage", "metadata_url")
 
 
 class Settings(BaseSettings):
-    """Every option of the program; `docs/configuration.md` is made from these fields."""
+    """Every option of the program; `make docs` writes `docs/configuration.md` from these fields."""
 
     model_config = SettingsConfigDict(env_prefix="ASU_STATS_", extra="forbid", frozen=True)
 
-    # Where things are kept
+    # Database and spool
     database_url: str = Field(
         default="sqlite:///asu-stats.db",
         description="SQLAlchemy URL of the database: `sqlite:///FILE` or `postgresql://…`.",
     )
     spool_directory: Path | None = Field(
         default=None,
-        description="Directory for events that wait for the database. Default: `FILE.spool` beside "
-        "an SQLite file, else `asu-stats.spool`.",
+        description="Directory for events that wait while the database is unreachable. Default: "
+        "`FILE.spool` next to an SQLite file, otherwise `asu-stats.spool`.",
     )
     spool_limit_bytes: int = Field(
         default=1 << 30,
         ge=0,
         le=1 << 50,
-        description="Size up to which the spool may grow, in bytes.",
+        description="Maximum size of the spool, in bytes.",
     )
     spool_reserve_bytes: int = Field(
         default=16 << 20,
         ge=0,
         le=1 << 50,
-        description="Bytes that the spool reserves at start, so that a full disk can't stop it.",
+        description="Bytes that the spool reserves at start, so that it still works on a full "
+        "disk.",
     )
 
     plan_indexes: bool = Field(
         default=True,
-        description="Keep indexes for queries by hand, such as requests by client, beside those "
-        "that the program needs. `asu-stats db upgrade` creates or drops them; `serve` does so "
-        "itself on SQLite.",
+        description="Keep extra indexes for manual queries, such as requests by client. "
+        "`asu-stats db upgrade` creates or drops them; with SQLite, `serve` does so "
+        "at start.",
     )
 
-    # Who may do what
+    # Identity and tokens
     ingest_token: Annotated[SecretStr, AfterValidator(checks.token)] | None = Field(
-        default=None, description="One more token with the scope `ingest`."
+        default=None, description="An additional token with the scope `ingest`."
     )
     source: PublicUrl | None = Field(
         default=None,
-        description="Absolute URI of this server, the `source` of its events. Default: made from "
-        "the host name.",
+        description="Absolute URI of this server, used as the `source` of its events. Default: "
+        "derived from the host name.",
     )
     root_path: Annotated[str, AfterValidator(checks.prefix)] = Field(
-        default="", description="Path prefix that a proxy takes off."
+        default="", description="Path prefix that the reverse proxy strips, such as `/stats`."
     )
 
-    # Who may look
+    # Access and embedding
     read_access: ReadAccess = Field(
         default="public",
-        description="Who may read statistics: everybody (`public`), or only who has a token with "
-        "the scope `read` (`token`); see `docs/dashboard.md`.",
+        description="Who can read statistics: everyone (`public`), or only holders of a token "
+        "with the scope `read` (`token`); see `docs/dashboard.md`.",
     )
     embed_origins: Origins = Field(
         default=[],
-        description="JSON list of origins, such as `https://example.org`, whose pages may show our "
+        description="JSON list of origins, such as `https://example.org`, whose pages can embed "
         "charts in a frame.",
     )
     live_origins: Origins = Field(
         default=[],
-        description="JSON list of origins, such as `https://example.org`, whose pages may "
-        "listen to `/api/v1/stats/live` besides our own.",
+        description="JSON list of other origins, such as `https://example.org`, whose pages can "
+        "connect to `/api/v1/stats/live`.",
     )
     live_connections: int = Field(
         default=1000,
         ge=0,
         le=_MANY,
-        description="Sockets that a process serves at `/api/v1/stats/live`.",
+        description="Maximum number of WebSocket connections to `/api/v1/stats/live`, per process.",
     )
 
-    # How much one address may ask
+    # Rate limits
     proxies: int = Field(
         default=0,
         ge=0,
         le=10,
-        description="Proxies in front of the server, each of which adds the address it was asked "
-        "from to `X-Forwarded-For`. Without any that header says nothing.",
+        description="Number of trusted reverse proxies in front of the server. Each appends the "
+        "address of its caller to `X-Forwarded-For`. With 0, the header is ignored.",
     )
     rate_limit_read: int = Field(
         default=600,
         ge=0,
         le=_MANY,
-        description="Questions that an address may ask in a minute; 0 is no limit. See "
+        description="Read requests per minute and address; 0 means unlimited. See "
         "`docs/operations.md`.",
     )
     rate_limit_expensive: int = Field(
         default=60,
         ge=0,
         le=_MANY,
-        description="The same for questions about more than 92 days (by the hour: 7) and for CSV.",
+        description="The same for CSV and for time ranges of more than 92 days (hourly figures: "
+        "7 days).",
     )
     rate_limit_ingest: int = Field(
         default=1200, ge=0, le=_MANY, description="The same for calls that send events."
     )
     rate_limit_storage: Annotated[str, AfterValidator(checks.redis_url)] = Field(
         default="",
-        description="URL of a Redis in which several processes count together. Default: each "
-        "counts for itself.",
+        description="URL of a Redis server in which several processes share their counts. "
+        "Default: each process counts separately.",
     )
 
     # Recording
     oldest_event: date = Field(
         default=OLDEST_EVENT,
         ge=date(1970, 1, 1),
-        description="First UTC day that an event may be of. An older time comes from a clock that "
-        "is not set, and is refused.",
+        description="First UTC day that events may have. Events with an earlier time come from a "
+        "clock that is not set and are refused.",
     )
     recorder_queue_events: int = Field(
         default=100_000,
         ge=1,
         le=_MANY,
-        description="Events held in memory before they go to the spool.",
+        description="Maximum number of events in memory; further events go to the spool.",
     )
     recorder_batch_events: int = Field(
-        default=2_000, ge=1, le=_MANY, description="Most events written in one transaction."
+        default=2_000, ge=1, le=_MANY, description="Maximum number of events in one transaction."
     )
 
-    # How long things are kept
+    # Retention and archive
     build_metrics_days: int = Field(
         default=90,
         ge=1,
         le=_DAYS,
-        description="Days that builds are kept before they are archived.",
+        description="Days before builds are archived.",
     )
     client_stats_days: int = Field(
         default=180,
         ge=1,
         le=_DAYS,
-        description="Days that requests are kept before they are archived.",
+        description="Days before requests are archived.",
     )
     error_stats_days: int = Field(
         default=180,
         ge=1,
         le=_DAYS,
-        description="Days that errors are kept before they are archived.",
+        description="Days before errors are archived.",
     )
     hourly_rollup_days: int = Field(
-        default=90, ge=1, le=_DAYS, description="Days that figures by the hour are kept."
+        default=90, ge=1, le=_DAYS, description="Days before hourly figures are deleted."
     )
 
     archive: Literal["tables", "parquet", "csv.gz"] = Field(
         default="tables",
-        description="Where details go that are over age: `tables` of the database, or files, "
-        "`parquet` or `csv.gz`.",
+        description="Where details go after their retention: `tables` of the database, or files "
+        "in the format `parquet` or `csv.gz`.",
     )
     archive_directory: Path = Field(
         default=Path("asu-stats-archive"),
-        description="Directory of those files. They are part of the database: keep them. The "
-        "directory may be moved with all files in it.",
+        description="Directory of the archive files. They are part of the database: back them "
+        "up. The directory can be moved together with all its files.",
     )
 
-    # What the system does by itself
+    # Jobs
     jobs: bool = Field(
         default=True,
-        description="Run the jobs inside `serve`. Without it they are run from outside, by "
+        description="Run the periodic jobs inside `serve`. If false, run them from outside with "
         "`asu-stats jobs run NAME`; see `docs/operations.md`.",
     )
     retention_schedule: str = Field(
         default="25 2 * * *",
-        description="When what is over age is archived: a crontab of five fields, in UTC, days of "
-        "the week by name.",
+        description="When expired details are archived: a crontab expression of five fields, in "
+        "UTC, with weekdays by name.",
     )
     verify_schedule: str = Field(
         default="25 3 * * *",
-        description="When the rollups of closed days are verified: a crontab of five fields, in "
-        "UTC, days of the week by name.",
+        description="When the rollups of closed days are verified: a crontab expression of five "
+        "fields, in UTC, with weekdays by name.",
     )
     queue_sample_days: int = Field(
         default=30,
         ge=1,
         le=_DAYS,
-        description="Days that the state of the queue at each minute is kept.",
+        description="Days before the samples of the queue, one per minute, are deleted.",
     )
     stale_after_hours: float = Field(
         default=6,
         gt=0,
         le=168,
         allow_inf_nan=False,
-        description="Hours after which a request or build of another server, of which no end was "
-        "received, no longer counts as waiting or running.",
+        description="Hours after which a request or build of another server stops counting as "
+        "waiting or running if its end was not received.",
     )
 
-    # What older servers had
+    # Legacy endpoints
     legacy_build_stats: bool = Field(
         default=False,
-        description="Write the Go server's table `build_stats` too, for dashboards that read it.",
+        description="Also write the Go server's table `build_stats`, for dashboards that read it.",
     )
     legacy_shape: LegacyShape = Field(
         default="go",
-        description="Whose answers the old endpoints give: of the `go` server or of the `upstream` "
-        "Python server; see `docs/migration.md`.",
+        description="Response format of the legacy endpoints: that of the `go` server or of the "
+        "`upstream` Python server; see `docs/migration.md`.",
     )
     legacy_deprecated_since: date = Field(
         default=date(2026, 10, 1),
-        description="Day since which the old endpoints are deprecated, as they say themselves.",
+        description="Date in the `Deprecation` header of the legacy endpoints.",
     )
     legacy_sunset: date | None = Field(
         default=None,
-        description="Day from which the old endpoints may be gone. Default: not decided.",
+        description="Date in the `Sunset` header of the legacy endpoints, from which they may be "
+        "removed. Default: not decided.",
     )
     legacy_gone: bool = Field(
-        default=False, description="From `legacy_sunset` on, answer 410 at the old endpoints."
+        default=False,
+        description="Respond with 410 at the legacy endpoints from `legacy_sunset` on.",
     )
 
-    # What is watched
+    # Metrics and alerts
     metrics_clients: Annotated[list[Annotated[str, AfterValidator(checks.client)]], NoDecode] = (
         Field(
             default=["luci", "owut", "auc", "ofs"],
             max_length=50,
-            description="JSON list of clients that have a series of their own in `/metrics`; all "
-            "others are `other`.",
+            description="JSON list of clients that have their own series in `/metrics`; all other "
+            "clients are `other`.",
         )
     )
 
     alerts: Annotated[tuple[Rule, ...], NoDecode] = Field(
         default=DEFAULTS,
-        description="JSON list of rules, in the file tables `[[alerts]]`: each changes the default "
-        "of its name or adds one; see `docs/alerts.md`.",
+        description="JSON list of rules, or tables `[[alerts]]` in the file. Each changes the "
+        "default rule of its name or adds a rule; see `docs/alerts.md`.",
     )
     notify: Annotated[list[SecretStr], NoDecode] = Field(
         default=[],
-        description="JSON list of Apprise URLs that alerts are sent to, such as "
+        description="JSON list of Apprise URLs that receive alerts, such as "
         "`mailtos://user:password@example.org`.",
     )
     webhooks: Annotated[tuple[Webhook, ...], NoDecode] = Field(
         default=(),
-        description="JSON list of signed webhooks, in the file tables `[[webhooks]]`, each with "
-        "`url` and `secret`; see `docs/alerts.md`.",
+        description="JSON list of signed webhooks, or tables `[[webhooks]]` in the file, each "
+        "with `url` and `secret`; see `docs/alerts.md`.",
     )
 
-    # The build service
+    # Build service
     builder: BuilderName = Field(
-        default="none", description="What builds: `demo`, `command` or `none`."
+        default="none", description="How images are built: `demo`, `command` or `none`."
     )
-    workers: int = Field(default=1, ge=1, le=256, description="Builds at a time per process.")
+    workers: int = Field(
+        default=1, ge=1, le=256, description="Number of concurrent builds per process."
+    )
     max_pending_jobs: int = Field(
         default=200,
         ge=0,
         le=_MANY,
-        description="Waiting builds above which requests are answered 529.",
+        description="Queue limit: while more builds than this wait, requests that need a new "
+        "build get 529.",
     )
     job_timeout_seconds: int = Field(
         default=600, ge=1, le=_SECONDS, description="Seconds after which a build is stopped."
@@ -300,59 +307,64 @@ class Settings(BaseSettings):
         default=60,
         ge=2,
         le=_SECONDS,
-        description="Seconds without a sign of life after which a worker counts as dead and its "
+        description="Seconds without a heartbeat after which a worker counts as dead and its "
         "build as timed out.",
     )
     build_failure_seconds: int = Field(
         default=3600,
         ge=0,
         le=_SECONDS,
-        description="Seconds that a failed build is remembered and not retried.",
+        description="Seconds for which a failed build is remembered and not retried.",
     )
     build_ttl_seconds: int = Field(
         default=7 * 86400,
         ge=0,
         le=_SECONDS,
-        description="Seconds that a built image is served from the cache.",
+        description="Seconds for which a built image is served from the cache.",
     )
     build_ttl_unversioned_seconds: int = Field(
         default=86400,
         ge=0,
         le=_SECONDS,
-        description="The same for images of snapshots where the request says neither revision nor "
+        description="The same for images of snapshots whose request has neither a revision nor "
         "package versions; never longer than `build_ttl_seconds`.",
     )
     build_defaults_ttl_seconds: int = Field(
         default=1800,
         ge=0,
         le=_SECONDS,
-        description="The same for images that hold a first-boot script.",
+        description="The same for images that contain a first-boot script.",
     )
     store_directory: Path = Field(
-        default=Path("asu-stats-store"), description="Directory of built images, served at /store/."
+        default=Path("asu-stats-store"),
+        description="Directory of built images, served at `/store/`.",
     )
     catalogue: Path | None = Field(
         default=None,
-        description="JSON file of versions, targets and profiles on offer; others are rejected.",
+        description="JSON file of the versions, targets and profiles on offer; requests for "
+        "others are rejected. See `docs/build-service.md`.",
     )
     upstream_url: PublicUrl = Field(
         default="https://downloads.openwrt.org",
-        description="Where releases and their packages are published. Clients are told.",
+        description="Where releases and their packages are published. Clients receive this URL.",
     )
     metadata_url: Annotated[str, AfterValidator(checks.public_url_or_nothing)] = Field(
         default="https://sysupgrade.openwrt.org",
-        description="Build server that clients are sent to for package lists and the like, which "
-        "no catalogue has. Empty: nowhere.",
+        description="Build server to which clients are redirected for package lists and other "
+        "data that the catalogue lacks. Empty: no redirects.",
     )
     allow_defaults: bool = Field(default=False, description="Accept first-boot scripts.")
     max_defaults_length: int = Field(
-        default=20_480, ge=0, le=_MANY, description="Longest first-boot script, in characters."
+        default=20_480,
+        ge=0,
+        le=_MANY,
+        description="Maximum length of a first-boot script, in characters.",
     )
     max_custom_rootfs_size_mb: int = Field(
         default=1024,
         ge=1,
         le=_MANY,
-        description="Largest root file system that may be asked for, in MB.",
+        description="Maximum root file system size that a request can ask for, in MB.",
     )
     repository_allow_list: Annotated[
         list[Annotated[str, AfterValidator(checks.without_password)]], NoDecode
@@ -362,8 +374,8 @@ class Settings(BaseSettings):
     )
     command: TextList = Field(
         default=[],
-        description="JSON list of command lines that the `command` builder runs per build; see "
-        "`docs/build-service.md`.",
+        description="JSON list of command lines that the `command` builder runs for each build; "
+        "see `docs/build-service.md`.",
     )
     demo_seconds: float = Field(
         default=8.0,
