@@ -1,4 +1,4 @@
-"""A module imports only what lies before it, and no circles: the road of CONTRIBUTING.md."""
+"""A module imports only what lies before it, and no circles: the data flow of CONTRIBUTING.md."""
 
 import ast
 from collections import defaultdict
