@@ -149,11 +149,18 @@ def test_what_is_refused_is_not_on_offer(events: list[Event]) -> None:
     assert {"unsupported_profile", "unsupported_target"} <= {r.error_type for r in refused}
 
 
+def test_every_request_says_what_size_it_asks_for(events: list[Event]) -> None:
+    sizes = [event.rootfs_size_mb for event in requests(events)]
+    assert None not in sizes
+    assert 0.005 < sum(size != 0 for size in sizes) / len(sizes) < 0.08
+    assert len(set(sizes)) >= 4
+
+
 def test_equal_hashes_mean_equal_contents(events: list[Event]) -> None:
     contents: dict[str, tuple[object, ...]] = {}
     for event in requests(events):
         names = (event.version, event.target, event.profile, event.diff_packages)
-        content = (*names, frozenset(event.packages or ()))
+        content = (*names, event.rootfs_size_mb, frozenset(event.packages or ()))
         assert contents.setdefault(event.request_hash, content) == content
     assert len(set(contents.values())) == len(contents)
 

@@ -2,12 +2,14 @@
 
 import re
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from asu_stats.builds import metadata
+from asu_stats.builds.builders.known_packages import is_known
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.demo import catalogue, popularity
@@ -51,6 +53,35 @@ def test_clients_find_all_they_ask_for_before_a_build(offered: Catalogue) -> Non
             answer = client.get(f"/api/v1/revision/{version}/x86/64")
             assert answer.status_code == 200, version
             assert re.fullmatch(r"r\d+-[0-9a-f]{10}", answer.json()["revision"])
+
+
+def test_package_lists_of_the_demo_need_no_network(offered: Catalogue) -> None:
+    """auc and owut read an index of the architecture and one of the target, auc the profile too."""
+    app = FastAPI()
+    app.include_router(metadata.router(load_settings(builder="demo"), offered))
+    with TestClient(app, follow_redirects=False) as client:
+
+        def found(path: str) -> dict[str, Any]:
+            answer = client.get(f"/json/v1/{path}")
+            assert answer.status_code == 200, path
+            content: dict[str, Any] = answer.json()
+            return content
+
+        packages: dict[str, str] = {}
+        for path in ("snapshots", "releases/24.10.2", "releases/25.12-SNAPSHOT"):
+            packages = found(f"{path}/packages/aarch64_cortex-a53-index.json")
+            assert packages["luci"] == "1.0-r1"
+            index = found(f"{path}/targets/mediatek/filogic/index.json")
+            assert index["architecture"] == "aarch64_cortex-a53"
+            assert index["packages"].items() <= packages.items()
+            profile = found(f"{path}/targets/mediatek/filogic/glinet,gl-mt6000.json")
+            assert (profile["id"], profile["target"]) == ("glinet_gl-mt6000", "mediatek/filogic")
+            assert [image["type"] for image in profile["images"]] == ["sysupgrade"]
+        assert profile["version_code"] == offered.revisions["25.12-SNAPSHOT"]
+        assert all(map(is_known, packages))
+        for path in ("packages/no_such_arch", "targets/no/such", "targets/mediatek/filogic/no"):
+            assert client.get(f"/json/v1/releases/24.10.2/{path}-index.json").status_code == 404
+        assert client.get("/json/v1/releases/1.2.3/packages/x86_64-index.json").status_code == 404
 
 
 def test_the_catalogue_offers_every_version_and_device(offered: Catalogue) -> None:

@@ -2,6 +2,7 @@
 
 The catalogue answers. What it can't know, lists of packages above all, another build server has
 under the same paths: clients are sent there. All of them follow a 307, to another host as well.
+The demo knows its packages and images, and sends nobody on.
 """
 
 import json
@@ -13,10 +14,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from asu_stats import __version__
-from asu_stats.builds import answers, metadata_docs
+from asu_stats.builds import answers, demo_metadata, metadata_docs
 from asu_stats.builds.catalogue import Catalogue, is_release
 from asu_stats.releases import MAIN
 from asu_stats.settings import Settings
+from asu_stats.text import one_spelling
 
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -101,9 +103,11 @@ def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, st
 
     Where no version is named, main is meant. Without a catalogue every name is taken.
     """
-    if not all(map(_NAME.fullmatch, names.values())):
-        return None
     meant = dict(names)
+    if "profile" in meant:
+        meant["profile"] = one_spelling(meant["profile"])
+    if not all(map(_NAME.fullmatch, meant.values())):
+        return None
     if catalogue is None:
         return meant
     version = names.get("version", MAIN)
@@ -146,15 +150,23 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
 
     add(REVISION, revision, metadata_docs.revision(REVISION))
 
-    def sent_on(path: str) -> Endpoint:
-        async def answer(request: Request) -> Response:
-            return _sent_on(settings, path, known(catalogue, request.path_params))
-
-        return answer
-
     for path in ELSEWHERE:
-        add(path, sent_on(path), metadata_docs.elsewhere(path))
+        add(path, _elsewhere(settings, catalogue, path), metadata_docs.elsewhere(path))
     return routes
+
+
+def _elsewhere(settings: Settings, catalogue: Catalogue | None, path: str) -> Endpoint:
+    """Return an endpoint that sends clients on; the demo has an answer of its own."""
+
+    async def answer(request: Request) -> Response:
+        names = known(catalogue, request.path_params)
+        if names and settings.builder == "demo":
+            if found := demo_metadata.document(catalogue, names):
+                return JSONResponse(found, headers=_CACHED)
+            names = None
+        return _sent_on(settings, path, names)
+
+    return answer
 
 
 def _always(content: Any) -> Endpoint:

@@ -130,6 +130,21 @@ _EXAMPLES: Final = {
     "profile": "glinet_gl-mt6000",
     "arch": "aarch64_cortex-a53",
 }
+_PACKAGES_EXAMPLE: Final = {"luci": "1.0-r1"}
+_DEMO_EXAMPLES: Final[dict[str, object]] = {
+    "{arch}-index.json": _PACKAGES_EXAMPLE,
+    "index.json": {
+        "version": 2,
+        "architecture": "aarch64_cortex-a53",
+        "packages": _PACKAGES_EXAMPLE,
+    },
+    "{profile}.json": {
+        "id": "glinet_gl-mt6000",
+        "target": "mediatek/filogic",
+        "version_number": "24.10.8",
+        "images": [{"type": "sysupgrade", "filesystem": "squashfs", "name": "a-sysupgrade.bin"}],
+    },
+}
 _SENT_ON: Final[openapi.Responses] = {
     307: {
         "description": "It is at the same path of another build server, `metadata_url`",
@@ -167,12 +182,13 @@ def revision(path: str) -> Docs:
 
 
 def elsewhere(path: str) -> Docs:
-    """Return what is said of a document that is on another server."""
+    """Return what is said of a document that is on another server, unless this is the demo."""
     summary = "Images for a device" if "{profile}" in path else "Packages and their versions"
+    found = _found("The demo's own", {"type": "object"}, _DEMO_EXAMPLES[path.rpartition("/")[2]])
     return {
         "summary": summary,
-        "description": "owut and auc ask. It is never here.",
+        "description": "owut and auc ask. Only the demo has it.",
         "status_code": 307,
-        "responses": _SENT_ON,
+        "responses": {**found, **_SENT_ON},
         "openapi_extra": {"parameters": _parameters(path)},
     }

@@ -36,6 +36,7 @@ class Wish:
     profile: str
     packages: tuple[str, ...]
     diff_packages: bool
+    rootfs_size_mb: int | None
     request_hash: str = field(compare=False)
 
 
@@ -58,6 +59,9 @@ MANNERS: Final = {
     "asu-web": Manner(diff_packages=0.2, upgrader=0.4, extra=0.1),
 }
 _OTHERS: Final = Manner(diff_packages=0.1, upgrader=0.1, extra=0.3)
+# How often somebody asks for a size of the root file system, and which, in MiB, with weights.
+_SIZED: Final = {"ofs": 0.03, "owut": 0.06}
+_SIZES: Final = {128: 2, 256: 5, 300: 1, 512: 6, 768: 1, 1000: 1, 1024: 4}
 
 
 class Lottery(Generic[T]):
@@ -118,6 +122,7 @@ class Crowd:
     def __init__(self, world: World, *, seed: int, remembered: int = 1000) -> None:
         self._world = world
         self._chance = random.Random(f"crowd {seed}")  # noqa: S311 - a play
+        self._size_chance = random.Random(f"sizes {seed}")  # noqa: S311 - a play
         self._order = popularity.by_popularity(world.devices, seed=seed)
         self._weights = popularity.zipf_weights(len(self._order))
         self._devices: dict[str, Lottery[tuple[str, str]]] = {}
@@ -163,9 +168,16 @@ class Crowd:
                 upgrader=manner.upgrader,
                 extra=manner.extra,
             ),
+            rootfs_size_mb=self._rootfs_size(name),
         )
         self._lately.append(wish)
         return wish
+
+    def _rootfs_size(self, client: str) -> int | None:
+        chance = self._size_chance
+        if chance.random() >= _SIZED.get(client, 0.0):
+            return None
+        return chance.choices(list(_SIZES), list(_SIZES.values()))[0]
 
     def _on(self, day: date) -> _Day:
         if self._day is None or self._day.date != day:
@@ -191,6 +203,7 @@ def make(
     profile: str,
     diff_packages: bool,
     names: tuple[str, ...],
+    rootfs_size_mb: int | None = None,
 ) -> Wish:
     """Return a wish with the request hash that the build service gives it."""
     request = BuildRequest(
@@ -199,6 +212,7 @@ def make(
         profile=profile,
         packages=list(names),
         diff_packages=diff_packages,
+        rootfs_size_mb=rootfs_size_mb,
     )
     return Wish(
         client=client,
@@ -207,5 +221,6 @@ def make(
         profile=profile,
         packages=names,
         diff_packages=diff_packages,
+        rootfs_size_mb=rootfs_size_mb,
         request_hash=request.request_hash,
     )

@@ -244,9 +244,12 @@ class _History:
         }
         refused = make(
             client=wish.client,
+            version=names["version"],
+            target=names["target"],
+            profile=names["profile"],
             diff_packages=wish.diff_packages,
             names=wish.packages,
-            **names,
+            rootfs_size_mb=wish.rootfs_size_mb,
         )
         self._add(at, self._writer.request(refused, at, "rejected", error_message=text))
 

@@ -198,6 +198,8 @@ def letter(wish: Wish) -> dict[str, Any]:
         "packages": list(wish.packages),
         "diff_packages": wish.diff_packages,
     }
+    if wish.rootfs_size_mb:
+        body["rootfs_size_mb"] = wish.rootfs_size_mb
     headers = {"Content-Type": "application/json"}
     if name == "auc":  # says who it is in the header alone
         headers["User-Agent"] = f"auc ({version})"

@@ -55,6 +55,7 @@ class Writer:
             package_count=len(wish.packages),
             has_custom_repos=kind is not None and kind.type == "repository_not_allowed",
             has_defaults=kind is not None and kind.type == "defaults_not_allowed",
+            rootfs_size_mb=wish.rootfs_size_mb or 0,
             error_message=error_message,
             error_category=kind.category if kind else None,
             error_type=kind.type if kind else None,

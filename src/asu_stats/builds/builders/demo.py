@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError, Result
 from asu_stats.builds.builders import imagebuilder as ib
 from asu_stats.builds.builders.artifacts import collect
-from asu_stats.builds.builders.known_packages import is_known
+from asu_stats.builds.builders.known_packages import VERSION, is_known
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.settings import Settings
 
@@ -215,7 +215,7 @@ def _write_image(attempt: Attempt) -> Result:
     source = attempt.directory / "bin"
     source.mkdir()
     manifest = {
-        name: request.packages_versions.get(name, "1.0-r1")
+        name: request.packages_versions.get(name, VERSION)
         for name in sorted(request.wanted_packages)
         if not name.startswith("-")
     }
@@ -239,7 +239,7 @@ def _write_image(attempt: Attempt) -> Result:
             "sha256_unsigned": digest,
             "type": kind,
         }
-        for kind, ending in _kinds(request.target)
+        for kind, ending in image_kinds(request.target)
     ]
     for image in images:
         (source / image["name"]).write_bytes(content)
@@ -247,7 +247,7 @@ def _write_image(attempt: Attempt) -> Result:
     return collect(source, attempt.directory / "images", profile=request.profile, manifest=manifest)
 
 
-def _kinds(target: str) -> Sequence[tuple[str, str]]:
+def image_kinds(target: str) -> Sequence[tuple[str, str]]:
     """Return types and file endings of a target's images: a PC boots a whole disk.
 
     x86 has BIOS and EFI; Arm and LoongArch machines have EFI alone. By the type clients find the

@@ -1,7 +1,7 @@
-"""Which package names exist, as far as the demo can tell.
+"""The packages that the demo can build with.
 
-`data/package_stems.txt` has the first word of the names in OpenWrt's feeds. Full names would not
-do: many are made by macros, and each release has others.
+`data/packages.txt` has the names in OpenWrt's feeds from 22.03 on, for all targets together,
+without ABI versions.
 """
 
 import re
@@ -9,24 +9,36 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-_WORD: Final = re.compile(r"[-_]")
-# What a LuCI package is for stands behind these.
-_OF_LUCI: Final = frozenset({"app", "i18n", "mod", "proto", "theme"})
-_LIBRARY: Final = "lib"
-_MODULE: Final = "kmod"
+# All have one version here, in indexes as in manifests.
+VERSION: Final = "1.0-r1"
+# Such as `20251202`, `1.1`, `-3.11`, and with a digest `5.7.6.e624513f`.
+_ABI_VERSION: Final = re.compile(r"-?\d[\d.]*(?:[0-9a-f]{8}|[a-z])?\Z")
 
 
 def is_known(package: str) -> bool:
-    """Tell whether there may be such a package: a name that was made up or mistyped has none."""
-    first, *more = _WORD.split(package.lower())
-    if first == "luci" and len(more) > 1 and more[0] in _OF_LUCI:
-        first = more[1]
-    if first == _MODULE:
-        return bool(more)
-    return first in _stems() or (first.startswith(_LIBRARY) and len(first) > len(_LIBRARY))
+    """Tell whether there is such a package; a library may have its ABI version behind its name."""
+    if package in _names():
+        return True
+    stem = _without_abi(package)
+    return package.startswith("lib") and (stem in _names() or stem in _libraries())
 
 
 @cache
-def _stems() -> frozenset[str]:
-    source = resources.files("asu_stats") / "data" / "package_stems.txt"
+def index() -> dict[str, str]:
+    """Return the version of every package."""
+    return dict.fromkeys(sorted(_names()), VERSION)
+
+
+@cache
+def _names() -> frozenset[str]:
+    source = resources.files("asu_stats") / "data" / "packages.txt"
     return frozenset(source.read_text(encoding="utf-8").split())
+
+
+@cache
+def _libraries() -> frozenset[str]:
+    return frozenset(_without_abi(name) for name in _names() if name.startswith("lib"))
+
+
+def _without_abi(library: str) -> str:
+    return _ABI_VERSION.sub("", library)

@@ -1,0 +1,47 @@
+"""What clients read of packages and images before a build, as far as the demo builds them.
+
+In the forms of the upstream server: an index of an architecture maps names to versions, one of a
+target has such a map in `packages`, and a profile's JSON has the members of its profiles.json.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from asu_stats.builds.builders.demo import image_kinds
+from asu_stats.builds.builders.known_packages import index
+from asu_stats.builds.catalogue import Catalogue
+from asu_stats.releases import MAIN
+
+
+def document(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the document that the names in a path stand for, `None` for a strange architecture."""
+    if arch := names.get("arch"):
+        known = catalogue.architectures.values() if catalogue else ()
+        return index() if arch in known or not known else None
+    target = f"{names['board']}/{names['subtarget']}"
+    architecture = catalogue.architectures.get(target, "") if catalogue else ""
+    if "profile" in names:
+        return _profile(catalogue, names, target, architecture)
+    return {"version": 2, "architecture": architecture, "packages": index()}
+
+
+def _profile(
+    catalogue: Catalogue | None, names: Mapping[str, str], target: str, architecture: str
+) -> dict[str, Any]:
+    version, profile = names.get("version", MAIN), names["profile"]
+    prefix = f"openwrt-{version}-{target.replace('/', '-')}-{profile}"
+    return {
+        "arch_packages": architecture,
+        "default_packages": [],
+        "device_packages": [],
+        "id": profile,
+        "image_prefix": prefix,
+        "images": [
+            {"filesystem": "squashfs", "name": f"{prefix}-squashfs-{kind}.{ending}", "type": kind}
+            for kind, ending in image_kinds(target)
+        ],
+        "target": target,
+        "titles": [{"title": profile.replace("_", " ")}],
+        "version_code": catalogue.revisions.get(version, "") if catalogue else "",
+        "version_number": version,
+    }
