@@ -185,7 +185,9 @@ WRONG: list[tuple[str, Any, str]] = [
     ("demo_seconds", "nan", "a number above 0"),
     ("legacy_sunset", "20271001", "YYYY-MM-DD"),
     ("legacy_sunset", 1822348800, "YYYY-MM-DD"),
-    ("legacy_sunset", "2027-02-30", "legacy_sunset"),
+    ("legacy_sunset", "2027-02-30", "expected a day, YYYY-MM-DD"),
+    ("oldest_event", "2026-13-01", "expected a day, YYYY-MM-DD"),
+    ("read_access", True, "public or token, not"),
     ("legacy_deprecated_since", True, "YYYY-MM-DD"),
     ("build_metrics_days", 10**12, "a whole number from 1 to 36500"),
     ("archive_directory", "", "is empty"),
@@ -194,6 +196,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("database_url", "", "is empty"),
     ("database_url", "sqlite:///~/x.db", "a path without ~"),
     ("database_url", "postgresql://h:port/x", "not a database URL"),
+    ("database_url", "postgresql://h:99999/x", "a port from 1 to 65535"),
     ("ingest_token", "", "is empty"),
     ("ingest_token", "two words", "without white space"),
     ("ingest_token", "schlüssel", "ASCII"),
@@ -242,7 +245,7 @@ def test_what_cannot_be_understood_as_meant_is_refused(name: str, value: Any, wo
     with pytest.raises(InvalidSettingError, match=rf"^settings: {name}[.:]") as caught:
         load(**{name: value})
     assert words in str(caught.value)
-    for word in ("secret@", "Input should", "None", "type=", "pydantic"):
+    for word in ("secret@", "Input should", "None", "True", "type=", "pydantic"):
         assert word not in str(caught.value)
 
 

@@ -8,6 +8,8 @@ from asu_stats.builds import openapi
 Docs: TypeAlias = dict[str, Any]
 
 NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+# A comma in the name of a profile is an underscore.
+_PROFILE_PATTERN: Final = NAME_PATTERN.replace("._-", "._,-")
 UNKNOWN: Final = "no such version, target or profile is on offer"
 NOWHERE: Final = "the catalogue does not say, and no metadata_url is set"
 
@@ -162,9 +164,17 @@ _SENT_ON: Final[openapi.Responses] = {
 
 
 def _parameters(path: str) -> list[dict[str, Any]]:
-    schema = {"type": "string", "pattern": NAME_PATTERN}
     return [
-        {"name": name, "in": "path", "required": True, "schema": schema, "example": _EXAMPLES[name]}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {
+                "type": "string",
+                "pattern": _PROFILE_PATTERN if name == "profile" else NAME_PATTERN,
+            },
+            "example": _EXAMPLES[name],
+        }
         for name in re.findall(r"\{(\w+)\}", path)
     ]
 

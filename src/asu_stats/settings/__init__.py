@@ -415,6 +415,8 @@ class Settings(BaseSettings):
             if not name or name.startswith((":", "file:")):
                 raise ValueError("expected the name of a file, as in sqlite:///asu-stats.db")
             checks.path(name)
+        elif url.port is not None and not 0 < url.port < 65_536:
+            raise ValueError("expected a port from 1 to 65535")
         return value
 
     @field_validator("notify", "webhooks", "metrics_clients")

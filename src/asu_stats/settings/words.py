@@ -63,6 +63,8 @@ def _expected(kind: str, error: Mapping[str, Any], field: FieldInfo | None) -> s
         return str(error["ctx"]["error"])
     if kind in _EXACT:
         return _EXACT[kind]
+    if kind.startswith("date_"):
+        return "expected a day, YYYY-MM-DD"
     if kind == "literal_error" and field:
         return f"expected {_choice(field)}{_got(error)}"
     if field and (kind.startswith(_NUMBERS)):
@@ -78,7 +80,8 @@ def _expected(kind: str, error: Mapping[str, Any], field: FieldInfo | None) -> s
 
 
 def _got(error: Mapping[str, Any]) -> str:
-    shown = repr(error["input"])
+    given = error["input"]
+    shown = str(given).lower() if isinstance(given, bool) else repr(given)
     return f", not {shown}" if len(shown) <= 80 else ""
 
 
