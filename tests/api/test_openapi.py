@@ -38,6 +38,7 @@ RULES = (
     "a window of at most 10000 buckets",
     "hours are kept from",
     "is more than 5 minutes in the future",
+    "is more than 24 hours in the future",
     "a year from 1970 to 9998",
     "or later (oldest_event)",
     "expected an absolute URI",

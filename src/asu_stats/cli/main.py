@@ -45,13 +45,13 @@ def options(
     directory, or of the file that ASU_STATS_CONFIG names. See docs/configuration.md.
     """
     del version
-    logging.basicConfig(
-        level=logging.INFO if verbose else logging.WARNING,
-        stream=sys.stderr,
-    )
-    for handler in logging.getLogger().handlers:
+    root = logging.getLogger()
+    if not root.handlers:  # a program that calls this one keeps its own
+        handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         handler.addFilter(Thinned())
+        root.addHandler(handler)
+        root.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("asu_stats").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
