@@ -36,13 +36,13 @@ from asu_stats.webhook import Webhook
 BuilderName = Literal["demo", "command", "none"]
 ReadAccess = Literal["public", "token"]
 LegacyShape = Literal["go", "upstream"]
-# An environment variable holds it as JSON; `lists` reads that, with words of our own.
+# JSON in environment variables. `lists` parses it, for clearer errors than pydantic's.
 TextList = Annotated[list[str], NoDecode]
 Origins = Annotated[list[Annotated[str, AfterValidator(checks.origin)]], NoDecode]
 PublicUrl = Annotated[str, AfterValidator(checks.public_url)]
 _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
 
-# Nothing that is kept or waited for so long comes to its end; sums of it still fit everywhere.
+# Upper bounds: longer than any real use, and small enough that no sum overflows.
 _DAYS: Final = 36_500
 _SECONDS: Final = 10 * 365 * 86400
 _MANY: Final = 10**9
@@ -76,8 +76,7 @@ class Settings(BaseSettings):
         default=16 << 20,
         ge=0,
         le=1 << 50,
-        description="Bytes that the spool reserves at start, so that it still works on a full "
-        "disk.",
+        description="Bytes that the spool reserves at start, to work on a full disk.",
     )
 
     plan_indexes: bool = Field(
@@ -93,8 +92,8 @@ class Settings(BaseSettings):
     )
     source: PublicUrl | None = Field(
         default=None,
-        description="Absolute URI of this server, used as the `source` of its events. Default: "
-        "derived from the host name.",
+        description="Absolute URI of this server, the `source` of its events. Default: made from "
+        "the host name.",
     )
     root_path: Annotated[str, AfterValidator(checks.prefix)] = Field(
         default="", description="Path prefix that the reverse proxy strips, such as `/stats`."
@@ -109,7 +108,7 @@ class Settings(BaseSettings):
     embed_origins: Origins = Field(
         default=[],
         description="JSON list of origins, such as `https://example.org`, whose pages can embed "
-        "charts in a frame.",
+        "charts.",
     )
     live_origins: Origins = Field(
         default=[],
@@ -142,8 +141,7 @@ class Settings(BaseSettings):
         default=60,
         ge=0,
         le=_MANY,
-        description="The same for CSV and for time ranges of more than 92 days (hourly figures: "
-        "7 days).",
+        description="The same for CSV and for ranges of more than 92 days (by the hour: 7).",
     )
     rate_limit_ingest: int = Field(
         default=1200, ge=0, le=_MANY, description="The same for calls that send events."
@@ -387,7 +385,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _understood(cls, value: object, info: ValidationInfo) -> object:
-        """Take off white space, read lists, and refuse what pydantic would take for a value."""
+        """Strip white space, parse lists, and refuse values that pydantic would misread."""
         name, value = str(info.field_name), checks.stripped(value)
         if value == "" and name not in _MAY_BE_EMPTY:
             raise ValueError("is empty; leave it out for its default")
@@ -397,7 +395,7 @@ class Settings(BaseSettings):
         if kind in {date, date | None}:
             return checks.day(value)
         if isinstance(value, bool) and kind in {int, float}:
-            return str(value).lower()  # which is no number
+            return str(value).lower()  # not a number: pydantic refuses the text
         return checks.path(value) if name in _PATHS else value
 
     @field_validator("database_url")
@@ -406,10 +404,10 @@ class Settings(BaseSettings):
         try:
             url = make_url(value)
         except (ArgumentError, ValueError):
-            raise ValueError("not a database URL") from None
+            raise ValueError("not a database URL, such as sqlite:///asu-stats.db") from None
         if url.drivername not in _DRIVERS:
             raise ValueError(f"{url.drivername} is not supported; use sqlite or postgresql")
-        # Several threads and processes share the database, which one in memory can't be.
+        # Several threads and processes share the database; they cannot share one in memory.
         name = url.database or ""
         if url.get_backend_name() == "sqlite":
             if not name or name.startswith((":", "file:")):
@@ -430,14 +428,16 @@ class Settings(BaseSettings):
     def _after_deprecation(cls, value: date | None, info: ValidationInfo) -> date | None:
         since = info.data.get("legacy_deprecated_since")
         if value and since and value < since:
-            raise ValueError(f"a day not before legacy_deprecated_since, {since}")
+            raise ValueError(f"expected a day not before legacy_deprecated_since, {since}")
         return value
 
     @field_validator("legacy_gone")
     @classmethod
     def _gone_some_day(cls, value: bool, info: ValidationInfo) -> bool:
         if value and "legacy_sunset" in info.data and info.data["legacy_sunset"] is None:
-            raise ValueError("from which day on? Set legacy_sunset too")
+            raise ValueError(
+                "expected legacy_sunset to be set too: the day from which they are gone"
+            )
         return value
 
     @classmethod
@@ -449,29 +449,28 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the sources into their order: given in code, environment, file."""
+        """Order of precedence: given in code, environment, file."""
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, sources.file_source(settings_cls)
 
     @property
     def moving_ttl_seconds(self) -> int:
-        """Seconds that an image is served whose request means something else tomorrow."""
+        """Seconds for which an image is served if its request means the newest snapshot."""
         return min(self.build_ttl_unversioned_seconds, self.build_ttl_seconds)
 
     @property
     def event_source(self) -> str:
-        """`source` of events that this server makes, without a slash at the end."""
+        """`source` of this server's events, without a trailing slash."""
         return (self.source or f"http://{quote(socket.gethostname())}").rstrip("/")
 
     @property
     def database_file(self) -> Path | None:
-        """The SQLite file, or `None` on another database."""
+        """The SQLite file; `None` with PostgreSQL."""
         url = make_url(self.database_url)
         return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
     @property
     def spool_path(self) -> Path:
-        """Directory of the spool."""
         if self.spool_directory:
             return self.spool_directory
         file = self.database_file
@@ -479,7 +478,7 @@ class Settings(BaseSettings):
 
 
 def load(**overrides: object) -> Settings:
-    """Return the settings; `overrides` that are `None` do not count.
+    """Return the settings; `overrides` that are `None` are ignored.
 
     Raises `InvalidSettingError`, which names each setting that can't be used.
     """

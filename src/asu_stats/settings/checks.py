@@ -1,4 +1,4 @@
-"""What a value of a setting must be beyond its type, in words that say what would be right."""
+"""Checks of settings beyond their types; the errors say what would be right."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?", re.ASCI
 
 
 def stripped(value: object) -> object:
-    """Return a value without white space around its texts, in lists and objects too."""
+    """Strip the strings of a value, also inside lists and objects."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list):
@@ -26,7 +26,7 @@ def stripped(value: object) -> object:
 
 
 def day(value: object) -> object:
-    """Return a day; nothing is taken for one that merely could be, such as seconds since 1970."""
+    """Refuse what pydantic would read as a day, such as seconds since 1970."""
     written = isinstance(value, str) and _DAY.fullmatch(value)
     if value is None or written or (isinstance(value, date) and not isinstance(value, datetime)):
         return value
@@ -34,7 +34,7 @@ def day(value: object) -> object:
 
 
 def path(value: object) -> object:
-    """Return a path that means what it says: no shell is there to replace a `~`."""
+    """Refuse a path with `~`, since no shell replaces it, or with NUL."""
     if isinstance(value, str):
         if value.startswith("~"):
             raise ValueError("expected a path without ~, which only shells replace")
@@ -60,7 +60,7 @@ def url(
 
 
 def public_url(text: str) -> str:
-    """Return a URL that everybody is told: without password and query. Raises `ValueError`."""
+    """Check a URL that is public: no password, no query. Raises `ValueError`."""
     parts = url(without_password(text))
     if "?" in text or "#" in text:
         raise ValueError("expected a URL without ? and #")
@@ -68,26 +68,26 @@ def public_url(text: str) -> str:
 
 
 def public_url_or_nothing(text: str) -> str:
-    """Return such a URL, or an empty text. Raises `ValueError` for others."""
+    """Check a public URL that may be empty. Raises `ValueError`."""
     return public_url(text) if text else ""
 
 
 def without_password(text: str) -> str:
-    """Return a URL without user and password. Raises `ValueError` for others."""
+    """Refuse a URL with user or password. Raises `ValueError`."""
     if "@" in text.split("://", 1)[-1].split("/")[0]:
-        raise ValueError("expected a URL without user and password: everybody is told it")
+        raise ValueError("expected a URL without user and password, since it is public")
     return text
 
 
 def prefix(text: str) -> str:
-    """Return a prefix of paths. Raises `ValueError`."""
+    """Check a path prefix, which may be empty. Raises `ValueError`."""
     if not re.fullmatch(r"(/[^/?#\s\\]+)*", text) or not text.isprintable():
-        raise ValueError("expected a path such as /stats, without a slash at its end")
+        raise ValueError("expected a path such as /stats, without a trailing slash")
     return text
 
 
 def origin(text: str) -> str:
-    """Return an origin as browsers write it, which is all that it is compared with."""
+    """Return an origin as browsers write it in `Origin`. Raises `ValueError`."""
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -95,14 +95,14 @@ def origin(text: str) -> str:
         parts, port = urlsplit(""), None
     is_one = parts.scheme in _HTTP and parts.path in {"", "/"} and _HOST.fullmatch(parts.netloc)
     if not is_one or parts.query or parts.fragment or not text.isprintable():
-        raise ValueError("is no origin, such as https://example.org")
+        raise ValueError("expected an origin, such as https://example.org")
     host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
     default = port in {None, _DEFAULT_PORTS[parts.scheme]}
     return f"{parts.scheme}://{host}" + ("" if default else f":{port}")
 
 
 def redis_url(text: str) -> str:
-    """Return the URL of a Redis, or nothing. Raises `ValueError`."""
+    """Check the URL of a Redis server, which may be empty. Raises `ValueError`."""
     if text:
         example = "redis://localhost:6379/0"
         parts = url(text, ("redis", "rediss"), example=example)
@@ -112,21 +112,21 @@ def redis_url(text: str) -> str:
 
 
 def token(secret: SecretStr) -> SecretStr:
-    """Return a token that fits into the header `Authorization`. Raises `ValueError`."""
+    """Check that a token fits into the header `Authorization`. Raises `ValueError`."""
     if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
-        raise ValueError("expected letters, digits and signs of ASCII, without white space")
+        raise ValueError("expected printable ASCII characters without white space")
     return secret
 
 
 def client(name: str) -> str:
-    """Return a name of a client that requests can have. Raises `ValueError`."""
+    """Check the name of a client, without its version. Raises `ValueError`."""
     if not name or "/" in name or not name.isprintable() or name == "other":
-        raise ValueError(f"{name!r} is no client: expected a name without /, such as luci")
+        raise ValueError(f"{name!r}: expected the name of a client without /, such as luci")
     return name
 
 
 def all_different(values: Sequence[object]) -> None:
-    """Raise `ValueError` where a list has something twice."""
+    """Raise `ValueError` if a list has a value twice."""
     for number, value in enumerate(values, 1):
         if value in values[: number - 1]:
-            raise ValueError(f"number {number} is there already")
+            raise ValueError(f"number {number} is a duplicate")

@@ -21,7 +21,7 @@ TABLES: Final[dict[str, type[BaseModel]]] = {"alerts": Rule, "webhooks": Webhook
 
 
 def read(name: str, value: object) -> object:
-    """Return a list of texts, or the objects of a table; of rules, on top of the defaults."""
+    """Return a list of strings or of objects; alert rules are merged into the defaults."""
     model = TABLES.get(name)
     if isinstance(value, str):
         try:
@@ -29,7 +29,7 @@ def read(name: str, value: object) -> object:
         except (ValueError, RecursionError):
             value = None
     if not isinstance(value, list | tuple):
-        what = "objects" if model else 'texts, such as ["one", "another"]'
+        what = "objects" if model else 'strings, such as ["one", "another"]'
         raise ValueError(f"expected a JSON list of {what}")  # noqa: TRY004
     if model is None:
         return list(value)

@@ -1,4 +1,4 @@
-"""Where settings come from, and the names there that are no settings."""
+"""Where settings come from, and misspelt names there."""
 
 import os
 from collections import Counter
@@ -13,17 +13,17 @@ from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings.words import nearest
 
 PREFIX: Final = "ASU_STATS_"
-# The file of settings is named here; and the tests of pages are told that they need a browser.
+# Variables that are not settings: the path of the file, and a switch of the browser tests.
 _OTHERS: Final = ("config", "require_browser")
 
 
 def file_path() -> Path:
-    """Return where the file of settings is, or would be."""
+    """Return the path of the settings file, which may not exist."""
     return Path(os.environ.get(f"{PREFIX}CONFIG", "").strip() or "asu-stats.toml")
 
 
 def file_source(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
-    """Return the settings in the file; only one that nobody named may be absent."""
+    """Read the settings file. It may be missing unless `ASU_STATS_CONFIG` names it."""
     path = file_path()
     try:
         if f"{PREFIX}CONFIG" in os.environ or os.path.lexists(path):
@@ -36,7 +36,7 @@ def file_source(settings_cls: type[BaseSettings]) -> TomlConfigSettingsSource:
 
 
 def misspelt(names: Collection[str]) -> list[str]:
-    """Return what is wrong with the names of environment variables, in words."""
+    """Return a problem per unknown or repeated environment variable."""
     given = Counter(name.upper() for name in os.environ)
     known = {f"{PREFIX}{name.upper()}": name for name in (*names, *_OTHERS)}
     problems = [f"{name}: given twice" for name in known if given[name] > 1]
@@ -44,7 +44,7 @@ def misspelt(names: Collection[str]) -> list[str]:
         upper = name.upper()
         if upper in known:
             continue
-        if upper.startswith(PREFIX):  # which says nothing about what was meant
+        if upper.startswith(PREFIX):  # the prefix alone is not a similarity
             near = nearest(upper.removeprefix(PREFIX), (*names, "config"), PREFIX)
             problems.append(f"{name}: no such setting{near}")
         elif upper.startswith("ASU") and (meant := get_close_matches(upper, known, 1, 0.9)):
@@ -53,7 +53,7 @@ def misspelt(names: Collection[str]) -> list[str]:
 
 
 def origin(name: str, given: Collection[str]) -> str:
-    """Return where the value of a setting was found."""
+    """Return where a setting was found, as ` (place)`; empty if given in code."""
     variable = f"{PREFIX}{name.upper()}"
     if name in given:
         return ""

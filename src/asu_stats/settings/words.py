@@ -1,4 +1,4 @@
-"""What is wrong with settings, in words: which one, what would be right, and where it was found."""
+"""Error messages of settings: which setting, and what would be right."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
@@ -26,7 +26,7 @@ Fields = Mapping[str, FieldInfo]
 
 
 class NestedError(ValueError):
-    """What is wrong in one item of a list, each as `place: what would be right`."""
+    """Problems in an item of a list, each as `place: what would be right`."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = problems
@@ -34,9 +34,9 @@ class NestedError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Return the end of a sentence that names what was meant, if that can be told.
+    """Return `; did you mean NAME?` for the most similar known name, or an empty string.
 
-    With `prefix` that is a variable of the environment.
+    With `prefix`, the name is shown as an environment variable.
     """
     found = get_close_matches(name.lower(), list(known), 1, 0.6)
     if not found:
@@ -45,7 +45,7 @@ def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
 
 
 def of_error(error: Mapping[str, Any], fields: Fields) -> str:
-    """Return what pydantic has found, as `name: what would be right`."""
+    """Return an error of pydantic as `name: what would be right`."""
     kind, last = error["type"], (error["loc"] or ("",))[-1]
     name = ".".join(map(str, error["loc"]))
     if kind == "value_error" and isinstance(error["ctx"]["error"], NestedError):
