@@ -59,6 +59,12 @@ class Upstream:
             self.client.lpush("build:errors", entry)
 
 
+@pytest.fixture(autouse=True)
+def _directory_of_the_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rejected rows go to the current directory by default."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     server = TcpFakeServer(("127.0.0.1", 0), server_type="redis")
@@ -177,10 +183,7 @@ def test_new_samples_are_added_and_the_last_minutes_wait(
     assert content(once) == content(tmp_path / "stats.db")
 
 
-def test_what_belongs_to_nothing_is_kept(
-    upstream: Upstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_what_belongs_to_nothing_is_kept(upstream: Upstream, tmp_path: Path) -> None:
     upstream.request(later(0))
     upstream.summary("cache-hits", later(-600))
     upstream.client.lpush("build:errors", "what?", f"{later(5):%Y-%m-%d %H:%M:%S} a:b/c:d text")
