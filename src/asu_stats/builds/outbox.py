@@ -58,6 +58,7 @@ class Outbox:
         self._turns = Turns()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
+        self._unreadable: set[int] = set()  # rows that were logged
         self._handing = Condition(_log, "recorder")
 
     @contextlib.contextmanager
@@ -141,34 +142,41 @@ class Outbox:
         return done
 
     def redeliver(self, *, older_than: timedelta = LEFT_BEHIND) -> int:
-        """Hand on what processes that died left behind; return how many events that were."""
-        count = 0
-        while rows := self._left_behind(older_than):
-            events = [event for _, text in rows if (event := _event_of(text))]
-            if events and not self.hand_on(events):
-                break
-            with write_transaction(self._engine) as connection:
-                numbers = [number for number, _ in rows]
-                connection.execute(delete(build_events).where(build_events.c.id.in_(numbers)))
-            count += len(events)
+        """Hand on what processes that died left behind; return how many events that were.
+
+        A row that holds no event stays in the table, and is logged once.
+        """
+        count, after = 0, 0
+        while rows := self._left_behind(older_than, after):
+            found = {number: event for number, text in rows if (event := self._read(number, text))}
+            if found:
+                if not self.hand_on(list(found.values())):
+                    break
+                with write_transaction(self._engine) as connection:
+                    mine = build_events.c.id.in_(list(found))
+                    connection.execute(delete(build_events).where(mine))
+            count += len(found)
+            after = rows[-1][0]
         return count
 
-    def _left_behind(self, age: timedelta) -> list[tuple[int, str]]:
+    def _left_behind(self, age: timedelta, after: int) -> list[tuple[int, str]]:
         created = build_events.c.created_at
         query = (
             select(build_events.c.id, build_events.c.event)
             .where((created <= naive(utc_now() - age)) | (created > naive(utc_now() + _AHEAD)))
+            .where(build_events.c.id > after)
             .order_by(build_events.c.id)
             .limit(_BATCH)
         )
         with read_snapshot(self._engine) as connection:
             return [(row.id, row.event) for row in connection.execute(query)]
 
-
-def _event_of(text: str) -> Event | None:
-    try:
-        item = json.loads(text)
-        return cloudevents.from_cloudevent(item, now=None)
-    except (ValueError, LookupError, TypeError, InvalidEventError) as error:
-        _log.error("an event in build_events can't be read and is dropped: %s", error)
-        return None
+    def _read(self, number: int, text: str) -> Event | None:
+        try:
+            return cloudevents.from_cloudevent(json.loads(text), now=None)
+        except (ValueError, LookupError, TypeError, RecursionError, InvalidEventError) as error:
+            if number not in self._unreadable:
+                self._unreadable.add(number)
+                words = "row %d of build_events can't be read, and is kept there: %s"
+                _log.error(words, number, error)
+            return None
