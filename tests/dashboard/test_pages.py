@@ -153,3 +153,12 @@ def test_the_library_comes_with_its_licence(sqlite_stats: Stats) -> None:
     answer = sqlite_stats.client.get("/static/vendor/chart.LICENSE.md")
     assert "The MIT License" in answer.text
     assert "sourceMappingURL" not in sqlite_stats.client.get("/static/vendor/chart.js").text
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("asked", ["start=1970-01-01&end=9998-12-31", "start=1970-01-01"])
+def test_a_time_range_of_millennia_is_refused(sqlite_stats: Stats, path: str, asked: str) -> None:
+    answer = sqlite_stats.client.get(f"{path}?{asked}", headers=HTML)
+    assert answer.status_code == 422
+    assert "a time range of at most 3650 days" in answer.text
+    assert len(answer.content) < 20_000

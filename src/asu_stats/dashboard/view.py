@@ -14,7 +14,7 @@ from starlette.requests import Request
 from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.text import NAME_LENGTH, clean_text, stored_name, stored_profile
-from asu_stats.windows import Interval, Window, parse_number
+from asu_stats.windows import MAX_DAYS, Interval, Window, parse_number
 
 DEFAULT_DAYS: Final = 7
 PRESETS: Final = ((1, "Today"), (7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
@@ -69,6 +69,10 @@ class View:
             default_days=DEFAULT_DAYS,
             today=now.date(),
         )
+        if window.days > MAX_DAYS:  # a chart of millennia is megabytes of zeros
+            name = "start" if "start" in asked else "end"
+            expected = f"a time range of at most {MAX_DAYS} days"
+            raise InvalidParameterError(name, got=asked[name], expected=expected)
         return cls(
             page,
             request.scope.get("root_path", ""),
