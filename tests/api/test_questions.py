@@ -276,7 +276,8 @@ def test_names_come_out_as_they_came_in(stats: Stats, name: str) -> None:
     )
     assert [row["version"] for row in stats.get("versions")] == [name]
     assert stats.get("versions")[0]["top_targets"] == [{"target": name, "requests": 1}]
-    assert [row["profile"] for row in stats.get("profiles", version=name)] == [name]
+    profile = name.replace(",", "_")  # a device has one spelling
+    assert [row["profile"] for row in stats.get("profiles", version=name)] == [profile]
     assert [row["type"] for row in stats.get("errors/types")] == [name]
     assert [row["message"] for row in stats.get("errors/examples")] == [name]
 

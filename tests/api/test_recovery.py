@@ -81,16 +81,15 @@ def test_a_database_that_only_reads_is_read_and_probed(
     assert len([r for r in caplog.records if "not ready" in r.getMessage()]) <= 3
 
 
-def test_a_file_that_was_locked_for_too_long(
-    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engines, "BUSY_SECONDS", 0.2)
-    file = os.open(f"{sqlite_stats.engine.url.database}.lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(file, fcntl.LOCK_EX)
-    assert sqlite_stats.post(request("refused")).status_code == 503
-    assert not ready(sqlite_stats)
-    os.close(file)
-    until(lambda: ready(sqlite_stats))
+def test_a_file_that_was_locked_for_too_long(sqlite_stats: Stats, tmp_path: Path) -> None:
+    database = sqlite_stats.engine.url.database
+    with Stats.on(f"sqlite:///{database}?timeout=0.2", tmp_path / "another spool") as stats:
+        file = os.open(f"{database}.lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert stats.post(request("refused")).status_code == 503
+        assert not ready(stats)
+        os.close(file)
+        until(lambda: ready(stats))
 
 
 def test_a_probe_leaves_no_trace(stats: Stats) -> None:

@@ -134,13 +134,20 @@ def test_spool_images_and_archive(place: Path) -> None:
         for number in range(200):
             stats.bring_in(*build(f"h{number}", end=old + timedelta(minutes=number)))
     directory = place / "archive" / "of it"
-    done(place, "retention", "run", **variables, ASU_STATS_ARCHIVE_DIRECTORY=str(directory))
+    done(
+        place,
+        "retention",
+        "run",
+        "--force",
+        **variables,
+        ASU_STATS_ARCHIVE_DIRECTORY=str(directory),
+    )
     files = [path for path in directory.rglob("*") if path.is_file()]
     assert files
     assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
     assert directory.stat().st_mode & 0o777 == 0o750
     assert foreign(place) == []
-    done(place, "rollups", "verify", service=True)
+    done(place, "rollups", "verify", service=True, ASU_STATS_ARCHIVE_DIRECTORY=str(directory))
 
 
 def test_what_is_kept_aside_beside_the_spool(place: Path) -> None:

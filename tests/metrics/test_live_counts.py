@@ -61,6 +61,9 @@ def test_live_events_move_every_counter(stats: Stats) -> None:
         "asu_stats_event_conflicts_total",
         "asu_stats_events_lost_total",
         "asu_stats_events_dead_lettered_total",
+        "asu_stats_events_damaged_total",
+        "asu_stats_clock_steps_total",
+        "asu_stats_unhandled_errors_total",
     }
 
 

@@ -129,9 +129,11 @@ def plan(connection: Connection, statement: Statement) -> str:
     if connection.dialect.name == "sqlite":
         cursor.execute(f"EXPLAIN QUERY PLAN {text}", parameters)
         return "\n".join(str(row[3]) for row in cursor.fetchall())
-    cursor.execute("SET LOCAL enable_seqscan = off")  # the tables are small: what if they were not
+    cursor.execute("SET enable_seqscan = off")  # the tables are small: what if they were not
     cursor.execute(f"EXPLAIN {text}", parameters)
-    return "\n".join(str(row[0]) for row in cursor.fetchall())
+    found = "\n".join(str(row[0]) for row in cursor.fetchall())
+    cursor.execute("RESET enable_seqscan")
+    return found
 
 
 def scanned(plan: str) -> list[str]:
