@@ -375,16 +375,15 @@ def test_a_run_that_may_not_write_any_more_stops_where_it_is(
 @pytest.mark.parametrize("form", ["parquet", "csv.gz"])
 def test_files_are_read_as_they_were_written(tmp_path: Path, form: str) -> None:
     moment = datetime(2026, 1, 2, 3, 4, 5, 678901)  # noqa: DTZ001 - stored times have no zone
-    texts = ["", r"\N", "\\", 'a_b\r\n"c"', "\u2028 ü 😀", "null", " x "]
+    texts = ["", r"\N", "\\", 'a,b\r\n"c"', "\u2028 ü 😀", "null", " x "]
     names = {"reported_names": {"finished": {"version": "1"}}, "finished_at": moment}
+    texts_of = ({"status": text, "profile": text.replace(",", "_")} for text in texts)
     rows = [
         tuple(
-            {"id": n, "status": text, "profile": text, "diff_packages": n % 2 == 0, **names}.get(
-                column.name
-            )
+            {"id": n, "diff_packages": n % 2 == 0, **said, **names}.get(column.name)
             for column in build_metrics.columns
         )
-        for n, text in enumerate(texts)
+        for n, said in enumerate(texts_of)
     ]
     file = tmp_path / f"x.{form}"
     files.write(file, build_metrics, rows)
