@@ -1,0 +1,53 @@
+"""An upgrade counts distinct rejected hashes, wherever an older release left the rejections."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from asu_stats.store import migrate, packs, parts, retention, verify
+from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.over_age import Policy
+from asu_stats.store.retention import Shelf
+from asu_stats.store.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
+from asu_stats.store.tables import rejected_days
+from tests.store.older import back_to
+from tests.support import NOW, CloudEvent, Stats, request
+
+TABLES = (rejected_days, UNIQUE_REJECTED.table, CLIENT_UNIQUE_REJECTED.table)
+
+
+def rejected(request_hash: str, days_ago: int, client: str = "luci/1") -> CloudEvent:
+    at = NOW - timedelta(days=days_ago)
+    return request(request_hash, at, outcome="rejected", client=client)
+
+
+def counted(stats: Stats) -> list[list[tuple[Any, ...]]]:
+    """Return the days of rejected hashes and their pairs, without pairs that add up to 0."""
+    with read_snapshot(stats.engine) as connection:
+        rows = [sorted(map(tuple, connection.execute(table.select()))) for table in TABLES]
+    return [rows[0], *([row for row in pairs if row[-1]] for pairs in rows[1:])]
+
+
+@pytest.mark.parametrize("kind", ["csv.gz", "parquet"])
+def test_a_hash_rejected_in_files_and_tables_counts_once(
+    stats: Stats, kind: Literal["csv.gz", "parquet"], tmp_path: Path
+) -> None:
+    days = (0, 1, 5, 30, 31, 60, 75)  # those over 20 days ago go to files
+    stats.record([rejected("h1", day, client) for day in days for client in ("luci/1", "owut/2")])
+    stats.record(rejected("h2", 70), rejected("h2", 2), rejected("h3", 65), request("h1"))
+    before, shelf = counted(stats), Shelf(tmp_path / "archive", kind)
+    policy = Policy(20, 20, 20, 30, latest=1)
+    assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
+    with write_transaction(stats.engine) as connection:
+        back_to(connection, "0016")
+    packs.forget(stats.engine)
+    parts._rows.cache_clear()
+    migrate.upgrade(stats.engine)
+
+    assert counted(stats) == before
+    assert list(verify.differences(stats.engine)) == []
+    stats.record(rejected("h1", 45))  # late, between days in files
+    assert list(verify.differences(stats.engine)) == []
+    assert stats.get("overview", days=90)["totals"]["unique_rejected_requests"] == 3
