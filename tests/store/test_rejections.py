@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import pytest
 
+from asu_stats.exceptions import MissingArchiveError
 from asu_stats.store import migrate, packs, parts, retention, verify
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.over_age import Policy
@@ -50,4 +51,28 @@ def test_a_hash_rejected_in_files_and_tables_counts_once(
     assert list(verify.differences(stats.engine)) == []
     stats.record(rejected("h1", 45))  # late, between days in files
     assert list(verify.differences(stats.engine)) == []
+    assert stats.get("overview", days=90)["totals"]["unique_rejected_requests"] == 3
+
+
+def test_a_rebuild_counts_files_that_were_missing_during_the_upgrade(
+    stats: Stats, tmp_path: Path
+) -> None:
+    stats.record([rejected("h1", day) for day in (0, 1, 30, 60)])
+    stats.record(rejected("h2", 70), rejected("h2", 2), rejected("h3", 65), request("h1"))
+    before, directory = counted(stats), tmp_path / "archive"
+    policy, shelf = Policy(20, 20, 20, 30, latest=1), Shelf(directory, "csv.gz")
+    assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
+    with write_transaction(stats.engine) as connection:
+        back_to(connection, "0016")
+    directory.rename(tmp_path / "elsewhere")
+    parts._rows.cache_clear()
+    migrate.upgrade(stats.engine)
+    with pytest.raises(MissingArchiveError):
+        verify.rebuild(stats.engine)
+    (tmp_path / "elsewhere").rename(directory)
+
+    assert list(verify.differences(stats.engine)) != []
+    verify.rebuild(stats.engine)
+    assert list(verify.differences(stats.engine)) == []
+    assert counted(stats) == before
     assert stats.get("overview", days=90)["totals"]["unique_rejected_requests"] == 3

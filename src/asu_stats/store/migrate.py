@@ -106,7 +106,7 @@ def run(
         with _Progress(found, missing) as progress:
             command.upgrade(_config(connection, progress.step_done), "head")
         if found is not None and _REJECTIONS in missing:
-            rejections.count_archived(connection)
+            rejections.count_archived(connection, skip_missing=True)
     except (CommandError, RevisionError) as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
     return indexes.settle(connection, wanted=plan_indexes)

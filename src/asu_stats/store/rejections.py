@@ -1,7 +1,8 @@
 """Rejected hashes in archive files of releases that did not count them.
 
-The migration that adds `rejected_days` reads tables only; files of the archive are read here, once,
-in its transaction.
+The migration that adds `rejected_days` reads tables only. The upgrade reads the files of the
+archive here, in the same transaction. A rebuild of the rollups reads them again, for files that
+were missing then.
 """
 
 import logging
@@ -26,11 +27,11 @@ _FILES: Final = (
 )
 
 
-def count_archived(connection: Connection) -> None:
-    """Count the distinct hashes of the rejected requests in archive files.
+def count_archived(connection: Connection, *, skip_missing: bool) -> None:
+    """Count the distinct hashes of the rejected requests in archive files; known days stay.
 
-    A file that can't be read is logged and left out: its days count its rejected requests, but not
-    how many of them are distinct.
+    With `skip_missing` a file that can't be read is logged and left out: its rejected requests are
+    counted, but not how many of them are distinct. Otherwise raises `MissingArchiveError`.
     """
     found: set[tuple[str, RequestDay]] = set()
     place = {column.name: number for number, column in enumerate(client_stats.columns)}
@@ -38,7 +39,10 @@ def count_archived(connection: Connection) -> None:
         try:
             rows = parts.rows_of(connection, client_stats, file)
         except MissingArchiveError as error:
-            log.warning("schema: distinct rejected requests left out: %s", error)
+            if not skip_missing:
+                raise
+            words = "schema: distinct rejected requests left out: %s; see `rollups rebuild`"
+            log.warning(words, error)
             continue
         for row in rows:
             request_hash = row[place["request_hash"]]

@@ -16,7 +16,7 @@ from sqlalchemy import (
     select,
 )
 
-from asu_stats.store import changes, dialects, marks, prepared, recount, rollups
+from asu_stats.store import changes, dialects, marks, prepared, recount, rejections, rollups
 from asu_stats.store.days import with_something
 from asu_stats.store.engine import read_snapshot, write_transaction
 from asu_stats.store.marks import Kept
@@ -91,10 +91,13 @@ def rebuild(
 ) -> None:
     """Replace the rollups of every day by what its details add up to.
 
-    Each day is one transaction: whoever asks meanwhile sees it as it was or as it is. With `kept`
-    and without `end`, hours that should be kept are restored too, and without `start` all that is
-    remembered of days.
+    Each day is one transaction: a query sees its old or its new state. With `kept` and without
+    `end`, hours that should be kept are restored too, and without `start` all that is remembered of
+    days. Raises `MissingArchiveError` if a file of the archive can't be read.
     """
+    with write_transaction(engine) as connection:
+        dialects.take_turn(connection)
+        rejections.count_archived(connection, skip_missing=False)
     for day in days(engine, start, end):
         with write_transaction(engine) as connection:
             dialects.take_turn(connection)
