@@ -31,7 +31,7 @@ class Webhook(BaseModel):
     @field_validator("url", mode="before")
     @classmethod
     def _absolute(cls, value: object) -> object:
-        """Refuse what browsers would mend: a slash too few or too many, white space."""
+        """Refuse what browsers would correct: a slash too few or too many, white space."""
         if isinstance(value, str):
             host = urlsplit(value).netloc.rpartition("@")[2]
             if not host or not value.isprintable() or " " in value:

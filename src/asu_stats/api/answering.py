@@ -42,7 +42,7 @@ class Answer:
 class Lists:
     """Long lists in their order, each as of one state of the change counter.
 
-    So the next page of a list is not worked out anew.
+    So the next page of a list is not computed again.
     """
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ def run(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Archive the details and delete the hours that are over age. No figure changes.
+    """Archive expired details and delete expired hourly figures. No other figure changes.
 
     May be stopped at any moment and run again. Where a server is at it there is nothing to do. A
     clock that is years ahead would delete all hours: without --force a run fails if neither an

@@ -49,7 +49,7 @@ class Summary:
 class Rejected:
     """The file of rows that were not, or not wholly, understood: one JSON object a line.
 
-    It is written, anew, when there is such a row. If it can't be written, `problem` says why and
+    It is replaced when there is such a row. If it can't be written, `problem` says why and
     rows are only counted: the import goes on.
     """
 

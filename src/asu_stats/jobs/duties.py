@@ -48,7 +48,7 @@ def retention_of(
     *,
     force: bool = False,
 ) -> Job:
-    """Return the job that archives the details and deletes the hours that are over age.
+    """Return the job that archives expired details and deletes expired hourly figures.
 
     Without `force` it fails where nothing confirms that `today` is right.
     """

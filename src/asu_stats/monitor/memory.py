@@ -164,7 +164,7 @@ def write_incident(connection: Connection, told: Told) -> None:
 def forget(connection: Connection, now: datetime) -> None:
     """Forget what is older than a year, and silences that are over.
 
-    Who was told of an incident that is still open is remembered.
+    The channels notified of an open incident are kept.
     """
     limit = naive(now) - timedelta(days=KEPT_DAYS)
     connection.execute(delete(alert_incidents).where(i.closed_at < limit))

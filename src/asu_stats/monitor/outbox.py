@@ -1,8 +1,8 @@
-"""Messages on their way out: put with what they tell, taken by whoever comes first.
+"""Notifications to be delivered: stored with the change they report, taken by one sender each.
 
-A message is one body for one channel. Who takes it has it for a while; if it is not delivered by
-then (the sender was killed), somebody else takes it again, with the same id. What tells of one
-incident goes out in order, so that no receiver hears of its end before its beginning.
+A message is one body for one channel. A sender takes it for a limited time; if it is not delivered
+by then (the sender was killed), another sender takes it again, with the same id. The messages of
+one incident are delivered in order: a receiver never gets its end before its beginning.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

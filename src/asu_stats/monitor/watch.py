@@ -122,8 +122,8 @@ class Watch:
     def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
         """Write incidents, and messages about those that have begun or ended.
 
-        Every channel that was told of a beginning is told of the end, whatever silences and
-        settings say by then; one that is new is told of what goes on.
+        Every channel that was notified of the beginning is notified of the end, whatever silences
+        and settings say by then. A new channel is notified of open incidents.
         """
         rules = {rule.name: rule for rule in self.rules}
         before = {told.incident.id: told for told in sight.memory.incidents}

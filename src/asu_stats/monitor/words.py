@@ -41,7 +41,7 @@ def of_value(rule: Rule, value: float | None, expected: float | None, sample: in
     """Return how bad it is."""
     match rule.watch:
         case "success_rate":
-            return f"{number(value)} % of {counted(sample, 'build')} ended well in {rule.hours} h"
+            return f"{number(value)} % of {counted(sample, 'build')} succeeded in {rule.hours} h"
         case "cache_hit_rate":
             asked = counted(sample, "request")
             return f"{number(value)} % of {asked} were cache hits in {rule.hours} h"

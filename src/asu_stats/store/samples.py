@@ -66,7 +66,7 @@ _CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
 
 def last_finished(connection: Connection, now: datetime) -> datetime | None:
-    """Return when a build last ended, whoever built it.
+    """Return when a build of any server last ended.
 
     `now` is UTC without zone. Ends in the future, of a clock that was ahead, do not count.
     """

@@ -42,7 +42,7 @@ export function moment(instant, options) {
   return format("DateTimeFormat", options).format(instant);
 }
 
-/** Writes the numbers and times below `root` anew. `now` is the server's time. */
+/** Formats the numbers and times below `root`. `now` is the server's time. */
 export function localise(root, now) {
   for (const data of root.querySelectorAll("data")) {
     data.textContent = written(Number(data.value), data.getAttribute("value"));

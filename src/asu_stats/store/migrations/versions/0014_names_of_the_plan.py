@@ -24,7 +24,7 @@ _UNENDED = sa.text("status IN ('queued', 'building')")
 
 
 def upgrade() -> None:
-    """Make the changes. SQLite writes three tables anew."""
+    """Make the changes. SQLite rewrites three tables."""
     sqlite = op.get_context().dialect.name == "sqlite"
     now = sa.text("CURRENT_TIMESTAMP" if sqlite else "(CURRENT_TIMESTAMP AT TIME ZONE 'UTC')")
     with op.batch_alter_table(
