@@ -17,7 +17,7 @@ from asu_stats.reports import (
     versions,
 )
 from asu_stats.reports.listing import Listing
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 from asu_stats.windows import Window
 
 REPORTS: Final[Mapping[str, Callable[[Connection, Window], Any]]] = {

@@ -13,9 +13,9 @@ from psycopg.types.json import Json
 from sqlalchemy import JSON, Boolean, Date, DateTime, Table, make_url
 
 from asu_stats.events import Event
-from asu_stats.store import engine as engines
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.metadata import metadata
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.metadata import metadata
 
 DETAILS: Final = (
     "event_identities",

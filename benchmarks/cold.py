@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 from asu_stats.windows import Window
 from benchmarks.asking import ask
 from benchmarks.data import LAST_DAY

@@ -12,10 +12,11 @@ from sqlalchemy import Engine, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.schema import CreateTable
 
-from asu_stats.store import engine as engines
-from asu_stats.store import migrate, packing
+from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.metadata import metadata
+from asu_stats.store.blocks import packer
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.metadata import metadata
 from benchmarks import raw, stream
 from benchmarks.data import LAST_DAY, SEED, Plan
 
@@ -57,7 +58,7 @@ def prepare(keep: Path, size: int, *, with_raw: bool = True) -> Databases:
         engine = engines.create(f"sqlite:///{new}")
         migrate.upgrade(engine)
         fill(engine, size)
-        packing.pack(engine, LAST_DAY)
+        packer.pack(engine, LAST_DAY)
         settle(engine)
         new.rename(found.file)
     if with_raw and not (found.directory / "raw.filled").exists():

@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import create_engine, make_url, text
 
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
+from asu_stats.store.database import engine as engines
 from benchmarks import databases
 
 

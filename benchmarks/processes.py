@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, func, select
 
-from asu_stats.store import engine as engines
-from asu_stats.store import verify
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.tables import event_counts
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import event_counts
+from asu_stats.store.verification import verify
 from benchmarks import databases, postgres
 from benchmarks.http import ever_other_windows
 from benchmarks.report import Found, Mark, Table

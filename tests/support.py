@@ -20,12 +20,12 @@ from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings, load
-from asu_stats.store import engine as engines
-from asu_stats.store import parts
 from asu_stats.store.apply import apply_batch, probe, rehearse
-from asu_stats.store.live_counts import Live
-from asu_stats.store.metadata import metadata
-from asu_stats.store.tables import store_state
+from asu_stats.store.archive import segments
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.database.schema import store_state
+from asu_stats.store.details.live_counts import Live
 
 TOKEN = "test-token"  # noqa: S105
 NOW = datetime(2026, 9, 30, 12, 0, tzinfo=UTC)
@@ -108,7 +108,7 @@ class Stats:
             **settings,
         )
         engine = engines.create(database_url)
-        parts.keep_in(engine, spool_directory.parent / "archive")
+        segments.keep_in(engine, spool_directory.parent / "archive")
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         process = ProcessMetrics()
         stats: Stats

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 from asu_stats.windows import Window
 from benchmarks import databases, rivals, sides
 from benchmarks.data import LAST_DAY

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from asu_stats.clocks import ClockWatch
-from asu_stats.store import engine as engines
-from asu_stats.store import leases
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database import leases
 from tests import processes
 from tests.conftest import sqlite_database
 from tests.support import NOW, Stats, request

@@ -8,8 +8,7 @@ from asu_stats.builds import tables as _builds  # noqa: F401 - declares its tabl
 from asu_stats.monitor import tables as _monitor  # noqa: F401
 from asu_stats.settings import Settings
 from asu_stats.settings.groups import GROUPS
-from asu_stats.store import migrate as _store  # noqa: F401
-from asu_stats.store.metadata import metadata
+from asu_stats.store.database.metadata import metadata
 from tests import configuration_page
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -42,6 +42,19 @@ ORDER = (
     "api",
     "cli",
 )
+# The same within the store.
+STORE = (
+    "database",
+    "rollups",
+    "details",
+    "archive",
+    "blocks",
+    "verification",
+    "apply",
+    "export",
+    "migrate",
+    "migrations",
+)
 
 
 def imports() -> dict[str, set[str]]:
@@ -78,6 +91,25 @@ def test_data_flows_one_way() -> None:
         for other in others
         if "." in module and ORDER.index(station(other)) > ORDER.index(station(module))
     }
+    assert not back
+
+
+def test_rooms_of_the_store_import_one_way() -> None:
+    def room(module: str) -> int:
+        return STORE.index(module.removeprefix("asu_stats.store.").split(".")[0])
+
+    inside = {
+        name: {other for other in others if other.startswith("asu_stats.store.")}
+        for name, others in imports().items()
+        if name.startswith("asu_stats.store.")
+    }
+    back = {
+        f"{module} imports {other}"
+        for module, others in inside.items()
+        for other in others
+        if room(other) > room(module)
+    }
+    assert len(inside) > 40
     assert not back
 
 

@@ -18,7 +18,7 @@ from asu_stats.cli import export as exports
 from asu_stats.logs import Lines
 from asu_stats.monitor import channels
 from asu_stats.store import export as source
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 from asu_stats.text import markup, stored_name
 from tests import evil
 from tests.conftest import postgresql_database, sqlite_database

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asu_stats.store import packing, packs
+from asu_stats.store.blocks import packer, reader
 from tests import histories
 from tests.oracle import Oracle
 from tests.support import NOW, CloudEvent, Stats, at, build, request
@@ -30,8 +30,8 @@ def test_further_figures_equal_the_oracle(
     stats.clear()
     stats.record(*history)
     if packed:
-        packing.pack(stats.engine, TODAY)
-        packs.forget(stats.engine)
+        packer.pack(stats.engine, TODAY)
+        reader.forget(stats.engine)
     oracle = Oracle(history)
     for start, end in WINDOWS:
         oracle.window(start, end)

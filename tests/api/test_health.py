@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
+from asu_stats.store.database import engine as engines
 from tests.support import Stats
 
 

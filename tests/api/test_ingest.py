@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import func, select
 
 from asu_stats.api import tokens
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.metadata import metadata
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.metadata import metadata
 from tests.support import NOW, TOKEN, Stats, build, cloudevent, request
 
 URL = "/api/v1/stats/events"

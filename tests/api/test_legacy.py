@@ -19,8 +19,8 @@ from asu_stats.cli.database import opened
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.settings import load
-from asu_stats.store import verify
-from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.verification import verify
 from tests import histories
 from tests.api.go_server import COLUMNS, GoServer, Row
 from tests.conftest import sqlite_database

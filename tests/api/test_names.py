@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asu_stats import cloudevents
-from asu_stats.store import verify
+from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, build, request
 
 # What no index takes whole, and no compression makes small.

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asu_stats.store import packing, packs, retention, verify
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import Shelf
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.blocks import packer, reader
+from asu_stats.store.verification import verify
 from tests import histories
 from tests.oracle import Oracle, client_of
 from tests.support import CloudEvent, Stats
@@ -147,7 +149,7 @@ def test_every_figure_equals_the_oracle(
     for start in range(0, len(history), size):
         accepted += record(stats, history[start : start + size])
         if packed and start < 3 * size:  # what comes after must make these blocks stale
-            packing.pack(stats.engine, TODAY)
+            packer.pack(stats.engine, TODAY)
         if days and rng.random() < 0.2:  # much of what comes after is late
             retention.run(stats.engine, Policy(*days, 3650, latest=1), over, shelf=shelf)
     assert accepted == len({event["id"] for event in history})
@@ -161,9 +163,9 @@ def test_every_figure_equals_the_oracle(
         assert list(verify.differences(stats.engine)) == []
         assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
     if packed:
-        packing.pack(stats.engine, TODAY)
-        assert packing.stale(stats.engine, TODAY) == []
-        packs.forget(stats.engine)
+        packer.pack(stats.engine, TODAY)
+        assert packer.stale(stats.engine, TODAY) == []
+        reader.forget(stats.engine)
         assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
 
     again = list(history)

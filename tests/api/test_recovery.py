@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 from tests.conftest import administrate
 from tests.recorder.test_recorder import FAILING, statements, until
 from tests.support import Stats, build, request

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 
 from asu_stats.api import answering
-from asu_stats.store import engine as engines
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import write_transaction
 from tests.support import NOW, Stats, request
 
 OVERVIEW = "/api/v1/stats/overview"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asu_stats.store import retention
-from asu_stats.store.over_age import Policy
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.expiry import Policy
 from tests import histories
 from tests.oracle import Oracle
 from tests.support import NOW, CloudEvent, Stats, build, request

@@ -8,12 +8,13 @@ from typing import Any
 
 from sqlalchemy import Table, text
 
-from asu_stats.store import migrate, verify
-from asu_stats.store.engine import write_transaction
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import run as retention
-from asu_stats.store.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
-from asu_stats.store.tables import rejected_days
+from asu_stats.store import migrate
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import run as retention
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.schema import rejected_days
+from asu_stats.store.rollups.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
+from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, request
 
 DAY = timedelta(days=1)

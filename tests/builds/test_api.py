@@ -17,7 +17,7 @@ from asu_stats.builds import api
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.tables import build_jobs, build_requests
 from asu_stats.cloudevents import to_cloudevent
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 
 from .support import (
     Clock,

@@ -9,7 +9,7 @@ from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.tables import build_events
 from asu_stats.settings import Settings
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database.engine import write_transaction
 
 from .support import Clock, Recorder, body, failure, rows, submit
 

@@ -100,7 +100,7 @@ KILLED = textwrap.dedent(
     from asu_stats.builds.requests import BuildRequest
     from asu_stats.builds.service import BuildService
     from asu_stats.settings import Settings
-    from asu_stats.store import engine as engines
+    from asu_stats.store.database import engine as engines
     from asu_stats.builds.jobs import Ending
 
     url, store, steps = sys.argv[1], sys.argv[2], int(sys.argv[3])

@@ -14,7 +14,7 @@ from asu_stats.builds.tables import build_jobs
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.monitor.watch import Watch
 from asu_stats.settings import load
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database.engine import write_transaction
 from tests.builds.support import body
 from tests.support import NOW, CloudEvent, Stats, build, request
 

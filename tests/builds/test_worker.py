@@ -340,7 +340,7 @@ from asu_stats.builds.builders.demo import DemoBuilder, Misfortune
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop
 from asu_stats.settings import Settings
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 
 url, store = sys.argv[1:]
 settings = Settings(store_directory=store, workers=2, demo_seconds=0.02, worker_timeout_seconds=2)

@@ -12,8 +12,8 @@ import pytest
 
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.recorder.spool import Spool
-from asu_stats.store import engine as engines
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import write_transaction
 from tests import processes
 from tests.importers.go_history import GoHistory
 from tests.support import NOW, Stats, build, request

@@ -17,11 +17,12 @@ from sqlalchemy import make_url
 from typer.testing import CliRunner
 
 from asu_stats.cli.main import app
-from asu_stats.store import engine as engines
-from asu_stats.store import migrate, retention
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import Shelf
+from asu_stats.store import migrate
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot
 from tests import processes, servers
 from tests.conftest import administrate, postgresql_database, sqlite_database
 from tests.support import Stats, build, request
@@ -255,7 +256,8 @@ def test_a_file_that_changes_while_it_is_read_without_locks(copy: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("asu_stats.cli.output.print_table", Changing())
-        patch.setattr("asu_stats.store.dialects.database_size", lambda _: Changing()() or 1)
+        size = "asu_stats.store.database.dialects.database_size"
+        patch.setattr(size, lambda _: Changing()() or 1)
         found = runner(["db", "status", "--database", url])
     assert "was written to while it was read" in str(found.exception)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from asu_stats.store import engine as engines
-from asu_stats.store import migrate, verify
+from asu_stats.store import migrate
+from asu_stats.store.database import engine as engines
+from asu_stats.store.verification import verify
 from tests import processes
 from tests.support import TOKEN, CloudEvent, build, request
 

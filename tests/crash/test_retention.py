@@ -14,14 +14,15 @@ from sqlalchemy import Connection, Engine, Table, select
 
 from asu_stats.demo import history
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
-from asu_stats.store import engine as engines
-from asu_stats.store import parts, retention, verify
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.archive import ARCHIVES
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.over_age import Policy
-from asu_stats.store.parts import archive_parts
-from asu_stats.store.tables import build_metrics, client_stats, error_stats
+from asu_stats.store.archive import retention, segments
+from asu_stats.store.archive.archive import ARCHIVES
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.segments import archive_parts
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
+from asu_stats.store.verification import verify
 from tests.support import NOW
 
 # `make test` shows that it works; `make crash` (KILLS=60) means it.
@@ -33,7 +34,8 @@ LAUNCHER = """
 import os, signal, sys, time
 from datetime import date
 from pathlib import Path
-from asu_stats.store import engine as engines, over_age, retention
+from asu_stats.store.archive import expiry, retention
+from asu_stats.store.database import engine as engines
 
 retention._MOST = 5  # many small batches, so that a kill meets one
 url, today = sys.argv[1], date.fromisoformat(sys.argv[2])
@@ -42,7 +44,7 @@ for line in sys.stdin:
     days, seconds = line.split()
     child = os.fork()
     if not child:
-        policy = over_age.Policy(*[int(days)] * 4)
+        policy = expiry.Policy(*[int(days)] * 4)
         retention.run(engines.create(url), policy, today, shelf=shelf)
         os._exit(0)
     time.sleep(float(seconds))
@@ -59,7 +61,7 @@ def details(connection: Connection, live: Table, *names: str) -> Iterator[tuple[
     places = [live.columns.keys().index(name) for name in names]
     mine = select(archive_parts.c.file).where(archive_parts.c.table_name == live.name)
     for file in connection.execute(mine).scalars():
-        rows = parts.rows_of(connection, live, file)
+        rows = segments.rows_of(connection, live, file)
         yield from (tuple(row[at] for at in places) for row in rows)
 
 
@@ -148,7 +150,7 @@ def _made(template: Path, directory: Path) -> Engine:
     directory.mkdir()
     (directory / "stats.db").write_bytes(template.read_bytes())
     engine = engines.create(f"sqlite:///{directory / 'stats.db'}")
-    parts.keep_in(engine, directory.parent / "archive")
+    segments.keep_in(engine, directory.parent / "archive")
     return engine
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from asu_stats.store import engine as engines
-from asu_stats.store import verify
-from asu_stats.store.tables import build_metrics, client_stats
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.schema import build_metrics, client_stats
+from asu_stats.store.verification import verify
 from tests import processes
 
 REQUESTS = 2000

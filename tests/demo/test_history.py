@@ -17,9 +17,9 @@ from asu_stats.demo.troubles import BROKEN_PACKAGE
 from asu_stats.demo.world import read_csv
 from asu_stats.error_types import classify
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
-from asu_stats.store import verify
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.tables import client_stats
+from asu_stats.store.database.schema import client_stats
+from asu_stats.store.verification import verify
 from tests.demo.conftest import DAYS, NOW, REQUESTS
 from tests.support import Stats
 

@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from asu_stats.builds.tables import build_jobs, build_requests, build_results
 from asu_stats.cli.main import app
 from asu_stats.exceptions import AsuStatsError, SchemaError
-from asu_stats.store import engine as engines
-from asu_stats.store import verify
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.verification import verify
 from tests.importers.go_history import GoHistory
 from tests.store import declared
 from tests.support import Stats, request

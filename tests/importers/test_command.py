@@ -19,9 +19,9 @@ from typer.testing import CliRunner, Result
 
 from asu_stats.cli.main import app
 from asu_stats.exceptions import AsuStatsError, ForeignDataError, OtherHistoryError
-from asu_stats.store import engine as engines
-from asu_stats.store import retention
-from asu_stats.store.over_age import Policy
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.database import engine as engines
 from tests import processes
 from tests.importers.go_history import GoHistory, plain
 

@@ -17,9 +17,9 @@ from sqlalchemy import select
 from asu_stats.importers.go_builder import GoBuilder
 from asu_stats.importers.report import Rejected, Summary
 from asu_stats.importers.sending import Sender
-from asu_stats.store import verify
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.tables import build_metrics, client_stats
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import build_metrics, client_stats
+from asu_stats.store.verification import verify
 from tests import histories
 from tests.api.go_server import GoServer
 from tests.importers.go_history import SCHEMA, GoHistory, Happened, plain

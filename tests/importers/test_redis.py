@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from asu_stats.cli.main import app
 from asu_stats.exceptions import ForeignDataError
-from asu_stats.store import verify
+from asu_stats.store.verification import verify
 from tests.importers.test_command import content
 from tests.support import Stats
 

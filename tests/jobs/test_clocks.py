@@ -9,12 +9,14 @@ from sqlalchemy import Engine, select, update
 from asu_stats.jobs import duties
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Run, Runner
-from asu_stats.store import leases, retention, verify
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.leases import scheduled_jobs
-from asu_stats.store.marks import Kept
-from asu_stats.store.over_age import Policy
-from asu_stats.store.tables import store_state
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.database import leases
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.leases import scheduled_jobs
+from asu_stats.store.database.schema import store_state
+from asu_stats.store.verification import verify
+from asu_stats.store.verification.marks import Kept
 from tests.support import NOW, Stats, build, request
 
 HOURLY = Schedule("0 * * * *")

@@ -18,10 +18,11 @@ from asu_stats.jobs import duties, listing
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
-from asu_stats.store import leases, samples
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.leases import Lease, scheduled_jobs
-from asu_stats.store.rollups import CLIENTS
+from asu_stats.store.database import leases
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.leases import Lease, scheduled_jobs
+from asu_stats.store.details import queue_samples
+from asu_stats.store.rollups.rollups import CLIENTS
 from tests.builds.support import body
 from tests.support import NOW, Stats, build, request
 
@@ -155,12 +156,13 @@ def test_the_queue_minute_by_minute(stats: Stats) -> None:
     BuildService(stats.engine, stats.settings, stats.recorder.record).queue.claim("w1")
     now = leases.now(stats.engine)
     with write_transaction(stats.engine) as connection:
-        old = samples.take(connection, now - timedelta(days=3), samples.QueueState(9, 9, None))
+        queue = queue_samples.QueueState(9, 9, None)
+        old = queue_samples.take(connection, now - timedelta(days=3), queue)
     run = runner.run_now(job)
     assert run
     assert run.result == {"queue_length": 2, "builds_running": 1}
     with read_snapshot(stats.engine) as connection:
-        (sample,) = samples.since(connection, old.sampled_at)
+        (sample,) = queue_samples.since(connection, old.sampled_at)
     assert (sample.queue_length, sample.builds_running) == (2, 1)
     assert sample.oldest_queued_at is not None
     assert abs(sample.oldest_queued_at - now) < timedelta(minutes=1)

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from asu_stats.exceptions import LeaseLostError
-from asu_stats.store import leases
-from asu_stats.store.engine import write_transaction
-from asu_stats.store.leases import scheduled_jobs
+from asu_stats.store.database import leases
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.leases import scheduled_jobs
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ HOLDER = """
 import sys, time
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Runner
-from asu_stats.store import engine as engines
+from asu_stats.store.database import engine as engines
 
 def work(lease):
     print("at it", flush=True)

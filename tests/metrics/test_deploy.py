@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from asu_stats.store.live_counts import DURATION_BUCKETS
+from asu_stats.store.details.live_counts import DURATION_BUCKETS
 from tests import processes
 from tests.support import TOKEN, build, request
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families as families
 
-from asu_stats.store import verify
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import run as retention
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import run as retention
+from asu_stats.store.verification import verify
 from tests.support import NOW, CloudEvent, Stats, build, cloudevent, request
 
 # What this process does is live whatever it is about.

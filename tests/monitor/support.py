@@ -11,8 +11,8 @@ from sqlalchemy import select
 from asu_stats.cli import wiring
 from asu_stats.monitor.tables import alert_messages
 from asu_stats.monitor.watch import Watch
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.samples import QueueState
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.details.queue_samples import QueueState
 from tests.support import NOW, CloudEvent, Stats, build, request
 
 VERSIONS = [f"24.10.{number}" for number in range(20)]

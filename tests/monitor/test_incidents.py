@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from asu_stats.monitor import memory
 from asu_stats.monitor.tables import alert_messages
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.samples import QueueState
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.details.queue_samples import QueueState
 from tests.monitor.support import CHANNEL, TARGETS, VERSIONS, Play
 from tests.support import NOW, Stats
 

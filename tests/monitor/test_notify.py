@@ -32,8 +32,8 @@ from asu_stats.monitor.posting import DeliveryError
 from asu_stats.monitor.sender import Sender, send_due
 from asu_stats.monitor.tables import alert_messages
 from asu_stats.settings import load
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.samples import QueueState
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.details.queue_samples import QueueState
 from tests import processes
 from tests.conftest import sqlite_database
 from tests.monitor.support import Play

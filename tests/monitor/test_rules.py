@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from asu_stats.alert_rules import DEFAULTS, Rule
-from asu_stats.store.samples import QueueState
+from asu_stats.store.details.queue_samples import QueueState
 from tests.monitor.support import Play
 from tests.support import NOW, Stats
 

@@ -15,7 +15,7 @@ from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError, StoreUnavailableError
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database.engine import write_transaction
 from tests.support import Stats, cloudevent, request
 
 TIME = datetime(2026, 9, 30, 12, tzinfo=UTC)

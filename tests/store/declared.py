@@ -8,17 +8,20 @@ from sqlalchemy import Engine
 
 from asu_stats.builds import tables as build_tables
 from asu_stats.monitor import tables as alert_tables
-from asu_stats.store import archive, leases, live_counts, parts, rollups, samples, tables
-from asu_stats.store.metadata import metadata
+from asu_stats.store.archive import archive, segments
+from asu_stats.store.database import leases, schema
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.details import live_counts, queue_samples
+from asu_stats.store.rollups import rollups
 
 OWNERS: Final = (
-    tables,
+    schema,
     rollups,
     live_counts,
     archive,
-    parts,
+    segments,
     leases,
-    samples,
+    queue_samples,
     build_tables,
     alert_tables,
 )

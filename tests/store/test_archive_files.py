@@ -9,11 +9,13 @@ from sqlalchemy import Engine, select, update
 
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.exceptions import MissingArchiveError
-from asu_stats.store import migrate, parts, retention, verify
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.over_age import Policy
-from asu_stats.store.parts import archive_parts
-from asu_stats.store.retention import Shelf
+from asu_stats.store import migrate
+from asu_stats.store.archive import retention, segments
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.segments import archive_parts
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.verification import verify
 from tests.recorder.test_recorder import until
 from tests.store.older import back_to
 from tests.support import NOW, Stats, at, build, request
@@ -41,7 +43,7 @@ def archive(stats: Stats, tmp_path: Path) -> Path:
     names = stored(stats.engine)
     assert len(names) == 3
     assert all((tmp_path / "archive" / name).is_file() for name in names)
-    parts._rows.cache_clear()
+    segments._rows.cache_clear()
     return tmp_path / "archive"
 
 
@@ -49,7 +51,7 @@ def test_an_archive_that_was_moved_with_its_setting_is_found(
     stats: Stats, archive: Path, tmp_path: Path
 ) -> None:
     shutil.move(archive, tmp_path / "elsewhere")
-    parts.keep_in(stats.engine, tmp_path / "elsewhere")
+    segments.keep_in(stats.engine, tmp_path / "elsewhere")
     assert stats.client.get("/readyz").json()["status"] == "ready"
     assert stats.record(request("h5", LATE)) == {"accepted": 1, "duplicates": 0}
     assert list(verify.differences(stats.engine)) == []

@@ -6,8 +6,9 @@ from itertools import permutations
 import pytest
 from sqlalchemy import text
 
-from asu_stats.store import migrate, verify
-from asu_stats.store.engine import write_transaction
+from asu_stats.store import migrate
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, CloudEvent, Stats, build, request
 

@@ -2,9 +2,9 @@
 
 from typing import get_args
 
-from asu_stats.store import facts
-from asu_stats.store.counting import COUNTS, FIELDS
-from asu_stats.store.rollups import (
+from asu_stats.store.rollups import facts
+from asu_stats.store.rollups.counting import COUNTS, FIELDS
+from asu_stats.store.rollups.rollups import (
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
     DISTINCT,

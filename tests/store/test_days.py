@@ -11,14 +11,16 @@ from alembic.operations import Operations
 from sqlalchemy import Engine, select, update
 
 from asu_stats import cloudevents
-from asu_stats.store import days as store_days
-from asu_stats.store import export, over_age, retention, verify
-from asu_stats.store.archive import DETAILS
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.marks import Kept
+from asu_stats.store import export
+from asu_stats.store.archive import days as store_days
+from asu_stats.store.archive import expiry, retention
+from asu_stats.store.archive.archive import DETAILS
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import store_state
 from asu_stats.store.migrations import versions
-from asu_stats.store.over_age import Policy
-from asu_stats.store.tables import store_state
+from asu_stats.store.verification import verify
+from asu_stats.store.verification.marks import Kept
 from tests.support import NOW, SOURCE, Stats, build, request
 
 TODAY = NOW.date()
@@ -62,7 +64,7 @@ def test_only_days_that_have_something_are_visited(poisoned: Stats) -> None:
     assert verify.days(engine) == DAYS, "archived details are found too"
     with read_snapshot(engine) as connection:
         for table in DETAILS:
-            assert set(over_age.days(connection, Policy(), TODAY, table)) <= set(DAYS[:2])
+            assert set(expiry.days(connection, Policy(), TODAY, table)) <= set(DAYS[:2])
         exported = [row[1].date() for row in export.rows(connection, "error_stats", None, None)]
     assert exported == DAYS
     assert list(verify.differences(engine)) == []

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot
 from tests import servers
 from tests.builds.support import body
 from tests.support import Stats, build, request

@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import inspect, text
 
-from asu_stats.store import migrate, verify
-from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store import migrate
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.verification import verify
 from tests.store import declared
 from tests.store.older import back_to
 from tests.store.test_verify import EVENTS

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url, text
 
-from asu_stats.store import dialects, migrate
-from asu_stats.store import engine as engines
-from asu_stats.store.engine import write_transaction
+from asu_stats.store import migrate
+from asu_stats.store.database import dialects
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import write_transaction
 from tests import processes
 from tests.conftest import administrate
 

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from asu_stats.store import export, migrate, packing, packs, parts, retention, verify
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import Shelf
-from asu_stats.store.rollups import ROLLUPS
+from asu_stats.store import export, migrate
+from asu_stats.store.archive import retention, segments
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.blocks import packer, reader
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.rollups.rollups import ROLLUPS
+from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, CloudEvent, Stats, build, request
 
@@ -44,10 +47,10 @@ def story() -> list[CloudEvent]:
 def an_older_release(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let profiles be stored as they come."""
     with monkeypatch.context() as patched:
-        for place in ("asu_stats.text", "asu_stats.store.files"):
+        for place in ("asu_stats.text", "asu_stats.store.archive.files"):
             patched.setattr(f"{place}.one_spelling", lambda profile: profile)
         yield
-    parts._rows.cache_clear()  # another release is another process
+    segments._rows.cache_clear()  # another release is another process
 
 
 def counted(stats: Stats) -> dict[str, list[tuple[Any, ...]]]:
@@ -109,11 +112,11 @@ def test_rows_of_older_releases_are_merged(
             assert sum(
                 retention.run(stats.engine, policy, NOW.date(), shelf=shelf).archived.values()
             )
-        packing.pack(stats.engine, NOW.date())
+        packer.pack(stats.engine, NOW.date())
         assert details(stats).count(COMMA) > 100
         with write_transaction(stats.engine) as connection:
             back_to(connection, "0014")
-    packs.forget(stats.engine)
+    reader.forget(stats.engine)
     migrate.upgrade(stats.engine)
 
     assert COMMA not in details(stats)
@@ -138,12 +141,12 @@ def test_packed_days_and_etags_of_before_are_not_used(
 ) -> None:
     with an_older_release(monkeypatch):
         stats.record(*story())
-        packing.pack(stats.engine, NOW.date())
+        packer.pack(stats.engine, NOW.date())
         etag = stats.client.get("/api/v1/stats/profiles?days=90").headers["ETag"]
         with write_transaction(stats.engine) as connection:
             back_to(connection, "0014")
     migrate.upgrade(stats.engine)
-    packs.forget(stats.engine)
+    reader.forget(stats.engine)
     again = stats.client.get("/api/v1/stats/profiles?days=90", headers={"If-None-Match": etag})
     assert again.status_code == 200
     assert {row["profile"] for row in again.json()} == {ONE, "glinet_gl-mt6000", "generic"}

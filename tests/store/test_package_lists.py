@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from asu_stats.store import package_lists, packing, verify
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.tables import package_lists as lists
-from asu_stats.store.tables import package_names
+from asu_stats.store.blocks import packer
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import package_lists as lists
+from asu_stats.store.database.schema import package_names
+from asu_stats.store.details import package_lists
+from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, request
 
 LUCI = ["luci", "luci-ssl", "tcpdump"]
@@ -39,11 +41,11 @@ def test_a_list_is_kept_once(stats: Stats) -> None:
 def test_a_day_that_was_packed_hears_of_late_ones(stats: Stats) -> None:
     before = NOW - timedelta(days=3)
     stats.record(request("h1", before, packages=LUCI))
-    packing.pack(stats.engine, NOW.date())
+    packer.pack(stats.engine, NOW.date())
     assert stats.get("packages")[0]["requests"] == 1
     stats.record(request("h2", before, packages=["luci"]))
     assert [row["requests"] for row in stats.get("packages")] == [2, 1, 1]
-    packing.pack(stats.engine, NOW.date())
+    packer.pack(stats.engine, NOW.date())
     assert [row["requests"] for row in stats.get("packages")] == [2, 1, 1]
     verify.rebuild(stats.engine)
     assert [row["requests"] for row in stats.get("packages")] == [2, 1, 1]

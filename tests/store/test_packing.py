@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from asu_stats.store import packing, packs
-from asu_stats.store.blocks import Block
-from asu_stats.store.cubes import BY_PROFILE, CUBES, VERSIONS
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.packing import Packer
-from asu_stats.store.tables import packed_days
+from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks.codec import Block
+from asu_stats.store.blocks.cubes import BY_PROFILE, CUBES, VERSIONS
+from asu_stats.store.blocks.packer import Packer
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import packed_days
 from tests.builds.support import eventually
 from tests.support import NOW, Stats, request
 
@@ -26,36 +26,36 @@ def stored(engine: Engine) -> int:
 
 def test_today_is_not_packed(stats: Stats) -> None:
     stats.record(request("h1"))
-    assert packing.pack(stats.engine, TODAY) == 0
-    assert packing.pack(stats.engine, TODAY + timedelta(days=1)) > 0
+    assert packer.pack(stats.engine, TODAY) == 0
+    assert packer.pack(stats.engine, TODAY + timedelta(days=1)) > 0
 
 
 def test_a_late_event_makes_the_blocks_of_its_day_anew_and_no_others(stats: Stats) -> None:
     for days in range(1, 9):
         stats.record(request(f"h{days}", NOW - timedelta(days=days)))
-    assert packing.pack(stats.engine, TODAY) > 8
-    assert packing.stale(stats.engine, TODAY) == []
+    assert packer.pack(stats.engine, TODAY) > 8
+    assert packer.stale(stats.engine, TODAY) == []
     late = NOW - timedelta(days=3)
     stats.record(request("late", late))
-    stale = packing.stale(stats.engine, TODAY)
+    stale = packer.stale(stats.engine, TODAY)
     day = late.date().toordinal()
     assert stale
     assert all(span.first <= day < span.first + span.days for span in stale)
     before = stats.get("overview", days=30)
     assert before["totals"]["requests"] == before["totals"]["unique_requests"] == 9
-    assert packing.pack(stats.engine, TODAY) == len(stale)
-    packs.forget(stats.engine)
+    assert packer.pack(stats.engine, TODAY) == len(stale)
+    reader.forget(stats.engine)
     assert stats.get("versions", days=30)[0]["requests"] == 9
 
 
 def test_blocks_are_what_answers_are_made_of(sqlite_stats: Stats) -> None:
     """The counter-proof: a block with another content changes the answer."""
     sqlite_stats.record(request("h1", NOW - timedelta(days=2)))
-    packing.pack(sqlite_stats.engine, TODAY)
-    packs.forget(sqlite_stats.engine)
+    packer.pack(sqlite_stats.engine, TODAY)
+    reader.forget(sqlite_stats.engine)
     with write_transaction(sqlite_stats.engine) as connection:
         block = VERSIONS.name
-        empty = packs.Reader(connection, {}).encode(VERSIONS, Block(np.zeros((0, 8), int)))
+        empty = reader.Reader(connection, {}).encode(VERSIONS, Block(np.zeros((0, 8), int)))
         other = update(packed_days).where(packed_days.c.cube == block).values(payload=empty)
         assert connection.execute(other).rowcount > 0
     assert sqlite_stats.get("versions") == []
@@ -69,18 +69,18 @@ def test_the_packer_packs_and_stops(stats: Stats) -> None:
 
 def test_blocks_of_another_release_are_not_read_and_removed(stats: Stats) -> None:
     stats.record(request("h1", NOW - timedelta(days=1)))
-    packing.pack(stats.engine, TODAY)
+    packer.pack(stats.engine, TODAY)
     with write_transaction(stats.engine) as connection:
         connection.execute(update(packed_days).values(cube=packed_days.c.cube + "-other"))
-    packs.forget(stats.engine)
+    reader.forget(stats.engine)
     assert stats.get("overview")["totals"]["requests"] == 1
-    packing.pack(stats.engine, TODAY)
+    packer.pack(stats.engine, TODAY)
     assert stored(stats.engine) == len(CUBES)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 30), (511, 513), (739_000, 739_364)])
 def test_a_window_is_cut_into_few_blocks_that_are_all_of_it(first: int, last: int) -> None:
-    spans = packs.spans(first, last)
+    spans = reader.spans(first, last)
     assert [n for span in spans for n in range(span.first, span.first + span.days)] == list(
         range(first, last + 1)
     )
@@ -94,17 +94,17 @@ def test_little_memory_changes_no_answer(
 ) -> None:
     for days in range(20):
         stats.record(request(f"h{days}", NOW - timedelta(days=days), profile=f"p{days % 7}"))
-    packing.pack(stats.engine, TODAY)
+    packer.pack(stats.engine, TODAY)
     questions = ("overview", "versions", "targets", "profiles", "clients", "errors")
     with read_snapshot(stats.engine) as connection:
         windows = [(TODAY - timedelta(days=n), TODAY) for n in (3, 19)]
-        before = [packs.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
+        before = [reader.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
     plenty = [stats.get(question) for question in questions]
-    monkeypatch.setattr(packs, limit, 3)
-    packs.forget(stats.engine)
+    monkeypatch.setattr(reader, limit, 3)
+    reader.forget(stats.engine)
     with read_snapshot(stats.engine) as connection:
         for _ in range(2):
-            again = [packs.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
+            again = [reader.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
             assert again == before == [4, 20]
     stats.record(request("h0", profile="p0"))
     stats.record(request("h0", outcome="rejected", profile="p0"))

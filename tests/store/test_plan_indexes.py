@@ -5,9 +5,10 @@ from sqlalchemy import Engine, func, inspect, select, text
 from typer.testing import CliRunner
 
 from asu_stats.cli.main import app
-from asu_stats.store import archive, migrate
-from asu_stats.store.engine import write_transaction
-from asu_stats.store.tables import build_metrics
+from asu_stats.store import migrate
+from asu_stats.store.archive import archive
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.schema import build_metrics
 from tests.store import declared
 from tests.store.older import back_to
 from tests.store.test_plans import plan

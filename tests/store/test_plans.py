@@ -26,9 +26,10 @@ from asu_stats.reports import (
     versions,
 )
 from asu_stats.reports.listing import ALL
-from asu_stats.store import packing, packs, prepared
-from asu_stats.store.dialects import Cursor
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.blocks import packer, reader
+from asu_stats.store.database import statements as prepared_statements
+from asu_stats.store.database.dialects import Cursor
+from asu_stats.store.database.engine import read_snapshot
 from asu_stats.windows import INTERVALS, Interval, Window
 from tests.support import NOW, Stats, build, request
 
@@ -111,8 +112,10 @@ def recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[S
             statements.append((text, parameters))
             return self._cursor.execute(text, parameters)
 
-    original = prepared._cursor
-    monkeypatch.setattr(prepared, "_cursor", lambda connection: Recording(original(connection)))
+    original = prepared_statements._cursor
+    monkeypatch.setattr(
+        prepared_statements, "_cursor", lambda connection: Recording(original(connection))
+    )
 
     def remember(_c: object, _u: object, text: str, parameters: Any, *_: object) -> None:
         statements.append((text, parameters))
@@ -200,9 +203,9 @@ def test_reports_read_by_index(
     filled: Stats, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if packed:
-        packing.pack(filled.engine, NOW.date())
+        packer.pack(filled.engine, NOW.date())
     for name, question in QUESTIONS.items():
-        packs.forget(filled.engine)
+        reader.forget(filled.engine)
         assert list(badly_read(filled, question, monkeypatch)) == [], name
 
 

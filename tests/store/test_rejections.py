@@ -7,12 +7,15 @@ from typing import Any, Literal
 import pytest
 
 from asu_stats.exceptions import MissingArchiveError
-from asu_stats.store import migrate, packs, parts, retention, verify
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import Shelf
-from asu_stats.store.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
-from asu_stats.store.tables import rejected_days
+from asu_stats.store import migrate
+from asu_stats.store.archive import retention, segments
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.blocks import reader
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import rejected_days
+from asu_stats.store.rollups.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
+from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, CloudEvent, Stats, request
 
@@ -43,8 +46,8 @@ def test_a_hash_rejected_in_files_and_tables_counts_once(
     assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0016")
-    packs.forget(stats.engine)
-    parts._rows.cache_clear()
+    reader.forget(stats.engine)
+    segments._rows.cache_clear()
     migrate.upgrade(stats.engine)
 
     assert counted(stats) == before
@@ -65,7 +68,7 @@ def test_a_rebuild_counts_files_that_were_missing_during_the_upgrade(
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0016")
     directory.rename(tmp_path / "elsewhere")
-    parts._rows.cache_clear()
+    segments._rows.cache_clear()
     migrate.upgrade(stats.engine)
     with pytest.raises(MissingArchiveError):
         verify.rebuild(stats.engine)

@@ -15,15 +15,17 @@ from sqlalchemy import Connection, Engine, Table, func, select
 from asu_stats.api.stats import QUESTIONS
 from asu_stats.demo import history
 from asu_stats.exceptions import LeaseLostError, StoreRefusedError
-from asu_stats.store import export, files, migrate, over_age, parts, retention, verify
+from asu_stats.store import export, migrate
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.archive import ARCHIVES, DETAILS
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.over_age import Policy
-from asu_stats.store.parts import archive_parts
-from asu_stats.store.retention import Shelf
-from asu_stats.store.rollups import HOURLY
-from asu_stats.store.tables import build_metrics, client_stats
+from asu_stats.store.archive import expiry, files, retention, segments
+from asu_stats.store.archive.archive import ARCHIVES, DETAILS
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.segments import archive_parts
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import build_metrics, client_stats
+from asu_stats.store.rollups.rollups import HOURLY
+from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, Stats, build, request
 
@@ -85,7 +87,7 @@ def numbers_of(connection: Connection, table: Table) -> Iterator[int]:
         yield from connection.execute(select(each.c.id)).scalars()
     mine = select(archive_parts.c.file).where(archive_parts.c.table_name == table.name)
     for file in connection.execute(mine).scalars():
-        yield from (row[0] for row in parts.rows_of(connection, table, file))
+        yield from (row[0] for row in segments.rows_of(connection, table, file))
 
 
 def identities(engine: Engine) -> dict[str, list[int]]:
@@ -113,7 +115,7 @@ def test_history_is_archived_and_no_answer_changes(stats: Stats, shelf: Shelf | 
         apply_batch(stats.engine, events[start : start + 2000])
     before, known, written = answers(stats, *DAYS), identities(stats.engine), exported(stats.engine)
     counts = rows(stats.engine)
-    expected = over_age.waiting(stats.engine, USUAL, TODAY)
+    expected = expiry.waiting(stats.engine, USUAL, TODAY)
 
     report = retention.run(stats.engine, USUAL, TODAY, shelf=shelf)
 

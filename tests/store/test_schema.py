@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import Engine, inspect, text
 
 from asu_stats.exceptions import SchemaError
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import write_transaction
 from tests.store import declared
 
 PLAN = {

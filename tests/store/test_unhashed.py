@@ -12,10 +12,12 @@ from sqlalchemy import func, select, text
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.exceptions import InvalidEventError
 from asu_stats.recorder import records
-from asu_stats.store import export, retention, verify
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.over_age import Policy
-from asu_stats.store.tables import client_stats
+from asu_stats.store import export
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import client_stats
+from asu_stats.store.verification import verify
 from tests.support import NOW, CloudEvent, Stats, build, cloudevent, request
 
 NAMES = {"version": "24.10.2", "target": "x86/64", "profile": "generic"}

@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, inspect, make_url, text
 
 from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
-from asu_stats.store import engine as engines
 from asu_stats.store import migrate
-from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot, write_transaction
 from tests.conftest import administrate, postgresql_database, sqlite_database
 
 

@@ -6,9 +6,9 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import select, text
 
-from asu_stats.store import verify
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.rollups import BOUNDS, DAILY, ROLLUPS, Rollup
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.rollups.rollups import BOUNDS, DAILY, ROLLUPS, Rollup
+from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, build, request
 
 EVENTS = [

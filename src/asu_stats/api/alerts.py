@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
 from asu_stats.monitor import memory, reporting
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 
 _HISTORY: Final = 100
 

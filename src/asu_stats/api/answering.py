@@ -18,9 +18,9 @@ from starlette.responses import Response, StreamingResponse
 from asu_stats.api import tables
 from asu_stats.api.repeats import Repeats
 from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
-from asu_stats.store import prepared
-from asu_stats.store.changes import COUNTER
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database import statements
+from asu_stats.store.database.changes import COUNTER
+from asu_stats.store.database.engine import read_snapshot
 
 JSON: Final = "application/json"
 _CACHED_ANSWERS: Final = 512
@@ -132,7 +132,7 @@ class Answering:
         gets 304. `headers` are on every answer, also on that.
         """
         with read_snapshot(self._engine) as connection:
-            ((changes,),) = prepared.fetch(connection, COUNTER)
+            ((changes,),) = statements.fetch(connection, COUNTER)
             digest = blake2b("\0".join(question).encode("utf-8", "replace"), digest_size=8)
             stamped = {
                 **(headers or {}),

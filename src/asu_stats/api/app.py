@@ -33,7 +33,7 @@ from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
-from asu_stats.store.changes import ChangeCounter
+from asu_stats.store.database.changes import ChangeCounter
 
 
 def utc_now() -> datetime:

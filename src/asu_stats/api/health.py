@@ -19,9 +19,10 @@ from asu_stats.event_times import MAX_FUTURE, format_time
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.recorder import Recorder
-from asu_stats.store import migrate, parts
-from asu_stats.store.days import newest_event
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store import migrate
+from asu_stats.store.archive import segments
+from asu_stats.store.archive.days import newest_event
+from asu_stats.store.database.engine import read_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ class _Archive:
         """Return what is wrong with which file. Raises `StoreUnavailableError`."""
         if time.monotonic() >= self._good_until:
             with read_snapshot(self._engine) as connection:
-                missing = parts.missing(connection)
+                missing = segments.missing(connection)
             place = "can't be read below archive_directory"
             self._found = [f"archive: {name} {place}" for name in missing]
             self._good_until = time.monotonic() + _LOOK_SECONDS

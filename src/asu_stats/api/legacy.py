@@ -15,7 +15,7 @@ from asu_stats.api.answering import Answer, Answering, to_json
 from asu_stats.api.legacy_endpoints import GUIDE, Endpoint, endpoints
 from asu_stats.reports import legacy_upstream
 from asu_stats.settings import Settings
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 
 _TEXT: Final = "text/plain; charset=utf-8"
 

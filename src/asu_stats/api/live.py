@@ -22,9 +22,9 @@ from asu_stats.api.questions import PREFIX
 from asu_stats.builds.queues import Queues
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.reports import now as now_report
-from asu_stats.store import prepared
-from asu_stats.store.changes import COUNTER
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database import statements
+from asu_stats.store.database.changes import COUNTER
+from asu_stats.store.database.engine import read_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ def _now() -> float:
 
 
 def _changes(connection: Connection) -> int:
-    ((changes,),) = prepared.fetch(connection, COUNTER)
+    ((changes,),) = statements.fetch(connection, COUNTER)
     return int(changes)
 
 

@@ -9,7 +9,7 @@ from asu_stats.api.questions import PREFIX
 from asu_stats.api.stats_examples import EXAMPLES
 from asu_stats.builds.queues import Queues
 from asu_stats.reports import answers, now
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 
 
 def router(engine: Engine, queues: Queues) -> APIRouter:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asu_stats.api.accept import wants_csv
-from asu_stats.store.changes import ChangeCounter
+from asu_stats.store.database.changes import ChangeCounter
 
 _ANSWERS: Final = 1024
 _BYTES: Final = 16 << 20

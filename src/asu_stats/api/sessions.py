@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy import Engine
 
 from asu_stats.api import tokens
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 from asu_stats.text import is_storable
 
 COOKIE: Final = "asu_stats_session"

@@ -19,8 +19,8 @@ from starlette.requests import HTTPConnection
 
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.tables import api_tokens
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import api_tokens
 
 Scope = Literal["ingest", "read"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)

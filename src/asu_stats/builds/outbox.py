@@ -25,8 +25,8 @@ from asu_stats.event_times import OLDEST_EVENT, format_time
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError, reason
 from asu_stats.logs import Condition
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.sqlite import BUSY_SECONDS
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.sqlite import BUSY_SECONDS
 
 Record: TypeAlias = Callable[[Sequence[Event]], object]
 

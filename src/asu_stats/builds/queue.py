@@ -38,7 +38,7 @@ from asu_stats.builds.tables import (
 )
 from asu_stats.events import Outcome, new_id
 from asu_stats.settings import Settings
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 
 Clock: TypeAlias = Callable[[], datetime]
 

@@ -28,10 +28,10 @@ from sqlalchemy import (
 
 from asu_stats.builds.jobs import naive
 from asu_stats.builds.tables import BUILDING, PENDING, build_jobs, build_requests
-from asu_stats.store import prepared
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.samples import QueueState
-from asu_stats.store.tables import build_metrics, client_stats
+from asu_stats.store.database import statements
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import build_metrics, client_stats
+from asu_stats.store.details.queue_samples import QueueState
 
 _SINCE: Final = bindparam("since", type_=DateTime)
 _ROWS: Final = bindparam("rows", type_=Integer)
@@ -169,16 +169,16 @@ class Queues:
     def waiting_longest(self, rows: int) -> list[WaitingBuild]:
         """Return the hashes that have waited longest."""
         with read_snapshot(self.engine) as connection:
-            found = prepared.fetch(connection, _LONGEST_WAITING, since=self._since(), rows=rows)
+            found = statements.fetch(connection, _LONGEST_WAITING, since=self._since(), rows=rows)
         return [WaitingBuild(*row) for row in found]
 
     def state_in(self, connection: Connection) -> QueueState:
         """Return what `state` does, as a snapshot has it."""
-        return QueueState(*prepared.fetch(connection, _STATE, since=self._since())[0])
+        return QueueState(*statements.fetch(connection, _STATE, since=self._since())[0])
 
     def running_in(self, connection: Connection, rows: int) -> list[RunningBuild]:
         """Return the builds that run as a snapshot has it, newest first."""
-        found = prepared.fetch(connection, _NEWEST_RUNNING, since=self._since(), rows=rows)
+        found = statements.fetch(connection, _NEWEST_RUNNING, since=self._since(), rows=rows)
         return [RunningBuild(*row) for row in found]
 
     def _since(self) -> datetime:

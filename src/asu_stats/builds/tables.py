@@ -20,7 +20,7 @@ from sqlalchemy import (
     and_,
 )
 
-from asu_stats.store.metadata import metadata
+from asu_stats.store.database.metadata import metadata
 
 PENDING: Final = "pending"
 BUILDING: Final = "building"

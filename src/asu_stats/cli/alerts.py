@@ -13,7 +13,7 @@ from asu_stats.monitor.memory import Memory
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.settings import load
 from asu_stats.store import migrate
-from asu_stats.store.engine import read_snapshot, write_transaction
+from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.text import counted
 
 app = typer.Typer(help="What is watched, and what is wrong.", no_args_is_help=True)

@@ -13,8 +13,8 @@ from asu_stats.importers.go_builder import Sums, Totals
 from asu_stats.reports import sums
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.rollups import DAILY, LEGACY, VERSION_TARGET, Rollup
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.rollups.rollups import DAILY, LEGACY, VERSION_TARGET, Rollup
 from asu_stats.windows import Window
 
 _SECONDS: Final = {DAILY: "total_build_time_seconds", VERSION_TARGET: "build_time_seconds"}

@@ -10,8 +10,10 @@ from sqlalchemy.exc import DBAPIError
 
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
 from asu_stats.settings import Settings
-from asu_stats.store import engine as engines
-from asu_stats.store import migrate, outages, parts, sqlite
+from asu_stats.store import migrate
+from asu_stats.store.archive import segments
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database import outages, sqlite
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> It
         if file:
             _look_at(file, make=make)
         engine = engines.create(settings.database_url, writes=writes)
-        parts.keep_in(engine, settings.archive_directory)
+        segments.keep_in(engine, settings.archive_directory)
         try:
             with _unchanged(file, engine) if file else nullcontext():
                 yield engine

@@ -12,9 +12,10 @@ from asu_stats.exceptions import AsuStatsError, ForeignDataError
 from asu_stats.importers import go_adoption, go_file, go_times
 from asu_stats.ownership import Owner
 from asu_stats.settings import Settings, load
-from asu_stats.store import dialects, migrate
-from asu_stats.store import engine as engines
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store import migrate
+from asu_stats.store.database import dialects
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot
 
 app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
 

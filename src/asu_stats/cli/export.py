@@ -16,7 +16,7 @@ from asu_stats.cli import options
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.store import export as source
 from asu_stats.store import migrate
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 
 _ROWS: Final = 5_000
 # What JSON may hold as it is, and what some readers of lines take for the end of one.

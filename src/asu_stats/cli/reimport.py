@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Engine, Table, select
 
 from asu_stats.events import BuildFinished, Event, RequestReceived
 from asu_stats.exceptions import OtherHistoryError
-from asu_stats.store import identities, parts
-from asu_stats.store.archive import ARCHIVES, TIMES, day_bounds
-from asu_stats.store.engine import read_snapshot
-from asu_stats.store.tables import build_metrics, client_stats, event_identities
+from asu_stats.store.archive import segments
+from asu_stats.store.archive.archive import ARCHIVES, TIMES, day_bounds
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import build_metrics, client_stats, event_identities
+from asu_stats.store.details import identities
 
 _IMPORTED = ("go-builder:", "redis:")
 _SURE = 10  # events of a day that have happened before, and no fewer than half of its events
@@ -92,7 +93,7 @@ def _rows(
         yield from map(tuple, found)
     names = [column.name for column in table.columns]
     places, time = [names.index(name) for name in columns], names.index(moment)
-    for part in parts.between(connection, table, first, after):
-        for row in parts.rows_of(connection, table, part.file):
+    for part in segments.between(connection, table, first, after):
+        for row in segments.rows_of(connection, table, part.file):
             if first <= row[time] < after:
                 yield tuple(row[place] for place in places)

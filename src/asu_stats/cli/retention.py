@@ -6,7 +6,8 @@ import typer
 
 from asu_stats.cli import jobs, options, output, wiring
 from asu_stats.settings import load
-from asu_stats.store import migrate, over_age
+from asu_stats.store import migrate
+from asu_stats.store.archive import expiry
 from asu_stats.windows import utc_today
 
 app = typer.Typer(help="What becomes of details that are over age.", no_args_is_help=True)
@@ -41,7 +42,7 @@ def run(
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         policy = wiring.policy_of(load(database_url=database))
-        found = over_age.waiting(engine, policy, utc_today())
+        found = expiry.waiting(engine, policy, utc_today())
     if json:
         output.print_json(found)
     else:

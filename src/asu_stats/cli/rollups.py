@@ -7,7 +7,8 @@ from rich.progress import Progress
 
 from asu_stats.cli import options, output, wiring
 from asu_stats.settings import load
-from asu_stats.store import migrate, verify
+from asu_stats.store import migrate
+from asu_stats.store.verification import verify
 from asu_stats.text import counted
 
 app = typer.Typer(

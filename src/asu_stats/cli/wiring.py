@@ -28,11 +28,11 @@ from asu_stats.recorder.spool import Spool
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch, probe, rehearse
-from asu_stats.store.live_counts import Live
-from asu_stats.store.marks import Kept
-from asu_stats.store.over_age import Policy
-from asu_stats.store.packing import Packer
-from asu_stats.store.retention import Shelf
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.blocks.packer import Packer
+from asu_stats.store.details.live_counts import Live
+from asu_stats.store.verification.marks import Kept
 from asu_stats.windows import utc_today
 
 

@@ -32,7 +32,7 @@ from asu_stats.exceptions import (
 )
 from asu_stats.reports import now as now_report
 from asu_stats.reports import sums
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.database.engine import read_snapshot
 
 _METHODS: Final = ("get", "post")
 _STATUSES: Final[Mapping[type[AsuStatsError], int]] = {

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, DateTime, Engine, Table, inspect, text
 from asu_stats.builds.tables import build_jobs, build_requests, build_results
 from asu_stats.exceptions import SchemaError
 from asu_stats.store import migrate
-from asu_stats.store.engine import write_transaction
+from asu_stats.store.database.engine import write_transaction
 
 _SHARED: Final = (build_requests, build_jobs, build_results)
 _OLD: Final = "go_server_{}"

@@ -9,14 +9,17 @@ from sqlalchemy import Engine
 
 from asu_stats.exceptions import MissingArchiveError
 from asu_stats.jobs.job import Job, Schedule
-from asu_stats.store import changes, leases, retention, samples, verify
-from asu_stats.store.archive import DETAILS
-from asu_stats.store.engine import write_transaction
-from asu_stats.store.leases import Lease, Result
-from asu_stats.store.marks import Kept
-from asu_stats.store.over_age import Policy
-from asu_stats.store.retention import Report, Shelf
-from asu_stats.store.samples import QueueState
+from asu_stats.store.archive import retention
+from asu_stats.store.archive.archive import DETAILS
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Report, Shelf
+from asu_stats.store.database import changes, leases
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.leases import Lease, Result
+from asu_stats.store.details import queue_samples
+from asu_stats.store.details.queue_samples import QueueState
+from asu_stats.store.verification import verify
+from asu_stats.store.verification.marks import Kept
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +35,9 @@ def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: i
         now, queue = leases.now(engine), state()
         with write_transaction(engine) as connection:
             lease.guard(connection)
-            samples.forget(connection, now - timedelta(days=keep_days), now + timedelta(minutes=5))
-            sample = samples.take(connection, now, queue)
+            oldest, newest = now - timedelta(days=keep_days), now + timedelta(minutes=5)
+            queue_samples.forget(connection, oldest, newest)
+            sample = queue_samples.take(connection, now, queue)
         return {"queue_length": sample.queue_length, "builds_running": sample.builds_running}
 
     return Job("queue", "Keep how long the queue is", EVERY_MINUTE, run)

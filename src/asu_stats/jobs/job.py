@@ -8,7 +8,7 @@ from typing import cast
 from apscheduler.triggers.cron import CronTrigger
 
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.store.leases import Lease, Result
+from asu_stats.store.database.leases import Lease, Result
 
 
 @dataclass(frozen=True, slots=True)

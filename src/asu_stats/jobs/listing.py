@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
 from asu_stats.jobs.job import Job
-from asu_stats.store import leases
+from asu_stats.store.database import leases
 
 Moment = Annotated[str | None, Field(description="RFC 3339, UTC; null while there was none.")]
 

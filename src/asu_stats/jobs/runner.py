@@ -16,8 +16,8 @@ from asu_stats.events import new_id
 from asu_stats.exceptions import AsuStatsError, LeaseLostError, StoreUnavailableError
 from asu_stats.jobs.job import Job
 from asu_stats.logs import Condition
-from asu_stats.store import leases
-from asu_stats.store.leases import Lease, Result, Status
+from asu_stats.store.database import leases
+from asu_stats.store.database.leases import Lease, Result, Status
 
 log = logging.getLogger(__name__)
 

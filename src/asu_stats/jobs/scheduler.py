@@ -1,7 +1,7 @@
 """The scheduler inside a server: looks every few seconds which jobs are due, and runs them.
 
-What is due is written in the database (`store.leases`), so any number of servers may look. Each job
-has a thread, which waits by the monotonic clock: one that jumps delays nothing.
+What is due is written in the database (`store.database.leases`), so any number of servers may
+look. Each job has a thread, which waits by the monotonic clock: one that jumps delays nothing.
 """
 
 import logging

@@ -18,8 +18,8 @@ from asu_stats.error_types import CATEGORIES
 from asu_stats.events import OUTCOMES, STATUSES, TYPE_NAMES, UNKNOWN
 from asu_stats.metrics.process import OTHER
 from asu_stats.reports.lifetime import Lifetime
-from asu_stats.store.live_counts import DURATION_BUCKETS, LONGER
-from asu_stats.store.samples import QueueState
+from asu_stats.store.details.live_counts import DURATION_BUCKETS, LONGER
+from asu_stats.store.details.queue_samples import QueueState
 
 TASKS: Final = ("verify", "retention", "alerts")  # of the jobs, those worth an alert
 EVENTS: Final = tuple(TYPE_NAMES.values())

@@ -22,8 +22,10 @@ from asu_stats.monitor import memory
 from asu_stats.recorder import Recorder
 from asu_stats.reports import lifetime
 from asu_stats.settings import Settings
-from asu_stats.store import dialects, leases, live_counts, parts
-from asu_stats.store.engine import read_snapshot
+from asu_stats.store.archive import segments
+from asu_stats.store.database import dialects, leases
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.details import live_counts
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ class Exposition(Collector):
             workers = load.workers(connection, now=now, silence_seconds=silence)
             firing = memory.firing(connection)
             size = dialects.database_size(connection)
-            missing = parts.missing(connection)
+            missing = segments.missing(connection)
         tasks = leases.states(self._engine)
         yield from domain.of_live(live, self._settings.metrics_clients)
         yield from domain.of_lifetime(ever, self._settings.metrics_clients)

@@ -6,7 +6,7 @@ from datetime import datetime
 from asu_stats.jobs.duties import EVERY_MINUTE
 from asu_stats.jobs.job import Job
 from asu_stats.monitor.watch import Watch
-from asu_stats.store.leases import Lease, Result
+from asu_stats.store.database.leases import Lease, Result
 
 
 def alerting(watch: Watch, now: Callable[[], datetime]) -> Job:

@@ -17,7 +17,7 @@ from asu_stats.monitor.tables import (
     alert_silences,
     alerts,
 )
-from asu_stats.store import prepared
+from asu_stats.store.database import statements
 
 e, i, s = alert_evaluations.c, alert_incidents.c, alert_silences.c
 KEPT_DAYS: Final = 365
@@ -123,7 +123,7 @@ def count_evaluation(
     if before == 0:
         columns = ("id", "evaluations", "evaluated_at", "readings")
         row: tuple[Any, ...] = (1, 0, values["evaluated_at"], {})
-        prepared.insert_new(connection, alert_evaluations, columns, [row], "id")
+        statements.insert_new(connection, alert_evaluations, columns, [row], "id")
     same = update(alert_evaluations).where(e.evaluations == before)
     done = connection.execute(same.values(evaluations=before + 1, **values))
     return done.rowcount == 1

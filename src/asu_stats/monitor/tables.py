@@ -2,8 +2,8 @@
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Double, Index, Integer, Table, Text, text
 
-from asu_stats.store.metadata import metadata
-from asu_stats.store.tables import name, row_id
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.database.schema import name, row_id
 
 alert_evaluations = Table(
     "alert_evaluations",

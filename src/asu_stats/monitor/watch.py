@@ -19,9 +19,9 @@ from asu_stats.monitor.readings import STILL_HOURS, Figures, Queue, Recent
 from asu_stats.reports import causes, recent
 from asu_stats.reports.causes import Cause
 from asu_stats.reports.recent import Span
-from asu_stats.store import samples
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.samples import QueueState
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.details import queue_samples
+from asu_stats.store.details.queue_samples import QueueState
 
 _LONGEST_WAITING: Final = 3
 _REGULAR: Final = timedelta(minutes=10)
@@ -222,6 +222,6 @@ def figures(
         queue=Queue(
             queue.queue_length,
             queue.oldest_queued_at,
-            samples.last_finished(connection, memory.naive(now)),
+            queue_samples.last_finished(connection, memory.naive(now)),
         ),
     )

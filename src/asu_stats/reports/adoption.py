@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from asu_stats.releases import release_order
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import VersionBucket
-from asu_stats.store.cubes import VERSIONS
+from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import Interval, Window
 
 SHOWN: Final = 8

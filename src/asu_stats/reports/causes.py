@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.reports import figures
 from asu_stats.reports.recent import Span
-from asu_stats.store.tables import build_metrics, client_stats, error_stats
+from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
 
 SHOWN_HASH: Final = 12
 _EXAMPLES: Final = 3

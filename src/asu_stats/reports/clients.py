@@ -12,8 +12,13 @@ from asu_stats.reports import figures, sums, timeseries
 from asu_stats.reports.answers import ClientReport, ClientRow
 from asu_stats.reports.incomplete import reasons
 from asu_stats.reports.listing import ALL, Listing, Page
-from asu_stats.store.cubes import BY_CLIENT, BY_CLIENT_VERSION, CLIENT_REJECTED, CLIENT_UNIQUE
-from asu_stats.store.rollups import (
+from asu_stats.store.blocks.cubes import (
+    BY_CLIENT,
+    BY_CLIENT_VERSION,
+    CLIENT_REJECTED,
+    CLIENT_UNIQUE,
+)
+from asu_stats.store.rollups.rollups import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
     CLIENT_UNIQUE_REJECTED,

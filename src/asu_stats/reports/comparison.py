@@ -10,8 +10,8 @@ from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, overview, rolling
 from asu_stats.reports.answers import Compared, Overview
 from asu_stats.reports.overview import Tally
-from asu_stats.store import parts
-from asu_stats.store.tables import build_metrics, client_stats
+from asu_stats.store.archive import segments
+from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.windows import Window
 
 _DAY: Final = timedelta(days=1)
@@ -67,7 +67,7 @@ def _up_to(connection: Connection, window: Window, last: datetime) -> Tally | No
     Whole days are read from rollups, the last day from its details.
     """
     midnight = datetime.combine(last.date(), time())
-    if any(parts.between(connection, table, midnight, midnight + _DAY) for table in _DETAILS):
+    if any(segments.between(connection, table, midnight, midnight + _DAY) for table in _DETAILS):
         return None
     just_before = (midnight - timedelta(microseconds=1)).replace(tzinfo=last.tzinfo)
     if window.start == last.date():

@@ -10,7 +10,7 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import DiffPackagesReport
 from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import ALL, Page
-from asu_stats.store.cubes import VERSIONS
+from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import MAX_BUCKETS, Window
 
 _DAY = ("total_requests", "diff_packages_true", "diff_packages_false")

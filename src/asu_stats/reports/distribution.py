@@ -10,8 +10,8 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import DurationBar, DurationBucket
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.figures import Distribution
-from asu_stats.store.blocks import Totals
-from asu_stats.store.cubes import SECONDS, VERSION_SECONDS
+from asu_stats.store.blocks.codec import Totals
+from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS
 from asu_stats.windows import Interval, Window
 
 _BARS: Final = 24

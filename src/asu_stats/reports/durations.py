@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from asu_stats.reports.figures import Distribution, Distributions
-from asu_stats.store.blocks import Totals
+from asu_stats.store.blocks.codec import Totals
 
 
 class VersionDurations(NamedTuple):

@@ -12,8 +12,8 @@ from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, latest_errors, sums
 from asu_stats.reports.answers import ErrorBucket, ErrorExample, ErrorTypeRow
 from asu_stats.reports.listing import Listing
-from asu_stats.store.blocks import Totals
-from asu_stats.store.cubes import FAILURES
+from asu_stats.store.blocks.codec import Totals
+from asu_stats.store.blocks.cubes import FAILURES
 from asu_stats.windows import Interval, Window
 
 EXAMPLES: Final = 20

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import ErrorCategory, Errors, VersionErrors
 from asu_stats.reports.listing import ALL, Listing, Page
-from asu_stats.store.blocks import Totals
-from asu_stats.store.cubes import FAILURES
+from asu_stats.store.blocks.codec import Totals
+from asu_stats.store.blocks.cubes import FAILURES
 from asu_stats.windows import Window
 
 _TOP: Final = 5

@@ -12,10 +12,11 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, FromClause, Select, Table, func, select
 
 from asu_stats.exceptions import MissingArchiveError
-from asu_stats.store import parts, prepared
-from asu_stats.store.archive import build_metrics_archive, error_stats_archive
-from asu_stats.store.files import Rows
-from asu_stats.store.tables import build_metrics, error_stats
+from asu_stats.store.archive import segments
+from asu_stats.store.archive.archive import build_metrics_archive, error_stats_archive
+from asu_stats.store.archive.files import Rows
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics, error_stats
 
 _FILES: Final = 20
 _BEGINNING, _END = datetime.min, datetime.max  # noqa: DTZ901 - stored times have no zone
@@ -62,7 +63,7 @@ def read(
         )
     ]
     found = sorted(found, key=_newest_first)[:limit]
-    files = parts.between(connection, error_stats, first, after)
+    files = segments.between(connection, error_stats, first, after)
     for part in sorted(files, key=lambda part: part.last_at, reverse=True)[:_FILES]:
         if len(found) == limit and part.last_at < found[-1].timestamp:
             break
@@ -111,12 +112,12 @@ def _in_file(connection: Connection, file: str) -> Iterator[LatestError]:
 
 def _rows_of(connection: Connection, table: Table, file: str) -> Rows:
     try:
-        return parts.rows_of(connection, table, file)
+        return segments.rows_of(connection, table, file)
     except MissingArchiveError:
         return ()
 
 
-def _said_by(builds: Table) -> prepared.Joined:
+def _said_by(builds: Table) -> statements.Joined:
     """Return what selects the texts of given builds."""
     b = builds.c
 
@@ -143,13 +144,14 @@ def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build
     for builds in _SAID:
         if not (missing := wanted - found.keys()):
             return found
-        rows = prepared.fetch_for(connection, _SAID[builds], _BUILD, sorted(missing))
+        rows = statements.fetch_for(connection, _SAID[builds], _BUILD, sorted(missing))
         found |= {(row[0], row[1]): row[2] for row in rows}
     missing = wanted - found.keys()
-    numbers = parts.holding(connection, (parts.build_key(*build) for build in missing))
+    numbers = segments.holding(connection, (segments.build_key(*build) for build in missing))
     names = [column.name for column in build_metrics.columns]
     places = [names.index(name) for name in ("request_hash", "build_id", "error_message")]
-    for file in parts.files_of(connection, build_metrics, sorted(numbers, reverse=True)[:_FILES]):
+    newest = sorted(numbers, reverse=True)[:_FILES]
+    for file in segments.files_of(connection, build_metrics, newest):
         for row in _rows_of(connection, build_metrics, file):
             request_hash, build_id, text = (row[place] for place in places)
             if (request_hash, build_id) in missing:

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, bindparam, func, select
 from asu_stats.reports import sums
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.figures import Distribution
-from asu_stats.store import prepared
-from asu_stats.store.cubes import BY_CLIENT, FAILURES, SECONDS
-from asu_stats.store.tables import build_metrics, event_counts
+from asu_stats.store.blocks.cubes import BY_CLIENT, FAILURES, SECONDS
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics, event_counts
 from asu_stats.windows import FIRST_DAY, Window
 
 # Columns of `stats_daily` by what they are called in the contract.
@@ -62,7 +62,7 @@ def read(connection: Connection, *, today: date) -> Lifetime:
     errors = np.bincount(codes, failures.sums[:, 0], len(categories)).astype(np.int64)
     builds = {status: of[column] for status, column in _STATUSES.items()}
     builds["failure"] -= builds["timeout"]
-    ((last,),) = prepared.fetch(connection, _LAST)
+    ((last,),) = statements.fetch(connection, _LAST)
     return Lifetime(
         requests={outcome: of[column] for outcome, column in _OUTCOMES.items()},
         clients=Counter({key[0]: row[0] for key, row in clients.rows()}),
@@ -70,7 +70,7 @@ def read(connection: Connection, *, today: date) -> Lifetime:
         errors=dict(zip(categories.tolist(), errors.tolist(), strict=True)),
         durations=all_durations(seconds),
         events={
-            event: int(n) for event, n in prepared.fetch(connection, _EVENTS, result="accepted")
+            event: int(n) for event, n in statements.fetch(connection, _EVENTS, result="accepted")
         },
         last_finished=last.replace(tzinfo=UTC) if last else None,
     )

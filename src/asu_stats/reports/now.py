@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 from asu_stats.builds.queues import Queues
 from asu_stats.cloudevents import format_time
 from asu_stats.reports.answers import EndedBuild, Now, RunningBuild
-from asu_stats.store.tables import build_metrics
+from asu_stats.store.database.schema import build_metrics
 
 RUNNING: Final = 50
 ENDED: Final = 12

@@ -11,7 +11,7 @@ from asu_stats.reports.answers import Overview, Period
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.figures import Distribution
 from asu_stats.reports.incomplete import reasons
-from asu_stats.store.cubes import BY_CLIENT, REJECTED, SECONDS, UNIQUE
+from asu_stats.store.blocks.cubes import BY_CLIENT, REJECTED, SECONDS, UNIQUE
 from asu_stats.windows import Window
 
 _SUMS: Final = (

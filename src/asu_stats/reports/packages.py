@@ -9,10 +9,10 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import PackageRow
 from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import Listing
-from asu_stats.store import package_lists
-from asu_stats.store.cubes import BY_PACKAGE
-from asu_stats.store.rollups import PACKAGES, VERSION_TARGET
-from asu_stats.store.vocabulary import Values, as_values
+from asu_stats.store.blocks.cubes import BY_PACKAGE
+from asu_stats.store.blocks.keys import Values, as_values
+from asu_stats.store.details import package_lists
+from asu_stats.store.rollups.rollups import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
 
 _BRANCH = 5  # characters, as in 24.10

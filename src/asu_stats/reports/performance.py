@@ -11,9 +11,9 @@ from asu_stats.reports.answers import Performance, SlowBuild, VersionPerformance
 from asu_stats.reports.durations import all_durations, durations_by_version
 from asu_stats.reports.figures import Distribution
 from asu_stats.reports.listing import ALL, Listing, Page
-from asu_stats.store import prepared
-from asu_stats.store.cubes import SECONDS, VERSION_SECONDS, VERSIONS
-from asu_stats.store.tables import build_metrics, request_metadata
+from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS, VERSIONS
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics, request_metadata
 from asu_stats.windows import Window
 
 SLOWEST: Final = 10
@@ -68,7 +68,7 @@ def by_version(connection: Connection, window: Window) -> Listing[VersionPerform
 
 def _slowest(connection: Connection, window: Window, durations: Distribution) -> list[SlowBuild]:
     """Return the slowest builds, read by index: the distribution says how long they took."""
-    rows = prepared.fetch_for(
+    rows = statements.fetch_for(
         connection,
         _took,
         _FIELDS,

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, DateTime, Select, bindparam, func, select
 from asu_stats.reports import sums
 from asu_stats.reports.builds import Sums
 from asu_stats.reports.durations import all_durations
-from asu_stats.store import prepared
-from asu_stats.store.cubes import SECONDS
-from asu_stats.store.rollups import ERRORS, HOURLY_CLIENTS, HOURLY_PROFILES, VERSION_TARGET
-from asu_stats.store.tables import error_stats
+from asu_stats.store.blocks.cubes import SECONDS
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import error_stats
+from asu_stats.store.rollups.rollups import ERRORS, HOURLY_CLIENTS, HOURLY_PROFILES, VERSION_TARGET
 from asu_stats.windows import Window
 
 PAST_DAYS: Final = 14
@@ -135,19 +135,19 @@ NONE: Final = Sums(*(0,) * len(Sums._fields))
 
 def hours(connection: Connection, span: Span) -> Hours:
     """Return requests and builds of a span."""
-    rows = prepared.fetch(connection, _HOURS, first=span.first, after=span.after)
+    rows = statements.fetch(connection, _HOURS, first=span.first, after=span.after)
     return Hours({(row[0], row[1]): Sums(*map(int, row[2:])) for row in rows})
 
 
 def clients(connection: Connection, span: Span) -> dict[tuple[str, str], ClientSums]:
     """Return how the requests of each client for each version ended."""
-    rows = prepared.fetch(connection, _CLIENTS, first=span.first, after=span.after)
+    rows = statements.fetch(connection, _CLIENTS, first=span.first, after=span.after)
     return {(row[0], row[1]): ClientSums(*map(int, row[2:])) for row in rows}
 
 
 def failures(connection: Connection, span: Span) -> list[Failure]:
     """Return the builds that failed in a span, one by one; reads details by index."""
-    rows = prepared.fetch(connection, _FAILURES, first=span.first, after=span.after)
+    rows = statements.fetch(connection, _FAILURES, first=span.first, after=span.after)
     return [Failure(*row) for row in rows]
 
 

@@ -15,8 +15,8 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.answers import Period, Requests
 from asu_stats.reports.distribution import bars
 from asu_stats.reports.figures import Distribution, Ints
-from asu_stats.store.blocks import Totals
-from asu_stats.store.cubes import BY_PACKAGE_COUNT, BY_ROOTFS_SIZE, PATTERNS
+from asu_stats.store.blocks.codec import Totals
+from asu_stats.store.blocks.cubes import BY_PACKAGE_COUNT, BY_ROOTFS_SIZE, PATTERNS
 from asu_stats.windows import Window
 
 _Share = Annotated[

@@ -28,17 +28,19 @@ from asu_stats.reports import overview, sums
 from asu_stats.reports.answers import Overview, Period
 from asu_stats.reports.figures import Distribution
 from asu_stats.reports.overview import Tally
-from asu_stats.store import facts, prepared, recount
-from asu_stats.store.archive import everything
-from asu_stats.store.facts import Fact
-from asu_stats.store.rollups import DAILY
-from asu_stats.store.tables import (
+from asu_stats.store.archive.archive import everything
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import (
     build_metrics,
     client_stats,
     rejected_days,
     request_days,
     request_metadata,
 )
+from asu_stats.store.rollups import facts
+from asu_stats.store.rollups.facts import Fact
+from asu_stats.store.rollups.rollups import DAILY
+from asu_stats.store.verification import recount
 from asu_stats.windows import Window
 
 _requests, _builds = everything(client_stats), everything(build_metrics)
@@ -106,7 +108,7 @@ def tally(
     window = {"first": first.replace(tzinfo=None), "last": last.replace(tzinfo=None)}
 
     def fetch(statement: Any, **more: Any) -> list[tuple[Any, ...]]:
-        return prepared.fetch(connection, statement, **window, **more)
+        return statements.fetch(connection, statement, **window, **more)
 
     requests = [(row[:-2], row[-2], row[-1]) for row in fetch(_REQUESTS)]
     builds = [(row[:-1], row[-1]) for row in fetch(_BUILDS)]

@@ -1,6 +1,6 @@
 """Reading rollups: sums over a window, grouped by names. One function, one statement.
 
-Questions about all read packed days (`store.packs`); those with a filter read the rollup's rows.
+Questions about all read packed days (`store.blocks`); those with a filter read the rollup's rows.
 """
 
 from collections import defaultdict
@@ -14,12 +14,13 @@ from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, 
 
 from asu_stats.reports import figures
 from asu_stats.reports.answers import Period
-from asu_stats.store import packs, prepared
-from asu_stats.store.blocks import Totals
-from asu_stats.store.cubes import Cube
-from asu_stats.store.rollups import DAILY, Rollup
-from asu_stats.store.tables import store_state
-from asu_stats.store.vocabulary import Groups, Ints, Key
+from asu_stats.store.blocks import reader
+from asu_stats.store.blocks.codec import Totals
+from asu_stats.store.blocks.cubes import Cube
+from asu_stats.store.blocks.keys import Groups, Ints, Key
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import store_state
+from asu_stats.store.rollups.rollups import DAILY, Rollup
 from asu_stats.windows import Interval, Window
 
 
@@ -55,7 +56,7 @@ def rows(
 
 def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]:
     """Return the sums of packed days over `window`."""
-    return packs.read(connection, window.start, window.end, *wanted)
+    return reader.read(connection, window.start, window.end, *wanted)
 
 
 def cube_over_time(
@@ -64,7 +65,7 @@ def cube_over_time(
     """Return the buckets of `window`, each with its days and the sums of packed days over them."""
     parts = list(window.parts(interval))
     days = [(part.start, part.end) for _, part in parts]
-    found = packs.read_each(connection, days, cube)
+    found = reader.read_each(connection, days, cube)
     return [(stamp, part, sums) for (stamp, part), sums in zip(parts, found, strict=True)]
 
 
@@ -139,7 +140,7 @@ def _days(adds: tuple[str, ...]) -> Select[Any]:
 
 def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, ...]]:
     """Return (day, sums) of `stats_daily`, of the days of `window` that have a row."""
-    return prepared.fetch(connection, _days(adds), start=window.start, end=window.end)
+    return statements.fetch(connection, _days(adds), start=window.start, end=window.end)
 
 
 def unique_requests(window: Window, pairs: Totals) -> int:
@@ -180,7 +181,7 @@ _SINCE = select(store_state.c.data_since)
 
 def data_since(connection: Connection) -> str | None:
     """Return the first day of which anything is known (contract §2.11)."""
-    ((since,),) = prepared.fetch(connection, _SINCE)
+    ((since,),) = statements.fetch(connection, _SINCE)
     return since.isoformat() if since else None
 
 
@@ -200,5 +201,5 @@ _HOURLY = select(store_state.c.hourly_since)
 
 def hourly_since(connection: Connection) -> date | None:
     """Return the first day of which there are hours, `None` where no hour was ever deleted."""
-    found: date | None = prepared.fetch(connection, _HOURLY)[0][0]
+    found: date | None = statements.fetch(connection, _HOURLY)[0][0]
     return found

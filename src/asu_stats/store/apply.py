@@ -17,29 +17,26 @@ from asu_stats.events import (
     RequestReceived,
     new_id,
 )
-from asu_stats.store import (
-    attempts,
-    changes,
-    counting,
-    dialects,
+from asu_stats.store.archive.archive import Recall
+from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.schema import store_state
+from asu_stats.store.details import builds as build_rows
+from asu_stats.store.details import (
     identities,
     legacy,
     package_lists,
-    prepared,
     request_days,
     requests,
-    rollups,
     unhashed,
 )
-from asu_stats.store.archive import Recall
-from asu_stats.store.attempts import Build, Change
-from asu_stats.store.counting import naive
-from asu_stats.store.engine import write_transaction
-from asu_stats.store.live_counts import Live, Tally
-from asu_stats.store.request_days import RequestDay
-from asu_stats.store.requests import Metadata, Wait
-from asu_stats.store.rollups import Deltas
-from asu_stats.store.tables import store_state
+from asu_stats.store.details.builds import Build, Change
+from asu_stats.store.details.live_counts import Live, Tally
+from asu_stats.store.details.request_days import RequestDay
+from asu_stats.store.details.requests import Metadata, Wait
+from asu_stats.store.rollups import counting, rollups
+from asu_stats.store.rollups.counting import naive
+from asu_stats.store.rollups.rollups import Deltas
 
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
@@ -170,14 +167,14 @@ class _Batch:
         self._archive = Recall(connection, self._state.archived_before)
         builds_wanted = self._take_requests()
         self._recall_builds()
-        builds = attempts.load(connection, sorted(builds_wanted))
+        builds = build_rows.load(connection, sorted(builds_wanted))
         ends = self._take_builds(builds)
         self._resolve_waits(builds, ends)
         lists = package_lists.numbers(connection, [request for request, _ in self._requests])
         for place, (request, received) in enumerate(self._requests):
             counting.add_request(deltas, request, received, lists.get(place))
         requests.save_requests(connection, self._requests, self._waits, lists)
-        attempts.save_errors(connection, ends)
+        build_rows.save_errors(connection, ends)
         self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
         self._save_metadata()
         days: dict[bool, set[RequestDay]] = {True: set(), False: set()}
@@ -227,10 +224,10 @@ class _Batch:
     def _take_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
         """Take the build events in; return the builds whose end changed, with before and now."""
         before = {build.key: build.ended() for of in builds.values() for build in of.values()}
-        dirty: dict[attempts.Key, Build] = {}
+        dirty: dict[build_rows.Key, Build] = {}
         for event in self._builds:
             of = builds[event.request_hash]
-            build = of.setdefault(event.build_id, attempts.new(event))
+            build = of.setdefault(event.build_id, build_rows.new(event))
             dirty[build.key] = build
             if isinstance(event, BuildStarted):
                 build.start(event)
@@ -241,7 +238,7 @@ class _Batch:
             for build in of.values():
                 if build.settle(metadata.names if metadata else None):
                     dirty[build.key] = build
-        attempts.save(self._connection, dirty.values())
+        build_rows.save(self._connection, dirty.values())
         ends = [
             (build, was, now)
             for build in dirty.values()
@@ -348,7 +345,7 @@ class _Batch:
         first = min(event.time for event in self._events).date()
         since = first if state.data_since is None else min(first, state.data_since)
         if (since, self._numbers) != (state.data_since, state.requests_numbered):
-            prepared.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
+            statements.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
 
 
 def _end(wait: Wait, build: Build) -> None:

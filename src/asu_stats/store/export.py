@@ -8,11 +8,16 @@ from typing import Any, Final
 from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
 
 from asu_stats.events import NO_HASH
-from asu_stats.store import parts
-from asu_stats.store.archive import ARCHIVES, TIMES
-from asu_stats.store.requests import NOT_ENDED
-from asu_stats.store.rollups import ROLLUPS
-from asu_stats.store.tables import build_metrics, client_stats, error_stats, request_metadata
+from asu_stats.store.archive import segments
+from asu_stats.store.archive.archive import ARCHIVES, TIMES
+from asu_stats.store.database.schema import (
+    build_metrics,
+    client_stats,
+    error_stats,
+    request_metadata,
+)
+from asu_stats.store.details.requests import NOT_ENDED
+from asu_stats.store.rollups.rollups import ROLLUPS
 
 
 def _column(name: str) -> Callable[[Table], ColumnElement[Any]]:
@@ -92,6 +97,6 @@ def _filed(
     names = [column.name for column in table.columns]
     order = names.index(TIMES[table]), names.index("id")
     nothing = {names.index(name): value for name, value in _NOTHING.items() if name in names}
-    for row in parts.stream(connection, table, TIMES[table], first, after):
+    for row in segments.stream(connection, table, TIMES[table], first, after):
         known = (None if nothing.get(at, row) == value else value for at, value in enumerate(row))
         yield (*(row[place] for place in order), *known)

@@ -16,10 +16,11 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, false, inspect, update
 
 from asu_stats.exceptions import SchemaError
-from asu_stats.store import dialects, rejections
-from asu_stats.store import plan_indexes as indexes
-from asu_stats.store.engine import read_snapshot, write_transaction
-from asu_stats.store.tables import store_state
+from asu_stats.store.archive import rejections
+from asu_stats.store.database import dialects
+from asu_stats.store.database import plan_indexes as indexes
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import store_state
 
 log = logging.getLogger(__name__)
 

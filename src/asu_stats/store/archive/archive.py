@@ -1,0 +1,224 @@
+"""The archive: where details go that are over age, and how they come back when they are needed.
+
+Rollups are sums of details, so no figure needs an archived row as it is. A late event may: the
+second end of an old build, a request older than the build that ended it. The rows it needs are
+brought back (`Recall`) in its own transaction, before anything is worked out; so whoever applies
+events finds what it would have found if nothing had been archived. A row is in one place at a time,
+under the number (`id`) it always had.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    FromClause,
+    Index,
+    Select,
+    Table,
+    select,
+    union_all,
+)
+
+from asu_stats.events import FAILED_STATUSES
+from asu_stats.store.archive import segments
+from asu_stats.store.database import statements
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
+from asu_stats.store.rollups.counting import EndedBuild
+
+DETAILS: Final = (build_metrics, client_stats, error_stats)
+# The time that places a row on a day.
+TIMES: Final = {build_metrics: "finished_at", client_stats: "timestamp", error_stats: "timestamp"}
+_BEGINNING: Final = datetime.min  # noqa: DTZ901 - stored times have no zone
+SLOWEST: Final = 10  # successful builds of each day that stay, since answers show them
+
+
+def _archive_of(table: Table) -> Table:
+    """Declare the archive of a detail table: the same columns, under the same numbers."""
+    columns = (
+        Column(
+            column.name,
+            column.type,
+            primary_key=column.primary_key,
+            autoincrement=False,
+            nullable=column.nullable,
+        )
+        for column in table.columns
+    )
+    return Table(
+        f"{table.name}_archive",
+        metadata,
+        *columns,
+        comment=f"Rows of {table.name} that are over age.",
+    )
+
+
+build_metrics_archive = _archive_of(build_metrics)
+client_stats_archive = _archive_of(client_stats)
+error_stats_archive = _archive_of(error_stats)
+ARCHIVES: Final[Mapping[Table, Table]] = {
+    build_metrics: build_metrics_archive,
+    client_stats: client_stats_archive,
+    error_stats: error_stats_archive,
+}
+Index(None, build_metrics_archive.c.request_hash, build_metrics_archive.c.build_id, unique=True)
+Index(None, build_metrics_archive.c.finished_at)
+Index(None, client_stats_archive.c.request_hash, client_stats_archive.c.ended_at)
+Index(None, client_stats_archive.c.timestamp)
+Index(None, error_stats_archive.c.timestamp)
+
+
+def names(table: Table) -> tuple[str, ...]:
+    """Return the columns of a table, the number of the row first."""
+    return tuple(column.name for column in table.columns)
+
+
+def everything(table: Table, *more: Table) -> FromClause:
+    """Return the rows of a detail table, live and archived, but for those in files."""
+    all_of_it = (table, ARCHIVES[table], *more)
+    return union_all(*(select(*each.columns) for each in all_of_it)).subquery(f"{table.name}_all")
+
+
+def counted(table: Table) -> FromClause:
+    """Return the same and the rows in files that `parts.load` has brought to the connection."""
+    return everything(table, segments.UNPACKED[table])
+
+
+def day_bounds(day: date) -> tuple[datetime, datetime]:
+    """Return the stored times between which a UTC day lies: from the first, before the second."""
+    first = datetime.combine(day, time())
+    return first, first + timedelta(days=1)
+
+
+def slowest(table: Table, day: date) -> Select[int]:
+    """Select the numbers of a day's slowest successful builds, in the order of `performance`."""
+    t = table.c
+    first, after = day_bounds(day)
+    here = (t.finished_at >= first) & (t.finished_at < after) & (t.status == "success")
+    order = (t.duration_seconds.desc(), t.finished_at, t.request_hash, t.build_id)
+    known = t.duration_seconds.is_not(None)
+    return select(t.id).where(here, known).order_by(*order).limit(SLOWEST)
+
+
+def move(connection: Connection, source: Table, target: Table, rows: Iterable[int]) -> None:
+    """Move rows with the given numbers from one table to another of the same columns."""
+    wanted = sorted(rows)
+    if not wanted:
+        return
+    columns, given = names(source), [(number,) for number in wanted]
+    found = statements.fetch_for(connection, _ROWS[source], _ID, given)
+    statements.insert(connection, target, columns, found)
+    statements.delete(connection, source, ("id",), given)
+
+
+def _rows_of(table: Table) -> statements.Joined:
+    """Return what selects the rows with given numbers."""
+    return lambda given: select(*table.columns).join_from(given, table, table.c.id == given.c.id)
+
+
+_ID: Final = (("id", BigInteger()),)
+_ROWS: Final = {table: _rows_of(table) for pair in ARCHIVES.items() for table in pair}
+
+
+# What late events need back ---------------------------------------------------------------------
+
+_b, _r = build_metrics_archive, client_stats_archive
+_HASH: Final = ("request_hash", _b.c.request_hash.type)
+_BUILD: Final = (_HASH, ("build_id", _b.c.build_id.type))
+_SINCE: Final = (_HASH, ("since", _b.c.finished_at.type))
+
+
+def _same_build(given: FromClause) -> Select[Any]:
+    same = (_b.c.request_hash == given.c.request_hash) & (_b.c.build_id == given.c.build_id)
+    return select(_b.c.id, _b.c.request_hash, _b.c.finished_at).join_from(given, _b, same)
+
+
+def _ended_since(given: FromClause) -> Select[Any]:
+    here = (_b.c.request_hash == given.c.request_hash) & (_b.c.finished_at >= given.c.since)
+    return select(_b.c.id).join_from(given, _b, here)
+
+
+def _waited_since(given: FromClause) -> Select[Any]:
+    here = (_r.c.request_hash == given.c.request_hash) & (_r.c.ended_at >= given.c.since)
+    return select(_r.c.id).join_from(given, _r, here)
+
+
+class Recall:
+    """Brings back, in the transaction of a batch, the archived rows that it needs.
+
+    `archived_before` is the day before which details may be archived, `None` where none are: then
+    nothing costs anything.
+    """
+
+    def __init__(self, connection: Connection, archived_before: date | None) -> None:
+        self._connection = connection
+        self._before = archived_before and datetime.combine(archived_before, time())
+
+    def builds(
+        self,
+        builds: Iterable[tuple[str, str]],
+        renamed: Iterable[str],
+        moments: Iterable[tuple[str, datetime]],
+    ) -> None:
+        """Bring back the archived builds that a batch may change, or that its requests wait for.
+
+        These are `builds` (hash, build_id), those of `renamed` hashes, and those that ended at or
+        after the moment of an event of their hash, or after the end of one brought back.
+        """
+        if self._before is None:
+            return
+        since = dict.fromkeys(renamed, _BEGINNING)
+        for request_hash, moment in moments:
+            if moment < self._before:
+                since[request_hash] = min(moment, since.get(request_hash, moment))
+        builds = sorted(builds)
+        self._unpack(build_metrics, (segments.build_key(*build) for build in builds))
+        found = statements.fetch_for(self._connection, _same_build, _BUILD, builds)
+        for _, request_hash, finished in found:
+            since[request_hash] = min(finished, since.get(request_hash, finished))
+        self._unpack(build_metrics, map(segments.builds_key, since))
+        later = statements.fetch_for(self._connection, _ended_since, _SINCE, sorted(since.items()))
+        wanted = {row[0] for row in (*found, *later)}
+        move(self._connection, build_metrics_archive, build_metrics, wanted)
+
+    def waits(self, since: Mapping[str, datetime]) -> None:
+        """Bring back the waiting requests of each hash that had not ended before a time."""
+        if self._before is None:
+            return
+        late = sorted(item for item in since.items() if item[1] < self._before)
+        self._unpack(client_stats, (segments.waits_key(request_hash) for request_hash, _ in late))
+        found = statements.fetch_for(self._connection, _waited_since, _SINCE, late)
+        move(self._connection, client_stats_archive, client_stats, (row[0] for row in found))
+
+    def after(self, ends: Iterable[tuple[str, str, EndedBuild]]) -> None:
+        """Tidy up after ends of builds (hash, build_id, end) that hold no longer.
+
+        Their errors leave the archive, and of their days the slowest builds come back.
+        """
+        if self._before is None:
+            return
+        gone = [end for end in ends if end[2].at < self._before]
+        failed = [
+            (end.at, request_hash, build_id)
+            for request_hash, build_id, end in gone
+            if end.status in FAILED_STATUSES
+        ]
+        self._unpack(error_stats, (segments.error_key(build[1], build[2]) for build in failed))
+        key = ("timestamp", "request_hash", "build_id")
+        statements.delete(self._connection, error_stats_archive, key, failed)
+        for day in sorted({end.at.date() for *_, end in gone if end.status == "success"}):
+            of_day = segments.between(self._connection, build_metrics, *day_bounds(day))
+            segments.unpack(
+                self._connection, build_metrics_archive, build_metrics, (each.id for each in of_day)
+            )
+            numbers = self._connection.execute(slowest(build_metrics_archive, day)).scalars()
+            move(self._connection, build_metrics_archive, build_metrics, numbers)
+
+    def _unpack(self, table: Table, keys: Iterable[int]) -> None:
+        """Bring back the parts of a table's archive that have something under one of `keys`."""
+        wanted = segments.holding(self._connection, keys)
+        segments.unpack(self._connection, ARCHIVES[table], table, wanted)

@@ -1,0 +1,89 @@
+"""Which UTC days have something.
+
+They are found by jumps over an index: the days between cost nothing, however many they are.
+"""
+
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Date, func, select
+
+from asu_stats.store.archive.archive import ARCHIVES, TIMES
+from asu_stats.store.archive.segments import archive_parts
+from asu_stats.store.database import dialects
+from asu_stats.store.rollups.rollups import ROLLUPS
+
+# Times and dates of details in tables, and of rollups.
+DETAILS = tuple(
+    table.c[moment] for live, moment in TIMES.items() for table in (live, ARCHIVES[live])
+)
+ANYTHING = (*DETAILS, *(rollup.table.c[rollup.key[0]] for rollup in ROLLUPS))
+
+
+def with_something(
+    connection: Connection,
+    columns: Iterable[ColumnElement[Any]] = ANYTHING,
+    start: date | None = None,
+    end: date | None = None,
+) -> list[date]:
+    """Return the days from `start` to `end` on which a column or a file of the archive has a value.
+
+    Of a file every day counts between its first row and its last: they are of one month.
+    """
+    found: set[date] = set()
+    for column in columns:
+        found.update(of_column(connection, column, start, end))
+    t = archive_parts.c
+    for first_at, last_at in connection.execute(select(t.first_at, t.last_at)):
+        first = max(first_at.date(), start or date.min)
+        last = min(last_at.date(), end or date.max)
+        found.update(map(date.fromordinal, range(first.toordinal(), last.toordinal() + 1)))
+    return sorted(found)
+
+
+def of_column(
+    connection: Connection,
+    column: ColumnElement[Any],
+    start: date | None = None,
+    end: date | None = None,
+) -> list[date]:
+    """Return the days from `start` to `end` on which an indexed date or time has a value."""
+    dated = isinstance(column.type, Date)
+
+    def bound(day: date) -> date:
+        return day if dated else datetime.combine(day, time())
+
+    least = select(func.min(column))
+    if end is not None:
+        least = least.where(column < bound(end + timedelta(days=1)))
+    first = least if start is None else least.where(column >= bound(start))
+    found = select(first.scalar_subquery().label("at")).cte("days", recursive=True)
+    after = found.c.at if dated else dialects.next_day(connection.dialect.name, found.c.at)
+    following = least.where(column > after if dated else column >= after).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.at.is_not(None)))
+    moments = connection.execute(select(found.c.at).where(found.c.at.is_not(None))).scalars()
+    return [moment.date() if isinstance(moment, datetime) else moment for moment in moments]
+
+
+def last_with_details(connection: Connection, first: date, before: date) -> date | None:
+    """Return the last day from `first` to before `before` that may have details."""
+    start, end = datetime.combine(first, time()), datetime.combine(before, time())
+    found: list[datetime | None] = [
+        connection.execute(select(func.max(column)).where(column >= start, column < end)).scalar()
+        for column in DETAILS
+    ]
+    t = archive_parts.c
+    parts = select(t.last_at).where(t.first_at < end, t.last_at >= start)
+    found += [min(last, end - timedelta(days=1)) for last in connection.execute(parts).scalars()]
+    days = [moment.date() for moment in found if moment is not None]
+    return max(days, default=None)
+
+
+def newest_event(connection: Connection) -> datetime | None:
+    """Return the time of the newest request, end of a build or error in tables, without zone."""
+    newest: list[datetime | None] = [
+        connection.execute(select(func.max(live.c[moment]))).scalar()
+        for live, moment in TIMES.items()
+    ]
+    return max((moment for moment in newest if moment is not None), default=None)

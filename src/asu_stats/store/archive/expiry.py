@@ -1,0 +1,100 @@
+"""What is over age: which details are archived, and which stay whatever their age."""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    func,
+    or_,
+    select,
+)
+
+from asu_stats.store.archive import archive
+from asu_stats.store.archive.archive import DETAILS, TIMES
+from asu_stats.store.archive.days import of_column
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import build_metrics, client_stats
+from asu_stats.store.rollups.rollups import HOURLY
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How many days details and hours are kept, today included."""
+
+    build_metrics_days: int = 90
+    client_stats_days: int = 180
+    error_stats_days: int = 180
+    hourly_rollup_days: int = 90
+    latest: int = 100  # builds that ended last, and errors, that stay whatever their age
+
+    def first_day(self, name: str, today: date) -> date:
+        """Return the first day of which a table, or the `hourly_rollup`s, keep everything."""
+        days: int = getattr(self, f"{name}_days")
+        return today - timedelta(days=days - 1)
+
+
+def moment_of(table: Any) -> ColumnElement[Any]:
+    """Return the time that places a row of a detail table on a day."""
+    moment: ColumnElement[Any] = table.c[TIMES[table]]
+    return moment
+
+
+def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
+    """Return the condition that a row of a day that is over age is to be archived.
+
+    What has not ended stays, and what answers show: the slowest builds of the day, the `latest`
+    builds and errors. So does the row with the highest number, as long as it is that:
+    SQLite would give its number to another.
+    """
+    first, after = archive.day_bounds(day)
+    t, moment = table.c, moment_of(table)
+    highest = select(func.max(t.id)).scalar_subquery()
+    conditions = [moment >= first, moment < after, t.id < highest]
+    if table is client_stats:
+        cut, _ = archive.day_bounds(policy.first_day(table.name, today))
+        conditions.append(or_(t.ended_at.is_(None), t.ended_at < cut))
+    else:
+        newest = select(moment).where(moment.is_not(None)).order_by(moment.desc())
+        conditions.append(moment < newest.offset(policy.latest - 1).limit(1).scalar_subquery())
+    if table is build_metrics:
+        conditions.append(t.id.not_in(archive.slowest(table, day)))
+    return and_(*conditions)
+
+
+def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
+    """Return the days that have rows and are over age; some of the rows may have to stay."""
+    last = policy.first_day(table.name, today) - timedelta(days=1)
+    return of_column(connection, moment_of(table), end=last)
+
+
+def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
+    """Return how many rows of each table a run would archive, and how many hours it would delete.
+
+    Changes nothing.
+    """
+    found = {}
+    with read_snapshot(engine) as connection:
+        for table in DETAILS:
+            found[f"{table.name}_archived"] = sum(
+                connection.execute(count(policy, today, table, day)).scalar_one()
+                for day in days(connection, policy, today, table)
+            )
+        hour, _ = archive.day_bounds(policy.first_day("hourly_rollup", today))
+        found["hours_deleted"] = sum(
+            connection.execute(
+                select(func.count()).select_from(rollup.table).where(rollup.table.c.hour < hour)
+            ).scalar_one()
+            for rollup in HOURLY
+        )
+    return found
+
+
+def count(policy: Policy, today: date, table: Any, day: date) -> Select[int]:
+    """Count the rows of a day that are to be archived."""
+    return select(func.count()).select_from(table).where(may_go(policy, today, table, day))

@@ -1,0 +1,309 @@
+"""Retention: details that are over age go to the archive, hours that are over age go.
+
+A batch is one transaction, short enough for those who record meanwhile: it grows and shrinks with
+the time that the last one took. At any moment a row is either live or archived, so a run that is
+killed is simply run again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Delete, Engine, Table, delete, func, insert, select, update
+
+from asu_stats.events import new_id
+from asu_stats.exceptions import ImplausibleDayError, StoreUnavailableError
+from asu_stats.ownership import Owner
+from asu_stats.store.archive import archive, expiry, files, segments
+from asu_stats.store.archive.archive import ARCHIVES, DETAILS, TIMES
+from asu_stats.store.archive.expiry import Policy, moment_of
+from asu_stats.store.database import changes, dialects
+from asu_stats.store.database.engine import checkpoint, read_snapshot, write_transaction
+from asu_stats.store.database.schema import store_state
+from asu_stats.store.rollups.rollups import HOURLY
+
+_HOLD_SECONDS: Final = (
+    0.04  # that a batch may keep writers waiting; the slowest then stay below 0.1
+)
+_ROWS: Final = 500
+_LEAST, _MOST = 20, 20_000
+_CHECKPOINT: Final = 16  # batches
+_FILE_ROWS: Final = 1_000  # at least, where there are so many: taking them out costs little
+_DETAILS_DAYS: Final = (
+    8  # of which details are in tables in any case: `reports.rolling` counts them
+)
+
+_NEAR: Final = timedelta(days=92)
+
+Guard = Callable[[Connection], None]
+Progress = Callable[[date], object]
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run did: rows per table, and how long its batches kept writers waiting."""
+
+    archived: dict[str, int] = field(default_factory=dict)
+    hours_deleted: int = 0
+    files_written: int = 0
+    rows_put_away: int = 0
+    batches: int = 0
+    longest_hold_seconds: float = 0.0
+
+    def held(self, seconds: float) -> None:
+        """Count a batch."""
+        self.batches += 1
+        self.longest_hold_seconds = max(self.longest_hold_seconds, round(seconds, 4))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            **{f"{name}_archived": rows for name, rows in self.archived.items()},
+            "hours_deleted": self.hours_deleted,
+            "files_written": self.files_written,
+            "rows_put_away": self.rows_put_away,
+            "batches": self.batches,
+            "longest_hold_seconds": self.longest_hold_seconds,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Where files of the archive are put, and in which form."""
+
+    directory: Path
+    form: files.Form
+    owner: Owner | None = None  # of the files; by default that of the directory
+
+    def file(self, table: Table, day: date) -> str:
+        """Return a name that no file ever had, in the folder of a table and month."""
+        month = f"{day:%Y-%m}"
+        name = f"{table.name}-{month}-{new_id()}.{self.form}"
+        return f"{table.name}/{month}/{name}"
+
+
+class Pace:
+    """How many rows a batch has, so that it takes about as long as it may."""
+
+    def __init__(self) -> None:
+        self.rows = _ROWS
+
+    def took(self, seconds: float) -> None:
+        """Learn from a batch, and let those who wait go first."""
+        factor = min(2.0, max(0.25, _HOLD_SECONDS / max(seconds, 1e-6)))
+        self.rows = min(_MOST, max(_LEAST, int(self.rows * factor)))
+        time.sleep(min(seconds, 0.1))
+
+
+def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
+    """Tell whether there is anything from before `today`.
+
+    Raises `ImplausibleDayError` for a day that nothing confirms: the clock may be wrong. A day is
+    confirmed by a run or events of the quarter before it. Events of the day itself say nothing:
+    they may come from the same clock.
+    """
+    start, _ = archive.day_bounds(today)
+    with read_snapshot(engine) as connection:
+        times = [moment_of(table) for table in DETAILS]
+        newest: list[datetime | None] = [
+            connection.execute(select(func.max(time)).where(time < start)).scalar()
+            for time in times
+        ]
+    known = [moment.date() for moment in newest if moment is not None]
+    if not known:
+        return False
+    if today - max(known) <= _NEAR or (last_run is not None and abs(today - last_run) <= _NEAR):
+        return True
+    last = f"the last run was on {last_run}" if last_run else "there was no run before"
+    raise ImplausibleDayError(
+        f"retention: today is {today}, but the newest event before today is of {max(known)} and "
+        f"{last}. If the clock is right, run `asu-stats retention run --force`"
+    )
+
+
+def run(
+    engine: Engine,
+    policy: Policy,
+    today: date,
+    *,
+    shelf: Shelf | None = None,
+    guard: Guard = lambda _: None,
+    progress: Progress = lambda _: None,
+) -> Report:
+    """Archive the details and delete the hours that are over age, in small transactions.
+
+    With a `shelf` whole months go on from the tables of the archive into files. `guard` is called
+    in each transaction, and may forbid it by raising; then the run ends. `progress` is told each
+    day that is done. Raises `StoreUnavailableError`.
+    """
+    this = _Run(engine, policy, today, guard)
+    this.announce()
+    for table in DETAILS:
+        this.report.archived[table.name] = 0
+        with read_snapshot(engine) as connection:
+            days = expiry.days(connection, policy, today, table)
+        for day in days:
+            this.archive_day(table, day)
+            progress(day)
+    for rollup in HOURLY:
+        this.delete_hours(rollup.table)
+    if shelf is not None:
+        for table in DETAILS:
+            this.put_away(table, shelf)
+        _tidy(engine, shelf)
+    return this.report
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run: what it is to do, how fast, and what it has done."""
+
+    engine: Engine
+    policy: Policy
+    today: date
+    guard: Guard
+    pace: Pace = field(default_factory=Pace)
+    report: Report = field(default_factory=Report)
+
+    def announce(self) -> None:
+        """Say what may be archived and which hours are gone, before the first row moves.
+
+        Hours that go are figures that change: they are refused from now on.
+        """
+        archived = max(self.policy.first_day(table.name, self.today) for table in DETAILS)
+        hours = self.policy.first_day("hourly_rollup", self.today)
+        t = store_state.c
+        with write_transaction(self.engine) as connection:
+            dialects.take_turn(connection)
+            self.guard(connection)
+            known = connection.execute(select(t.archived_before, t.hourly_since)).one()
+            values = {}
+            if known.archived_before is None or known.archived_before < archived:
+                values["archived_before"] = archived
+            if known.hourly_since is None or known.hourly_since < hours:
+                values["hourly_since"] = hours
+                changes.begin(connection)
+            if values:
+                connection.execute(update(store_state).values(values))
+
+    def archive_day(self, table: Any, day: date) -> None:
+        """Archive what may go of a day."""
+        with read_snapshot(self.engine) as connection:
+            count = expiry.count(self.policy, self.today, table, day)
+            left = connection.execute(count).scalar_one()
+        while left > 0 and (moved := self._batch(partial(self._move, table, day))):
+            self.report.archived[table.name] += moved
+            left -= moved
+
+    def delete_hours(self, table: Any) -> None:
+        """Delete the hours that are over age, some at a time."""
+        end, _ = archive.day_bounds(self.policy.first_day("hourly_rollup", self.today))
+        old = select(table.c.hour).where(table.c.hour < end).order_by(table.c.hour)
+        some: Any = end
+        while some is not None:
+            with read_snapshot(self.engine) as connection:
+                if connection.execute(old.limit(1)).first() is None:
+                    return
+                some = connection.execute(old.offset(self.pace.rows).limit(1)).scalar()
+            gone = delete(table).where(table.c.hour < end if some is None else table.c.hour <= some)
+            self.report.hours_deleted += self._batch(partial(_delete, gone))
+
+    def put_away(self, table: Table, shelf: Shelf) -> None:
+        """Put the months of a table's archive that are over age as a whole into files."""
+        before = self.policy.first_day(table.name, self.today)
+        limit = min(before, self.today - timedelta(days=_DETAILS_DAYS))
+        source = ARCHIVES[table]
+        moment = source.c[TIMES[table]]
+        while True:
+            with read_snapshot(self.engine) as connection:
+                oldest = connection.execute(select(func.min(moment))).scalar()
+                if oldest is None or _next_month(oldest.date()) > limit:
+                    return
+                end, _ = archive.day_bounds(_next_month(oldest.date()))
+                some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
+                found = connection.execute(some.limit(max(self.pace.rows, _FILE_ROWS)))
+                rows = [tuple(row) for row in found]
+            name = shelf.file(table, oldest.date())
+            file = shelf.directory.resolve() / name
+            files.write(file, table, rows, shelf.owner)
+            if files.read(file, table) != rows:
+                raise StoreUnavailableError(f"archive: {file}: not read as it was written")
+            try:
+                self.report.rows_put_away += self._batch(partial(_put_away, table, name, rows))
+                self.report.files_written += 1
+            except _NeededMeanwhileError:
+                file.unlink()
+
+    def _batch(self, work: Callable[[Connection], int]) -> int:
+        """Do `work` in a transaction; return how many rows it took."""
+        with write_transaction(self.engine) as connection:
+            started = time.monotonic()
+            dialects.take_turn(connection)
+            self.guard(connection)
+            rows = work(connection)
+        seconds = time.monotonic() - started
+        if rows:
+            self.report.held(seconds)
+            self.pace.took(seconds)
+            if self.report.batches % _CHECKPOINT == 0:
+                checkpoint(self.engine)
+        return rows
+
+    def _move(self, table: Any, day: date, connection: Connection) -> int:
+        """Move some rows of a day into the archive."""
+        here = expiry.may_go(self.policy, self.today, table, day)
+        numbers = (
+            select(table.c.id).where(here).order_by(expiry.moment_of(table)).limit(self.pace.rows)
+        )
+        wanted = list(connection.execute(numbers).scalars())
+        if wanted:
+            into, columns = ARCHIVES[table], archive.names(table)
+            given = table.c.id.in_(wanted)
+            rows = select(*table.columns).where(given)
+            connection.execute(insert(into).from_select(columns, rows))
+            connection.execute(delete(table).where(given))
+        return len(wanted)
+
+
+class _NeededMeanwhileError(Exception):
+    """A late event has brought back some of the rows that were about to be put away."""
+
+
+def _put_away(table: Table, file: str, rows: files.Rows, connection: Connection) -> int:
+    """Let a file take the place of the rows that are in it."""
+    source = ARCHIVES[table]
+    number = archive.names(table).index("id")
+    gone = delete(source).where(source.c.id.in_([row[number] for row in rows]))
+    if connection.execute(gone).rowcount != len(rows):
+        raise _NeededMeanwhileError
+    segments.add(connection, table, file, rows, TIMES[table])
+    return len(rows)
+
+
+def _next_month(day: date) -> date:
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
+
+
+def _tidy(engine: Engine, shelf: Shelf) -> None:
+    """Remove files that count for nothing: of a run that was killed, or unpacked since.
+
+    Those of today stay: somebody may be reading them, or just be writing them.
+    """
+    with read_snapshot(engine) as connection:
+        known = set(connection.execute(select(segments.archive_parts.c.file)).scalars())
+    yesterday = time.time() - 86_400
+    for table in DETAILS:
+        for file in (shelf.directory / table.name).glob("*/*"):
+            if (
+                file.relative_to(shelf.directory).as_posix() not in known
+                and file.stat().st_mtime < yesterday
+            ):
+                file.unlink(missing_ok=True)
+
+
+def _delete(statement: Delete, connection: Connection) -> int:
+    return connection.execute(statement).rowcount

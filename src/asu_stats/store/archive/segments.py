@@ -1,0 +1,241 @@
+"""Parts of the archive that are files, and how their rows come back.
+
+A part is a file with rows of one archive table and one month. A row of `archive_parts` says that it
+counts: written, read back and compared before, the file and the row of the table change places in
+one transaction. `archive_keys` has digests of what late events may ask for, so that they find the
+parts they need without reading any. A part that is needed is unpacked: all its rows go back into
+the archive table, in the transaction that needs them, and the file is nobody's any more.
+
+Paths are stored below the archive directory, which an engine knows by `keep_in`: the directory may
+be moved with its files.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    FromClause,
+    Integer,
+    MetaData,
+    Row,
+    Select,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+)
+
+from asu_stats.exceptions import MissingArchiveError, StoreRefusedError
+from asu_stats.store.archive import files
+from asu_stats.store.database import statements
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.database.schema import build_metrics, client_stats, error_stats, name, row_id
+
+archive_parts = Table(
+    "archive_parts",
+    metadata,
+    row_id(),
+    name("table_name", nullable=False, comment="the detail table"),
+    Column("file", Text, nullable=False, comment="path below archive_directory"),
+    Column("rows", Integer, nullable=False),
+    Column("first_at", DateTime, nullable=False, comment="time of its first row"),
+    Column("last_at", DateTime, nullable=False, comment="time of its last row"),
+    comment="Files of the archive: a file that is not named here does not count.",
+)
+archive_keys = Table(
+    "archive_keys",
+    metadata,
+    Column("key", BigInteger, primary_key=True, autoincrement=False, comment="see parts.py"),
+    Column("part", BigInteger, primary_key=True, autoincrement=False, comment="archive_parts.id"),
+    comment="Which parts late events need.",
+    sqlite_with_rowid=False,
+)
+
+_DIRECTORY: Final = Path("asu-stats-archive")
+_t: Final = archive_parts.c
+_KEY: Final = (("key", BigInteger()),)
+_NOTHING: Final = MetaData()
+# Stand in queries for the rows of parts that are being counted, see `load`.
+UNPACKED: Final = {
+    table: Table(
+        f"{table.name}_unpacked",
+        _NOTHING,
+        *(Column(column.name, column.type, nullable=True) for column in table.columns),
+        prefixes=["TEMPORARY"],
+    )
+    for table in (build_metrics, client_stats, error_stats)
+}
+
+
+def key(*words: str) -> int:
+    """Return the digest of what a late event asks for."""
+    digest = blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), signed=True)
+
+
+def build_key(request_hash: str, build_id: str) -> int:
+    """Return the key of a build."""
+    return key("build", request_hash, build_id)
+
+
+def builds_key(request_hash: str) -> int:
+    """Return the key of all builds of a hash."""
+    return key("builds", request_hash)
+
+
+def waits_key(request_hash: str) -> int:
+    """Return the key of the requests of a hash that waited."""
+    return key("waits", request_hash)
+
+
+def error_key(request_hash: str, build_id: str) -> int:
+    """Return the key of the error of a build."""
+    return key("error", request_hash, build_id)
+
+
+def keys_of(table: Table, rows: files.Rows) -> set[int]:
+    """Return all that late events may ask for of some rows."""
+    names = [column.name for column in table.columns]
+    found: set[int] = set()
+    for values in rows:
+        row = dict(zip(names, values, strict=True))
+        request_hash, build_id = row["request_hash"], row["build_id"]
+        if table is build_metrics:
+            found |= {build_key(request_hash, build_id), builds_key(request_hash)}
+        elif table is error_stats and build_id is not None:
+            found.add(error_key(request_hash, build_id))
+        elif table is client_stats and row["ended_at"] is not None:
+            found.add(waits_key(request_hash))
+    return found
+
+
+def keep_in(engine: Engine, directory: Path) -> None:
+    """Let an engine find the files of its archive in a directory."""
+    engine.update_execution_options(archive_directory=directory.resolve())
+
+
+def directory_of(connection: Connection) -> Path:
+    """Return where the files of the archive are."""
+    found = connection.get_execution_options().get("archive_directory")
+    return found if isinstance(found, Path) else _DIRECTORY.resolve()
+
+
+def missing(connection: Connection) -> list[str]:
+    """Return the files of the archive that are gone or that this process may not read."""
+    directory = directory_of(connection)
+    names = connection.execute(select(_t.file).order_by(_t.file)).scalars()
+    return [name for name in names if not os.access(directory / name, os.R_OK)]
+
+
+def add(connection: Connection, table: Table, file: str, rows: files.Rows, time: str) -> None:
+    """Let a file below the archive directory count: from now on its rows are there."""
+    place = [column.name for column in table.columns].index(time)
+    moments = [row[place] for row in rows]
+    values = {
+        "table_name": table.name,
+        "file": file,
+        "rows": len(rows),
+        "first_at": min(moments),
+        "last_at": max(moments),
+    }
+    part = connection.execute(insert(archive_parts).values(values).returning(_t.id)).scalar_one()
+    keys = sorted(keys_of(table, rows))
+    statements.insert(connection, archive_keys, ("key", "part"), [(each, part) for each in keys])
+
+
+def _holding(given: FromClause) -> Select[Any]:
+    same = archive_keys.c.key == given.c.key
+    return select(archive_keys.c.part).join_from(given, archive_keys, same)
+
+
+def holding(connection: Connection, keys: Iterable[int]) -> set[int]:
+    """Return the parts that have something under one of `keys`."""
+    wanted = sorted({(each,) for each in keys})
+    return {row[0] for row in statements.fetch_for(connection, _holding, _KEY, wanted)}
+
+
+def between(
+    connection: Connection, table: Table, first: datetime, after: datetime
+) -> list[Row[Any]]:
+    """Return the parts of a table that may have rows from `first` to before `after`."""
+    here = (_t.table_name == table.name) & (_t.last_at >= first) & (_t.first_at < after)
+    return list(connection.execute(select(*archive_parts.columns).where(here).order_by(_t.id)))
+
+
+def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:
+    """Return the files of those parts that are of a table."""
+    mine = _t.id.in_(list(numbers)) & (_t.table_name == table.name)
+    return list(connection.execute(select(_t.file).where(mine).order_by(_t.id)).scalars())
+
+
+def rows_of(connection: Connection, table: Table, file: str) -> files.Rows:
+    """Return the rows of a part's file. Raises `MissingArchiveError`. Files never change."""
+    return _rows(directory_of(connection) / file, table, file)
+
+
+@lru_cache(maxsize=8)
+def _rows(path: Path, table: Table, file: str) -> files.Rows:
+    try:
+        return files.read(path, table)
+    except StoreRefusedError as error:
+        problem = str(error).removeprefix(f"archive: {path}: ")
+        words = f"archive: {file}: {problem}; put it back below archive_directory"
+        raise MissingArchiveError(words) from None
+
+
+def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[int]) -> None:
+    """Bring all rows of some parts back `into` the archive table of a detail table."""
+    for number in sorted(numbers):
+        mine = (_t.id == number) & (_t.table_name == table.name)
+        file = connection.execute(select(_t.file).where(mine)).scalar()
+        if file is None:
+            continue
+        columns = tuple(column.name for column in table.columns)
+        statements.insert(connection, into, columns, rows_of(connection, table, file))
+        connection.execute(delete(archive_parts).where(mine))
+        connection.execute(delete(archive_keys).where(archive_keys.c.part == number))
+
+
+def load(
+    connection: Connection, times: dict[Table, str], first: datetime, after: datetime
+) -> statements.Tables:
+    """Return tables of the rows of parts from `first` to before `after`, to be named in queries."""
+    loaded = {}
+    for table, copy in UNPACKED.items():
+        place = [column.name for column in table.columns].index(times[table])
+        loaded[copy] = [
+            row
+            for part in between(connection, table, first, after)
+            for row in rows_of(connection, table, part.file)
+            if first <= row[place] < after
+        ]
+    return statements.tables(connection, loaded)
+
+
+def stream(
+    connection: Connection, table: Table, time: str, first: datetime, after: datetime
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of all parts from `first` to before `after`, by time and number.
+
+    One month is in memory at a time.
+    """
+    names = [column.name for column in table.columns]
+    place, number = names.index(time), names.index("id")
+    months: dict[date, list[str]] = {}
+    for part in between(connection, table, first, after):
+        months.setdefault(part.first_at.date().replace(day=1), []).append(part.file)
+    for month in sorted(months):
+        rows = (row for file in months[month] for row in rows_of(connection, table, file))
+        within = (row for row in rows if first <= row[place] < after)
+        yield from sorted(within, key=lambda row: (row[place], row[number]))

@@ -1,0 +1,156 @@
+"""Cubes: what packed days hold, declared as data.
+
+A cube is a part of a rollup that some report asks for, summed over days.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, func, select
+
+from asu_stats.releases import order_of
+from asu_stats.store.blocks import codec
+from asu_stats.store.blocks.keys import Order
+from asu_stats.store.database.dialects import Row
+from asu_stats.store.details import package_lists
+from asu_stats.store.rollups.rollups import (
+    CLIENT_DEVICES,
+    CLIENT_UNIQUE_REJECTED,
+    CLIENT_UNIQUE_REQUESTS,
+    CLIENT_VERSIONS,
+    CLIENTS,
+    DURATIONS,
+    ERRORS,
+    PACKAGE_COUNTS,
+    PACKAGES,
+    PROFILES,
+    ROOTFS_SIZES,
+    UNIQUE_REJECTED,
+    UNIQUE_REQUESTS,
+    VERSION_TARGET,
+    Rollup,
+)
+
+_DAY: Final = bindparam("day", type_=Date)
+
+
+def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
+    """Return a name in which the shape shows.
+
+    Blocks that another release packed in another shape must not be taken for ours.
+    """
+    shape = (codec.FORM, rollup.name, key, adds)
+    return f"{name}-{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cube:
+    """Sums of a daily rollup per `key`, which is its key or a part of it, without the day.
+
+    Dates in a key are kept as ordinals.
+    """
+
+    name: str
+    rollup: Rollup
+    key: tuple[str, ...]
+    adds: tuple[str, ...]
+    of_day: Select[Any]
+    # Makes rows of key and sums from what `of_day` selects, where those are others.
+    derive: Callable[[Connection, Sequence[Row]], Sequence[Row]] | None = None
+
+    @classmethod
+    def of(
+        cls, name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...] = ()
+    ) -> "Cube":
+        """Declare the cube of some of the sums that `rollup` adds, or of all of them."""
+        t = rollup.table
+        adds = adds or rollup.adds
+        keys = [t.c[column] for column in key]
+        sums: list[ColumnElement[int]] = [t.c[add] for add in adds]
+        if key == rollup.key[1:]:  # a row of the day is a row of the cube
+            of_day = select(*keys, *sums).where(t.c.date == _DAY)
+        else:
+            of_day = select(*keys, *map(func.sum, sums)).where(t.c.date == _DAY).group_by(*keys)
+        return cls(_name_of(name, rollup, key, adds), rollup, key, adds, of_day)
+
+    @classmethod
+    def of_packages(cls, name: str) -> "Cube":
+        """Declare the cube of packages by version: the lists of `stats_packages`, taken apart."""
+        t, key = PACKAGES.table, ("version", "package")
+        of_day = (
+            select(t.c.version, t.c.package_list, func.sum(t.c.requests))
+            .where(t.c.date == _DAY)
+            .group_by(t.c.version, t.c.package_list)
+        )
+        derive = package_lists.by_version
+        full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
+        return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
+
+    @property
+    def orders(self) -> list[Order]:
+        """What sorts each part of the key."""
+        return [order_of(column) for column in self.key]
+
+    def place(self, add: str) -> int:
+        """Return the place of a sum."""
+        return self.adds.index(add)
+
+
+_BUILDS: Final = PROFILES.adds
+_REQUESTS: Final = ("request_count",)
+_DIFF: Final = ("diff_packages_true", "diff_packages_false")
+
+SECONDS: Final = Cube.of("seconds", DURATIONS, ("seconds",))
+VERSION_SECONDS: Final = Cube.of("version_seconds", DURATIONS, ("version", "seconds"))
+VERSIONS: Final = Cube.of("versions", VERSION_TARGET, ("version",), (*_BUILDS, *_DIFF))
+VERSION_TARGETS: Final = Cube.of(
+    "version_targets", VERSION_TARGET, ("version", "target"), _REQUESTS
+)
+TARGETS: Final = Cube.of("targets", VERSION_TARGET, ("target",), _BUILDS)
+# By client, since that rollup has fewer rows, and in the order in which they are read.
+TARGET_PROFILES: Final = Cube.of("target_profiles", CLIENT_DEVICES, ("target", "profile"))
+BY_PROFILE: Final = Cube.of("profiles", PROFILES, ("profile",))
+BY_CLIENT: Final = Cube.of("clients", CLIENTS, ("client",))
+BY_CLIENT_VERSION: Final = Cube.of(
+    "client_versions", CLIENT_VERSIONS, ("client", "version"), ("requests",)
+)
+PATTERNS: Final = Cube.of("patterns", CLIENT_VERSIONS, ("version", "client"))
+BY_ROOTFS_SIZE: Final = Cube.of(
+    "rootfs_sizes", ROOTFS_SIZES, ("version", "client", "rootfs_size_mb")
+)
+BY_PACKAGE_COUNT: Final = Cube.of(
+    "package_counts", PACKAGE_COUNTS, ("version", "client", "package_count")
+)
+FAILURES: Final = Cube.of("errors", ERRORS, ("error_category", "error_type", "version"))
+UNIQUE: Final = Cube.of("unique_requests", UNIQUE_REQUESTS, ("previous_date",))
+CLIENT_UNIQUE: Final = Cube.of(
+    "client_unique_requests", CLIENT_UNIQUE_REQUESTS, ("client", "previous_date")
+)
+REJECTED: Final = Cube.of("unique_rejected", UNIQUE_REJECTED, ("previous_date",))
+CLIENT_REJECTED: Final = Cube.of(
+    "client_unique_rejected", CLIENT_UNIQUE_REJECTED, ("client", "previous_date")
+)
+BY_PACKAGE: Final = Cube.of_packages("packages")
+CUBES: Final = (
+    SECONDS,
+    VERSION_SECONDS,
+    VERSIONS,
+    VERSION_TARGETS,
+    TARGETS,
+    TARGET_PROFILES,
+    BY_PROFILE,
+    BY_CLIENT,
+    BY_CLIENT_VERSION,
+    PATTERNS,
+    BY_ROOTFS_SIZE,
+    BY_PACKAGE_COUNT,
+    FAILURES,
+    UNIQUE,
+    CLIENT_UNIQUE,
+    REJECTED,
+    CLIENT_REJECTED,
+    BY_PACKAGE,
+)
+NAMES: Final = [cube.name for cube in CUBES]

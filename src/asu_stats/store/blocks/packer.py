@@ -1,0 +1,141 @@
+"""Storing the blocks of closed days, and doing so again when a late event touched one."""
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import date, timedelta
+from typing import Final, Self
+
+from sqlalchemy import Connection, Engine, delete, func, select
+
+from asu_stats.exceptions import StoreUnavailableError, reason
+from asu_stats.logs import Condition
+from asu_stats.store.blocks import reader
+from asu_stats.store.blocks.cubes import CUBES, NAMES
+from asu_stats.store.blocks.reader import Span
+from asu_stats.store.database import dialects, statements
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import packed_days
+
+log = logging.getLogger(__name__)
+
+_SECONDS: Final = 60.0
+_USUAL_DAYS: Final = 30
+
+
+def stale(engine: Engine, today: date) -> list[Span]:
+    """Return the blocks of closed days that are not stored as they are now, smaller ones first."""
+    with read_snapshot(engine) as connection:
+        changes = _all_changes(connection, today)
+        t = packed_days
+        stored = (
+            select(t.c.first_day, t.c.days, func.min(t.c.changes), func.count())
+            .where(t.c.cube.in_(NAMES))
+            .group_by(t.c.first_day, t.c.days)
+        )
+        known = {
+            Span(first, days): stamp
+            for first, days, stamp, count in connection.execute(stored)
+            if count == len(CUBES)
+        }
+    found, days = [], 1
+    closed = today.toordinal()
+    while days <= reader.LARGEST:
+        for first in sorted({day - day % days for day in changes}):
+            span = Span(first, days)
+            if first + days <= closed and known.get(span) != span.changes(changes):
+                found.append(span)
+        days *= 2
+    return found
+
+
+def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: None) -> int:
+    """Store the blocks of closed days that are not stored as they are now; return how many.
+
+    Each is read from one state, and stored in a small transaction. Raises `StoreUnavailableError`.
+    """
+    with write_transaction(engine) as connection:
+        connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(NAMES)))
+    todo = stale(engine, today)
+    for span in todo:
+        with read_snapshot(engine) as connection:
+            packed = _packed(connection, span)
+        with write_transaction(engine) as connection:
+            key, columns = ("cube", "first_day", "days"), ("changes", "payload")
+            statements.put(connection, packed_days, key, columns, packed)
+        progress()
+    return len(todo)
+
+
+def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
+    """Return the rows of a block of every cube, as of one state of the database."""
+    first = date.fromordinal(span.first)
+    last = date.fromordinal(span.first + span.days - 1)
+    rows = statements.fetch(connection, reader.CHANGES, start=first, end=last)
+    changes = {day.toordinal(): count for day, count in rows}
+    stamp = span.changes(changes)
+    blocks = reader.Reader(connection, changes)
+    return [
+        (
+            cube.name,
+            span.first,
+            span.days,
+            stamp,
+            blocks.encode(cube, blocks.block(cube, span, stamp)),
+        )
+        for cube in CUBES
+    ]
+
+
+def _all_changes(connection: Connection, today: date) -> dict[int, int]:
+    """Return when each closed day last changed."""
+    rows = statements.fetch(connection, reader.CHANGES, start=date.min, end=today)
+    return {day.toordinal(): count for day, count in rows if day < today}
+
+
+class Packer:
+    """Packs in the background, every minute. Several on one database do no harm."""
+
+    def __init__(self, engine: Engine, today: Callable[[], date]) -> None:
+        self._engine = engine
+        self._today = today
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="packer", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        sound = Condition(log, "packer: unexpected error")
+        while True:
+            try:
+                today = self._today()
+                pack(self._engine, today, self._check)
+                self._read(today)
+                sound.works()
+            except StoreUnavailableError as error:
+                log.debug("packer: %s", error)  # the recorder says so to everyone
+            except _StoppedError:
+                return
+            except Exception as error:
+                sound.failed(reason(error), level=logging.ERROR, exc_info=True)
+            if self._stop.wait(_SECONDS):
+                return
+
+    def _read(self, today: date) -> None:
+        """Read what is asked for most, so that no question is the first of the process."""
+        with read_snapshot(self._engine) as connection:
+            reader.read(connection, today - timedelta(days=_USUAL_DAYS - 1), today, *CUBES)
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """The packer is to stop."""

@@ -1,0 +1,102 @@
+"""The change counter: what every figure is as of. Counted here, and read here at little cost.
+
+It grows with every change and is never a number that was used before, even if the database is
+restored from a backup: it is at least the time in microseconds. Answers, ETags and blocks that are
+remembered under a number stay true.
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+from datetime import date
+from typing import Final, NamedTuple, cast
+
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, update
+
+from asu_stats.store.database import dialects, sqlite, statements
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import day_changes, store_state
+
+log = logging.getLogger(__name__)
+
+COUNTER: Final = select(store_state.c.changes)
+
+
+class State(NamedTuple):
+    """The state of the store as a change begins."""
+
+    changes: int
+    requests_numbered: int
+    data_since: date | None
+    archived_before: date | None = None
+    hourly_since: date | None = None
+
+
+_NOW: Final = bindparam("now", type_=BigInteger)
+_NEXT: Final = (
+    update(store_state)
+    .values(
+        changes=case((store_state.c.changes < _NOW, _NOW), else_=store_state.c.changes + 1),
+    )
+    .returning(*(store_state.c[name] for name in State._fields))
+)
+_PAUSE_SECONDS: Final = 1.0
+
+
+def begin(connection: Connection) -> State:
+    """Count a change of figures that is about to be made in this transaction."""
+    ((state),) = statements.fetch(connection, _NEXT, now=time.time_ns() // 1000)
+    return State(*state)
+
+
+def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:
+    """Say which UTC days the change `changes` touches."""
+    rows = [(day, changes) for day in sorted(days)]
+    statements.put(connection, day_changes, ("date",), ("changes",), rows)
+
+
+def since(engine: Engine, counted: int) -> tuple[int, list[date]]:
+    """Return the counter, and the UTC days on which something changed after it was `counted`."""
+    t = day_changes
+    with read_snapshot(engine) as connection:
+        now = connection.execute(COUNTER).scalar_one()
+        changed = select(t.c.date).where(t.c.changes > counted).order_by(t.c.date)
+        return now, list(connection.execute(changed).scalars())
+
+
+class ChangeCounter:
+    """Reads the counter from SQLite through a connection of its own, and never waits.
+
+    For one thread. On PostgreSQL, where it would be a journey, it says that it does not know.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._cursor: dialects.Cursor | None = None
+        self._text = dialects.compiled("sqlite", COUNTER).text
+        self._not_before = 0.0
+
+    def read(self) -> int | None:
+        """Return the counter, `None` where that is not known at once."""
+        if self._engine.dialect.name != "sqlite" or time.monotonic() < self._not_before:
+            return None
+        try:
+            cursor = self._cursor or self._open()
+            cursor.execute(self._text)
+            return int(cursor.fetchall()[0][0])
+        except Exception as error:  # whoever asks properly is told what is wrong
+            log.debug("change counter: %s", error)
+            self.close()
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            return None
+
+    def _open(self) -> dialects.Cursor:
+        self._connection = sqlite.connect_apart(self._engine)
+        self._cursor = cast(dialects.Cursor, self._connection.cursor())
+        return self._cursor
+
+    def close(self) -> None:
+        """Give the connection up."""
+        if self._cursor is not None:
+            self._cursor = None
+            self._connection.close()

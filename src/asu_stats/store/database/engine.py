@@ -1,0 +1,138 @@
+"""Engines, and the two ways into the database: a write transaction and a read snapshot.
+
+SQLite: `BEGIN IMMEDIATE` with a busy timeout starves writers of other processes for seconds, so a
+writer first takes a lock of ours, see `writer_lock`. PostgreSQL: reads are REPEATABLE READ, so that
+an answer and its change counter belong together. How connections are made is said in `sqlite` and
+`postgresql`.
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from asu_stats.exceptions import StoreRefusedError, StoreUnavailableError
+from asu_stats.store.database import outages, sqlite
+from asu_stats.store.database.writer_lock import WriterLock
+
+_POOL_SIZE: Final = 8
+_POOL: Final[dict[str, Any]] = {
+    "pool_size": _POOL_SIZE,
+    "max_overflow": _POOL_SIZE,
+    "pool_timeout": sqlite.BUSY_SECONDS,
+}
+
+
+def create(url: str, *, writes: bool = True) -> Engine:
+    """Return an engine for `url`; nothing is connected yet.
+
+    One that never `writes` works on a read-only file, and on a standby. Raises
+    `InvalidSettingError` for a parameter of the URL that can't be used.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return sqlite.create(parsed, writes=writes, pool=_POOL)
+    from asu_stats.store.database import postgresql
+
+    return postgresql.create(parsed, writes=writes, pool=_POOL)
+
+
+_locks: WeakKeyDictionary[Engine, WriterLock] = WeakKeyDictionary()
+_locks_guard = threading.Lock()
+
+
+def _writer_lock(
+    engine: Engine, waiting: Callable[[], object] | None
+) -> contextlib.AbstractContextManager[None]:
+    if engine.dialect.name != "sqlite" or sqlite.of(engine).read_only:
+        return contextlib.nullcontext()
+    with _locks_guard:
+        if engine not in _locks:
+            file = Path(engine.url.database or "")
+            _locks[engine] = WriterLock(file, sqlite.of(engine).timeout)
+        return _locks[engine].held(waiting)
+
+
+@contextlib.contextmanager
+def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection]:
+    """Run a block in a transaction; after an outage its connection is not used again."""
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        try:
+            yield connection
+        except (DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
+            if _leads_nowhere(engine, error) and not connection.invalidated:
+                connection.invalidate(error)
+            raise
+
+
+def _leads_nowhere(engine: Engine, error: Exception) -> bool:
+    """Tell whether an error says that the server is no longer the one to talk to."""
+    if engine.dialect.name != "postgresql" or not outages.is_outage(error):
+        return False
+    return not outages.is_passing(error)
+
+
+@contextlib.contextmanager
+def _translating(engine: Engine) -> Iterator[None]:
+    """Raise our own errors for those of the database."""
+    try:
+        yield
+    except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
+        if _leads_nowhere(engine, error):
+            from asu_stats.store.database import postgresql
+
+            postgresql.distrust(engine)
+        if outages.is_outage(error):
+            raise StoreUnavailableError(outages.words(error, engine)) from error
+        if isinstance(error, DBAPIError):
+            raise
+        raise StoreRefusedError(outages.words(error, engine)) from error
+
+
+@contextlib.contextmanager
+def write_transaction(
+    engine: Engine, *, waiting: Callable[[], object] | None = None
+) -> Iterator[Connection]:
+    """Run a block in one write transaction: committed at its end, rolled back if it raises.
+
+    With `waiting` the transaction has no time limit; that function is called if it has to wait for
+    others. Raises `StoreUnavailableError` when the database is unreachable, locked for five
+    seconds, read-only or full, and `StoreRefusedError` or SQLAlchemy's own error when it refuses a
+    statement.
+    """
+    options = {"write": True, "unlimited": waiting is not None}
+    with (
+        _translating(engine),
+        _writer_lock(engine, waiting),
+        _transaction(engine, options) as connection,
+    ):
+        yield connection
+
+
+@contextlib.contextmanager
+def read_snapshot(engine: Engine) -> Iterator[Connection]:
+    """Run a block on one consistent, read-only state of the database.
+
+    Raises as `write_transaction` does.
+    """
+    with _translating(engine), _transaction(engine, {"snapshot": True}) as connection:
+        yield connection
+
+
+def checkpoint(engine: Engine) -> None:
+    """Bring SQLite's log into its file while nobody waits for it; elsewhere do nothing.
+
+    Else a commit does that once the log is long, and keeps the next writers waiting meanwhile.
+    """
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        finally:
+            connection.close()

@@ -1,0 +1,249 @@
+"""Leases: of all processes on a database one runs a job, and whoever lost it can't write any more.
+
+A row per job says who holds it, until when, and how often it was taken (`fence`). A lease that is
+not renewed runs out, and another process may take the job: kill -9 of the holder costs at most
+that time. A holder that merely was asleep finds a fence that is not its own: `Lease.guard` looks
+in the transaction that is to write. Times are those of the database, so that hosts need not agree;
+on SQLite, which is on one host, those of this one. A time that a clock ahead has left is not
+waited for: a lease ends at the latest after `LONGEST`, and `correct` takes back a next run.
+"""
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Double,
+    Engine,
+    Row,
+    Table,
+    Text,
+    case,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from asu_stats.exceptions import LeaseLostError
+from asu_stats.store.database import dialects
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.database.schema import name
+
+Result = Mapping[str, Any]
+Status = Literal["ok", "failed", "stopped"]
+
+scheduled_jobs = Table(
+    "scheduled_jobs",
+    metadata,
+    name("name", primary_key=True),
+    Column("schedule", Text, nullable=False, comment="crontab in UTC that next_run_at follows"),
+    Column("next_run_at", DateTime, nullable=False),
+    Column("holder", Text, comment="who runs it now; null while nobody does"),
+    Column("lease_until", DateTime, comment="when the holder counts as dead; null as holder"),
+    Column("fence", BigInteger, nullable=False, comment="+1 each time it is taken"),
+    Column("started_at", DateTime, comment="of the last run, or of the one going on"),
+    Column("finished_at", DateTime, comment="of the last run that came to its end"),
+    Column("duration_seconds", Double, comment="of that run"),
+    Column("status", Text, comment="of that run: ok, failed or stopped"),
+    Column("result", JSON(none_as_null=True), comment="what it says it did"),
+    Column("error", Text, comment="one line, of a failed one"),
+    Column("succeeded_at", DateTime, comment="end of the last run that was ok"),
+    comment="Jobs, each run by one process at a time: see leases.py.",
+    sqlite_with_rowid=False,
+)
+
+_t: Final = scheduled_jobs.c
+LONGEST: Final = timedelta(minutes=10)  # of a lease between two renewals
+_WORDS: Final = 500
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """The right to run a job, for as long as it is renewed."""
+
+    engine: Engine
+    name: str
+    holder: str
+    fence: int
+    seconds: float
+    started_at: datetime
+    began: float = field(default_factory=time.monotonic)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def check(self) -> None:
+        """Raise `LeaseLostError` if the job is another's by now, or is to stop.
+
+        A long job asks between two steps.
+        """
+        if self._over.is_set():
+            raise LeaseLostError(f"{self.name}: stopped, or taken over by another process")
+
+    def guard(self, connection: Connection) -> None:
+        """Raise `LeaseLostError` unless a write transaction still belongs to the holder.
+
+        Nobody takes the job over before that transaction ends.
+        """
+        self.check()
+        mine = connection.execute(select(_t.fence).where(_is(self)).with_for_update()).first()
+        if mine is None:
+            self.stop()
+            self.check()
+
+    def stop(self) -> None:
+        """Make the next `check` raise."""
+        self._over.set()
+
+
+def _is(lease: Lease) -> ColumnElement[bool]:
+    """Require that a row is still held by a lease."""
+    return (_t.name == lease.name) & (_t.fence == lease.fence) & (_t.holder == lease.holder)
+
+
+def register(engine: Engine, job: str, schedule: str, next_run_at: datetime) -> None:
+    """Make the row of a job; where there is one, let it follow a schedule that has changed."""
+    with read_snapshot(engine) as connection:
+        known = connection.execute(select(_t.schedule).where(_t.name == job)).scalar()
+    if known == schedule:
+        return
+    values = {"schedule": schedule, "next_run_at": next_run_at}
+    with write_transaction(engine) as connection:
+        dialects.take_turn(connection)
+        changed = connection.execute(update(scheduled_jobs).where(_t.name == job).values(values))
+        if not changed.rowcount:
+            connection.execute(insert(scheduled_jobs).values(name=job, fence=0, **values))
+
+
+def _free(now: datetime) -> ColumnElement[bool]:
+    return or_(_t.holder.is_(None), _t.lease_until <= now, _t.lease_until > now + LONGEST)
+
+
+def is_due(engine: Engine, job: str) -> bool:
+    """Tell whether a job is to be run now and nobody does. Reads only."""
+    with read_snapshot(engine) as connection:
+        now = dialects.now(connection)
+        due = select(_t.name).where(_t.name == job, _t.next_run_at <= now, _free(now))
+        return connection.execute(due).first() is not None
+
+
+def next_run(engine: Engine, job: str) -> tuple[datetime, str, datetime] | None:
+    """Return the time that it is, the schedule of a job, and when it is run next. Reads only."""
+    with read_snapshot(engine) as connection:
+        now = dialects.now(connection)
+        found = connection.execute(
+            select(_t.schedule, _t.next_run_at).where(_t.name == job)
+        ).first()
+    return found and (now, found.schedule, found.next_run_at)
+
+
+def correct(engine: Engine, job: str, wrong: datetime, next_run_at: datetime) -> bool:
+    """Replace the `wrong` next run of a job, and make times of its last run past ones.
+
+    Return whether it was still the wrong one.
+    """
+    with write_transaction(engine) as connection:
+        now = dialects.now(connection)
+        past = {
+            column.name: case((column > now, now), else_=column)
+            for column in (_t.started_at, _t.finished_at, _t.succeeded_at)
+        }
+        same = (_t.name == job) & (_t.next_run_at == wrong)
+        corrected = update(scheduled_jobs).where(same).values(next_run_at=next_run_at, **past)
+        return connection.execute(corrected).rowcount > 0
+
+
+def take(
+    engine: Engine, job: str, holder: str, seconds: float, *, due: bool = True
+) -> Lease | None:
+    """Take a job for `seconds`, `None` where another has it or, with `due`, it is not time yet."""
+    with write_transaction(engine) as connection:
+        now = dialects.now(connection)
+        here = [_t.name == job, _free(now), *([_t.next_run_at <= now] if due else [])]
+        taken = connection.execute(
+            update(scheduled_jobs)
+            .where(*here)
+            .values(
+                holder=holder,
+                lease_until=now + timedelta(seconds=seconds),
+                fence=_t.fence + 1,
+                started_at=now,
+            )
+            .returning(_t.fence)
+        ).scalar()
+    return None if taken is None else Lease(engine, job, holder, taken, seconds, now)
+
+
+def renew(lease: Lease) -> None:
+    """Prolong a lease; one that is another's by now is stopped."""
+    with write_transaction(lease.engine) as connection:
+        until = dialects.now(connection) + timedelta(seconds=lease.seconds)
+        renewed = update(scheduled_jobs).where(_is(lease)).values(lease_until=until)
+        if not connection.execute(renewed).rowcount:
+            lease.stop()
+
+
+def give_back(
+    lease: Lease,
+    status: Status,
+    *,
+    next_run_at: datetime | None = None,
+    result: Result | None = None,
+    error: str | None = None,
+) -> None:
+    """End a run and say how it went; without `next_run_at` it stays due. Of a lost one: nothing."""
+    with write_transaction(lease.engine) as connection:
+        now = dialects.now(connection)
+        values: dict[str, Any] = {
+            "holder": None,
+            "lease_until": None,
+            "started_at": min(lease.started_at, now),
+            "finished_at": now,
+            "duration_seconds": round(time.monotonic() - lease.began, 3),
+            "status": status,
+            "result": None if result is None else dict(result),
+            "error": error and error[:_WORDS],
+        }
+        if next_run_at is not None:
+            values["next_run_at"] = next_run_at
+        if status == "ok":
+            values["succeeded_at"] = now
+        connection.execute(update(scheduled_jobs).where(_is(lease)).values(values))
+
+
+def now(engine: Engine) -> datetime:
+    """Return the time that leases go by, UTC without zone."""
+    with read_snapshot(engine) as connection:
+        return dialects.now(connection)
+
+
+def last_result(engine: Engine, job: str) -> Result:
+    """Return what the last run of a job said it did; nothing where there was none."""
+    with read_snapshot(engine) as connection:
+        found = connection.execute(select(_t.result).where(_t.name == job)).scalar()
+    return found or {}
+
+
+def states(engine: Engine) -> list[tuple[Row[Any], bool]]:
+    """Return the row of every job, by name, and whether it is being run."""
+    with read_snapshot(engine) as connection:
+        now = dialects.now(connection)
+        rows = connection.execute(select(*scheduled_jobs.columns).order_by(_t.name)).all()
+    return [
+        (row, row.holder is not None and now < row.lease_until <= now + LONGEST) for row in rows
+    ]
+
+
+def last_success(engine: Engine, job: str) -> datetime | None:
+    """Return the end of the last run of a job that was ok, UTC without zone."""
+    with read_snapshot(engine) as connection:
+        return connection.execute(select(_t.succeeded_at).where(_t.name == job)).scalar()

@@ -1,0 +1,204 @@
+"""Rows in and out of tables at the speed of the driver.
+
+A statement is declared in SQLAlchemy Core, compiled once per database, and its rows go to the
+driver as they are: on the way in there are several per event, and compiling, binding and wrapping
+each of them costs several times what the database does.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from asu_stats.store.database import dialects
+from asu_stats.store.database.dialects import Convert, Cursor, Field, Row
+
+Names: TypeAlias = tuple[str, ...]
+Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
+# Makes a SELECT that joins rows given as parameters.
+Joined: TypeAlias = Callable[[FromClause], Select[Any]]
+
+
+# One serves all statements of a connection but streams, since each is read to its end at once.
+_cursors: Final[WeakKeyDictionary[Connection, Cursor]] = WeakKeyDictionary()
+
+
+def _cursor(connection: Connection) -> Cursor:
+    found = _cursors.get(connection)
+    if found is None:
+        found = _cursors[connection] = cast(Cursor, connection.connection.cursor())
+    return found
+
+
+@lru_cache(maxsize=256)
+def _decoders(dialect: str, statement: Statement) -> tuple[Convert | None, ...]:
+    return tuple(dialects.decoder(dialect, c.type) for c in statement.exported_columns)
+
+
+class Tables(NamedTuple):
+    """Rows that were given and that a statement names as tables: how it begins, its parameters."""
+
+    begin: str = ""
+    values: Sequence[object] = ()
+
+
+_NO_TABLES: Final = Tables()
+
+
+def tables(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> Tables:
+    """Let statements of this connection name tables of given rows. Needs no right to write."""
+    dialect = connection.dialect.name
+    if dialect == "postgresql":
+        return Tables(*dialects.with_rows(dialect, rows))
+    for table, given in rows.items():  # in memory, where a read-only file has them too
+        table.create(connection, checkfirst=True)
+        connection.execute(table.delete())
+        insert(connection, table, tuple(column.name for column in table.columns), given)
+    return _NO_TABLES
+
+
+def fetch(
+    connection: Connection,
+    statement: Statement,
+    named: Tables = _NO_TABLES,
+    /,
+    **parameters: object,
+) -> list[Row]:
+    """Return the rows of a statement that was declared once, when its module was imported."""
+    dialect = connection.dialect.name
+    compiled = dialects.compiled(dialect, statement)
+    cursor = _cursor(connection)
+    values = [*named.values, *compiled.values(dialect, parameters)]
+    cursor.execute(named.begin + compiled.text, values)
+    return _decoded(dialect, statement, cursor.fetchall())
+
+
+def stream(
+    connection: Connection,
+    statement: Select[Any],
+    size: int,
+    named: Tables = _NO_TABLES,
+    /,
+    **parameters: object,
+) -> Iterator[list[Row]]:
+    """Yield what `fetch` returns in lists of `size`, one of which is in memory at a time."""
+    dialect = connection.dialect.name
+    compiled = dialects.compiled(dialect, statement)
+    with contextlib.closing(dialects.streaming_cursor(connection)) as cursor:
+        values = [*named.values, *compiled.values(dialect, parameters)]
+        cursor.execute(named.begin + compiled.text, values)
+        while rows := cursor.fetchmany(size):
+            yield _decoded(dialect, statement, rows)
+
+
+def _decoded(dialect: str, statement: Statement, rows: list[Row]) -> list[Row]:
+    decoders = _decoders(dialect, statement)
+    if not rows or not any(decoders):
+        return rows
+    columns = [
+        [None if value is None else decode(value) for value in values] if decode else values
+        for decode, values in zip(decoders, zip(*rows, strict=True), strict=True)
+    ]
+    return list(zip(*columns, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _joined(dialect: str, make: Joined, fields: tuple[Field, ...]) -> Select[Any]:
+    return make(dialects.given(dialect, fields))
+
+
+def fetch_for(
+    connection: Connection, make: Joined, fields: tuple[Field, ...], rows: Sequence[Row]
+) -> list[Row]:
+    """Return what `make` selects, given `rows` of `fields` to join with."""
+    if not rows:
+        return []
+    dialect = connection.dialect.name
+    values = dialects.given_values(dialect, fields, rows)
+    return fetch(connection, _joined(dialect, make, fields), **values)
+
+
+def execute(connection: Connection, statement: Update | Delete, **parameters: object) -> None:
+    """Run a statement that was declared once, when its module was imported."""
+    dialect = connection.dialect.name
+    compiled = dialects.compiled(dialect, statement)
+    _cursor(connection).execute(compiled.text, compiled.values(dialect, parameters))
+
+
+def insert(connection: Connection, table: Table, columns: Names, rows: Sequence[Row]) -> None:
+    """Insert rows of `columns`."""
+    if rows:
+        dialects.writer(connection.dialect.name, "insert", table, columns).write(
+            _cursor(connection), rows
+        )
+
+
+def insert_new(
+    connection: Connection, table: Table, columns: Names, rows: Sequence[Row], returning: str
+) -> set[Any]:
+    """Insert those rows whose key is not there; return their values of `returning`.
+
+    As a rule all are new, so they are first tried together.
+    """
+    dialect, place = connection.dialect.name, columns.index(returning)
+    if not rows:
+        return set()
+    cursor = _cursor(connection)
+    if len(rows) > 1 and dialects.try_together(cursor, dialect, table, columns, rows):
+        return {row[place] for row in rows}
+    writer = dialects.writer(dialect, "ignore", table, columns, returning=(returning,))
+    return {value for (value,) in writer.write_returning(cursor, rows)}
+
+
+def add(connection: Connection, table: Table, key: Names, adds: Names, rows: Sequence[Row]) -> None:
+    """Insert rows of `key` and `adds`, or add to the row that has the key."""
+    if rows:
+        dialects.writer(connection.dialect.name, "add", table, (*key, *adds), key).write(
+            _cursor(connection), rows
+        )
+
+
+def add_returning(
+    connection: Connection,
+    table: Table,
+    key: Names,
+    adds: Names,
+    rows: Sequence[Row],
+    returning: str,
+) -> list[int]:
+    """Do as `add`; return what the column `returning` is now, row by row."""
+    if not rows:
+        return []
+    dialect = connection.dialect.name
+    writer = dialects.writer(dialect, "add", table, (*key, *adds), key, (*key, returning))
+    return [int(row[-1]) for row in writer.write_returning(_cursor(connection), rows)]
+
+
+def put(connection: Connection, table: Table, key: Names, columns: Names, rows: list[Row]) -> None:
+    """Insert rows of `key` and `columns`, or set the columns of the row that has the key."""
+    if rows:
+        dialects.writer(connection.dialect.name, "put", table, (*key, *columns), key).write(
+            _cursor(connection), rows
+        )
+
+
+def update(
+    connection: Connection, table: Table, key: Names, columns: Names, rows: Sequence[Row]
+) -> None:
+    """Set `columns` of the rows with the given keys; a row is the key, then the values."""
+    if rows:
+        dialects.writer(connection.dialect.name, "update", table, (*key, *columns), key).write(
+            _cursor(connection), rows
+        )
+
+
+def delete(connection: Connection, table: Table, key: Names, rows: Sequence[Row]) -> None:
+    """Delete the rows with the given keys."""
+    if rows:
+        dialects.writer(connection.dialect.name, "delete", table, key, key).write(
+            _cursor(connection), rows
+        )

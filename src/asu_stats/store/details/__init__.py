@@ -1,0 +1,1 @@
+"""Details: one row per event identity, request, build and error."""

@@ -1,0 +1,239 @@
+"""Builds as the store knows them: rows of `build_metrics`, put together from events in any order.
+
+A build is identified by (request_hash, build_id). Of several starts the earliest holds, of several
+ends too (the later ones "change nothing"), so the order of arrival does not matter. Version, target
+and profile are those of the build's request; while that was never seen, those that the build's own
+events repeat; else `unknown` (contract §4).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
+from operator import attrgetter
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import Connection, FromClause, Select, select
+
+from asu_stats.events import (
+    FAILED_STATUSES,
+    UNKNOWN,
+    BuildFinished,
+    BuildStarted,
+    Names,
+)
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics, error_stats
+from asu_stats.store.details.requests import RequestNames
+from asu_stats.store.rollups.counting import EndedBuild, naive
+
+Key = tuple[str, str]
+
+_NAMES: Final = ("version", "target", "profile")
+
+
+@dataclass(slots=True)
+class Build:
+    """A row of `build_metrics`; the names of the fields are its columns."""
+
+    request_hash: str
+    build_id: str
+    id: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    duration_seconds: int | None = None
+    status: str = "building"
+    error_category: str | None = None
+    error_message: str | None = None
+    worker_id: str | None = None
+    error_type: str | None = None
+    version: str = UNKNOWN
+    target: str = UNKNOWN
+    profile: str = UNKNOWN
+    diff_packages: bool | None = None
+    reported_seconds: int | None = None
+    reported_names: dict[str, dict[str, Any]] | None = None
+    phases: dict[str, float] | None = None
+
+    @property
+    def key(self) -> Key:
+        """What identifies the build."""
+        return self.request_hash, self.build_id
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has started and not ended."""
+        return self.started_at is not None and self.finished_at is None
+
+    def start(self, event: BuildStarted) -> None:
+        """Take in a start; of several the earliest holds."""
+        said = _said(event.names)
+        if self.started_at is not None:
+            known = (self.reported_names or {}).get("started", {})
+            if (self.started_at, _order(known)) <= (naive(event.time), _order(said)):
+                return
+        self.started_at = naive(event.time)
+        self._report("started", said)
+        if self.finished_at is None or self.worker_id is None:
+            self.worker_id = event.worker_id or self.worker_id
+
+    def finish(self, event: BuildFinished) -> None:
+        """Take in an end; of several the earliest holds, whatever it says."""
+        said = _said(event.names)
+        if self.finished_at is not None:
+            known = (self.reported_names or {}).get("finished", {})
+            if _rank(self, self.finished_at, self.reported_seconds, known) <= _rank(
+                event, naive(event.time), event.duration_seconds, said
+            ):
+                return
+        self.finished_at = naive(event.time)
+        self.status = event.status
+        self.error_category = event.error_category
+        self.error_type = event.error_type
+        self.error_message = event.error_message
+        self.reported_seconds = event.duration_seconds
+        self.phases = dict(event.phases) if event.phases is not None else None
+        self.worker_id = event.worker_id or self.worker_id
+        self._report("finished", said)
+
+    def settle(self, names: RequestNames | None) -> bool:
+        """Work out duration and names from all that is known; `names` are those of the request.
+
+        Returns whether the names changed.
+        """
+        self.duration_seconds = self._duration()
+        before = self.version, self.target, self.profile, self.diff_packages
+        if names is None:
+            reported = self.reported_names or {}
+            said = reported.get("started", {}) | reported.get("finished", {})
+            version, target, profile = (said.get(name, UNKNOWN) for name in _NAMES)
+            names = RequestNames(version, target, profile, said.get("diff_packages"))
+        self.version, self.target, self.profile, self.diff_packages = names
+        return before != names
+
+    def ended(self) -> EndedBuild | None:
+        """Return what counts of the build, `None` while it has not ended."""
+        if self.finished_at is None:
+            return None
+        return EndedBuild(
+            at=self.finished_at,
+            status=self.status,
+            duration_seconds=self.duration_seconds,
+            version=self.version,
+            target=self.target,
+            profile=self.profile,
+            error_category=self.error_category,
+            error_type=self.error_type,
+            diff_packages=self.diff_packages,
+        )
+
+    def _duration(self) -> int | None:
+        if self.finished_at is None:
+            return None
+        if self.started_at is not None:
+            micros = (self.finished_at - self.started_at) // timedelta(microseconds=1)
+            seconds = (micros + 500_000) // 1_000_000
+            if seconds >= 0:  # else the clocks disagree, and the times say nothing
+                return seconds
+        return self.reported_seconds
+
+    def _report(self, kind: str, said: dict[str, Any]) -> None:
+        reported = {**(self.reported_names or {}), kind: said}
+        self.reported_names = {k: v for k, v in reported.items() if v} or None
+
+
+# A build, what counted of it before, and what counts now.
+Change: TypeAlias = tuple[Build, EndedBuild | None, EndedBuild | None]
+
+
+def _said(names: Names) -> dict[str, Any]:
+    return {
+        field.name: value
+        for field in fields(names)
+        if (value := getattr(names, field.name)) is not None
+    }
+
+
+def _order(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """Give what was said a place in an order, so that of two equal times always the same wins."""
+    return sorted((name, str(value)) for name, value in said.items())
+
+
+def _rank(
+    end: Build | BuildFinished, at: datetime, seconds: int | None, said: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Return the order among ends of one build: by time, then by what they say."""
+    return (
+        at,
+        end.status,
+        end.error_category or "",
+        end.error_type or "",
+        end.error_message or "",
+        -1 if seconds is None else seconds,
+        _order(said),
+    )
+
+
+def new(event: BuildStarted | BuildFinished) -> Build:
+    """Return the build of an event as long as nothing else is known of it."""
+    return Build(request_hash=event.request_hash, build_id=event.build_id)
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Build))
+_NEW: Final = tuple(column for column in _COLUMNS if column != "id")
+_values = attrgetter("id", *_NEW)
+_HASH: Final = (("request_hash", build_metrics.c.request_hash.type),)
+
+
+def _known(given: FromClause) -> Select[Any]:
+    """Select the builds of given hashes."""
+    t = build_metrics
+    same = t.c.request_hash == given.c.request_hash
+    return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
+
+
+def load(connection: Connection, hashes: Sequence[str]) -> dict[str, dict[str, Build]]:
+    """Return the known builds of each of `hashes`, by build_id."""
+    found: dict[str, dict[str, Build]] = {request_hash: {} for request_hash in hashes}
+    rows = statements.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
+    for row in rows:
+        found[row[0]][row[1]] = Build(*row)
+    return found
+
+
+def save(connection: Connection, builds: Iterable[Build]) -> None:
+    """Write builds that are new (without `id`) or changed."""
+    new, changed = [], []
+    for build in sorted(builds, key=lambda build: build.key):
+        row = _values(build)
+        if build.id is None:
+            new.append(row[1:])
+        else:
+            changed.append(row)
+    statements.insert(connection, build_metrics, _NEW, new)
+    statements.update(connection, build_metrics, ("id",), _NEW, changed)
+
+
+_ERROR: Final = (
+    "timestamp",
+    "error_category",
+    "error_type",
+    "version",
+    "target",
+    "request_hash",
+    "profile",
+    "build_id",
+)
+_ERROR_KEY: Final = ("timestamp", "request_hash", "build_id")
+
+
+def save_errors(connection: Connection, changes: Iterable[Change]) -> None:
+    """Keep one row of `error_stats` per failed build."""
+    gone, new = [], []
+    for build, before, now in changes:
+        if before is not None and before.status in FAILED_STATUSES:
+            gone.append((before.at, build.request_hash, build.build_id))
+        if now is not None and now.status in FAILED_STATUSES:
+            names = now.version, now.target, build.request_hash, now.profile, build.build_id
+            new.append((now.at, now.error_category, now.error_type, *names))
+    statements.delete(connection, error_stats, _ERROR_KEY, gone)
+    statements.insert(connection, error_stats, _ERROR, new)

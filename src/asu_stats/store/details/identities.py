@@ -1,0 +1,116 @@
+"""Event identities: what makes the same event, sent again, change nothing.
+
+The key of an event is its source and id, short enough to be kept for ever: a 64-bit digest of the
+source, then the id itself where it is a UUID (16 bytes; version 7 ids of one sender arrive in
+order, so they land side by side in the index), else a 128-bit digest of it. Beside it stands a
+digest of what the event says, which tells a repetition from a contradiction.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from asu_stats.events import TYPE_NAMES, BuildFinished, BuildStarted, Event, RequestReceived
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import event_counts, event_identities
+from asu_stats.store.details.live_counts import Tally
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+# What an event says that a figure depends on: who says otherwise later contradicts it.
+_SAID: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
+    RequestReceived: attrgetter(
+        *("request_hash", "outcome", "version", "target", "profile", "diff_packages", "client"),
+        *("client_version", "error_category", "error_type", "package_count"),
+    ),
+    BuildStarted: attrgetter("request_hash", "build_id", "names"),
+    BuildFinished: attrgetter(
+        *("request_hash", "build_id", "status", "duration_seconds", "error_category", "error_type"),
+        "names",
+    ),
+}
+
+
+@lru_cache(maxsize=1024)
+def _source_digest(source: str) -> bytes:
+    return blake2b(source.encode(), digest_size=8).digest()
+
+
+def identity(event: Event) -> bytes:
+    """Return the key of an event: equal exactly for equal (`source`, `id`)."""
+    prefix = _source_digest(event.source)
+    if _UUID.fullmatch(event.id):
+        return prefix + b"u" + bytes.fromhex(event.id.replace("-", ""))
+    return prefix + b"d" + blake2b(event.id.encode(), digest_size=16).digest()
+
+
+def content(event: Event) -> bytes:
+    """Return a digest of what an event says, as far as figures depend on it."""
+    said = repr((event.time.timestamp(), _SAID[type(event)](event)))
+    return blake2b(said.encode(), digest_size=8).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Sorted:
+    """A batch, sorted out: the `new` events in key order, and per event given whether it is new."""
+
+    new: list[Event]
+    is_new: list[bool]
+
+
+def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> Sorted:
+    """Remember the identities of `events` and tell those not known before.
+
+    A known identity with other content is a duplicate too, counted apart as a conflict. `tally`
+    counts those that are live.
+    """
+    keys = [identity(event) for event in events]
+    first: dict[bytes, tuple[Event, bytes]] = {}
+    for key, event in zip(keys, events, strict=True):
+        if key not in first:
+            first[key] = event, content(event)
+    rows = sorted((key, digest) for key, (_, digest) in first.items())
+    fresh = statements.insert_new(
+        connection, event_identities, ("identity", "content"), rows, "identity"
+    )
+    known = _contents(connection, [key for key in first if key not in fresh])
+    counts: Counter[tuple[str, str]] = Counter()
+    is_new = []
+    seen: set[bytes] = set()
+    for key, event in zip(keys, events, strict=True):
+        new = key in fresh and key not in seen
+        seen.add(key)
+        is_new.append(new)
+        if new:
+            result = "accepted"
+        else:
+            before = known[key] if key in known else first[key][1]
+            result = "duplicate" if before == content(event) else "conflict"
+        kind = TYPE_NAMES[type(event)]
+        counts[kind, result] += 1
+        tally.arrived(event, kind, result)
+    statements.add(
+        connection,
+        event_counts,
+        ("event", "result"),
+        ("events",),
+        [(*counted, count) for counted, count in sorted(counts.items())],
+    )
+    return Sorted([first[key][0] for key, _ in rows if key in fresh], is_new)
+
+
+def _contents(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return what is known of `keys`: the digests of what was said under them first."""
+    t = event_identities
+    found: dict[bytes, bytes] = {}
+    for start in range(0, len(keys), 1000):
+        wanted = t.c.identity.in_(keys[start : start + 1000])
+        rows = connection.execute(select(t.c.identity, t.c.content).where(wanted))
+        found.update((row.identity, row.content) for row in rows)
+    return found

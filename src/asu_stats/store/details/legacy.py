@@ -1,0 +1,87 @@
+"""The old `build_stats` table, written beside our own, so that old dashboards go on.
+
+A row is one thing that happened, without any identity: equal rows are as good as each other. So a
+build whose end, names or duration turn out otherwise has one row taken out that says what was
+believed, and one put in that says what is known. Its rows add up to what `stats_legacy` holds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
+
+from asu_stats.events import FAILED_STATUSES, UNKNOWN
+from asu_stats.store.database import dialects, statements
+from asu_stats.store.database.schema import build_stats
+from asu_stats.store.details.requests import Received
+from asu_stats.store.rollups.counting import EndedBuild
+
+COLUMNS: Final = (
+    "timestamp",
+    "event_type",
+    "version",
+    "target",
+    "profile",
+    "duration_seconds",
+    "diff_packages",
+)
+_OF_OUTCOME: Final = {"queued": "request", "cache_hit": "cache_hit"}
+_OF_STATUS: Final = {"success": "build_completed", **dict.fromkeys(FAILED_STATUSES, "failure")}
+
+_Row: TypeAlias = tuple[Any, ...]
+
+
+def _same(column: str) -> ColumnElement[bool]:
+    """Return the condition that a column has a given value, null where it may be."""
+    stored = build_stats.c[column]
+    value = bindparam(column, type_=stored.type)
+    # PostgreSQL has no index for what may be null; the time's is the one that matters.
+    return stored == value if column == "timestamp" else stored.is_not_distinct_from(value)
+
+
+_EQUAL: Final = select(func.max(build_stats.c.id)).where(*map(_same, COLUMNS))
+_TAKE_OUT_ONE: Final = delete(build_stats).where(build_stats.c.id == _EQUAL.scalar_subquery())
+
+
+def write(
+    connection: Connection,
+    requests: Iterable[Received],
+    ends: Iterable[tuple[EndedBuild | None, EndedBuild | None]],
+) -> None:
+    """Write a row per new request that was queued or a cache hit, and one per ended build.
+
+    `ends` are what was believed of a build before, and what is known now.
+    """
+    dialect = connection.dialect.name
+    rows: Counter[_Row] = Counter()
+    for request, received in requests:
+        if event_type := _OF_OUTCOME.get(request.outcome):
+            names = request.version, request.target, request.profile
+            rows[_row(dialect, received, event_type, names, 0, request.diff_packages)] += 1
+    for before, now in ends:
+        for ended, count in ((before, -1), (now, 1)):
+            if ended is not None and (event_type := _OF_STATUS.get(ended.status)):
+                names = ended.version, ended.target, ended.profile
+                seconds = (ended.duration_seconds or 0) if ended.status == "success" else 0
+                row = _row(dialect, ended.at, event_type, names, seconds, ended.diff_packages)
+                rows[row] += count
+    for row, count in rows.items():
+        for _ in range(-count):
+            values = dict(zip(COLUMNS, row, strict=True))
+            statements.execute(connection, _TAKE_OUT_ONE, **values)
+    statements.insert(connection, build_stats, COLUMNS, list((+rows).elements()))
+
+
+def _row(
+    dialect: str,
+    at: datetime,
+    event_type: str,
+    names: tuple[str, str, str],
+    seconds: int,
+    diff_packages: bool | None,
+) -> _Row:
+    """Return a row, in the order of `COLUMNS`; there, what is not known is null."""
+    known = (None if name == UNKNOWN else name for name in names)
+    return dialects.plain_time(dialect, at), event_type, *known, seconds, diff_packages

@@ -1,0 +1,170 @@
+"""Package lists: each distinct one is kept once, under a number, as the numbers of its names.
+
+A request's row and the rollup `stats_packages` hold the number of its list, so that counting a
+request costs the same however many packages it names; whoever asks for packages has the lists taken
+apart. Lists and names outlive the details.
+"""
+
+import re
+import zlib
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+from operator import sub
+from struct import pack
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, FromClause, Select, func, select
+
+from asu_stats.events import RequestReceived
+from asu_stats.store.database import statements
+from asu_stats.store.database.dialects import Field
+from asu_stats.store.database.schema import package_lists, package_names
+
+Names: TypeAlias = tuple[str, ...]
+_UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
+_CHUNK: Final = 10_000
+_SIGNED: Final = re.compile(r"(?:^|\0)[+-]")
+
+
+def of(request: RequestReceived) -> Names:
+    """Return the packages that a request counts for, sorted; none where it counts for none.
+
+    Counted are those of accepted requests that were no cache hits. A leading `+` means nothing;
+    with a leading `-` a package is taken out, not asked for.
+    """
+    if not request.packages or request.outcome in _UNCOUNTED:
+        return ()
+    names: Iterable[str] = request.packages
+    if _SIGNED.search("\0".join(request.packages)):
+        names = (name.removeprefix("+") for name in names if not name.startswith("-"))
+    return tuple(sorted({*names} - {""}))
+
+
+def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict[int, int]:
+    """Return the number of the list of each request that has one, by place; new lists get one."""
+    wanted = {place: names for place, request in enumerate(requests) if (names := of(request))}
+    if not wanted:
+        return {}
+    digests = {names: _digest(names) for names in dict.fromkeys(wanted.values())}
+    known = _numbers(connection, _lists, _DIGEST, digests.values())
+    new = {digest: names for names, digest in digests.items() if digest not in known}
+    if new:
+        named = _named(connection, {name for names in new.values() for name in names})
+        given = _numbered(connection, _LAST_LIST, new)
+        rows = [(given[digest], digest, _encode(names, named)) for digest, names in new.items()]
+        statements.insert(connection, package_lists, ("number", "digest", "packages"), rows)
+        known |= given
+    return {place: known[digests[names]] for place, names in wanted.items()}
+
+
+def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
+    """Return how often each package was asked for, given how often each list was."""
+    found: defaultdict[int, int] = defaultdict(int)
+    for start in range(0, len(lists), _CHUNK):
+        rows = [(number,) for number in list(lists)[start : start + _CHUNK]]
+        parts = [
+            (_decode(packages), lists[number])
+            for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, rows)
+        ]
+        if parts:
+            times = np.repeat([n for _, n in parts], [len(part) for part, _ in parts])
+            names, places = np.unique(
+                np.concatenate([part for part, _ in parts]), return_inverse=True
+            )
+            sums = np.zeros(len(names), np.int64)
+            np.add.at(sums, places, times)
+            for name, total in zip(names.tolist(), sums.tolist(), strict=True):
+                found[name] += total
+    rows = [(number,) for number in found]
+    return {
+        name: found[number]
+        for number, name in statements.fetch_for(connection, _of_names, _NUMBER, rows)
+    }
+
+
+def by_version(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Return (version, package, requests) for rows of (version, list, requests)."""
+    lists: defaultdict[str, dict[int, int]] = defaultdict(dict)
+    for version, number, requests in rows:
+        lists[version][number] = int(requests)
+    return [
+        (version, package, requests)
+        for version, of_version in lists.items()
+        for package, requests in count(connection, of_version).items()
+    ]
+
+
+def _digest(names: Names) -> str:
+    return b64encode(blake2b("\0".join(names).encode(), digest_size=15).digest()).decode()
+
+
+def _encode(names: Names, numbers: Mapping[str, int]) -> bytes:
+    """Return the numbers of names: sorted, as differences, compressed."""
+    ordered = sorted(map(numbers.__getitem__, names))
+    return zlib.compress(pack(f"<{len(ordered)}I", *map(sub, ordered, [0, *ordered])), 1)
+
+
+def _decode(packages: bytes) -> NDArray[np.int64]:
+    return np.cumsum(np.frombuffer(zlib.decompress(packages), "<u4"), dtype=np.int64)
+
+
+_DIGEST: Final = (("digest", package_lists.c.digest.type),)
+_NAME: Final = (("name", package_names.c.name.type),)
+_NUMBER: Final = (("number", package_lists.c.number.type),)
+
+
+def _lists(given: FromClause) -> Select[Any]:
+    """Select the numbers of lists with given digests."""
+    t = package_lists
+    return select(t.c.digest, t.c.number).join_from(given, t, t.c.digest == given.c.digest)
+
+
+def _names(given: FromClause) -> Select[Any]:
+    """Select the numbers of given names."""
+    t = package_names
+    return select(t.c.name, t.c.number).join_from(given, t, t.c.name == given.c.name)
+
+
+def _of_lists(given: FromClause) -> Select[Any]:
+    """Select the lists with given numbers."""
+    t = package_lists
+    return select(t.c.number, t.c.packages).join_from(given, t, t.c.number == given.c.number)
+
+
+def _of_names(given: FromClause) -> Select[Any]:
+    """Select the names with given numbers."""
+    t = package_names
+    return select(t.c.number, t.c.name).join_from(given, t, t.c.number == given.c.number)
+
+
+def _numbers(
+    connection: Connection, make: statements.Joined, field: tuple[Field], keys: Iterable[str]
+) -> dict[str, int]:
+    rows = statements.fetch_for(connection, make, field, [(key,) for key in sorted(keys)])
+    return {key: number for key, number in rows}  # noqa: C416 - rows are tuples of any length
+
+
+def _named(connection: Connection, names: set[str]) -> dict[str, int]:
+    """Return the numbers of `names`; new ones get one."""
+    known = _numbers(connection, _names, _NAME, names)
+    new = sorted(names - known.keys())
+    if new:
+        given = _numbered(connection, _LAST_NAME, new)
+        rows = [(number, name) for name, number in given.items()]
+        statements.insert(connection, package_names, ("number", "name"), rows)
+        known |= given
+    return known
+
+
+_LAST_LIST: Final = select(func.max(package_lists.c.number))
+_LAST_NAME: Final = select(func.max(package_names.c.number))
+
+
+def _numbered(connection: Connection, last: Select[Any], keys: Iterable[str]) -> dict[str, int]:
+    """Give each of `keys` the next number: nobody else writes in the meantime."""
+    ((number,),) = statements.fetch(connection, last)
+    return {key: place for place, key in enumerate(keys, (number or 0) + 1)}

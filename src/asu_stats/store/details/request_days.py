@@ -1,0 +1,153 @@
+"""Distinct requests, exactly and as sums: pairs of a day and the day before it of the same hash.
+
+For each day on which a hash was asked for, the rollups count a pair (day, previous day), with
+`NEVER` for the first. In a window [a, b] a hash is counted once, at its first day in it: the one
+whose previous day lies before a. A late day d between two known ones, p < d < n, adds (d, p), takes
+one from (n, p) and adds one to (n, d): still a sum. The same is kept per client.
+"""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, FromClause, Select, Table, exists, func, select
+
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import rejected_days, request_days
+from asu_stats.store.rollups.rollups import (
+    CLIENT_UNIQUE_REJECTED,
+    CLIENT_UNIQUE_REQUESTS,
+    DAILY,
+    NEVER,
+    UNIQUE_REJECTED,
+    UNIQUE_REQUESTS,
+    Deltas,
+    Rollup,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Days:
+    """The days of some requests: their table, and the rollups that count pairs of them.
+
+    `daily` is the sum of `stats_daily` that counts the distinct hashes of a day, if there is one.
+    """
+
+    table: Table
+    of_hash: Rollup
+    of_client: Rollup
+    daily: str | None
+
+
+ACCEPTED: Final = Days(request_days, UNIQUE_REQUESTS, CLIENT_UNIQUE_REQUESTS, "unique_requests")
+REJECTED: Final = Days(rejected_days, UNIQUE_REJECTED, CLIENT_UNIQUE_REJECTED, None)
+
+
+class RequestDay(NamedTuple):
+    """A day on which a client asked for a hash, known by its number."""
+
+    request_number: int
+    date: date
+    client: str
+
+
+class _Known(NamedTuple):
+    """Known days, sorted: of each hash, and of each hash and client."""
+
+    of_hash: dict[int, list[date]]
+    of_client: dict[tuple[int, str], list[date]]
+
+    def put(self, number: int, day: date | None, client: str | None = None) -> None:
+        """Remember a day, of the hash alone or of a client too."""
+        if day is None:
+            return
+        _insert_once(self.of_hash.setdefault(number, []), day)
+        if client is not None:
+            _insert_once(self.of_client.setdefault((number, client), []), day)
+
+
+def add(
+    connection: Connection,
+    deltas: Deltas,
+    of: Days,
+    days: AbstractSet[RequestDay],
+    known: Collection[int],
+) -> None:
+    """Remember `days` and count the pairs that change; `known` are numbers that may have days."""
+    wanted = sorted(days)
+    found, around = _load(connection, of, [day for day in wanted if day.request_number in known])
+    new = [day for day in wanted if day not in found]
+    for number, day, client in new:
+        for (on, previous), count in _pairs(around.of_hash.setdefault(number, []), day):
+            deltas.add(of.of_hash, (on, previous), (count,))
+            if of.daily:
+                deltas.add_one(DAILY, (on,), of.daily, count)
+        for (on, previous), count in _pairs(around.of_client.setdefault((number, client), []), day):
+            deltas.add(of.of_client, (on, client, previous), (count,))
+    statements.insert(connection, of.table, RequestDay._fields, new)
+
+
+def _insert_once(days: list[date], day: date) -> None:
+    place = bisect_left(days, day)
+    if place == len(days) or days[place] != day:
+        days.insert(place, day)
+
+
+def _pairs(days: list[date], day: date) -> Iterator[tuple[tuple[date, date], int]]:
+    """Put `day` into the sorted `days`; yield the pairs (day, previous day) it adds and takes."""
+    place = bisect_left(days, day)
+    following = days[place] if place < len(days) else None
+    if following == day:
+        return
+    previous = days[place - 1] if place else NEVER
+    days.insert(place, day)
+    yield (day, previous), 1
+    if following is not None:
+        yield (following, previous), -1
+        yield (following, day), 1
+
+
+_FIELDS: Final = tuple((column.name, column.type) for column in request_days.columns)
+
+
+def _load(
+    connection: Connection, of: Days, days: Sequence[RequestDay]
+) -> tuple[Collection[RequestDay], _Known]:
+    """Return which of `days` are known, and the known days nearest to the others."""
+    found, known = set(), _Known({}, {})
+    for number, day, client, is_known, before, after, own_before, own_after in statements.fetch_for(
+        connection, _NEIGHBOURS[of], _FIELDS, days
+    ):
+        if is_known:
+            found.add(RequestDay(number, day, client))
+            continue
+        known.put(number, before)
+        known.put(number, after)
+        known.put(number, own_before, client)
+        known.put(number, own_after, client)
+    return found, known
+
+
+def _neighbours(t: Table, given: FromClause) -> Select[Any]:
+    """Select of each given day whether it is known, and its nearest known days.
+
+    Those of any client, of which the day itself may be one, and those of its own client.
+    """
+    of_hash = t.c.request_number == given.c.request_number
+    own = of_hash & (t.c.client == given.c.client)
+    day = given.c.date
+    return select(
+        *given.c,
+        exists().where(own, t.c.date == day),
+        select(func.max(t.c.date)).where(of_hash, t.c.date < day).scalar_subquery(),
+        select(func.min(t.c.date)).where(of_hash, t.c.date >= day).scalar_subquery(),
+        select(func.max(t.c.date)).where(own, t.c.date < day).scalar_subquery(),
+        select(func.min(t.c.date)).where(own, t.c.date > day).scalar_subquery(),
+    )
+
+
+_NEIGHBOURS: Final = {of: partial(_neighbours, of.table) for of in (ACCEPTED, REJECTED)}

@@ -1,0 +1,296 @@
+"""Requests as the store knows them: rows of `request_metadata` and `client_stats`.
+
+The names of a request hash are those of its earliest request, so they do not depend on the order
+of arrival even where requests of one hash contradict each other.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Self, TypeAlias
+
+from sqlalchemy import Connection, FromClause, Select, select
+
+from asu_stats.events import FAILED_STATUSES, UNTRACED_OUTCOMES, WAITING_OUTCOMES, RequestReceived
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import client_stats, error_stats, request_metadata
+from asu_stats.store.rollups.counting import EndedWait
+
+# `ended_at` of a request whose build has not ended: later than any end.
+NOT_ENDED: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
+# `status` of a request that waited, but for which build can't be known: its hash isn't.
+UNTRACED: Final = "unknown"
+
+
+# A request and when it was received, as the store keeps times.
+Received: TypeAlias = tuple[RequestReceived, datetime]
+
+
+class RequestNames(NamedTuple):
+    """What a request hash stands for."""
+
+    version: str
+    target: str
+    profile: str
+    diff_packages: bool | None
+
+
+_names = attrgetter("version", "target", "profile", "diff_packages")
+_FEATURES: Final = ("package_count", "has_custom_repos", "has_defaults", "rootfs_size_mb")
+_features = attrgetter(*_FEATURES)
+
+
+@dataclass(slots=True)
+class Metadata:
+    """A row of `request_metadata`; the names of the fields are its columns."""
+
+    request_hash: str
+    version: str
+    target: str
+    profile: str
+    diff_packages: bool
+    first_requested_at: datetime
+    last_requested_at: datetime
+    package_count: int | None = None
+    has_custom_repos: bool | None = None
+    has_defaults: bool | None = None
+    rootfs_size_mb: int | None = None
+    total_requests: int = 0
+    cache_hits: int = 0
+    successful_builds: int = 0
+    failed_builds: int = 0
+    request_number: int = 0
+
+    @classmethod
+    def of(cls, request: RequestReceived, received: datetime, number: int) -> Self:
+        """Return the row of a hash that was never asked for before, not counting `request` yet."""
+        return cls(
+            request.request_hash,
+            *_names(request),
+            first_requested_at=received,
+            last_requested_at=received,
+            request_number=number,
+        )
+
+    @property
+    def names(self) -> RequestNames:
+        """Version, target, profile and diff_packages of the hash."""
+        return RequestNames(*_names(self))
+
+    def take(self, request: RequestReceived, received: datetime) -> bool:
+        """Count `request` in; return whether the names of the hash changed."""
+        changed = False
+        if received <= self.first_requested_at:
+            mine, names = _names(self), _names(request)
+            if (received, names) < (self.first_requested_at, mine):
+                self.first_requested_at = received
+                self.version, self.target, self.profile, self.diff_packages = names
+                changed = mine != names
+        if received > self.last_requested_at:
+            self.last_requested_at = received
+        self.total_requests += request.outcome != "rejected"
+        self.cache_hits += request.outcome == "cache_hit"
+        if (mine := _features(self)) != (theirs := _features(request)):
+            for field, known, said in zip(_FEATURES, mine, theirs, strict=True):
+                if said is not None and (known is None or said > known):
+                    setattr(self, field, said)
+        return changed
+
+    def count_build(self, status: str, count: int) -> None:
+        """Count builds of the hash by how they ended."""
+        self.successful_builds += count * (status == "success")
+        self.failed_builds += count * (status in FAILED_STATUSES)
+
+
+@dataclass(slots=True)
+class Wait:
+    """A request that waits, or waited, for a build; `id` is its row in `client_stats`."""
+
+    id: int | None
+    request_hash: str
+    timestamp: datetime
+    client: str
+    version: str
+    status: str = "queued"
+    ended_at: datetime = NOT_ENDED
+    build_id: str | None = None
+    error_category: str | None = None
+    error_type: str | None = None
+
+    def go_on(self, *, building: bool) -> None:
+        """Wait for the end of a build, which is `building` or not yet."""
+        self.status, self.ended_at = "building" if building else "queued", NOT_ENDED
+        self.build_id = self.error_category = self.error_type = None
+
+    def ended(self) -> EndedWait | None:
+        """Return what counts of it, `None` while the build has not ended."""
+        if self.ended_at == NOT_ENDED:
+            return None
+        return EndedWait(
+            self.timestamp,
+            self.client,
+            self.version,
+            self.status,
+            self.error_category,
+            self.error_type,
+        )
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Metadata))
+_WAIT_COLUMNS: Final = tuple(field.name for field in fields(Wait))
+_HASH: Final = (("request_hash", request_metadata.c.request_hash.type),)
+_HASH_SINCE: Final = (*_HASH, ("since", client_stats.c.timestamp.type))
+_values = attrgetter(*_COLUMNS)
+
+
+def _known(given: FromClause) -> Select[Any]:
+    """Select what is known of given hashes."""
+    t = request_metadata
+    same = t.c.request_hash == given.c.request_hash
+    return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
+
+
+def load(connection: Connection, hashes: Sequence[str]) -> dict[str, Metadata]:
+    """Return what is known of each of `hashes`."""
+    rows = statements.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
+    return {row[0]: Metadata(*row) for row in rows}
+
+
+def save(connection: Connection, new: Iterable[Metadata], changed: Iterable[Metadata]) -> None:
+    """Write the rows of hashes."""
+    key, columns = _COLUMNS[:1], _COLUMNS[1:]
+    statements.insert(connection, request_metadata, _COLUMNS, sorted(map(_values, new)))
+    statements.update(connection, request_metadata, key, columns, sorted(map(_values, changed)))
+
+
+def _waiting(given: FromClause) -> Select[Any]:
+    """Select the waiting requests of given hashes that had not ended before given times."""
+    t = client_stats
+    here = (t.c.request_hash == given.c.request_hash) & (t.c.ended_at >= given.c.since)
+    return select(*(t.c[column] for column in _WAIT_COLUMNS)).join_from(given, t, here)
+
+
+def load_waits(connection: Connection, since: Mapping[str, datetime]) -> list[Wait]:
+    """Return the waiting requests of each hash that had not ended before the given time."""
+    rows = statements.fetch_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
+    return [Wait(*row) for row in rows]
+
+
+_ENDING: Final = ("status", "ended_at", "build_id", "error_category", "error_type")
+_ending = attrgetter("id", *_ENDING)
+
+
+def save_waits(connection: Connection, waits: Iterable[Wait]) -> None:
+    """Write how known waiting requests have ended."""
+    statements.update(connection, client_stats, ("id",), _ENDING, [_ending(wait) for wait in waits])
+
+
+_ROW: Final = (
+    "client",
+    "timestamp",
+    "request_hash",
+    "cache_hit",
+    "client_version",
+    "outcome",
+    "version",
+    "target",
+    "profile",
+    "diff_packages",
+    *_ENDING,
+    *_FEATURES,
+    "package_list",
+)
+_ERROR: Final = (
+    "timestamp",
+    "error_category",
+    "error_type",
+    "version",
+    "target",
+    "request_hash",
+    "profile",
+    "client",
+    "error_message",
+)
+
+
+def save_requests(
+    connection: Connection,
+    requests: Sequence[Received],
+    waits: Mapping[int, Wait],
+    package_lists: Mapping[int, int],
+) -> None:
+    """Write the rows of new requests.
+
+    By place in `requests`: `waits` of those that wait, and the numbers of `package_lists`.
+    """
+    rows = [
+        _row(*item, waits.get(place), package_lists.get(place))
+        for place, item in enumerate(requests)
+    ]
+    statements.insert(connection, client_stats, _ROW, rows)
+    errors = [_error(*item) for item in requests if item[0].outcome == "rejected"]
+    statements.insert(connection, error_stats, _ERROR, errors)
+
+
+# Of a request that waits for nothing we know of: what waited without a hash ended somehow.
+_STATUS: Final = {
+    "cache_hit": "success",
+    "cached_failure": "failure",
+    "rejected": "rejected",
+    **dict.fromkeys(UNTRACED_OUTCOMES, UNTRACED),
+}
+
+
+def _row(
+    request: RequestReceived, received: datetime, wait: Wait | None, package_list: int | None
+) -> tuple[Any, ...]:
+    """Return the row of a request, in the order of `_ROW`."""
+    if wait is None:
+        category, kind = request.error_category, request.error_type
+        ending = (None, _STATUS[request.outcome], None, None, category, kind)
+    else:
+        ending = _ending(wait)
+    return (
+        request.client,
+        received,
+        request.request_hash,
+        request.outcome == "cache_hit",
+        request.client_version,
+        request.outcome,
+        request.version,
+        request.target,
+        request.profile,
+        request.diff_packages,
+        *ending[1:],
+        *_features(request),
+        package_list,
+    )
+
+
+def _error(request: RequestReceived, received: datetime) -> tuple[Any, ...]:
+    """Return the row of a rejection, in the order of `_ERROR`."""
+    return (
+        received,
+        request.error_category,
+        request.error_type,
+        request.version,
+        request.target,
+        request.request_hash,
+        request.profile,
+        request.client,
+        request.error_message,
+    )
+
+
+def new_wait(request: RequestReceived, received: datetime) -> Wait | None:
+    """Return the wait that a request begins, `None` where it waits for nothing."""
+    if request.outcome not in WAITING_OUTCOMES:
+        return None
+    return Wait(
+        id=None,
+        request_hash=request.request_hash,
+        timestamp=received,
+        client=request.client,
+        version=request.version,
+    )

@@ -1,0 +1,59 @@
+"""History without request hashes, as older servers kept it: counted, and tied to nothing.
+
+A request without hash has no row in `request_metadata`, no days and no wait; a build without hash
+is known by its one event. So they touch nothing that is known, and cost others nothing.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+
+from asu_stats.events import BuildFinished, Event, RequestReceived
+from asu_stats.store.details import builds as build_rows
+from asu_stats.store.details import package_lists, requests
+from asu_stats.store.details.builds import Change
+from asu_stats.store.details.requests import Received
+from asu_stats.store.rollups import counting
+from asu_stats.store.rollups.counting import naive
+from asu_stats.store.rollups.rollups import Deltas
+
+
+class Taken(NamedTuple):
+    """What was written."""
+
+    requests: Sequence[Received] = ()
+    ends: Sequence[Change] = ()
+
+
+def of(events: Sequence[Event]) -> list[Event]:
+    """Return those of `events` that have no request hash: as a rule none."""
+    return [event for event in events if not event.request_hash]
+
+
+def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Taken:
+    """Write the details of new events without hash, and count them."""
+    if not events:
+        return Taken()
+    received = [
+        (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
+    ]
+    lists = package_lists.numbers(connection, [request for request, _ in received])
+    for place, (request, at) in enumerate(received):
+        counting.add_request(deltas, request, at, lists.get(place))
+    requests.save_requests(connection, received, {}, lists)
+    ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
+    for _, _, now in ends:
+        if now is not None:
+            counting.add_ended_build(deltas, now)
+    build_rows.save(connection, (build for build, _, _ in ends))
+    build_rows.save_errors(connection, ends)
+    return Taken(received, ends)
+
+
+def _ended(event: BuildFinished) -> Change:
+    """Return the build that an event is all there is to know of."""
+    build = build_rows.new(event)
+    build.finish(event)
+    build.settle(None)
+    return build, None, build.ended()

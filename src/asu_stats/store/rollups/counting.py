@@ -1,0 +1,302 @@
+"""What counts where: `COUNTS` names, for every fact, the sums of the rollups that it adds to.
+
+Recording (`add_…` below) and recounting (`recount`) walk this one table. Everything in a rollup is
+a sum of such amounts; when something known changes, what it added is subtracted (`sign=-1`).
+Distinct counts are the exception: `request_days` and `rollups.DISTINCT` keep them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from operator import attrgetter, itemgetter
+from typing import Any, Final
+
+from asu_stats.events import NO_HASH, RequestReceived
+from asu_stats.store.rollups import facts
+from asu_stats.store.rollups.rollups import (
+    CLIENT_DEVICES,
+    CLIENT_ERRORS,
+    CLIENT_VERSIONS,
+    CLIENTS,
+    DAILY,
+    DURATIONS,
+    ERRORS,
+    HOURLY,
+    HOURLY_CLIENTS,
+    HOURLY_PROFILES,
+    LEGACY,
+    PACKAGE_COUNTS,
+    PACKAGES,
+    PROFILES,
+    ROOTFS_SIZES,
+    VERSION_TARGET,
+    Deltas,
+    Key,
+    Rollup,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Count:
+    """The sums of one rollup that a fact adds to.
+
+    `key` names the fact's fields that form the rollup's key, after its day or hour. `sums` maps a
+    column of the rollup to the property of the fact that is added to it.
+    """
+
+    rollup: Rollup
+    key: tuple[str, ...]
+    sums: Mapping[str, str]
+
+
+_DEVICE: Final = ("version", "target", "profile")
+_ERROR: Final = ("error_category", "error_type")
+_REQUESTS: Final = {"request_count": "accepted", "cache_hits": "cache_hit"}
+_BUILDS: Final = {
+    "success_count": "succeeded",
+    "failure_count": "failed",
+    "timed_builds": "timed",
+    "build_time_seconds": "timed_seconds",
+}
+_DIFF: Final = {
+    "diff_packages_true": "with_diff_packages",
+    "diff_packages_false": "without_diff_packages",
+}
+_CLIENT_REQUESTS: Final = {
+    "requests": "accepted",
+    "cache_hits": "cache_hit",
+    "failed_builds": "cached_failure",  # failed at once, see docs/reference/figures.md
+    "rejected_requests": "rejected",
+    "untraced_requests": "untraced",
+}
+_PATTERNS: Final = {
+    "custom_repos_true": "with_custom_repos",
+    "custom_repos_false": "without_custom_repos",
+    "defaults_true": "with_defaults",
+    "defaults_false": "without_defaults",
+    "rootfs_size_true": "with_rootfs_size",
+    "rootfs_size_false": "without_rootfs_size",
+}
+_CLIENT_BUILDS: Final = {"successful_builds": "succeeded", "failed_builds": "failed"}
+
+COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
+    # On the day and in the hour in which the request was received.
+    facts.Request: (
+        Count(
+            DAILY,
+            (),
+            {
+                "total_requests": "accepted",
+                "cache_hits": "cache_hit",
+                **_DIFF,
+                "queued_requests": "queued",
+                "joined_requests": "joined",
+                "cached_failures": "cached_failure",
+                "rejected_requests": "rejected",
+                "requests_without_hash": "without_hash",
+                "untraced_requests": "untraced",
+            },
+        ),
+        Count(VERSION_TARGET, _DEVICE[:2], {**_REQUESTS, **_DIFF}),
+        Count(PROFILES, _DEVICE, _REQUESTS),
+        Count(HOURLY_PROFILES, _DEVICE, _REQUESTS),
+        Count(CLIENTS, ("client",), {**_CLIENT_REQUESTS, "requests_without_hash": "without_hash"}),
+        Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_REQUESTS),
+        Count(CLIENT_VERSIONS, ("client", "version", "client_version"), {"requests": "accepted"}),
+        Count(CLIENT_DEVICES, ("client", "target", "profile"), {"requests": "accepted"}),
+        Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "rejected"}),
+        Count(PACKAGES, ("version", "target", "package_list"), {"requests": "with_package_list"}),
+        Count(
+            LEGACY,
+            ("version",),
+            {
+                "request": "queued",
+                "cache_hit": "cache_hit",
+                "diff_packages_true": "queued_with_diff_packages",
+                "diff_packages_false": "queued_without_diff_packages",
+            },
+        ),
+    ),
+    # On the day on which the request was received.
+    facts.Said: (
+        Count(CLIENT_VERSIONS, ("client", "version", "client_version"), _PATTERNS),
+        Count(
+            ROOTFS_SIZES, ("version", "client", "rootfs_size_mb"), {"requests": "with_rootfs_size"}
+        ),
+        Count(
+            PACKAGE_COUNTS,
+            ("version", "client", "package_count"),
+            {"requests": "with_package_count"},
+        ),
+    ),
+    # On the day and in the hour in which the request was received, once its build has ended.
+    facts.Wait: (
+        Count(CLIENTS, ("client",), _CLIENT_BUILDS),
+        Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_BUILDS),
+        Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "failed"}),
+    ),
+    # On the day and in the hour in which the build ended.
+    facts.Build: (
+        Count(
+            DAILY,
+            (),
+            {
+                "successful_builds": "succeeded",
+                "failed_builds": "failed",
+                "timeout_builds": "timed_out",
+                "cancelled_builds": "cancelled",
+                "timed_builds": "timed",
+                "total_build_time_seconds": "timed_seconds",
+            },
+        ),
+        Count(VERSION_TARGET, _DEVICE[:2], _BUILDS),
+        Count(PROFILES, _DEVICE, _BUILDS),
+        Count(HOURLY_PROFILES, _DEVICE, _BUILDS),
+        Count(DURATIONS, ("version", "duration_seconds"), {"builds": "timed"}),
+        Count(
+            LEGACY,
+            ("version",),
+            {
+                "build_completed": "succeeded",
+                "failure": "failed",
+                "diff_packages_true": "succeeded_with_diff_packages",
+                "diff_packages_false": "succeeded_without_diff_packages",
+            },
+        ),
+    ),
+    # On the day of the failed build or the rejected request.
+    facts.Error: (Count(ERRORS, (*_ERROR, "version", "target"), {"errors": "errors"}),),
+}
+
+# The fields that keys are made of: columns of the fact's detail table.
+FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
+    facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "package_list"),
+    facts.Said: ("client", "version", "client_version", "rootfs_size_mb", "package_count"),
+    facts.Wait: ("client", "version", *_ERROR),
+    facts.Build: (*_DEVICE, "duration_seconds"),
+    facts.Error: (*_ERROR, "version", "target"),
+}
+
+
+def naive(instant: datetime) -> datetime:
+    """Return a UTC instant as the store keeps it: without zone."""
+    return instant.replace(tzinfo=None)
+
+
+@dataclass(frozen=True, slots=True)
+class EndedBuild:
+    """An ended build, as far as it counts. `at` is when it ended, UTC as the store keeps it."""
+
+    at: datetime
+    status: str
+    duration_seconds: int | None
+    version: str
+    target: str
+    profile: str
+    error_category: str | None
+    error_type: str | None
+    diff_packages: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class EndedWait:
+    """A request of a client whose build has ended. It counts on the day of the request."""
+
+    requested_at: datetime
+    client: str
+    version: str
+    status: str
+    error_category: str | None
+    error_type: str | None
+
+
+_request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # without the list, which has a number
+_said_fields = attrgetter(*FIELDS[facts.Said])
+_wait_fields = attrgetter(*FIELDS[facts.Wait])
+_build_fields = attrgetter(*FIELDS[facts.Build])
+_error_fields = attrgetter(*FIELDS[facts.Error])
+
+
+def add_request(
+    deltas: Deltas, request: RequestReceived, received: datetime, package_list: int | None
+) -> None:
+    """Count a request and, if it was rejected, its error. `package_list` is its list's number."""
+    fact = facts.Request(
+        request.outcome,
+        request.diff_packages,
+        request.request_hash != NO_HASH,
+        package_list is not None,
+    )
+    _add(deltas, fact, received, (*_request_fields(request), package_list))
+    if fact.rejected:
+        _add(deltas, _ONE_ERROR, received, _error_fields(request))
+        return
+    size = request.rootfs_size_mb
+    said = facts.Said(
+        request.outcome,
+        request.has_custom_repos,
+        request.has_defaults,
+        None if size is None else size > 0,
+        request.package_count is not None,
+    )
+    _add(deltas, said, received, _said_fields(request))
+
+
+def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
+    """Count an ended build and, if it failed, its error."""
+    fact = facts.Build(build.status, build.duration_seconds, build.diff_packages)
+    _add(deltas, fact, build.at, _build_fields(build), sign)
+    if fact.failed:
+        _add(deltas, _ONE_ERROR, build.at, _error_fields(build), sign)
+
+
+def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
+    """Count for its client how a request's build ended; a cancelled build leaves it pending."""
+    _add(deltas, facts.Wait(wait.status), wait.requested_at, _wait_fields(wait), sign)
+
+
+_ONE_ERROR: Final = facts.Error(1)
+
+
+def _add(
+    deltas: Deltas, fact: facts.Fact, at: datetime, fields: Sequence[Any], sign: int = 1
+) -> None:
+    """Add what a fact of a time adds to each rollup; `fields` are the values of its `FIELDS`."""
+    values = (at.date(), at.replace(minute=0, second=0, microsecond=0), *fields)
+    for rollup, key_of, added in _plan(fact, sign):
+        deltas.add(rollup, key_of(values), added)
+
+
+@lru_cache(maxsize=1 << 16)
+def _plan(
+    fact: facts.Fact, sign: int
+) -> list[tuple[Rollup, Callable[[Sequence[Any]], Key], tuple[int, ...]]]:
+    """Return the rollups that a fact adds to, with its keys and amounts there."""
+    kind = type(fact)
+    plan = []
+    for count in COUNTS[kind]:
+        found = amounts(count, fact)
+        if found:
+            time = "hour" if count.rollup in HOURLY else "day"
+            key_of = picker(("day", "hour", *FIELDS[kind]), (time, *count.key))
+            plan.append((count.rollup, key_of, tuple(sign * amount for amount in found)))
+    return plan
+
+
+@lru_cache(maxsize=1 << 16)
+def amounts(count: Count, fact: facts.Fact) -> tuple[int, ...]:
+    """Return what a fact adds to the sums of a rollup, in their order, without zeros at the end."""
+    names = (count.sums.get(column) for column in count.rollup.adds)
+    found = [0 if name is None else int(getattr(fact, name)) for name in names]
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
+
+
+def picker(names: Sequence[str], wanted: Sequence[str]) -> Callable[[Sequence[Any]], Key]:
+    """Return a function that takes the `wanted` values, as a tuple, out of values of `names`."""
+    places = [names.index(name) for name in wanted]
+    if len(places) > 1:
+        return itemgetter(*places)
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))

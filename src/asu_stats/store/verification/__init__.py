@@ -1,0 +1,1 @@
+"""Verification: rollups counted again from the details, compared and repaired."""

@@ -1,0 +1,124 @@
+"""What `store_state` remembers of days, found again from the details.
+
+A mark says from which day on hours are kept, of which days details may be archived, or when the
+history begins. One that a wrong clock has set is found and corrected here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+
+from sqlalchemy import Connection, Engine, delete, func, select, update
+
+from asu_stats.event_times import OLDEST_EVENT
+from asu_stats.store.archive.archive import ARCHIVES, DETAILS, TIMES
+from asu_stats.store.archive.days import last_with_details
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.segments import archive_parts
+from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.schema import build_metrics, store_state
+from asu_stats.store.rollups.rollups import DAILY, HOURLY
+from asu_stats.store.verification import recount
+
+_s = store_state.c
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What retention would keep today, and the UTC day that history can begin with."""
+
+    policy: Policy
+    today: date
+    oldest: date = OLDEST_EVENT
+
+    @property
+    def hours_from(self) -> date:
+        """First day whose hours are kept."""
+        return self.policy.first_day("hourly_rollup", self.today)
+
+    @property
+    def details_from(self) -> date:
+        """First day of which no table's details are archived."""
+        return max(self.policy.first_day(table.name, self.today) for table in DETAILS)
+
+
+def missing_hours(connection: Connection, kept: Kept) -> date | None:
+    """Return the mark of the hours if it hides hours that details can tell, else `None`."""
+    since: date | None = connection.execute(select(_s.hourly_since)).scalar()
+    if since is None or since <= kept.hours_from:
+        return None
+    return since if last_with_details(connection, kept.hours_from, since) else None
+
+
+def restore_hours(engine: Engine, first: date, progress: Callable[[date], object]) -> None:
+    """Count the hours again that are not kept but should be, back to the day `first`.
+
+    The last day comes first, and the mark moves with each day in one transaction, so hours that
+    are kept are complete at any moment.
+    """
+    day: date | None = None
+    while True:
+        with write_transaction(engine) as connection:
+            dialects.take_turn(connection)
+            since = connection.execute(select(_s.hourly_since)).scalar()
+            if since is None or since <= first:
+                return
+            day = last_with_details(connection, first, since)
+            if day is not None:
+                _count_hours(connection, day)
+            counted = changes.begin(connection).changes
+            changes.stamp(connection, [day or first], counted)
+            connection.execute(update(store_state).values(hourly_since=day or first))
+        if day is None:
+            return
+        progress(day)
+
+
+def _count_hours(connection: Connection, day: date) -> None:
+    deltas = recount.of_day(connection, day)
+    for rollup in HOURLY:
+        here = recount.on_day(rollup.table.c[rollup.key[0]])
+        connection.execute(delete(rollup.table).where(here), recount.parameters_of(day))
+        statements.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
+
+
+def correct(engine: Engine, kept: Kept) -> None:
+    """Correct the marks that no right clock has set: the first day, and what is archived."""
+    with write_transaction(engine) as connection:
+        dialects.take_turn(connection)
+        state = connection.execute(select(_s.data_since, _s.archived_before)).one()
+        values: dict[str, date | None] = {}
+        first = _first_day(connection, kept.oldest)
+        since = state.data_since
+        if since is not None and (since < kept.oldest or (first is not None and first < since)):
+            values["data_since"] = first
+        archived = max(_archived_before(connection), kept.details_from)
+        if state.archived_before is not None and state.archived_before > archived:
+            values["archived_before"] = archived
+        if values:
+            changes.begin(connection)
+            connection.execute(update(store_state).values(values))
+
+
+def _first_day(connection: Connection, oldest: date) -> date | None:
+    """Return the first day from `oldest` on of which anything is known."""
+    days = DAILY.table.c.date
+    found = [connection.execute(select(func.min(days)).where(days >= oldest)).scalar()]
+    for table in (build_metrics, ARCHIVES[build_metrics]):
+        start = table.c.started_at
+        started = select(func.min(start)).where(start >= datetime.combine(oldest, time()))
+        moment = connection.execute(started).scalar()
+        found.append(moment and moment.date())
+    return min((day for day in found if day is not None), default=None)
+
+
+def _archived_before(connection: Connection) -> date:
+    """Return the day after the last one of which a detail is archived."""
+    times = [ARCHIVES[live].c[moment] for live, moment in TIMES.items()]
+    found = [
+        connection.execute(select(func.max(column))).scalar()
+        for column in (*times, archive_parts.c.last_at)
+    ]
+    days = [moment.date() + timedelta(days=1) for moment in found if moment is not None]
+    return max(days, default=date.min)

@@ -1,0 +1,261 @@
+"""The rollups counted anew from the details, one day at a time: what `verify` compares with.
+
+Detail rows, live and archived, are turned back into the facts that they state, and the facts are
+counted by the table by which recording counts them: `counting.COUNTS`. Distinct counts are found
+from the details of the day, independently of `request_days`.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Date,
+    DateTime,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    cast,
+    extract,
+    func,
+    select,
+)
+
+from asu_stats.events import NO_HASH
+from asu_stats.store.archive import segments
+from asu_stats.store.archive.archive import TIMES, counted, day_bounds
+from asu_stats.store.database import statements
+from asu_stats.store.database.dialects import Row
+from asu_stats.store.database.schema import (
+    build_metrics,
+    client_stats,
+    error_stats,
+    request_metadata,
+)
+from asu_stats.store.details.request_days import ACCEPTED, REJECTED, Days
+from asu_stats.store.rollups import facts
+from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, picker
+from asu_stats.store.rollups.facts import Fact
+from asu_stats.store.rollups.rollups import (
+    DAILY,
+    DISTINCT,
+    HOURLY,
+    NEVER,
+    Deltas,
+    Key,
+    Rollup,
+)
+
+_ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Source:
+    """A detail table, its time, and the facts that each of its rows states."""
+
+    rows: FromClause
+    time: str
+    facts: tuple[type[Fact], ...]
+
+
+# Archived details count as live ones do.
+_requests, _builds, _errors = map(counted, (client_stats, build_metrics, error_stats))
+_r = _requests.c
+
+
+def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...]:
+    """Return the columns of detail rows that a fact is made of, in the order of its fields."""
+    c = rows.c
+    if kind is facts.Request:
+        return c.outcome, c.diff_packages, c.request_hash != NO_HASH, c.package_list.is_not(None)
+    if kind is facts.Said:
+        features = c.has_custom_repos, c.has_defaults, c.rootfs_size_mb > 0
+        return c.outcome, *features, c.package_count.is_not(None)
+    if kind is facts.Wait:
+        return (case((c.ended_at.is_not(None), c.status)),)
+    if kind is facts.Build:
+        return c.status, c.duration_seconds, c.diff_packages
+    return (c["count"],)
+
+
+def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) -> Counter[str]:
+    """Return what facts add to the sums of a rollup; `rows` are fields of a fact, and how often."""
+    sums: Counter[str] = Counter()
+    for count in COUNTS[kind]:
+        if count.rollup is rollup:
+            for fields, times in rows:
+                for column, amount in zip(rollup.adds, amounts(count, kind(*fields)), strict=False):
+                    sums[column] += times * amount
+    return sums
+
+
+_SOURCES: Final = (
+    _Source(_requests, "timestamp", (facts.Request, facts.Said, facts.Wait)),
+    _Source(_builds, "finished_at", (facts.Build,)),
+    _Source(_errors, "timestamp", (facts.Error,)),
+)
+
+
+# The day that is counted: as a date, and as the times between which it lies.
+DAY: Final = bindparam("day", type_=Date)
+_FIRST: Final = bindparam("first", type_=DateTime)
+_AFTER: Final = bindparam("after", type_=DateTime)
+
+
+def on_day(column: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that a stored time lies on the UTC day of `parameters_of`."""
+    return and_(column >= _FIRST, column < _AFTER)
+
+
+def parameters_of(day: date) -> dict[str, object]:
+    """Return the parameters that stand for a UTC day."""
+    first = datetime.combine(day, time())
+    return {"day": day, "first": first, "after": first + timedelta(days=1)}
+
+
+def of_day(connection: Connection, day: date) -> Deltas:
+    """Return what the details of `day` add up to, for every rollup; those in files are read."""
+    deltas = Deltas()
+    parameters = parameters_of(day)
+    hours = [datetime.combine(day, time(hour)) for hour in range(24)]
+    archived = segments.load(connection, TIMES, *day_bounds(day))
+    for tally in (
+        tally for source in _SOURCES for tally in _tally(connection, source, archived, parameters)
+    ):
+        rollup = tally.count.rollup
+        for (fields, found), rows in tally.rows.items():
+            if found:
+                key = (hours[fields[0]], *fields[1:]) if rollup in HOURLY else (day, *fields)
+                added = found if rows == 1 else [rows * amount for amount in found]
+                deltas.add(rollup, key, added)
+    for of, query in _PAIRS.items():
+        for client, own, previous, of_client, hashes in statements.fetch(
+            connection, query, archived, **parameters
+        ):
+            deltas.add(of.of_client, (day, client, own or NEVER), (of_client,))
+            deltas.add(of.of_hash, (day, previous or NEVER), (hashes,))
+            if of.daily:
+                deltas.add_one(DAILY, (day,), of.daily, hashes)
+    for distinct in DISTINCT:
+        width, place = len(distinct.into.key), distinct.of.place(distinct.having)
+        place += len(distinct.of.key)
+        counts = Counter(row[:width] for row in deltas.of(distinct.of) if row[place])
+        for key, count in counts.items():
+            deltas.add_one(distinct.into, key, distinct.add, count)
+    return deltas
+
+
+class _Amounts(dict[Row, tuple[int, ...]]):
+    """What a fact adds to the sums of one rollup, by the fact's fields."""
+
+    def __init__(self, count: Count, kind: type[Fact]) -> None:
+        super().__init__()
+        self._count, self._kind = count, kind
+
+    def __missing__(self, fields: Row) -> tuple[int, ...]:
+        self[fields] = found = amounts(self._count, self._kind(*fields))
+        return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tally:
+    """How many rows have a key and add the same amounts to the sums of one rollup.
+
+    Keys of hourly rollups begin with the number of the hour, those of daily ones have no time.
+    """
+
+    count: Count
+    fact: slice  # where the fields of the fact are in a row
+    key_of: Callable[[Row], Key]
+    amounts: _Amounts
+    rows: Counter[tuple[Key, Sequence[int]]] = field(default_factory=Counter)
+
+
+def _tallies(source: _Source) -> list[_Tally]:
+    """Return a tally for each `Count` of the facts that the rows of a source state."""
+    names = [name for name, _ in _columns(source)]
+    tallies, place = [], 0
+    for kind in source.facts:
+        fact = slice(place, place := place + len(kind._fields))
+        for count in COUNTS[kind]:
+            key = ("hour", *count.key) if count.rollup in HOURLY else count.key
+            tallies.append(_Tally(count, fact, picker(names, key), _Amounts(count, kind)))
+    return tallies
+
+
+def _tally(
+    connection: Connection,
+    source: _Source,
+    archived: statements.Tables,
+    parameters: dict[str, object],
+) -> list[_Tally]:
+    """Count the rows that a source has on a day."""
+    tallies = _tallies(source)
+    for rows in statements.stream(connection, _QUERIES[source], _ROWS, archived, **parameters):
+        made: dict[int, list[Row]] = {}
+        for tally in tallies:
+            if tally.fact.start not in made:
+                made[tally.fact.start] = [row[tally.fact] for row in rows]
+            amounts_of_rows = map(tally.amounts.__getitem__, made[tally.fact.start])
+            tally.rows.update(zip(map(tally.key_of, rows), amounts_of_rows, strict=True))
+    return tallies
+
+
+def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
+    """Return the columns that are read of a source: those of its facts, the hour, and its names."""
+    fields = [("", column) for kind in source.facts for column in made_of(kind, source.rows)]
+    hour = cast(extract("hour", source.rows.c[source.time]), Integer)
+    names = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
+    return [*fields, ("hour", hour), *((name, source.rows.c[name]) for name in names)]
+
+
+def _query(source: _Source) -> Select[Any]:
+    moment = source.rows.c[source.time]
+    return select(*(column for _, column in _columns(source))).where(on_day(moment))
+
+
+_QUERIES: Final = {source: _query(source) for source in _SOURCES}
+
+
+def _pairs(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
+    """Select the distinct hashes and clients of a day's requests that count, added up.
+
+    By client, day on which the client asked for the hash before, and day on which anyone did: how
+    many hashes the client asked for, and how many of those no client that comes before it.
+    """
+    d, m = of.table.c, request_metadata.c
+    asked = (
+        select(m.request_number, _r.client)
+        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
+        .where(on_day(_r.timestamp), counts)
+        .distinct()
+        .subquery("asked")
+    )
+
+    def last_day_before(*same: ColumnElement[bool]) -> ColumnElement[date]:
+        days = select(d.date).where(d.request_number == asked.c.request_number, d.date < DAY, *same)
+        return days.order_by(d.date.desc()).limit(1).scalar_subquery()
+
+    in_order = func.row_number().over(partition_by=asked.c.request_number, order_by=asked.c.client)
+    found = select(
+        asked.c.client,
+        last_day_before(d.client == asked.c.client).label("own"),
+        last_day_before().label("previous"),
+        in_order.label("place"),
+    ).subquery("found")
+    groups = found.c.client, found.c.own, found.c.previous
+    hashes = func.sum(case((found.c.place == 1, 1), else_=0))
+    return select(*groups, func.count(), hashes).group_by(*groups)
+
+
+_PAIRS: Final = {
+    ACCEPTED: _pairs(ACCEPTED, _r.outcome != "rejected"),
+    REJECTED: _pairs(REJECTED, _r.outcome == "rejected"),
+}

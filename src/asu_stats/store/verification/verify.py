@@ -1,0 +1,176 @@
+"""Rollups against details: `differences` must find nothing, ever; `rebuild` mends what it finds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    delete,
+    literal,
+    select,
+)
+
+from asu_stats.store.archive import rejections
+from asu_stats.store.archive.days import with_something
+from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import (
+    store_state,
+)
+from asu_stats.store.rollups import rollups
+from asu_stats.store.rollups.rollups import DAILY, HOURLY, ROLLUPS, Key, Rollup
+from asu_stats.store.verification import marks, recount
+from asu_stats.store.verification.marks import Kept
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A figure of a rollup that is not what the details add up to."""
+
+    table: str
+    key: Key
+    column: str
+    stored: int | date | None
+    counted: int | date | None
+
+
+Progress = Callable[[date], object]
+
+
+def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
+    """Return the days that have details or rollups, within `start` and `end`."""
+    with read_snapshot(engine) as connection:
+        return with_something(connection, start=start, end=end)
+
+
+def differences(
+    engine: Engine,
+    start: date | None = None,
+    end: date | None = None,
+    progress: Progress = lambda _: None,
+    *,
+    kept: Kept | None = None,
+) -> Iterator[Difference]:
+    """Compare the rollups of every day with its details; yield what differs: nothing.
+
+    Each day is read from one consistent state, so it may run while events come in. With `kept`
+    hours that should be kept and are not differ too.
+    """
+    for day in days(engine, start, end):
+        yield from of_day(engine, day)
+        progress(day)
+    if kept is not None and end is None:
+        yield from of_marks(engine, kept)
+
+
+def of_marks(engine: Engine, kept: Kept) -> list[Difference]:
+    """Return whether hours are missing that the details can tell: `rebuild` restores them."""
+    with read_snapshot(engine) as connection:
+        since = marks.missing_hours(connection, kept)
+    if since is None:
+        return []
+    return [Difference(store_state.name, (), "hourly_since", since, kept.hours_from)]
+
+
+def of_day(engine: Engine, day: date) -> list[Difference]:
+    """Compare the rollups of one day with its details; return what differs: nothing."""
+    with read_snapshot(engine) as connection:
+        return list(_differences(connection, day))
+
+
+def rebuild(
+    engine: Engine,
+    start: date | None = None,
+    end: date | None = None,
+    progress: Progress = lambda _: None,
+    *,
+    kept: Kept | None = None,
+) -> None:
+    """Replace the rollups of every day by what its details add up to.
+
+    Each day is one transaction: a query sees its old or its new state. With `kept` and without
+    `end`, hours that should be kept are restored too, and without `start` all that is remembered of
+    days. Raises `MissingArchiveError` if a file of the archive can't be read.
+    """
+    with write_transaction(engine) as connection:
+        dialects.take_turn(connection)
+        rejections.count_archived(connection, skip_missing=False)
+    for day in days(engine, start, end):
+        with write_transaction(engine) as connection:
+            dialects.take_turn(connection)
+            _rebuild(connection, day)
+        progress(day)
+    if kept is not None and end is None:
+        marks.restore_hours(engine, max(kept.hours_from, start or date.min), progress)
+        if start is None:
+            marks.correct(engine, kept)
+
+
+def _rebuild(connection: Connection, day: date) -> None:
+    deltas = recount.of_day(connection, day)
+    for rollup in _rollups_of(connection, day):
+        connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
+        statements.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
+    rollups.find_bounds(connection, day)
+    changes.stamp(connection, [day], changes.begin(connection).changes)
+
+
+def _rollups_of(connection: Connection, day: date) -> Sequence[Rollup]:
+    """Return the rollups that a day has: after some time it has no hours."""
+    since = connection.execute(select(store_state.c.hourly_since)).scalar()
+    gone = HOURLY if since is not None and day < since else ()
+    return [rollup for rollup in ROLLUPS if rollup not in gone]
+
+
+def _of_day(rollup: Rollup) -> ColumnElement[bool]:
+    column = rollup.table.c[rollup.key[0]]
+    return column == recount.DAY if rollup.key[0] == "date" else recount.on_day(column)
+
+
+@lru_cache(maxsize=64)
+def _stored(rollup: Rollup) -> Select[Any]:
+    """Select the rows of a rollup on a day."""
+    columns = [rollup.table.c[name] for name in (*rollup.key, *rollup.adds)]
+    return select(*columns).where(_of_day(rollup))
+
+
+def _differences(connection: Connection, day: date) -> Iterator[Difference]:
+    counted = recount.of_day(connection, day)
+    for rollup in _rollups_of(connection, day):
+        width = len(rollup.key)
+        stored = set(statements.fetch(connection, _stored(rollup), **recount.parameters_of(day)))
+        wanted = set(counted.of(rollup))
+        if stored != wanted:
+            before = {row[:width]: row[width:] for row in stored - wanted}
+            after = {row[:width]: row[width:] for row in wanted - stored}
+            yield from _of_rows(rollup, before, after)
+    yield from _bounds_differences(connection, day)
+
+
+def _of_rows(
+    rollup: Rollup, stored: Mapping[Key, Sequence[int]], counted: Mapping[Key, Sequence[int]]
+) -> Iterator[Difference]:
+    """Yield the sums that differ; a row that is not there is as one of zeros."""
+    nothing = [0] * len(rollup.adds)
+    for key in sorted(stored.keys() | counted.keys()):
+        pairs = zip(stored.get(key, nothing), counted.get(key, nothing), strict=True)
+        for column, (is_stored, is_counted) in zip(rollup.adds, pairs, strict=True):
+            if is_stored != is_counted:
+                yield Difference(rollup.name, key, column, is_stored, is_counted)
+
+
+def _bounds_differences(connection: Connection, day: date) -> Iterator[Difference]:
+    t = DAILY.table
+    columns = [t.c[name] for name in rollups.BOUNDS]
+    stored = connection.execute(select(*columns).where(t.c.date == day)).first()
+    if stored is not None:
+        counted = connection.execute(rollups.bounds(literal(day))).one()
+        for name, is_stored, is_counted in zip(rollups.BOUNDS, stored, counted, strict=True):
+            if is_stored != is_counted:
+                yield Difference(t.name, (day,), name, is_stored, is_counted)
