@@ -49,6 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         (b"FOO / HTTP/1.1\r\nHost: a\r\n\r\n", "problem+json"),
         (b"\x16\x03\x01\x02\x00\x01\x00", "problem+json"),
         (b"POST /api/v1/build HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 23), "json"),
+        (b"POST //api/v1/build HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 23), "json"),
     ],
 )
 def test_what_is_no_http_gets_a_problem(server: Server, text: bytes, media: str) -> None:
@@ -60,6 +61,12 @@ def test_what_is_no_http_gets_a_problem(server: Server, text: bytes, media: str)
     assert headers["content-length"] == str(len(body))
     assert headers["access-control-allow-origin"] == "*"
     assert headers["connection"] == "close"
+
+
+def test_a_server_url_may_end_in_a_slash(server: Server) -> None:
+    for path in ("//api/overview", "///api/v1/latest", "//healthz"):
+        text = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        assert server.answer_to(text.encode())[0] == 200, path
 
 
 @pytest.mark.parametrize("path", ["/api/v1/stats/events", "/api/v1/build"])

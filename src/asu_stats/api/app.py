@@ -16,7 +16,7 @@ from asu_stats.api.guard import ReadGuard
 from asu_stats.api.legacy import LegacyApi, guide
 from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
-from asu_stats.api.middleware import CommonHeaders, HeadAsGet, Preflight
+from asu_stats.api.middleware import CommonHeaders, HeadAsGet, OneLeadingSlash, Preflight
 from asu_stats.api.origins import is_own
 from asu_stats.api.repeats import FromMemory, Repeats
 from asu_stats.api.sessions import COOKIE, LASTS, Sessions
@@ -85,6 +85,7 @@ def create_app(
     app.add_middleware(Preflight)
     app.add_middleware(CommonHeaders)
     app.add_middleware(metrics.Measured, process=process)
+    app.add_middleware(OneLeadingSlash)
     answering = Answering(engine, repeats)
     stats = StatsApi(
         answering,

@@ -1,6 +1,7 @@
-"""What every answer gets: security headers, access for browsers, HEAD wherever there is GET."""
+"""What every request gets: one path, security headers, access for browsers, HEAD as GET."""
 
 from typing import Final
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -30,6 +31,28 @@ COMMON_HEADERS: Final = {
         "frame-ancestors 'none'"
     ),
 }
+
+
+class OneLeadingSlash:
+    """Reads `//api/v1/build` as `/api/v1/build`: a server URL that ends in a slash works.
+
+    The outermost layer, so that access control, limits, caches and routes see the same path.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] in {"http", "websocket"}:
+            path: str = scope["path"]
+            root: str = scope.get("root_path", "")
+            prefix = root if path.startswith(f"{root}/") else ""
+            rest = path.removeprefix(prefix)
+            if rest.startswith("//"):
+                path = f"{prefix}/{rest.lstrip('/')}"
+                scope = {**scope, "path": path, "raw_path": quote(path).encode()}
+        await self._app(scope, receive, send)
 
 
 class CommonHeaders:

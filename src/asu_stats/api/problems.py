@@ -30,7 +30,7 @@ RETRY_SECONDS: Final = 5
 AWAY: Final = "the database is away; try again later"
 _DETAIL_BYTES: Final = 1000
 # Its clients know nothing of RFC 9457: what the framework answers them is plain JSON too.
-_BUILD_API: Final = re.compile(r"/(api/v1/build|store)(/.*)?", re.DOTALL)
+_BUILD_API: Final = re.compile(r"/+(api/v1/build|store)(/.*)?", re.DOTALL)
 # RFC 9110 renamed these; the standard library follows only from Python 3.13 on.
 _TITLES: Final = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 
