@@ -31,6 +31,8 @@ from .support import (
 )
 
 URL = "/api/v1/build"
+PHASES = ("init", "container_setup", "validate_revision", "validate_manifest", "building_image")
+COARSE = ("init", "init", "init", "init", "building_image")
 
 
 @pytest.fixture
@@ -62,17 +64,12 @@ def test_a_build_from_request_to_image(
 
     job = service.queue.claim("w1")
     assert job
-    for phase, shown in (
-        ("init", "init"),
-        ("container_setup", "init"),
-        ("validate_manifest", "init"),
-        ("building_image", "building_image"),
-    ):
+    for phase in PHASES:
         service.queue.progress(job, phase)
         answer = client.get(url)
         assert answer.status_code == 202
         assert answer.json()["detail"] == "started"
-        assert answer.json()["imagebuilder_status"] == shown
+        assert answer.json()["imagebuilder_status"] == phase
         assert "queue_position" not in answer.json()
         head = client.head(url)
         assert (head.status_code, head.headers["X-Imagebuilder-Status"]) == (202, phase)
@@ -100,6 +97,53 @@ def test_a_build_from_request_to_image(
     assert image.headers["Content-Disposition"].startswith("attachment")
     assert client.head(f"/store/{request_hash}/firmware.bin").headers["Content-Length"] == "8"
     assert recorder.outcomes() == ["queued", "cache_hit"]
+
+
+OLD_LUCI = "luci/git-24.086.45142-09d5a38"
+
+
+@pytest.mark.parametrize(
+    ("clients", "is_coarse"),
+    [
+        (["luci/25.168.50434~d6b13f6"], False),
+        ([OLD_LUCI, "ofs/v5.1.0"], True),
+        (["ofs/v5.1.0", OLD_LUCI, "ofs/v5.1.0"], True),
+    ],
+    ids=["new", "old first", "old joins"],
+)
+def test_phases_are_coarse_for_an_old_luci_alone(
+    client: TestClient, service: BuildService, clients: list[str], is_coarse: bool
+) -> None:
+    for each in clients:
+        request_hash = client.post(URL, json=body(client=each)).json()["request_hash"]
+    job = service.queue.claim("w1")
+    assert job
+    shown, headers = [], []
+    for phase in PHASES:
+        service.queue.progress(job, phase)
+        answer = client.get(f"{URL}/{request_hash}")
+        shown.append(answer.json()["imagebuilder_status"])
+        headers.append(answer.headers["X-Imagebuilder-Status"])
+    assert shown == list(COARSE if is_coarse else PHASES)
+    assert headers == list(PHASES)
+
+
+def test_an_old_luci_that_joins_late_sees_coarse_phases(
+    client: TestClient, service: BuildService
+) -> None:
+    request_hash = client.post(URL, json=body(client="ofs/v5.1.0")).json()["request_hash"]
+    job = service.queue.claim("w1")
+    assert job
+    service.queue.progress(job, "validate_manifest")
+    joined = client.post(URL, json=body(client=OLD_LUCI))
+    assert (joined.status_code, joined.json()["imagebuilder_status"]) == (202, "init")
+    assert client.get(f"{URL}/{request_hash}").json()["imagebuilder_status"] == "init"
+
+    service.queue.put_back(job)
+    again = service.queue.claim("w2")
+    assert again
+    service.queue.progress(again, "container_setup")
+    assert client.get(f"{URL}/{request_hash}").json()["imagebuilder_status"] == "init"
 
 
 def test_a_failed_build(client: TestClient, service: BuildService, recorder: Recorder) -> None:

@@ -24,7 +24,7 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"target": "ath79"}, "target", '"ath79" is not a target; expected target/subtarget'),
     ({"profile": "../x"}, "profile", '"../x" is not a name of a profile'),
     ({"profile": None}, "profile", "expected text"),
-    ({"diff_packages": "yes"}, "diff_packages", "expected true or false"),
+    ({"diff_packages": "maybe"}, "diff_packages", "expected true or false"),
     ({"rootfs_size_mb": 0}, "rootfs_size_mb", '"0" is too small; expected at least 1'),
     ({"rootfs_size_mb": 5000}, "rootfs_size_mb", '"5000" is too large; expected at most 1024'),
     ({"filesystem": "ntfs"}, "filesystem", '"ntfs" is not known; expected squashfs, ext4'),

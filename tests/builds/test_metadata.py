@@ -53,6 +53,11 @@ CATALOGUE: dict[str, Any] = {
     "revisions": {"SNAPSHOT": "r31000-0123456789"},
     "package_changes": {"24.10": [{"source": "auc", "target": "owut", "revision": 26792}]},
 }
+VERSIONS = [
+    *("SNAPSHOT", "25.12.0-rc10", "25.12.0-rc2"),
+    *("24.10.10", "24.10.2", "24.10.0", "24.10.0-rc7", "24.10-SNAPSHOT"),
+    *("23.05.5", "22.03-SNAPSHOT"),
+]
 
 Serve = Callable[..., AbstractContextManager[Stats]]
 
@@ -109,7 +114,7 @@ def offered_by_luci(latest: list[str], installed: str) -> list[str]:
 def test_releases(offering: Stats) -> None:
     newest = ["25.12.0-rc10", "24.10.10", "23.05.5"]
     for url in LATEST:
-        assert found(offering, url) == {"latest": newest}
+        assert found(offering, url) == {"latest": newest, "versions": VERSIONS}
     for url in OVERVIEWS:
         assert found(offering, url)["latest"] == newest
     assert offered_by_luci(newest, "24.10.2") == ["24.10.10"]
@@ -147,7 +152,11 @@ def test_branches(offering: Stats) -> None:
 
 def test_only_branches_on_offer(serve: Serve) -> None:
     with serve(CATALOGUE | {"branches": ["24.10", "SNAPSHOT"]}) as stats:
-        assert found(stats, LATEST[0]) == {"latest": ["24.10.10"]}
+        newest = ["24.10.10", "24.10.2", "24.10.0", "24.10.0-rc7", "24.10-SNAPSHOT"]
+        assert found(stats, LATEST[0]) == {
+            "latest": ["24.10.10"],
+            "versions": ["SNAPSHOT", *newest],
+        }
         assert [each["name"] for each in found(stats, BRANCHES)] == ["SNAPSHOT", "24.10"]
         refused(stats, "/json/v1/releases/23.05.5/targets/x86/64/index.json")
 
@@ -184,7 +193,7 @@ def test_without_a_catalogue_nothing_is_named(serve: Serve) -> None:
             overview = found(stats, url)
             assert (overview["latest"], overview["branches"]) == ([], {})
         for url in LATEST:
-            assert found(stats, url) == {"latest": []}
+            assert found(stats, url) == {"latest": [], "versions": []}
         assert found(stats, BRANCHES) == []
         # Everything is taken, thus everything may be asked for.
         for url in SENT_ON:

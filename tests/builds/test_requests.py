@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from asu_stats.builds.jobs import request_row
-from asu_stats.builds.requests import BuildRequest, InvalidRequestError, client_of, parse
+from asu_stats.builds.requests import (
+    BuildRequest,
+    InvalidRequestError,
+    client_of,
+    knows_all_phases,
+    parse,
+)
 
 from .support import NOW, body, request, settings_for
 
@@ -120,7 +126,7 @@ def test_client_string(client: str | None, user_agent: str | None, expected: str
         {"packages_versions": {"a b": "1"}},
         {"packages_versions": {f"p{number}": "1" for number in range(2001)}},
         {"diff_packages": "maybe"},
-        {"diff_packages": 1},
+        {"diff_packages": 2},
         {"defaults": "x" * 20_481},
         {"defaults": "\x00"},
         {"defaults": 5},
@@ -128,7 +134,12 @@ def test_client_string(client: str | None, user_agent: str | None, expected: str
         {"rootfs_size_mb": 1025},
         {"rootfs_size_mb": 10**30},
         {"rootfs_size_mb": 256.5},
-        {"rootfs_size_mb": "256"},
+        {"rootfs_size_mb": "0"},
+        {"rootfs_size_mb": "1025"},
+        {"rootfs_size_mb": "9" * 5000},
+        {"rootfs_size_mb": "256MB"},
+        {"rootfs_size_mb": "\u0662\u0665\u0666"},
+        {"rootfs_size_mb": ""},
         {"rootfs_size_mb": True},
         {"filesystem": "ntfs"},
         {"repositories": {"a": "ftp://example.org"}},
@@ -178,6 +189,48 @@ def test_a_whole_number_may_be_written_with_a_point(tmp_path: Path) -> None:
     written = parsed(tmp_path, rootfs_size_mb=256.0)
     assert written.rootfs_size_mb == 256
     assert written.request_hash == parsed(tmp_path, rootfs_size_mb=256).request_hash
+
+
+@pytest.mark.parametrize(
+    ("client", "knows"),
+    [
+        ("luci/git-24.086.45142-09d5a38", False),
+        ("luci / git-22.073.39928-701ea94", False),
+        ("luci/24.150.12345~0123456", False),
+        ("luci/24.305.99999~0123456", False),
+        ("luci/24.306.00001~0123456", True),
+        ("luci/25.001.00001~0123456", True),
+        ("luci", True),
+        ("luci/unknown", True),
+        ("ofs/v5.1.0", True),
+        ("owut/git-22.073", True),
+        ("unknown", True),
+    ],
+)
+def test_only_an_old_luci_does_not_know_all_phases(client: str, knows: bool) -> None:
+    assert knows_all_phases(client) is knows
+
+
+@pytest.mark.parametrize(
+    ("lax", "strict"),
+    [
+        ({"diff_packages": 1}, {"diff_packages": True}),
+        ({"diff_packages": 1.0}, {"diff_packages": True}),
+        ({"diff_packages": "true"}, {"diff_packages": True}),
+        ({"diff_packages": "True"}, {"diff_packages": True}),
+        ({"diff_packages": "1"}, {"diff_packages": True}),
+        ({"diff_packages": 0}, {"diff_packages": False}),
+        ({"diff_packages": "off"}, {"diff_packages": False}),
+        ({"rootfs_size_mb": "256"}, {"rootfs_size_mb": 256}),
+        ({"rootfs_size_mb": "0256"}, {"rootfs_size_mb": 256}),
+    ],
+)
+def test_what_the_upstream_server_takes_is_the_same_request(
+    tmp_path: Path, lax: dict[str, Any], strict: dict[str, Any]
+) -> None:
+    written = parsed(tmp_path, **lax)
+    assert written == parsed(tmp_path, **strict)
+    assert written.request_hash == parsed(tmp_path, **strict).request_hash
 
 
 def test_control_characters_of_a_client_become_spaces(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def _queued(state: State) -> tuple[int, str, dict[str, Any]]:
 
 def _started(state: State) -> tuple[int, str, dict[str, Any]]:
     phase = state.imagebuilder_status or "init"
-    # Finer words than these two break older clients.
-    shown = phase if phase in {"init", "building_image"} else "init"
+    is_known = phase == "building_image" or not state.coarse_phases
+    shown = phase if is_known else "init"
     return 202, phase, {"detail": "started", "imagebuilder_status": shown}
 
 

@@ -21,6 +21,7 @@ _REPOSITORY_NAME: Final = ("a name of a repository", "letters, digits, and . _ -
 _KINDS: Final = {
     "missing": "is missing",
     "string_type": "expected text",
+    "bool_parsing": "expected true or false",
     "bool_type": "expected true or false",
     "int_type": "expected a whole number",
     "list_type": "expected a list",

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import RowMapping
 
-from asu_stats.builds.requests import BuildRequest
+from asu_stats.builds.requests import BuildRequest, knows_all_phases
 from asu_stats.events import BuildStatus, Outcome
 
 STOPPED_TEXT: Final = "Build cancelled: the server was shut down; the build is queued again"
@@ -80,6 +80,7 @@ class State:
     answer: str | None
     images: str | None
     build_at: datetime | None
+    coarse_phases: bool | None = None
     queue_position: int | None = None
 
 
@@ -114,6 +115,7 @@ def request_row(
         "filesystem": request.filesystem,
         "repository_names": json.dumps(list(request.repositories)),
         "repositories_mode": request.repositories_mode,
+        "coarse_phases": not knows_all_phases(client),
     }
 
 

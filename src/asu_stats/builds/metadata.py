@@ -50,6 +50,13 @@ def latest(catalogue: Catalogue | None) -> list[str]:
     return [version for version in newest if version]
 
 
+def versions(catalogue: Catalogue | None) -> list[str]:
+    """Return every version on offer, newest first, snapshots included."""
+    if catalogue is None:
+        return []
+    return [version for branch in catalogue.offered_versions().values() for version in branch]
+
+
 def branches(catalogue: Catalogue | None) -> dict[str, dict[str, Any]]:
     """Return the branches, newest first, with all that clients read of them.
 
@@ -137,7 +144,7 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
     for path, docs in metadata_docs.OVERVIEW.items():
         add(path, _always(everything), docs)
     for path, docs in metadata_docs.LATEST.items():
-        add(path, _always({"latest": everything["latest"]}), docs)
+        add(path, _always({"latest": everything["latest"], "versions": versions(catalogue)}), docs)
     for path, docs in metadata_docs.BRANCHES.items():
         add(path, _always(list(everything["branches"].values())), docs)
 

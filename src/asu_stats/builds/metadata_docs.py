@@ -122,7 +122,11 @@ BRANCHES: Final = _same(
 LATEST: Final = _same(
     ("/json/v1/latest.json", "/api/v1/latest"),
     "Newest releases",
-    _found("`latest` alone", _object(latest=_VERSIONS), {"latest": _LATEST_EXAMPLE}),
+    _found(
+        "`latest` as in the overview, and every version on offer",
+        _object(latest=_VERSIONS, versions={**_VERSIONS, "description": "newest first"}),
+        {"latest": _LATEST_EXAMPLE, "versions": ["SNAPSHOT", "25.12.5", "24.10.8"]},
+    ),
 )
 
 _EXAMPLES: Final = {

@@ -9,6 +9,12 @@ Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 HASH_PATTERN: Final = "^[0-9a-f]{64}$"
 
+# What the upstream server takes for a boolean. Capital letters are taken too.
+_FLAG: Final = [
+    {"type": "boolean"},
+    {"enum": [0, 1]},
+    {"type": "string", "pattern": "^(0|1|f|t|n|y|no|yes|off|on|false|true)$"},
+]
 _NO_NUL: Final = {"pattern": r"^[^\u0000]*$"}
 _REQUEST: Final = {
     "version": "24.10.2",
@@ -49,7 +55,13 @@ def _request_schema(settings: Settings) -> dict[str, Any]:
     }
     members["defaults"]["anyOf"][0] |= _NO_NUL | {"maxLength": settings.max_defaults_length}
     members["repository_keys"]["items"] |= _NO_NUL
-    members["rootfs_size_mb"]["anyOf"][0]["maximum"] = settings.max_custom_rootfs_size_mb
+    members["diff_packages"]["anyOf"] = _FLAG
+    del members["diff_packages"]["type"]
+    largest = settings.max_custom_rootfs_size_mb
+    members["rootfs_size_mb"]["anyOf"][0]["maximum"] = largest
+    # Digits whose number is never too large; a pattern can't compare.
+    digits = f"^[1-9][0-9]{{0,{max(0, len(str(largest)) - 2)}}}$"
+    members["rootfs_size_mb"]["anyOf"].append({"type": "string", "pattern": digits})
     return schema
 
 

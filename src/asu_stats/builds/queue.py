@@ -8,6 +8,7 @@ advisory lock.
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -27,7 +28,7 @@ from asu_stats.builds.jobs import (
     utc_now,
 )
 from asu_stats.builds.outbox import Outbox
-from asu_stats.builds.requests import BuildRequest
+from asu_stats.builds.requests import BuildRequest, knows_all_phases
 from asu_stats.builds.tables import (
     BUILDING,
     FAILED,
@@ -81,6 +82,9 @@ class BuildQueue:
             known = self._state(connection, request_hash)
             waiting = _waiting(connection)
             if known:
+                if not (known.coarse_phases or knows_all_phases(client)):
+                    connection.execute(sql.set_coarse_phases(request_hash))
+                    known = replace(known, coarse_phases=True)
                 return Submission(_outcome_of(known), known, waiting)
             if waiting > self._settings.max_pending_jobs:
                 return Submission("rejected", None, waiting)
@@ -289,7 +293,8 @@ def _remember(
     """Keep a request; of one that is known the first client and time stay."""
     row = request_row(request, request_hash=request.request_hash, client=client, received=received)
     known = update(build_requests).where(build_requests.c.request_hash == row["request_hash"])
-    if connection.execute(known.values(defaults=row["defaults"])).rowcount == 0:
+    changed = {"defaults": row["defaults"], "coarse_phases": row["coarse_phases"]}
+    if connection.execute(known.values(changed)).rowcount == 0:
         connection.execute(insert(build_requests).values(row))
 
 

@@ -10,7 +10,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    StrictBool,
     StrictInt,
     StringConstraints,
     ValidationError,
@@ -32,6 +31,10 @@ MAX_KEYS: Final = 32
 KEY_LENGTH: Final = 8_192
 URL_LENGTH: Final = 2_048
 
+# Year and day of the year that a LuCI package is of, and the first ones that know all phases.
+_LUCI_DAY: Final = re.compile(r"(?P<year>[0-9]{2})\.(?P<day>[0-9]{3})\.")
+_FINE_PHASES: Final = 24, 306
+_DIGITS: Final = re.compile("[0-9]{1,10}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 # A name never begins with `.` or `-`: it may become part of a path or an argument of a command.
@@ -94,14 +97,19 @@ class BuildRequest(BaseModel):
         description="Instead of `packages`: the same with the version that each must have.",
         examples=[{"luci": "25.014.55016~7046a1c"}],
     )
-    diff_packages: StrictBool = Field(
-        default=False, description="Take out the default packages that are not listed."
+    diff_packages: bool = Field(
+        default=False,
+        description="Take out the default packages that are not listed. 0, 1 and the texts that "
+        "the upstream server reads as true or false are taken too.",
     )
     defaults: str | None = Field(
         default=None, description="Script for the first boot, where the server takes one."
     )
     rootfs_size_mb: StrictInt | None = Field(
-        default=None, ge=1, le=2**31 - 1, description="Size of the root file system in MB."
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Size of the root file system in MB. Digits as a text are taken too.",
     )
     filesystem: Filesystem | None = Field(
         default=None, description="Build only this kind of root file system."
@@ -177,7 +185,9 @@ class BuildRequest(BaseModel):
     @field_validator("rootfs_size_mb", mode="before")
     @classmethod
     def _whole_rootfs(cls, value: Any) -> Any:
-        """Take `256.0` too: JSON has one kind of number, and not every client writes it alike."""
+        """Take `256.0` and `"256"` too: scripts that fill in a template write them."""
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
+            return int(value)
         return int(value) if isinstance(value, float) and value.is_integer() else value
 
     @field_validator("rootfs_size_mb")
@@ -238,6 +248,20 @@ def client_of(client: str | None, user_agent: str | None) -> str:
     if user_agent and user_agent.startswith("auc"):
         return clean_name(user_agent.replace(" (", "/").replace(")", ""))[:NAME_LENGTH]
     return "unknown"
+
+
+def knows_all_phases(client: str) -> bool:
+    """Return False for a LuCI from before 2024-11, which stops at any phase but two.
+
+    Its package versions tell: `git-…` up to OpenWrt 23.05, then `YEAR.DAY.…~…`.
+    """
+    name, _, version = client.partition("/")
+    if name.strip() != "luci":
+        return True
+    found = _LUCI_DAY.match(version.strip())
+    if found is None:
+        return not version.strip().startswith("git-")
+    return (int(found["year"]), int(found["day"])) >= _FINE_PHASES
 
 
 def parse(body: bytes, settings: Settings) -> BuildRequest:

@@ -147,6 +147,12 @@ def set_phase(job: Job, phase: str) -> Update:
     return update(build_jobs).where(running(job)).values(imagebuilder_status=phase)
 
 
+def set_coarse_phases(request_hash: str) -> Update:
+    """Remember that a client which waits for a build knows only two phases."""
+    requested = update(build_requests).where(r.request_hash == request_hash)
+    return requested.values(coarse_phases=True)
+
+
 def end(job: Job, ending: Ending, finished: datetime) -> Update:
     """End a build, if it is running."""
     return (

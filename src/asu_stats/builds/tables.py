@@ -53,6 +53,7 @@ build_requests = Table(
     Column("filesystem", Text),
     Column("repository_names", Text, comment="JSON list, as long as repositories"),
     Column("repositories_mode", Text),
+    Column("coarse_phases", Boolean, comment="a client that asks for it knows only two phases"),
 )
 
 build_jobs = Table(
