@@ -40,6 +40,8 @@ ORDER = (
     "metrics",
     "dashboard",
     "api",
+    "service",
+    "server",
     "cli",
 )
 # The same within the store.

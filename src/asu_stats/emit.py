@@ -1,6 +1,6 @@
 """Send events of another build server to asu-stats: the emitter that integrators use.
 
-    from asu_stats.emit import Emitter
+    from asu_stats import Emitter
 
     with Emitter("https://stats.example.org", token, "/var/spool/asu-stats") as emitter:
         emitter.request(request_hash=…, outcome="queued", version="24.10.2", …)

@@ -100,6 +100,15 @@ class InvalidSettingError(AsuStatsError):
     """A setting, settings file or file named by a setting that can't be used."""
 
 
+class NotStartedError(AsuStatsError):
+    """A server was called outside its lifespan."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the server is not started: the application that it is mounted on needs its lifespan"
+        )
+
+
 class ImplausibleDayError(AsuStatsError):
     """The clock says a day that nothing confirms. Nothing was archived or deleted."""
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 
 from asu_stats import cloudevents
-from asu_stats.cli import wiring
-from asu_stats.cli.database import opened
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.service.database import opened
+from asu_stats.service.running import recorder_on
 from asu_stats.settings import load
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.verification import verify
@@ -156,7 +156,7 @@ def test_every_process_hands_the_setting_on(request: pytest.FixtureRequest, tmp_
         legacy_build_stats=True,
     )
     with opened(chosen) as engine:
-        with wiring.recorder_on(chosen, engine, ProcessMetrics()) as recorder:
+        with recorder_on(chosen, engine, ProcessMetrics()) as recorder:
             recorder.record([cloudevents.from_cloudevent(request_at(NOW), now=NOW)])
         with read_snapshot(engine) as connection:
             count = text("SELECT count(*) FROM build_stats")

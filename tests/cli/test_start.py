@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from asu_stats.cli import demo, sockets
+from asu_stats.cli import demo
 from asu_stats.demo import visitors
+from asu_stats.server import sockets
 from tests import processes
 from tests.cli.test_commands import run
 

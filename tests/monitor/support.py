@@ -8,9 +8,9 @@ from typing import Any
 
 from sqlalchemy import select
 
-from asu_stats.cli import wiring
 from asu_stats.monitor.tables import alert_messages
 from asu_stats.monitor.watch import Watch
+from asu_stats.service.jobs import watch_of
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.details.queue_samples import QueueState
 from tests.support import NOW, CloudEvent, Stats, build, request
@@ -32,7 +32,7 @@ class Play:
     hashes: Iterator[int] = field(default_factory=lambda: iter(range(10**9)))
 
     def __post_init__(self) -> None:
-        watch = wiring.watch_of(self.stats.settings, self.stats.engine)
+        watch = watch_of(self.stats.settings, self.stats.engine)
         self.watch: Watch = replace(watch, channels=self.channels, queue=lambda: self.queue)
 
     def go(self, minutes: float, *, step: float = 1) -> None:

@@ -1,4 +1,4 @@
-"""The application: with `cli` the only place that wires parts together."""
+"""The application: its routes and layers, put together from the parts of a running service."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -46,13 +46,14 @@ def create_app(
     *,
     engine: Engine,
     recorder: Recorder,
-    builds: BuildService,
+    builds: BuildService | None,
     jobs: Sequence[Job] = (),
     process: ProcessMetrics | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the application; what it is made of stays the caller's to close.
 
+    Without `builds` there is no build API, only statistics of builds elsewhere.
     `process` is what this process counts in other places, for `/metrics`.
     """
     process = process or ProcessMetrics()
@@ -101,6 +102,9 @@ def create_app(
         most=settings.live_connections,
     )
     legacy = LegacyApi(answering, engine, settings, now=now, queue_length=queues.length)
+    of_builds = (
+        [build_api.router(builds), metadata.router(settings, builds.catalogue)] if builds else []
+    )
     for routes in (
         stats.router(),
         now_api.router(engine, queues),
@@ -108,8 +112,7 @@ def create_app(
         alerts.router(engine, settings.alerts),
         jobs_api.router(engine, jobs),
         ingest.router(recorder, access, now, process.refused, oldest=settings.oldest_event),
-        build_api.router(builds),
-        metadata.router(builds.settings, builds.catalogue),
+        *of_builds,
         health.router(engine, recorder, queues.length, clock=process.clock, now=now),
         metrics.router(Exposition(engine, settings, recorder, process, queues, now=now)),
         legacy.router(),

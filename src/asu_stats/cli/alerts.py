@@ -6,11 +6,12 @@ from typing import Annotated, Final
 import typer
 
 from asu_stats.alert_rules import Rule
-from asu_stats.cli import options, output, wiring
+from asu_stats.cli import options, output
 from asu_stats.monitor import channels, memory, reporting, words
 from asu_stats.monitor.evaluate import Alert, Evaluation
 from asu_stats.monitor.memory import Memory
 from asu_stats.monitor.outbreaks import Subject
+from asu_stats.service.jobs import watch_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot, write_transaction
@@ -32,7 +33,7 @@ def check(database: options.Database = None, json: options.Json = False) -> None
     settings, now = load(database_url=database), datetime.now(UTC)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
-        sight = wiring.watch_of(settings, engine).look(now)
+        sight = watch_of(settings, engine).look(now)
     rules = {rule.name: rule for rule in settings.alerts}
     firing = [alert for alert in sight.evaluation.alerts if alert.state == "firing"]
     if json:

@@ -8,9 +8,9 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from asu_stats.cli import output
-from asu_stats.cli.database import opened
 from asu_stats.importers.go_builder import Sums, Totals
 from asu_stats.reports import sums
+from asu_stats.service.database import opened
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot

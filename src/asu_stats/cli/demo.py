@@ -13,12 +13,14 @@ from typing import Annotated
 
 import typer
 
-from asu_stats.cli import output, requirements, sockets
-from asu_stats.cli.database import opened
-from asu_stats.cli.serve import Port, run_server
-from asu_stats.cli.wiring import running
+from asu_stats import server
+from asu_stats.cli import output
+from asu_stats.cli.serve import Port
 from asu_stats.events import Event
 from asu_stats.exceptions import AsuStatsError
+from asu_stats.server import sockets
+from asu_stats.service import requirements
+from asu_stats.service.database import opened
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
@@ -67,7 +69,7 @@ def demo(
         here = sockets.base_url(_loopback(listeners[0].getsockname()[0]), listeners)
         # In the end as many come as in the history, or the figures of today would be bent.
         pause = days * 86_400 / max(1, requests)
-        with running(settings) as service, visitors.Visitors(here, calm_seconds=pause):
+        with server.started(settings) as app, visitors.Visitors(here, calm_seconds=pause):
             typer.echo(
                 f"\n  asu-stats demo: {counted(requests, 'request')} in {counted(days, 'day')}, "
                 "and builds going on\n\n"
@@ -76,7 +78,7 @@ def demo(
                 f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
                 f"  database {settings.database_file}; stop with Ctrl-C\n"
             )
-            run_server(service, listeners)
+            server.serve(app, listeners, root_path=settings.root_path)
 
 
 @contextmanager

@@ -15,8 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from asu_stats.cli import comparing, options, output, reimport, wiring
-from asu_stats.cli.database import opened
+from asu_stats.cli import comparing, options, output
 from asu_stats.cloudevents import check_source
 from asu_stats.event_times import Acceptable
 from asu_stats.events import Event
@@ -26,6 +25,7 @@ from asu_stats.exceptions import (
     OtherHistoryError,
     StoreUnavailableError,
 )
+from asu_stats.importers import reimport
 from asu_stats.importers.go_builder import GoBuilder
 from asu_stats.importers.redis_server import RedisServer
 from asu_stats.importers.report import Rejected, Summary
@@ -33,6 +33,8 @@ from asu_stats.importers.sending import Commit, Sender
 from asu_stats.logs import Condition
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
+from asu_stats.service.database import opened
+from asu_stats.service.running import recorder_on
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
 
@@ -203,7 +205,7 @@ def _target(
         migrate.check_writable(engine)
         # A file that was upgraded where it is has the old rows already.
         quiet = settings.model_copy(update={"legacy_build_stats": False})
-        with wiring.recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
+        with recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
             check = _no_check if force else partial(reimport.refusing, engine)
             yield _committing(recorder), check, settings
 

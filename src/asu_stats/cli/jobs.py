@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
-from asu_stats.cli import options, output, wiring
+from asu_stats.cli import options, output
 from asu_stats.jobs import listing
 from asu_stats.jobs.runner import Runner
+from asu_stats.service.jobs import jobs_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.text import plainly
@@ -23,7 +24,7 @@ def list_jobs(
         return
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
-        found = listing.read(engine, wiring.jobs_of(load(database_url=database), engine))
+        found = listing.read(engine, jobs_of(load(database_url=database), engine))
         errors = listing.errors(engine)
     if json:
         output.print_json([{**row, "last_error": errors.get(row["name"])} for row in found])
@@ -62,7 +63,7 @@ def run_named(name: str, database: str | None, *, json: bool, force: bool = Fals
     """Run the job `name` and say how it went; exit status 1 when it fails."""
     with options.opened(database) as engine:
         migrate.check(engine)
-        jobs = wiring.jobs_of(load(database_url=database), engine, force=force)
+        jobs = jobs_of(load(database_url=database), engine, force=force)
         job = next((job for job in jobs if job.name == name), None)
         if job is None:
             known = ", ".join(job.name for job in jobs)

@@ -8,8 +8,8 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy import Engine
 
-from asu_stats.cli import database as databases
 from asu_stats.exceptions import InvalidParameterError
+from asu_stats.service import database as databases
 from asu_stats.settings import load
 from asu_stats.windows import parse_date
 

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from asu_stats.cli import jobs, options, output, wiring
+from asu_stats.cli import jobs, options, output
+from asu_stats.service.jobs import policy_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.archive import expiry
@@ -41,7 +42,7 @@ def run(
         return
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
-        policy = wiring.policy_of(load(database_url=database))
+        policy = policy_of(load(database_url=database))
         found = expiry.waiting(engine, policy, utc_today())
     if json:
         output.print_json(found)

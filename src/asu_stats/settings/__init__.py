@@ -285,6 +285,11 @@ class Settings(BaseSettings):
     )
 
     # Build service
+    build_api: bool = Field(
+        default=True,
+        description="Serve the build API. If false, there is no build service: the server keeps "
+        "the statistics of other servers only, and `builder` must be `none`.",
+    )
     builder: BuilderName = Field(
         default="none", description="How images are built: `demo`, `command` or `none`."
     )
@@ -438,6 +443,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "expected legacy_sunset to be set too: the day from which they are gone"
             )
+        return value
+
+    @field_validator("builder")
+    @classmethod
+    def _builds_for_the_api(cls, value: BuilderName, info: ValidationInfo) -> BuilderName:
+        if value != "none" and info.data.get("build_api") is False:
+            raise ValueError("expected none, because build_api is false")
         return value
 
     @classmethod

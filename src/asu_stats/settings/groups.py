@@ -56,6 +56,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "legacy_build_stats",
     ),
     "Build service": (
+        "build_api",
         "builder",
         "command",
         "demo_seconds",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from asu_stats.cli.connection import (
+from asu_stats.server.connection import (
     HEAD_BYTES,
     HEAD_FIELDS,
     LARGE_HEAD,

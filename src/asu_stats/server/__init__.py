@@ -1,0 +1,6 @@
+"""The server: a service behind HTTP, for the command line and for programs of others."""
+
+from asu_stats.server.application import Server, create, started
+from asu_stats.server.serving import serve
+
+__all__ = ["Server", "create", "serve", "started"]

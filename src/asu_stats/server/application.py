@@ -1,0 +1,98 @@
+"""A service and the ASGI application in front of it, started and stopped together."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.concurrency import contextmanager_in_threadpool
+from starlette.routing import Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from asu_stats.api.app import create_app
+from asu_stats.exceptions import NotStartedError
+from asu_stats.jobs.runner import Runner
+from asu_stats.jobs.scheduler import Scheduler
+from asu_stats.monitor import channels
+from asu_stats.monitor.sender import Sender
+from asu_stats.service.jobs import jobs_of
+from asu_stats.service.running import running
+from asu_stats.settings import Settings
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[FastAPI]:
+    """Run a service with its jobs and notifications; give the application in front of it.
+
+    An SQLite file is created and upgraded as needed; another database must be current. Raises
+    `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it can't start.
+    """
+    with running(settings, make=True) as service:
+        jobs = jobs_of(settings, service.engine)
+        app = create_app(
+            settings,
+            engine=service.engine,
+            recorder=service.recorder,
+            builds=service.builds,
+            jobs=jobs,
+            process=service.process,
+        )
+        scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
+        with scheduler, Sender(service.engine, channels.of_settings(settings)):
+            yield app
+
+
+# What an application around this one has found out about a request for itself.
+_OUTER: Final = {"app_root_path", "endpoint", "path_params", "route", "router"}
+
+
+class Server:
+    """An ASGI application that runs a service for as long as its lifespan.
+
+    ASGI knows no lifespan of mounted applications: mounted, it needs its `lifespan` handed to the
+    application that it is mounted on.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._app: ASGIApp | None = None
+        self._events = Router(lifespan=self.lifespan)
+
+    @asynccontextmanager
+    async def lifespan(self, _: object = None) -> AsyncIterator[None]:
+        """Start as `started` does, and stop at the end."""
+        async with (
+            contextmanager_in_threadpool(started(self.settings)) as app,
+            app.router.lifespan_context(app),
+        ):
+            self._app = app
+            try:
+                yield
+            finally:
+                self._app = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._events.lifespan(scope, receive, send)
+        elif self._app is None:
+            raise NotStartedError
+        else:
+            await self._app(self._own(scope), receive, send)
+
+    def _own(self, scope: Scope) -> Scope:
+        """Return a scope as a server hands it to an application that is not mounted anywhere.
+
+        The setting `root_path` is put before the path, unless the caller knows of a prefix.
+        """
+        own = {name: value for name, value in scope.items() if name not in _OUTER}
+        prefix = self.settings.root_path
+        if prefix and not scope.get("root_path"):
+            own |= {"root_path": prefix, "path": prefix + scope["path"]}
+            if scope.get("raw_path"):
+                own["raw_path"] = prefix.encode() + scope["raw_path"]
+        return own
+
+
+def create(settings: Settings) -> Server:
+    """Return a server as an ASGI application. Nothing is opened or started before its lifespan."""
+    return Server(settings)

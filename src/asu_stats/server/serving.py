@@ -1,0 +1,41 @@
+"""An application on sockets of its own, served by uvicorn until a signal comes."""
+
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final, NoReturn
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from asu_stats.server.protocol import PROTOCOL, quieten
+
+_WEBSOCKET_BYTES: Final = 65_536
+# A thread that records may keep the one that answers waiting so long; Python's own 5 ms is longer
+# than most answers take.
+_SWITCH_SECONDS: Final = 0.0005
+
+
+def serve(app: ASGIApp, listeners: Sequence[socket.socket], *, root_path: str = "") -> None:
+    """Serve HTTP until SIGINT or SIGTERM; then let the caller stop what it has started."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again at its end
+        signal.signal(number, _leave)
+    quieten()
+    config = uvicorn.Config(
+        app,
+        http=PROTOCOL,
+        root_path=root_path,
+        log_config=None,
+        access_log=False,  # paths hold whole request hashes
+        server_header=False,
+        proxy_headers=False,
+        ws_max_size=_WEBSOCKET_BYTES,
+        timeout_graceful_shutdown=10,
+    )
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    uvicorn.Server(config).run(sockets=[*listeners])
+
+
+def _leave(*_: object) -> NoReturn:
+    raise SystemExit(0)

@@ -1,0 +1,88 @@
+"""The jobs of a service, and what they need, made from the settings."""
+
+from datetime import timedelta
+from functools import partial
+
+from sqlalchemy import Engine
+
+from asu_stats.builds.jobs import utc_now
+from asu_stats.builds.queues import Queues
+from asu_stats.jobs import duties
+from asu_stats.jobs.job import Job, Schedule
+from asu_stats.monitor import channels
+from asu_stats.monitor.job import alerting
+from asu_stats.monitor.watch import Watch
+from asu_stats.ownership import Owner
+from asu_stats.settings import Settings
+from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.verification.marks import Kept
+from asu_stats.windows import utc_today
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return how long things are kept."""
+    return Policy(
+        build_metrics_days=settings.build_metrics_days,
+        client_stats_days=settings.client_stats_days,
+        error_stats_days=settings.error_stats_days,
+        hourly_rollup_days=settings.hourly_rollup_days,
+    )
+
+
+def queues_of(settings: Settings, engine: Engine) -> Queues:
+    """Return the queue of all servers."""
+    return Queues(engine, utc_now, timedelta(hours=settings.stale_after_hours))
+
+
+def kept_of(settings: Settings) -> Kept:
+    """Return what retention would keep today."""
+    return Kept(policy_of(settings), utc_today(), settings.oldest_event)
+
+
+def watch_of(settings: Settings, engine: Engine) -> Watch:
+    """Return the monitor of a service."""
+    queues = queues_of(settings, engine)
+    return Watch(
+        engine,
+        settings.alerts,
+        channels.keys(settings),
+        queue=queues.state,
+        waiting=queues.waiting_longest,
+        source=settings.event_source,
+    )
+
+
+def shelf_of(settings: Settings) -> Shelf | None:
+    """Return where files of the archive are put, `None` where it is in tables."""
+    if settings.archive == "tables":
+        return None
+    directory = settings.archive_directory
+    return Shelf(directory, settings.archive, Owner.of(settings.database_file, directory))
+
+
+def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[Job]:
+    """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none.
+
+    With `force` retention believes the clock, whatever it says.
+    """
+    return [
+        alerting(watch_of(settings, engine), utc_now),
+        duties.queue_sampling(
+            engine, queues_of(settings, engine).state, settings.queue_sample_days
+        ),
+        duties.retention_of(
+            engine,
+            Schedule(settings.retention_schedule, "retention_schedule"),
+            policy_of(settings),
+            shelf_of(settings),
+            utc_today,
+            force=force,
+        ),
+        duties.verification(
+            engine,
+            Schedule(settings.verify_schedule, "verify_schedule"),
+            utc_today,
+            kept=partial(kept_of, settings),
+        ),
+    ]
