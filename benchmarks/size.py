@@ -10,7 +10,7 @@ from math import log
 from pathlib import Path
 from typing import Any, Final
 
-from asu_stats.store.rollups.rollups import ROLLUPS
+from asu_stats.store.rollups.definitions import ROLLUPS
 from benchmarks import databases
 from benchmarks.capture import DETAILS
 from benchmarks.data import DAYS

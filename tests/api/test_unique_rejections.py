@@ -13,7 +13,7 @@ from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import run as retention
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import rejected_days
-from asu_stats.store.rollups.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
+from asu_stats.store.rollups.definitions import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
 from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, request
 

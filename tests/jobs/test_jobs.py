@@ -22,7 +22,7 @@ from asu_stats.store.database import leases
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.leases import Lease, scheduled_jobs
 from asu_stats.store.details import queue_samples
-from asu_stats.store.rollups.rollups import CLIENTS
+from asu_stats.store.rollups.definitions import CLIENTS
 from tests.builds.support import body
 from tests.support import NOW, Stats, build, request
 

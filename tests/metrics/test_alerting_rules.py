@@ -28,7 +28,7 @@ from asu_stats.recorder import Recorder
 from asu_stats.reports import now as now_report
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.leases import scheduled_jobs
-from asu_stats.store.rollups.rollups import DAILY
+from asu_stats.store.rollups.definitions import DAILY
 from tests.builds.support import body
 from tests.support import CloudEvent, Stats, build, request
 

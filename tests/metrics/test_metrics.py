@@ -15,7 +15,7 @@ from asu_stats.jobs import duties
 from asu_stats.jobs.job import Schedule
 from asu_stats.jobs.runner import Runner
 from asu_stats.store.database.engine import write_transaction
-from asu_stats.store.rollups.rollups import DAILY
+from asu_stats.store.rollups.definitions import DAILY
 from tests.support import NOW, TOKEN, Stats, build, request
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -4,7 +4,7 @@ from typing import get_args
 
 from asu_stats.store.rollups import facts
 from asu_stats.store.rollups.counting import COUNTS, FIELDS
-from asu_stats.store.rollups.rollups import (
+from asu_stats.store.rollups.definitions import (
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
     DISTINCT,
@@ -13,7 +13,7 @@ from asu_stats.store.rollups.rollups import (
     UNIQUE_REQUESTS,
 )
 
-# Sums of distinct things: `request_days` and `rollups.DISTINCT` keep them.
+# Sums of distinct things: `request_days` and `definitions.DISTINCT` keep them.
 _DISTINCT = {
     (UNIQUE_REQUESTS.name, "requests"),
     (CLIENT_UNIQUE_REQUESTS.name, "requests"),

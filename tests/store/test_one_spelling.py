@@ -16,7 +16,7 @@ from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import Shelf
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database.engine import read_snapshot, write_transaction
-from asu_stats.store.rollups.rollups import ROLLUPS
+from asu_stats.store.rollups.definitions import ROLLUPS
 from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, CloudEvent, Stats, build, request

@@ -14,7 +14,7 @@ from asu_stats.store.archive.retention import Shelf
 from asu_stats.store.blocks import reader
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import rejected_days
-from asu_stats.store.rollups.rollups import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
+from asu_stats.store.rollups.definitions import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
 from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, CloudEvent, Stats, request

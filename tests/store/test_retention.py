@@ -24,7 +24,7 @@ from asu_stats.store.archive.retention import Shelf
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import build_metrics, client_stats
-from asu_stats.store.rollups.rollups import HOURLY
+from asu_stats.store.rollups.definitions import HOURLY
 from asu_stats.store.verification import verify
 from tests.store.older import back_to
 from tests.support import NOW, Stats, build, request

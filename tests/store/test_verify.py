@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import select, text
 
 from asu_stats.store.database.engine import read_snapshot, write_transaction
-from asu_stats.store.rollups.rollups import BOUNDS, DAILY, ROLLUPS, Rollup
+from asu_stats.store.rollups.definitions import DAILY, ROLLUPS, Rollup
+from asu_stats.store.rollups.deltas import BOUNDS
 from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, build, request
 

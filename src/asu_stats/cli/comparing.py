@@ -14,7 +14,7 @@ from asu_stats.service.database import opened
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot
-from asu_stats.store.rollups.rollups import DAILY, LEGACY, VERSION_TARGET, Rollup
+from asu_stats.store.rollups.definitions import DAILY, LEGACY, VERSION_TARGET, Rollup
 from asu_stats.windows import Window
 
 _SECONDS: Final = {DAILY: "total_build_time_seconds", VERSION_TARGET: "build_time_seconds"}

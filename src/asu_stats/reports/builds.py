@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.figures import Ints
-from asu_stats.store.rollups.rollups import PROFILES, VERSION_TARGET
+from asu_stats.store.rollups.definitions import PROFILES, VERSION_TARGET
 from asu_stats.windows import Window
 
 ADDS: Final = PROFILES.adds

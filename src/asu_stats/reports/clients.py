@@ -18,7 +18,7 @@ from asu_stats.store.blocks.cubes import (
     CLIENT_REJECTED,
     CLIENT_UNIQUE,
 )
-from asu_stats.store.rollups.rollups import (
+from asu_stats.store.rollups.definitions import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
     CLIENT_UNIQUE_REJECTED,

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.events import UNKNOWN
 from asu_stats.reports import sums
-from asu_stats.store.rollups.rollups import LEGACY
+from asu_stats.store.rollups.definitions import LEGACY
 from asu_stats.windows import Window
 
 # How often each kind of event occurred; kinds that did not are left out.

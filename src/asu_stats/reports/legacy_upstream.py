@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 from asu_stats.reports import latest_errors, sums
 from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.packages import branch_of, most
-from asu_stats.store.rollups.rollups import HOURLY_PROFILES, LEGACY
+from asu_stats.store.rollups.definitions import HOURLY_PROFILES, LEGACY
 from asu_stats.windows import Window
 
 DAYS: Final = 30

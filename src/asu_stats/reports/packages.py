@@ -12,7 +12,7 @@ from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks.cubes import BY_PACKAGE
 from asu_stats.store.blocks.keys import Values, as_values
 from asu_stats.store.details import package_lists
-from asu_stats.store.rollups.rollups import PACKAGES, VERSION_TARGET
+from asu_stats.store.rollups.definitions import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
 
 _BRANCH = 5  # characters, as in 24.10

@@ -8,7 +8,7 @@ from asu_stats.reports.answers import ProfileRow
 from asu_stats.reports.builds import Ranked
 from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks.cubes import BY_PROFILE
-from asu_stats.store.rollups.rollups import PROFILES
+from asu_stats.store.rollups.definitions import PROFILES
 from asu_stats.windows import Window
 
 

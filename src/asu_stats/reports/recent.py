@@ -16,7 +16,12 @@ from asu_stats.reports.durations import all_durations
 from asu_stats.store.blocks.cubes import SECONDS
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import error_stats
-from asu_stats.store.rollups.rollups import ERRORS, HOURLY_CLIENTS, HOURLY_PROFILES, VERSION_TARGET
+from asu_stats.store.rollups.definitions import (
+    ERRORS,
+    HOURLY_CLIENTS,
+    HOURLY_PROFILES,
+    VERSION_TARGET,
+)
 from asu_stats.windows import Window
 
 PAST_DAYS: Final = 14

@@ -38,8 +38,8 @@ from asu_stats.store.database.schema import (
     request_metadata,
 )
 from asu_stats.store.rollups import facts
+from asu_stats.store.rollups.definitions import DAILY
 from asu_stats.store.rollups.facts import Fact
-from asu_stats.store.rollups.rollups import DAILY
 from asu_stats.store.verification import recount
 from asu_stats.windows import Window
 

@@ -20,7 +20,7 @@ from asu_stats.store.blocks.cubes import Cube
 from asu_stats.store.blocks.keys import Groups, Ints, Key
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import store_state
-from asu_stats.store.rollups.rollups import DAILY, Rollup
+from asu_stats.store.rollups.definitions import DAILY, Rollup
 from asu_stats.windows import Interval, Window
 
 

@@ -8,7 +8,7 @@ from asu_stats.reports.answers import TargetRow
 from asu_stats.reports.builds import Ranked
 from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks.cubes import TARGET_PROFILES, TARGETS
-from asu_stats.store.rollups.rollups import PROFILES, VERSION_TARGET
+from asu_stats.store.rollups.definitions import PROFILES, VERSION_TARGET
 from asu_stats.windows import Window
 
 

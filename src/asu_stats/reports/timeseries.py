@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row
 from asu_stats.reports import builds, sums
 from asu_stats.reports.answers import Bucket
 from asu_stats.store.blocks.cubes import BY_CLIENT, UNIQUE
-from asu_stats.store.rollups.rollups import (
+from asu_stats.store.rollups.definitions import (
     CLIENT_VERSIONS,
     CLIENTS,
     HOURLY_CLIENTS,

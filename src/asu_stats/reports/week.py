@@ -6,7 +6,7 @@ from datetime import datetime, time, timedelta
 from sqlalchemy import Connection, func, select
 
 from asu_stats.reports.answers import WeekHour
-from asu_stats.store.rollups.rollups import HOURLY_PROFILES
+from asu_stats.store.rollups.definitions import HOURLY_PROFILES
 from asu_stats.windows import Window
 
 

@@ -34,9 +34,10 @@ from asu_stats.store.details.builds import Build, Change
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
 from asu_stats.store.details.requests import Metadata, Wait
-from asu_stats.store.rollups import counting, rollups
+from asu_stats.store.rollups import counting
+from asu_stats.store.rollups import deltas as rollup_deltas
 from asu_stats.store.rollups.counting import naive
-from asu_stats.store.rollups.rollups import Deltas
+from asu_stats.store.rollups.deltas import Deltas
 
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
@@ -187,7 +188,7 @@ class _Batch:
         taken = unhashed.write(connection, deltas, self._unhashed)
         if self._state.hourly_since:
             deltas.drop_hours(datetime.combine(self._state.hourly_since, time()))
-        rollups.add(connection, deltas)
+        rollup_deltas.add(connection, deltas)
         if legacy_build_stats:
             before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
             legacy.write(connection, (*self._requests, *taken.requests), before_and_now)

@@ -17,7 +17,7 @@ from asu_stats.store.database.schema import (
     request_metadata,
 )
 from asu_stats.store.details.requests import NOT_ENDED
-from asu_stats.store.rollups.rollups import ROLLUPS
+from asu_stats.store.rollups.definitions import ROLLUPS
 
 
 def _column(name: str) -> Callable[[Table], ColumnElement[Any]]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Date, func, select
 from asu_stats.store.archive.archive import ARCHIVES, TIMES
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database import dialects
-from asu_stats.store.rollups.rollups import ROLLUPS
+from asu_stats.store.rollups.definitions import ROLLUPS
 
 # Times and dates of details in tables, and of rollups.
 DETAILS = tuple(

@@ -20,7 +20,7 @@ from asu_stats.store.archive.archive import DETAILS, TIMES
 from asu_stats.store.archive.days import of_column
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import build_metrics, client_stats
-from asu_stats.store.rollups.rollups import HOURLY
+from asu_stats.store.rollups.definitions import HOURLY
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from asu_stats.store.database import changes
 from asu_stats.store.database.schema import client_stats
 from asu_stats.store.details import request_days, requests
 from asu_stats.store.details.request_days import REJECTED, RequestDay
-from asu_stats.store.rollups import rollups
-from asu_stats.store.rollups.rollups import Deltas
+from asu_stats.store.rollups import deltas as rollup_deltas
+from asu_stats.store.rollups.deltas import Deltas
 
 log = logging.getLogger(__name__)
 
@@ -63,5 +63,5 @@ def count_archived(connection: Connection, *, skip_missing: bool) -> None:
     deltas = Deltas()
     numbers = {day.request_number for day in days}
     request_days.add(connection, deltas, REJECTED, days, numbers)
-    rollups.add(connection, deltas)
+    rollup_deltas.add(connection, deltas)
     changes.stamp(connection, deltas.days(), changes.begin(connection).changes)

@@ -24,7 +24,7 @@ from asu_stats.store.archive.expiry import Policy, moment_of
 from asu_stats.store.database import changes, dialects
 from asu_stats.store.database.engine import checkpoint, read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
-from asu_stats.store.rollups.rollups import HOURLY
+from asu_stats.store.rollups.definitions import HOURLY
 
 _HOLD_SECONDS: Final = (
     0.04  # that a batch may keep writers waiting; the slowest then stay below 0.1

@@ -15,7 +15,7 @@ from asu_stats.store.blocks import codec
 from asu_stats.store.blocks.keys import Order
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.details import package_lists
-from asu_stats.store.rollups.rollups import (
+from asu_stats.store.rollups.definitions import (
     CLIENT_DEVICES,
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,

@@ -18,16 +18,16 @@ from sqlalchemy import Connection, FromClause, Select, Table, exists, func, sele
 
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import rejected_days, request_days
-from asu_stats.store.rollups.rollups import (
+from asu_stats.store.rollups.definitions import (
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
     DAILY,
     NEVER,
     UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
-    Deltas,
     Rollup,
 )
+from asu_stats.store.rollups.deltas import Deltas
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from asu_stats.store.details.builds import Change
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups.counting import naive
-from asu_stats.store.rollups.rollups import Deltas
+from asu_stats.store.rollups.deltas import Deltas
 
 
 class Taken(NamedTuple):

@@ -2,7 +2,7 @@
 
 Recording (`add_…` below) and recounting (`recount`) walk this one table. Everything in a rollup is
 a sum of such amounts; when something known changes, what it added is subtracted (`sign=-1`).
-Distinct counts are the exception: `request_days` and `rollups.DISTINCT` keep them.
+Distinct counts are the exception: `request_days` and `definitions.DISTINCT` keep them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from asu_stats.events import NO_HASH, RequestReceived
 from asu_stats.store.rollups import facts
-from asu_stats.store.rollups.rollups import (
+from asu_stats.store.rollups.definitions import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
     CLIENT_VERSIONS,
@@ -31,10 +31,10 @@ from asu_stats.store.rollups.rollups import (
     PROFILES,
     ROOTFS_SIZES,
     VERSION_TARGET,
-    Deltas,
     Key,
     Rollup,
 )
+from asu_stats.store.rollups.deltas import Deltas
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database import changes, dialects, statements
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import build_metrics, store_state
-from asu_stats.store.rollups.rollups import DAILY, HOURLY
+from asu_stats.store.rollups.definitions import DAILY, HOURLY
 from asu_stats.store.verification import recount
 
 _s = store_state.c

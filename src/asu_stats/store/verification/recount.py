@@ -42,16 +42,9 @@ from asu_stats.store.database.schema import (
 from asu_stats.store.details.request_days import ACCEPTED, REJECTED, Days
 from asu_stats.store.rollups import facts
 from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, picker
+from asu_stats.store.rollups.definitions import DAILY, DISTINCT, HOURLY, NEVER, Key, Rollup
+from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.store.rollups.facts import Fact
-from asu_stats.store.rollups.rollups import (
-    DAILY,
-    DISTINCT,
-    HOURLY,
-    NEVER,
-    Deltas,
-    Key,
-    Rollup,
-)
 
 _ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
 

@@ -23,8 +23,8 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import (
     store_state,
 )
-from asu_stats.store.rollups import rollups
-from asu_stats.store.rollups.rollups import DAILY, HOURLY, ROLLUPS, Key, Rollup
+from asu_stats.store.rollups.definitions import DAILY, HOURLY, ROLLUPS, Key, Rollup
+from asu_stats.store.rollups.deltas import BOUNDS, bounds, find_bounds
 from asu_stats.store.verification import marks, recount
 from asu_stats.store.verification.marks import Kept
 
@@ -117,7 +117,7 @@ def _rebuild(connection: Connection, day: date) -> None:
     for rollup in _rollups_of(connection, day):
         connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
         statements.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
-    rollups.find_bounds(connection, day)
+    find_bounds(connection, day)
     changes.stamp(connection, [day], changes.begin(connection).changes)
 
 
@@ -167,10 +167,10 @@ def _of_rows(
 
 def _bounds_differences(connection: Connection, day: date) -> Iterator[Difference]:
     t = DAILY.table
-    columns = [t.c[name] for name in rollups.BOUNDS]
+    columns = [t.c[name] for name in BOUNDS]
     stored = connection.execute(select(*columns).where(t.c.date == day)).first()
     if stored is not None:
-        counted = connection.execute(rollups.bounds(literal(day))).one()
-        for name, is_stored, is_counted in zip(rollups.BOUNDS, stored, counted, strict=True):
+        counted = connection.execute(bounds(literal(day))).one()
+        for name, is_stored, is_counted in zip(BOUNDS, stored, counted, strict=True):
             if is_stored != is_counted:
                 yield Difference(t.name, (day,), name, is_stored, is_counted)

@@ -1,0 +1,175 @@
+"""What a batch adds to the rollups: summed in memory, then one statement for each rollup."""
+
+import operator
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import date, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Date,
+    Integer,
+    Select,
+    Update,
+    bindparam,
+    func,
+    select,
+    update,
+)
+
+from asu_stats.store.database import dialects, statements
+from asu_stats.store.rollups.definitions import (
+    DAILY,
+    DISTINCT,
+    DURATIONS,
+    HOURLY,
+    ROLLUPS,
+    Distinct,
+    Key,
+    Rollup,
+)
+
+_DISTINCT_OF: Final = {distinct.of: distinct for distinct in DISTINCT}
+
+
+class Deltas:
+    """What a batch adds to the rollups, summed per key in memory."""
+
+    def __init__(self) -> None:
+        self._sums: defaultdict[Rollup, dict[Key, Sequence[int]]] = defaultdict(dict)
+
+    def add(self, rollup: Rollup, key: Key, amounts: Sequence[int]) -> None:
+        """Add `amounts`, the first of `rollup.adds` in their order, to the sums of `key`."""
+        sums = self._sums[rollup]
+        known = sums.get(key)
+        if known is None:
+            sums[key] = amounts
+        elif len(known) == 1 == len(amounts):
+            sums[key] = (known[0] + amounts[0],)
+        elif len(known) > len(amounts):
+            sums[key] = (*map(operator.add, known, amounts), *known[len(amounts) :])
+        else:
+            sums[key] = (*map(operator.add, known, amounts), *amounts[len(known) :])
+
+    def add_one(self, rollup: Rollup, key: Key, add: str, amount: int) -> None:
+        """Add `amount` to one sum of `key`."""
+        self.add(rollup, key, (*(0,) * rollup.place(add), amount))
+
+    def of(self, rollup: Rollup) -> list[tuple[Any, ...]]:
+        """Return rows of key and sums, sorted, of the keys with a sum that is not zero."""
+        sums = self._sums.get(rollup)
+        if sums is None:
+            return []
+        width = len(rollup.adds)
+        return sorted(
+            [
+                (*key, *amounts, *(0,) * (width - len(amounts)))
+                for key, amounts in sums.items()
+                if any(amounts)
+            ]
+        )
+
+    def drop_hours(self, before: datetime) -> None:
+        """Forget what was added to hours before a time."""
+        for rollup in HOURLY:
+            sums = self._sums[rollup]
+            self._sums[rollup] = {key: sums[key] for key in sums if key[0] >= before}
+
+    def days(self) -> set[date]:
+        """Return the UTC days on which something changes."""
+        return {
+            key[0]
+            for rollup, sums in self._sums.items()
+            if rollup.key[0] == "date"
+            for key, amounts in sums.items()
+            if any(amounts)
+        }
+
+
+def add(connection: Connection, deltas: Deltas) -> None:
+    """Add `deltas` to the rollups."""
+    for rollup in ROLLUPS:
+        rows = deltas.of(rollup)
+        if not rows:
+            continue
+        distinct = _DISTINCT_OF.get(rollup)
+        if distinct is None:
+            statements.add(connection, rollup.table, rollup.key, rollup.adds, rows)
+        else:
+            _add_distinct(connection, deltas, distinct, rows)
+    _set_bounds(connection, deltas.of(DURATIONS))
+
+
+def _add_distinct(
+    connection: Connection, deltas: Deltas, distinct: Distinct, rows: Sequence[tuple[Any, ...]]
+) -> None:
+    """Add `rows` to the finer rollup, and to `deltas` how many more of its keys count now."""
+    rollup, into = distinct.of, distinct.into
+    sums = statements.add_returning(
+        connection, rollup.table, rollup.key, rollup.adds, rows, distinct.having
+    )
+    place = len(rollup.key) + rollup.place(distinct.having)
+    for row, now in zip(rows, sums, strict=True):
+        more = (now > 0) - (now - row[place] > 0)
+        if more:
+            deltas.add_one(into, row[: len(into.key)], distinct.add, more)
+
+
+# The shortest and longest build of a day ---------------------------------------------------------
+
+BOUNDS: Final = ("min_build_duration_seconds", "max_build_duration_seconds")
+
+
+def bounds(day: ColumnElement[date]) -> Select[Any]:
+    """Select the shortest and longest duration of a day."""
+    t = DURATIONS.table
+    here = (t.c.date == day) & (t.c.builds > 0)
+    return select(func.min(t.c.seconds), func.max(t.c.seconds)).where(here)
+
+
+@lru_cache(maxsize=2)
+def _widen(dialect: str) -> Update:
+    least, most = (DAILY.table.c[name] for name in BOUNDS)
+    lower, upper = bindparam("lower", type_=Integer), bindparam("upper", type_=Integer)
+    return (
+        update(DAILY.table)
+        .where(DAILY.table.c.date == bindparam("day", type_=Date))
+        .values(
+            {
+                least: dialects.lesser(dialect, func.coalesce(least, lower), lower),
+                most: dialects.greater(dialect, func.coalesce(most, upper), upper),
+            }
+        )
+    )
+
+
+_ON: Final = bindparam("day", type_=Date)
+_FIND: Final = bounds(_ON)
+_SET: Final = (
+    update(DAILY.table)
+    .where(DAILY.table.c.date == _ON)
+    .values(dict(zip(BOUNDS, (bindparam("lower"), bindparam("upper")), strict=True)))
+)
+
+
+def _set_bounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Widen the bounds of each day by what was added; find them anew where something went."""
+    days: dict[date, list[tuple[int, int]]] = {}
+    for day, _, seconds, builds in rows:
+        days.setdefault(day, []).append((seconds, builds))
+    for day, changes in days.items():
+        if any(builds < 0 for _, builds in changes):
+            find_bounds(connection, day)
+        else:
+            lower, upper = min(changes)[0], max(changes)[0]
+            widen = _widen(connection.dialect.name)
+            statements.execute(connection, widen, day=day, lower=lower, upper=upper)
+
+
+def find_bounds(connection: Connection, day: date) -> None:
+    """Set the shortest and longest duration of a day to what its durations say."""
+    ((lower, upper),) = statements.fetch(connection, _FIND, day=day)
+    statements.execute(connection, _SET, day=day, lower=lower, upper=upper)
