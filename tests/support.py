@@ -16,9 +16,11 @@ from starlette.testclient import TestClient
 from asu_stats.api.app import create_app
 from asu_stats.builds.service import BuildService
 from asu_stats.cloudevents import from_cloudevent
+from asu_stats.legacy import api as legacy_api
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
+from asu_stats.service.running import beside_of
 from asu_stats.settings import Settings, load
 from asu_stats.store.apply import apply_batch, probe, rehearse
 from asu_stats.store.archive import segments
@@ -112,13 +114,13 @@ class Stats:
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         process = ProcessMetrics()
         stats: Stats
-        legacy = chosen.legacy_build_stats
+        beside = beside_of(chosen)
         live = Live(chosen.metrics_clients, lambda: stats.now)
         with Recorder(
-            process.timed(partial(apply_batch, engine, legacy_build_stats=legacy, live=live)),
+            process.timed(partial(apply_batch, engine, beside=beside, live=live)),
             spool,
-            rehearse=partial(rehearse, engine, legacy_build_stats=legacy),
-            probe=partial(probe, engine, legacy_build_stats=legacy),
+            rehearse=partial(rehearse, engine, beside=beside),
+            probe=partial(probe, engine, beside=beside),
         ) as recorder:
             builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
             app = create_app(
@@ -127,6 +129,7 @@ class Stats:
                 recorder=recorder,
                 builds=builds,
                 process=process,
+                legacy=legacy_api,
                 now=lambda: stats.now,
             )
             with TestClient(
@@ -164,8 +167,7 @@ class Stats:
     def bring_in(self, *events: CloudEvent) -> int:
         """Record history as an importer does; return how many events were accepted."""
         found = [from_cloudevent(event, now=self.now, imported=True) for event in events]
-        legacy = self.settings.legacy_build_stats
-        return sum(apply_batch(self.engine, found, legacy_build_stats=legacy).new)
+        return sum(apply_batch(self.engine, found, beside=beside_of(self.settings)).new)
 
     def get(self, question: str, **params: object) -> Any:
         """Return the answer to a question."""

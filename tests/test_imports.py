@@ -40,6 +40,7 @@ ORDER = (
     "metrics",
     "dashboard",
     "api",
+    "legacy",
     "service",
     "server",
     "cli",
@@ -118,3 +119,13 @@ def test_rooms_of_the_store_import_one_way() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     whole = {name: {o for o in others if o != "asu_stats"} for name, others in imports().items()}
     assert len(list(TopologicalSorter(whole).static_order())) > 150
+
+
+def test_the_legacy_edge_can_be_deleted() -> None:
+    edge = "asu_stats.legacy"
+    users = {
+        module
+        for module, others in imports().items()
+        if not module.startswith(edge) and any(other.startswith(edge) for other in others)
+    }
+    assert users == {"asu_stats.server.application", "asu_stats.service.running"}

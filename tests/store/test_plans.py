@@ -11,12 +11,11 @@ from sqlalchemy import Connection, Engine, event
 from asu_stats.api.further import FURTHER
 from asu_stats.api.questions import Question as ApiQuestion
 from asu_stats.builds.queues import Queues
+from asu_stats.legacy import go_server, upstream_server
 from asu_stats.reports import (
     clients,
     diff_packages,
     errors,
-    legacy,
-    legacy_upstream,
     now,
     overview,
     performance,
@@ -72,15 +71,15 @@ QUESTIONS: dict[str, Question] = {
     "diff-packages": diff_packages.read,
     "errors": errors.read,
     "performance": performance.read,
-    "upstream build-errors": lambda db, _: legacy_upstream.build_errors(db, 100),
-    "builds-per-day": legacy.builds_per_day,
-    "builds-by-version": legacy.builds_by_version,
-    "diff-packages-stats": legacy.diff_packages,
-    "diff-packages-by-version": legacy.diff_packages_by_version,
-    "diff-packages-trend": legacy.diff_packages_trend,
-    "upstream builds-per-day": lambda db, w: legacy_upstream.builds_per_day(db, w.end),
-    "upstream builds-by-version": lambda db, w: legacy_upstream.builds_by_version(db, w.end, None),
-    "upstream stats/summary": lambda db, _: legacy_upstream.builds_24h(db, NOW),
+    "upstream build-errors": lambda db, _: upstream_server.build_errors(db, 100),
+    "builds-per-day": go_server.builds_per_day,
+    "builds-by-version": go_server.builds_by_version,
+    "diff-packages-stats": go_server.diff_packages,
+    "diff-packages-by-version": go_server.diff_packages_by_version,
+    "diff-packages-trend": go_server.diff_packages_trend,
+    "upstream builds-per-day": lambda db, w: upstream_server.builds_per_day(db, w.end),
+    "upstream builds-by-version": lambda db, w: upstream_server.builds_by_version(db, w.end, None),
+    "upstream stats/summary": lambda db, _: upstream_server.builds_24h(db, NOW),
     **{question.name: further(question) for question in FURTHER},
     **{
         f"timeseries by {interval}, {filters}": series(interval, filters)

@@ -1,10 +1,11 @@
 """The application: its routes and layers, put together from the parts of a running service."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from sqlalchemy import Engine
 
 from asu_stats import __version__
@@ -13,7 +14,6 @@ from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.guard import ReadGuard
-from asu_stats.api.legacy import LegacyApi, guide
 from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, OneLeadingSlash, Preflight
@@ -41,6 +41,22 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class Legacy(Protocol):
+    """The endpoints of older servers: routes, and what the migration page says of each."""
+
+    def router(
+        self,
+        answering: Answering,
+        engine: Engine,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime],
+        queue_length: Callable[[], int],
+    ) -> APIRouter: ...
+
+    def guide(self, settings: Settings) -> Sequence[Mapping[str, str | None]]: ...
+
+
 def create_app(
     settings: Settings,
     *,
@@ -49,11 +65,13 @@ def create_app(
     builds: BuildService | None,
     jobs: Sequence[Job] = (),
     process: ProcessMetrics | None = None,
+    legacy: Legacy | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the application; what it is made of stays the caller's to close.
 
-    Without `builds` there is no build API, only statistics of builds elsewhere.
+    Without `builds` there is no build API, only statistics of builds elsewhere; without `legacy`
+    there are no endpoints of older servers.
     `process` is what this process counts in other places, for `/metrics`.
     """
     process = process or ProcessMetrics()
@@ -101,7 +119,11 @@ def create_app(
         origins=settings.live_origins,
         most=settings.live_connections,
     )
-    legacy = LegacyApi(answering, engine, settings, now=now, queue_length=queues.length)
+    old = (
+        [legacy.router(answering, engine, settings, now=now, queue_length=queues.length)]
+        if legacy
+        else []
+    )
     of_builds = (
         [build_api.router(builds), metadata.router(settings, builds.catalogue)] if builds else []
     )
@@ -115,7 +137,7 @@ def create_app(
         *of_builds,
         health.router(engine, recorder, queues.length, clock=process.clock, now=now),
         metrics.router(Exposition(engine, settings, recorder, process, queues, now=now)),
-        legacy.router(),
+        *old,
     ):
         app.include_router(routes)
         metrics.expect(process, routes)
@@ -134,7 +156,7 @@ def create_app(
             alerts=lambda: alerts.read(engine, settings.alerts),
             embed_origins=settings.embed_origins,
         ),
-        old_endpoints=guide(settings),
+        old_endpoints=legacy.guide(settings) if legacy else [],
         sunset=settings.legacy_sunset,
     )
     return app

@@ -21,6 +21,7 @@ from asu_stats.exceptions import AsuStatsError
 from asu_stats.server import sockets
 from asu_stats.service import requirements
 from asu_stats.service.database import opened
+from asu_stats.service.running import beside_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
@@ -63,7 +64,7 @@ def demo(
             now = datetime.now(UTC)
             events = history.history(days=days, requests=requests, now=now)
             _fill(
-                partial(apply_batch, engine, legacy_build_stats=settings.legacy_build_stats),
+                partial(apply_batch, engine, beside=beside_of(settings)),
                 restart.restarted(events, now),
             )
         here = sockets.base_url(_loopback(listeners[0].getsockname()[0]), listeners)

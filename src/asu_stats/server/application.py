@@ -13,6 +13,7 @@ from asu_stats.api.app import create_app
 from asu_stats.exceptions import NotStartedError
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
+from asu_stats.legacy import api as legacy_api
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
 from asu_stats.service.jobs import jobs_of
@@ -36,6 +37,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
             builds=service.builds,
             jobs=jobs,
             process=service.process,
+            legacy=legacy_api,
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
         with scheduler, Sender(service.engine, channels.of_settings(settings)):

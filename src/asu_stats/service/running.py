@@ -12,6 +12,7 @@ from asu_stats.builds.jobs import utc_now
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.legacy import build_stats
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.ownership import Owner
 from asu_stats.recorder import Recorder
@@ -20,7 +21,7 @@ from asu_stats.service import requirements
 from asu_stats.service.database import opened
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
-from asu_stats.store.apply import apply_batch, probe, rehearse
+from asu_stats.store.apply import Beside, apply_batch, probe, rehearse
 from asu_stats.store.blocks.packer import Packer
 from asu_stats.store.details.live_counts import Live
 from asu_stats.windows import utc_today
@@ -35,6 +36,11 @@ class Service:
     recorder: Recorder
     builds: BuildService | None
     process: ProcessMetrics
+
+
+def beside_of(settings: Settings) -> Beside | None:
+    """Return what writes the old table beside the details, `None` where the settings want none."""
+    return build_stats.write if settings.legacy_build_stats else None
 
 
 @contextmanager
@@ -55,18 +61,18 @@ def recorder_on(
     except OSError as error:
         words = f"spool_directory: {settings.spool_path}: {error.strerror}"
         raise InvalidSettingError(words) from None
-    legacy = settings.legacy_build_stats
+    beside = beside_of(settings)
     sink = partial(
         apply_batch,
         engine,
-        legacy_build_stats=legacy,
+        beside=beside,
         live=Live(settings.metrics_clients, utc_now) if live else None,
     )
     with Recorder(
         process.timed(sink),
         spool,
-        rehearse=partial(rehearse, engine, legacy_build_stats=legacy),
-        probe=partial(probe, engine, legacy_build_stats=legacy),
+        rehearse=partial(rehearse, engine, beside=beside),
+        probe=partial(probe, engine, beside=beside),
         queue_events=settings.recorder_queue_events,
         batch_events=settings.recorder_batch_events,
     ) as recorder:

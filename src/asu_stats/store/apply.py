@@ -2,10 +2,10 @@
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, update
 
@@ -24,7 +24,6 @@ from asu_stats.store.database.schema import store_state
 from asu_stats.store.details import builds as build_rows
 from asu_stats.store.details import (
     identities,
-    legacy,
     package_lists,
     request_days,
     requests,
@@ -33,15 +32,22 @@ from asu_stats.store.details import (
 from asu_stats.store.details.builds import Build, Change
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
-from asu_stats.store.details.requests import Metadata, Wait
+from asu_stats.store.details.requests import Metadata, Received, Wait
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups import deltas as rollup_deltas
-from asu_stats.store.rollups.counting import naive
+from asu_stats.store.rollups.counting import EndedBuild, naive
 from asu_stats.store.rollups.deltas import Deltas
 
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
 )
+
+
+# Writes further rows in the transaction of a batch, of its new requests and of its builds: as they
+# were believed to end before, and as they are known to end now.
+Beside: TypeAlias = Callable[
+    [Connection, Sequence[Received], Sequence[tuple[EndedBuild | None, EndedBuild | None]]], None
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,7 @@ def apply_batch(
     engine: Engine,
     events: Sequence[Event],
     *,
-    legacy_build_stats: bool = False,
+    beside: Beside | None = None,
     live: Live | None = None,
 ) -> Applied:
     """Write a batch in one transaction of its own: all of it, or nothing if this raises.
@@ -63,27 +69,27 @@ def apply_batch(
     Raises `StoreUnavailableError` when the database is away.
     """
     with write_transaction(engine) as connection:
-        return apply(connection, events, legacy_build_stats=legacy_build_stats, live=live)
+        return apply(connection, events, beside=beside, live=live)
 
 
 class _KeptNothingError(Exception):
     """Ends a transaction that is not to be kept."""
 
 
-def rehearse(engine: Engine, events: Sequence[Event], *, legacy_build_stats: bool = False) -> None:
+def rehearse(engine: Engine, events: Sequence[Event], *, beside: Beside | None = None) -> None:
     """Do and raise all that `apply_batch` does, and keep nothing."""
     with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
-        apply(connection, events, legacy_build_stats=legacy_build_stats)
+        apply(connection, events, beside=beside)
         raise _KeptNothingError
 
 
-def probe(engine: Engine, *, legacy_build_stats: bool = False) -> None:
+def probe(engine: Engine, *, beside: Beside | None = None) -> None:
     """Raise unless events of every type can be written and a transaction can be committed.
 
     Raises `StoreUnavailableError`, or what `apply_batch` raises for what it can't write. Only the
     change counter moves.
     """
-    rehearse(engine, _sample(), legacy_build_stats=legacy_build_stats)
+    rehearse(engine, _sample(), beside=beside)
     with write_transaction(engine) as connection:  # a disk that is full shows at a commit
         dialects.take_turn(connection)
         changes.begin(connection)
@@ -115,13 +121,13 @@ def apply(
     connection: Connection,
     events: Sequence[Event],
     *,
-    legacy_build_stats: bool = False,
+    beside: Beside | None = None,
     live: Live | None = None,
 ) -> Applied:
     """Write a batch's details and the rollup deltas that follow from what really changed.
 
-    Known events change nothing; the order of events makes no difference to any figure. With
-    `legacy_build_stats` the Go server's table is written too. `live` says which events move the
+    Known events change nothing; the order of events makes no difference to any figure. `beside`
+    writes further rows in the same transaction. `live` says which events move the
     counters of `/metrics`; without it, as in an import, none does.
     """
     if not events:
@@ -130,7 +136,7 @@ def apply(
     tally = Tally(live)
     batch = identities.keep_new(connection, events, tally)
     if batch.new:
-        _Batch(connection, batch.new, tally).write(legacy_build_stats=legacy_build_stats)
+        _Batch(connection, batch.new, tally).write(beside=beside)
     tally.write(connection)
     return Applied(batch.is_new)
 
@@ -160,7 +166,7 @@ class _Batch:
         self._numbers = 0
         self._archive = Recall(connection, None)
 
-    def write(self, *, legacy_build_stats: bool) -> None:
+    def write(self, *, beside: Beside | None) -> None:
         """Do it."""
         connection, deltas = self._connection, self._deltas
         self._state = changes.begin(connection)
@@ -189,9 +195,9 @@ class _Batch:
         if self._state.hourly_since:
             deltas.drop_hours(datetime.combine(self._state.hourly_since, time()))
         rollup_deltas.add(connection, deltas)
-        if legacy_build_stats:
+        if beside:
             before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
-            legacy.write(connection, (*self._requests, *taken.requests), before_and_now)
+            beside(connection, (*self._requests, *taken.requests), before_and_now)
         self._save_state()
 
     def _take_requests(self) -> set[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
-    TIMESTAMP,
     BigInteger,
     Boolean,
     Column,
@@ -254,23 +253,6 @@ event_counts = Table(
     Column("events", BigInteger, nullable=False),
     comment="What came in, for the metrics.",
     sqlite_with_rowid=False,
-)
-
-# The Go server's table, as that server has it: see legacy.py.
-build_stats = Table(
-    "build_stats",
-    metadata,
-    row_id(),
-    Column("timestamp", TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")),
-    Column("event_type", Text, nullable=False),
-    Column("version", Text),
-    Column("target", Text),
-    Column("profile", Text),
-    Column("duration_seconds", Integer),
-    Column("diff_packages", Boolean),
-    Index("idx_build_stats_timestamp", "timestamp"),
-    Index("idx_build_stats_event_type", "event_type"),
-    comment="Written beside the details where legacy_build_stats is set.",
 )
 
 api_tokens = Table(

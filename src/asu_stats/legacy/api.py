@@ -12,8 +12,8 @@ from sqlalchemy import Connection, Engine
 
 from asu_stats.api import problems
 from asu_stats.api.answering import Answer, Answering, to_json
-from asu_stats.api.legacy_endpoints import GUIDE, Endpoint, endpoints
-from asu_stats.reports import legacy_upstream
+from asu_stats.legacy import upstream_server
+from asu_stats.legacy.endpoints import GUIDE, Endpoint, endpoints
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot
 
@@ -95,7 +95,7 @@ class LegacyApi:
     def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
         """Answer anew each time: the queue and the hours go on without any event."""
         with read_snapshot(self._engine) as connection:
-            builds = legacy_upstream.builds_24h(connection, self._now())
+            builds = upstream_server.builds_24h(connection, self._now())
         answer = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
         return Response(
             answer.body,
@@ -129,6 +129,18 @@ def deprecation(settings: Settings, endpoint: Endpoint, root: str) -> dict[str, 
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
+
+
+def router(
+    answering: Answering,
+    engine: Engine,
+    settings: Settings,
+    *,
+    now: Callable[[], datetime],
+    queue_length: Callable[[], int],
+) -> APIRouter:
+    """Return the routes of the server whose shape the settings name."""
+    return LegacyApi(answering, engine, settings, now=now, queue_length=queue_length).router()
 
 
 def guide(settings: Settings) -> Sequence[Mapping[str, str | None]]:

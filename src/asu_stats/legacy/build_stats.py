@@ -10,13 +10,46 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, select
+from sqlalchemy import (
+    TIMESTAMP,
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    Table,
+    Text,
+    bindparam,
+    delete,
+    func,
+    select,
+    text,
+)
 
 from asu_stats.events import FAILED_STATUSES, UNKNOWN
 from asu_stats.store.database import dialects, statements
-from asu_stats.store.database.schema import build_stats
+from asu_stats.store.database.metadata import metadata
+from asu_stats.store.database.schema import row_id
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups.counting import EndedBuild
+
+# As the Go server has it.
+build_stats = Table(
+    "build_stats",
+    metadata,
+    row_id(),
+    Column("timestamp", TIMESTAMP, server_default=text("CURRENT_TIMESTAMP")),
+    Column("event_type", Text, nullable=False),
+    Column("version", Text),
+    Column("target", Text),
+    Column("profile", Text),
+    Column("duration_seconds", Integer),
+    Column("diff_packages", Boolean),
+    Index("idx_build_stats_timestamp", "timestamp"),
+    Index("idx_build_stats_event_type", "event_type"),
+    comment="Written beside the details where legacy_build_stats is set.",
+)
 
 COLUMNS: Final = (
     "timestamp",

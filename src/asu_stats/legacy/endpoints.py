@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.api.params import Parameter
-from asu_stats.reports import legacy, legacy_upstream
+from asu_stats.legacy import go_server, upstream_server
 from asu_stats.settings import LegacyShape
 from asu_stats.windows import FIRST_DAY, Window
 
@@ -86,12 +86,12 @@ def _of_weeks(read: _WindowRead) -> Read:
 
 def _errors(db: Connection, _: date, n: str | None) -> str:
     entries = number_in(n, 100)
-    return legacy_upstream.build_errors(db, min(entries, _MAX_ENTRIES) if entries > 0 else 100)
+    return upstream_server.build_errors(db, min(entries, _MAX_ENTRIES) if entries > 0 else 100)
 
 
 def _top_packages(db: Connection, today: date, branch: str | None, n: str | None) -> Any:
     places = max(0, min(number_in(n, 30), _MAX_PLACES))
-    return legacy_upstream.top_packages(db, today, branch, places)
+    return upstream_server.top_packages(db, today, branch, places)
 
 
 def _nothing(*_: object) -> None:
@@ -117,7 +117,7 @@ _DIFF_PACKAGES: Final = (
         "Builds by diff_packages",
         _SPLIT,
         _DIFF,
-        legacy.DiffPackages,
+        go_server.DiffPackages,
         {
             "total_builds": 10,
             "diff_packages_true": 7,
@@ -125,7 +125,7 @@ _DIFF_PACKAGES: Final = (
             "percentage_true": 70,
             "percentage_false": 20,
         },
-        _of_days(legacy.diff_packages),
+        _of_days(go_server.diff_packages),
         (_DAYS,),
     ),
     Endpoint(
@@ -133,7 +133,7 @@ _DIFF_PACKAGES: Final = (
         "Builds by version and diff_packages",
         f"{_SPLIT} Versions descend as text; `null` where there are none.",
         _DIFF,
-        list[legacy.VersionDiffPackages] | None,
+        list[go_server.VersionDiffPackages] | None,
         [
             {
                 "version": "24.10.4",
@@ -143,7 +143,7 @@ _DIFF_PACKAGES: Final = (
                 "percentage_true": 70,
             }
         ],
-        _of_weeks(legacy.diff_packages_by_version),
+        _of_weeks(go_server.diff_packages_by_version),
         (_WEEKS,),
     ),
     Endpoint(
@@ -151,7 +151,7 @@ _DIFF_PACKAGES: Final = (
         "Builds by day and diff_packages",
         f"{_SPLIT} The newest day comes first; `null` where there are none.",
         _DIFF,
-        list[legacy.DayDiffPackages] | None,
+        list[go_server.DayDiffPackages] | None,
         [
             {
                 "date": "2026-01-04",
@@ -160,7 +160,7 @@ _DIFF_PACKAGES: Final = (
                 "total": 10,
             }
         ],
-        _of_days(legacy.diff_packages_trend),
+        _of_days(go_server.diff_packages_trend),
         (_DAYS,),
     ),
 )
@@ -171,9 +171,9 @@ _GO: Final = (
         "What happened, by day",
         _EVENTS,
         _TIMESERIES,
-        dict[str, legacy.Kinds],
+        dict[str, go_server.Kinds],
         {"2026-01-04": _KINDS},
-        _of_days(legacy.builds_per_day),
+        _of_days(go_server.builds_per_day),
         (_DAYS,),
     ),
     Endpoint(
@@ -181,9 +181,9 @@ _GO: Final = (
         "What happened, by version",
         f"{_EVENTS} Builds whose version is not known are left out.",
         _VERSIONS,
-        dict[str, legacy.Kinds],
+        dict[str, go_server.Kinds],
         {"24.10.4": _KINDS},
-        _of_weeks(legacy.builds_by_version),
+        _of_weeks(go_server.builds_by_version),
         (_WEEKS,),
     ),
     *_DIFF_PACKAGES,
@@ -212,7 +212,7 @@ _UPSTREAM: Final = (
         "Requests, cache hits and failed builds of 30 days",
         "Requests are all that could be read, rejected ones too.",
         _TIMESERIES,
-        legacy_upstream.Chart,
+        upstream_server.Chart,
         {
             "labels": ["2026-01-03Z", "2026-01-04Z"],
             "datasets": [
@@ -221,16 +221,16 @@ _UPSTREAM: Final = (
                 {"label": "Failures", "data": [0, 1.0], "color": "red"},
             ],
         },
-        legacy_upstream.builds_per_day,
+        upstream_server.builds_per_day,
     ),
     Endpoint(
         "builds-by-version",
         "Successful builds of 26 weeks by branch or version",
         "Weeks are seven UTC days, the last of them ends today.",
         _VERSIONS,
-        legacy_upstream.Chart,
+        upstream_server.Chart,
         {"labels": ["2025-12-29Z"], "datasets": [{"label": "24.10", "data": [4.0]}]},
-        legacy_upstream.builds_by_version,
+        upstream_server.builds_by_version,
         (_BRANCH,),
     ),
     Endpoint(
@@ -238,7 +238,7 @@ _UPSTREAM: Final = (
         "Packages asked for most",
         "Requests of 30 days that named a package, without those answered from cache.",
         "/api/v1/stats/packages",
-        legacy_upstream.TopPackages,
+        upstream_server.TopPackages,
         {"packages": [{"name": "luci", "count": 3}], "branch": None, "days": 30},
         _top_packages,
         (_OF_BRANCH, _PLACES),
