@@ -1,7 +1,7 @@
 """The same history as raw rows in two Parquet files, for the column stores.
 
 In favour of those, everything that our store works out is there as a column: how the wait of a
-request ended (contract §2.5), whole seconds of a build, its version, target and profile.
+request ended, whole seconds of a build, its version, target and profile.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""The naive truth: every figure of the contract computed from raw events, with nothing shared.
+"""The oracle: every figure of docs/reference/figures.md computed from raw events.
 
-Independent of the program on purpose: own rounding, own percentiles, no rollups, no SQL.
+It is independent of the program on purpose: own rounding, own percentiles, no rollups, no SQL.
 """
 
 from collections import Counter, defaultdict

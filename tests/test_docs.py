@@ -1,5 +1,6 @@
 """The docs can't go stale: settings and tables are listed as they are."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,34 @@ def test_operations_says_of_every_table_how_long_its_rows_stay() -> None:
             what, kept, then = (cell.strip() for cell in row.strip("|").split("|"))
             assert what
             assert kept.startswith("forever") or then, row
+
+
+# A citation is a page, and after a comma the beginning of a heading of it.
+_CITED = re.compile(r"(docs/\s*[\w/-]+\.md)(?:,\s+([A-Z][a-z]+))?")
+
+
+def _sources() -> list[Path]:
+    root = DOCS.parent
+    return [
+        *root.glob("src/**/*.py"),
+        *root.glob("tests/**/*.py"),
+        *root.glob("benchmarks/**/*.py"),
+    ]
+
+
+def test_sections_are_cited_of_public_standards_alone() -> None:
+    standard = re.compile(r"(RFC \d+,?\s+|Fetch )\u00a7[\d.]+")
+    for path in _sources():
+        assert chr(0xA7) not in standard.sub("", path.read_text()), path
+
+
+def test_cited_pages_and_sections_exist() -> None:
+    cited = 0
+    for path in _sources():
+        for name, heading in _CITED.findall(path.read_text()):
+            page = DOCS.parent / re.sub(r"\s|#", "", name)
+            assert page.is_file(), (path, name)
+            if heading:
+                cited += 1
+                assert f"\n## {heading}" in page.read_text(), (path, name, heading)
+    assert cited > 10

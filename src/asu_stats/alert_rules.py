@@ -154,7 +154,7 @@ class Rule(BaseModel):
 
 
 DEFAULTS: Final[tuple[Rule, ...]] = (
-    # The plan's five thresholds.
+    # Fixed limits.
     Rule(
         name="success_rate_low",
         watch="success_rate",
@@ -208,7 +208,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         severity="critical",
         summary="Builds wait, and none has ended",
     ),
-    # The plan's key metrics, against the window before.
+    # Compared with the time range before.
     Rule(
         name="success_rate_falling",
         watch="success_rate_change",

@@ -1,4 +1,4 @@
-"""CloudEvents 1.0 JSON in and out: the border where an event is checked, once (contract §4)."""
+"""CloudEvents 1.0 JSON: parses, checks and writes events (docs/reference/events.md)."""
 
 import json
 import math
@@ -237,7 +237,7 @@ def _phases(data: Data) -> dict[str, float] | None:
 
 
 def _error(data: Data, status: str) -> dict[str, str | None]:
-    """Return message, category and type; a missing category or type is derived (contract §4).
+    """Return message, category and type; a missing category or type is derived.
 
     What did not fail has none: they are checked all the same, and dropped.
     """
@@ -367,7 +367,7 @@ def from_cloudevent(
 
     `imported` history may lack request hashes. `now` is `None` for an event that was accepted
     before: its time and source are not checked again. Raises `InvalidEventError`, which names the
-    member, for anything that contract §4 does not allow, and `EventTooEarlyError` for a `time` that
+    member, for anything that is not a valid event, and `EventTooEarlyError` for a `time` that
     is ahead of `now` by more than five minutes and at most a day.
     """
     if not isinstance(item, dict):

@@ -1,4 +1,4 @@
-"""Which times an event may have: neither a clock at zero nor one that is ahead (contract §7.1)."""
+"""Limits for the time of an event: not too old, not in the future (docs/reference/events.md)."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The three events: the only input of the store (contract §4).
+"""The three events: the only input of the store (docs/reference/events.md).
 
 An event is immutable and has an identity, (`source`, `id`): the same event sent again changes
 nothing. `cloudevents` turns the wire format into these and back; `new` makes one in this process.
@@ -128,7 +128,7 @@ TYPE_NAMES: Final[Mapping[type[Event], str]] = {
 
 
 def split_client(text: str | None) -> tuple[str, str]:
-    """Return (client, client version) of a client string such as `owut/2024.10.15` (contract §1).
+    """Return (client, client version) of a client string such as `owut/2024.10.15`.
 
     Where one of the two is missing or empty it is `unknown`. Both are as names are stored: control
     characters become spaces before the text is split, so that those around a name go with them.

@@ -31,7 +31,7 @@ class InvalidParameterError(AsuStatsError):
 
 
 class InvalidEventError(AsuStatsError):
-    """An event that breaks contract §4. `index` is its place in the batch, `field` the member."""
+    """An invalid event. `index` is its position in the batch, `field` the wrong member."""
 
     def __init__(self, field: str, problem: str, *, index: int | None = None) -> None:
         self.field = field

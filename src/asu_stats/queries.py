@@ -1,4 +1,4 @@
-"""Query strings, read strictly: every parameter is known, and there once (contract §7.2)."""
+"""Strict query strings: unknown or repeated parameters are errors (docs/reference/api.md)."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -1,4 +1,4 @@
-"""Cleaning of text that strangers wrote, done once, at the border (contract §4)."""
+"""Cleaning of untrusted text, once, where it enters (docs/reference/events.md, Data)."""
 
 import re
 from collections.abc import Mapping

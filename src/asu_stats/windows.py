@@ -1,4 +1,4 @@
-"""Windows of UTC days and the buckets they are cut into (contract §2.9, §3)."""
+"""Time ranges in UTC days, and their buckets (docs/reference/figures.md, Time ranges)."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Rate limits: who asks too much is told so, and nobody else (conventions §1, §2)."""
+"""Rate limits: clients over the limit get 429, others do not."""
 
 import re
 from collections.abc import Callable, Iterator

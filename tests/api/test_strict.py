@@ -4,7 +4,7 @@ import pytest
 
 from tests.support import Stats, build, request
 
-# Those of the statistics that are read: what stands behind another word of the contract is named.
+# The endpoints of the statistics that are read; the exceptions are listed.
 LENIENT = (
     "/healthz",
     "/readyz",

@@ -211,7 +211,7 @@ def test_queue_rules_watch_foreign_servers(stats: Stats) -> None:
 
 
 def naive_queue(events: list[CloudEvent], now: datetime) -> tuple[int, int]:
-    """Return what waits and what runs, straight from the contract."""
+    """Return the numbers of waiting and running builds, by definition from the raw events."""
 
     def of(kind: str) -> list[tuple[datetime, dict[str, str]]]:
         return [

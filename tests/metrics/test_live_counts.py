@@ -1,4 +1,4 @@
-"""Counters of `/metrics` count live events, and nothing else moves them (contract §7.6)."""
+"""Counters of `/metrics` count live events, and nothing else moves them (docs/metrics.md)."""
 
 import random
 from collections import Counter
@@ -178,7 +178,7 @@ def test_a_change_of_metrics_clients_moves_nothing(database_url: str, tmp_path: 
 
 
 class Oracle:
-    """Counts live requests and builds as the contract says it, one event after the other."""
+    """Counts live requests and builds by definition, one event after the other."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()

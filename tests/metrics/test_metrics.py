@@ -1,4 +1,4 @@
-"""`/metrics`: names, types and labels as conventions §6 has them, figures as the API has them."""
+"""`/metrics`: names, types and labels of docs/metrics.md, with the figures of the API."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +22,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 TASKS = ("verify", "retention", "alerts")
 HTTP = {"method", "route", "code"}
-# Conventions §6: type, labels and their known values; of two labels those that are always there.
+# Type, labels and their known values; of two labels those that are always there.
 FAMILIES: Mapping[str, tuple[str, dict[str, set[str]]]] = {
     "asu_requests": (
         "counter",

@@ -1,4 +1,4 @@
-"""The schema: migrations arrive at what is declared, and the plan's tables are there by name."""
+"""The schema: migrations arrive at what is declared, and tables and columns have their names."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import write_transaction
 from tests.store import declared
 
-PLAN = {
+TABLES = {
     "build_metrics": "id request_hash started_at finished_at duration_seconds status "
     "error_category error_message cache_hit worker_id",
     "request_metadata": "request_hash version target profile diff_packages package_count "
@@ -41,10 +41,10 @@ def test_migrations_arrive_at_the_declared_schema(engine: Engine) -> None:
     assert declared.differences(engine) == []
 
 
-@pytest.mark.parametrize("table", PLAN)
-def test_the_plans_tables_are_there(engine: Engine, table: str) -> None:
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_have_their_columns(engine: Engine, table: str) -> None:
     columns = {column["name"] for column in inspect(engine).get_columns(table)}
-    assert set(PLAN[table].split()) <= columns
+    assert set(TABLES[table].split()) <= columns
 
 
 def test_upgrade_twice_is_once(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""`GET /api/v1/stats/alerts`: rules, what they see, and what was told (contract §3)."""
+"""`GET /api/v1/stats/alerts`: rules with their values and states, and notified incidents."""
 
 from collections.abc import Sequence
 from typing import Final

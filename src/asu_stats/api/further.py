@@ -1,4 +1,4 @@
-"""Questions beyond the plan's: what charts and drill-down ask."""
+"""Endpoints for charts and details."""
 
 from typing import Final
 

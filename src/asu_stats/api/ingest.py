@@ -1,4 +1,4 @@
-"""Events in over HTTP: `POST /api/v1/stats/events` (contract §4)."""
+"""Event ingest: `POST /api/v1/stats/events` (docs/reference/events.md)."""
 
 from collections.abc import Callable
 from datetime import date, datetime

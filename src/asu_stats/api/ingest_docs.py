@@ -1,4 +1,4 @@
-"""What OpenAPI says of the events (contract §4)."""
+"""The OpenAPI description of event ingest (docs/reference/events.md)."""
 
 from typing import Any, Final
 

@@ -1,11 +1,11 @@
-"""Rate limits: how much one address may ask in a minute (conventions §1, §2).
+"""Rate limits: requests per minute and address (docs/operations.md, Rate limits).
 
-Stands outside of what answers from memory, so that a repeated question counts too. The build
-service, the images and what tells whether we are up are never limited: clients give up for good on
-any status that they do not expect. Nor are clients on this machine: either they are the operator,
-or a proxy of which the settings say nothing, and then all the world would share one budget.
+This middleware runs before the cache, so that cached responses count too. The build service, the
+images and the health checks are not limited: their clients give up on any status that they do not
+expect. Clients on this machine are not limited either: they are the operator, or a proxy that the
+settings do not mention, and then all clients would share one limit.
 
-Addresses are neither stored nor logged. What is counted is a keyed digest of one, for a minute.
+Addresses are neither stored nor logged. Only a keyed digest of each is kept, for a minute.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""`WS /api/v1/stats/live`: tells who listens when something has changed (contract §3).
+"""`WS /api/v1/stats/live`: notifies its clients when figures have changed.
 
-One watcher per process reads the change counter while anybody listens, so that it does not matter
-which process wrote. Everybody gets the same message, made once. Who reads too slowly is dropped.
+One thread per process polls the change counter while a client is connected, so changes by any
+process are noticed. All clients get the same message. Slow readers are disconnected.
 """
 
 import asyncio

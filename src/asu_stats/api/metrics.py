@@ -1,4 +1,4 @@
-"""`GET /metrics` for Prometheus (conventions §6), and the measuring of every request."""
+"""`GET /metrics` for Prometheus (docs/metrics.md), and the middleware that measures requests."""
 
 import time
 from typing import Final

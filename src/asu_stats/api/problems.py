@@ -1,4 +1,4 @@
-"""The one shape of errors: RFC 9457, with `detail` always one string (conventions §2)."""
+"""Error responses: RFC 9457, with `detail` always one string (docs/reference/api.md, Errors)."""
 
 import logging
 import re

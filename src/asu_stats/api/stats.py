@@ -1,4 +1,4 @@
-"""The statistics API: the plan's ten questions and further ones, walked once (contract §3)."""
+"""The statistics API: one route per entry of the list of endpoints (docs/reference/api.md)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -286,7 +286,7 @@ class StatsApi:
         return self._ask(_CLIENT, request, given, {"client": name})
 
     def _performance(self, question: Question, request: Request) -> Response:
-        """Show whole request hashes only to a token with the scope `read` (contract §2.12)."""
+        """Show full request hashes only to a token with the scope `read`."""
         given, vary = Given.of(request, question.parameters), ("Authorization",)
         if self._access.may_read_hashes(request):
             return self._ask(question, request, given, {}, vary=vary, key="whole hashes")

@@ -1,4 +1,4 @@
-"""Rows as CSV (conventions §4), with cells that a spreadsheet would run as a formula defused."""
+"""Rows as CSV (RFC 4180). A cell that a spreadsheet would run as a formula is made harmless."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -63,7 +63,7 @@ class Access:
             )
 
     def may_read_hashes(self, request: HTTPConnection) -> bool:
-        """Tell whether whole request hashes may be shown (contract §2.12)."""
+        """Tell whether full hashes may be shown (docs/reference/figures.md, Request hashes)."""
         return self.scope_of(request) == "read"
 
     def scope_of(self, request: HTTPConnection) -> str | None:

@@ -9,7 +9,8 @@ from asu_stats.builds.jobs import Ending, Job
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.events import Event, Outcome
 
-# An event must stay below 64 KiB (conventions §5); names beyond this only count.
+# Intermediaries must forward CloudEvents of up to 64 KiB (CloudEvents 1.0, Size Limits). Package
+# names beyond this size are only counted.
 _PACKAGES_BYTES: Final = 32 * 1024
 
 

@@ -48,7 +48,7 @@ class Outbox:
     """Hands events to `record`, which returns when they are safe.
 
     Events from before the UTC day `oldest`, made while the clock of this host was not set, are
-    dropped: nobody knows when they happened (contract §7.1).
+    dropped: their time is unknown (docs/reference/events.md, Identity, order and time).
     """
 
     def __init__(self, engine: Engine, record: Record, *, oldest: date = OLDEST_EVENT) -> None:

@@ -16,7 +16,7 @@ DISTRO = "openwrt"
 
 
 class RefusedRequestError(AsuStatsError):
-    """A request that is never built as asked; `error_type` is its type of contract §2."""
+    """A request that fails validation. `error_type` is the type of error that it counts as."""
 
     def __init__(self, error_type: str, detail: str) -> None:
         self.error_type = error_type

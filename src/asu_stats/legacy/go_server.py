@@ -1,8 +1,7 @@
-"""What the Go server's endpoints answered, from `stats_legacy`.
+"""Responses of the Go server's endpoints, from `stats_legacy`.
 
-That server looked back N times 24 hours from now; a window here is N UTC days, today included
-(contract §2.9), so the oldest day is always a whole one. Objects are in the order of their names,
-as that server wrote them.
+That server looked back N times 24 hours from now. Here N is UTC days including today, so the oldest
+day is complete. Members of objects are sorted by name, as that server wrote them.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,5 +1,5 @@
-"""Metrics for Prometheus: what they are called is in conventions §6, what they mean in docs.
+"""Metrics for Prometheus. docs/metrics.md lists their names, labels and meanings.
 
-`domain` reads figures of the domain from the database when it is asked, `process` counts what
-happens in this process, `exposition` puts both into the text that is scraped.
+`domain` reads figures from the database on each scrape, `process` counts what happens in this
+process, and `exposition` writes both as the text that Prometheus reads.
 """

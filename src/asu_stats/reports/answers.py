@@ -1,4 +1,4 @@
-"""The shapes of the answers: field names and nesting of the plan, further fields beside them.
+"""The shapes of the responses.
 
 Rates are percentages (0-100) to 2 decimals, averages to 1 decimal, durations whole seconds; `None`
 is what can't be known or was taken over nothing.

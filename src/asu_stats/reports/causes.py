@@ -1,7 +1,7 @@
-"""What most of a trouble is about: kind of error, package, version, target, client, examples.
+"""The likely cause of an alert: its most common error, package, version, target and client.
 
-Read when an alert begins to fire and not at every look, so it may read details by index. Request
-hashes are cut (contract §2.12).
+It is computed when an alert begins to fire, not at every evaluation, so it may read details by
+index. Request hashes are cut (docs/reference/figures.md, Request hashes).
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Who asks, and how it went for them (contract §2.5)."""
+"""Clients: their requests, and how those ended (docs/reference/figures.md, Clients)."""
 
 from collections import defaultdict
 from collections.abc import Sequence

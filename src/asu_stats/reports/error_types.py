@@ -1,4 +1,4 @@
-"""Errors type by type, over time, and some of them in full (contract §2.8)."""
+"""Errors by type, over time, with the latest in full (docs/reference/figures.md, Errors)."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What fails, and why: failed builds and rejected requests (contract §2.8)."""
+"""Errors: failed builds and rejected requests (docs/reference/figures.md, Errors)."""
 
 from collections import defaultdict
 from typing import Final

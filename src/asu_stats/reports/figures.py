@@ -1,4 +1,4 @@
-"""Rounding, rates, averages and percentiles: the only place that makes them (contract §2.6)."""
+"""Rounding, rates, averages and percentiles (docs/reference/figures.md, Builds and Rounding)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping

@@ -17,7 +17,7 @@ from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, event_counts
 from asu_stats.windows import FIRST_DAY, Window
 
-# Columns of `stats_daily` by what they are called in the contract.
+# Columns of `stats_daily` by the names of the figures in responses.
 _OUTCOMES: Final = {
     "queued": "queued_requests",
     "joined": "joined_requests",

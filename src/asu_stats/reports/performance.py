@@ -22,8 +22,8 @@ SLOWEST: Final = 10
 def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
     """Return the durations of successful builds that finished in `window`, in whole seconds.
 
-    Of the versions a page; `slowest_builds` has the ten slowest, with whole request hashes: who
-    shows them cuts them (contract §2.12).
+    `page` selects versions. `slowest_builds` has the ten slowest builds with full request hashes;
+    callers cut them before showing them (docs/reference/figures.md, Request hashes).
     """
     (seconds,) = sums.cubes(connection, window, SECONDS)
     everything, versions = all_durations(seconds), by_version(connection, window)

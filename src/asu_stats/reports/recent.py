@@ -29,7 +29,7 @@ _HOUR: Final = timedelta(hours=1)
 
 
 class ClientSums(NamedTuple):
-    """A client's own requests by how they ended (contract §2.5), those that were cut short not."""
+    """A client's own requests by result, without requests of cancelled builds."""
 
     successful: int
     failed: int

@@ -180,7 +180,7 @@ _SINCE = select(store_state.c.data_since)
 
 
 def data_since(connection: Connection) -> str | None:
-    """Return the first day of which anything is known (contract §2.11)."""
+    """Return the first day with any data, `None` if there is none."""
     ((since,),) = statements.fetch(connection, _SINCE)
     return since.isoformat() if since else None
 

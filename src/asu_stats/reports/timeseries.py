@@ -53,7 +53,7 @@ def read(
     """Return every bucket of `window`, empty ones too.
 
     `filters` holds at most one of version, target, profile and client. With `client` the builds
-    are those its requests waited for (contract §2.5), `None` where that is not known, and averages
+    are those its requests waited for, `None` where that is not known, and averages
     are `None`; with `target` or `profile` the clients are not known. Distinct requests are known of
     whole days without filter, where no request was imported without its hash.
     """

@@ -282,10 +282,11 @@ class _Batch:
         builds: dict[str, dict[str, Build]],
         ends: Sequence[Change],
     ) -> None:
-        """Find for each waiting request the build that ended it: the first at or after it (§2.5).
+        """Find for each waiting request the build that ended it.
 
-        Looked at again are the requests of a hash that had not ended before its earliest change.
-        Those that no build has ended are `building` while one of their hash runs.
+        That is the first build of its hash that ends at or after the request (docs/reference/
+        figures.md, Clients). For each hash, this checks the requests that had not ended before the
+        earliest change. A request without an end is `building` while a build of its hash runs.
         """
         since = self._waits_changed(ends)
         self._archive.waits(since)

@@ -1,7 +1,7 @@
-"""Indexes for people who query the tables by hand: those of the plan that no report needs.
+"""Indexes for manual queries, which no report needs.
 
-They cost space and time at every event, so the setting `plan_indexes` does without them. The two
-others of the plan, `idx_client_stats_timestamp` and `idx_error_stats_timestamp`, are always there.
+They cost space, and time with every event, so the setting `plan_indexes` can turn them off. Reports
+need `idx_client_stats_timestamp` and `idx_error_stats_timestamp`; those two always exist.
 """
 
 from typing import Final
@@ -19,7 +19,7 @@ from asu_stats.store.database.schema import (
 _b, _r, _m, _e = build_metrics.c, client_stats.c, request_metadata.c, error_stats.c
 
 # Each with the rows that share a value of it, of a million: only the order of magnitude matters.
-PLAN_INDEXES: Final = {
+EXTRA_INDEXES: Final = {
     Index("idx_build_metrics_started", _b.started_at): 1,
     Index("idx_build_metrics_status", _b.status): 250_000,
     Index("idx_build_metrics_request", _b.request_hash): 2,
@@ -43,12 +43,12 @@ def settle(connection: Connection, *, wanted: bool) -> list[str]:
         for table in (build_metrics, client_stats, request_metadata, error_stats)
         for index in found.get_indexes(table.name)
     }
-    changed = [index for index in PLAN_INDEXES if (index.name in there) != wanted]
+    changed = [index for index in EXTRA_INDEXES if (index.name in there) != wanted]
     for index in changed:
         if wanted:
             index.create(connection)
         else:
             index.drop(connection)
     if wanted:
-        dialects.tell_rows_per_value(connection, PLAN_INDEXES)
+        dialects.tell_rows_per_value(connection, EXTRA_INDEXES)
     return [str(index.name) for index in changed]

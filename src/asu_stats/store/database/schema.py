@@ -1,8 +1,7 @@
 """The tables that are not sums: details, identities, tokens, and the state of the store.
 
-The plan's detail tables are here by name and column; the columns after the plan's make the figures
-exact. Times are UTC without zone. Text keys sort by code point on both databases. A request_hash
-that an older server did not keep is '' (`NO_HASH`), not null: it is part of keys.
+Times are UTC without zone. Text keys sort by code point on both databases. A `request_hash` that an
+older server did not keep is '' (`NO_HASH`), not null, because it is part of keys.
 """
 
 from typing import Any
@@ -28,7 +27,7 @@ from asu_stats.store.database.metadata import metadata
 
 
 def row_id() -> Column[int]:
-    """Return the plan's `id` column: the row's own number."""
+    """Return an `id` column: the number of the row, a primary key that the database assigns."""
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
 
 

@@ -3,7 +3,7 @@
 A build is identified by (request_hash, build_id). Of several starts the earliest holds, of several
 ends too (the later ones "change nothing"), so the order of arrival does not matter. Version, target
 and profile are those of the build's request; while that was never seen, those that the build's own
-events repeat; else `unknown` (contract §4).
+events repeat; else `unknown`. See docs/reference/events.md, Data.
 """
 
 from collections.abc import Iterable, Sequence

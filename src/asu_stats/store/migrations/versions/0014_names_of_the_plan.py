@@ -1,4 +1,4 @@
-"""Indexes and defaults as the plan has them; requests whose build runs are `building`."""
+"""Add indexes and defaults for manual queries; requests whose build runs become `building`."""
 
 from collections.abc import Sequence
 
