@@ -71,10 +71,10 @@ def test_the_setting_holds_at_db_upgrade(
         return result.stdout
 
     assert "nothing to do" in upgrade()
-    monkeypatch.setenv("ASU_STATS_INDEXES_INDEXES", "false")
+    monkeypatch.setenv("ASU_STATS_PLAN_INDEXES", "false")
     assert "dropped idx_build_metrics_started" in upgrade()
     assert set(existing(engine)) == NEEDED
-    monkeypatch.delenv("ASU_STATS_INDEXES_INDEXES")
+    monkeypatch.delenv("ASU_STATS_PLAN_INDEXES")
     assert "created idx_build_metrics_started" in upgrade()
     assert existing(engine) == INDEXES
 
