@@ -63,13 +63,13 @@ prometheus:
 
 venv: $(VENV)/.dev ## Only the virtual environment, with everything in it
 
-lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml
+lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for every Python and system
 	$(PIP) install uv
-	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra all --extra build pyproject.toml -o requirements/runtime.txt
-	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra dev --extra build -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
-	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
 	  pyproject.toml -o requirements/bench.txt
 

@@ -1,6 +1,7 @@
 """Every error that asu-stats raises on purpose: one tree, with words that help the reader on."""
 
 import ssl
+from collections.abc import Sequence
 
 
 def reason(error: BaseException) -> str:
@@ -31,28 +32,56 @@ class InvalidParameterError(AsuStatsError):
 
 
 class InvalidEventError(AsuStatsError):
-    """An invalid event. `index` is its position in the batch, `field` the wrong member."""
+    """An invalid event. `field` is the wrong member.
 
-    def __init__(self, field: str, problem: str, *, index: int | None = None) -> None:
+    `index` is its position in the batch, `line` its line in the body, if the body has them.
+    `others` are further events of the batch that are invalid.
+    """
+
+    others: "Sequence[InvalidEventError]" = ()
+
+    def __init__(
+        self, field: str, problem: str, *, index: int | None = None, line: int | None = None
+    ) -> None:
         self.field = field
         self.problem = problem
         self.index = index
-        place = "event" if index is None else f"events[{index}]"
+        self.line = line
+        place = _place(index, line)
         super().__init__(f"{place}.{field}: {problem}" if field else f"{place}: {problem}")
+
+    def among(self, errors: "Sequence[InvalidEventError]") -> "InvalidEventError":
+        """Return this error, the first of several."""
+        self.others = errors[1:]
+        return self
 
 
 class EventTooEarlyError(AsuStatsError):
     """An event whose time is ahead of this server's, but not by so much that it must be wrong.
 
-    `wait_seconds` is when the same event can be accepted.
+    `wait_seconds` is when the same event can be accepted; `index` and `line` are its place.
     """
 
-    def __init__(self, problem: str, wait_seconds: int, *, index: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: str,
+        wait_seconds: int,
+        *,
+        index: int | None = None,
+        line: int | None = None,
+    ) -> None:
         self.problem = problem
         self.wait_seconds = wait_seconds
         self.index = index
-        place = "event" if index is None else f"events[{index}]"
-        super().__init__(f"{place}.time: {problem}")
+        self.line = line
+        super().__init__(f"{_place(index, line)}.time: {problem}")
+
+
+def _place(index: int | None, line: int | None) -> str:
+    """Return how a message names the place of an event in what was sent."""
+    if line is not None:
+        return f"line {line}: event"
+    return "event" if index is None else f"events[{index}]"
 
 
 class ForeignDataError(AsuStatsError):

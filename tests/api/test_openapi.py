@@ -1,5 +1,6 @@
 """The service keeps the promises of its OpenAPI document, whatever is asked."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,16 @@ pytestmark = fuzzing.campaign
 # Most times of the default generator lie in the future, where no event may.
 LATEST = NOW.replace(tzinfo=None)
 PAST = st.datetimes(LATEST - timedelta(days=20_000), LATEST, timezones=st.just(UTC))
+
+
+@schemathesis.serializer("application/x-ndjson")
+def lines(context: Any, value: Any) -> bytes:
+    """Write a line per event; what is no list is one line."""
+    del context
+    items = value if isinstance(value, list) else [value]
+    return "".join(f"{json.dumps(item)}\n" for item in items).encode()
+
+
 schemathesis.openapi.format("date-time", PAST.map(datetime.isoformat))
 
 

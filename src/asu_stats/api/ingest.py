@@ -8,23 +8,22 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
+from starlette.datastructures import Headers
 from typing_extensions import TypedDict
 
-from asu_stats.api import problems
-from asu_stats.api.bodies import media_type, read_body
+from asu_stats.api import codings, problems
+from asu_stats.api.bodies import read_body, too_long
+from asu_stats.api.event_bodies import Batch, Form, batch_of, form_of
 from asu_stats.api.ingest_docs import EVENT_BODY
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
-from asu_stats.cloudevents import from_cloudevent, parse_json
+from asu_stats.cloudevents import from_cloudevent
 from asu_stats.events import TYPE_NAMES, Event
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
 from asu_stats.recorder import Recorder
 
 MAX_BYTES: Final = 8 << 20
-MAX_EVENTS: Final = 10_000
-_SINGLE: Final = "application/cloudevents+json"
-_BATCH: Final = "application/cloudevents-batch+json"
-_EITHER: Final = "application/json"
+# Of a batch, this many invalid events are named.
+_NAMED: Final = 100
 
 
 class Ingested(TypedDict):
@@ -64,77 +63,65 @@ def router(
         other 4xx are final for what they name. 425: an event is ahead of this server's clock.
         """
         await run_in_threadpool(access.require, request, "ingest")
-        media = _media_type(request)
+        form = form_of(request.headers)
+        coding = codings.coding_of(request.headers)
         body = await read_body(request, MAX_BYTES)
-        return await run_in_threadpool(_store, media, body)
+        return await run_in_threadpool(_store, form, coding, request.headers, body)
 
-    def _store(media: str, body: bytes) -> JSONResponse:
-        value = _parsed(media, body, refused)
-        events = _events(value, now(), oldest, refused)
+    def _store(form: Form, coding: str, headers: Headers, body: bytes) -> JSONResponse:
+        try:
+            batch = batch_of(form, headers, _plain(coding, body))
+        except InvalidEventError:
+            refused("")
+            raise
+        events = _events(batch, now(), oldest, refused)
         try:
             recorded = recorder.commit(events)
         except InvalidEventError as error:
-            index = error.index or 0
-            refused(TYPE_NAMES[type(events[index])])
-            place = index if isinstance(value, list) else None
-            raise InvalidEventError(error.field, error.problem, index=place) from error
+            position = error.index or 0
+            refused(TYPE_NAMES[type(events[position])])
+            raise batch.invalid(position, error) from error
         return JSONResponse({"accepted": recorded.accepted, "duplicates": recorded.duplicates})
 
     return routes
 
 
-def _media_type(request: Request) -> str:
-    media = media_type(request)
-    if media not in {_SINGLE, _BATCH, _EITHER}:
-        raise HTTPException(415, f"Content-Type: expected {_SINGLE}, {_BATCH} or {_EITHER}")
-    if any(header.startswith("ce-") for header in request.headers):
-        raise HTTPException(415, "binary mode (ce- headers) is not accepted")
-    return media
+def _plain(coding: str, body: bytes) -> bytes:
+    """Return a body without its content coding. Raises 413 and `InvalidEventError`."""
+    try:
+        return codings.decode(coding, body, MAX_BYTES)
+    except codings.TooLongError:
+        raise too_long(MAX_BYTES, " once it is decompressed") from None
+    except ValueError as error:
+        raise InvalidEventError("", str(error)) from None
 
 
 def _events(
-    value: dict[str, Any] | list[Any],
-    now: datetime,
-    oldest: date,
-    refused: Callable[[str], None],
+    batch: Batch, now: datetime, oldest: date, refused: Callable[[str], None]
 ) -> list[Event]:
-    """Return the events of a body.
+    """Return the events of a batch.
 
-    Raises `InvalidEventError` for the first that is invalid, else `EventTooEarlyError` for the one
+    Raises `InvalidEventError` for those that are invalid, else `EventTooEarlyError` for the one
     that is furthest ahead.
     """
-    is_batch = isinstance(value, list)
     events, early = list[Event](), list[EventTooEarlyError]()
-    for place, item in enumerate(value if is_batch else [value]):
-        index = place if is_batch else None
+    invalid = list[InvalidEventError]()
+    for position, item in enumerate(batch.items):
         try:
             events.append(from_cloudevent(item, now=now, oldest=oldest))
         except InvalidEventError as error:
-            refused(_type_of(item))
-            raise InvalidEventError(error.field, error.problem, index=index) from None
+            if not invalid:
+                refused(_type_of(item))
+            invalid.append(batch.invalid(position, error))
+            if len(invalid) == _NAMED:
+                break
         except EventTooEarlyError as error:
-            early.append(EventTooEarlyError(error.problem, error.wait_seconds, index=index))
+            early.append(batch.too_early(position, error))
+    if invalid:
+        raise invalid[0].among(invalid)
     if early:
         raise max(early, key=lambda error: error.wait_seconds)
     return events
-
-
-def _parsed(media: str, body: bytes, refused: Callable[[str], None]) -> dict[str, Any] | list[Any]:
-    """Return the event or the events that a body holds, as they are; 413 for too many."""
-    try:
-        value: Any = parse_json(body)
-    except ValueError as error:
-        refused("")
-        raise InvalidEventError("", str(error)) from None
-    if isinstance(value, dict) and media != _BATCH:
-        return value
-    if not isinstance(value, list) or media == _SINGLE:
-        refused("")
-        expected = {_SINGLE: "an object", _BATCH: "an array"}.get(media, "an object or an array")
-        raise InvalidEventError("", f"the body must be {expected}")
-    if len(value) > MAX_EVENTS:
-        raise HTTPException(413, f"more than {MAX_EVENTS} events")
-    return value
 
 
 def _type_of(item: Any) -> str:

@@ -115,10 +115,17 @@ EXAMPLE: Final[dict[str, Any]] = {
 
 EVENT_BODY: Final[dict[str, Any]] = {
     "required": True,
-    "description": "One CloudEvent or a batch of at most 10,000 (8 MiB).",
+    "description": (
+        "One CloudEvent, or at most 10,000 as an array or as a line each "
+        "(`application/x-ndjson`). At most 8 MiB, also once decompressed: `Content-Encoding` may "
+        "be `gzip` or `zstd` (window of at most 8 MiB, RFC 9659). With the header "
+        "`ce-specversion` and `application/json` the body is `data` alone and the attributes are "
+        "in headers (binary mode)."
+    ),
     "content": {
         "application/cloudevents+json": {"schema": _ANY, "example": EXAMPLE},
         "application/cloudevents-batch+json": {"schema": _MANY, "example": [EXAMPLE]},
         "application/json": {"schema": {"anyOf": [_ANY, _MANY]}, "example": EXAMPLE},
+        "application/x-ndjson": {"schema": {**_MANY, "description": "One event per line."}},
     },
 }

@@ -123,17 +123,23 @@ def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
 
 def _invalid_event(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, InvalidEventError)  # noqa: S101 - as registered
-    index = [] if error.index is None else [error.index]
-    where = {"loc": ["body", *index, *filter(None, [error.field])], "msg": error.problem}
-    return problem(422, str(error), errors=[where])
+    places = [_event_place(each, each.field) for each in (error, *error.others)]
+    more = f" (and {len(error.others)} more)" if error.others else ""
+    return problem(422, f"{error}{more}", errors=places)
 
 
 def _too_early(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, EventTooEarlyError)  # noqa: S101 - as registered
-    index = [] if error.index is None else [error.index]
-    where = {"loc": ["body", *index, "time"], "msg": error.problem}
     retry = {"Retry-After": str(error.wait_seconds)}
-    return problem(425, str(error), errors=[where], headers=retry)
+    return problem(425, str(error), errors=[_event_place(error, "time")], headers=retry)
+
+
+def _event_place(error: InvalidEventError | EventTooEarlyError, field: str) -> dict[str, Any]:
+    """Return where in the request an event is that was refused, and why it was."""
+    index = [] if error.index is None else [error.index]
+    part = "header" if field.startswith("ce-") else "body"
+    line = {} if error.line is None else {"line": error.line}
+    return {"loc": [part, *index, *filter(None, [field])], **line, "msg": error.problem}
 
 
 def _unknown_client(_: Request, error: Exception) -> JSONResponse:
