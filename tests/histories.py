@@ -94,6 +94,8 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
             data[name] = value
     if outcome == "rejected":
         data["error_category"], data["error_type"] = draw(st.sampled_from(ERRORS))
+        if not draw(st.integers(0, 3)):
+            del data["request_hash"]  # rejected before there was one
     return {"type": "asu.request.received", "time": draw(moments()), "data": data}
 
 
@@ -135,7 +137,7 @@ def unhashed(draw: st.DrawFn) -> dict[str, Any]:
     else:
         event = draw(builds().filter(lambda events: len(events) == 2))[1]
         event["data"] |= NAMES[event["data"]["request_hash"]] if draw(st.booleans()) else {}
-    del event["data"]["request_hash"]
+    event["data"].pop("request_hash", None)
     return event
 
 

@@ -170,7 +170,7 @@ class Oracle:
         self.finished = [build for build in self.ended if within(build.end)]
         return self
 
-    def gaps(self, accepted: list[Event], *, of_all: bool) -> list[str]:
+    def gaps(self, accepted: list[Event], rejected: list[Event], *, of_all: bool) -> list[str]:
         """The sentences on what can't be known of some requests."""
         unhashed = [e for e in accepted if hash_of(e) is None]
         outcomes = Counter(e["data"]["outcome"] for e in unhashed)
@@ -179,6 +179,7 @@ class Oracle:
             untraced=outcomes["queued"] + outcomes["joined"] + outcomes["unknown"],
             unknown_diff=split(accepted)[2] if of_all else 0,
             unknown_outcome=outcomes["unknown"] if of_all else 0,
+            rejected_without_hash=len([e for e in rejected if hash_of(e) is None]),
         )
 
     def count_rejected(self, rejected: list[Event]) -> int | None:
@@ -187,7 +188,7 @@ class Oracle:
 
     def unique_rejected(self, rejected: list[Event]) -> int | None:
         """Distinct hashes, where rejections were kept at all."""
-        if self.count_rejected(rejected) is None:
+        if self.count_rejected(rejected) is None or None in map(hash_of, rejected):
             return None
         return len({hash_of(e) for e in rejected})
 
@@ -229,7 +230,7 @@ class Oracle:
                 "end": self.end.isoformat(),
                 "days": (self.end - self.start).days + 1,
                 "data_since": min(days).isoformat() if days else None,
-                "incomplete": self.gaps(self.accepted, of_all=True),
+                "incomplete": self.gaps(self.accepted, self.rejected, of_all=True),
             },
             "totals": {
                 "requests": len(self.accepted),
@@ -355,11 +356,12 @@ class Oracle:
             return len({e["data"][name] for e in mine})
 
         client_versions = Counter(client_of(e["data"].get("client"))[1] for e in mine)
+        rejected = [e for e in self.rejected if client_of(e["data"].get("client"))[0] == client]
         return {
             **self._client_row(client),
             "period": {
                 **self.overview()["period"],
-                "incomplete": self.gaps(mine, of_all=False),
+                "incomplete": self.gaps(mine, rejected, of_all=False),
             },
             "top_versions_total": distinct("version"),
             "top_targets_total": distinct("target"),

@@ -144,9 +144,9 @@ def _hash(data: Data, field: str) -> str:
     return stored_name(value)
 
 
-def _request_hash(data: Data, *, imported: bool) -> str:
-    """Return the request hash, which history that is imported may lack."""
-    return NO_HASH if imported and "request_hash" not in data else _hash(data, "request_hash")
+def _request_hash(data: Data, *, optional: bool) -> str:
+    """Return the request hash, `NO_HASH` where it is `optional` and missing or `null`."""
+    return NO_HASH if optional and data.get("request_hash") is None else _hash(data, "request_hash")
 
 
 def _one_of(data: Data, field: str, allowed: Sequence[str]) -> Any:
@@ -266,10 +266,12 @@ def _names(data: Data) -> Names:
 def _request_received(
     source: str, event_id: str, time: datetime, data: Data, *, imported: bool
 ) -> RequestReceived:
-    request_hash = _request_hash(data, imported=imported)
-    outcome = _one_of(data, "outcome", OUTCOMES if request_hash else IMPORTED_OUTCOMES)
+    rejected = data.get("outcome") == "rejected"  # may have happened before there was a hash
+    request_hash = _request_hash(data, optional=imported or rejected)
+    is_history = imported and not request_hash
+    outcome = _one_of(data, "outcome", IMPORTED_OUTCOMES if is_history else OUTCOMES)
     diff_packages = _optional_bool(data, "diff_packages")
-    if diff_packages is None and request_hash:
+    if diff_packages is None and not is_history:
         _check_present(data, "diff_packages")
         _invalid("diff_packages", "true or false", None)
     client, client_version = split_client(_optional_text(data, "client"))
@@ -321,7 +323,7 @@ def _build_finished(
         id=event_id,
         time=time,
         build_id=_hash(data, "build_id"),
-        request_hash=_request_hash(data, imported=imported),
+        request_hash=_request_hash(data, optional=imported),
         status=status,
         worker_id=_optional_name(data, "worker_id"),
         duration_seconds=_optional_seconds(data, "duration_seconds"),

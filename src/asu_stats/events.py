@@ -16,7 +16,7 @@ from typing import Final, Literal, TypeAlias
 from asu_stats.text import clean_name, stored_name
 
 UNKNOWN: Final = "unknown"
-# The request hash of what an importer found without one; nobody else may leave it out.
+# The request hash of a rejected request that got none, and of history imported without hashes.
 NO_HASH: Final = ""
 
 Outcome: TypeAlias = Literal[
@@ -31,7 +31,7 @@ OUTCOMES: Final[tuple[Outcome, ...]] = (
     "cached_failure",
     "rejected",
 )
-# Of history that is imported without hash it may only be known that it was no cache hit.
+# For imported history without a hash, all we know may be that it was not a cache hit.
 IMPORTED_OUTCOMES: Final[tuple[Outcome, ...]] = (*OUTCOMES, UNKNOWN)
 WAITING_OUTCOMES: Final = frozenset({"queued", "joined"})
 STATUSES: Final[tuple[BuildStatus, ...]] = ("success", "failure", "timeout", "cancelled")
@@ -57,8 +57,9 @@ class Names:
 class RequestReceived:
     """One build request and its outcome. `time` (UTC) is when it was received.
 
-    Imported history may lack the hash (`NO_HASH`), and then may lack diff_packages too. What is
-    optional is `None` where it was not said; a `rootfs_size_mb` of 0 says that none was asked for.
+    A rejected request may lack the hash (`NO_HASH`): some servers compute it after validation.
+    Imported history may lack it too, and then also diff_packages. Optional fields are `None` where
+    nothing was said; a `rootfs_size_mb` of 0 says that the request asked for no size.
     """
 
     source: str

@@ -1,4 +1,4 @@
-"""History without request hashes: counted everywhere, and what it can't say is null."""
+"""Events without request hashes: counted everywhere, and what they can't say is null."""
 
 import csv
 import io
@@ -134,7 +134,34 @@ def test_twice_is_once(stats: Stats) -> None:
     assert stats.get("overview")["totals"]["requests"] == 2
 
 
-def test_nobody_but_an_importer_may_leave_the_hash_out(sqlite_stats: Stats) -> None:
+def test_a_rejected_request_may_have_no_hash(stats: Stats) -> None:
+    reason = {"outcome": "rejected", "error_message": "Unsupported version: 10.0"}
+    stats.record(request("h1", client="luci", **reason), request("h2", client="owut"))
+    assert stats.get("overview")["totals"]["unique_rejected_requests"] == 1
+    events = [unhashed(client="luci", **reason), unhashed(client="luci", **reason)]
+    events[1]["data"]["request_hash"] = None
+    stats.record(*events)
+
+    overview = stats.get("overview")
+    assert overview["totals"]["rejected_requests"] == 3
+    assert overview["totals"]["unique_rejected_requests"] is None
+    assert overview["totals"]["unique_requests"] == 1
+    assert overview["period"]["incomplete"] == [
+        "2 requests were rejected without request hash: unique_rejected_requests can't be known."
+    ]
+    clients = {row["client"]: row for row in stats.get("clients")}
+    assert [clients[name]["rejected_requests"] for name in ("luci", "owut")] == [3, 0]
+    assert [clients[name]["unique_rejected_requests"] for name in ("luci", "owut")] == [None, 0]
+    assert stats.get("errors")["total_errors"] == 3
+    assert list(verify.differences(stats.engine)) == []
+    verify.rebuild(stats.engine)
+    assert stats.get("overview")["totals"] == overview["totals"]
+    without_diff = {**unhashed(**reason), "id": "x"}
+    del without_diff["data"]["diff_packages"]
+    assert stats.post([without_diff]).status_code == 422
+
+
+def test_nobody_but_an_importer_may_leave_the_hash_of_others_out(sqlite_stats: Stats) -> None:
     answer = sqlite_stats.post([unhashed()])
     assert answer.status_code == 422
     assert "data.request_hash" in answer.json()["detail"]

@@ -28,7 +28,9 @@ _REPEATED: Final[dict[str, Any]] = {
 _BUILD: Final[dict[str, Any]] = {"build_id": _HASH, "request_hash": _HASH, "worker_id": _NAME}
 
 
-def _event(event_type: str, required: list[str], properties: dict[str, Any]) -> dict[str, Any]:
+def _event(
+    event_type: str, required: list[str], properties: dict[str, Any], **further: Any
+) -> dict[str, Any]:
     return {
         "type": "object",
         "title": event_type,
@@ -42,14 +44,14 @@ def _event(event_type: str, required: list[str], properties: dict[str, Any]) -> 
             "subject": _TEXT,
             "dataschema": _TEXT,
             "datacontenttype": {**_TEXT, "pattern": "^application/json *(;.*)?$"},
-            "data": {"type": "object", "required": required, "properties": properties},
+            "data": {"type": "object", "required": required, "properties": properties, **further},
         },
     }
 
 
 _REQUEST: Final = _event(
     "asu.request.received",
-    ["request_hash", "outcome", "version", "target", "profile", "diff_packages"],
+    ["outcome", "version", "target", "profile", "diff_packages"],
     {
         "request_hash": _HASH,
         "outcome": {"enum": list(OUTCOMES)},
@@ -69,6 +71,11 @@ _REQUEST: Final = _event(
         "rootfs_size_mb": _COUNT,
         **_ERROR,
     },
+    # A rejected request may have no hash.
+    anyOf=[
+        {"required": ["request_hash"]},
+        {"properties": {"outcome": {"const": "rejected"}}},
+    ],
 )
 _STARTED: Final = _event("asu.build.started", ["build_id", "request_hash"], {**_BUILD, **_REPEATED})
 _FINISHED: Final = _event(

@@ -85,6 +85,7 @@ def read_one(connection: Connection, window: Window, client: str, page: Page = A
     gaps = reasons(
         without_hash=totals[CLIENTS.place("requests_without_hash")],
         untraced=totals[CLIENTS.place("untraced_requests")],
+        rejected_without_hash=totals[CLIENTS.place("rejected_without_hash")],
     )
     unique, turned_away = (
         sums.unique_of_client(connection, window, client, pairs)
@@ -138,7 +139,7 @@ def _row(
     `unique` are its distinct request hashes, of accepted and of rejected requests. `imported` says
     that the window holds history of an older server, which kept no rejections.
     """
-    requests, hits, good, bad, rejected, unhashed, untraced = row
+    requests, hits, good, bad, rejected, unhashed, untraced, unknown = row
     return {
         "client": client,
         "total_requests": requests,
@@ -150,6 +151,6 @@ def _row(
         "pending": None if untraced else requests - hits - good - bad,
         "success_rate": None if untraced else figures.rate(good, good + bad),
         "rejected_requests": None if imported else rejected,
-        "unique_rejected_requests": None if imported else unique[1],
+        "unique_rejected_requests": None if imported or unknown else unique[1],
         "top_versions": [{"version": v, "requests": n} for v, n in versions],
     }

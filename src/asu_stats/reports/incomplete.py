@@ -1,21 +1,33 @@
-"""What can't be known of a window that holds history of older servers, and why."""
+"""What can't be known of a window, and why: history of older servers, missing hashes."""
 
 from collections.abc import Iterator
 
 
 def reasons(
-    *, without_hash: int, untraced: int, unknown_diff: int = 0, unknown_outcome: int = 0
+    *,
+    without_hash: int,
+    untraced: int,
+    unknown_diff: int = 0,
+    unknown_outcome: int = 0,
+    rejected_without_hash: int = 0,
 ) -> list[str]:
     """Return a sentence per gap: of imported requests without hash, and what else they lack.
 
     `untraced` are those that waited for a build, `unknown_diff` those that don't say diff_packages,
     `unknown_outcome` those of which it is only known that they were no cache hits.
+    `rejected_without_hash` need not be imported.
     """
-    return list(_reasons(without_hash, untraced, unknown_diff, unknown_outcome))
+    return list(
+        _reasons(without_hash, untraced, unknown_diff, unknown_outcome, rejected_without_hash)
+    )
 
 
 def _reasons(
-    without_hash: int, untraced: int, unknown_diff: int, unknown_outcome: int
+    without_hash: int,
+    untraced: int,
+    unknown_diff: int,
+    unknown_outcome: int,
+    rejected_without_hash: int,
 ) -> Iterator[str]:
     if without_hash:
         yield (
@@ -38,6 +50,11 @@ def _reasons(
         yield (
             f"{_some(unknown_diff)} imported without diff_packages: neither enabled nor disabled, "
             "and not in the percentage."
+        )
+    if rejected_without_hash:
+        yield (
+            f"{_some(rejected_without_hash)} rejected without request hash: "
+            "unique_rejected_requests can't be known."
         )
 
 

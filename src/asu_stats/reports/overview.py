@@ -25,6 +25,7 @@ _SUMS: Final = (
     "cancelled_builds",
     "requests_without_hash",
     "untraced_requests",
+    "rejected_without_hash",
     "queued_requests",
     "joined_requests",
     "cached_failures",
@@ -83,6 +84,7 @@ def gaps(totals: Mapping[str, int]) -> list[str]:
     return reasons(
         without_hash=totals["requests_without_hash"],
         untraced=totals["untraced_requests"],
+        rejected_without_hash=totals["rejected_without_hash"],
         unknown_diff=_unknown_diff(totals),
         unknown_outcome=totals["total_requests"] - sum(totals[name] for name in outcomes),
     )
@@ -111,7 +113,9 @@ def response(period: Period, tally: Tally) -> Overview:
             "failed_builds": failed,
             "success_rate": figures.rate(successful, successful + failed),
             "rejected_requests": totals["rejected_requests"] if with_hash else None,
-            "unique_rejected_requests": unique[1] if with_hash else None,
+            "unique_rejected_requests": (
+                unique[1] if with_hash and not totals["rejected_without_hash"] else None
+            ),
             "cancelled_builds": totals["cancelled_builds"],
         },
         "build_performance": {

@@ -192,6 +192,8 @@ class _Batch:
         request_days.add(connection, deltas, request_days.ACCEPTED, days[False], known)
         request_days.add(connection, deltas, request_days.REJECTED, days[True], known)
         taken = unhashed.write(connection, deltas, self._unhashed)
+        for request, _ in taken.requests:
+            self._tally.requested(request)
         if self._state.hourly_since:
             deltas.drop_hours(datetime.combine(self._state.hourly_since, time()))
         rollup_deltas.add(connection, deltas)

@@ -1,7 +1,7 @@
 """The tables that are not sums: details, identities, tokens, and the state of the store.
 
-Times are UTC without zone. Text keys sort by code point on both databases. A `request_hash` that an
-older server did not keep is '' (`NO_HASH`), not null, because it is part of keys.
+Times are UTC without zone. Text keys sort by code point on both databases. A `request_hash` that is
+not known is '' (`NO_HASH`), not null, because it is part of keys.
 """
 
 from typing import Any

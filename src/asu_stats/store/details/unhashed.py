@@ -1,4 +1,6 @@
-"""History without request hashes, as older servers kept it: counted, and tied to nothing.
+"""Requests and builds without request hash: counted, and tied to nothing else.
+
+Older servers kept no hashes, and some servers reject a request before they compute its hash.
 
 A request without hash has no row in `request_metadata`, no days and no wait; a build without hash
 is known by its one event. So they touch nothing that is known, and cost others nothing.

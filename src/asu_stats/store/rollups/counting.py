@@ -70,6 +70,10 @@ _CLIENT_REQUESTS: Final = {
     "rejected_requests": "rejected",
     "untraced_requests": "untraced",
 }
+_WITHOUT_HASH: Final = {
+    "requests_without_hash": "without_hash",
+    "rejected_without_hash": "rejected_without_hash",
+}
 _PATTERNS: Final = {
     "custom_repos_true": "with_custom_repos",
     "custom_repos_false": "without_custom_repos",
@@ -94,14 +98,14 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
                 "joined_requests": "joined",
                 "cached_failures": "cached_failure",
                 "rejected_requests": "rejected",
-                "requests_without_hash": "without_hash",
                 "untraced_requests": "untraced",
+                **_WITHOUT_HASH,
             },
         ),
         Count(VERSION_TARGET, _DEVICE[:2], {**_REQUESTS, **_DIFF}),
         Count(PROFILES, _DEVICE, _REQUESTS),
         Count(HOURLY_PROFILES, _DEVICE, _REQUESTS),
-        Count(CLIENTS, ("client",), {**_CLIENT_REQUESTS, "requests_without_hash": "without_hash"}),
+        Count(CLIENTS, ("client",), {**_CLIENT_REQUESTS, **_WITHOUT_HASH}),
         Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_REQUESTS),
         Count(CLIENT_VERSIONS, ("client", "version", "client_version"), {"requests": "accepted"}),
         Count(CLIENT_DEVICES, ("client", "target", "profile"), {"requests": "accepted"}),

@@ -110,6 +110,7 @@ DAILY: Final = _rollup(
         "unique_clients",
         "requests_without_hash",
         "untraced_requests",
+        "rejected_without_hash",
     ],
     Column("max_build_duration_seconds", Integer),
     Column("min_build_duration_seconds", Integer),
@@ -161,6 +162,7 @@ CLIENTS: Final = _rollup(
         "rejected_requests",
         "requests_without_hash",
         "untraced_requests",
+        "rejected_without_hash",
     ],
 )
 

@@ -63,6 +63,10 @@ class Request(NamedTuple):
         return self.accepted and not self.has_hash
 
     @property
+    def rejected_without_hash(self) -> bool:
+        return self.rejected and not self.has_hash
+
+    @property
     def untraced(self) -> bool:
         """Whether it waited for a build that can't be found without a hash."""
         return not self.has_hash and self.outcome in UNTRACED_OUTCOMES
