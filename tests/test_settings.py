@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +187,14 @@ WRONG: list[tuple[str, Any, str]] = [
     ("legacy_sunset", 1822348800, "YYYY-MM-DD"),
     ("legacy_sunset", "2027-02-30", "expected a day, YYYY-MM-DD"),
     ("oldest_event", "2026-13-01", "expected a day, YYYY-MM-DD"),
+    ("oldest_event", "2999-01-01", "expected a day not after today, "),
+    ("oldest_event", "1969-12-31", "a day of at least 1970-01-01"),
+    ("legacy_deprecated_since", "0001-01-01", "a day of at least 1970-01-01"),
+    ("legacy_sunset", "2026-09-30", "not before legacy_deprecated_since"),
+    ("stale_after_hours", 1e-9, "a number from 0.1 to 168"),
+    ("build_ttl_seconds", 0, "a whole number from 60"),
+    ("build_ttl_unversioned_seconds", 1, "a whole number from 60"),
+    ("build_defaults_ttl_seconds", 59, "a whole number from 60"),
     ("read_access", True, "public or token, not"),
     ("legacy_deprecated_since", True, "YYYY-MM-DD"),
     ("build_metrics_days", 10**12, "a whole number from 1 to 36500"),
@@ -235,6 +243,13 @@ WRONG: list[tuple[str, Any, str]] = [
     ("alerts", [{"name": "success_rate_low", "below": 0.85}], "percent, such as 85"),
     ("alerts", [{"name": "client_failures", "above": 100}], "below 100"),
     ("alerts", [{"name": "success_rate_low", "below": 0}], "above 0"),
+    ("alerts", [{"name": "success_rate_low", "recover": 101}], "recover: expected from 0 to 100"),
+    ("alerts", [{"name": "client_failures", "recover": 0.45}], "recover: expected percent"),
+    ("alerts", [{"name": "queue_long", "recover": -1}], "recover: expected from 0 to"),
+    ("alerts", [{"name": "queue_long", "above": 1e300}], "below 1,000,000,000 (builds)"),
+    ("alerts", [{"name": "success_rate_falling", "below": -100}], "above -100"),
+    ("alerts", [{"name": "failures_now", "above": 100}], "below 100 (points)"),
+    ("alerts", [{"name": "durations_rising", "below": -100}], "above -100"),
     ("alerts", [{"name": "queue_long", "summary": "a\r\nTo: b"}], "one line"),
     ("alerts", [{"name": "queue_long", "severity": "fatal"}], "warning or critical"),
 ]
@@ -261,6 +276,42 @@ def test_the_same_from_the_environment(
         load()
     assert words in str(caught.value)
     assert f"(ASU_STATS_{name.upper()})" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "inside"),
+    [
+        ({"store_directory": ".", "database_url": "sqlite:///a.db"}, "database_url (a.db)"),
+        ({"store_directory": "/"}, "the settings file (asu-stats.toml)"),
+        ({"database_url": "sqlite:///asu-stats-store/a.db"}, "database_url ("),
+        ({"store_directory": "x", "archive_directory": "x/"}, "archive_directory ("),
+        ({"store_directory": "x", "spool_directory": "y/../x/z"}, "spool_directory ("),
+    ],
+)
+def test_the_public_directory_has_no_other_files(given: dict[str, str], inside: str) -> None:
+    with pytest.raises(
+        InvalidSettingError, match=r"^settings: store_directory: files in"
+    ) as caught:
+        load(**given)
+    assert inside in str(caught.value)
+
+
+def test_a_link_into_the_public_directory_is_no_way_around(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "link").symlink_to("store")
+    with pytest.raises(InvalidSettingError, match="inside is archive_directory"):
+        load(store_directory=tmp_path / "store", archive_directory=tmp_path / "link" / "archive")
+
+
+def test_demo_builds_end_before_their_timeout() -> None:
+    with pytest.raises(InvalidSettingError, match="demo_seconds: expected at most job_timeout"):
+        load(builder="demo", job_timeout_seconds=5)
+    assert load(builder="none", job_timeout_seconds=5).demo_seconds == 8
+
+
+def test_oldest_event_may_be_today() -> None:
+    today = datetime.now(UTC).date()
+    assert load(oldest_event=today).oldest_event == today
 
 
 def test_every_number_has_a_greatest_value() -> None:

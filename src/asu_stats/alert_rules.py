@@ -45,9 +45,21 @@ FAMILIES: Final[Mapping[Watched, Family]] = {
     "queue_length": "queue",
     "stalled_minutes": "queue",
 }
-# What has a least value, 0, and of that what has a greatest one.
 _PERCENTAGES: Final = frozenset({"success_rate", "client_failure_rate", "cache_hit_rate"})
-_AMOUNTS: Final = frozenset({"avg_duration", "queue_length", "stalled_minutes"})
+_MOST: Final = 10**9  # of what has no end: more than any server will see
+# The least and the greatest value that each can have.
+_RANGES: Final[Mapping[Watched, tuple[int, int]]] = {
+    "success_rate": (0, 100),
+    "success_rate_change": (-100, 100),
+    "failure_rate": (-100, 100),
+    "client_failure_rate": (0, 100),
+    "avg_duration": (0, _MOST),
+    "avg_duration_change": (-100, _MOST),
+    "cache_hit_rate": (0, 100),
+    "cache_hit_rate_change": (-100, 100),
+    "queue_length": (0, _MOST),
+    "stalled_minutes": (0, _MOST),
+}
 
 
 class Rule(BaseModel):
@@ -105,16 +117,18 @@ class Rule(BaseModel):
         return self
 
     def _check_reach(self) -> None:
-        """Refuse a limit that no value can ever be beyond, and shares that are no percentages."""
-        if self.watch in _PERCENTAGES:
-            if 0 < self.limit < 1:
-                raise ValueError(f"expected percent, such as {self.limit * 100:g}")
-            if self.limit >= 100 if self.above is not None else self.limit > 100:
-                raise ValueError("expected a limit below 100, in percent")
-        if self.watch in _PERCENTAGES | _AMOUNTS and (
-            self.limit < 0 or (self.below is not None and self.limit == 0)
-        ):
-            raise ValueError("expected a limit above 0")
+        """Refuse limits out of reach, and shares instead of percent."""
+        least, most = _RANGES[self.watch]
+        for name, value in (("", self.limit), ("recover: ", self.recover)):
+            if self.watch in _PERCENTAGES and value is not None and 0 < value < 1:
+                raise ValueError(f"{name}expected percent, such as {value * 100:g}")
+        unit = f"{most:,.0f} ({self.unit})"
+        if self.above is not None and not least <= self.above < most:
+            raise ValueError(f"above: expected at least {least} and below {unit}")
+        if self.below is not None and not least < self.below <= most:
+            raise ValueError(f"below: expected above {least} and at most {unit}")
+        if self.recover is not None and not least <= self.recover <= most:
+            raise ValueError(f"recover: expected from {least} to {unit}")
 
     @property
     def limit(self) -> float:

@@ -4,8 +4,9 @@ They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (
 `ASU_STATS_CONFIG` names), else from the defaults here.
 """
 
+import math
 import socket
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
@@ -46,6 +47,9 @@ _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycop
 _DAYS: Final = 36_500
 _SECONDS: Final = 10 * 365 * 86400
 _MANY: Final = 10**9
+# Clients ask every five seconds and then download: an image must be there for longer than that.
+_DOWNLOAD_SECONDS: Final = 60
+_LEAST_STALE_HOURS: Final = 0.1
 
 _PATHS: Final = ("spool_directory", "archive_directory", "store_directory", "catalogue")
 _MAY_BE_EMPTY: Final = ("root_path", "rate_limit_storage", "metadata_url")
@@ -156,8 +160,8 @@ class Settings(BaseSettings):
     oldest_event: date = Field(
         default=OLDEST_EVENT,
         ge=date(1970, 1, 1),
-        description="First UTC day that events may have. Events with an earlier time come from a "
-        "clock that is not set and are refused.",
+        description="First UTC day that events may have, not in the future. Events with an earlier "
+        "time come from a clock that is not set and are refused.",
     )
     recorder_queue_events: int = Field(
         default=100_000,
@@ -227,7 +231,7 @@ class Settings(BaseSettings):
     )
     stale_after_hours: float = Field(
         default=6,
-        gt=0,
+        ge=_LEAST_STALE_HOURS,
         le=168,
         allow_inf_nan=False,
         description="Hours after which a request or build of another server stops counting as "
@@ -246,6 +250,7 @@ class Settings(BaseSettings):
     )
     legacy_deprecated_since: date = Field(
         default=date(2026, 10, 1),
+        ge=date(1970, 1, 1),
         description="Date in the `Deprecation` header of the legacy endpoints.",
     )
     legacy_sunset: date | None = Field(
@@ -321,26 +326,28 @@ class Settings(BaseSettings):
     )
     build_ttl_seconds: int = Field(
         default=7 * 86400,
-        ge=0,
+        ge=_DOWNLOAD_SECONDS,
         le=_SECONDS,
         description="Seconds for which a built image is served from the cache.",
     )
     build_ttl_unversioned_seconds: int = Field(
         default=86400,
-        ge=0,
+        ge=_DOWNLOAD_SECONDS,
         le=_SECONDS,
         description="The same for images of snapshots whose request has neither a revision nor "
         "package versions; never longer than `build_ttl_seconds`.",
     )
     build_defaults_ttl_seconds: int = Field(
         default=1800,
-        ge=0,
+        ge=_DOWNLOAD_SECONDS,
         le=_SECONDS,
         description="The same for images that contain a first-boot script.",
     )
     store_directory: Path = Field(
         default=Path("asu-stats-store"),
-        description="Directory of built images, served at `/store/`.",
+        validate_default=True,
+        description="Directory of built images, served at `/store/`. No other files of asu-stats "
+        "may be inside.",
     )
     catalogue: Path | None = Field(
         default=None,
@@ -384,7 +391,9 @@ class Settings(BaseSettings):
         default=8.0,
         gt=0,
         le=86_400,
-        description="Mean duration of a build of the `demo` builder, in seconds.",
+        validate_default=True,
+        description="Mean duration of a build of the `demo` builder, in seconds; at most "
+        "`job_timeout_seconds`.",
     )
 
     @field_validator("*", mode="before")
@@ -426,6 +435,38 @@ class Settings(BaseSettings):
     @classmethod
     def _once(cls, value: Any) -> Any:
         checks.all_different(value)
+        return value
+
+    @field_validator("oldest_event")
+    @classmethod
+    def _not_in_the_future(cls, value: date) -> date:
+        today = datetime.now(UTC).date()
+        if value > today:
+            raise ValueError(
+                f"expected a day not after today, {today}: all events would be refused"
+            )
+        return value
+
+    @field_validator("store_directory")
+    @classmethod
+    def _only_images(cls, value: Path, info: ValidationInfo) -> Path:
+        checks.not_inside(
+            value,
+            {
+                "the settings file": sources.file_path(),
+                "database_url": _file_of(info.data.get("database_url")),
+                "spool_directory": info.data.get("spool_directory"),
+                "archive_directory": info.data.get("archive_directory"),
+            },
+        )
+        return value
+
+    @field_validator("demo_seconds")
+    @classmethod
+    def _before_the_timeout(cls, value: float, info: ValidationInfo) -> float:
+        limit = info.data.get("job_timeout_seconds", math.inf)
+        if info.data.get("builder") == "demo" and value > limit:
+            raise ValueError(f"expected at most job_timeout_seconds, {limit}, not {value:g}")
         return value
 
     @field_validator("legacy_sunset")
@@ -478,8 +519,7 @@ class Settings(BaseSettings):
     @property
     def database_file(self) -> Path | None:
         """The SQLite file; `None` with PostgreSQL."""
-        url = make_url(self.database_url)
-        return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+        return _file_of(self.database_url)
 
     @property
     def spool_path(self) -> Path:
@@ -487,6 +527,11 @@ class Settings(BaseSettings):
             return self.spool_directory
         file = self.database_file
         return file.with_name(f"{file.name}.spool") if file else Path("asu-stats.spool")
+
+
+def _file_of(database_url: str | None) -> Path | None:
+    url = make_url(database_url or "sqlite://")
+    return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
 
 
 def load(**overrides: object) -> Settings:

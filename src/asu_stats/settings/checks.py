@@ -1,8 +1,10 @@
 """Checks of settings beyond their types; the errors say what would be right."""
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
@@ -41,6 +43,24 @@ def path(value: object) -> object:
         if "\0" in value:
             raise ValueError("expected a path without NUL")
     return value
+
+
+def not_inside(directory: Path, others: Mapping[str, Path | None]) -> None:
+    """Refuse a directory, whose files are public, with one of `others` inside.
+
+    Raises `ValueError` that names each by its key.
+    """
+    root = Path(os.path.realpath(directory))
+    inside = [
+        f"{name} ({other})"
+        for name, other in others.items()
+        if other is not None and Path(os.path.realpath(other)).is_relative_to(root)
+    ]
+    if inside:
+        raise ValueError(
+            f"files in {directory} are public, and inside is {' and '.join(inside)}; "
+            "expected a directory of its own"
+        )
 
 
 def url(
