@@ -1,6 +1,7 @@
 """A module imports only what lies before it, and no circles: the data flow of CONTRIBUTING.md."""
 
 import ast
+import re
 from collections import defaultdict
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -13,6 +14,7 @@ ORDER = (
     "asu_stats",
     "exceptions",
     "logs",
+    "times",
     "text",
     "releases",
     "queries",
@@ -129,3 +131,14 @@ def test_the_legacy_edge_can_be_deleted() -> None:
         if not module.startswith(edge) and any(other.startswith(edge) for other in others)
     }
     assert users == {"asu_stats.server.application", "asu_stats.service.running"}
+
+
+def test_one_module_reads_the_clock_and_converts_times() -> None:
+    """A time without zone that is taken for local time shows only where the server is not UTC."""
+    pattern = re.compile(r"datetime\.now\(|utcnow\(|replace\(tzinfo|, time\(\)\)|def (naive|aware)")
+    users = {
+        str(file.relative_to(ROOT))
+        for file in ROOT.rglob("*.py")
+        if pattern.search(file.read_text())
+    }
+    assert {user for user in users if "migrations" not in user} == {"times.py"}

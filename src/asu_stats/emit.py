@@ -16,7 +16,7 @@ import socket
 import threading
 import weakref
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,6 +27,7 @@ from asu_stats.logs import Condition
 from asu_stats.recorder.recorder import Counters, Recorder
 from asu_stats.recorder.remote import HttpSink
 from asu_stats.recorder.spool import Spool
+from asu_stats.times import utc_now
 
 __all__ = ["Emitter"]
 
@@ -175,7 +176,7 @@ class Emitter:
         self, event_type: str, data: Mapping[str, Any], time: datetime | None, event_id: str
     ) -> None:
         try:
-            moment = time or datetime.now(UTC)
+            moment = time or utc_now()
             event = cloudevents.new(
                 event_type, source=self._source, time=moment, data=data, id=event_id
             )

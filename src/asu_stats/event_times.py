@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.times import aware, midnight
 
 OLDEST_EVENT: Final = date(2004, 1, 1)  # before the first release of OpenWrt
 MAX_FUTURE: Final = timedelta(minutes=5)
@@ -27,7 +28,7 @@ class Acceptable:
 
     def check(self, moment: datetime) -> None:
         """Raise `InvalidEventError` for a time that no clock that is right can show."""
-        if moment < datetime.combine(self.oldest, time(), UTC):
+        if moment < aware(midnight(self.oldest)):
             problem = f"expected {self.oldest} or later (oldest_event), got {format_time(moment)}"
             raise InvalidEventError("time", problem)
         if moment - self.now > MAX_AHEAD:

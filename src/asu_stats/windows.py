@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final, Literal, Self, TypeAlias, get_args
 
 from asu_stats.exceptions import InvalidParameterError
+from asu_stats.times import midnight
 
 MAX_DAYS: Final = 3650
 MAX_HOURS: Final = 168
@@ -85,7 +86,7 @@ class Window:
     def timestamps(self, interval: Interval) -> Iterator[str]:
         """Yield the timestamp of every bucket, in order."""
         if interval == "hour":
-            first = datetime.combine(self.start, time())
+            first = midnight(self.start)
             yield from (
                 bucket_of_hour(first + timedelta(hours=hour)) for hour in range(self.days * 24)
             )
@@ -157,11 +158,6 @@ def parse_number(parameter: str, value: str, *, least: int, most: int) -> int:
         expected = f"a whole number from {least} to {most}"
         raise InvalidParameterError(parameter, got=value, expected=expected)
     return number
-
-
-def utc_today() -> date:
-    """Return the UTC day that it is now."""
-    return datetime.now(UTC).date()
 
 
 def _parse_days(value: str) -> int:

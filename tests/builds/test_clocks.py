@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, update
 
-from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.tables import build_events
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import write_transaction
+from asu_stats.times import naive, utc_now
 
 from .support import Clock, Recorder, body, failure, rows, submit
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from fastapi import APIRouter, FastAPI
@@ -34,11 +34,7 @@ from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
 from asu_stats.store.database.changes import ChangeCounter
-
-
-def utc_now() -> datetime:
-    """Return the time that it is now."""
-    return datetime.now(UTC)
+from asu_stats.times import utc_now
 
 
 class Legacy(Protocol):

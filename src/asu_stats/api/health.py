@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends
@@ -23,6 +23,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.days import newest_event
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.times import aware
 
 log = logging.getLogger(__name__)
 
@@ -143,8 +144,8 @@ def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:
         return str(step)
     with read_snapshot(engine) as connection:
         newest = newest_event(connection)
-    if newest and newest.replace(tzinfo=UTC) > now + MAX_FUTURE:
-        return f"the newest event is of {format_time(newest.replace(tzinfo=UTC))}, in the future"
+    if newest and aware(newest) > now + MAX_FUTURE:
+        return f"the newest event is of {format_time(aware(newest))}, in the future"
     return "ok"
 
 

@@ -7,7 +7,7 @@ looked up at each use: a revoked one is refused at once, by every process.
 import hmac
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Final, Literal, get_args
 
@@ -21,6 +21,7 @@ from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import api_tokens
+from asu_stats.times import naive, utc_now
 
 Scope = Literal["ingest", "read"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -95,7 +96,7 @@ def create(engine: Engine, name: str, scope: Scope) -> str:
         "scope": scope,
         "token_hash": digest(token),
         "prefix": token[:8],
-        "created_at": datetime.now(UTC).replace(tzinfo=None),
+        "created_at": naive(utc_now()),
     }
     try:
         with write_transaction(engine) as connection:
@@ -116,7 +117,7 @@ def all_tokens(engine: Engine) -> list[Token]:
 def revoke(engine: Engine, name: str) -> None:
     """Make a token invalid, now and in every process. Raises `AsuStatsError` if there is none."""
     t = api_tokens
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = naive(utc_now())
     with write_transaction(engine) as connection:
         valid = update(t).where(t.c.name == name, t.c.revoked_at.is_(None))
         if connection.execute(valid.values(revoked_at=now)).rowcount == 0:

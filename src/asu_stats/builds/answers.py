@@ -7,7 +7,7 @@ of the phases are what they rely on.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from asu_stats.builds.jobs import State
@@ -15,6 +15,7 @@ from asu_stats.builds.requests import InvalidRequestError
 from asu_stats.builds.tables import BUILDING, FAILED, PENDING
 from asu_stats.cloudevents import format_time
 from asu_stats.text import cut_utf8
+from asu_stats.times import aware
 
 RETRY_SECONDS: Final = 5
 OVERLOAD_RETRY_SECONDS: Final = 30
@@ -91,7 +92,7 @@ def _done(state: State) -> tuple[int, str, dict[str, Any]]:
 
 
 def _time(instant: datetime) -> str:
-    return format_time(instant.replace(tzinfo=UTC))
+    return format_time(aware(instant))
 
 
 def problem(

@@ -6,25 +6,16 @@ Also the way between a request and its row.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import RowMapping
 
 from asu_stats.builds.requests import BuildRequest, knows_all_phases
 from asu_stats.events import BuildStatus, Outcome
+from asu_stats.times import naive
 
 STOPPED_TEXT: Final = "Build cancelled: the server was shut down; the build is queued again"
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
-
-
-def naive(instant: datetime) -> datetime:
-    """Return `instant` as the tables keep it."""
-    return instant.astimezone(UTC).replace(tzinfo=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from typing import Final, Literal, TypeAlias
 
 from sqlalchemy import Connection, select
 
-from asu_stats.builds.jobs import naive
 from asu_stats.builds.tables import build_workers
+from asu_stats.times import naive
 
 WorkerState: TypeAlias = Literal["idle", "busy", "offline"]
 

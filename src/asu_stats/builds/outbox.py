@@ -11,14 +11,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, delete, insert, select
 
 from asu_stats import cloudevents
 from asu_stats.builds import statements as sql
-from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.tables import build_events
 from asu_stats.builds.turns import Turns
 from asu_stats.event_times import OLDEST_EVENT, format_time
@@ -27,6 +26,7 @@ from asu_stats.exceptions import InvalidEventError, reason
 from asu_stats.logs import Condition
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.sqlite import BUSY_SECONDS
+from asu_stats.times import aware, midnight, naive, utc_now
 
 Record: TypeAlias = Callable[[Sequence[Event]], object]
 
@@ -54,7 +54,7 @@ class Outbox:
     def __init__(self, engine: Engine, record: Record, *, oldest: date = OLDEST_EVENT) -> None:
         self._engine = engine
         self._record = record
-        self._oldest = datetime.combine(oldest, time(), UTC)
+        self._oldest = aware(midnight(oldest))
         self._turns = Turns()
         self._guard = threading.Lock()
         self._delivered: list[str] = []

@@ -23,9 +23,7 @@ from asu_stats.builds.jobs import (
     Job,
     State,
     Submission,
-    naive,
     request_row,
-    utc_now,
 )
 from asu_stats.builds.outbox import Outbox
 from asu_stats.builds.requests import BuildRequest, knows_all_phases
@@ -40,6 +38,7 @@ from asu_stats.builds.tables import (
 from asu_stats.events import Outcome, new_id
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.times import naive, utc_now
 
 Clock: TypeAlias = Callable[[], datetime]
 

@@ -26,12 +26,12 @@ from sqlalchemy import (
     union_all,
 )
 
-from asu_stats.builds.jobs import naive
 from asu_stats.builds.tables import BUILDING, PENDING, build_jobs, build_requests
 from asu_stats.store.database import statements
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.store.details.queue_samples import QueueState
+from asu_stats.times import naive
 
 _SINCE: Final = bindparam("since", type_=DateTime)
 _ROWS: Final = bindparam("rows", type_=Integer)

@@ -11,13 +11,13 @@ from asu_stats.builds.answers import Answer
 from asu_stats.builds.bell import Bell
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.images import ImageStore
-from asu_stats.builds.jobs import utc_now
 from asu_stats.builds.outbox import Outbox, Record
 from asu_stats.builds.queue import BuildQueue, Clock
 from asu_stats.builds.requests import BuildRequest, InvalidRequestError
 from asu_stats.builds.validation import RefusedRequestError, validate
 from asu_stats.events import Outcome
 from asu_stats.settings import Settings
+from asu_stats.times import utc_now
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ is `exclude_others`. "Ours" are jobs with `enqueued_at`, see `tables`.
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from asu_stats.builds.jobs import Ending, Job, State, naive, request_of
+from asu_stats.builds.jobs import Ending, Job, State, request_of
 from asu_stats.builds.tables import (
     BUILDING,
     COMPLETED,
@@ -41,6 +41,7 @@ from asu_stats.builds.tables import (
     build_workers,
 )
 from asu_stats.text import clean_text
+from asu_stats.times import aware, naive
 
 _LOCK: Final = 0x6173755F6A6F6273  # "asu_jobs"
 _LOG_CHARACTERS: Final = 64 * 1024
@@ -132,8 +133,8 @@ def job_of(connection: Connection, row: RowMapping) -> Job:
         worker_id=row["worker_id"],
         request_hash=row["request_hash"],
         request=request_of(request),
-        enqueued_at=row["enqueued_at"].replace(tzinfo=UTC),
-        started_at=row["started_at"].replace(tzinfo=UTC),
+        enqueued_at=aware(row["enqueued_at"]),
+        started_at=aware(row["started_at"]),
     )
 
 

@@ -11,11 +11,11 @@ from typing import Final
 from sqlalchemy import Engine, delete, insert, select, update
 
 from asu_stats.builds import statements as sql
-from asu_stats.builds.jobs import naive, utc_now
 from asu_stats.builds.queue import Clock
 from asu_stats.builds.tables import BUILDING, build_jobs, build_workers
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import write_transaction
+from asu_stats.times import naive, utc_now
 
 j, w = build_jobs.c, build_workers.c
 MAX_NAMES: Final = 10_000

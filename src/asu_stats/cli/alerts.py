@@ -1,6 +1,6 @@
 """`asu-stats alerts`: look at the rules once, and keep some of them quiet."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Final
 
 import typer
@@ -16,6 +16,7 @@ from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.text import counted
+from asu_stats.times import utc_now
 
 app = typer.Typer(help="What is watched, and what is wrong.", no_args_is_help=True)
 
@@ -30,7 +31,7 @@ def check(database: options.Database = None, json: options.Json = False) -> None
     The first line is what Nagios and its kin expect. While a server evaluates the rules, this is
     what it would find now; else what is beyond its limit fires at once.
     """
-    settings, now = load(database_url=database), datetime.now(UTC)
+    settings, now = load(database_url=database), utc_now()
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         sight = watch_of(settings, engine).look(now)
@@ -123,7 +124,7 @@ def silence(
     database: options.Database = None,
 ) -> None:
     """Keep incidents quiet: those of a rule, or about a version, a target and so on."""
-    settings, now = load(database_url=database), datetime.now(UTC)
+    settings, now = load(database_url=database), utc_now()
     known = [each.name for each in settings.alerts]
     if rule is not None and rule not in known:
         raise typer.BadParameter(f"--rule {rule}: expected one of {', '.join(known)}")
@@ -177,7 +178,7 @@ def try_out(database: options.Database = None) -> None:
         raise typer.Exit(1)
     failed = 0
     for channel in found:
-        problem = channels.try_out(channel, settings.event_source, datetime.now(UTC))
+        problem = channels.try_out(channel, settings.event_source, utc_now())
         typer.echo(f"{channel.name}: {problem or 'ok'}")
         failed += problem is not None
     if failed:

@@ -5,7 +5,6 @@ import ipaddress
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +25,7 @@ from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
 from asu_stats.text import counted
+from asu_stats.times import utc_now
 
 _BATCH = 2_000
 
@@ -61,7 +61,7 @@ def demo(
         requirements.check(settings)
         with opened(settings, make=True) as engine:
             migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
-            now = datetime.now(UTC)
+            now = utc_now()
             events = history.history(days=days, requests=requests, now=now)
             _fill(
                 partial(apply_batch, engine, beside=beside_of(settings)),

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -37,6 +36,7 @@ from asu_stats.service.database import opened
 from asu_stats.service.running import recorder_on
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
+from asu_stats.times import utc_now
 
 log = logging.getLogger(__name__)
 app = typer.Typer(help="Bring in the history of an older server.", no_args_is_help=True)
@@ -107,7 +107,7 @@ def go_builder(
         ),
     ):
         history = GoBuilder(
-            path, summary, aside, lambda: Acceptable(datetime.now(UTC), settings.oldest_event)
+            path, summary, aside, lambda: Acceptable(utc_now(), settings.oldest_event)
         )
         sender = Sender(commit, summary, check(str(path)))
         with output.progress(0, "import") as bar:
@@ -160,7 +160,7 @@ def redis(
             settings,
         ),
     ):
-        now, oldest = datetime.now(UTC), settings.oldest_event
+        now, oldest = utc_now(), settings.oldest_event
         history = RedisServer(url, summary, aside, now, oldest=oldest)
         sender = Sender(commit, summary, check("redis"))
         with output.progress(0, "import") as bar:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asu_stats.cloudevents import format_time
+from asu_stats.times import aware
 
 console = Console()
 errors = Console(stderr=True)
@@ -33,7 +34,7 @@ def print_json(value: object) -> None:
 def _as_text(value: object) -> str:
     """Return a value that JSON has no type for; a time without zone is UTC, as stored times are."""
     if isinstance(value, datetime):
-        return format_time(value if value.tzinfo else value.replace(tzinfo=UTC))
+        return format_time(value if value.tzinfo else aware(value))
     return str(value)
 
 

@@ -9,7 +9,7 @@ from asu_stats.service.jobs import policy_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.archive import expiry
-from asu_stats.windows import utc_today
+from asu_stats.times import utc_today
 
 app = typer.Typer(help="What becomes of details that are over age.", no_args_is_help=True)
 

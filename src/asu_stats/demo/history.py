@@ -6,7 +6,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from asu_stats.demo import popularity
@@ -16,6 +16,7 @@ from asu_stats.demo.farm import Build, Farm
 from asu_stats.demo.troubles import Troubles, refused_names
 from asu_stats.demo.writer import Writer
 from asu_stats.events import Event, Outcome
+from asu_stats.times import aware, midnight
 
 SOURCE: Final = "https://demo.asu-stats.example"
 
@@ -93,8 +94,8 @@ class _History:
     ) -> None:
         self._world = worlds.load()
         self._first: date = now.date() - timedelta(days=days - 1)
-        midnight = datetime.combine(self._first, time(), UTC)
-        self._end = (now - midnight).total_seconds()
+        first = aware(midnight(self._first))
+        self._end = (now - first).total_seconds()
         self._last_seconds = min(_LAST_SECONDS, self._end / 20)
         self._days, self._requests = days, requests
         self._chance = random.Random(f"history {seed}")  # noqa: S311 - a play
@@ -107,7 +108,7 @@ class _History:
         self._workers = max(2, math.ceil(_WORKERS_PER_BUSY * busy))
         self._farm = Farm(self._troubles, workers=self._workers, seed=seed)
         key = hashlib.sha256(f"{seed} {now.isoformat()} {days} {requests}".encode()).hexdigest()[:8]
-        self._writer = Writer(source, key, midnight)
+        self._writer = Writer(source, key, first)
         self._images: dict[str, _Image] = {}
         self._coming: list[tuple[float, int, Event]] = []
         self._returning: list[tuple[float, int, Wish]] = []

@@ -20,7 +20,7 @@ from asu_stats.demo import world as worlds
 from asu_stats.demo.crowd import Crowd, Wish
 from asu_stats.events import UNKNOWN, split_client
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.windows import utc_today
+from asu_stats.times import utc_today
 
 _log = logging.getLogger(__name__)
 

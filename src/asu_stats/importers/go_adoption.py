@@ -14,6 +14,7 @@ from asu_stats.builds.tables import build_jobs, build_requests, build_results
 from asu_stats.exceptions import SchemaError
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import write_transaction
+from asu_stats.times import naive
 
 _SHARED: Final = (build_requests, build_jobs, build_results)
 _OLD: Final = "go_server_{}"
@@ -66,7 +67,7 @@ def _stored(read_time: Read) -> Callable[[object], str | None]:
     def stored(value: object) -> str | None:
         """Return a time as we store it; what is none is not known."""
         try:
-            return read_time(value).replace(tzinfo=None).isoformat(" ", "microseconds")
+            return naive(read_time(value)).isoformat(" ", "microseconds")
         except ValueError:
             return None
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +22,7 @@ from asu_stats.importers.go_matching import Match, Matches
 from asu_stats.importers.go_rows import Reader
 from asu_stats.importers.report import Rejected, Summary
 from asu_stats.importers.sending import Sender
+from asu_stats.times import utc_now
 
 _COLUMNS: Final = (
     *("id", "timestamp", "event_type", "version", "target", "profile"),
@@ -87,7 +88,7 @@ class GoBuilder:
         path: Path,
         summary: Summary,
         rejected: Rejected,
-        acceptable: Callable[[], Acceptable] = lambda: Acceptable(datetime.now(UTC)),
+        acceptable: Callable[[], Acceptable] = lambda: Acceptable(utc_now()),
     ) -> None:
         self.path = path
         self.last = _BEGINNING

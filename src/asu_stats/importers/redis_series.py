@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from typing import Any, Final, NamedTuple
 
 from asu_stats.exceptions import ForeignDataError
+from asu_stats.times import aware, midnight
 
 DAY: Final = 86_400_000
 MARGIN: Final = 60_000  # what belongs to a day's last sample may come after midnight
@@ -50,9 +51,9 @@ class Samples:
         return self.start <= at < self.start + DAY
 
 
-def midnight(day: date) -> int:
+def begin_of(day: date) -> int:
     """Return the millisecond at which a UTC day begins."""
-    return round(datetime.combine(day, time(), UTC).timestamp() * 1000)
+    return round(aware(midnight(day)).timestamp() * 1000)
 
 
 class Series:
@@ -73,7 +74,7 @@ class Series:
         while start < until and (firsts := self._firsts(start, until - 1)):
             day = datetime.fromtimestamp(min(firsts) / 1000, UTC).date()
             found.append(day)
-            start = midnight(day) + DAY
+            start = begin_of(day) + DAY
         return found
 
     def _firsts(self, first: int, last: int) -> list[int]:
@@ -95,7 +96,7 @@ class Series:
 
     def of_day(self, day: date, until: int, failed: Sequence[Failed]) -> Samples:
         """Return the samples of a day before `until`."""
-        start = midnight(day)
+        start = begin_of(day)
         found = Samples(start)
         first, last = start - MARGIN, min(start + DAY + MARGIN, until) - 1
         if first > last:

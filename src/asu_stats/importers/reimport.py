@@ -6,7 +6,7 @@ rows have another source, and so another identity.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, select
@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Engine, Table, select
 from asu_stats.events import BuildFinished, Event, RequestReceived
 from asu_stats.exceptions import OtherHistoryError
 from asu_stats.store.archive import segments
-from asu_stats.store.archive.archive import ARCHIVES, TIMES, day_bounds
+from asu_stats.store.archive.archive import ARCHIVES, TIMES
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import build_metrics, client_stats, event_identities
 from asu_stats.store.details import identities
+from asu_stats.times import bounds, naive
 
 _IMPORTED = ("go-builder:", "redis:")
 _SURE = 10  # events of a day that have happened before, and no fewer than half of its events
@@ -60,7 +61,7 @@ def _is_known(engine: Engine, events: Sequence[Event]) -> bool:
 
 def _before(engine: Engine, day: date, events: Sequence[Event]) -> tuple[int, str | None]:
     """Return how many events of a day are there, and the source they have if builds tell it."""
-    first, after = day_bounds(day)
+    first, after = bounds(day)
     with read_snapshot(engine) as connection:
         requests = [*_rows(connection, client_stats, _REQUEST, first, after)]
         builds = [*_rows(connection, build_metrics, _BUILD, first, after)]
@@ -68,7 +69,7 @@ def _before(engine: Engine, day: date, events: Sequence[Event]) -> tuple[int, st
     built = {moment: build_id for moment, build_id in builds if build_id.startswith(_IMPORTED)}
     happened, source = 0, None
     for event in events:
-        moment = event.time.astimezone(UTC).replace(tzinfo=None)
+        moment = naive(event.time)
         if isinstance(event, RequestReceived):
             happened += (moment, event.version, event.target, event.profile) in asked
         elif build_id := built.get(moment):

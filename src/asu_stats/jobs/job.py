@@ -9,6 +9,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.store.database.leases import Lease, Result
+from asu_stats.times import aware, naive
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,12 @@ class Schedule:
 
     def after(self, moment: datetime) -> datetime:
         """Return the first time after `moment`; both are UTC without zone."""
-        given = moment.replace(tzinfo=UTC)
+        given = aware(moment)
         trigger = CronTrigger.from_crontab(self.crontab, timezone=UTC)
         found = trigger.get_next_fire_time(given, given)
         if found is None:
             raise ValueError("there is no such day")
-        return cast(datetime, found).replace(tzinfo=None)
+        return naive(cast(datetime, found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The jobs as they are shown: what each does and when, how its last run went, when the next is."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 from asu_stats.cloudevents import format_time
 from asu_stats.jobs.job import Job
 from asu_stats.store.database import leases
+from asu_stats.times import aware
 
 Moment = Annotated[str | None, Field(description="RFC 3339, UTC; null while there was none.")]
 
@@ -62,4 +63,4 @@ def _row(job: Job, row: Row[Any] | None, running: bool) -> JobRow:
 
 
 def _time(moment: datetime | None) -> str | None:
-    return None if moment is None else format_time(moment.replace(tzinfo=UTC))
+    return None if moment is None else format_time(aware(moment))

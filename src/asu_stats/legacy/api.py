@@ -1,7 +1,7 @@
 """The old endpoints: answered as before, and said in headers and document to be deprecated."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from email.utils import format_datetime
 from functools import partial
 from typing import Final
@@ -16,6 +16,7 @@ from asu_stats.legacy import upstream_server
 from asu_stats.legacy.endpoints import GUIDE, Endpoint, endpoints
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.times import aware, midnight
 
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -128,7 +129,7 @@ def deprecation(settings: Settings, endpoint: Endpoint, root: str) -> dict[str, 
 
 
 def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+    return aware(midnight(day))
 
 
 def router(

@@ -12,6 +12,7 @@ from asu_stats.reports import latest_errors, sums
 from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.packages import branch_of, most
 from asu_stats.store.rollups.definitions import HOURLY_PROFILES, LEGACY
+from asu_stats.times import naive
 from asu_stats.windows import Window
 
 DAYS: Final = 30
@@ -103,7 +104,7 @@ def top_packages(connection: Connection, today: date, branch: str | None, n: int
 def builds_24h(connection: Connection, now: datetime) -> int:
     """Return the successful builds of this hour and the 23 before it."""
     t = HOURLY_PROFILES.table
-    first = now.replace(tzinfo=None, minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    first = naive(now).replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
     statement = select(func.sum(t.c.success_count)).where(t.c.hour >= first)
     return int(connection.execute(statement).scalar_one() or 0)
 

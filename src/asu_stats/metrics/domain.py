@@ -1,7 +1,7 @@
 """Families of the domain: the same from every process, and they survive restarts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import accumulate
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from asu_stats.metrics.process import OTHER
 from asu_stats.reports.lifetime import Lifetime
 from asu_stats.store.details.live_counts import DURATION_BUCKETS, LONGER
 from asu_stats.store.details.queue_samples import QueueState
+from asu_stats.times import aware
 
 TASKS: Final = ("verify", "retention", "alerts")  # of the jobs, those worth an alert
 EVENTS: Final = tuple(TYPE_NAMES.values())
@@ -52,7 +53,7 @@ def instant(time: datetime | None) -> float:
 
 
 def _utc(time: datetime | None) -> datetime | None:
-    return time and time.replace(tzinfo=UTC)
+    return time and aware(time)
 
 
 def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -14,6 +14,7 @@ from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.monitor import posting
 from asu_stats.monitor.posting import DeliveryError
 from asu_stats.settings import Settings
+from asu_stats.times import utc_now
 from asu_stats.webhook import Webhook
 
 Send = Callable[[str, Mapping[str, Any]], None]
@@ -76,7 +77,7 @@ def _key(address: str) -> str:
 
 
 def _post(hook: Webhook, message_id: str, body: Mapping[str, Any]) -> None:
-    posting.post(hook, message_id, body, datetime.now(UTC))
+    posting.post(hook, message_id, body, utc_now())
 
 
 def _apprise(urls: Sequence[str]) -> list[Channel]:

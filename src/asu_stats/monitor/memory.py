@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
@@ -18,6 +18,7 @@ from asu_stats.monitor.tables import (
     alerts,
 )
 from asu_stats.store.database import statements
+from asu_stats.times import aware, naive
 
 e, i, s = alert_evaluations.c, alert_incidents.c, alert_silences.c
 KEPT_DAYS: Final = 365
@@ -65,7 +66,7 @@ def read(connection: Connection) -> Memory:
     open_ones = connection.execute(select(*alert_incidents.c).where(i.closed_at.is_(None)))
     return Memory(
         evaluations=last.evaluations if last else 0,
-        evaluated_at=utc(last.evaluated_at) if last else None,
+        evaluated_at=aware(last.evaluated_at) if last else None,
         readings=last.readings if last else {},
         alerts=[_alert(row) for row in connection.execute(select(*alerts.c))],
         incidents=[_told(row) for row in open_ones],
@@ -182,7 +183,7 @@ def silences(connection: Connection) -> list[Silence]:
     """Return silences, those that are over too."""
     rows = connection.execute(select(*alert_silences.c).order_by(s.id))
     return [
-        Silence(row.id, row.rule, to_subject(row.subject), utc(row.until), row.comment)
+        Silence(row.id, row.rule, to_subject(row.subject), aware(row.until), row.comment)
         for row in rows
     ]
 
@@ -226,27 +227,17 @@ def to_subject(stored: str) -> Subject:
     return tuple((dimension, value) for dimension, value in json.loads(stored))
 
 
-def naive(time: datetime) -> datetime:
-    """Return a time as it is stored: UTC without zone."""
-    return time.astimezone(UTC).replace(tzinfo=None)
-
-
-def utc(time: datetime) -> datetime:
-    """Return a stored time."""
-    return time.replace(tzinfo=UTC)
-
-
 def _alert(row: Row[Any]) -> Alert:
     return Alert(
         rule=row.rule,
         subject=to_subject(row.subject),
         state=cast(Any, row.state),
-        since=utc(row.since),
+        since=aware(row.since),
         value=row.value,
         worst=row.worst,
         sample=row.sample,
         expected=row.expected,
-        well_since=utc(row.well_since) if row.well_since else None,
+        well_since=aware(row.well_since) if row.well_since else None,
         times=row.times,
         incident=row.incident,
         about=tuple((dimension, value) for dimension, value in row.about),
@@ -260,7 +251,7 @@ def _told(row: Row[Any]) -> Told:
         rule=row.rule,
         subject=to_subject(row.subject),
         severity=cast(Any, row.severity),
-        opened_at=utc(row.opened_at),
-        closed_at=utc(row.closed_at) if row.closed_at else None,
+        opened_at=aware(row.opened_at),
+        closed_at=aware(row.closed_at) if row.closed_at else None,
     )
-    return Told(incident, row.report, utc(row.told_at) if row.told_at else None)
+    return Told(incident, row.report, aware(row.told_at) if row.told_at else None)

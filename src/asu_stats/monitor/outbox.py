@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, insert, or_, select, update
 
-from asu_stats.monitor.memory import naive
 from asu_stats.monitor.tables import alert_messages
 from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.times import naive
 
 m = alert_messages.c
 TAKEN_SECONDS: Final = 120  # longer than any attempt may take

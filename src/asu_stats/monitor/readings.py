@@ -13,6 +13,7 @@ from asu_stats.monitor.chance import fisher, normal
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.reports import figures
 from asu_stats.reports.recent import BuildGroups, ClientSums, Failure, Hours
+from asu_stats.times import naive
 
 STILL_HOURS: Final = 3
 _COUNTABLE: Final = 0.01  # chance that is good enough for what is pending or fires already
@@ -97,7 +98,7 @@ def _stalled_minutes(queue: Queue, now: datetime) -> float:
     if not queue.length or queue.oldest is None:
         return 0.0
     since = max(queue.oldest, queue.last_end or queue.oldest)
-    return max(0.0, (now.replace(tzinfo=None) - since).total_seconds() / 60)
+    return max(0.0, (naive(now) - since).total_seconds() / 60)
 
 
 def _parts(rule: Rule, hours: Hours) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final, Self
 
 from sqlalchemy import Engine
@@ -13,16 +13,12 @@ from asu_stats.logs import Condition
 from asu_stats.monitor import outbox
 from asu_stats.monitor.channels import Channel
 from asu_stats.monitor.posting import DeliveryError
+from asu_stats.times import utc_now
 
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 2.0
 _JOIN_SECONDS: Final = 6.0
-
-
-def utc_now() -> datetime:
-    """Return the time that it is now."""
-    return datetime.now(UTC)
 
 
 def send_due(

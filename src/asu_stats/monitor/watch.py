@@ -22,6 +22,7 @@ from asu_stats.reports.recent import Span
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.details import queue_samples
 from asu_stats.store.details.queue_samples import QueueState
+from asu_stats.times import naive
 
 _LONGEST_WAITING: Final = 3
 _REGULAR: Final = timedelta(minutes=10)
@@ -184,7 +185,7 @@ def _is_next_day(before: datetime | None, now: datetime) -> bool:
 def _at_once(rules: Sequence[Rule], queue: QueueState, now: datetime) -> list[Rule]:
     """Return rules without their time; how long the line has been long is seen by who waits."""
     oldest = queue.oldest_queued_at
-    waited = now.replace(tzinfo=None) - oldest if oldest else timedelta()
+    waited = naive(now) - oldest if oldest else timedelta()
     return [
         rule
         if rule.watch == "queue_length" and waited < timedelta(minutes=rule.for_minutes)
@@ -222,6 +223,6 @@ def figures(
         queue=Queue(
             queue.queue_length,
             queue.oldest_queued_at,
-            queue_samples.last_finished(connection, memory.naive(now)),
+            queue_samples.last_finished(connection, naive(now)),
         ),
     )

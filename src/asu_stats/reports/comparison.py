@@ -1,7 +1,7 @@
 """The figures of the overview beside those of the window before."""
 
 from collections.abc import Callable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -12,6 +12,7 @@ from asu_stats.reports.answers import Compared, Overview
 from asu_stats.reports.overview import Tally
 from asu_stats.store.archive import segments
 from asu_stats.store.database.schema import build_metrics, client_stats
+from asu_stats.times import aware, midnight
 from asu_stats.windows import Window
 
 _DAY: Final = timedelta(days=1)
@@ -66,10 +67,10 @@ def _up_to(connection: Connection, window: Window, last: datetime) -> Tally | No
 
     Whole days are read from rollups, the last day from its details.
     """
-    midnight = datetime.combine(last.date(), time())
-    if any(segments.between(connection, table, midnight, midnight + _DAY) for table in _DETAILS):
+    first = midnight(last.date())
+    if any(segments.between(connection, table, first, first + _DAY) for table in _DETAILS):
         return None
-    just_before = (midnight - timedelta(microseconds=1)).replace(tzinfo=last.tzinfo)
+    just_before = aware(first - timedelta(microseconds=1))
     if window.start == last.date():
         return rolling.tally(connection, just_before, last)
     days = Window(window.start, last.date() - _DAY)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from asu_stats.reports.answers import ErrorBucket, ErrorExample, ErrorTypeRow
 from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import FAILURES
+from asu_stats.times import aware, midnight
 from asu_stats.windows import Interval, Window
 
 EXAMPLES: Final = 20
@@ -114,7 +115,7 @@ def examples(
     type: str | None = None,  # noqa: A002 - as the API calls it
 ) -> list[ErrorExample]:
     """Return the latest errors in `window` of a version, category and type, newest first."""
-    first = datetime.combine(window.start, time())
+    first = midnight(window.start)
     asked = {"version": version, "error_category": category, "error_type": type}
     found = latest_errors.read(
         connection,
@@ -125,7 +126,7 @@ def examples(
     )
     return [
         {
-            "timestamp": format_time(error.timestamp.replace(tzinfo=UTC)),
+            "timestamp": format_time(aware(error.timestamp)),
             "category": error.error_category,
             "type": error.error_type,
             "version": error.version,

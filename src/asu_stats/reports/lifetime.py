@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from asu_stats.reports.figures import Distribution
 from asu_stats.store.blocks.cubes import BY_CLIENT, FAILURES, SECONDS
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, event_counts
+from asu_stats.times import aware
 from asu_stats.windows import FIRST_DAY, Window
 
 # Columns of `stats_daily` by the names of the figures in responses.
@@ -72,5 +73,5 @@ def read(connection: Connection, *, today: date) -> Lifetime:
         events={
             event: int(n) for event, n in statements.fetch(connection, _EVENTS, result="accepted")
         },
-        last_finished=last.replace(tzinfo=UTC) if last else None,
+        last_finished=aware(last) if last else None,
     )

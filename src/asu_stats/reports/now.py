@@ -1,6 +1,6 @@
 """What is being built now, and what has just ended. Read from the details, by index."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
@@ -9,6 +9,7 @@ from asu_stats.builds.queues import Queues
 from asu_stats.cloudevents import format_time
 from asu_stats.reports.answers import EndedBuild, Now, RunningBuild
 from asu_stats.store.database.schema import build_metrics
+from asu_stats.times import aware
 
 RUNNING: Final = 50
 ENDED: Final = 12
@@ -76,4 +77,4 @@ def _ended(row: Any) -> EndedBuild:
 
 
 def _utc(moment: datetime) -> str:
-    return format_time(moment.replace(tzinfo=UTC))
+    return format_time(aware(moment))

@@ -1,6 +1,6 @@
 """How long builds take, and which took longest."""
 
-from datetime import UTC, datetime, time
+from datetime import datetime, time
 from typing import Any, Final
 
 from sqlalchemy import Connection, FromClause, Select, literal_column, select
@@ -14,6 +14,7 @@ from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS, VERSIONS
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, request_metadata
+from asu_stats.times import aware, midnight
 from asu_stats.windows import Window
 
 SLOWEST: Final = 10
@@ -73,7 +74,7 @@ def _slowest(connection: Connection, window: Window, durations: Distribution) ->
         _took,
         _FIELDS,
         [
-            (seconds, datetime.combine(window.start, time()), datetime.combine(window.end, _END))
+            (seconds, midnight(window.start), datetime.combine(window.end, _END))
             for seconds in durations.longest(SLOWEST)
         ],
     )
@@ -85,7 +86,7 @@ def _slowest(connection: Connection, window: Window, durations: Distribution) ->
             "profile": profile,
             "duration": seconds,
             "package_count": packages,
-            "finished_at": format_time(finished.replace(tzinfo=UTC)),
+            "finished_at": format_time(aware(finished)),
         }
         for seconds, finished, request_hash, version, target, profile, packages in rows
     ]

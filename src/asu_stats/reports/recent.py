@@ -22,6 +22,7 @@ from asu_stats.store.rollups.definitions import (
     HOURLY_PROFILES,
     VERSION_TARGET,
 )
+from asu_stats.times import naive
 from asu_stats.windows import Window
 
 PAST_DAYS: Final = 14
@@ -68,7 +69,7 @@ class Span:
     @classmethod
     def last(cls, hours: int, *, now: datetime) -> "Span":
         """Return the hour that has begun and those before it."""
-        begun = now.replace(tzinfo=None, minute=0, second=0, microsecond=0)
+        begun = naive(now).replace(minute=0, second=0, microsecond=0)
         return cls(begun - (hours - 1) * _HOUR, begun + _HOUR)
 
     def before(self, hours: int | None = None) -> "Span":

@@ -41,6 +41,7 @@ from asu_stats.store.rollups import facts
 from asu_stats.store.rollups.definitions import DAILY
 from asu_stats.store.rollups.facts import Fact
 from asu_stats.store.verification import recount
+from asu_stats.times import naive
 from asu_stats.windows import Window
 
 _requests, _builds = everything(client_stats), everything(build_metrics)
@@ -105,7 +106,7 @@ def tally(
 
     Requests of the days `known` are not unique here.
     """
-    window = {"first": first.replace(tzinfo=None), "last": last.replace(tzinfo=None)}
+    window = {"first": naive(first), "last": naive(last)}
 
     def fetch(statement: Any, **more: Any) -> list[tuple[Any, ...]]:
         return statements.fetch(connection, statement, **window, **more)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +20,7 @@ from asu_stats.store.rollups.definitions import (
     VERSION_TARGET,
     Rollup,
 )
+from asu_stats.times import bounds
 from asu_stats.windows import MAX_BUCKETS, Interval, Window, bucket_of_day, bucket_of_hour
 
 Filters = Mapping[str, str]
@@ -159,8 +159,7 @@ def _rows(
 
 
 def _hours_of(rollup: Rollup, window: Window) -> ColumnElement[bool]:
-    first = datetime.combine(window.start, time())
-    after = datetime.combine(window.end, time()) + timedelta(days=1)
+    first, after = bounds(window.start, window.end)
     hour = rollup.table.c.hour
     return (hour >= first) & (hour < after)
 

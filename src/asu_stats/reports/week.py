@@ -1,20 +1,19 @@
 """When people ask: the hours of the week."""
 
 from collections import Counter
-from datetime import datetime, time, timedelta
 
 from sqlalchemy import Connection, func, select
 
 from asu_stats.reports.answers import WeekHour
 from asu_stats.store.rollups.definitions import HOURLY_PROFILES
+from asu_stats.times import bounds
 from asu_stats.windows import Window
 
 
 def read(connection: Connection, window: Window) -> list[WeekHour]:
     """Return the 168 hours of the week, Monday first, summed over `window`. UTC."""
     t = HOURLY_PROFILES.table.c
-    first = datetime.combine(window.start, time())
-    after = datetime.combine(window.end, time()) + timedelta(days=1)
+    first, after = bounds(window.start, window.end)
     query = (
         select(t.hour, func.sum(t.request_count), func.sum(t.failure_count))
         .where((t.hour >= first) & (t.hour < after))

@@ -5,7 +5,6 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from asu_stats.builds.jobs import utc_now
 from asu_stats.builds.queues import Queues
 from asu_stats.jobs import duties
 from asu_stats.jobs.job import Job, Schedule
@@ -17,7 +16,7 @@ from asu_stats.settings import Settings
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import Shelf
 from asu_stats.store.verification.marks import Kept
-from asu_stats.windows import utc_today
+from asu_stats.times import utc_now, utc_today
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -8,7 +8,6 @@ from functools import partial
 from sqlalchemy import Engine
 
 from asu_stats.builds.catalogue import Catalogue
-from asu_stats.builds.jobs import utc_now
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import InvalidSettingError
@@ -24,7 +23,7 @@ from asu_stats.store import migrate
 from asu_stats.store.apply import Beside, apply_batch, probe, rehearse
 from asu_stats.store.blocks.packer import Packer
 from asu_stats.store.details.live_counts import Live
-from asu_stats.windows import utc_today
+from asu_stats.times import utc_now, utc_today
 
 
 @dataclass(frozen=True, slots=True)

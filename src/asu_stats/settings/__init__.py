@@ -6,7 +6,7 @@ They come from `ASU_STATS_*` environment variables, else from `asu-stats.toml` (
 
 import math
 import socket
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from asu_stats.alert_rules import DEFAULTS, Rule
 from asu_stats.event_times import OLDEST_EVENT
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import checks, lists, sources, words
+from asu_stats.times import utc_today
 from asu_stats.webhook import Webhook
 
 BuilderName = Literal["demo", "command", "none"]
@@ -440,7 +441,7 @@ class Settings(BaseSettings):
     @field_validator("oldest_event")
     @classmethod
     def _not_in_the_future(cls, value: date) -> date:
-        today = datetime.now(UTC).date()
+        today = utc_today()
         if value > today:
             raise ValueError(
                 f"expected a day not after today, {today}: all events would be refused"

@@ -4,7 +4,7 @@ import contextlib
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, update
@@ -35,8 +35,9 @@ from asu_stats.store.details.request_days import RequestDay
 from asu_stats.store.details.requests import Metadata, Received, Wait
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups import deltas as rollup_deltas
-from asu_stats.store.rollups.counting import EndedBuild, naive
+from asu_stats.store.rollups.counting import EndedBuild
 from asu_stats.store.rollups.deltas import Deltas
+from asu_stats.times import midnight, naive, utc_now
 
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
@@ -99,7 +100,7 @@ def _sample() -> Sequence[Event]:
     """Return a request and its build, which failed: together they write to every table."""
     ids: Any = {
         "source": "urn:asu-stats:probe",
-        "time": datetime.now(UTC),
+        "time": utc_now(),
         "request_hash": new_id(),
     }
     build: Any = {**ids, "build_id": new_id()}
@@ -195,7 +196,7 @@ class _Batch:
         for request, _ in taken.requests:
             self._tally.requested(request)
         if self._state.hourly_since:
-            deltas.drop_hours(datetime.combine(self._state.hourly_since, time()))
+            deltas.drop_hours(midnight(self._state.hourly_since))
         rollup_deltas.add(connection, deltas)
         if beside:
             before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]

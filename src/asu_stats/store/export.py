@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, func, select
@@ -18,6 +18,7 @@ from asu_stats.store.database.schema import (
 )
 from asu_stats.store.details.requests import NOT_ENDED
 from asu_stats.store.rollups.definitions import ROLLUPS
+from asu_stats.times import midnight
 
 
 def _column(name: str) -> Callable[[Table], ColumnElement[Any]]:
@@ -80,10 +81,10 @@ def _ordered(
     query = select(*order, *(_shown(column) for column in table.columns))
     daily = "date" in table.columns
     if start is not None:
-        query = query.where(placed >= (start if daily else datetime.combine(start, time())))
+        query = query.where(placed >= (start if daily else midnight(start)))
     if end is not None:
         after = end + timedelta(days=1)
-        query = query.where(placed < (after if daily else datetime.combine(after, time())))
+        query = query.where(placed < (after if daily else midnight(after)))
     streamed = connection.execution_options(stream_results=True, yield_per=_ROWS)
     yield from map(tuple, streamed.execute(query.order_by(*order)))
 
@@ -92,8 +93,8 @@ def _filed(
     connection: Connection, table: Table, start: date | None, end: date | None
 ) -> Iterator[tuple[Any, ...]]:
     """Stream the rows of a detail table that are in files, in the same way."""
-    first = datetime.combine(start or date.min, time())
-    after = datetime.combine(date.max if end is None else end + timedelta(days=1), time())
+    first = midnight(start or date.min)
+    after = midnight(date.max if end is None else end + timedelta(days=1))
     names = [column.name for column in table.columns]
     order = names.index(TIMES[table]), names.index("id")
     nothing = {names.index(name): value for name, value in _NOTHING.items() if name in names}

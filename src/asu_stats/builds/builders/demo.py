@@ -11,7 +11,6 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -22,6 +21,7 @@ from asu_stats.builds.builders.artifacts import collect
 from asu_stats.builds.builders.known_packages import VERSION, is_known
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.settings import Settings
+from asu_stats.times import utc_now
 
 # How the time of a build is spent; the first phase is `init`.
 SHARES: Final = (
@@ -272,7 +272,7 @@ def _write_description(
                 "titles": [{"title": request.profile.replace("_", " ")}],
             }
         },
-        "source_date_epoch": int(datetime.now(UTC).timestamp()),
+        "source_date_epoch": int(utc_now().timestamp()),
         "target": request.target,
         "version_code": request.version_code or "r0-0000000000",
         "version_number": request.version,

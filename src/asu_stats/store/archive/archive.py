@@ -8,7 +8,7 @@ under the number (`id`) it always had.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -29,6 +29,7 @@ from asu_stats.store.database import statements
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
 from asu_stats.store.rollups.counting import EndedBuild
+from asu_stats.times import bounds, midnight
 
 DETAILS: Final = (build_metrics, client_stats, error_stats)
 # The time that places a row on a day.
@@ -88,16 +89,10 @@ def counted(table: Table) -> FromClause:
     return everything(table, segments.UNPACKED[table])
 
 
-def day_bounds(day: date) -> tuple[datetime, datetime]:
-    """Return the stored times between which a UTC day lies: from the first, before the second."""
-    first = datetime.combine(day, time())
-    return first, first + timedelta(days=1)
-
-
 def slowest(table: Table, day: date) -> Select[int]:
     """Select the numbers of a day's slowest successful builds, in the order of `performance`."""
     t = table.c
-    first, after = day_bounds(day)
+    first, after = bounds(day)
     here = (t.finished_at >= first) & (t.finished_at < after) & (t.status == "success")
     order = (t.duration_seconds.desc(), t.finished_at, t.request_hash, t.build_id)
     known = t.duration_seconds.is_not(None)
@@ -156,7 +151,7 @@ class Recall:
 
     def __init__(self, connection: Connection, archived_before: date | None) -> None:
         self._connection = connection
-        self._before = archived_before and datetime.combine(archived_before, time())
+        self._before = archived_before and midnight(archived_before)
 
     def builds(
         self,
@@ -211,7 +206,7 @@ class Recall:
         key = ("timestamp", "request_hash", "build_id")
         statements.delete(self._connection, error_stats_archive, key, failed)
         for day in sorted({end.at.date() for *_, end in gone if end.status == "success"}):
-            of_day = segments.between(self._connection, build_metrics, *day_bounds(day))
+            of_day = segments.between(self._connection, build_metrics, *bounds(day))
             segments.unpack(
                 self._connection, build_metrics_archive, build_metrics, (each.id for each in of_day)
             )

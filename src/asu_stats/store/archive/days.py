@@ -4,7 +4,7 @@ They are found by jumps over an index: the days between cost nothing, however ma
 """
 
 from collections.abc import Iterable
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Date, func, select
@@ -13,6 +13,7 @@ from asu_stats.store.archive.archive import ARCHIVES, TIMES
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database import dialects
 from asu_stats.store.rollups.definitions import ROLLUPS
+from asu_stats.times import midnight
 
 # Times and dates of details in tables, and of rollups.
 DETAILS = tuple(
@@ -52,7 +53,7 @@ def of_column(
     dated = isinstance(column.type, Date)
 
     def bound(day: date) -> date:
-        return day if dated else datetime.combine(day, time())
+        return day if dated else midnight(day)
 
     least = select(func.min(column))
     if end is not None:
@@ -68,7 +69,7 @@ def of_column(
 
 def last_with_details(connection: Connection, first: date, before: date) -> date | None:
     """Return the last day from `first` to before `before` that may have details."""
-    start, end = datetime.combine(first, time()), datetime.combine(before, time())
+    start, end = midnight(first), midnight(before)
     found: list[datetime | None] = [
         connection.execute(select(func.max(column)).where(column >= start, column < end)).scalar()
         for column in DETAILS

@@ -21,6 +21,7 @@ from asu_stats.store.archive.days import of_column
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.store.rollups.definitions import HOURLY
+from asu_stats.times import bounds, midnight
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,12 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
     builds and errors. So does the row with the highest number, as long as it is that:
     SQLite would give its number to another.
     """
-    first, after = archive.day_bounds(day)
+    first, after = bounds(day)
     t, moment = table.c, moment_of(table)
     highest = select(func.max(t.id)).scalar_subquery()
     conditions = [moment >= first, moment < after, t.id < highest]
     if table is client_stats:
-        cut, _ = archive.day_bounds(policy.first_day(table.name, today))
+        cut = midnight(policy.first_day(table.name, today))
         conditions.append(or_(t.ended_at.is_(None), t.ended_at < cut))
     else:
         newest = select(moment).where(moment.is_not(None)).order_by(moment.desc())
@@ -85,7 +86,7 @@ def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
                 connection.execute(count(policy, today, table, day)).scalar_one()
                 for day in days(connection, policy, today, table)
             )
-        hour, _ = archive.day_bounds(policy.first_day("hourly_rollup", today))
+        hour = midnight(policy.first_day("hourly_rollup", today))
         found["hours_deleted"] = sum(
             connection.execute(
                 select(func.count()).select_from(rollup.table).where(rollup.table.c.hour < hour)

@@ -25,6 +25,7 @@ from asu_stats.store.database import changes, dialects
 from asu_stats.store.database.engine import checkpoint, read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import HOURLY
+from asu_stats.times import midnight
 
 _HOLD_SECONDS: Final = (
     0.04  # that a batch may keep writers waiting; the slowest then stay below 0.1
@@ -106,7 +107,7 @@ def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
     confirmed by a run or events of the quarter before it. Events of the day itself say nothing:
     they may come from the same clock.
     """
-    start, _ = archive.day_bounds(today)
+    start = midnight(today)
     with read_snapshot(engine) as connection:
         times = [moment_of(table) for table in DETAILS]
         newest: list[datetime | None] = [
@@ -201,7 +202,7 @@ class _Run:
 
     def delete_hours(self, table: Any) -> None:
         """Delete the hours that are over age, some at a time."""
-        end, _ = archive.day_bounds(self.policy.first_day("hourly_rollup", self.today))
+        end = midnight(self.policy.first_day("hourly_rollup", self.today))
         old = select(table.c.hour).where(table.c.hour < end).order_by(table.c.hour)
         some: Any = end
         while some is not None:
@@ -223,7 +224,7 @@ class _Run:
                 oldest = connection.execute(select(func.min(moment))).scalar()
                 if oldest is None or _next_month(oldest.date()) > limit:
                     return
-                end, _ = archive.day_bounds(_next_month(oldest.date()))
+                end = midnight(_next_month(oldest.date()))
                 some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
                 found = connection.execute(some.limit(max(self.pace.rows, _FILE_ROWS)))
                 rows = [tuple(row) for row in found]

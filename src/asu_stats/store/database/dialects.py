@@ -7,7 +7,7 @@ column.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from sqlite3 import IntegrityError
@@ -43,6 +43,8 @@ from sqlalchemy.engine.default import DefaultDialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import ARRAY, TypeEngine
+
+from asu_stats import times
 
 Dialect: TypeAlias = str
 Row: TypeAlias = tuple[Any, ...]
@@ -422,7 +424,7 @@ def take_turn(connection: Connection, *, waiting: Callable[[], object] | None = 
 def now(connection: Connection) -> datetime:
     """Return the time that all processes on the database agree on, UTC without zone."""
     if connection.dialect.name == "sqlite":
-        return datetime.now(UTC).replace(tzinfo=None)
+        return times.naive(times.utc_now())
     found = connection.execute(text("SELECT clock_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
     return cast(datetime, found)
 

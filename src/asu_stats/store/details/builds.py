@@ -24,7 +24,8 @@ from asu_stats.events import (
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, error_stats
 from asu_stats.store.details.requests import RequestNames
-from asu_stats.store.rollups.counting import EndedBuild, naive
+from asu_stats.store.rollups.counting import EndedBuild
+from asu_stats.times import naive
 
 Key = tuple[str, str]
 

@@ -21,6 +21,7 @@ from asu_stats.store.database import statements
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import name
 from asu_stats.store.rollups.counting import EndedBuild
+from asu_stats.times import aware
 
 LIVE: Final = timedelta(hours=1)
 OTHER: Final = "other"
@@ -75,7 +76,7 @@ class Tally:
 
         Its duration counts as soon as it is known: the start may arrive after the end.
         """
-        if not self._since or now is None or now.at.replace(tzinfo=UTC) < self._since:
+        if not self._since or now is None or aware(now.at) < self._since:
             return
         if was is None:
             self._counts["builds", now.status] += 1

@@ -17,8 +17,8 @@ from asu_stats.store.details import package_lists, requests
 from asu_stats.store.details.builds import Change
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups import counting
-from asu_stats.store.rollups.counting import naive
 from asu_stats.store.rollups.deltas import Deltas
+from asu_stats.times import naive
 
 
 class Taken(NamedTuple):

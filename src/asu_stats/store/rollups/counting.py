@@ -183,11 +183,6 @@ FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
 }
 
 
-def naive(instant: datetime) -> datetime:
-    """Return a UTC instant as the store keeps it: without zone."""
-    return instant.replace(tzinfo=None)
-
-
 @dataclass(frozen=True, slots=True)
 class EndedBuild:
     """An ended build, as far as it counts. `at` is when it ended, UTC as the store keeps it."""

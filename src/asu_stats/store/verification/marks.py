@@ -6,7 +6,7 @@ history begins. One that a wrong clock has set is found and corrected here.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 
 from sqlalchemy import Connection, Engine, delete, func, select, update
 
@@ -20,6 +20,7 @@ from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import build_metrics, store_state
 from asu_stats.store.rollups.definitions import DAILY, HOURLY
 from asu_stats.store.verification import recount
+from asu_stats.times import midnight
 
 _s = store_state.c
 
@@ -107,7 +108,7 @@ def _first_day(connection: Connection, oldest: date) -> date | None:
     found = [connection.execute(select(func.min(days)).where(days >= oldest)).scalar()]
     for table in (build_metrics, ARCHIVES[build_metrics]):
         start = table.c.started_at
-        started = select(func.min(start)).where(start >= datetime.combine(oldest, time()))
+        started = select(func.min(start)).where(start >= midnight(oldest))
         moment = connection.execute(started).scalar()
         found.append(moment and moment.date())
     return min((day for day in found if day is not None), default=None)

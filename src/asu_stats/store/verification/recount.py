@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from asu_stats.events import NO_HASH
 from asu_stats.store.archive import segments
-from asu_stats.store.archive.archive import TIMES, counted, day_bounds
+from asu_stats.store.archive.archive import TIMES, counted
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import (
@@ -45,6 +45,7 @@ from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, pic
 from asu_stats.store.rollups.definitions import DAILY, DISTINCT, HOURLY, NEVER, Key, Rollup
 from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.store.rollups.facts import Fact
+from asu_stats.times import bounds, midnight
 
 _ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
 
@@ -109,7 +110,7 @@ def on_day(column: ColumnElement[datetime]) -> ColumnElement[bool]:
 
 def parameters_of(day: date) -> dict[str, object]:
     """Return the parameters that stand for a UTC day."""
-    first = datetime.combine(day, time())
+    first = midnight(day)
     return {"day": day, "first": first, "after": first + timedelta(days=1)}
 
 
@@ -118,7 +119,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
     deltas = Deltas()
     parameters = parameters_of(day)
     hours = [datetime.combine(day, time(hour)) for hour in range(24)]
-    archived = segments.load(connection, TIMES, *day_bounds(day))
+    archived = segments.load(connection, TIMES, *bounds(day))
     for tally in (
         tally for source in _SOURCES for tally in _tally(connection, source, archived, parameters)
     ):
