@@ -25,6 +25,7 @@ from asu_stats.exceptions import StoreUnavailableError
 # we are up; what the API is, but not what it says; the way in.
 _OPEN: Final = re.compile(
     r"/api/v1/build(/.*)?|/store/.*|/json/.*|/api(/v1)?/overview|/api/v1/latest|/api/v1/revision/.*"
+    r"|/\.versions\.json|/(releases|snapshots)/.*"
     r"|/api/v1/stats/events|/healthz|/readyz|/openapi\.json|/docs(/.*)?|/static/.*|/sign-(in|out)",
     re.DOTALL,
 )

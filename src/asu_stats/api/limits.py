@@ -47,6 +47,7 @@ _WINDOW: Final = 60
 _QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 _FREE: Final = re.compile(
     r"/api/v1/build(/.*)?|/store/.*|/json/.*|/api(/v1)?/overview|/api/v1/latest|/api/v1/revision/.*"
+    r"|/\.versions\.json|/(releases|snapshots)/.*"
     r"|/healthz|/readyz|/metrics|/static/.*|/docs(/.*)?|/openapi\.json",
     re.DOTALL,
 )

@@ -7,7 +7,7 @@ target has such a map in `packages`, and a profile's JSON has the members of its
 from collections.abc import Mapping
 from typing import Any
 
-from asu_stats.builds.builders.demo import image_kinds
+from asu_stats.builds import demo_downloads
 from asu_stats.builds.builders.known_packages import index
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.releases import MAIN
@@ -29,19 +29,12 @@ def _profile(
     catalogue: Catalogue | None, names: Mapping[str, str], target: str, architecture: str
 ) -> dict[str, Any]:
     version, profile = names.get("version", MAIN), names["profile"]
-    prefix = f"openwrt-{version}-{target.replace('/', '-')}-{profile}"
     return {
         "arch_packages": architecture,
-        "default_packages": [],
-        "device_packages": [],
+        "default_packages": demo_downloads.DEFAULT_PACKAGES,
         "id": profile,
-        "image_prefix": prefix,
-        "images": [
-            {"filesystem": "squashfs", "name": f"{prefix}-squashfs-{kind}.{ending}", "type": kind}
-            for kind, ending in image_kinds(target)
-        ],
+        **demo_downloads.profile_of(version, target, profile, []),
         "target": target,
-        "titles": [{"title": profile.replace("_", " ")}],
         "version_code": catalogue.revisions.get(version, "") if catalogue else "",
         "version_number": version,
     }

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from asu_stats import __version__
-from asu_stats.builds import answers, demo_metadata, metadata_docs
+from asu_stats.builds import answers, demo_downloads, demo_metadata, metadata_docs
 from asu_stats.builds.catalogue import Catalogue, is_release
 from asu_stats.releases import MAIN
 from asu_stats.settings import Settings
@@ -159,6 +159,8 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
 
     for path in ELSEWHERE:
         add(path, _elsewhere(settings, catalogue, path), metadata_docs.elsewhere(path))
+    if settings.builder == "demo":
+        routes.include_router(demo_downloads.router(catalogue))
     return routes
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import ipaddress
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,8 @@ def demo(
             builder="demo",
             workers=3,
             source=base,
+            # Clients on another machine need an address that is right there.
+            upstream_url=os.environ.get("ASU_STATS_UPSTREAM_URL", base),
         )
         requirements.check(settings)
         with opened(settings, make=True) as engine:
