@@ -10,8 +10,9 @@ import pytest
 
 from asu_stats.api import tables
 from asu_stats.dashboard.view import PAGES
-from asu_stats.reports import answers, clients, sums
+from asu_stats.reports import clients, sums
 from asu_stats.reports.listing import Listing
+from asu_stats.reports.versions import VersionRow
 from tests.support import Stats, build, request
 
 NAMES = 1_100
@@ -126,9 +127,9 @@ def test_a_page_of_a_list_makes_only_its_own_rows(
     crowded: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[str] = []
-    row_of = clients._row
+    row_of = clients.row
 
-    def noted(client: str, *sums: Any, **more: Any) -> answers.ClientRow:
+    def noted(client: str, *sums: Any, **more: Any) -> clients.ClientRow:
         made.append(client)
         return row_of(client, *sums, **more)
 
@@ -139,7 +140,7 @@ def test_a_page_of_a_list_makes_only_its_own_rows(
         read.append(given)
         return cubes(*given)
 
-    monkeypatch.setattr(clients, "_row", noted)
+    monkeypatch.setattr(clients, "row", noted)
     monkeypatch.setattr(sums, "cubes", counted)
     for offset in range(0, 50, 5):
         assert len(crowded.get("clients", limit=1, offset=offset)) == 1
@@ -152,7 +153,7 @@ def test_long_csv_takes_little_memory(sqlite_stats: Stats) -> None:
     (row,) = sqlite_stats.get("versions", limit=1)
     many = Listing(200_000, lambda first, after: [row] * (after - first))
     tracemalloc.start()
-    parts = sum(len(part) for part in tables.to_csv(tables.columns_of(answers.VersionRow), many))
+    parts = sum(len(part) for part in tables.to_csv(tables.columns_of(VersionRow), many))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert parts > 5_000_000

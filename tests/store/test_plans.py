@@ -8,23 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
-from asu_stats.api.further import FURTHER
-from asu_stats.api.questions import Question as ApiQuestion
 from asu_stats.builds.queues import Queues
 from asu_stats.legacy import go_server, upstream_server
-from asu_stats.reports import (
-    clients,
-    diff_packages,
-    errors,
-    now,
-    overview,
-    performance,
-    profiles,
-    targets,
-    timeseries,
-    versions,
-)
-from asu_stats.reports.listing import ALL
+from asu_stats.reports import now, profiles, targets, timeseries
+from asu_stats.reports.endpoints import REPORTS
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database import statements as prepared_statements
 from asu_stats.store.database.dialects import Cursor
@@ -48,9 +36,12 @@ DETAILS = (
 )
 
 
-def further(question: ApiQuestion) -> Question:
-    filters = {"interval": "day"} if question.interval else {}
-    return lambda db, window: question.read(db, window, filters, ALL)
+def as_served(report: Report) -> Question:
+    filters = {each.name: each.schema.get("default") for each in report.parameters}
+    given = {name: value for name, value in filters.items() if value is not None}
+    if report.subject:
+        given[report.subject.name] = "luci"
+    return lambda db, window: report.read(db, Query(window, NOW.date(), given))
 
 
 def series(interval: Interval, filters: dict[str, str]) -> Question:
@@ -58,19 +49,10 @@ def series(interval: Interval, filters: dict[str, str]) -> Question:
 
 
 QUESTIONS: dict[str, Question] = {
-    "overview": overview.read,
-    "versions": versions.read,
-    "targets": targets.read,
     "targets of a version": lambda db, w: targets.read(db, w, version="24.10.2"),
-    "profiles": profiles.read,
     "profiles of a target": lambda db, w: profiles.read(
         db, w, version="24.10.2", target="ath79/generic"
     ),
-    "clients": clients.read,
-    "one client": lambda db, w: clients.read_one(db, w, "luci"),
-    "diff-packages": diff_packages.read,
-    "errors": errors.read,
-    "performance": performance.read,
     "upstream build-errors": lambda db, _: upstream_server.build_errors(db, 100),
     "builds-per-day": go_server.builds_per_day,
     "builds-by-version": go_server.builds_by_version,
@@ -80,7 +62,7 @@ QUESTIONS: dict[str, Question] = {
     "upstream builds-per-day": lambda db, w: upstream_server.builds_per_day(db, w.end),
     "upstream builds-by-version": lambda db, w: upstream_server.builds_by_version(db, w.end, None),
     "upstream stats/summary": lambda db, _: upstream_server.builds_24h(db, NOW),
-    **{question.name: further(question) for question in FURTHER},
+    **{report.name: as_served(report) for report in REPORTS},
     **{
         f"timeseries by {interval}, {filters}": series(interval, filters)
         for interval in INTERVALS

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, Table, func, select
 
-from asu_stats.api.stats import QUESTIONS
 from asu_stats.demo import history
 from asu_stats.exceptions import LeaseLostError, StoreRefusedError
+from asu_stats.reports.endpoints import REPORTS
 from asu_stats.store import export, migrate
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import expiry, files, retention, segments
@@ -39,7 +39,7 @@ def questions(stats: Stats, windows: Sequence[int]) -> Iterator[str]:
     """Yield the URL of every question, of windows of so many days."""
     document = stats.client.get("/openapi.json").json()["paths"]
     old = [path for path, item in document.items() if item.get("get", {}).get("deprecated")]
-    names = [f"/api/v1/stats/{question.name}" for question in QUESTIONS]
+    names = [f"/api/v1/stats/{report.name}" for report in REPORTS if not report.subject]
     first, last = TODAY - timedelta(days=110), TODAY - timedelta(days=62)
     yield f"/api/v1/stats/errors/examples?start={first}&end={last}"
     yield "/api/v1/stats/errors/examples?days=365&category=build&version=SNAPSHOT"

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
 from asu_stats.monitor import memory, reporting
+from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
 
 _HISTORY: Final = 100
@@ -25,7 +26,7 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
         response_model=reporting.Alerts,
         responses=problems.documented(422, 503),
         dependencies=[Depends(params.only_json)],
-        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
+        openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     def alerts() -> JSONResponse:
         """Return each rule as the last evaluation saw it, and the latest incidents.

@@ -19,6 +19,7 @@ from asu_stats.event_times import MAX_FUTURE, format_time
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.recorder import Recorder
+from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.days import newest_event
@@ -129,7 +130,7 @@ def router(
         response_model=Queue,
         responses=problems.documented(422, 503),
         dependencies=[Depends(params.only_json)],
-        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
+        openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     def stats() -> JSONResponse:
         """Return the number of builds that wait for a worker."""

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from asu_stats.api import params, problems
 from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
+from asu_stats.reports.parameters import ONLY_JSON
 
 
 def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
@@ -21,7 +22,7 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
         response_model=list[listing.JobRow],
         responses=problems.documented(422, 429, 503),
         dependencies=[Depends(params.only_json)],
-        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
+        openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     def stats_jobs() -> JSONResponse:
         """Return each job: when it last ran, for how long, how that went, and when it runs next.

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from asu_stats.api import problems
 from asu_stats.api.origins import is_own
-from asu_stats.api.questions import PREFIX
+from asu_stats.api.stats import PREFIX
 from asu_stats.builds.queues import Queues
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.reports import now as now_report

@@ -5,10 +5,11 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import Engine
 
 from asu_stats.api import params, problems
-from asu_stats.api.questions import PREFIX
-from asu_stats.api.stats_examples import EXAMPLES
+from asu_stats.api.examples import EXAMPLES
+from asu_stats.api.stats import PREFIX
 from asu_stats.builds.queues import Queues
-from asu_stats.reports import answers, now
+from asu_stats.reports import now
+from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
 
 
@@ -19,13 +20,13 @@ def router(engine: Engine, queues: Queues) -> APIRouter:
     @routes.get(
         f"{PREFIX}/now",
         summary="What is being built, and what has just ended",
-        response_model=answers.Now,
+        response_model=now.Now,
         responses={
             200: {"content": {"application/json": {"example": EXAMPLES["now"]}}},
             **problems.documented(422, 429, 503),
         },
         dependencies=[Depends(params.only_json)],
-        openapi_extra={"parameters": [params.ONLY_JSON.documented()]},
+        openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     def ask() -> JSONResponse:
         """Return the builds of this moment."""

@@ -1,17 +1,17 @@
-"""The statistics API: one route per entry of the list of endpoints (docs/reference/api.md)."""
+"""The statistics API: serves the reports that `reports.endpoints` lists, all in the same way."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from sqlalchemy import Connection
 from starlette.convertors import Convertor, register_url_convertor
 
-from asu_stats.api import params, problems
+from asu_stats.api import problems
 from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import (
     Answer,
@@ -21,133 +21,19 @@ from asu_stats.api.answering import (
     to_csv,
     to_json,
 )
-from asu_stats.api.further import FURTHER
+from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.params import Given
-from asu_stats.api.questions import PREFIX, Filters, Question
-from asu_stats.api.stats_examples import EXAMPLES
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.exceptions import InvalidParameterError
-from asu_stats.reports import (
-    answers,
-    clients,
-    comparison,
-    diff_packages,
-    errors,
-    overview,
-    packages,
-    performance,
-    profiles,
-    rolling,
-    sums,
-    targets,
-    timeseries,
-    versions,
-)
+from asu_stats.reports import sums
+from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.parameters import FORMAT, HOURS, LIMIT, OFFSET
+from asu_stats.reports.report import Query, Report
 from asu_stats.text import NAME_LENGTH
-from asu_stats.windows import MAX_BUCKETS, MAX_HOURS, Interval, Window, parse_number
+from asu_stats.windows import MAX_BUCKETS, Interval, Window
 
-SHOWN_HASH: Final = 12
-
-QUESTIONS: Final[tuple[Question, ...]] = (
-    Question(
-        "overview",
-        "The whole window at a glance",
-        lambda db, window, *_: overview.read(db, window),
-        answers.Overview,
-        default_days=7,
-        hours=True,
-    ),
-    Question(
-        "versions",
-        "Requests and builds per version",
-        lambda db, window, filters, *_: versions.read(db, window, **filters),
-        list[answers.VersionRow],
-        filters=(params.TARGET, params.PROFILE),
-        row=answers.VersionRow,
-        paged=True,
-    ),
-    Question(
-        "targets",
-        "Requests and builds per target",
-        lambda db, window, filters, *_: targets.read(db, window, **filters),
-        list[answers.TargetRow],
-        filters=(params.VERSION,),
-        row=answers.TargetRow,
-        paged=True,
-    ),
-    Question(
-        "profiles",
-        "Requests and builds per profile",
-        lambda db, window, filters, *_: profiles.read(db, window, **filters),
-        list[answers.ProfileRow],
-        filters=(params.VERSION, params.TARGET),
-        row=answers.ProfileRow,
-        paged=True,
-    ),
-    Question(
-        "clients",
-        "Requests per client, and how they ended",
-        lambda db, window, *_: clients.read(db, window),
-        list[answers.ClientRow],
-        row=answers.ClientRow,
-        paged=True,
-    ),
-    Question(
-        "diff-packages",
-        "Requests by diff_packages",
-        lambda db, window, _, page: diff_packages.read(db, window, page),
-        answers.DiffPackagesReport,
-        row=answers.DiffPackagesDay,
-        member="trend",
-        nested=True,
-    ),
-    Question(
-        "packages",
-        "Packages that are asked for",
-        lambda db, window, filters, *_: packages.read(db, window, **filters),
-        list[answers.PackageRow],
-        filters=(params.VERSION, params.TARGET),
-        row=answers.PackageRow,
-        paged=True,
-    ),
-    Question(
-        "errors",
-        "Failed builds and rejected requests",
-        lambda db, window, _, page: errors.read(db, window, page),
-        answers.Errors,
-        default_days=7,
-        row=answers.ErrorCategory,
-        member="by_category",
-        nested=True,
-    ),
-    Question(
-        "performance",
-        "How long successful builds take",
-        lambda db, window, _, page: performance.read(db, window, page),
-        answers.Performance,
-        row=answers.VersionPerformance,
-        member="by_version",
-        nested=True,
-    ),
-    Question(
-        "timeseries",
-        "Requests and builds over time",
-        lambda db, window, given, *_: timeseries.read(db, window, **_series(given)),
-        list[answers.Bucket],
-        filters=(params.VERSION, params.TARGET, params.PROFILE, params.CLIENT),
-        row=answers.Bucket,
-        interval=params.INTERVAL,
-    ),
-    *FURTHER,
-)
-_CLIENT: Final = Question(
-    "clients/{client}",
-    "All that is known of one client",
-    lambda db, window, filters, page: clients.read_one(db, window, filters["client"], page),
-    answers.ClientReport,
-    nested=True,
-)
+PREFIX: Final = "/api/v1/stats"
 
 
 class _AnyText(Convertor[str]):
@@ -182,199 +68,193 @@ class StatsApi:
         self._hourly_days = hourly_days
         self._lists = Lists()
 
-    def _today(self) -> date:
-        return self._now().date()
-
     def router(self) -> APIRouter:
         """Return the routes."""
         routes = APIRouter(tags=["statistics"])
-        for question in QUESTIONS:
-            endpoint = self._performance if question.name == "performance" else self._plain
-            self._add(routes, question, partial(endpoint, question))
-        self._add(routes, _CLIENT, self._client)
+        for report in REPORTS:
+            _add(routes, report, partial(self._respond, report))
         return routes
 
-    def _add(
-        self, routes: APIRouter, question: Question, endpoint: Callable[[Request], Response]
-    ) -> None:
-        def ask(request: Request) -> Response:
-            return endpoint(request)
-
-        ask.__doc__ = "Days are UTC days; every figure is exact and live."
-        parameters = [parameter.documented() for parameter in question.parameters]
-        path = question.path
-        if question is _CLIENT:
-            path = f"{PREFIX}/clients/{{client:text}}"
-            schema = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
-            parameters.insert(
-                0, {"name": "client", "in": "path", "required": True, "schema": schema}
+    def _respond(self, report: Report, request: Request) -> Response:
+        """Serve a report. Raises `InvalidParameterError`."""
+        given = Given.of(request, report.all_parameters)
+        as_csv = report.row is not None and _as_csv(request, given)
+        query = self._query(report, request, given, complete=as_csv)
+        report.check(query)
+        interval = _interval(report, query)
+        if interval:
+            self._check_buckets(query, interval, given)
+        vary = (*(("Accept",) if report.row else ()), *_AUTHORIZED[report.shows_hashes])
+        if query.hours is not None or report.uses_clock(query):
+            query = replace(query, now=self._now())
+            return self._answering.answer_now(
+                lambda connection: _written(
+                    report, query, report.read(connection, query), as_csv=as_csv
+                ),
+                vary=", ".join(vary),
             )
-        ok: dict[str, Any] = {"content": {"application/json": {"example": EXAMPLES[question.name]}}}
-        if question.row:
-            of = f" of `{question.member}`" if question.member else ""
-            rows = {"type": "string", "description": f"The rows{of}, without what is nested."}
-            ok["content"]["text/csv"] = {"schema": rows}
-        special: dict[str, tuple[int, ...]] = {_CLIENT.name: (404,), "performance": (401,)}
-        failures = (*special.get(question.name, ()), 422, 429, 503)
-        extra: dict[str, Any] = {"parameters": parameters}
-        if question.name == "performance":
-            extra["security"] = [{}]  # beside the token: without one the hashes are cut
-        routes.add_api_route(
-            path,
-            ask,
-            methods=["GET"],
-            name=question.name,
-            summary=question.summary,
-            response_model=question.answer,
-            responses={
-                200: ok,
-                304: {"description": "Nothing changed since the ETag of If-None-Match."},
-                **problems.documented(*failures),
-            },
-            dependencies=[Depends(TOKEN_SCHEME)] if "security" in extra else [],
-            openapi_extra=extra,
-        )
-
-    def _plain(self, question: Question, request: Request) -> Response:
-        given = Given.of(request, question.parameters)
-        if question.hours and "hours" in given:
-            return self._rolling(given)
-        filters = _filters(question, given)
-        if question.name == "timeseries" and len(filters) > 1:
-            name = list(filters)[1]
-            expected = f"one filter at a time, not {' and '.join(filters)}"
-            raise InvalidParameterError(name, got=filters[name], expected=expected)
-        if question.interval:
-            interval = cast(Interval, given.one_of(question.interval, "day"))
-            self._check_buckets(self._window(question, given), interval, given)
-            filters["interval"] = interval
-        if question.name == "comparison":
-            return self._comparison(question, request, given)
-        if question.name == "timeseries/week":
-            self._check_buckets(self._window(question, given), "hour", given)
-        return self._ask(question, request, given, filters)
-
-    def _comparison(self, question: Question, request: Request, given: Given) -> Response:
-        """Compare up to this time of day where today is in the window: the next second differs."""
-        window, now = self._window(question, given), self._now()
-        if comparison.compared_until(window, now) is None:
-            return self._ask(question, request, given, {})
-        as_csv = _as_csv(request, given)
-
-        def make(connection: Connection) -> Answer:
-            rows = comparison.read(connection, window, now)
-            return _written(question, window, rows, as_csv=as_csv)
-
-        return self._answering.answer_now(make, vary="Accept")
-
-    def _rolling(self, given: Given) -> Response:
-        """Answer with the overview of the last hours, which is another one the next second."""
-        if {"days", "start", "end"} & given.keys():
-            expected = "either days, or start and end, or hours"
-            raise InvalidParameterError("hours", got=given["hours"], expected=expected)
-        hours = parse_number("hours", given["hours"], least=1, most=MAX_HOURS)
-        now = self._now()
-
-        def make(connection: Connection) -> Answer:
-            return to_json(rolling.read(connection, now - timedelta(hours=hours), now, hours=hours))
-
-        return self._answering.answer_now(make)
-
-    def _client(self, request: Request) -> Response:
-        name = params.CLIENT.name_in(request.path_params["client"])
-        given = Given.of(request, _CLIENT.parameters)
-        return self._ask(_CLIENT, request, given, {"client": name})
-
-    def _performance(self, question: Question, request: Request) -> Response:
-        """Show full request hashes only to a token with the scope `read`."""
-        given, vary = Given.of(request, question.parameters), ("Authorization",)
-        if self._access.may_read_hashes(request):
-            return self._ask(question, request, given, {}, vary=vary, key="whole hashes")
-
-        def read(db: Connection, window: Window, _: Filters, page: Page) -> answers.Performance:
-            answer = performance.read(db, window, page)
-            for build in answer["slowest_builds"]:
-                shown = build["request_hash"]
-                build["request_hash"] = shown[:SHOWN_HASH] if shown else None
-            return answer
-
-        return self._ask(replace(question, read=read), request, given, {}, vary=vary)
-
-    def _check_buckets(self, window: Window, interval: Interval, given: Given) -> None:
-        """Raise `InvalidParameterError` for more buckets than an answer has."""
-        if interval == "hour":
-            self._check_hours(window, None, given)
-        if window.buckets(interval) > MAX_BUCKETS:
-            raise _refused_window(given, f"a window of at most {MAX_BUCKETS} buckets")
-
-    def _check_hours(self, window: Window, kept_since: date | None, given: Given) -> None:
-        """Raise `InvalidParameterError` where the hours of a window are gone, or are to go."""
-        oldest = self._today() - timedelta(days=self._hourly_days - 1)
-        oldest = max(oldest, kept_since or oldest)
-        if window.start < oldest:
-            raise _refused_window(
-                given, f"a later start: hours are kept from {oldest.isoformat()} on"
-            )
-
-    def _window(self, question: Question, given: Given) -> Window:
-        return Window.parse(
-            days=given.get("days"),
-            start=given.get("start"),
-            end=given.get("end"),
-            default_days=question.default_days,
-            today=self._today(),
-        )
-
-    def _ask(
-        self,
-        question: Question,
-        request: Request,
-        given: Given,
-        filters: Filters,
-        *,
-        vary: tuple[str, ...] = (),
-        key: str = "",
-    ) -> Response:
-        """Answer a question; `key` is what the answer depends on besides the obvious."""
-        today = self._today()
-        window = self._window(question, given)
-        as_csv = question.row is not None and _as_csv(request, given)
-        page = _page(given, complete=as_csv) if question.paged or question.nested else ALL
-        vary = ("Accept", *vary) if question.row else vary
-        listed = (question.name, f"{window.start}..{window.end}", *map("=".join, filters.items()))
 
         def make(connection: Connection, changes: int) -> Answer:
-            if filters.get("interval") == "hour" or question.name == "timeseries/week":
-                self._check_hours(window, sums.hourly_since(connection), given)
-            result: Any = self._lists.get(listed, changes) if question.paged else None
-            if result is None:
-                result = question.read(connection, window, filters, page)
-            headers: dict[str, str] = {}
-            if question.paged:
-                self._lists.put(listed, changes, result)
-                headers = page_headers(request, given, page, len(result))
-                result = page.of(result)
-            answer = _written(question, window, result, as_csv=as_csv)
+            if interval == "hour":
+                self._check_hours(query, sums.hourly_since(connection), given)
+            result, headers = self._read(report, query, connection, changes), {}
+            if report.paged:
+                headers = page_headers(request, given, query.page, len(result))
+                result = query.page.of(result)
+            answer = _written(report, query, result, as_csv=as_csv)
             return replace(answer, headers={**answer.headers, **headers})
 
         asked = (
             request.scope["path"],
             ascii(list(given.items())),  # joined as they are, two queries could look alike
-            f"{window.start}..{window.end}",
+            *_identity(query),
             "csv" if as_csv else "json",
-            key,
-            *(f"{name}={value}" for name, value in filters.items()),
+            "full hashes" if query.full_hashes else "",
         )
-        return self._answering.answer(request, asked, make, today=today, vary=", ".join(vary))
+        return self._answering.answer(request, asked, make, today=query.today, vary=", ".join(vary))
+
+    def _query(self, report: Report, request: Request, given: Given, *, complete: bool) -> Query:
+        """Return what a request asks of a report. Raises `InvalidParameterError`."""
+        now = self._now()
+        filters = {each.name: given.value_of(each) for each in report.parameters}
+        if report.subject:
+            name = report.subject.name
+            filters[name] = report.subject.read(request.path_params[name])
+        hours = _hours(given) if report.hours else None
+        today = now.date()
+        return Query(
+            window=_window(report, given, today) if hours is None else _of_hours(hours, now),
+            today=today,
+            filters={name: value for name, value in filters.items() if value is not None},
+            page=_page(given, complete=complete) if report.paged or report.nested else ALL,
+            hours=hours,
+            full_hashes=report.shows_hashes and self._access.may_read_hashes(request),
+        )
+
+    def _read(self, report: Report, query: Query, connection: Connection, changes: int) -> Any:
+        """Return what a report reads; a long list only once for all its pages."""
+        if not report.paged:
+            return report.read(connection, query)
+        key = (report.name, *_identity(query))
+        found: Any = self._lists.get(key, changes)
+        if found is None:
+            found = report.read(connection, query)
+            self._lists.put(key, changes, found)
+        return found
+
+    def _check_buckets(self, query: Query, interval: Interval, given: Given) -> None:
+        """Raise `InvalidParameterError` for more buckets than a response has."""
+        if interval == "hour":
+            self._check_hours(query, None, given)
+        if query.window.buckets(interval) > MAX_BUCKETS:
+            raise _refused_window(given, f"a window of at most {MAX_BUCKETS} buckets")
+
+    def _check_hours(self, query: Query, kept_since: date | None, given: Given) -> None:
+        """Raise `InvalidParameterError` where the hours of a window are deleted, or soon will be.
+
+        `kept_since` is the first day that still has hours.
+        """
+        oldest = query.today - timedelta(days=self._hourly_days - 1)
+        oldest = max(oldest, kept_since or oldest)
+        if query.window.start < oldest:
+            raise _refused_window(
+                given, f"a later start: hours are kept from {oldest.isoformat()} on"
+            )
 
 
-def _written(question: Question, window: Window, result: Any, *, as_csv: bool) -> Answer:
+_AUTHORIZED: Final = {True: ("Authorization",), False: ()}
+
+
+def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Response]) -> None:
+    """Add the route of a report, documented."""
+
+    def endpoint(request: Request) -> Response:
+        return respond(request)
+
+    parameters = [parameter.documented() for parameter in report.all_parameters]
+    if report.subject:
+        schema = {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
+        subject = {"name": report.subject.name, "in": "path", "required": True, "schema": schema}
+        parameters.insert(0, subject)
+    example = {"example": EXAMPLES[report.name]} if report.name in EXAMPLES else {}
+    ok: dict[str, Any] = {"content": {"application/json": example}}
+    if report.row:
+        of = f" of `{report.member}`" if report.member else ""
+        rows = {"type": "string", "description": f"The rows{of}, without what is nested."}
+        ok["content"]["text/csv"] = {"schema": rows}
+    failures = (
+        *((404,) if report.subject else ()),
+        *((401,) if report.shows_hashes else ()),
+        422,
+        429,
+        503,
+    )
+    extra: dict[str, Any] = {"parameters": parameters}
+    if report.shows_hashes:
+        extra["security"] = [{}]  # beside the token: without one the hashes are cut
+    routes.add_api_route(
+        f"{PREFIX}/{report.name.replace('}', ':text}')}",
+        endpoint,
+        methods=["GET"],
+        name=report.name,
+        summary=report.summary,
+        description=report.description,
+        response_model=report.response,
+        responses={
+            200: ok,
+            304: {"description": "Nothing changed since the ETag of If-None-Match."},
+            **problems.documented(*failures),
+        },
+        dependencies=[Depends(TOKEN_SCHEME)] if report.shows_hashes else [],
+        openapi_extra=extra,
+    )
+
+
+def _interval(report: Report, query: Query) -> Interval | None:
+    """Return the length of the buckets that a response has, `None` if it has none."""
+    if report.by_hour:
+        return "hour"
+    found: Interval | None = query.filters.get("interval")
+    return found
+
+
+def _window(report: Report, given: Given, today: date) -> Window:
+    return Window.parse(
+        days=given.get("days"),
+        start=given.get("start"),
+        end=given.get("end"),
+        default_days=report.default_days,
+        today=today,
+    )
+
+
+def _hours(given: Given) -> int | None:
+    """Return how many hours are asked for. Raises `InvalidParameterError`."""
+    if HOURS.name in given and {"days", "start", "end"} & given.keys():
+        expected = "either days, or start and end, or hours"
+        raise InvalidParameterError(HOURS.name, got=given[HOURS.name], expected=expected)
+    hours: int | None = given.value_of(HOURS)
+    return hours
+
+
+def _of_hours(hours: int, now: datetime) -> Window:
+    """Return the days in which the last hours lie."""
+    return Window((now - timedelta(hours=hours)).date(), now.date())
+
+
+def _identity(query: Query) -> tuple[str, ...]:
+    """Return what makes two queries of one report the same but for their pages."""
+    filters = (f"{name}={value}" for name, value in query.filters.items())
+    return (f"{query.window.start}..{query.window.end}", *filters)
+
+
+def _written(report: Report, query: Query, result: Any, *, as_csv: bool) -> Answer:
     """Return what a report found as CSV or JSON."""
-    if not as_csv or question.row is None:
+    if not as_csv or report.row is None:
         return to_json(result)
-    name = question.name.replace("/", "-")
-    file = f"asu-stats-{name}-{window.start}_{window.end}.csv"
-    return to_csv(question.row, question.rows(result), file)
+    name = report.name.replace("/", "-")
+    file = f"asu-stats-{name}-{query.window.start}_{query.window.end}.csv"
+    return to_csv(report.row, report.rows(result), file)
 
 
 def _refused_window(given: Given, expected: str) -> InvalidParameterError:
@@ -383,26 +263,12 @@ def _refused_window(given: Given, expected: str) -> InvalidParameterError:
     return InvalidParameterError(name, got=given.get(name, "hour"), expected=expected)
 
 
-def _filters(question: Question, given: Given) -> dict[str, str]:
-    found = ((parameter.name, given.name_of(parameter)) for parameter in question.filters)
-    return {name: value for name, value in found if value is not None}
-
-
-def _series(given: Filters) -> dict[str, Any]:
-    """Return what a time series takes: its interval, and the filters."""
-    filters = {name: value for name, value in given.items() if name != "interval"}
-    return {"interval": given["interval"], "filters": filters}
-
-
 def _page(given: Given, *, complete: bool) -> Page:
     """Return the page that is asked for; of a `complete` list, only a limit makes one."""
-    limit = given.get("limit", None if complete else str(params.DEFAULT_LIMIT))
-    return Page(
-        None if limit is None else parse_number("limit", limit, least=1, most=params.MAX_LIMIT),
-        parse_number("offset", given.get("offset", "0"), least=0, most=params.MAX_OFFSET),
-    )
+    everything = complete and LIMIT.name not in given
+    return Page(None if everything else given.value_of(LIMIT), given.value_of(OFFSET))
 
 
 def _as_csv(request: Request, given: Given) -> bool:
     preferred = "csv" if wants_csv(request.headers.get("accept", "")) else "json"
-    return given.one_of(params.FORMAT, preferred) == "csv"
+    return bool((given.value_of(FORMAT) or preferred) == "csv")

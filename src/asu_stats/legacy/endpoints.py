@@ -9,8 +9,8 @@ from typing import Any, Final
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.api.params import Parameter
 from asu_stats.legacy import go_server, upstream_server
+from asu_stats.reports.parameters import Parameter
 from asu_stats.settings import LegacyShape
 from asu_stats.windows import FIRST_DAY, Window
 

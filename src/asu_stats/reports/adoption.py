@@ -1,14 +1,30 @@
 """How versions come and go: their share of the requests over time."""
 
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.releases import release_order
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import VersionBucket
+from asu_stats.reports.fields import Requests
+from asu_stats.reports.parameters import DAYS_INTERVAL
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import Interval, Window
+
+
+class VersionBucket(TypedDict):
+    """What one version was asked for in one bucket."""
+
+    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    version: Annotated[
+        str | None, Field(description="The eight with most requests; null: all the others.")
+    ]
+    requests: Requests
+    percentage: Annotated[float | None, Field(description="Of all requests of the bucket.")]
+
 
 SHOWN: Final = 8
 
@@ -38,3 +54,14 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
             for version, n in rows
         ]
     return found
+
+
+REPORT: Final = Report(
+    name="versions/timeseries",
+    summary="Share of versions over time",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=list[VersionBucket],
+    parameters=(DAYS_INTERVAL,),
+    row=VersionBucket,
+    example={"days": "2"},
+)

@@ -1,34 +1,62 @@
 """Clients: their requests, and how those ended (docs/reference/figures.md, Clients)."""
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Final
 
-from sqlalchemy import Connection, Row, select
+from pydantic import Field
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
-from asu_stats.exceptions import UnknownClientError
-from asu_stats.releases import order_of
-from asu_stats.reports import figures, sums, timeseries
-from asu_stats.reports.answers import ClientReport, ClientRow
-from asu_stats.reports.incomplete import reasons
-from asu_stats.reports.listing import ALL, Listing, Page
+from asu_stats.reports import figures, sums
+from asu_stats.reports.fields import Rate, Rejected, Requests, UniqueRejected, UniqueRequests
+from asu_stats.reports.listing import Listing
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import (
     BY_CLIENT,
     BY_CLIENT_VERSION,
     CLIENT_REJECTED,
     CLIENT_UNIQUE,
 )
-from asu_stats.store.rollups.definitions import (
-    CLIENT_DEVICES,
-    CLIENT_ERRORS,
-    CLIENT_UNIQUE_REJECTED,
-    CLIENT_UNIQUE_REQUESTS,
-    CLIENT_VERSIONS,
-    CLIENTS,
-)
 from asu_stats.windows import Window
 
-_UNHASHED = "requests_without_hash"
+_UNTRACED = "null where some were imported without hash, see `period.incomplete`."
+ClientBuilt = Annotated[
+    int | None, Field(description=f"The client's requests whose build ended well; {_UNTRACED}")
+]
+ClientFailed = Annotated[
+    int | None,
+    Field(
+        description="The client's requests whose build failed, or had failed just before; "
+        + _UNTRACED
+    ),
+]
+
+
+class VersionRequests(TypedDict):
+    """A version and its requests."""
+
+    version: str
+    requests: Requests
+
+
+class ClientRow(TypedDict):
+    """One client; its builds are those its own requests waited for."""
+
+    client: str
+    total_requests: Requests
+    unique_builds: UniqueRequests
+    cache_hits: int
+    cache_hit_rate: Rate
+    successful_builds: ClientBuilt
+    failed_builds: ClientFailed
+    pending: Annotated[
+        int | None,
+        Field(description=f"Requests whose build has not ended, or cancelled; {_UNTRACED}"),
+    ]
+    success_rate: Rate
+    rejected_requests: Rejected
+    unique_rejected_requests: UniqueRejected
+    top_versions: list[VersionRequests]
 
 
 def read(connection: Connection, window: Window) -> Listing[ClientRow]:
@@ -49,86 +77,22 @@ def read(connection: Connection, window: Window) -> Listing[ClientRow]:
             shown, amounts[places].tolist(), asked.of([(name,) for name in shown]), strict=True
         )
         return [
-            _row(
+            row(
                 client,
-                row,
+                counts,
                 (unique.of(client), turned_away.of(client)),
                 top.first,
                 imported=imported,
             )
-            for client, row, top in rows
+            for client, counts, top in rows
         ]
 
     return Listing(len(names), make, "total_requests")
 
 
-def read_one(connection: Connection, window: Window, client: str, page: Page = ALL) -> ClientReport:
-    """Return all that is known of one client in `window`; of its lists a page.
-
-    Raises `UnknownClientError` for a client of which nothing was ever recorded.
-    """
-    filters = {"client": client}
-    t = CLIENTS.table
-    if connection.execute(select(t.c.client).where(t.c.client == client).limit(1)).first() is None:
-        raise UnknownClientError(client)
-
-    def ranked(column: str, names: Sequence[Row[Any]]) -> list[tuple[str, int]]:
-        counts: dict[str, int] = defaultdict(int)
-        for row in names:
-            counts[getattr(row, column)] += int(row.requests)
-        return figures.top(counts, len(counts), order_of(column))
-
-    seen = sums.rows(connection, CLIENT_VERSIONS, ("version", "client_version"), window, filters)
-    devices = sums.rows(connection, CLIENT_DEVICES, ("target", "profile"), window, filters)
-    totals = [int(n or 0) for n in sums.rows(connection, CLIENTS, (), window, filters)[0]]
-    imported = any(unhashed for _, unhashed in sums.days(connection, window, _UNHASHED))
-    gaps = reasons(
-        without_hash=totals[CLIENTS.place("requests_without_hash")],
-        untraced=totals[CLIENTS.place("untraced_requests")],
-        rejected_without_hash=totals[CLIENTS.place("rejected_without_hash")],
-    )
-    unique, turned_away = (
-        sums.unique_of_client(connection, window, client, pairs)
-        for pairs in (CLIENT_UNIQUE_REQUESTS, CLIENT_UNIQUE_REJECTED)
-    )
-    errors = {
-        (row.error_category, row.error_type): int(row.errors)
-        for row in sums.rows(
-            connection, CLIENT_ERRORS, ("error_category", "error_type"), window, filters
-        )
-        if row.errors
-    }
-    versions, own = ranked("version", seen), ranked("client_version", seen)
-    targets, profiles = ranked("target", devices), ranked("profile", devices)
-    by_errors = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
-    all_errors, most = sum(errors.values()), page.most(5)
-    return {
-        **_row(client, totals, (unique, turned_away), versions[:most], imported=imported),
-        "period": sums.period(connection, window, gaps),
-        "top_versions_total": len(versions),
-        "client_versions": [{"client_version": name, "requests": n} for name, n in page.of(own)],
-        "client_versions_total": len(own),
-        "top_targets": [{"target": name, "requests": n} for name, n in targets[:most]],
-        "top_targets_total": len(targets),
-        "top_profiles": [{"profile": name, "requests": n} for name, n in profiles[:most]],
-        "top_profiles_total": len(profiles),
-        "errors": [
-            {
-                "category": category,
-                "type": error_type,
-                "count": count,
-                "percentage": figures.rate(count, all_errors),
-            }
-            for (category, error_type), count in page.of(by_errors)
-        ],
-        "errors_total": len(by_errors),
-        "timeseries": timeseries.read_days(connection, window, filters),
-    }
-
-
-def _row(
+def row(
     client: str,
-    row: Sequence[int],
+    amounts: Sequence[int],
     unique: tuple[int, int],
     versions: Sequence[tuple[str, int]],
     *,
@@ -139,7 +103,7 @@ def _row(
     `unique` are its distinct request hashes, of accepted and of rejected requests. `imported` says
     that the window holds history of an older server, which kept no rejections.
     """
-    requests, hits, good, bad, rejected, unhashed, untraced, unknown = row
+    requests, hits, good, bad, rejected, unhashed, untraced, unknown = amounts
     return {
         "client": client,
         "total_requests": requests,
@@ -154,3 +118,13 @@ def _row(
         "unique_rejected_requests": None if imported or unknown else unique[1],
         "top_versions": [{"version": v, "requests": n} for v, n in versions],
     }
+
+
+REPORT: Final = Report(
+    name="clients",
+    summary="Requests per client, and how they ended",
+    read=lambda connection, query: read(connection, query.window),
+    response=list[ClientRow],
+    row=ClientRow,
+    paged=True,
+)

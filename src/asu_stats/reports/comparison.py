@@ -2,18 +2,44 @@
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, overview, rolling
-from asu_stats.reports.answers import Compared, Overview
-from asu_stats.reports.overview import Tally
+from asu_stats.reports.overview import Overview
+from asu_stats.reports.report import Report
+from asu_stats.reports.tally import Tally
 from asu_stats.store.archive import segments
 from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.times import aware, midnight
 from asu_stats.windows import Window
+
+
+class Compared(TypedDict):
+    """A figure of the overview beside the same of the window before."""
+
+    figure: str
+    unit: Annotated[str, Field(description="`count`, `percent` or `seconds`.")]
+    value: float | None
+    before: Annotated[
+        float | None, Field(description="As many days earlier; null if not all days were known.")
+    ]
+    change: Annotated[
+        float | None,
+        Field(description="In percent, 2 decimals; of a figure in percent, in points."),
+    ]
+    compared_until: Annotated[
+        str | None,
+        Field(
+            description="Where today is in the time range: up to when the days before it count, "
+            "the same time of day. Else null."
+        ),
+    ]
+
 
 _DAY: Final = timedelta(days=1)
 _DETAILS: Final = (build_metrics, client_stats)
@@ -92,3 +118,14 @@ def _compared(
         "change": change,
         "compared_until": format_time(until) if until else None,
     }
+
+
+REPORT: Final = Report(
+    name="comparison",
+    summary="The figures of the overview beside those of the window before",
+    read=lambda connection, query: read(connection, query.window, query.now),
+    response=list[Compared],
+    default_days=7,
+    row=Compared,
+    uses_clock=lambda query: query.window.start <= query.today <= query.window.end,
+)

@@ -1,17 +1,60 @@
 """How many requests name all their packages (`diff_packages`), and how many only further ones."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import DiffPackagesReport
+from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit
 from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import MAX_BUCKETS, Window
+
+
+class DiffPackagesOverview(TypedDict):
+    """Requests by `diff_packages`."""
+
+    total_builds: Requests
+    diff_packages_enabled: int
+    diff_packages_disabled: int
+    diff_packages_unknown: UnknownSplit
+    percentage_enabled: KnownRate
+
+
+class DiffPackagesVersion(TypedDict):
+    """The same of one version."""
+
+    version: str
+    total: Requests
+    enabled: int
+    disabled: int
+    unknown: UnknownSplit
+    percentage_enabled: KnownRate
+
+
+class DiffPackagesDay(TypedDict):
+    """The same of one day."""
+
+    date: Day
+    enabled: int
+    disabled: int
+    unknown: UnknownSplit
+    percentage_enabled: KnownRate
+
+
+class DiffPackagesReport(TypedDict):
+    """`GET /api/v1/stats/diff-packages`."""
+
+    overview: DiffPackagesOverview
+    by_version: list[DiffPackagesVersion]
+    by_version_total: Total
+    trend: list[DiffPackagesDay]
+
 
 _DAY = ("total_requests", "diff_packages_true", "diff_packages_false")
 _VERSION = ("request_count", "diff_packages_true", "diff_packages_false")
@@ -89,3 +132,15 @@ def _splits(amounts: Ints) -> Iterator[Split]:
     columns = (total, enabled, disabled, total - enabled - disabled)
     percentages = figures.rates(enabled, enabled + disabled)
     return map(Split._make, zip(*(c.tolist() for c in columns), percentages, strict=True))
+
+
+REPORT: Final = Report(
+    name="diff-packages",
+    summary="Requests by diff_packages",
+    read=lambda connection, query: read(connection, query.window, query.page),
+    response=DiffPackagesReport,
+    row=DiffPackagesDay,
+    member="trend",
+    nested=True,
+    example={"days": "2"},
+)

@@ -1,18 +1,29 @@
 """How build durations are spread, and how that changes over time."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Annotated, Final
 
-import numpy as np
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import DurationBar, DurationBucket
-from asu_stats.reports.durations import all_durations
+from asu_stats.reports.durations import of_version
 from asu_stats.reports.figures import Distribution
-from asu_stats.store.blocks.codec import Totals
+from asu_stats.reports.parameters import VERSION
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS
-from asu_stats.windows import Interval, Window
+from asu_stats.windows import Window
+
+
+class DurationBar(TypedDict):
+    """Successful builds that took about as long."""
+
+    from_seconds: int
+    to_seconds: Annotated[int, Field(description="Included.")]
+    builds: int
+    percentage: Annotated[float | None, Field(description="Of all these builds.")]
+
 
 _BARS: Final = 24
 _WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
@@ -26,7 +37,7 @@ def read(
     Bars are equally wide, at most 24 reach to the 99th percentile; the last holds all slower ones.
     """
     (totals,) = sums.cubes(connection, window, SECONDS if version is None else VERSION_SECONDS)
-    durations = _of(totals, version)
+    durations = of_version(totals, version)
     return [
         {
             "from_seconds": start,
@@ -56,31 +67,11 @@ def bars(spread: Distribution, widths: Sequence[int]) -> list[tuple[int, int, in
     return [*found, (edges[-1] + width, most, higher)] if higher else found
 
 
-def over_time(
-    connection: Connection, window: Window, *, interval: Interval, version: str | None = None
-) -> list[DurationBucket]:
-    """Return the durations of every bucket, of one version or of all."""
-    cube = SECONDS if version is None else VERSION_SECONDS
-    found: list[DurationBucket] = []
-    for stamp, _, totals in sums.cube_over_time(connection, window, interval, cube):
-        durations = _of(totals, version)
-        found.append(
-            {
-                "timestamp": stamp,
-                "builds": durations.builds,
-                "avg_seconds": durations.average,
-                "median_seconds": durations.percentile(50),
-                "p95_seconds": durations.percentile(95),
-            }
-        )
-    return found
-
-
-def _of(totals: Totals, version: str | None) -> Distribution:
-    if version is None:
-        return all_durations(totals)
-    versions, version_codes = totals.column(0)
-    seconds, codes = totals.column(1)
-    places = np.flatnonzero(versions == version)
-    mine = np.flatnonzero(np.isin(version_codes, places))
-    return Distribution.of(seconds[codes[mine]], totals.sums[mine, 0])
+REPORT: Final = Report(
+    name="performance/distribution",
+    summary="How durations are spread",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=list[DurationBar],
+    parameters=(VERSION,),
+    row=DurationBar,
+)

@@ -1,17 +1,58 @@
 """Errors: failed builds and rejected requests (docs/reference/figures.md, Errors)."""
 
 from collections import defaultdict
-from typing import Final
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 import numpy as np
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import ErrorCategory, Errors, VersionErrors
+from asu_stats.reports.fields import Rate, Total
 from asu_stats.reports.listing import ALL, Listing, Page
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import FAILURES
 from asu_stats.windows import Window
+
+
+class ErrorType(TypedDict):
+    """One type of error."""
+
+    type: str
+    count: int
+    affected_versions: Annotated[list[str], Field(description="At most 10, most errors first.")]
+    affected_versions_total: Total
+
+
+class ErrorCategory(TypedDict):
+    """One category of errors."""
+
+    category: str
+    count: int
+    percentage: Rate
+    top_errors: Annotated[list[ErrorType], Field(description="At most 5.")]
+    top_errors_total: Total
+
+
+class VersionErrors(TypedDict):
+    """A version and its errors."""
+
+    version: str
+    errors: int
+
+
+class Errors(TypedDict):
+    """`GET /api/v1/stats/errors`."""
+
+    total_errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
+    by_category: Sequence[ErrorCategory]
+    by_category_total: Total
+    by_version: Sequence[VersionErrors]
+    by_version_total: Total
+
 
 _TOP: Final = 5
 _VERSIONS: Final = 10
@@ -79,3 +120,15 @@ def _by_version(failures: Totals) -> Listing[VersionErrors]:
         return [{"version": version, "errors": n} for version, n in rows]
 
     return Listing(len(order), make, "errors")
+
+
+REPORT: Final = Report(
+    name="errors",
+    summary="Failed builds and rejected requests",
+    read=lambda connection, query: read(connection, query.window, query.page),
+    response=Errors,
+    default_days=7,
+    row=ErrorCategory,
+    member="by_category",
+    nested=True,
+)

@@ -1,15 +1,54 @@
 """What is being built now, and what has just ended. Read from the details, by index."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
 from sqlalchemy import Connection, select
+from typing_extensions import TypedDict
 
 from asu_stats.builds.queues import Queues
 from asu_stats.cloudevents import format_time
-from asu_stats.reports.answers import EndedBuild, Now, RunningBuild
+from asu_stats.reports.fields import Seconds
 from asu_stats.store.database.schema import build_metrics
 from asu_stats.times import aware
+
+
+class RunningBuild(TypedDict):
+    """A build that has begun and not ended."""
+
+    build_id: Annotated[str, Field(description="First 12 characters.")]
+    version: str
+    target: str
+    profile: str
+    started_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+    worker: str | None
+
+
+class EndedBuild(TypedDict):
+    """A build that ended."""
+
+    build_id: Annotated[str, Field(description="First 12 characters.")]
+    version: str
+    target: str
+    profile: str
+    finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+    duration: Seconds
+    status: Annotated[str, Field(description="success, failure, timeout or cancelled.")]
+    error_type: str | None
+
+
+class Now(TypedDict):
+    """`GET /api/v1/stats/now`."""
+
+    queue_length: Annotated[int, Field(description="Builds that wait, of all servers.")]
+    builds_running: Annotated[int, Field(description="Builds that run, of all servers.")]
+    running: Annotated[
+        list[RunningBuild],
+        Field(description="The builds that run, newest first; at most 50."),
+    ]
+    ended: Annotated[list[EndedBuild], Field(description="The last 12, newest first.")]
+
 
 RUNNING: Final = 50
 ENDED: Final = 12

@@ -1,18 +1,93 @@
 """Overview: totals of a time range."""
 
-from collections import Counter
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
 
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import Overview, Period
+from asu_stats.cloudevents import format_time
+from asu_stats.reports import figures, rolling, sums
 from asu_stats.reports.durations import all_durations
-from asu_stats.reports.figures import Distribution
+from asu_stats.reports.fields import (
+    Average,
+    Built,
+    Failed,
+    KnownRate,
+    Period,
+    Rate,
+    Rejected,
+    Requests,
+    Seconds,
+    UniqueRejected,
+    UniqueRequests,
+    UnknownSplit,
+)
 from asu_stats.reports.incomplete import reasons
+from asu_stats.reports.report import Query, Report
+from asu_stats.reports.tally import Tally
 from asu_stats.store.blocks.cubes import BY_CLIENT, REJECTED, SECONDS, UNIQUE
 from asu_stats.windows import Window
+
+
+class Totals(TypedDict):
+    """What was asked for and what was built."""
+
+    requests: Requests
+    unique_requests: UniqueRequests
+    cache_hits: int
+    cache_hit_rate: Rate
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    rejected_requests: Rejected
+    unique_rejected_requests: UniqueRejected
+    cancelled_builds: Annotated[int, Field(description="Neither successful nor failed.")]
+
+
+class BuildPerformance(TypedDict):
+    """Durations of successful builds."""
+
+    avg_duration_seconds: Average
+    median_duration_seconds: Seconds
+    p95_duration_seconds: Seconds
+    total_build_time_hours: Annotated[float, Field(description="Hours, 2 decimals.")]
+
+
+class ClientRequests(TypedDict):
+    """A client and its requests."""
+
+    client: str
+    requests: Requests
+
+
+class ClientsOverview(TypedDict):
+    """Who asked."""
+
+    total_unique: int
+    top_5: list[ClientRequests]
+
+
+class OverviewDiffPackages(TypedDict):
+    """Requests with and without `diff_packages`."""
+
+    enabled: int
+    disabled: int
+    unknown: UnknownSplit
+    percentage_enabled: KnownRate
+
+
+class Overview(TypedDict):
+    """`GET /api/v1/stats/overview`."""
+
+    period: Period
+    totals: Totals
+    build_performance: BuildPerformance
+    clients: ClientsOverview
+    diff_packages: OverviewDiffPackages
+
 
 _SUMS: Final = (
     "total_requests",
@@ -32,35 +107,25 @@ _SUMS: Final = (
 )
 
 
-class Tally(NamedTuple):
-    """What is counted of a time range: sums of `stats_daily` by name, and what is no sum.
-
-    `unique` are the numbers of distinct accepted and rejected requests, `clients` are the requests
-    of each client.
-    """
-
-    totals: Mapping[str, int]
-    unique: tuple[int, int]
-    durations: Distribution
-    clients: Mapping[str, int]
-
-    def plus(self, later: "Tally") -> "Tally":
-        """Return the tally of both; `later` does not count as unique what was requested here."""
-        names = self.totals.keys() | later.totals.keys()
-        clients = Counter(self.clients)
-        clients.update(later.clients)
-        return Tally(
-            {name: self.totals.get(name, 0) + later.totals.get(name, 0) for name in names},
-            (self.unique[0] + later.unique[0], self.unique[1] + later.unique[1]),
-            self.durations.plus(later.durations),
-            clients,
-        )
-
-
 def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
     found = tally(connection, window)
     return response(sums.period(connection, window, gaps(found.totals)), found)
+
+
+def read_hours(connection: Connection, now: datetime, hours: int) -> Overview:
+    """Return the same of the `hours` hours up to and including `now`."""
+    first = now - timedelta(hours=hours)
+    found = rolling.tally(connection, first, now)
+    period: Period = {
+        "start": format_time(first.astimezone(UTC)),
+        "end": format_time(now.astimezone(UTC)),
+        "days": None,
+        "hours": hours,
+        "data_since": sums.data_since(connection),
+        "incomplete": gaps(found.totals),
+    }
+    return response(period, found)
 
 
 def tally(connection: Connection, window: Window) -> Tally:
@@ -135,3 +200,19 @@ def response(period: Period, tally: Tally) -> Overview:
             "percentage_enabled": figures.rate(enabled, enabled + disabled),
         },
     }
+
+
+def _read(connection: Connection, query: Query) -> Overview:
+    if query.hours is None or query.now is None:
+        return read(connection, query.window)
+    return read_hours(connection, query.now, query.hours)
+
+
+REPORT: Final = Report(
+    name="overview",
+    summary="The whole window at a glance",
+    read=_read,
+    response=Overview,
+    default_days=7,
+    hours=True,
+)

@@ -1,19 +1,37 @@
 """Which packages are asked for (accepted requests that were no cache hits name them)."""
 
 from collections import defaultdict
+from typing import Annotated, Final
 
 import numpy as np
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import PackageRow
 from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import Listing
+from asu_stats.reports.parameters import TARGET, VERSION
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import BY_PACKAGE
 from asu_stats.store.blocks.keys import Values, as_values
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.definitions import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
+
+
+class PackageRow(TypedDict):
+    """One package."""
+
+    package: str
+    requests: Annotated[
+        int,
+        Field(description="Accepted requests that named it, without those answered from cache."),
+    ]
+    percentage: Annotated[
+        float | None, Field(description="Percent of all accepted requests, 2 decimals.")
+    ]
+
 
 _BRANCH = 5  # characters, as in 24.10
 
@@ -82,3 +100,14 @@ def _of_versions(
     some = np.flatnonzero(counts)
     order = some[figures.descending(counts[some])]
     return names[order], counts[order]
+
+
+REPORT: Final = Report(
+    name="packages",
+    summary="Packages that are asked for",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=list[PackageRow],
+    parameters=(VERSION, TARGET),
+    row=PackageRow,
+    paged=True,
+)

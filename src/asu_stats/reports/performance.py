@@ -1,23 +1,81 @@
 """How long builds take, and which took longest."""
 
+from collections.abc import Sequence
 from datetime import datetime, time
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
 from sqlalchemy import Connection, FromClause, Select, literal_column, select
+from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import Performance, SlowBuild, VersionPerformance
 from asu_stats.reports.durations import all_durations, durations_by_version
+from asu_stats.reports.fields import Average, Seconds, Total
 from asu_stats.reports.figures import Distribution
 from asu_stats.reports.listing import ALL, Listing, Page
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS, VERSIONS
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, request_metadata
 from asu_stats.times import aware, midnight
 from asu_stats.windows import Window
 
+Hash = Annotated[
+    str | None,
+    Field(
+        description="First 12 characters; whole for a caller with a `read` token. Null where the "
+        "build was imported without it."
+    ),
+]
+
+
+class BuildDuration(TypedDict):
+    """Durations of successful builds; percentiles are nearest-rank."""
+
+    avg_seconds: Average
+    median_seconds: Seconds
+    p50_seconds: Seconds
+    p90_seconds: Seconds
+    p95_seconds: Seconds
+    p99_seconds: Seconds
+    min_seconds: Seconds
+    max_seconds: Seconds
+
+
+class VersionPerformance(TypedDict):
+    """Durations of one version's successful builds."""
+
+    version: str
+    avg_duration: Average
+    median_duration: Seconds
+    builds: Annotated[int, Field(description="Successful builds of known duration.")]
+
+
+class SlowBuild(TypedDict):
+    """One of the slowest successful builds."""
+
+    request_hash: Hash
+    version: str
+    target: str
+    profile: str
+    duration: Annotated[int, Field(description="Whole seconds.")]
+    package_count: int | None
+    finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
+
+
+class Performance(TypedDict):
+    """`GET /api/v1/stats/performance`."""
+
+    build_duration: BuildDuration
+    by_version: Sequence[VersionPerformance]
+    by_version_total: Total
+    slowest_builds: Annotated[list[SlowBuild], Field(description="At most 10.")]
+    slowest_builds_total: Total
+
+
 SLOWEST: Final = 10
+SHOWN_HASH: Final = 12
 
 
 def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
@@ -125,3 +183,24 @@ def _took(given: FromClause) -> Select[Any]:
         .order_by(b.duration_seconds.desc(), b.finished_at, b.request_hash, b.build_id)
         .limit(SLOWEST)
     )
+
+
+def _read(connection: Connection, query: Query) -> Performance:
+    found = read(connection, query.window, query.page)
+    if not query.full_hashes:
+        for build in found["slowest_builds"]:
+            full = build["request_hash"]
+            build["request_hash"] = full[:SHOWN_HASH] if full else None
+    return found
+
+
+REPORT: Final = Report(
+    name="performance",
+    summary="How long successful builds take",
+    read=_read,
+    response=Performance,
+    row=VersionPerformance,
+    member="by_version",
+    nested=True,
+    shows_hashes=True,
+)

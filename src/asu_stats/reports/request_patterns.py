@@ -12,9 +12,11 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.answers import Period, Requests
 from asu_stats.reports.distribution import bars
+from asu_stats.reports.fields import Period, Requests
 from asu_stats.reports.figures import Distribution, Ints
+from asu_stats.reports.parameters import CLIENT, VERSION
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import BY_PACKAGE_COUNT, BY_ROOTFS_SIZE, PATTERNS
 from asu_stats.windows import Window
@@ -139,3 +141,12 @@ def _distribution(totals: Totals, mine: Ints) -> ValueDistribution:
             for start, end, n in bars(spread, _WIDTHS)
         ],
     }
+
+
+REPORT: Final = Report(
+    name="request-patterns",
+    summary="What requests ask for",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=RequestPatterns,
+    parameters=(VERSION, CLIENT),
+)

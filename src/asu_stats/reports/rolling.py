@@ -5,7 +5,7 @@ so the rows themselves are grouped and counted, by the definitions that the roll
 """
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -23,11 +23,8 @@ from sqlalchemy import (
     select,
 )
 
-from asu_stats.cloudevents import format_time
-from asu_stats.reports import overview, sums
-from asu_stats.reports.answers import Overview, Period
 from asu_stats.reports.figures import Distribution
-from asu_stats.reports.overview import Tally
+from asu_stats.reports.tally import Tally
 from asu_stats.store.archive.archive import everything
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import (
@@ -83,20 +80,6 @@ _NEW: Final = tuple(
     query.where(~_seen(days))
     for query, days in zip(_UNIQUE, (request_days, rejected_days), strict=True)
 )
-
-
-def read(connection: Connection, first: datetime, last: datetime, *, hours: int) -> Overview:
-    """Return the overview of the time after `first` up to and including `last`, both UTC."""
-    found = tally(connection, first, last)
-    period: Period = {
-        "start": format_time(first.astimezone(UTC)),
-        "end": format_time(last.astimezone(UTC)),
-        "days": None,
-        "hours": hours,
-        "data_since": sums.data_since(connection),
-        "incomplete": overview.gaps(found.totals),
-    }
-    return overview.response(period, found)
 
 
 def tally(

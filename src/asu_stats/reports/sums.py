@@ -13,7 +13,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, func, select
 
 from asu_stats.reports import figures
-from asu_stats.reports.answers import Period
+from asu_stats.reports.fields import Period
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import Cube

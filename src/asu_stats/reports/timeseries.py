@@ -3,13 +3,18 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
+from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Row
+from typing_extensions import TypedDict
 
+from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import builds, sums
-from asu_stats.reports.answers import Bucket
+from asu_stats.reports.fields import Average, Rate, Requests
+from asu_stats.reports.parameters import CLIENT, INTERVAL, PROFILE, TARGET, VERSION
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import BY_CLIENT, UNIQUE
 from asu_stats.store.rollups.definitions import (
     CLIENT_VERSIONS,
@@ -22,6 +27,36 @@ from asu_stats.store.rollups.definitions import (
 )
 from asu_stats.times import bounds
 from asu_stats.windows import MAX_BUCKETS, Interval, Window, bucket_of_day, bucket_of_hour
+
+BucketBuilt = Annotated[
+    int | None,
+    Field(description="Builds that ended well. With `client`: as there, null where not known."),
+]
+BucketFailed = Annotated[
+    int | None, Field(description="Builds that failed or timed out, likewise.")
+]
+
+
+class Bucket(TypedDict):
+    """One bucket of a time series."""
+
+    timestamp: Annotated[
+        str, Field(description="2024-01-01T13:00:00Z, 2024-01-01, a Monday, or 2024-01.")
+    ]
+    requests: Requests
+    cache_hits: int
+    cache_hit_rate: Rate
+    successful_builds: BucketBuilt
+    failed_builds: BucketFailed
+    success_rate: Rate
+    avg_build_duration: Average
+    unique_clients: Annotated[
+        int | None, Field(description="Distinct clients; null with `target` or `profile`.")
+    ]
+    unique_requests: Annotated[
+        int | None, Field(description="Distinct request hashes; null by the hour or with a filter.")
+    ]
+
 
 Filters = Mapping[str, str]
 
@@ -191,3 +226,27 @@ def _buckets(stamps: list[str], found: dict[str, _Sums], filters: Filters) -> li
         }
         for row, bucket in zip(builds.of(stamps, amounts), of, strict=True)
     ]
+
+
+def _one_filter(query: Query) -> None:
+    filters = [name for name in query.filters if name != "interval"]
+    if len(filters) > 1:
+        expected = f"one filter at a time, not {' and '.join(filters)}"
+        raise InvalidParameterError(filters[1], got=query.filters[filters[1]], expected=expected)
+
+
+def _series(connection: Connection, query: Query) -> list[Bucket]:
+    filters = {name: value for name, value in query.filters.items() if name != "interval"}
+    return read(connection, query.window, interval=query.filters["interval"], filters=filters)
+
+
+REPORT: Final = Report(
+    name="timeseries",
+    summary="Requests and builds over time",
+    read=_series,
+    response=list[Bucket],
+    parameters=(VERSION, TARGET, PROFILE, CLIENT, INTERVAL),
+    row=Bucket,
+    check=_one_filter,
+    example={"days": "2"},
+)

@@ -1,15 +1,39 @@
-"""Which versions are asked for, and how their builds go."""
+"""Requests and builds per version."""
 
+from typing import Annotated, Final
+
+from pydantic import Field
 from sqlalchemy import Connection
+from typing_extensions import TypedDict
 
 from asu_stats.releases import release_order
-from asu_stats.reports import sums
-from asu_stats.reports.answers import VersionRow
-from asu_stats.reports.builds import Ranked
+from asu_stats.reports.fields import Average, Built, Failed, Rate, Requests, TargetRequests
 from asu_stats.reports.listing import Listing
+from asu_stats.reports.parameters import PROFILE, TARGET
+from asu_stats.reports.ranking import Ranking
+from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import VERSION_TARGETS, VERSIONS
-from asu_stats.store.rollups.definitions import PROFILES
 from asu_stats.windows import Window
+
+
+class VersionRow(TypedDict):
+    """One version."""
+
+    version: str
+    requests: Requests
+    unique_targets: Annotated[int, Field(description="Distinct targets among the requests.")]
+    cache_hits: int
+    cache_hit_rate: Rate
+    avg_build_duration: Average
+    successful_builds: Built
+    failed_builds: Failed
+    success_rate: Rate
+    top_targets: list[TargetRequests]
+
+
+_RANKING: Final = Ranking(
+    "version", VersionRow, release_order, VERSIONS, below="target", pairs=VERSION_TARGETS
+)
 
 
 def read(connection: Connection, window: Window, **filters: str) -> Listing[VersionRow]:
@@ -17,34 +41,15 @@ def read(connection: Connection, window: Window, **filters: str) -> Listing[Vers
 
     `filters` may name a target and a profile.
     """
-    if filters:
-        rows = sums.rows(connection, PROFILES, ("version",), window, filters)
-        found = Ranked.of_rows(rows, release_order)
-        below = sums.rows(connection, PROFILES, ("version", "target"), window, filters)
-        tops: sums.Below = sums.TopsOf(
-            (row.version, row.target, int(row.request_count)) for row in below
-        )
-    else:
-        versions, pairs = sums.cubes(connection, window, VERSIONS, VERSION_TARGETS)
-        found = Ranked(*versions.by_name())
-        tops = sums.Tops(*pairs.grouped())
+    return _RANKING.read(connection, window, filters)
 
-    def make(first: int, after: int) -> list[VersionRow]:
-        shown = found.rows(first, after)
-        return [
-            {
-                "version": row.name,
-                "requests": row.requests,
-                "unique_targets": top.names,
-                "cache_hits": row.cache_hits,
-                "cache_hit_rate": row.cache_hit_rate,
-                "avg_build_duration": row.avg_build_duration,
-                "successful_builds": row.successful,
-                "failed_builds": row.failed,
-                "success_rate": row.success_rate,
-                "top_targets": [{"target": name, "requests": n} for name, n in top.first],
-            }
-            for row, top in zip(shown, tops.of([(row.name,) for row in shown]), strict=True)
-        ]
 
-    return Listing(len(found), make)
+REPORT: Final = Report(
+    name="versions",
+    summary="Requests and builds per version",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=list[VersionRow],
+    parameters=(TARGET, PROFILE),
+    row=VersionRow,
+    paged=True,
+)

@@ -1,13 +1,26 @@
 """When people ask: the hours of the week."""
 
 from collections import Counter
+from typing import Annotated, Final
 
+from pydantic import Field
 from sqlalchemy import Connection, func, select
+from typing_extensions import TypedDict
 
-from asu_stats.reports.answers import WeekHour
+from asu_stats.reports.fields import Failed, Requests
+from asu_stats.reports.report import Report
 from asu_stats.store.rollups.definitions import HOURLY_PROFILES
 from asu_stats.times import bounds
 from asu_stats.windows import Window
+
+
+class WeekHour(TypedDict):
+    """One hour of the week, UTC, over all weeks of the window."""
+
+    weekday: Annotated[int, Field(description="1 is Monday, 7 is Sunday.")]
+    hour: int
+    requests: Requests
+    failed_builds: Failed
 
 
 def read(connection: Connection, window: Window) -> list[WeekHour]:
@@ -34,3 +47,13 @@ def read(connection: Connection, window: Window) -> list[WeekHour]:
         for weekday in range(1, 8)
         for hour in range(24)
     ]
+
+
+REPORT: Final = Report(
+    name="timeseries/week",
+    summary="Requests by hour of the week",
+    read=lambda connection, query: read(connection, query.window),
+    response=list[WeekHour],
+    row=WeekHour,
+    by_hour=True,
+)

@@ -6,6 +6,7 @@ from asu_stats.dashboard import charts
 from asu_stats.dashboard.contents.columns import BUILT, CACHED, FAILED, NO_REQUEST, SUCCESS, Content
 from asu_stats.dashboard.tables import ROWS, Column, arrange
 from asu_stats.dashboard.view import View
+from asu_stats.reports import client as client_report
 from asu_stats.reports import clients
 from asu_stats.reports.listing import Page
 
@@ -38,7 +39,7 @@ def read(db: Connection, view: View) -> Content:
 
 
 def _one(db: Connection, view: View, client: str) -> Content:
-    answer = clients.read_one(db, view.window, client, Page(ROWS))
+    answer = client_report.read(db, view.window, client, Page(ROWS))
     series = answer["timeseries"]
     return {
         "template": "client.html",

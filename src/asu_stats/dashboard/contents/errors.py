@@ -7,7 +7,7 @@ from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
-from asu_stats.reports import error_types
+from asu_stats.reports import error_examples, error_timeseries, error_types
 
 
 def read(db: Connection, view: View) -> Content:
@@ -43,7 +43,7 @@ def read(db: Connection, view: View) -> Content:
         ),
         "asked": asked,
         "affected": one[0]["top_versions"] if one else [],
-        "examples": error_types.examples(db, view.window, **examined),
+        "examples": error_examples.read(db, view.window, **examined),
         "examined": examined,
     }
 
@@ -57,7 +57,7 @@ def chart(db: Connection, view: View) -> Chart:
         "errors/timeseries",
         charts.WHEN,
         (Series("errors", "Errors", 1),),
-        error_types.over_time(db, view.window, interval=view.day_interval, **by_version),
+        error_timeseries.read(db, view.window, interval=view.day_interval, **by_version),
         kind="stack",
         parameters={"interval": view.day_interval, **by_version},
         split="category",

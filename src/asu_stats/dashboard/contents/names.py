@@ -75,7 +75,7 @@ def read_targets(db: Connection, view: View) -> Content:
         *_BUILDS,
         Column("top_profiles", "Most asked for", "names", secondary=True),
     )
-    rows = targets.read(db, view.window, version=asked.get("version"))
+    rows = targets.read(db, view.window, **asked)
     return {
         "charts": [_series(db, view, "version", asked["version"])] if asked else [],
         "table": arrange(view, columns, rows, empty=NO_REQUEST),

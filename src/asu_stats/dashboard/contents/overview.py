@@ -13,7 +13,7 @@ from asu_stats.dashboard.view import View
 from asu_stats.reports import (
     clients,
     comparison,
-    distribution,
+    duration_timeseries,
     errors,
     overview,
     profiles,
@@ -40,7 +40,7 @@ _TILES: Final = (
 def read(db: Connection, view: View) -> Content:
     """Return totals and what they were before, requests over time, and what is asked for most."""
     series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
-    durations: Rows = distribution.over_time(db, view.window, interval=view.day_interval)
+    durations: Rows = duration_timeseries.read(db, view.window, interval=view.day_interval)
     found = {row["figure"]: row for row in comparison.read(db, view.window, view.now)}
     figures = overview.read(db, view.window)
     return {

@@ -9,7 +9,7 @@ from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
-from asu_stats.reports import distribution, performance, week
+from asu_stats.reports import distribution, duration_timeseries, performance, week
 from asu_stats.reports.listing import Page
 from asu_stats.windows import Window
 
@@ -50,7 +50,7 @@ def read(db: Connection, view: View) -> Content:
                     Series("p95_seconds", "p95", 2, "s"),
                     Series("median_seconds", "Median", 1, "s"),
                 ),
-                distribution.over_time(db, view.window, interval=view.day_interval, **asked),
+                duration_timeseries.read(db, view.window, interval=view.day_interval, **asked),
                 parameters={"interval": view.day_interval, **asked},
             ),
         ),

@@ -1,0 +1,50 @@
+"""The reports that the API serves, in the order of its documentation."""
+
+from typing import Final
+
+from asu_stats.reports import (
+    adoption,
+    client,
+    clients,
+    comparison,
+    diff_packages,
+    distribution,
+    duration_timeseries,
+    error_examples,
+    error_timeseries,
+    error_types,
+    errors,
+    overview,
+    packages,
+    performance,
+    profiles,
+    request_patterns,
+    targets,
+    timeseries,
+    versions,
+    week,
+)
+from asu_stats.reports.report import Report
+
+REPORTS: Final[tuple[Report, ...]] = (
+    overview.REPORT,
+    versions.REPORT,
+    targets.REPORT,
+    profiles.REPORT,
+    clients.REPORT,
+    diff_packages.REPORT,
+    packages.REPORT,
+    errors.REPORT,
+    performance.REPORT,
+    timeseries.REPORT,
+    comparison.REPORT,
+    week.REPORT,
+    adoption.REPORT,
+    request_patterns.REPORT,
+    distribution.REPORT,
+    duration_timeseries.REPORT,
+    error_types.REPORT,
+    error_timeseries.REPORT,
+    error_examples.REPORT,
+    client.REPORT,
+)

@@ -1,0 +1,78 @@
+"""The latest errors, with what they said."""
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import Field
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
+
+from asu_stats.cloudevents import format_time
+from asu_stats.reports import latest_errors
+from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION
+from asu_stats.reports.report import Report
+from asu_stats.times import aware, midnight
+from asu_stats.windows import Window
+
+EXAMPLES: Final = 20
+_MESSAGE: Final = 2000
+_SHOWN_HASH: Final = 12
+
+
+class ErrorExample(TypedDict):
+    """One error."""
+
+    timestamp: Annotated[str, Field(description="RFC 3339, UTC.")]
+    category: str
+    type: str
+    version: str
+    target: str
+    profile: str
+    client: Annotated[str | None, Field(description="Who was rejected; null for a build.")]
+    request_hash: Annotated[str | None, Field(description="First 12 characters, if it is known.")]
+    message: Annotated[str | None, Field(description="Its last 2,000 characters.")]
+
+
+def read(
+    connection: Connection,
+    window: Window,
+    *,
+    version: str | None = None,
+    category: str | None = None,
+    type: str | None = None,  # noqa: A002 - as the API calls it
+) -> list[ErrorExample]:
+    """Return the latest errors in `window` of a version, category and type, newest first."""
+    first = midnight(window.start)
+    asked = {"version": version, "error_category": category, "error_type": type}
+    found = latest_errors.read(
+        connection,
+        EXAMPLES,
+        first=first,
+        after=first + timedelta(days=window.days),
+        filters={name: value for name, value in asked.items() if value is not None},
+    )
+    return [
+        {
+            "timestamp": format_time(aware(error.timestamp)),
+            "category": error.error_category,
+            "type": error.error_type,
+            "version": error.version,
+            "target": error.target,
+            "profile": error.profile,
+            "client": error.client,
+            "request_hash": error.request_hash[:_SHOWN_HASH] or None,
+            "message": error.error_message[-_MESSAGE:] if error.error_message else None,
+        }
+        for error in found
+    ]
+
+
+REPORT: Final = Report(
+    name="errors/examples",
+    summary="The latest errors whose details are kept",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=list[ErrorExample],
+    parameters=(VERSION, CATEGORY, ERROR_TYPE),
+    default_days=7,
+    row=ErrorExample,
+)

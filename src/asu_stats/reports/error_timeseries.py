@@ -1,0 +1,84 @@
+"""Errors by category over time."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Final
+
+import numpy as np
+from pydantic import Field
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
+
+from asu_stats.reports import figures, sums
+from asu_stats.reports.parameters import DAYS_INTERVAL, VERSION
+from asu_stats.reports.report import Report
+from asu_stats.store.blocks.codec import Totals
+from asu_stats.store.blocks.cubes import FAILURES
+from asu_stats.windows import Interval, Window
+
+CATEGORIES: Final = 20
+
+
+class ErrorBucket(TypedDict):
+    """Errors of one category in one bucket."""
+
+    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    category: Annotated[
+        str | None, Field(description="The twenty with most errors; null: all the others.")
+    ]
+    errors: int
+
+
+def read(
+    connection: Connection, window: Window, *, interval: Interval, version: str | None = None
+) -> list[ErrorBucket]:
+    """Return for every bucket the errors of each category that has any in `window`.
+
+    Where there are more than `CATEGORIES`, those with fewest are one, without name.
+    """
+    buckets = []
+    seen: Counter[str] = Counter()
+    for stamp, _, failures in sums.cube_over_time(connection, window, interval, FAILURES):
+        errors = _by_category(failures, version)
+        seen.update(errors)
+        buckets.append((stamp, errors))
+    shown = [category for category, _ in figures.top(seen, CATEGORIES)]
+    rest = [None] if len(seen) > len(shown) else []
+    return [
+        {"timestamp": stamp, "category": category, "errors": n}
+        for stamp, errors in buckets
+        for category, n in _split(errors, shown, rest)
+    ]
+
+
+def _by_category(failures: Totals, version: str | None) -> dict[str, int]:
+    categories, codes = failures.column(0)
+    errors = failures.sums[:, 0]
+    if version is not None:
+        versions, of = failures.column(2)
+        errors = np.where(versions[of] == version, errors, 0)
+    # bincount adds floats up: exact up to 2 ** 53
+    counts = np.bincount(codes, errors, len(categories)).astype(np.int64)
+    some = np.flatnonzero(counts)
+    return dict(zip(categories[some].tolist(), counts[some].tolist(), strict=True))
+
+
+def _split(
+    errors: Mapping[str, int], shown: Sequence[str], rest: Sequence[None]
+) -> Iterator[tuple[str | None, int]]:
+    """Yield the errors of the categories that are shown, and those of all others together."""
+    yield from ((category, errors.get(category, 0)) for category in shown)
+    for name in rest:
+        yield name, sum(errors.values()) - sum(errors.get(category, 0) for category in shown)
+
+
+REPORT: Final = Report(
+    name="errors/timeseries",
+    summary="Errors by category over time",
+    read=lambda connection, query: read(connection, query.window, **query.filters),
+    response=list[ErrorBucket],
+    parameters=(VERSION, DAYS_INTERVAL),
+    default_days=7,
+    row=ErrorBucket,
+    example={"days": "2"},
+)
