@@ -46,8 +46,9 @@ bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run
 screenshots: $(VENV)/.dev chromium ## The pictures of README and docs, of a demo as it runs
 	$(BIN)/python -m tests.browser.screenshots
 
-docs: $(VENV)/.dev ## Write the tables of docs/configuration.md from the settings
+docs: $(VENV)/.dev ## Write docs/configuration.md from the settings, and the examples of the API
 	$(BIN)/python -m tests.configuration_page
+	$(BIN)/python -m tests.openapi_examples
 
 # Chromium of the system, or from Debian where we may; without it browser tests are skipped.
 chromium:

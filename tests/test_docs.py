@@ -11,7 +11,8 @@ from asu_stats.monitor import tables as _monitor  # noqa: F401
 from asu_stats.settings import Settings
 from asu_stats.settings.groups import GROUPS
 from asu_stats.store.database.metadata import metadata
-from tests import configuration_page
+from tests import configuration_page, openapi_examples
+from tests.support import Stats
 
 DOCS = Path(__file__).parent.parent / "docs"
 TABLE = (DOCS / "configuration.md").read_text()
@@ -27,6 +28,12 @@ def test_every_setting_is_documented(name: str) -> None:
 
 def test_the_page_of_settings_is_current() -> None:
     assert configuration_page.written(TABLE) == TABLE, "run `make docs`"
+
+
+def test_the_examples_of_the_api_are_current(sqlite_stats: Stats) -> None:
+    """They are what the server responds to a fixed history."""
+    written = openapi_examples.written(sqlite_stats)
+    assert openapi_examples.FILE.read_text("utf-8") == written, "run `make docs`"
 
 
 def test_every_setting_is_in_one_group() -> None:
