@@ -18,16 +18,16 @@ FILE: Final = Path(__file__).parents[1] / "src" / "asu_stats" / "data" / "exampl
 _SHOWN: Final = 3  # entries of a list
 _HASH: Final = "{:02x}06d0a9f34059081de18f0868df54266a2f65a50f92e8ba60ce1a4ee066388e"
 _BUILD: Final = "01{:02x}f3a2-9a3f-7aa0-8f2b-c4de10b97715"
-_X86: Final = {"version": "24.10.2", "target": "x86/64", "profile": "generic"}
-_OLD: Final = {
+_X86: Final[dict[str, Any]] = {"version": "24.10.2", "target": "x86/64", "profile": "generic"}
+_OLD: Final[dict[str, Any]] = {
     "version": "23.05.5",
     "target": "mediatek/filogic",
     "profile": "glinet_gl-mt6000",
     "client": "owut/2026.7.8",
     "diff_packages": False,
 }
-_PACKAGES: Final = {"packages": ["luci", "luci-app-sqm", "wpad-basic-mbedtls"]}
-_WISHES: Final = {
+_PACKAGES: Final[dict[str, Any]] = {"packages": ["luci", "luci-app-sqm", "wpad-basic-mbedtls"]}
+_WISHES: Final[dict[str, Any]] = {
     "package_count": 143,
     "has_custom_repos": False,
     "has_defaults": True,
