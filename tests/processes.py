@@ -12,27 +12,10 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests import forked
 from tests.support import SOURCE, TOKEN
 
 COMMAND = [sys.executable, "-c", "from asu_stats.cli import main; main()"]
-# As another user, which may not be allowed to read this Python: all modules are imported before.
-COMMAND_OF_NOBODY = [
-    sys.executable,
-    "-c",
-    """
-import importlib, os, pkgutil, pwd
-import asu_stats.cli
-import rich.progress, rich.table, sqlalchemy.dialects.sqlite.pysqlite
-for module in pkgutil.iter_modules(asu_stats.cli.__path__, "asu_stats.cli."):
-    importlib.import_module(module.name)
-from asu_stats.cli.main import run
-user = pwd.getpwnam("nobody")
-os.setgroups([])
-os.setgid(user.pw_gid)
-os.setuid(user.pw_uid)
-run()
-""",
-]
 
 
 def free_port() -> int:
@@ -54,32 +37,41 @@ def environment(directory: Path, database_url: str) -> dict[str, str]:
     }
 
 
+Process = forked.Process | subprocess.Popen[bytes]
+
+
 def start(
     directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
-) -> subprocess.Popen[bytes]:
+) -> Process:
     """Start a command in a process group of its own; its log goes to a file.
 
-    `first` is Python that the process runs before it.
+    `first` is Python that the process runs before it imports anything.
     """
-    with (directory / "log.txt").open("ab") as log:
+    log = directory / "log.txt"
+    log.touch()
+    env = {**environment(directory, database_url), **variables}
+    if not first:
+        return forked.Process(arguments, env=env, cwd=directory, stdout=log, stderr=log)
+    with log.open("ab") as output:
         return subprocess.Popen(
             [*COMMAND[:-1], f"{first}\n{COMMAND[-1]}", *arguments],
-            env={**environment(directory, database_url), **variables},
-            stdout=log,
-            stderr=log,
+            env=env,
+            stdout=output,
+            stderr=output,
             cwd=directory,
             start_new_session=True,
         )
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Process) -> None:
     """Kill a process and its children at once, as a crash would."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    process.kill()  # it may have been too young to be a group
     process.wait()
 
 
-def wait_ready(port: int, seconds: float = 30) -> None:
+def wait_ready(port: int, seconds: float = 120) -> None:
     """Wait until the server on `port` says that it is ready."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -95,7 +87,7 @@ def wait_ready(port: int, seconds: float = 30) -> None:
 @contextlib.contextmanager
 def running(
     directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Process]:
     """Run a command until the block ends, then stop it kindly, then not."""
     process = start(directory, database_url, *arguments, first=first, **variables)
     try:

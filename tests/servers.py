@@ -206,7 +206,7 @@ def pgbouncer(server: Server, mode: Literal["session", "transaction"]) -> Iterat
 
 
 def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while True:
         try:
             socket.create_connection(("127.0.0.1", port)).close()

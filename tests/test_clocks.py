@@ -78,7 +78,7 @@ class Faked:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
             return json.load(answer)
 
-    def wait(self, holds: Any, seconds: float = 45) -> None:
+    def wait(self, holds: Any, seconds: float = 120) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:

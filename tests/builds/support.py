@@ -18,6 +18,7 @@ from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
 from asu_stats.settings import Settings
 
 NOW = datetime(2026, 9, 30, 12, tzinfo=UTC)
+PATIENCE = 120.0  # seconds until a test gives up; a busy machine may need many
 
 
 class Recorder:
@@ -134,7 +135,7 @@ class ObedientBuilder:
         return image_in(attempt.directory)
 
 
-def eventually(condition: Callable[[], bool], *, seconds: float = 30) -> None:
+def eventually(condition: Callable[[], bool], *, seconds: float = PATIENCE) -> None:
     """Wait until `condition` holds; fail if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -28,7 +28,7 @@ from asu_stats.error_types import classify
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import Settings
 
-from .support import NOW, Recorder, eventually, is_running, request, settings_for, submit
+from .support import NOW, PATIENCE, Recorder, eventually, is_running, request, settings_for, submit
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ def working(service: BuildService, settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        assert shop.stop()
+        assert shop.stop(seconds=PATIENCE)
 
 
 @pytest.mark.usefixtures("imagebuilder")
@@ -319,7 +319,7 @@ def test_a_killed_worker_is_told_apart_too(
     shop = Workshop(service, None)
     shop.start()
     eventually(lambda: len(recorder.finished()) == 1)
-    assert shop.stop()
+    assert shop.stop(seconds=PATIENCE)
     event = recorder.finished()[0]
     assert (event.status, event.error_category, event.error_type) == (
         "timeout",

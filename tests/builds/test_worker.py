@@ -27,6 +27,7 @@ from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import StoreUnavailableError
 
 from .support import (
+    PATIENCE,
     Clock,
     ObedientBuilder,
     Recorder,
@@ -53,7 +54,7 @@ def working(service: BuildService, builder: Builder) -> Iterator[Workshop]:
     try:
         yield shop
     finally:
-        assert shop.stop()
+        assert shop.stop(seconds=PATIENCE)
 
 
 def test_a_build_that_ends_well(engine: Engine, tmp_path: Path, recorder: Recorder) -> None:
@@ -200,7 +201,7 @@ def test_a_shutdown_hands_the_build_to_the_next(
     builder = ObedientBuilder(waits=True)
     with working(service, builder):
         submit(service)
-        assert builder.running.acquire(timeout=30)
+        assert builder.running.acquire(timeout=PATIENCE)
     assert [event.status for event in recorder.finished()] == ["cancelled"]
     assert rows(engine, build_workers)[0]["heartbeat_at"] is None
     assert service.look_up(request().request_hash).status == 202
@@ -217,12 +218,12 @@ def test_a_build_ended_from_outside_is_given_up(
     builder = ObedientBuilder(waits=True)
     with working(service, builder):
         submit(service)
-        assert builder.running.acquire(timeout=30)
+        assert builder.running.acquire(timeout=PATIENCE)
         with engine.begin() as connection:
             connection.execute(update(build_jobs).values(status="failed", ended_as="timeout"))
         eventually(lambda: service.images.staged() == [])
         submit(service, profile="next")
-        assert builder.running.acquire(timeout=30), "the worker goes on"
+        assert builder.running.acquire(timeout=PATIENCE), "the worker goes on"
         builder.go.set()
         eventually(lambda: len(recorder.finished()) == 1)
     assert recorder.finished()[0].names.profile == "next"
@@ -235,7 +236,7 @@ def test_signs_of_life_keep_a_long_build_alive(
     builder = ObedientBuilder(waits=True)
     with working(service, builder):
         submit(service)
-        assert builder.running.acquire(timeout=30)
+        assert builder.running.acquire(timeout=PATIENCE)
         began = rows(engine, build_jobs)[0]["heartbeat_at"]
         eventually(lambda: (rows(engine, build_jobs)[0]["heartbeat_at"] - began).seconds >= 3)
         builder.go.set()
@@ -252,7 +253,7 @@ def test_upkeep_ends_builds_of_workers_that_are_gone(
     shop = Workshop(service, None)
     shop.start()
     eventually(lambda: len(recorder.finished()) == 1)
-    assert shop.stop()
+    assert shop.stop(seconds=PATIENCE)
     assert recorder.finished()[0].error_type == "worker_lost"
     assert service.look_up(request().request_hash).status == 500
 
@@ -277,7 +278,7 @@ def test_the_database_goes_away_and_comes_back(
     builder = ObedientBuilder(waits=True)
     with working(service, builder), caplog.at_level(logging.WARNING):
         submit(service)
-        assert builder.running.acquire(timeout=30)
+        assert builder.running.acquire(timeout=PATIENCE)
         away.set()
         builder.go.set()
         time.sleep(0.5)
@@ -350,7 +351,7 @@ shop = Workshop(service, DemoBuilder(settings, misfortunes=misfortunes))
 shop.start()
 print("ready", flush=True)
 sys.stdin.read()
-assert shop.stop()
+assert shop.stop(seconds=120)
 """
 
 

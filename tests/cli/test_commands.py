@@ -16,13 +16,21 @@ from asu_stats.api import tokens
 from asu_stats.cli import commands
 from asu_stats.cli.main import app
 from asu_stats.cloudevents import parse_time
-from tests import processes
+from tests import forked, processes
 from tests.support import Stats, build, request
 
 
 def run(
     database_url: str, directory: Path, *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    environment = {**processes.environment(directory, database_url), **variables}
+    return forked.run(arguments, env=environment, cwd=directory)
+
+
+def run_from_nothing(
+    database_url: str, directory: Path, *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a Python of its own, which has imported nothing yet."""
     return subprocess.run(
         [*processes.COMMAND, *arguments],
         env={**processes.environment(directory, database_url), **variables},
@@ -80,18 +88,20 @@ def test_what_a_command_does_not_need_is_not_imported() -> None:
 
 
 def test_help_says_where_settings_and_builders_are_described(tmp_path: Path) -> None:
-    top = run("sqlite:///x.db", tmp_path, "--help").stdout
+    top = run_from_nothing("sqlite:///x.db", tmp_path, "--help").stdout
     for words in ("ASU_STATS_", "asu-stats.toml", "ASU_STATS_CONFIG", "docs/configuration.md"):
         assert words in top
-    assert "command" in (serve := run("sqlite:///x.db", tmp_path, "serve", "--help").stdout)
+    assert "command" in (
+        serve := run_from_nothing("sqlite:///x.db", tmp_path, "serve", "--help").stdout
+    )
     assert "docs/build-service.md" in serve
-    status = run("sqlite:///x.db", tmp_path, "db", "status", "--help").stdout
+    status = run_from_nothing("sqlite:///x.db", tmp_path, "db", "status", "--help").stdout
     assert "  --json  " in status
     assert "bool" not in status.lower()
 
 
 def test_no_arguments_at_all_is_a_call_for_help(tmp_path: Path) -> None:
-    done = run("sqlite:///x.db", tmp_path)
+    done = run_from_nothing("sqlite:///x.db", tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: asu-stats")
 

@@ -14,7 +14,7 @@ from asu_stats.cloudevents import from_cloudevent
 from asu_stats.recorder.spool import Spool
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import write_transaction
-from tests import processes
+from tests import forked, processes
 from tests.importers.go_history import GoHistory
 from tests.support import NOW, Stats, build, request
 
@@ -36,13 +36,11 @@ def command(
     place: Path, *arguments: str, service: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as root, or as the user of the service."""
-    return subprocess.run(
-        [*(processes.COMMAND_OF_NOBODY if service else processes.COMMAND), *arguments],
+    return forked.run(
+        arguments,
         env={**os.environ, "ASU_STATS_DATABASE_URL": f"sqlite:///{place}/a.db", **variables},
         cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
+        user="nobody" if service else None,
     )
 
 

@@ -23,7 +23,7 @@ from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import Shelf
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
-from tests import processes, servers
+from tests import forked, servers
 from tests.conftest import administrate, postgresql_database, sqlite_database
 from tests.support import Stats, build, request
 
@@ -77,7 +77,7 @@ def standby() -> Iterator[tuple[str, Path]]:
         migrate.upgrade(engine)
         engine.dispose()
         filled(primary.url(), Path(place))
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while administrate_value(second.url(), "SELECT count(*) FROM archive_parts") == 0:
             assert time.monotonic() < until
             time.sleep(0.1)
@@ -165,14 +165,12 @@ needs_root = pytest.mark.skipif(
 
 
 def as_nobody(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*processes.COMMAND_OF_NOBODY, *arguments],
+    return forked.run(
+        arguments,
         env={**os.environ, "ASU_STATS_DATABASE_URL": f"sqlite:///{file}"}
         | {"ASU_STATS_ARCHIVE_DIRECTORY": str(file.parent / "archive")},
         cwd="/",
-        capture_output=True,
-        text=True,
-        check=False,
+        user="nobody",
     )
 
 

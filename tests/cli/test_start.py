@@ -16,7 +16,7 @@ from asu_stats.cli import demo
 from asu_stats.demo import visitors
 from asu_stats.server import sockets
 from tests import processes
-from tests.cli.test_commands import run
+from tests.cli.test_commands import run, run_from_nothing
 
 
 @contextlib.contextmanager
@@ -242,7 +242,7 @@ def test_a_missing_extra_is_named_before_anything_is_made(
     without.mkdir()
     (without / f"{package}.py").write_text(f"raise ModuleNotFoundError(name={package!r})")
     variables = {"PYTHONPATH": str(without), f"ASU_STATS_{name.upper()}": value}
-    done = run("sqlite:///new.db", tmp_path, "serve", "--port", "0", **variables)
+    done = run_from_nothing("sqlite:///new.db", tmp_path, "serve", "--port", "0", **variables)
     assert done.returncode == 1
     assert done.stderr == (
         f"asu-stats: {name}: the package {package} is missing: install asu-stats[{extra}]\n"

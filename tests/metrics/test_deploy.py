@@ -62,7 +62,7 @@ class Prometheus:
         found: list[Any] = self.ask("query", query=expression)["result"]
         return found
 
-    def wait_for(self, expression: str, seconds: float = 30) -> None:
+    def wait_for(self, expression: str, seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):

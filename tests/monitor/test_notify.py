@@ -116,7 +116,7 @@ def after(clock: datetime, seconds: float) -> datetime:
     return clock + timedelta(seconds=seconds)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

@@ -34,7 +34,7 @@ def send(emitter: Emitter, *ids: str) -> None:
         )
 
 
-def until(condition: Any, seconds: float = 20) -> None:
+def until(condition: Any, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "timed out"
