@@ -45,7 +45,10 @@ def test_readiness_and_metrics_show_a_clock_that_is_behind(stats: Stats) -> None
     stats.now = NOW - timedelta(days=2)
     answer = stats.client.get("/readyz")
     assert answer.status_code == 200
-    assert answer.json()["clock"] == "the newest event is of 2026-09-30T12:00:00Z, in the future"
+    assert (
+        answer.json()["clock"]
+        == "the time of the newest event is 2026-09-30T12:00:00Z, in the future"
+    )
     metrics = stats.client.get("/metrics").text
     assert "asu_stats_clock_steps_total 0.0" in metrics
     assert "asu_stats_clock_last_step_seconds 0.0" in metrics

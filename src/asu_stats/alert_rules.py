@@ -32,7 +32,7 @@ UNITS: Final[Mapping[Watched, str]] = {
     "queue_length": "builds",
     "stalled_minutes": "min",
 }
-# What goes wrong together is told together.
+# Alerts of one family become one incident.
 FAMILIES: Final[Mapping[Watched, Family]] = {
     "success_rate": "failures",
     "success_rate_change": "failures",
@@ -69,28 +69,31 @@ class Rule(BaseModel):
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_strip_whitespace=True
     )
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}$", description="What it is called.")
-    watch: Watched = Field(description="What is watched.")
-    above: float | None = Field(default=None, description="It is too much above this,")
-    below: float | None = Field(default=None, description="or below this: one of the two.")
-    recover: float | None = Field(
-        default=None, description="Back on this side of it, all is well again. Default: the limit."
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,40}$", description="Name of the rule.")
+    watch: Watched = Field(description="The watched value.")
+    above: float | None = Field(default=None, description="Fires above this value,")
+    below: float | None = Field(
+        default=None, description="or below this value. One of the two is required."
     )
-    hours: int = Field(default=24, ge=1, le=168, description="Hours that are looked at.")
+    recover: float | None = Field(
+        default=None,
+        description="Recovered once back on this side of this value. Default: the limit.",
+    )
+    hours: int = Field(default=24, ge=1, le=168, description="Hours that are evaluated.")
     against_hours: int | None = Field(
         default=None,
         ge=1,
         le=168,
-        description="Hours before those, with which a change is compared. Default: as many.",
+        description="Hours before those that a change is compared with. Default: the same number.",
     )
     min_sample: int = Field(
-        default=20, ge=1, le=10**9, description="Builds or requests that it takes to say anything."
+        default=20, ge=1, le=10**9, description="Minimum number of builds or requests."
     )
     chance: float = Field(
         default=1e-4,
         gt=0,
         lt=1,
-        description="How likely chance alone may be, where what is and what was are compared.",
+        description="Significance level of comparisons (maximum p-value).",
     )
     for_minutes: float = Field(
         default=5, ge=0, le=10_080, description="Minutes from pending to firing."
@@ -99,18 +102,18 @@ class Rule(BaseModel):
         default=15,
         ge=0,
         le=10_080,
-        description="Minutes that it has to be well again to be resolved.",
+        description="Minutes it must have recovered to be resolved.",
     )
-    severity: Severity = Field(default="warning", description="How bad it is.")
-    enabled: bool = Field(default=True, description="Whether it is looked at.")
-    summary: str = Field(default="", max_length=200, description="What to say of it.")
+    severity: Severity = Field(default="warning", description="Severity of its incidents.")
+    enabled: bool = Field(default=True, description="Whether the rule is evaluated.")
+    summary: str = Field(default="", max_length=200, description="Title of its incidents.")
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         if (self.above is None) == (self.below is None):
             raise ValueError("expected either above or below")
         if self.recover is not None and self.is_beyond(self.recover):
-            raise ValueError("recover lies beyond the limit")
+            raise ValueError("recover: expected a value on the other side of the limit")
         if not self.summary.isprintable():
             raise ValueError("summary: expected one line of text")
         self._check_reach()
@@ -132,19 +135,19 @@ class Rule(BaseModel):
 
     @property
     def limit(self) -> float:
-        """The limit, on whichever side."""
+        """The limit, above or below."""
         limit = self.above if self.above is not None else self.below
         assert limit is not None  # noqa: S101 - validated
         return limit
 
     @property
     def against(self) -> int:
-        """How many hours before those that are looked at a change is compared with."""
+        """The number of hours, before those evaluated, that a change is compared with."""
         return self.against_hours or self.hours
 
     @property
     def is_change(self) -> bool:
-        """Whether it compares with what was before."""
+        """Whether the rule compares with the hours before."""
         return self.watch.endswith("_change")
 
     @property
@@ -154,7 +157,7 @@ class Rule(BaseModel):
 
     @property
     def family(self) -> Family:
-        """What it is told together with."""
+        """Alerts of one family become one incident."""
         return FAMILIES[self.watch]
 
     def is_beyond(self, value: float) -> bool:
@@ -162,7 +165,7 @@ class Rule(BaseModel):
         return value > self.limit if self.above is not None else value < self.limit
 
     def is_well(self, value: float) -> bool:
-        """Tell whether a value of something that fires is well again (hysteresis)."""
+        """Tell whether the value of a firing alert has recovered (hysteresis)."""
         back = self.limit if self.recover is None else self.recover
         return value <= back if self.above is not None else value >= back
 
@@ -175,7 +178,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         below=85,
         recover=87,
         for_minutes=15,
-        summary="Too few builds end well",
+        summary="Low success rate",
     ),
     Rule(
         name="builds_slow",
@@ -183,7 +186,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         above=300,
         recover=280,
         for_minutes=15,
-        summary="Builds take too long",
+        summary="Slow builds",
     ),
     Rule(
         name="cache_hit_rate_low",
@@ -192,14 +195,14 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=33,
         min_sample=50,
         for_minutes=15,
-        summary="Too few requests are cache hits",
+        summary="Low cache hit rate",
     ),
     Rule(
         name="client_failures",
         watch="client_failure_rate",
         above=50,
         recover=45,
-        summary="Most of what a client asks for fails",
+        summary="Most requests of a client fail",
     ),
     Rule(
         name="queue_long",
@@ -208,9 +211,9 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=80,
         min_sample=1,
         for_minutes=60,
-        summary="Builds wait",
+        summary="Long queue",
     ),
-    # Builds wait, and none ends.
+    # Builds are waiting, and none finishes.
     Rule(
         name="builds_stalled",
         watch="stalled_minutes",
@@ -220,7 +223,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         for_minutes=0,
         recover_minutes=5,
         severity="critical",
-        summary="Builds wait, and none has ended",
+        summary="Queue is stalled",
     ),
     # Compared with the time range before.
     Rule(
@@ -229,7 +232,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         below=-7,
         recover=-4,
         for_minutes=15,
-        summary="Fewer builds end well than before",
+        summary="Success rate is falling",
     ),
     Rule(
         name="durations_rising",
@@ -237,7 +240,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         above=40,
         recover=25,
         for_minutes=30,
-        summary="Builds take longer than before",
+        summary="Build times are rising",
     ),
     Rule(
         name="cache_hit_rate_falling",
@@ -246,7 +249,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=-12,
         min_sample=100,
         for_minutes=30,
-        summary="Fewer requests are cache hits than before",
+        summary="Cache hit rate is falling",
     ),
     # A cache that has gone cold: half a day of it may not show in 24 hours.
     Rule(
@@ -258,7 +261,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         against_hours=24,
         min_sample=60,
         for_minutes=15,
-        summary="Far fewer requests are cache hits than before",
+        summary="Cache hit rate dropped suddenly",
     ),
     # One version, target, kind of error or pair of them, far above its past and its siblings.
     Rule(
@@ -269,7 +272,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         hours=3,
         min_sample=8,
         chance=1e-3,
-        summary="Far more builds fail than before and elsewhere",
+        summary="Unusually many builds fail",
     ),
     Rule(
         name="failures_today",
@@ -278,7 +281,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=5,
         min_sample=8,
         chance=1e-3,
-        summary="Far more builds fail than before and elsewhere",
+        summary="Unusually many builds fail",
     ),
 )
 
@@ -296,7 +299,7 @@ def merged(given: Sequence[object]) -> Sequence[object]:
             return given
         name = str(item.get("name"))
         if name in seen:
-            raise ValueError(f"{name}: there are two rules of this name")
+            raise ValueError(f"{name}: two rules have this name")
         seen.add(name)
         base = rules.get(name)
         known = base.model_dump(exclude_unset=True) if isinstance(base, Rule) else {}

@@ -104,7 +104,7 @@ def _key(data: Data, field: str, limit: int) -> str:
     if len(value) > limit:
         raise InvalidEventError(field, f"longer than {limit} characters")
     if not is_storable(value):
-        raise InvalidEventError(field, "holds NUL or an unpaired surrogate")
+        raise InvalidEventError(field, "contains NUL or an unpaired surrogate")
     return value
 
 
@@ -474,7 +474,7 @@ def _refuse_constant(name: str) -> NoReturn:
 def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise ValueError("an object names a member twice")
+        raise ValueError("an object has a duplicate member")
     return members
 
 

@@ -28,37 +28,37 @@ _MEANINGS = {
         "unsupported_profile": "device profile that target does not have",
         "unsupported_distro": "a distribution other than OpenWrt",
         "repository_not_allowed": "an extra package repository that is not on the server's list",
-        "defaults_not_allowed": "a first-boot script where the server takes none",
+        "defaults_not_allowed": "a first-boot script, but the server accepts none",
         "invalid_request": "malformed JSON, missing field, wrong type, value out of range",
         "queue_full": "too many builds are waiting; try later",
     },
     "build": {
-        "package_not_found": "a requested package is in no feed",
+        "package_not_found": "no feed has a requested package",
         "package_conflict": "two packages exclude each other or own the same file",
         "package_unsatisfiable": (
             "the package solver gave up for another reason (dependency, kernel, "
             "architecture) or names none"
         ),
         "manifest_mismatch": (
-            "package in the result is missing or has another version than asked for"
+            "a package in the result is missing or has another version than requested"
         ),
-        "version_mismatch": "the ImageBuilder has another source revision than asked for",
+        "version_mismatch": "the ImageBuilder has another source revision than requested",
         "image_too_big": "the image does not fit the device's flash or the chosen root partition",
-        "imagebuilder_failed": "make or one of its tools failed, nothing more specific known",
+        "imagebuilder_failed": "make or one of its tools failed for an unknown reason",
         "imagebuilder_info_invalid": "the ImageBuilder's description of itself could not be read",
         "build_output_missing": (
-            "the build ended well but its result or the profile in it is not there"
+            "the build succeeded but its result or the profile in it is missing"
         ),
         "build_timeout": "took longer than allowed (status timeout)",
         "build_cancelled": "stopped on purpose (status cancelled)",
-        "unknown": "nothing in the text tells what happened",
+        "unknown": "the text does not say what happened",
     },
     "container": {
         "container_image_missing": "no ImageBuilder image of that name and tag",
-        "container_pull_failed": "the image could not be fetched, whatever the reason given",
-        "container_engine_down": "the container engine does not answer",
+        "container_pull_failed": "the image could not be fetched, for any reason",
+        "container_engine_down": "the container engine does not respond",
         "container_setup_failed": "the container could not be created, started or prepared",
-        "container_lost": "the container was gone or not running when it was needed",
+        "container_lost": "the container was missing or not running when needed",
         "worker_lost": "the process running the build died or disappeared",
     },
     "storage": {
@@ -70,7 +70,7 @@ _MEANINGS = {
     },
     "network": {
         "download_failed": "packages, lists or the ImageBuilder could not be downloaded",
-        "download_corrupt": "what was downloaded is cut off or fails its checksum",
+        "download_corrupt": "a download is incomplete or fails its checksum",
         "signature_failed": "a package list's signature is bad or not trusted",
         "tls_failed": "certificate or TLS handshake problem",
         "upstream_unreachable": (
@@ -80,7 +80,7 @@ _MEANINGS = {
     },
 }
 
-#: Every kind there is and what it means, in one line.
+#: All types of error with their meaning.
 TAXONOMY: dict[ErrorKind, str] = {
     ErrorKind(category, error_type): meaning
     for category, types in _MEANINGS.items()

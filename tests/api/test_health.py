@@ -27,9 +27,9 @@ def test_a_database_that_cannot_be_written_is_not_ready(
     close_for_writing(sqlite_stats)
     answer = sqlite_stats.client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["detail"] == "the database can't be written to"
+    assert answer.json()["detail"] == "the database is not writable"
     reason = "database: attempt to write a readonly database"
-    assert f"not ready: the database can't be written to: {reason}" in caplog.text
+    assert f"not ready: the database is not writable: {reason}" in caplog.text
     assert int(answer.headers["retry-after"]) > 0
     assert sqlite_stats.get("overview")["totals"]["requests"] == 0
 
@@ -64,7 +64,7 @@ def test_what_the_system_says_of_files_is_kept_from_clients(
     lock.mkdir()
     answer = sqlite_stats.client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json()["detail"] == "the database can't be written to"
+    assert answer.json()["detail"] == "the database is not writable"
 
 
 def test_the_database_of_another_program_is_refused(stats: Stats) -> None:

@@ -129,7 +129,7 @@ def test_pages_of_strangers_may_not(friendly: Stats, origin: str) -> None:
     with pytest.raises(WebSocketDenialResponse) as refused, listen(friendly, origin):
         pass
     assert refused.value.status_code == 403
-    assert refused.value.json()["detail"] == "this origin is not among live_origins"
+    assert refused.value.json()["detail"] == "this origin is not one of live_origins"
 
 
 @pytest.fixture

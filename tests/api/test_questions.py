@@ -417,12 +417,12 @@ def test_what_is_wrong_is_said_without_paths_and_names(
 
     with monkeypatch.context() as patch:
         patch.setattr("asu_stats.store.migrate.check", refuse)
-        assert ready() == (503, "the database is away; try again later")
+        assert ready() == (503, "the database is unreachable; try again later")
     assert reason in caplog.text
     caplog.clear()
     monkeypatch.setattr(sqlite_stats.recorder, "_sink", refuse)
     assert sqlite_stats.post(request("h1")).status_code == 503
-    assert ready() == (503, "events can't be written now; 0 wait in the spool")
+    assert ready() == (503, "events cannot be written now; events in the spool: 0")
     assert reason in caplog.text
 
 

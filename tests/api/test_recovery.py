@@ -109,7 +109,7 @@ def test_an_event_that_the_database_refuses_is_named(stats: Stats) -> None:
     batch = [request("a"), request("b", client="poison"), request("c")]
     answer = stats.post(batch)
     assert answer.status_code == 422
-    assert answer.json()["errors"] == [{"loc": ["body", 1], "msg": "the database refuses it"}]
+    assert answer.json()["errors"] == [{"loc": ["body", 1], "msg": "the database rejects it"}]
     assert ready(stats)
     assert stats.get("overview")["totals"]["requests"] == 0
     assert stats.record(batch[0], batch[2])["accepted"] == 2

@@ -111,5 +111,5 @@ def test_badges_of_names_are_figures_of_lists(stats: Stats) -> None:
     ):
         text = stats.client.get(f"/badge/requests.svg?{query}").text
         assert f">{words}<" in text, query
-    assert "100 %" in stats.client.get("/badge/success-rate.svg?version=a").text
+    assert "100%" in stats.client.get("/badge/success-rate.svg?version=a").text
     assert "no builds" in stats.client.get("/badge/success-rate.svg?version=none").text

@@ -44,7 +44,7 @@ def take(browser: Browser, url: str) -> None:
 
 
 def wait_evaluated(port: int) -> None:
-    """Wait until builds are going on and somebody has looked whether all is well."""
+    """Wait until builds are going on and the alert rules were evaluated."""
     time.sleep(15)
     for _ in range(90):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/stats/alerts") as answer:

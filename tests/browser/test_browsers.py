@@ -85,12 +85,12 @@ def test_the_time_is_that_of_the_server(watch: Watch, server: Server, wrong: int
     assert hours[: now.hour + 1] == counted[: now.hour + 1]
     assert hours[now.hour] == 2
     assert set(hours[now.hour + 2 :]) <= {None}  # the hour may just have turned
-    expect(page.locator("time[data-since]")).to_have_text(re.compile(r"^2 m [0-5]\d s$"))
+    expect(page.locator("time[data-since]")).to_have_text(re.compile(r"^2 min [0-5]\d s$"))
     server.record(request("another", now))
     expect(page.locator("[data-figure=requests] .value")).to_have_text("3")
     (hours,) = [one["data"] for one in sets(page, "over-time") if one["label"] == "Requests"]
     assert set(hours[now.hour + 2 :]) <= {None}
-    expect(page.locator("time[data-since]")).to_have_text(re.compile(r"^2 m [0-5]\d s$"))
+    expect(page.locator("time[data-since]")).to_have_text(re.compile(r"^2 min [0-5]\d s$"))
 
 
 # Parts that fail --------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_an_empty_database_says_what_to_do_next(watch: Watch, server: Server) ->
     watched = watch(server.url, viewport={"width": 360, "height": 800})
     for path in ("/", "/versions", "/clients", "/errors", "/performance", "/packages"):
         page = watched.go(path)
-        expect(page.get_by_role("heading", name="Nothing is recorded yet")).to_be_visible()
+        expect(page.get_by_role("heading", name="No data yet")).to_be_visible()
         assert violations(page) == []
         assert not watched.is_wide()
     assert watched.complaints == []

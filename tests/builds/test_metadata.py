@@ -235,7 +235,7 @@ def test_a_device_is_known_elsewhere_by_its_first_name(offering: Stats) -> None:
     ],
 )
 def test_what_is_not_on_offer_is_nowhere(offering: Stats, url: str) -> None:
-    assert refused(offering, url) == "no such version, target or profile is on offer"
+    assert refused(offering, url) == "the version, target or profile is not available"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def test_another_server_or_none(serve: Serve) -> None:
         assert location == f"https://asu.example.org/a{SENT_ON[0]}"
     with serve(CATALOGUE, metadata_url="") as stats:
         for url in SENT_ON:
-            assert refused(stats, url).endswith("no metadata_url is set")
+            assert refused(stats, url).endswith("metadata_url is not set")
         assert found(stats, "/api/v1/revision/SNAPSHOT/x86/64")
 
 

@@ -271,7 +271,7 @@ def test_the_database_goes_away_and_comes_back(
 
     def change(*, alone: bool = False) -> object:
         if away.is_set():
-            raise StoreUnavailableError("database: away")
+            raise StoreUnavailableError("database: unreachable")
         return real(alone=alone)
 
     monkeypatch.setattr(service.outbox, "change", change)

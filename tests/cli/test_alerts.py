@@ -70,7 +70,7 @@ def test_check_says_what_is_wrong(failing: str, run: Run) -> None:
     assert done.returncode == 1
     first, *more = done.stdout.splitlines()
     assert more == []
-    assert first.startswith("ASU-STATS WARNING - Too few builds end well: 50 % of 30 builds")
+    assert first.startswith("ASU-STATS WARNING - Low success rate: 50% of 30 builds")
     assert first.endswith("| firing=1 pending=0")
 
     shown = run(failing, "alerts", "check", "--json")
@@ -109,7 +109,7 @@ def test_silences(failing: str, run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("silence",), "say --rule or --subject"),
+        (("silence",), "expected --rule or --subject"),
         (("silence", "--rule", "x"), "--rule x: expected one of success_rate_low"),
         (("silence", "--subject", "colour=red"), "--subject colour=red: expected one of version"),
     ],

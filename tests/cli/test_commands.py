@@ -116,7 +116,7 @@ def test_database_from_nothing(tmp_path: Path) -> None:
     assert "asu-stats db upgrade" in early.stderr
     assert "Traceback" not in early.stderr
     assert run(url, tmp_path, "db", "upgrade").returncode == 0
-    assert "nothing to do" in run(url, tmp_path, "db", "upgrade").stdout
+    assert "up to date" in run(url, tmp_path, "db", "upgrade").stdout
     assert run(url, tmp_path, "db", "status").returncode == 0
 
 

@@ -146,7 +146,7 @@ def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
         before = (tmp_path / "demo" / "demo.db").stat().st_ino
         second = run("sqlite:///unused.db", tmp_path, "demo", "--port", "0", *quick)
         assert second.returncode == 1
-        assert second.stderr.startswith("asu-stats: demo: another demo is running there")
+        assert second.stderr.startswith("asu-stats: demo: another demo uses this directory")
         assert second.stdout == ""
         assert (tmp_path / "demo" / "demo.db").stat().st_ino == before
         with urllib.request.urlopen(f"{url}readyz", timeout=10) as answer:
@@ -255,7 +255,7 @@ def test_a_missing_extra_is_named_before_anything_is_made(
     [
         ({"RETENTION_SCHEDULE": "0 0 30 feb *"}, "retention_schedule=0 0 30 feb *: expected"),
         ({"VERIFY_SCHEDULE": "daily"}, "verify_schedule=daily: expected a crontab"),
-        ({"NOTIFY": '["nonsense"]'}, "notify: number 1 is no Apprise URL"),
+        ({"NOTIFY": '["nonsense"]'}, "notify: number 1 is not an Apprise URL"),
         ({"BUILDER": "command", "COMMAND": '["mkae image"]'}, "command: mkae: no such program"),
         (
             {"BUILDER": "command", "COMMAND": '["make {profle}"]'},

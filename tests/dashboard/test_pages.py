@@ -98,7 +98,7 @@ def test_what_failed_is_said_to_people_and_to_programs(
         answer = client.get("/errors", headers=HTML)
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0
-        assert "The figures can't be read now" in answer.text
+        assert "Statistics are unavailable" in answer.text
         assert "10.0.0.7" not in answer.text
 
 

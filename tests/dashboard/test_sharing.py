@@ -33,10 +33,10 @@ def test_badges_say_the_figures_of_the_api(stats: Stats) -> None:
     assert words(stats, "/badge/requests.svg") == "firmware requests: 7"
     assert words(stats, "/badge/requests.svg?days=30") == "firmware requests: 8"
     rate = stats.get("overview")["totals"]["success_rate"]
-    assert words(stats, "/badge/success-rate.svg?days=7") == f"build success: {rate:.1f} %"
+    assert words(stats, "/badge/success-rate.svg?days=7") == f"build success: {rate:.1f}%"
     by_profile = "days=30&profile=rpi-4"
     assert words(stats, f"/badge/requests.svg?{by_profile}") == "rpi-4 firmware requests: 1"
-    assert words(stats, f"/badge/success-rate.svg?{by_profile}&label=RPi") == "RPi: 100 %"
+    assert words(stats, f"/badge/success-rate.svg?{by_profile}&label=RPi") == "RPi: 100%"
     both = f"{by_profile}&version=24.10.2&label=x"
     assert words(stats, f"/badge/requests.svg?{both}") == "x: 0"
     assert words(stats, "/badge/builds.svg?days=30&version=23.05.5&label=v") == "v: 1"
@@ -62,11 +62,11 @@ def test_a_badge_that_did_not_change_is_not_sent_again(sqlite_stats: Stats) -> N
 @pytest.mark.parametrize(
     ("address", "status", "detail"),
     [
-        ("/badge/none.svg", 404, "no such badge"),
+        ("/badge/none.svg", 404, "unknown badge"),
         ("/badge/requests.svg?days=0", 422, "days=0"),
         ("/badge/requests.svg?client=luci", 422, "client=luci"),
         (f"/badge/requests.svg?label={'x' * 41}", 422, "label="),
-        ("/embed/none", 404, "no such chart"),
+        ("/embed/none", 404, "unknown chart"),
         ("/embed/requests?theme=red", 422, "theme=red"),
         ("/embed/requests?version=a&profile=b", 422, "profile=b"),
     ],

@@ -26,20 +26,20 @@ def state(play: Play, page: str = "/") -> str:
 
 
 def test_from_well_to_firing_and_back(play: Play) -> None:
-    assert state(play).startswith("Nobody has looked whether all is well yet")
+    assert state(play).startswith("Alert rules have not been evaluated yet")
     play.builds(100)
     play.go(2)
-    assert state(play).startswith("All well. 0 building, 0 waiting. ")
+    assert state(play).startswith("All systems normal. 0 building, 0 waiting. ")
     play.builds(100, failed=60, version="24.10.2", error_type="image_too_big")
     play.go(20)
     for page in ("/", "/alerts"):
-        assert "Too few builds end well: " in state(play, page)
+        assert "Low success rate: " in state(play, page)
         assert ", since 2026-09-30 12:0" in state(play, page)
-    assert "error type image_too_big (100 %)" in state(play)
+    assert "error type image_too_big (100%)" in state(play)
     incident = play.alerts()["incidents"][0]
     shown = play.stats.client.get("/alerts").text
     assert incident["title"] in shown
-    assert "None was told yet" not in shown
+    assert "No incidents yet" not in shown
     play.builds(900)
     play.go(20)
-    assert "Too few builds end well" not in state(play)
+    assert "Low success rate" not in state(play)

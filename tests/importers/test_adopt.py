@@ -47,7 +47,7 @@ def test_a_go_servers_file_becomes_ours(tmp_path: Path) -> None:
     for place in (file, copy):
         assert counts == {name: rows(place, f"SELECT count(*) FROM {name}") for name in tables}  # noqa: S608
         assert rows(place, "SELECT * FROM build_stats") == stats_before
-    assert "nothing to do" in command("db", "upgrade", "--database", url).stdout
+    assert "up to date" in command("db", "upgrade", "--database", url).stdout
     assert not copy.with_name("builder.db.go-server-2").exists()
 
     engine = engines.create(url)
@@ -81,7 +81,7 @@ def test_a_copy_that_finds_no_place_changes_nothing(
     monkeypatch.setattr("asu_stats.cli.db._free_name", lambda _: tmp_path / "no" / "such" / "place")
     done = command("db", "upgrade", "--database", f"sqlite:///{file}")
     assert isinstance(done.exception, AsuStatsError)
-    assert "is as it was" in str(done.exception)
+    assert "is unchanged" in str(done.exception)
     assert file.read_bytes() == before
 
 

@@ -80,7 +80,7 @@ def test_import_and_verify(tmp_path: Path, file: Path, monkeypatch: pytest.Monke
         connection.commit()
     done_wrong = command(stats, "go-builder", str(file), "--verify", "--dry-run")
     assert done_wrong.exit_code == 1
-    assert "less here" in done_wrong.stdout
+    assert "fewer here" in done_wrong.stdout
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path, file: Path) -> None:

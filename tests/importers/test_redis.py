@@ -191,9 +191,9 @@ def test_what_belongs_to_nothing_is_kept(upstream: Upstream, tmp_path: Path) -> 
     assert (done["rejected"], done["rejected_file"]) == (3, "redis.rejected.ndjson")
     kept = [json.loads(line) for line in Path("redis.rejected.ndjson").read_text().splitlines()]
     assert [line["reason"] for line in kept] == [
-        "not an entry of the list of errors",
+        "not an entry of the error list",
         "no request was counted before it",
-        "no failed build was counted then",
+        "no failed build was counted at that time",
     ]
 
 

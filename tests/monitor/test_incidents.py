@@ -48,7 +48,7 @@ def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
     examples = data["cause"]["examples"]
     assert [len(example["request_hash"]) for example in examples] == [12, 12, 12]
     assert examples[0]["message"] == MISSING
-    for word in (VERSIONS[7], "luci-app-foo", "% of", "Since 2026-09-30T12:"):
+    for word in (VERSIONS[7], "luci-app-foo", "% of", "Firing since 2026-09-30T12:"):
         assert word in data["subject_line"] + data["body"]
     assert not [name for name in hashes_of(play) if name in json.dumps(opened)]
 
@@ -57,7 +57,7 @@ def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
     (told,) = play.alerts()["incidents"]
     assert told["closed_at"]
     assert told["rules"] == ["failures_now", "failures_today"]
-    assert told["text"].endswith("were to be expected")
+    assert told["text"].endswith("were expected")
     assert "of 0 builds" not in told["text"]
 
 
@@ -239,7 +239,7 @@ def test_the_end_is_told_when_rules_change(stats: Stats, how: str) -> None:
     play.go(10)
     opened, closed = play.messages()
     assert (opened["type"], closed["type"]) == ("alert.opened", "alert.closed")
-    assert ("No rule watches this any more" in closed["data"]["body"]) == (how != "limit")
+    assert ("No enabled rule watches this any more" in closed["data"]["body"]) == (how != "limit")
     assert play.alerts()["incidents"][0]["closed_at"]
 
 

@@ -162,7 +162,7 @@ def test_a_receiver_that_is_down(engine: Engine) -> None:
     channel = hook(f"http://127.0.0.1:{processes.free_port()}/")
     put(engine, channel)
     assert send_due(engine, channel) == 0
-    assert errors(engine) == ["no answer: connection refused"]
+    assert errors(engine) == ["no response: connection refused"]
     later = datetime.now(UTC) + timedelta(hours=25)
     assert send_due(engine, channel, clock=lambda: later) == 0
     much_later = later + timedelta(days=2)
@@ -264,7 +264,7 @@ def test_from_a_stall_to_mail_and_webhook(request: pytest.FixtureRequest, tmp_pa
     finally:
         controller.stop()
 
-    assert "firing: Builds wait, and none has ended" in mailbox.mails[0]["Subject"]
+    assert "firing: Queue is stalled" in mailbox.mails[0]["Subject"]
     assert "resolved" in mailbox.mails[1]["Subject"]
     posted = json.loads(receiver.calls[0][1])
     assert posted["type"] == "alert.opened"
@@ -277,7 +277,7 @@ def test_addresses_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
             settings(webhooks=[{"url": "https://example.org", "secret": bad}])
     with pytest.raises(InvalidSettingError, match="url"):
         settings(webhooks=[{"url": "file:///etc/passwd", "secret": SECRET}])
-    with pytest.raises(InvalidSettingError, match="notify: number 1 is no Apprise URL"):
+    with pytest.raises(InvalidSettingError, match="notify: number 1 is not an Apprise URL"):
         channels.of_settings(settings(notify=["nonsense"]))
     monkeypatch.setenv("ASU_STATS_NOTIFY", '["json://example.org"]')
     assert "example" not in repr(load(database_url="sqlite:///x.db").notify)
@@ -357,7 +357,7 @@ def test_an_address_that_is_gone_is_given_up(sqlite_stats: Stats) -> None:
     assert errors(sqlite_stats.engine) == [None]
     play.now += timedelta(days=2)
     play.go(1)
-    assert errors(sqlite_stats.engine) == ["its address is not in the settings of any server"]
+    assert errors(sqlite_stats.engine) == ["the recipient is not in the settings of any server"]
     assert send_due(sqlite_stats.engine, channel) == 0
 
 

@@ -49,7 +49,7 @@ class FakeStore:
         if self.hold is not None:
             self.hold.wait(10)
         if self.away:
-            raise StoreUnavailableError("database: away")
+            raise StoreUnavailableError("database: unreachable")
         if any(map(self.refuses, batch)):
             raise ValueError("constraint failed")
         new = [e.id not in self.stored for e in batch]
@@ -60,7 +60,7 @@ class FakeStore:
     def rehearse(self, batch: Sequence[Event]) -> None:
         """Do what a call does, and keep nothing."""
         if self.away:
-            raise StoreUnavailableError("database: away")
+            raise StoreUnavailableError("database: unreachable")
         if any(map(self.refuses, batch)):
             raise ValueError("constraint failed")
 
@@ -129,7 +129,7 @@ def test_an_outage_spools_and_comes_back_by_itself(store: FakeStore, tmp_path: P
         store.away = True
         recorder.record(events(20))
         assert recorder.spooled == 20
-        assert recorder.trouble == "database: away"
+        assert recorder.trouble == "database: unreachable"
         with pytest.raises(StoreUnavailableError):
             recorder.commit(events(1, "committed"))
         store.away = False
@@ -171,7 +171,7 @@ def test_poison_alone_is_set_aside_by_a_store_that_takes_others(
         recorder.record(events(60, "poison"))
         assert (recorder.spooled, recorder.trouble) == (0, None)
         assert recorder.counters.dead_lettered == 60
-        with pytest.raises(InvalidEventError, match=r"events\[2\]: the database refuses it"):
+        with pytest.raises(InvalidEventError, match=r"events\[2\]: the database rejects it"):
             recorder.commit([*events(2), event("poison"), *events(2, "f")])
         assert recorder.trouble is None
     assert store.stored == {}
@@ -201,10 +201,10 @@ def test_a_store_that_failed_is_probed_until_it_works(
             until(lambda: recorder.trouble is None)  # without an event
     lines = [record.getMessage() for record in caplog.records]
     assert [line.partition(" count=")[0] for line in lines] == [
-        "recorder: the store can't be written to: database: away",
-        "recorder: the store can't be written to: recovered",
-        "recorder: the store can't be written to: constraint failed",
-        "recorder: the store can't be written to: recovered",
+        "recorder: cannot write to the store: database: unreachable",
+        "recorder: cannot write to the store: recovered",
+        "recorder: cannot write to the store: constraint failed",
+        "recorder: cannot write to the store: recovered",
     ]
 
 

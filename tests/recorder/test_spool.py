@@ -175,7 +175,7 @@ def test_a_file_of_another_user_is_named(caplog: pytest.LogCaptureFixture) -> No
             assert spool.replay(into(taken), 10)
         assert spool.unreadable == {"theirs.spool": "Permission denied"}
         assert [r.getMessage() for r in caplog.records] == [
-            f"spool: can't read {path}, its events are not in the database: Permission denied"
+            f"spool: cannot read {path}, its events are not in the database: Permission denied"
         ]
         path.chmod(0o400)  # readable is enough
         assert spool.replay(into(taken), 10)

@@ -75,7 +75,7 @@ def test_a_missing_file_is_named_and_other_events_are_taken(
     ready = stats.client.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert sorted(ready.json()["problems"]) == [
-        f"archive: {name} can't be read below archive_directory"
+        f"archive: {name} is not readable in archive_directory"
         for name in sorted(stored(stats.engine))
     ]
     assert "asu_stats_archive_missing_files 3.0" in stats.client.get("/metrics").text

@@ -70,7 +70,7 @@ def test_what_they_say_is_counted_and_what_they_can_not_say_is_null(stats: Stats
     begins = [sentence.partition(":")[0] for sentence in overview["period"]["incomplete"]]
     assert begins == [
         "3 requests were imported from an older server without request hash",
-        "1 request was imported without the build waited for",
+        "1 request was imported without its build",
         "1 request was imported without diff_packages",
     ]
     clients = {row["client"]: row for row in stats.get("clients")}

@@ -22,7 +22,7 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
 
     @routes.get(
         "/api/v1/stats/alerts",
-        summary="What is watched, and what is wrong",
+        summary="Alert rules and incidents",
         response_model=reporting.Alerts,
         responses=problems.documented(422, 503),
         dependencies=[Depends(params.only_json)],

@@ -84,7 +84,7 @@ class ReadGuard:
             path = route_path(connection) + (f"?{query}" if query else "")
             return RedirectResponse(f"{root}/sign-in?{urlencode({'next': path})}", 303)
         return problems.problem(
-            401, "a Bearer token with the scope read is needed", headers={"WWW-Authenticate": REALM}
+            401, "expected a Bearer token with the scope read", headers={"WWW-Authenticate": REALM}
         )
 
 

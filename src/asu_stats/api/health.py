@@ -46,16 +46,16 @@ class Ready(TypedDict):
 
     status: Annotated[
         Literal["ready", "degraded"],
-        Field(description="degraded: it works, and `problems` need somebody to repair them."),
+        Field(description="degraded: it works, but `problems` need attention."),
     ]
     schema: str
     spooled_events: int
-    problems: Annotated[list[str], Field(description="The first ten: what and where.")]
+    problems: Annotated[list[str], Field(description="At most ten problems, each with its place.")]
     clock: Annotated[
         str,
         Field(
-            description="ok, or what is odd about the clock of this host: it jumped in the last "
-            "hour, or is behind the newest event."
+            description="ok, or what is wrong with the clock of this host: it jumped in the last "
+            "hour, or it is behind the newest event."
         ),
     ]
 
@@ -78,16 +78,16 @@ def router(
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
     archive = _Archive(engine)
-    readable = Condition(log, "not ready: the database can't be read")
+    readable = Condition(log, "not ready: the database is not readable")
 
-    @routes.get("/healthz", summary="Is the process up?", response_model=Health)
+    @routes.get("/healthz", summary="Whether the process is up", response_model=Health)
     async def healthz() -> JSONResponse:
         """Answer as long as the process does."""
         return JSONResponse({"status": "ok"})
 
     @routes.get(
         "/readyz",
-        summary="Can it work?",
+        summary="Whether the server can work",
         response_model=Ready,
         responses=problems.documented(503),
     )
@@ -104,14 +104,14 @@ def router(
         readable.works()
         if recorder.trouble:
             # The reason, which the recorder has logged, may hold paths and names of the database.
-            waiting = f"{recorder.spooled} wait in the spool"
-            detail = f"events can't be written now; {waiting}"
+            waiting = f"events in the spool: {recorder.spooled}"
+            detail = f"events cannot be written now; {waiting}"
             return problems.problem(503, detail, headers=retry)
         if reason := attempt.problem():
             return problems.problem(503, reason, headers=retry)
         found = archive.problems()
         found += [
-            f"spool: {name} can't be read: {reason}; its events are not in the database"
+            f"spool: {name} is not readable: {reason}; its events are not in the database"
             for name, reason in sorted(recorder.unreadable.items())
         ]
         return JSONResponse(
@@ -146,7 +146,7 @@ def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:
     with read_snapshot(engine) as connection:
         newest = newest_event(connection)
     if newest and aware(newest) > now + MAX_FUTURE:
-        return f"the newest event is of {format_time(aware(newest))}, in the future"
+        return f"the time of the newest event is {format_time(aware(newest))}, in the future"
     return "ok"
 
 
@@ -158,10 +158,10 @@ class _Attempt:
         self._guard = threading.Lock()
         self._good_until = 0.0
         self._problem: str | None = None
-        self._writable = Condition(log, "not ready: the database can't be written to")
+        self._writable = Condition(log, "not ready: the database is not writable")
 
     def problem(self) -> str | None:
-        """Return why the database can't be written to, `None` if it can."""
+        """Return why the database is not writable, `None` if it can."""
         # An attempt may take five seconds: who comes meanwhile gets what the last one found.
         if not self._guard.acquire(blocking=self._good_until == 0.0):
             return self._problem
@@ -179,7 +179,7 @@ class _Attempt:
             migrate.check_writable(self._engine)
         except StoreUnavailableError as error:
             self._writable.failed(error)  # the words may hold paths, nobody else's business
-            return "the database can't be written to"
+            return "the database is not writable"
         self._writable.works()
         return None
 
@@ -198,7 +198,7 @@ class _Archive:
         if time.monotonic() >= self._good_until:
             with read_snapshot(self._engine) as connection:
                 missing = segments.missing(connection)
-            place = "can't be read below archive_directory"
+            place = "is not readable in archive_directory"
             self._found = [f"archive: {name} {place}" for name in missing]
             self._good_until = time.monotonic() + _LOOK_SECONDS
             if missing:

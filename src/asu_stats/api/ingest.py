@@ -29,8 +29,10 @@ _NAMED: Final = 100
 class Ingested(TypedDict):
     """What became of a batch."""
 
-    accepted: Annotated[int, Field(description="Events that were new.")]
-    duplicates: Annotated[int, Field(description="Events known before; they changed nothing.")]
+    accepted: Annotated[int, Field(description="Number of new events.")]
+    duplicates: Annotated[
+        int, Field(description="Number of events that were already known; they changed nothing.")
+    ]
 
 
 def router(

@@ -15,9 +15,9 @@ _BOOL: Final[dict[str, Any]] = {"type": ["boolean", "null"]}
 _COUNT: Final[dict[str, Any]] = {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_INTEGER}
 _SECONDS: Final[dict[str, Any]] = {"type": "number", "minimum": 0, "maximum": MAX_INTEGER}
 _ERROR: Final[dict[str, Any]] = {
-    "error_message": {**_TEXT, "description": "Cut at 16 KiB."},
-    "error_category": {**_NAME, "description": "Derived from error_message where missing."},
-    "error_type": {**_NAME, "description": "Derived from error_message where missing."},
+    "error_message": {**_TEXT, "description": "Longer text is cut at 16 KiB."},
+    "error_category": {**_NAME, "description": "Default: derived from error_message."},
+    "error_type": {**_NAME, "description": "Default: derived from error_message."},
 }
 _REPEATED: Final[dict[str, Any]] = {
     "version": _NAME,
@@ -63,7 +63,7 @@ _REQUEST: Final = _event(
         "packages": {
             "type": ["array", "null"],
             "items": {"type": "string", "maxLength": NAME_LENGTH},
-            "description": "Cut at 2,000.",
+            "description": "Names beyond 2,000 are dropped.",
         },
         "package_count": _COUNT,
         "has_custom_repos": _BOOL,
@@ -89,7 +89,7 @@ _FINISHED: Final = _event(
         "duration_seconds": {
             **_SECONDS,
             "type": ["number", "null"],
-            "description": "Counts where no start was seen.",
+            "description": "Used if no start event was received.",
         },
         "phases": {
             "type": ["object", "null"],

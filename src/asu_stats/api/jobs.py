@@ -18,7 +18,7 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
 
     @routes.get(
         "/api/v1/stats/jobs",
-        summary="What the system does by itself",
+        summary="Scheduled jobs",
         response_model=list[listing.JobRow],
         responses=problems.documented(422, 429, 503),
         dependencies=[Depends(params.only_json)],

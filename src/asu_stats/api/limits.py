@@ -179,7 +179,7 @@ class RateLimits:
                 stats = await self._limiter.get_window_stats(item, budget, key)
         except Exception as error:  # of whatever store: who asks must not suffer from it
             words = str(error).partition("\n")[0] or reason(error)
-            self._storage.failed(f"{words}; nobody is limited for a minute")
+            self._storage.failed(f"{words}; limits are off for a minute")
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return None
         self._storage.works()
@@ -244,7 +244,7 @@ class Limited:
 def _refusal(verdict: Verdict) -> Response:
     return problems.problem(
         429,
-        f"more than {counted(verdict.quota, 'request')} a minute; "
+        f"more than {counted(verdict.quota, 'request')} per minute; "
         f"try again in {counted(verdict.seconds, 'second')}",
         members={"type": _QUOTA_EXCEEDED, "violated-policies": [verdict.budget]},
         headers={**verdict.headers, "Retry-After": str(verdict.seconds)},

@@ -94,10 +94,10 @@ class Live:
     async def serve(self, socket: WebSocket) -> None:
         """Send a message at once, and one whenever something changes, until somebody leaves."""
         if not self._is_welcome(socket):
-            await _refuse(socket, 403, "this origin is not among live_origins")
+            await _refuse(socket, 403, "this origin is not one of live_origins")
             return
         if len(self._listeners) >= self._most:
-            await _refuse(socket, 503, "too many listen already; ask /api/v1/stats/now instead")
+            await _refuse(socket, 503, "too many connections; poll /api/v1/stats/now instead")
             return
         listener = Listener()
         self._listeners.add(listener)  # with the watcher, before anything is awaited
@@ -147,7 +147,7 @@ class Live:
                 log.debug("live: %s", error)
                 continue
             except Exception:  # or those who listen would hear nothing until somebody connects
-                log.exception("live: looking for changes failed")
+                log.exception("live: polling for changes failed")
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
                 continue
             for listener in self._listeners:

@@ -27,7 +27,7 @@ from asu_stats.text import cut_utf8
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5
-AWAY: Final = "the database is away; try again later"
+AWAY: Final = "the database is unreachable; try again later"
 _DETAIL_BYTES: Final = 1000
 # Its clients know nothing of RFC 9457: what the framework answers them is plain JSON too.
 _BUILD_API: Final = re.compile(r"/+(api/v1/build|store)(/.*)?", re.DOTALL)
@@ -172,12 +172,12 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 def _internal(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error)
-    return problem(500, "an unexpected error; it was logged", headers=COMMON_HEADERS)
+    return problem(500, "unexpected error; the log has the details", headers=COMMON_HEADERS)
 
 
 def _hung_up(request: Request, _: Exception) -> JSONResponse:
-    log.debug("%s: the client hung up", request.method)
-    return problem(400, "the body ended too early")  # nobody is there to read it
+    log.debug("%s: the client disconnected", request.method)
+    return problem(400, "the body is incomplete")  # nobody is there to read it
 
 
 _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONResponse]]] = {

@@ -29,7 +29,7 @@ REALM: Final = 'Bearer realm="asu-stats"'
 
 # For OpenAPI alone: as a dependency it names the scheme in the document and refuses nothing.
 TOKEN_SCHEME: Final = HTTPBearer(
-    scheme_name="token", description="Made by `asu-stats token create`.", auto_error=False
+    scheme_name="token", description="Created by `asu-stats token create`.", auto_error=False
 )
 
 
@@ -56,11 +56,11 @@ class Access:
         """Raise 401 without a valid token, 403 with one of another scope."""
         found = self.scope_of(request)
         if found is None:
-            raise HTTPException(401, "a Bearer token is needed", {"WWW-Authenticate": REALM})
+            raise HTTPException(401, "expected a Bearer token", {"WWW-Authenticate": REALM})
         if found != scope:
             challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
             raise HTTPException(
-                403, f"the token has not the scope {scope}", {"WWW-Authenticate": challenge}
+                403, f"the token lacks the scope {scope}", {"WWW-Authenticate": challenge}
             )
 
     def may_read_hashes(self, request: HTTPConnection) -> bool:
@@ -121,7 +121,7 @@ def revoke(engine: Engine, name: str) -> None:
     with write_transaction(engine) as connection:
         valid = update(t).where(t.c.name == name, t.c.revoked_at.is_(None))
         if connection.execute(valid.values(revoked_at=now)).rowcount == 0:
-            raise AsuStatsError(f"no valid token is called {name!r}")
+            raise AsuStatsError(f"no valid token has the name {name!r}")
 
 
 def digest(token: str) -> str:

@@ -152,10 +152,10 @@ def overload_text(waiting: int) -> str:
 
 
 def unavailable() -> Answer:
-    """Return the answer while the database is away."""
+    """Return the answer while the database is unreachable."""
     return problem(
         503,
         "Service Unavailable",
-        "the database is away; try again later",
+        "the database is unreachable; try again later",
         retry_seconds=RETRY_SECONDS,
     )

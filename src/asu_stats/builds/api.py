@@ -27,7 +27,7 @@ def router(service: BuildService) -> APIRouter:
 
     @routes.post(
         "/api/v1/build",
-        summary="Ask for an image",
+        summary="Request an image",
         responses=openapi.POST_RESPONSES,
         openapi_extra={"requestBody": openapi.request_body(service.settings)},
     )
@@ -60,14 +60,14 @@ def router(service: BuildService) -> APIRouter:
         """Return a built image: `bin_dir` of the answer 200, and the name of the image."""
         file = service.images.find(request.path_params["path"])
         found = file and _Image.of(file)
-        return found or _response(answers.problem(404, "Not Found", "there is no such image"))
+        return found or _response(answers.problem(404, "Not Found", "no such image"))
 
     # Paths are read from the request: as arguments they would put a 422 into the document.
     for url, endpoint, summary, parameters, responses in (
         (
             "/api/v1/build/{request_hash}",
             build_status,
-            "Ask for a build",
+            "Request a build",
             openapi.STATUS_PARAMETERS,
             openapi.GET_RESPONSES,
         ),
@@ -138,7 +138,7 @@ async def _body(request: Request) -> bytes | Answer:
     """Return the body, or the answer to one that is not plain JSON of moderate size."""
     media = request.headers.get("content-type", "").partition(";")[0].strip()
     if not _JSON.fullmatch(media):
-        return answers.unsupported("expected a body of the media type application/json")
+        return answers.unsupported("expected a body with content type application/json")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         return answers.unsupported("expected a body without Content-Encoding")

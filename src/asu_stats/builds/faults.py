@@ -28,7 +28,7 @@ _KINDS: Final = {
     "dict_type": "expected an object",
     "model_type": "expected an object",
     "model_attributes_type": "expected an object",
-    "unstorable": "has a NUL character, which can't be stored",
+    "unstorable": "contains a NUL character",
 }
 
 

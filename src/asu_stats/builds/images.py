@@ -107,5 +107,5 @@ def plain_file(directory: Path, name: object) -> Path:
         raise UnsafeNameError(f"{ascii(name)[:80]} is not a plain file name")
     file = directory / name
     if len(name.encode()) > 255 or file.is_symlink() or not file.is_file():
-        raise UnsafeNameError(f"{name[:80]} is not there")
+        raise UnsafeNameError(f"{name[:80]} does not exist")
     return file

@@ -10,8 +10,8 @@ Docs: TypeAlias = dict[str, Any]
 NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 # A comma in the name of a profile is an underscore.
 _PROFILE_PATTERN: Final = NAME_PATTERN.replace("._-", "._,-")
-UNKNOWN: Final = "no such version, target or profile is on offer"
-NOWHERE: Final = "the catalogue does not say, and no metadata_url is set"
+UNKNOWN: Final = "the version, target or profile is not available"
+NOWHERE: Final = "not in the catalogue, and metadata_url is not set"
 
 _VERSIONS: Final = {"type": "array", "items": {"type": "string"}}
 _CHANGE: Final = {
@@ -186,10 +186,10 @@ def _parameters(path: str) -> list[dict[str, Any]]:
 def revision(path: str) -> Docs:
     """Return what is said of the revision of a version."""
     example = {"revision": "r28739-d9340319c6"}
-    found = _found("It stands in the catalogue", _object(revision={"type": "string"}), example)
+    found = _found("It is in the catalogue", _object(revision={"type": "string"}), example)
     return {
         "summary": "Revision of a version",
-        "description": "LuCI asks on snapshots.",
+        "description": "LuCI requests it for snapshots.",
         "responses": {**found, **_SENT_ON},
         "openapi_extra": {"parameters": _parameters(path)},
     }
@@ -197,11 +197,11 @@ def revision(path: str) -> Docs:
 
 def elsewhere(path: str) -> Docs:
     """Return what is said of a document that is on another server, unless this is the demo."""
-    summary = "Images for a device" if "{profile}" in path else "Packages and their versions"
-    found = _found("The demo's own", {"type": "object"}, _DEMO_EXAMPLES[path.rpartition("/")[2]])
+    summary = "Images of a device" if "{profile}" in path else "Packages and their versions"
+    found = _found("Of the demo", {"type": "object"}, _DEMO_EXAMPLES[path.rpartition("/")[2]])
     return {
         "summary": summary,
-        "description": "owut and auc ask. Only the demo has it.",
+        "description": "For owut and auc. Only the demo has it.",
         "status_code": 307,
         "responses": {**found, **_SENT_ON},
         "openapi_extra": {"parameters": _parameters(path)},

@@ -96,7 +96,7 @@ def _answer(description: str, example: dict[str, Any], *, headers: bool = False)
                 "schema": {"type": "string"},
             },
             "X-Queue-Position": {
-                "description": "builds that come first; 0 unless queued",
+                "description": "builds ahead in the queue; 0 unless queued",
                 "schema": {"type": "string", "pattern": "^[0-9]+$"},
             },
         }
@@ -154,7 +154,7 @@ _BUILD: Final[Responses] = {
         headers=True,
     ),
     202: _answer(
-        "The build waits or runs",
+        "The build is queued or running",
         {
             "status": 202,
             "detail": "queued",
@@ -166,7 +166,7 @@ _BUILD: Final[Responses] = {
         headers=True,
     ),
     500: _answer(
-        "The build failed; that is remembered for a while",
+        "The build failed; the failure is remembered for a while",
         {
             "status": 500,
             "title": "Internal Server Error",
@@ -178,7 +178,9 @@ _BUILD: Final[Responses] = {
         },
         headers=True,
     ),
-    503: _problem(503, "Service Unavailable", "the database is away; try again later", retry=True),
+    503: _problem(
+        503, "Service Unavailable", "the database is unreachable; try again later", retry=True
+    ),
 }
 
 STATUS_PARAMETERS: Final[list[dict[str, Any]]] = [
@@ -186,7 +188,7 @@ STATUS_PARAMETERS: Final[list[dict[str, Any]]] = [
         "name": "request_hash",
         "in": "path",
         "required": True,
-        "description": "`request_hash` of the answer to the request",
+        "description": "`request_hash` of the response to the request",
         "schema": {"type": "string", "pattern": HASH_PATTERN},
         "example": _HASH,
     }
@@ -202,7 +204,7 @@ POST_RESPONSES: Final[Responses] = {
     400: _problem(400, "Bad Request", "Unsupported version: 10.10.10"),
     413: _problem(413, "Content Too Large", "the body is larger than 1048576 bytes"),
     415: _problem(
-        415, "Unsupported Media Type", "expected a body of the media type application/json"
+        415, "Unsupported Media Type", "expected a body with content type application/json"
     ),
     422: _problem(422, "Unprocessable Content", "profile: is missing"),
     529: _problem(
@@ -218,7 +220,7 @@ IMAGE_PARAMETERS: Final[list[dict[str, Any]]] = [
         "name": "path",
         "in": "path",
         "required": True,
-        "description": "`bin_dir` of the answer 200, `/`, and the `name` of an image",
+        "description": "`bin_dir` of the response 200, `/`, and the `name` of an image",
         "schema": {"type": "string", "minLength": 1},
         "example": f"{_HASH}/{_IMAGE}",
     },
@@ -226,7 +228,7 @@ IMAGE_PARAMETERS: Final[list[dict[str, Any]]] = [
         "name": "Range",
         "in": "header",
         "required": False,
-        "description": "The bytes that are wanted, e.g. `bytes=0-1023` (RFC 9110 §14.2)",
+        "description": "Requested bytes, e.g. `bytes=0-1023` (RFC 9110 §14.2)",
         "schema": {"type": "string"},
         "example": "bytes=0-1023",
     },
@@ -238,13 +240,13 @@ IMAGE_RESPONSES: Final[Responses] = {
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
     },
     206: {
-        "description": "The part of it that `Range` asks for, or several",
+        "description": "The requested part, or several",
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "multipart/byteranges": {"schema": {"type": "string", "format": "binary"}},
         },
     },
     400: _problem(400, "Bad Request", "Range: expected bytes=FIRST-LAST"),
-    404: _not_found("there is no such image"),
+    404: _not_found("no such image"),
     416: _problem(416, "Range Not Satisfiable", "the image has no such bytes"),
 }

@@ -87,7 +87,7 @@ class Outbox:
         try:
             self._record(events)
         except Exception as error:
-            words = f"events not taken: {reason(error)}"
+            words = f"events not recorded: {reason(error)}"
             self._handing.failed(words, count=len(events), level=logging.ERROR, exc_info=True)
             return False
         self._handing.works()
@@ -177,6 +177,6 @@ class Outbox:
         except (ValueError, LookupError, TypeError, RecursionError, InvalidEventError) as error:
             if number not in self._unreadable:
                 self._unreadable.add(number)
-                words = "row %d of build_events can't be read, and is kept there: %s"
+                words = "row %d of build_events is not readable and stays there: %s"
                 _log.error(words, number, error)
             return None

@@ -44,7 +44,7 @@ Clock: TypeAlias = Callable[[], datetime]
 
 
 class BuildQueue:
-    """Requests in, builds out. Raises `StoreUnavailableError` when the database is away."""
+    """Requests in, builds out. Raises `StoreUnavailableError` when the database is unreachable."""
 
     def __init__(
         self,

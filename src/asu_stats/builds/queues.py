@@ -157,7 +157,7 @@ class Queues:
     def state(self) -> QueueState:
         """Return how many builds wait and run, and since when the first one waits.
 
-        Raises `StoreUnavailableError` when the database is away, as the other methods do.
+        Raises `StoreUnavailableError` when the database is unreachable, as the other methods do.
         """
         with read_snapshot(self.engine) as connection:
             return self.state_in(connection)

@@ -73,11 +73,13 @@ class BuildRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    distro: Name = Field(default="openwrt", description="Distribution; only `openwrt` is built.")
-    version: Name = Field(description="Release, or branch snapshot.", examples=["24.10.2"])
+    distro: Name = Field(
+        default="openwrt", description="Distribution; only `openwrt` is supported."
+    )
+    version: Name = Field(description="Release or snapshot.", examples=["24.10.2"])
     version_code: Name = Field(
         default="",
-        description="Revision that is expected; any other fails the build.",
+        description="Expected revision; with another one the build fails.",
         examples=["r28739-d9340319c6"],
     )
     target: Target = Field(description="Target and subtarget.", examples=["mediatek/filogic"])
@@ -87,41 +89,42 @@ class BuildRequest(BaseModel):
     packages: list[Package] = Field(
         default=[],
         max_length=MAX_PACKAGES,
-        description="Packages to add, or with `diff_packages` all that are wanted. A leading `+` "
-        "means nothing, a leading `-` takes a package out.",
+        description="Packages to add, or with `diff_packages` the full list. A leading `+` is "
+        "ignored; a leading `-` removes a package.",
         examples=[["luci", "-ppp"]],
     )
     packages_versions: dict[Package, PackageVersion] = Field(
         default={},
         max_length=MAX_PACKAGES,
-        description="Instead of `packages`: the same with the version that each must have.",
+        description="Alternative to `packages`: the required version of each package.",
         examples=[{"luci": "25.014.55016~7046a1c"}],
     )
     diff_packages: bool = Field(
         default=False,
-        description="Take out the default packages that are not listed. 0, 1 and the texts that "
-        "the upstream server reads as true or false are taken too.",
+        description="Remove default packages that are not listed. 0, 1 and the strings that the "
+        "upstream server reads as true or false are accepted too.",
     )
     defaults: str | None = Field(
-        default=None, description="Script for the first boot, where the server takes one."
+        default=None, description="First-boot script, if the server accepts one."
     )
     rootfs_size_mb: StrictInt | None = Field(
         default=None,
         ge=1,
         le=2**31 - 1,
-        description="Size of the root file system in MB. Digits as a text are taken too.",
+        description="Size of the root file system in MB. A string of digits is accepted too.",
     )
     filesystem: Filesystem | None = Field(
-        default=None, description="Build only this kind of root file system."
+        default=None, description="Build only this type of root file system."
     )
     repositories: dict[RepositoryName, RepositoryUrl] = Field(
         default={},
         max_length=MAX_REPOSITORIES,
-        description="Extra package repositories by name. A list of URLs is taken too.",
+        description="Extra package repositories by name. A list of URLs is accepted too.",
         examples=[{"extra": "https://example.org/packages/24.10/aarch64_cortex-a53"}],
     )
     repositories_mode: Literal["append", "replace"] = Field(
-        default="replace", description="Whether `repositories` go beside or instead of the usual."
+        default="replace",
+        description="Whether `repositories` are added to the default ones or replace them.",
     )
     repository_keys: list[RepositoryKey] = Field(
         default=[], max_length=MAX_KEYS, description="Public keys of the extra repositories."

@@ -57,7 +57,7 @@ class BuildService:
     def request(self, body: bytes, *, user_agent: str | None = None) -> Answer:
         """Take a build request; every one that parses is recorded, whatever its outcome.
 
-        Raises `StoreUnavailableError` when the database is away: then nothing has changed.
+        Raises `StoreUnavailableError` when the database is unreachable: then nothing has changed.
         """
         received = self._clock()
         try:
@@ -115,7 +115,7 @@ class BuildService:
     def look_up(self, request_hash: str) -> Answer:
         """Return how far the build of a request hash is, or that it is unknown.
 
-        Raises `StoreUnavailableError` when the database is away.
+        Raises `StoreUnavailableError` when the database is unreachable.
         """
         state = self.queue.find(request_hash)
         return answers.of_state(state) if state else answers.unknown()

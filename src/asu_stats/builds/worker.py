@@ -31,7 +31,7 @@ from asu_stats.logs import Condition
 _log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1.0
-# How long a stopping worker goes on trying to say how its build ended while the database is away.
+# How long a stopping worker retries to store the result of its build while the database is down.
 FAREWELL_SECONDS: Final = 5.0
 # The directories of an absolute path, also within an argument (`BIN_DIR=/srv/x`, `-v/srv/x`), not
 # of a URL.
@@ -128,7 +128,7 @@ class Worker:
             try:
                 self._work(job)
             except Exception:  # without signs of life it will be ended as that of a lost worker
-                _log.exception("build %s: its end could not be stored", job.request_hash[:12])
+                _log.exception("build %s: the result could not be stored", job.request_hash[:12])
 
     def _work(self, job: Job) -> None:
         _log.info("build %s: started", job.request_hash[:12])
@@ -171,7 +171,7 @@ class Worker:
         publish = functools.partial(self._publish, result, job.request_hash) if result else None
         ended = self._insist(functools.partial(self._queue.finish, job, ending, publish=publish))
         _log.info(
-            "build %s: %s", job.request_hash[:12], ending.status if ended else "was ended before"
+            "build %s: %s", job.request_hash[:12], ending.status if ended else "has ended already"
         )
 
     def _publish(self, result: Result, request_hash: str) -> None:
@@ -181,7 +181,7 @@ class Worker:
             raise _store_failed(error) from error
 
     def _insist(self, step: functools.partial[bool]) -> bool:
-        """Do `step`, again and again while the database is away."""
+        """Do `step`, again and again while the database is unreachable."""
         give_up: float | None = None
         while True:
             try:

@@ -22,7 +22,7 @@ MAX_NAMES: Final = 10_000
 
 
 class Registry:
-    """Who works. Raises `StoreUnavailableError` when the database is away."""
+    """Who works. Raises `StoreUnavailableError` when the database is unreachable."""
 
     def __init__(self, engine: Engine, settings: Settings, *, clock: Clock = utc_now) -> None:
         self._engine = engine

@@ -81,7 +81,7 @@ class Workshop:
                 self._registry.release(worker.holder)
             self._service.outbox.sweep()
         except StoreUnavailableError as error:
-            _log.warning("stopped without a farewell: %s", error)
+            _log.warning("stopped without releasing worker names: %s", error)
         return not late and not self._heart.is_alive() and not self._upkeep.is_alive()
 
     def _beat(self) -> None:
@@ -175,7 +175,7 @@ class _StaleBuilds:
         self._patient_until = 0.0
 
     def __call__(self) -> None:
-        self._queue.length()  # raises while the database is away
+        self._queue.length()  # raises while the database is unreachable
         now = self._clock()
         if self._looked is not None and abs(now - self._looked) > self._silence / 2:
             self._patient_until = now + self._silence
@@ -205,7 +205,7 @@ class _Clock:
         if steps > max(0, self._steps):
             _log.warning("clock: %s", self._clock.last)
         if corrected := self._queue.correct_times():
-            _log.warning("clock: times in the future, set to now: rows=%d", corrected)
+            _log.warning("clock: times in the future set to now: rows=%d", corrected)
         self._steps, self._again = steps, time.monotonic() + _HOUR_SECONDS
 
 

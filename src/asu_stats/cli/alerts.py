@@ -18,7 +18,7 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.text import counted
 from asu_stats.times import utc_now
 
-app = typer.Typer(help="What is watched, and what is wrong.", no_args_is_help=True)
+app = typer.Typer(help="Alert rules and incidents.", no_args_is_help=True)
 
 _DIMENSIONS: Final = ("version", "target", "error_type", "client")
 _HISTORY: Final = 20
@@ -26,7 +26,7 @@ _HISTORY: Final = 20
 
 @app.command()
 def check(database: options.Database = None, json: options.Json = False) -> None:
-    """Look at all rules once, write nothing, tell nobody; exit status 1 when something fires.
+    """Evaluate all rules once, without notifications; exit with status 1 if one fires.
 
     The first line is what Nagios and its kin expect. While a server evaluates the rules, this is
     what it would find now; else what is beyond its limit fires at once.
@@ -66,7 +66,7 @@ def _print(rules: dict[str, Rule], firing: list[Alert], evaluation: Evaluation) 
     what = "; ".join(sorted({_line(rules[alert.rule], alert) for alert in firing}))
     watched = counted(len(evaluation.readings), "rule")
     typer.echo(
-        f"ASU-STATS {state} - {what or f'{watched}, none fires'}"
+        f"ASU-STATS {state} - {what or f'{watched}, none firing'}"
         f" | firing={len(firing)} pending={pending}"
     )
 
@@ -78,7 +78,7 @@ def _line(rule: Rule, alert: Alert) -> str:
 
 @app.command("list")
 def list_alerts(database: options.Database = None, json: options.Json = False) -> None:
-    """Show the rules as the last evaluation saw them, and the latest incidents."""
+    """List the rules with their state, and the latest incidents."""
     settings = load(database_url=database)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
@@ -104,7 +104,7 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
     if shown["incidents"]:
         typer.echo("")
         output.print_table(
-            ("opened", "closed", "what", "how bad"),
+            ("opened", "closed", "incident", "value"),
             [
                 (row["opened_at"], row["closed_at"], row["title"], row["text"])
                 for row in shown["incidents"]
@@ -114,23 +114,23 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
 
 @app.command()
 def silence(
-    rule: Annotated[str | None, typer.Option(help="Name of a rule; without it, any.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Name of a rule. Default: all rules.")] = None,
     subject: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="version=…, target=…, error_type=… or client=…"),
     ] = None,
-    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="For how long.")] = 4,
-    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    hours: Annotated[float, typer.Option(min=0.01, max=8760, help="Duration in hours.")] = 4,
+    comment: Annotated[str, typer.Option(help="Reason for the silence.")] = "",
     database: options.Database = None,
 ) -> None:
-    """Keep incidents quiet: those of a rule, or about a version, a target and so on."""
+    """Silence incidents of a rule, or about a version, target, error type or client."""
     settings, now = load(database_url=database), utc_now()
     known = [each.name for each in settings.alerts]
     if rule is not None and rule not in known:
         raise typer.BadParameter(f"--rule {rule}: expected one of {', '.join(known)}")
     about = _subject(subject or [])
     if rule is None and not about:
-        raise typer.BadParameter("say --rule or --subject")
+        raise typer.BadParameter("expected --rule or --subject")
     until = now + timedelta(hours=hours)
     with options.opened(database) as engine:
         migrate.check(engine)
@@ -154,7 +154,7 @@ def _subject(given: list[str]) -> Subject:
 
 @app.command()
 def unsilence(
-    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Of the silence.")],
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the silence.")],
     database: options.Database = None,
 ) -> None:
     """Take a silence back; what is still wrong is told at the next look."""
@@ -163,9 +163,9 @@ def unsilence(
         with write_transaction(engine) as connection:
             found = memory.unsilence(connection, number)
     if not found:
-        typer.echo(f"asu-stats: there is no silence {number}", err=True)
+        typer.echo(f"asu-stats: no such silence: {number}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"silence {number} is over")
+    typer.echo(f"silence {number} removed")
 
 
 @app.command("test")
@@ -174,7 +174,7 @@ def try_out(database: options.Database = None) -> None:
     settings = load(database_url=database)
     found = channels.of_settings(settings)
     if not found:
-        typer.echo("no address: set notify or webhooks", err=True)
+        typer.echo("no recipients: set notify or webhooks", err=True)
         raise typer.Exit(1)
     failed = 0
     for channel in found:

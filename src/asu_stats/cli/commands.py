@@ -11,15 +11,15 @@ from typer.core import TyperCommand, TyperGroup
 
 # Name: where it is, and what `--help` says of it.
 _COMMANDS: Final = {
-    "demo": ("demo:demo", "Show everything: a server with a history and live builds."),
+    "demo": ("demo:demo", "Start a server with demo data and live builds."),
     "serve": ("serve:serve", "Run the server: statistics API, ingest and build service."),
-    "worker": ("serve:worker", "Run build workers alone, beside servers on the same database."),
-    "export": ("export:export", "Write the rows of a table, by time."),
-    "alerts": ("alerts:app", "What is watched, and what is wrong."),
+    "worker": ("serve:worker", "Run build workers for servers on the same database."),
+    "export": ("export:export", "Export the rows of a table, by time."),
+    "alerts": ("alerts:app", "Alert rules and incidents."),
     "db": ("db:app", "Schema migrations."),
-    "import": ("importing:app", "Bring in the history of an older server."),
-    "jobs": ("jobs:app", "What the system does by itself, and how it went."),
-    "retention": ("retention:app", "What becomes of details that are over age."),
+    "import": ("importing:app", "Import the history of an older server."),
+    "jobs": ("jobs:app", "Scheduled jobs and their last results."),
+    "retention": ("retention:app", "Retention and archiving."),
     "rollups": ("rollups:app", "Compare the rollups with their details, or rebuild them."),
     "token": ("token:app", "Access tokens."),
 }

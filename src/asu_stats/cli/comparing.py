@@ -38,7 +38,7 @@ class Compared:
     def state(self) -> str:
         """In one word; `more` is what else this database has counted."""
         if self.missing:
-            return "less here"
+            return "fewer here"
         return "equal" if self.source == self.target else "more here"
 
 

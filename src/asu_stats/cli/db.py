@@ -22,7 +22,7 @@ app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
 
 @app.command()
 def upgrade(database: options.Database = None) -> None:
-    """Bring the database's schema to what this program needs.
+    """Upgrade the schema of the database.
 
     A Go server's SQLite file becomes ours where it is, once that server is stopped: a copy of it is
     made first and kept, and its tables stay.
@@ -41,7 +41,7 @@ def upgrade(database: options.Database = None) -> None:
             done = "created" if settings.plan_indexes else "dropped"
             typer.echo(f"schema {after}: {done} {', '.join(indexes)}")
         else:
-            typer.echo(f"schema {after}: nothing to do")
+            typer.echo(f"schema {after}: up to date")
 
 
 def _is_go_servers(file: Path) -> bool:
@@ -63,14 +63,16 @@ def _adopt(settings: Settings, file: Path) -> None:
                 connection.backup(target)
         except (sqlite3.Error, OSError) as error:
             copy.unlink(missing_ok=True)
-            raise AsuStatsError(f"{copy}: {error}; {file} is as it was") from None
+            raise AsuStatsError(f"{copy}: {error}; {file} is unchanged") from None
     engine = engines.create(settings.database_url)
     try:
         go_adoption.adopt(engine, go_times.parse, plan_indexes=settings.plan_indexes)
     finally:
         engine.dispose()
-    typer.echo(f"schema none -> {migrate.head()}; the file as it was: {copy}")
-    typer.echo(f"Its history: asu-stats import go-builder {copy} --database sqlite:///{file}")
+    typer.echo(f"schema none -> {migrate.head()}; copy of the file: {copy}")
+    typer.echo(
+        f"To import its history: asu-stats import go-builder {copy} --database sqlite:///{file}"
+    )
 
 
 def _free_name(file: Path) -> Path:
@@ -83,7 +85,7 @@ def _free_name(file: Path) -> Path:
 
 @app.command()
 def status(database: options.Database = None, json: options.Json = False) -> None:
-    """Say which schema the database has. Exit status 1 when it is not current."""
+    """Show the schema of the database. Exits with status 1 if it is not current."""
     with options.opened(database, writes=False) as engine:
         found, needed = migrate.current(engine), migrate.head()
         with read_snapshot(engine) as connection:

@@ -39,12 +39,12 @@ def demo(
         int, typer.Option(min=0, max=50_000_000, help="Requests in the history.")
     ] = 20_000,
     directory: Annotated[
-        Path, typer.Option(help="Where its files go; what is there of an earlier demo is removed.")
+        Path, typer.Option(help="Directory for its files. Files of an earlier demo are removed.")
     ] = Path("demo"),
 ) -> None:
-    """Show everything: a server with a history and live builds.
+    """Start a server with demo data and live builds.
 
-    It runs on a fresh SQLite file; the history is generated, the builds are simulated.
+    It uses a new SQLite file. History and builds are simulated.
     """
     from asu_stats.demo import history, restart, visitors
 
@@ -77,7 +77,7 @@ def demo(
             typer.echo(
                 f"\n  asu-stats demo: {counted(requests, 'request')} in {counted(days, 'day')}, "
                 "and builds going on\n\n"
-                f"    {base}/                               where to begin\n"
+                f"    {base}/                               the dashboard\n"
                 f"    {base}/docs                           the API\n"
                 f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
                 f"  database {settings.database_file}; stop with Ctrl-C\n"
@@ -98,7 +98,7 @@ def _alone_in(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise AsuStatsError(
-                f"{directory}: another demo is running there; name another --directory"
+                f"{directory}: another demo uses this directory; choose another --directory"
             ) from None
         yield
 

@@ -35,18 +35,18 @@ def export(
         ),
     ],
     form: Annotated[
-        Literal["csv", "ndjson", "parquet"], typer.Option("--format", help="Form of the rows.")
+        Literal["csv", "ndjson", "parquet"], typer.Option("--format", help="Output format.")
     ] = "csv",
     start: options.Start = None,
     end: options.End = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write; default standard output.")
+        Path | None, typer.Option("--output", "-o", help="Output file. Default: standard output.")
     ] = None,
     database: options.Database = None,
 ) -> None:
-    """Write the rows of a table, by time. Times are UTC.
+    """Export the rows of a table, by time. Times are UTC.
 
-    Request hashes are whole: who has one can fetch the image, so keep the files to yourself.
+    Request hashes are complete. Anybody who has one can fetch its image: keep the files private.
     """
     if table not in source.TABLES:
         raise typer.BadParameter(f"{table}: expected one of {', '.join(source.TABLES)}")

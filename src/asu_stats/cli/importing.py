@@ -39,12 +39,14 @@ from asu_stats.store import migrate
 from asu_stats.times import utc_now
 
 log = logging.getLogger(__name__)
-app = typer.Typer(help="Bring in the history of an older server.", no_args_is_help=True)
+app = typer.Typer(help="Import the history of an older server.", no_args_is_help=True)
 
 _PATIENCE_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen; import nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would be imported, and import nothing.")
+]
 Verify = Annotated[
     bool,
     typer.Option(
@@ -55,16 +57,14 @@ Verify = Annotated[
 ]
 Force = Annotated[
     bool,
-    typer.Option(
-        "--force", help="Import history that was imported before under another source once more."
-    ),
+    typer.Option("--force", help="Import history again that was imported under another source."),
 ]
 Check = Callable[[str], Callable[[Sequence[Event]], None]]
 RejectedFile = Annotated[
     Path | None,
     typer.Option(
         "--rejected",
-        help="File for what is not understood; default PATH.rejected.ndjson.",
+        help="File for rows that cannot be imported. Default: PATH.rejected.ndjson.",
     ),
 ]
 
@@ -73,7 +73,8 @@ RejectedFile = Annotated[
 def go_builder(
     path: Annotated[Path, typer.Argument(help="The Go server's SQLite file.", metavar="PATH")],
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on with new rows until interrupted.")
+        bool,
+        typer.Option("--follow", help="Follow the source and import new rows until interrupted."),
     ] = False,
     dry_run: DryRun = False,
     verify: Verify = False,
@@ -89,13 +90,13 @@ def go_builder(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Import the statistics of a Go server, which may go on running.
+    """Import the statistics of a Go server, which can keep running.
 
     The file is only read. What was imported before is not counted twice, so an import that was
     interrupted is run again; so is one that is to bring in what has been added since.
     """
     if follow and dry_run:
-        raise typer.BadParameter("--follow --dry-run: expected one of them")
+        raise typer.BadParameter("--follow and --dry-run: expected only one of them")
     summary = Summary(source=_source(source))
     file = rejected or Path(f"{path.name or 'go-builder'}.rejected.ndjson")
     with (
@@ -130,13 +131,18 @@ def go_builder(
 
 @app.command("redis")
 def redis(
-    url: Annotated[str, typer.Argument(help="Such as redis://localhost:6379/0.", metavar="URL")],
+    url: Annotated[
+        str,
+        typer.Argument(
+            help="URL of the Redis server, such as redis://localhost:6379/0.", metavar="URL"
+        ),
+    ],
     dry_run: DryRun = False,
     verify: Verify = False,
     source: Annotated[
         str,
         typer.Option(
-            help="Source of the events, if it is not to be made from the first sample.",
+            help="Source of the events. Default: derived from the first sample.",
             metavar="URI",
         ),
     ] = "",
@@ -145,7 +151,7 @@ def redis(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Import the statistics of the upstream server from its Redis, which may go on running.
+    """Import the statistics of the upstream server from its Redis, which can keep running.
 
     The last five minutes are left for the next import. What was imported before is not counted
     twice.
@@ -230,7 +236,7 @@ def _committing(recorder: Recorder) -> Commit:
     return commit
 
 
-_AGAIN: Final = "what was imported so far is complete: run the command again to go on"
+_AGAIN: Final = "all rows imported so far are complete; run the command again to continue"
 
 
 def _follow(read: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.text import plainly
 
-app = typer.Typer(help="What the system does by itself, and how it went.")
+app = typer.Typer(help="Scheduled jobs and their last results.")
 
 
 @app.callback(invoke_without_command=True)
@@ -52,15 +52,15 @@ def run_job(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Run a job now, whether it is time or not: for cron and systemd timers.
+    """Run a job now, regardless of its schedule: for cron and systemd timers.
 
-    Exit status 1 when it fails. Where another process is at it there is nothing to do.
+    Exits with status 1 if it fails. If another process is running it, nothing happens.
     """
     run_named(name, database, json=json)
 
 
 def run_named(name: str, database: str | None, *, json: bool, force: bool = False) -> None:
-    """Run the job `name` and say how it went; exit status 1 when it fails."""
+    """Run the job `name` and print its result. Exits with status 1 if it fails."""
     with options.opened(database) as engine:
         migrate.check(engine)
         jobs = jobs_of(load(database_url=database), engine, force=force)
@@ -72,7 +72,7 @@ def run_named(name: str, database: str | None, *, json: bool, force: bool = Fals
         runner.register()
         run = runner.run_now(job)
     if run is None:
-        typer.echo(f"{name}: another process is at it", err=True)
+        typer.echo(f"{name}: already running in another process", err=True)
         return
     if json:
         output.print_json({"status": run.status, "result": run.result, "error": run.error})

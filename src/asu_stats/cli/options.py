@@ -15,7 +15,9 @@ from asu_stats.windows import parse_date
 
 Database: TypeAlias = Annotated[
     str | None,
-    typer.Option("--database", metavar="URL", help="Database; default ASU_STATS_DATABASE_URL."),
+    typer.Option(
+        "--database", metavar="URL", help="URL of the database. Default: ASU_STATS_DATABASE_URL."
+    ),
 ]
 Start: TypeAlias = Annotated[
     str | None, typer.Option("--start", metavar="DAY", help="First UTC day, YYYY-MM-DD.")
@@ -41,5 +43,5 @@ def days(start: str | None, end: str | None) -> tuple[date | None, date | None]:
     except InvalidParameterError as error:
         raise typer.BadParameter(str(error)) from None
     if first and last and first > last:
-        raise typer.BadParameter(f"--start {first} lies after --end {last}")
+        raise typer.BadParameter(f"--start {first} is after --end {last}")
     return first, last

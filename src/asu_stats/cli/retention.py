@@ -11,7 +11,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import expiry
 from asu_stats.times import utc_today
 
-app = typer.Typer(help="What becomes of details that are over age.", no_args_is_help=True)
+app = typer.Typer(help="Retention and archiving.", no_args_is_help=True)
 
 
 @app.callback()
@@ -22,20 +22,20 @@ def _group() -> None:
 @app.command()
 def run(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done.")
+        bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")
     ] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Run although nothing confirms that the clock is right."),
+        typer.Option("--force", help="Run even if the clock cannot be confirmed."),
     ] = False,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
     """Archive expired details and delete expired hourly figures. No other figure changes.
 
-    May be stopped at any moment and run again. Where a server is at it there is nothing to do. A
-    clock that is years ahead would delete all hours: without --force a run fails if neither an
-    event nor a run is of the 92 days before today.
+    It can be stopped at any time and run again. If a server is running it, nothing happens. A
+    clock that is years ahead would delete all hourly figures: without --force the command fails if
+    there is no event and no run of the last 92 days.
     """
     if not dry_run:
         jobs.run_named("retention", database, json=json, force=force)

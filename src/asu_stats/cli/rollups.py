@@ -25,7 +25,7 @@ def verify_rollups(
     end: options.End = None,
     json: options.Json = False,
 ) -> None:
-    """Recount every day from its details; exit status 1 when a rollup differs."""
+    """Recount every day from its details; exit with status 1 if a rollup differs."""
     first, last = options.days(start, end)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
@@ -49,7 +49,7 @@ def verify_rollups(
             "`asu-stats rollups rebuild` repairs the rollups"
         )
     else:
-        typer.echo(f"{counted(days, 'day')} compared: no difference")
+        typer.echo(f"{counted(days, 'day')} compared: no differences")
     if found:
         raise typer.Exit(1)
 
@@ -60,9 +60,9 @@ def rebuild(
     start: options.Start = None,
     end: options.End = None,
 ) -> None:
-    """Replace the rollups of every day by what its details add up to, one day at a time.
+    """Recompute the rollups of every day from its details, one day at a time.
 
-    Without --end, hours within hourly_rollup_days that are missing are restored.
+    Without --end, missing hourly figures within hourly_rollup_days are restored too.
     """
     first, last = options.days(start, end)
     with options.opened(database) as engine:

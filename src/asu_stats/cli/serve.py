@@ -13,7 +13,9 @@ from asu_stats.service.running import running
 from asu_stats.settings import BuilderName, load
 from asu_stats.text import counted
 
-Workers = Annotated[int | None, typer.Option("--workers", min=1, max=256, help="Builds at a time.")]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, max=256, help="Number of concurrent builds.")
+]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port to listen on.")]
 
 
@@ -25,7 +27,7 @@ def serve(
     builder: Annotated[
         BuilderName | None,
         typer.Option(
-            help="What builds: demo (simulated), command (an ImageBuilder, or the command lines of "
+            help="Builder: demo (simulated), command (an ImageBuilder, or the command lines of "
             "the setting `command`; see docs/build-service.md) or none."
         ),
     ] = None,
@@ -33,13 +35,13 @@ def serve(
         bool | None,
         typer.Option(
             "--build-api/--no-build-api",
-            help="Serve the build API, or only statistics of builds elsewhere.",
+            help="Serve the build API, or only the statistics of other servers.",
         ),
     ] = None,
 ) -> None:
     """Run the server: statistics API, ingest and build service.
 
-    An SQLite file is made and upgraded as needed; another database needs `asu-stats db upgrade`.
+    An SQLite file is created and upgraded automatically. PostgreSQL needs `asu-stats db upgrade`.
     """
     settings = load(database_url=database, workers=workers, builder=builder, build_api=build_api)
     with sockets.listening(host, port) as listeners, server.started(settings) as app:
@@ -53,15 +55,17 @@ def worker(
     builder: Annotated[
         Literal["demo", "command"] | None,
         typer.Option(
-            help="What builds: demo (simulated) or command (an ImageBuilder, or the command lines "
+            help="Builder: demo (simulated) or command (an ImageBuilder, or the command lines "
             "of the setting `command`; see docs/build-service.md)."
         ),
     ] = None,
 ) -> None:
-    """Run build workers alone, beside servers on the same database."""
+    """Run build workers for servers on the same database."""
     settings = load(database_url=database, workers=workers, builder=builder)
     if settings.builder == "none":
-        raise typer.BadParameter("say --builder demo or --builder command, or set builder")
+        raise typer.BadParameter(
+            "expected --builder demo, --builder command, or the setting builder"
+        )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

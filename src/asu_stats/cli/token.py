@@ -15,11 +15,11 @@ app = typer.Typer(help="Access tokens.", no_args_is_help=True)
 
 def _name(text: str) -> str:
     if not is_storable(text):
-        raise typer.BadParameter("NAME: expected a text in UTF-8")
+        raise typer.BadParameter("NAME: expected text in UTF-8")
     return text
 
 
-Name = Annotated[str, typer.Argument(help="A name to know it by.", metavar="NAME", callback=_name)]
+Name = Annotated[str, typer.Argument(help="Name of the token.", metavar="NAME", callback=_name)]
 
 
 @app.command()
@@ -28,15 +28,15 @@ def create(
     scope: Annotated[
         tokens.Scope,
         typer.Option(
-            help="What it allows: ingest (send events) or read (see whole request hashes)."
+            help="Scope: ingest (send events) or read (read statistics, with full request hashes)."
         ),
     ],
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Make a token and print it: now, and never again."""
+    """Create a token and print it once."""
     if not name.strip():
-        raise typer.BadParameter("NAME: expected a name to know it by")
+        raise typer.BadParameter("NAME: expected a name")
     with options.opened(database) as engine:
         migrate.check(engine)
         token = tokens.create(engine, name, scope)
@@ -48,7 +48,7 @@ def create(
 
 @app.command("list")
 def list_tokens(database: options.Database = None, json: options.Json = False) -> None:
-    """List the tokens, revoked ones too; the tokens themselves are not stored."""
+    """List all tokens, including revoked ones. The tokens themselves are not stored."""
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         found = [asdict(token) for token in tokens.all_tokens(engine)]
@@ -61,7 +61,7 @@ def list_tokens(database: options.Database = None, json: options.Json = False) -
 
 @app.command()
 def revoke(name: Name, database: options.Database = None) -> None:
-    """Make a token invalid, at once and everywhere."""
+    """Revoke a token. It is invalid immediately, on all servers."""
     with options.opened(database) as engine:
         migrate.check(engine)
         tokens.revoke(engine, name)

@@ -55,7 +55,7 @@ def answer(
     """
     badge = BADGES.get(name)
     if badge is None:
-        raise HTTPException(404, f"no such badge: there are {', '.join(BADGES)}")
+        raise HTTPException(404, f"unknown badge: expected one of {', '.join(BADGES)}")
     queries.read(request.scope["query_string"], _PARAMETERS)
     view = view_of(request)
     label = request.query_params.get("label") or _label(badge, view)
@@ -103,7 +103,7 @@ def _shown(badge: Badge, value: float | None) -> tuple[str, str]:
     colour = _BLUE
     if badge.is_judged:
         colour = next(colour for least, colour in _LEVELS if value >= least)
-    return f"{value:.1f} %" if value < 100 else "100 %", colour
+    return f"{value:.1f}%" if value < 100 else "100%", colour
 
 
 def _width(text: str) -> int:

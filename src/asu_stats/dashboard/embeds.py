@@ -51,7 +51,7 @@ def install(
     @routes.get("/embed/{name}", name="embed")
     def embed(request: Request) -> Response:
         if request.path_params["name"] not in EMBEDS:
-            raise HTTPException(404, f"no such chart: there are {', '.join(EMBEDS)}")
+            raise HTTPException(404, f"unknown chart: expected one of {', '.join(EMBEDS)}")
         scheme = request.query_params.get("theme", "")
         if scheme not in {"", "light", "dark"}:
             raise InvalidParameterError("theme", got=scheme, expected="light or dark")

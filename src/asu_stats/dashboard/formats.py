@@ -12,7 +12,7 @@ NOTHING = "–"  # noqa: RUF001 - an en dash: there is no figure
 def number(value: float | None, decimals: int = 0) -> Markup:
     """Return a number that the script can write anew, with as many decimals."""
     if value is None:
-        return Markup('<span class="none" title="no figure">{}</span>').format(NOTHING)
+        return Markup('<span class="none" title="unknown">{}</span>').format(NOTHING)
     return Markup('<data value="{}">{}</data>').format(
         f"{value:.{decimals}f}", f"{value:,.{decimals}f}"
     )
@@ -32,7 +32,7 @@ def duration(seconds: int | None) -> Markup:
         return number(None)
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
-    words = f"{hours} h {minutes:02} m" if hours else f"{minutes} m {rest:02} s"
+    words = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
     if seconds < 60:
         words = f"{seconds} s"
     return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", words)

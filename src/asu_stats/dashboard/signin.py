@@ -38,11 +38,11 @@ def router(
     async def sign_in(request: Request) -> Response:
         form = await _form(request)
         if form is None or not _is_ours(request):
-            return _again(request, "/", "This form was not sent by this page. Try again.", 400)
+            return _again(request, "/", "The form was not sent from this page. Try again.", 400)
         target = _inside(form.get("next", "/"))
         value = await run_sync(begin, form.get("token", "").strip())
         if value is None:
-            return _again(request, target, "This is no valid token with the scope read.", 401)
+            return _again(request, target, "Invalid token, or it lacks the scope read.", 401)
         answer = _leave_to(request, target)
         answer.set_cookie(
             cookie,
@@ -58,7 +58,7 @@ def router(
     @routes.post("/sign-out")
     def sign_out(request: Request) -> Response:
         if not _is_ours(request):
-            return _again(request, "/", "This form was not sent by this page. Try again.", 400)
+            return _again(request, "/", "The form was not sent from this page. Try again.", 400)
         answer = _leave_to(request, "/sign-in")
         answer.delete_cookie(cookie, path=_root(request) or "/", httponly=True, samesite="lax")
         return answer

@@ -106,7 +106,7 @@ class View:
         if self.days == 1:
             return "today"
         if self.days:
-            return f"the last {self.days} days"
+            return f"last {self.days} days"
         if self.window.days == 1:
             return self.window.start.isoformat()
         return f"{self.window.start} to {self.window.end}"

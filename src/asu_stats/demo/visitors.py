@@ -130,7 +130,7 @@ class Visitors:
             try:
                 act()
             except Exception:  # a demo never dies of a bad answer
-                _log.exception("a demo visitor stumbled")
+                _log.exception("demo: unexpected error of a visitor")
 
     def _plan(self, seconds: float, act: Callable[[], None]) -> None:
         self._planned += 1
@@ -181,7 +181,7 @@ class Visitors:
             response = connection.getresponse()
             text = response.read(_MAX_ANSWER_BYTES)
         except (OSError, HTTPException) as error:
-            _log.debug("no answer to %s %s: %s", method, path, error)
+            _log.debug("demo: no response to %s %s: %s", method, path, error)
             return None
         finally:
             connection.close()

@@ -31,7 +31,7 @@ def adopt(engine: Engine, read_time: Read, *, plan_indexes: bool = True) -> None
     with write_transaction(engine, waiting=migrate.say_waiting) as connection:
         tables = inspect(connection).get_table_names()
         if not migrate.is_go_servers(tables):
-            raise SchemaError("not a Go server's database")
+            raise SchemaError("not a database of the Go server")
         shared = [table for table in _SHARED if table.name in tables]
         for table in shared:
             old = _OLD.format(table.name)

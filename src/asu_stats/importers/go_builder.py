@@ -119,9 +119,10 @@ class GoBuilder:
         if self._given and source != self._first:
             raise OtherHistoryError(
                 self.path,
-                f"holds other rows than before: import it with another --source than {self._given}",
+                "contains other rows than before: import it with a --source other than "
+                f"{self._given}",
             )
-        log.warning("import: %s holds other rows than before: reading it from the start", self.path)
+        log.warning("import: %s contains other rows than before, reading from the start", self.path)
         self._summary.source, self.last, self._last_row = self._given, _BEGINNING, None
         self._early.clear()
 

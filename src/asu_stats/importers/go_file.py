@@ -88,11 +88,13 @@ def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
     if "alembic_version" in tables and "store_state" in tables:
         raise ForeignDataError(
             path,
-            "this is asu-stats' own database: import the copy that `asu-stats db upgrade` kept",
+            "this is a database of asu-stats: import the copy that `asu-stats db upgrade` kept",
         )
     if TABLE not in tables:
-        some = ", ".join(tables[:3]) or "none at all"
-        raise ForeignDataError(path, f"no table {TABLE}: not a Go server's file (tables: {some})")
+        some = ", ".join(tables[:3]) or "none"
+        raise ForeignDataError(
+            path, f"no table {TABLE}: not a file of the Go server (tables: {some})"
+        )
     if lacks := _NEEDED - columns(connection, TABLE):
         raise ForeignDataError(path, f"{TABLE} lacks {', '.join(sorted(lacks))}")
 
@@ -136,7 +138,7 @@ def source_of(connection: sqlite3.Connection) -> str | None:
 def _words(error: sqlite3.Error) -> str:
     words = str(error)
     if "locked" in words:
-        return f"{words}: another program holds it for itself"
+        return f"{words}: another program has locked it"
     if "full" in words:
-        return f"{words}: no room for temporary files (their place is SQLITE_TMPDIR or TMPDIR)"
+        return f"{words}: no space for temporary files (set SQLITE_TMPDIR or TMPDIR)"
     return words

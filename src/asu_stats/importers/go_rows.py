@@ -126,7 +126,7 @@ def _diff_packages(value: object, doubts: list[str]) -> dict[str, bool]:
     if value in (0, 1):
         return {"diff_packages": bool(value)}
     if value is not None:
-        doubts.append("diff_packages: expected 0, 1 or null; taken as not known")
+        doubts.append("diff_packages: expected 0, 1 or null; imported as unknown")
     return {}
 
 
@@ -136,7 +136,7 @@ def _seconds(value: object, doubts: list[str]) -> int | None:
     if value is None or value == 0:
         return None
     if not isinstance(value, int) or not 0 < value <= MAX_INTEGER:
-        doubts.append("duration_seconds: expected a whole number of seconds; taken as not known")
+        doubts.append("duration_seconds: expected a whole number of seconds; imported as unknown")
         return None
     return value
 

@@ -27,10 +27,10 @@ def parse(text: object) -> datetime:
     Raises `ValueError`, with words on what is wrong, for anything else.
     """
     if text is None:
-        raise ValueError("there is no time")
+        raise ValueError("is missing")
     match = _TIME.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise ValueError("not a time as the server writes it")
+        raise ValueError("not a time in the format of the server")
     *numbers, fraction, offset = match.groups()
     micros = int((fraction or "")[:6].ljust(6, "0"))
     try:

@@ -147,7 +147,9 @@ class Series:
         except redis.ResponseError as error:
             words = str(error)
             if "unknown command" in words.lower():
-                words = "this Redis has no TimeSeries, which the server's statistics are kept in"
+                words = (
+                    "this Redis lacks the module TimeSeries, which stores the server's statistics"
+                )
             raise ForeignDataError(self._place, words) from error
         except redis.RedisError as error:
             raise ForeignDataError(self._place, str(error)) from error

@@ -28,7 +28,7 @@ from asu_stats.text import NAME_LENGTH, stored_name
 _OPEN: Final = timedelta(minutes=5)
 _SOURCE: Final = "urn:asu-stats:redis:"
 _NOT_IMPORTED: Final = (
-    "stats:packages counts builds by package, and belongs to no request: not imported"
+    "stats:packages counts builds by package and cannot be assigned to requests: not imported"
 )
 
 
@@ -67,7 +67,7 @@ class RedisServer:
             if entry is None:
                 summary.rejected += 1
                 line = {"id": f"build:errors:{place}", "entry": text}
-                self._rejected.put(line, "not an entry of the list of errors", imported=False)
+                self._rejected.put(line, "not an entry of the error list", imported=False)
         failed = [entry for _, entry in entries if entry is not None]
         days = self._series.days(self._until)
         begin(len(days))
@@ -132,7 +132,7 @@ class RedisServer:
             self._summary.rejected += 1
             if isinstance(item, Failed):
                 line = {"id": f"build:errors:{item.at}", **item._asdict()}
-                reason = "no failed build was counted then"
+                reason = "no failed build was counted at that time"
             else:
                 line = {"id": f"stats:build:cache-hits:{item}"}
                 reason = "no request was counted before it"

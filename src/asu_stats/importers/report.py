@@ -79,7 +79,7 @@ class Rejected:
             self._put(row, reason, imported=imported)
         except OSError as error:
             self.problem = f"{self.path}: {error.strerror}"
-            log.warning("import: %s; rows that are not understood are only counted", self.problem)
+            log.warning("import: %s; rows that cannot be imported are only counted", self.problem)
 
     def _put(self, row: Mapping[str, Any], reason: str, *, imported: bool) -> None:
         if self._file is None:

@@ -40,7 +40,7 @@ def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: i
             sample = queue_samples.take(connection, now, queue)
         return {"queue_length": sample.queue_length, "builds_running": sample.builds_running}
 
-    return Job("queue", "Keep how long the queue is", EVERY_MINUTE, run)
+    return Job("queue", "Sample the queue length", EVERY_MINUTE, run)
 
 
 def retention_of(
@@ -65,7 +65,7 @@ def retention_of(
         report = retention.run(engine, policy, today(), shelf=shelf, guard=lease.guard)
         return report.as_dict()
 
-    return Job("retention", "Archive what is over age", schedule, run)
+    return Job("retention", "Archive expired details", schedule, run)
 
 
 def verification(
@@ -102,7 +102,9 @@ def verification(
                     log.warning("rollups: day=%s not verified: %s", day, error)
         for difference in verify.of_marks(engine, kept()) if kept else ():
             found += 1
-            log.error("rollups: %s; `asu-stats rollups rebuild` restores the hours", difference)
+            log.error(
+                "rollups: %s; `asu-stats rollups rebuild` restores the hourly figures", difference
+            )
         if found > _NAMED:
             log.error("rollups: differences=%d, see `asu-stats rollups verify`", found)
         return {
@@ -112,7 +114,7 @@ def verification(
             "as_of": counted,
         }
 
-    return Job("verify", "Compare rollups of closed days with their details", schedule, run)
+    return Job("verify", "Compare the rollups of closed days with their details", schedule, run)
 
 
 def _closed(days: Iterable[date], today: date) -> list[date]:

@@ -32,7 +32,7 @@ class Schedule:
         trigger = CronTrigger.from_crontab(self.crontab, timezone=UTC)
         found = trigger.get_next_fire_time(given, given)
         if found is None:
-            raise ValueError("there is no such day")
+            raise ValueError("no such day exists")
         return naive(cast(datetime, found))
 
 

@@ -13,7 +13,7 @@ from asu_stats.jobs.job import Job
 from asu_stats.store.database import leases
 from asu_stats.times import aware
 
-Moment = Annotated[str | None, Field(description="RFC 3339, UTC; null while there was none.")]
+Moment = Annotated[str | None, Field(description="RFC 3339, UTC; null if there is none.")]
 
 
 class JobRow(TypedDict):
@@ -22,15 +22,15 @@ class JobRow(TypedDict):
     name: str
     summary: str
     schedule: Annotated[str, Field(description="Crontab, in UTC.")]
-    running: Annotated[bool, Field(description="Some process is at it now.")]
+    running: Annotated[bool, Field(description="Whether it is running now.")]
     last_started_at: Moment
-    last_finished_at: Annotated[Moment, Field(description="Of the last run that is over.")]
-    last_duration_seconds: Annotated[float | None, Field(description="Of that run.")]
+    last_finished_at: Annotated[Moment, Field(description="Status of the last finished run.")]
+    last_duration_seconds: Annotated[float | None, Field(description="Duration of that run.")]
     last_status: Annotated[
         str | None,
-        Field(description="ok, failed, or stopped: ended early, and goes on at its next run."),
+        Field(description="ok, failed, or stopped (ended early; the next run continues)."),
     ]
-    last_result: Annotated[dict[str, Any] | None, Field(description="What that run says it did.")]
+    last_result: Annotated[dict[str, Any] | None, Field(description="Result of that run.")]
     last_success_at: Moment
     next_run_at: Moment
 

@@ -111,7 +111,7 @@ class Runner:
         return run
 
     def _condition(self, job: Job) -> Condition:
-        return self._conditions.setdefault(job.name, Condition(log, f"job {job.name} failed"))
+        return self._conditions.setdefault(job.name, Condition(log, f"jobs: job={job.name} failed"))
 
 
 def _run(job: Job, lease: Lease, condition: Condition) -> Run:

@@ -73,7 +73,7 @@ def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> It
         ),
         (
             "builds",
-            "Builds that ended, live, by status.",
+            "Live finished builds by status.",
             "status",
             STATUSES,
         ),
@@ -107,7 +107,7 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
         ),
         (
             "asu_recorded_builds",
-            "Builds that ended in all history, by status.",
+            "Finished builds in all history by status.",
             "status",
             {str(status): ever.builds.get(status, 0) for status in STATUSES},
         ),
@@ -119,7 +119,7 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
         ),
         (
             "asu_stats_recorded_events",
-            "Events in all history that were accepted.",
+            "Accepted events in all history.",
             "event",
             {event: ever.events.get(event, 0) for event in EVENTS},
         ),
@@ -127,28 +127,28 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
         yield gauges(name, meaning, label, values)
     yield gauge(
         "asu_recorded_build_duration_seconds",
-        "Seconds that all successful builds in all history took together.",
+        "Total duration of successful builds in all history, in seconds.",
         ever.durations.total,
     )
     yield gauge(
         "asu_build_last_finished_timestamp_seconds",
-        "When the last build ended; 0 if none ever did.",
+        "Time of the last finished build; 0 if there is none.",
         instant(ever.last_finished),
     )
 
 
 def of_queue(queue: QueueState, workers: Mapping[WorkerState, int]) -> Iterator[Metric]:
     """Yield the queue of all servers, and how busy the workers of the build service are."""
-    yield gauge("asu_queue_length", "Builds that wait, of all servers.", queue.queue_length)
-    yield gauge("asu_builds_running", "Builds that run, of all servers.", queue.builds_running)
+    yield gauge("asu_queue_length", "Waiting builds of all servers.", queue.queue_length)
+    yield gauge("asu_builds_running", "Running builds of all servers.", queue.builds_running)
     yield gauge(
         "asu_queue_oldest_timestamp_seconds",
-        "When the build that has waited longest was queued; 0 if none waits.",
+        "Time when the oldest waiting build was queued; 0 if none is waiting.",
         instant(_utc(queue.oldest_queued_at)),
     )
     yield gauges(
         "asu_workers",
-        "Workers of the build service by what they do.",
+        "Workers of the build service by state.",
         "state",
         {str(state): count for state, count in workers.items()},
     )
@@ -171,20 +171,20 @@ def of_tasks(rows: Sequence[tuple[Row[Any], bool]]) -> Iterator[Metric]:
     took = {task: known[task].duration_seconds if task in known else None for task in TASKS}
     yield gauges(
         "asu_stats_task_last_success_timestamp_seconds",
-        "When a job last ended well; 0 if it never did.",
+        "Time of the last successful run of a job; 0 if there is none.",
         "task",
         {task: instant(_utc(time)) for task, time in ended.items()},
     )
     yield gauges(
         "asu_stats_task_duration_seconds",
-        "Seconds that the last run of a job took.",
+        "Duration of the last run of a job, in seconds.",
         "task",
         {task: seconds or 0.0 for task, seconds in took.items()},
     )
     verified = known["verify"].result if "verify" in known else None
     yield gauge(
         "asu_stats_rollup_mismatches",
-        "Differences between rollups and details that the last verification found.",
+        "Differences between rollups and details in the last verification.",
         (verified or {}).get("differences", 0),
     )
 
@@ -211,7 +211,7 @@ def of_events(
     yield family
     yield counter(
         "asu_stats_event_conflicts",
-        "Live duplicates with other content than the event known under their identity.",
+        "Live duplicates whose content differs from the stored event.",
         "event",
         {event: conflict.get(event, 0) for event in EVENTS},
     )
@@ -227,7 +227,8 @@ def _bounded(amounts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]
 def _durations(counts: Mapping[str, int], seconds: int) -> Metric:
     """Return the histogram of builds per bucket, and of their seconds together."""
     family = HistogramMetricFamily(
-        "asu_build_duration_seconds", "Whole seconds that successful builds took, of live events."
+        "asu_build_duration_seconds",
+        "Duration of successful builds in whole seconds, of live events.",
     )
     limits = [*((str(limit), f"{limit:.1f}") for limit in DURATION_BUCKETS), (LONGER, LONGER)]
     up_to = accumulate(counts.get(label, 0) for label, _ in limits)

@@ -59,7 +59,7 @@ class Exposition(Collector):
         return encode(self._registry), media.partition("; escaping=")[0]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families; while the database is away those of this process."""
+        """Yield all families; while the database is unreachable those of this process."""
         try:
             of_database: Sequence[Metric] = list(self._of_database())
         except StoreUnavailableError as error:
@@ -73,7 +73,9 @@ class Exposition(Collector):
         yield from self._of_clock()
         yield from self._process.collector.collect()
         info = GaugeMetricFamily(
-            "asu_stats_build_info", "This program; always 1.", labels=["version", "python_version"]
+            "asu_stats_build_info",
+            "Version of asu-stats; always 1.",
+            labels=["version", "python_version"],
         )
         info.add_metric([__version__, platform.python_version()], 1)
         yield info
@@ -99,7 +101,7 @@ class Exposition(Collector):
         yield from domain.of_events(live, self._process.invalid_events)
         yield gauge(
             "asu_stats_archive_missing_files",
-            "Files of the archive that are gone or can't be read.",
+            "Archive files that are missing or not readable.",
             len(missing),
         )
         yield gauge("asu_stats_database_size_bytes", "Size of the database.", size)
@@ -113,20 +115,24 @@ class Exposition(Collector):
         clock = self._process.clock
         yield CounterMetricFamily(
             "asu_stats_clock_steps",
-            "Times that the clock of this host jumped by 30 seconds or more, since the start.",
+            "Jumps of the host's clock by 30 seconds or more since the start.",
             value=clock.check(),
         )
         yield gauge(
             "asu_stats_clock_last_step_seconds",
-            "Seconds of the last such jump, negative for back; 0 = none.",
+            "Seconds of the last jump, negative if backwards; 0 if there was none.",
             clock.last.seconds if clock.last else 0,
         )
 
     def _of_recorder(self) -> Iterator[Metric]:
         counters = self._recorder.counters
         for name, meaning, value in (
-            ("lost", "Events that found neither database nor spool; must stay 0.", counters.lost),
-            ("dead_lettered", "Events that the database refused.", counters.dead_lettered),
+            (
+                "lost",
+                "Events lost because neither database nor spool could store them; must stay 0.",
+                counters.lost,
+            ),
+            ("dead_lettered", "Events that the database rejected.", counters.dead_lettered),
             (
                 "damaged",
                 "Damaged lines of spool files, kept aside by this process.",

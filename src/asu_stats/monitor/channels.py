@@ -53,7 +53,7 @@ def keys(settings: Settings) -> list[str]:
 
 
 def try_out(channel: Channel, source: str, now: datetime) -> str | None:
-    """Send a message that means nothing; return why it was not taken, `None` if it was."""
+    """Send a message that means nothing; return why it not accepted, `None` if it was."""
     body = {
         "type": "alert.test",
         "timestamp": format_time(now),
@@ -62,7 +62,7 @@ def try_out(channel: Channel, source: str, now: datetime) -> str | None:
             "severity": "warning",
             "source": source,
             "subject_line": "[asu-stats] test",
-            "body": "A test: alerts of asu-stats arrive here.",
+            "body": "This is a test. Alerts of asu-stats arrive here.",
         },
     }
     try:
@@ -92,7 +92,7 @@ def _apprise(urls: Sequence[str]) -> list[Channel]:
     for number, url in enumerate(urls, 1):
         service = apprise.Apprise.instantiate(url)
         if not isinstance(service, apprise.NotifyBase):
-            raise InvalidSettingError(f"notify: number {number} is no Apprise URL")
+            raise InvalidSettingError(f"notify: number {number} is not an Apprise URL")
         name = f"notify {number} ({url.partition(':')[0]})"
         found.append(Channel(_key(url), name, partial(_notify, service)))
     return found
@@ -110,4 +110,4 @@ def _notify(service: Any, _message_id: str, body: Mapping[str, Any]) -> None:
     except Exception as error:  # of whatever service it is
         raise DeliveryError(reason(error)) from error
     if not done:
-        raise DeliveryError("was not taken")
+        raise DeliveryError("not accepted")

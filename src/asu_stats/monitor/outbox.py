@@ -149,7 +149,7 @@ def give_up(connection: Connection, channels: Sequence[str], now: datetime) -> N
         m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_END_HOURS),
     )
     old &= m.channel.not_in(channels)
-    values = {"next_at": None, "error": "its address is not in the settings of any server"}
+    values = {"next_at": None, "error": "the recipient is not in the settings of any server"}
     left = update(alert_messages).where(m.next_at.is_not(None), old)
     connection.execute(left.values(values))
 

@@ -16,7 +16,7 @@ _FINAL: Final = frozenset({410})  # the receiver is gone and says so
 
 
 class DeliveryError(Exception):
-    """A message was not taken. `final`: it is not to be sent again."""
+    """A message not accepted. `final`: it is not to be sent again."""
 
     def __init__(self, words: str, *, final: bool = False) -> None:
         super().__init__(words)
@@ -35,8 +35,8 @@ _opener: Final = urllib.request.build_opener(_NoRedirects)
 
 def _words(error: object) -> str:
     if isinstance(error, HTTPException) and not isinstance(error, OSError):
-        return "not an answer of HTTP"
-    return reason(error) if isinstance(error, BaseException) else "the address can't be used"
+        return "not an HTTP response"
+    return reason(error) if isinstance(error, BaseException) else "the address cannot be used"
 
 
 def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: datetime) -> None:
@@ -50,6 +50,6 @@ def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: dateti
             return
     except urllib.error.HTTPError as error:
         error.close()
-        raise DeliveryError(f"answered {error.code}", final=error.code in _FINAL) from None
+        raise DeliveryError(f"status {error.code}", final=error.code in _FINAL) from None
     except (OSError, HTTPException) as error:
-        raise DeliveryError(f"no answer: {_words(getattr(error, 'reason', error))}") from None
+        raise DeliveryError(f"no response: {_words(getattr(error, 'reason', error))}") from None

@@ -20,7 +20,7 @@ RuleState = Literal["ok", "pending", "firing"]
 Moment = Annotated[str | None, Field(description="RFC 3339, UTC.")]
 About = Annotated[
     dict[str, str],
-    Field(description="By version, target, error_type or client; empty: everything."),
+    Field(description="Version, target, error_type or client concerned; empty for all."),
 ]
 
 TITLE: Final = "asu-stats"
@@ -37,10 +37,10 @@ class AlertRow(TypedDict):
     worst: float | None
     expected: Annotated[
         float | None,
-        Field(description="What it was, or is elsewhere; null if not compared."),
+        Field(description="Value before or elsewhere; null if not compared."),
     ]
     sample: int
-    text: Annotated[str, Field(description="How bad it is, in words.")]
+    text: Annotated[str, Field(description="The value in words.")]
     incident: str | None
 
 
@@ -56,28 +56,28 @@ class RuleRow(TypedDict):
     below: float | None
     hours: int
     for_minutes: float
-    value: Annotated[float | None, Field(description="Null where the sample is too small.")]
+    value: Annotated[float | None, Field(description="Null if the sample is too small.")]
     sample: int
     state: RuleState
-    since: Annotated[str | None, Field(description="Of the state; null if it was always ok.")]
+    since: Annotated[str | None, Field(description="Start of the state; null if it was always ok.")]
     alerts: Annotated[list[AlertRow], Field(description="At most 100.")]
-    alerts_total: Annotated[int, Field(description="How many there are in all.")]
+    alerts_total: Annotated[int, Field(description="Total number.")]
 
 
 class IncidentRow(TypedDict):
     """What was told as one: some alerts that fired together."""
 
     id: str
-    rule: Annotated[str, Field(description="That opened it.")]
-    rules: Annotated[list[str], Field(description="That fired in it.")]
+    rule: Annotated[str, Field(description="The rule that opened it.")]
+    rules: Annotated[list[str], Field(description="All rules that fired in it.")]
     severity: str
     subject: About
     title: str
-    text: Annotated[str, Field(description="How bad it was, in words.")]
+    text: Annotated[str, Field(description="The value in words.")]
     opened_at: Moment
     closed_at: Moment
-    silenced: Annotated[bool, Field(description="Nobody was told: a silence kept it quiet.")]
-    cause: Annotated[Cause | None, Field(description="What most of it was about as it began.")]
+    silenced: Annotated[bool, Field(description="Whether a silence suppressed the notifications.")]
+    cause: Annotated[Cause | None, Field(description="The most likely cause when it began.")]
 
 
 class SilenceRow(TypedDict):
@@ -93,11 +93,13 @@ class SilenceRow(TypedDict):
 class Alerts(TypedDict):
     """All rules as of the last evaluation, the latest incidents, and what is kept quiet."""
 
-    evaluated_at: Annotated[str | None, Field(description="Null if nobody looked yet.")]
+    evaluated_at: Annotated[
+        str | None, Field(description="Time of the last evaluation; null if there was none yet.")
+    ]
     rules: list[RuleRow]
     incidents: Annotated[list[IncidentRow], Field(description="Newest first, 100 at most.")]
     silences: Annotated[list[SilenceRow], Field(description="At most 100.")]
-    silences_total: Annotated[int, Field(description="How many there are in all.")]
+    silences_total: Annotated[int, Field(description="Total number.")]
 
 
 def readings(rules: Sequence[Rule], evaluation: Evaluation) -> dict[str, Any]:
@@ -162,11 +164,11 @@ def body(
     """
     row = incident_row(told)
     state = "firing" if event == "opened" else "resolved"
-    lines = [row["text"], f"Since {row['opened_at']}"]
+    lines = [row["text"], f"Firing since {row['opened_at']}"]
     if row["closed_at"]:
         lines.append(f"Resolved {row['closed_at']}")
         if not any(rule in watched for rule in row["rules"]):
-            lines.append("No rule watches this any more: it may still be so")
+            lines.append("No enabled rule watches this any more, so the problem may persist")
     lines += words.of_cause(row["cause"])
     return {
         "type": f"alert.{event}",

@@ -56,7 +56,7 @@ class Watch:
     _ahead_at: list[int] = field(default_factory=list, compare=False)
 
     def look(self, now: datetime) -> Sight:
-        """Evaluate, and write nothing. Raises `StoreUnavailableError` when the database is away.
+        """Evaluate the rules without writing. Raises `StoreUnavailableError`.
 
         Where nobody has looked for a while, nothing is known of how long something has been wrong:
         then what is wrong now fires at once.

@@ -41,28 +41,28 @@ def of_value(rule: Rule, value: float | None, expected: float | None, sample: in
     """Return how bad it is."""
     match rule.watch:
         case "success_rate":
-            return f"{number(value)} % of {counted(sample, 'build')} succeeded in {rule.hours} h"
+            return f"{number(value)}% of {counted(sample, 'build')} succeeded in {rule.hours} h"
         case "cache_hit_rate":
             asked = counted(sample, "request")
-            return f"{number(value)} % of {asked} were cache hits in {rule.hours} h"
+            return f"{number(value)}% of {asked} were cache hits in {rule.hours} h"
         case "avg_duration":
             return f"{number(value)} s on average over {counted(sample, 'build')} in {rule.hours} h"
         case "client_failure_rate":
-            return f"{number(value)} % of {counted(sample, 'request')} failed in {rule.hours} h"
+            return f"{number(value)}% of {counted(sample, 'request')} failed in {rule.hours} h"
         case "queue_length":
-            return "1 build waits" if value == 1 else f"{number(value)} builds wait"
+            return "1 build is waiting" if value == 1 else f"{number(value)} builds are waiting"
         case "stalled_minutes":
-            return f"nothing has ended for {number(value)} min"
+            return f"no build has finished for {number(value)} min"
         case "failure_rate":
             rate = None if value is None or expected is None else value + expected
             return (
-                f"{number(rate)} % of {counted(sample, 'build')} failed in {rule.hours} h, "
-                f"{number(expected)} % were to be expected"
+                f"{number(rate)}% of {counted(sample, 'build')} failed in {rule.hours} h, "
+                f"{number(expected)}% were expected"
             )
         case "avg_duration_change":
-            return f"{number(value)} % longer than the {number(expected)} s {_before(rule)}"
+            return f"{number(value)}% longer than the {number(expected)} s {_before(rule)}"
         case "success_rate_change" | "cache_hit_rate_change":
-            return f"{number(value)} points from the {number(expected)} % {_before(rule)}"
+            return f"{number(value)} points from the {number(expected)}% {_before(rule)}"
 
 
 def _before(rule: Rule) -> str:
@@ -84,11 +84,11 @@ def of_cause(cause: Cause | None) -> list[str]:
         return []
     named: Mapping[str, Any] = cause
     parts = [
-        f"{_DIMENSIONS.get(name, name)} {plain(share['name'])} ({number(share['percentage'])} %)"
+        f"{_DIMENSIONS.get(name, name)} {plain(share['name'])} ({number(share['percentage'])}%)"
         for name in ("error_type", "package", "version", "target", "client")
         if (share := named[name])
     ]
-    lines = [f"Most of it: {', '.join(parts)}"] if parts else []
+    lines = [f"Most common: {', '.join(parts)}"] if parts else []
     for example in cause["examples"]:
         about = [example["version"], example["target"], example["profile"]]
         if example["duration_seconds"] is not None:

@@ -112,9 +112,9 @@ class Recorder:
         self._replay_at = 0.0
         self._reason: str | None = None
         self._sound = Condition(log, "recorder")
-        self._writable = Condition(log, "recorder: the store can't be written to")
+        self._writable = Condition(log, "recorder: cannot write to the store")
         self._roomy = Condition(log, "recorder: events are being lost")
-        self._accepting = Condition(log, "recorder: the store refuses events")
+        self._accepting = Condition(log, "recorder: the store rejects events")
         self._writer = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._writer.start()
 
@@ -248,7 +248,7 @@ class Recorder:
     def _write(self, calls: list[_Call]) -> None:
         now = time.monotonic()
         if now < self._away_until:
-            self._fail(calls, StoreUnavailableError(self._reason or "database: away"))
+            self._fail(calls, StoreUnavailableError(self._reason or "database: unreachable"))
             return
         if now < self._ill_until:
             self._fail([c for c in calls if not c.all_or_nothing], None)
@@ -411,7 +411,7 @@ class Recorder:
             if call.done.done():
                 continue
             if call.all_or_nothing:
-                call.done.set_exception(error or StoreUnavailableError("database: away"))
+                call.done.set_exception(error or StoreUnavailableError("database: unreachable"))
             else:
                 self._put_aside(call.events)
                 call.done.set_result(None)
@@ -421,7 +421,7 @@ class Recorder:
         self.counters.spooled += kept
         lost = len(events) - kept
         if lost:
-            words = "the spool is full or can't be written"
+            words = "the spool is full or not writable"
             self._roomy.failed(words, count=lost, level=logging.ERROR)
             self.counters.lost += lost
         else:
@@ -475,4 +475,4 @@ def _shown(event: Event) -> str:
 
 def _problem(error: Exception) -> str:
     """Return what a sender may know of a refusal: not the words of the database."""
-    return str(error) if isinstance(error, MissingArchiveError) else "the database refuses it"
+    return str(error) if isinstance(error, MissingArchiveError) else "the database rejects it"

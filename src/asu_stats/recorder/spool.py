@@ -74,7 +74,7 @@ class Spool:
         self._taken = 0  # up to where records have been replayed
         self._orphan: _Orphan | None = None
         self._replayed: set[str] = set()  # files that are to be removed
-        self._writes = Condition(log, "spool: can't write")
+        self._writes = Condition(log, "spool: cannot write")
         self._damage = Condition(log, "spool")
         self._reserve_space()
         os.fsync(self._file)
@@ -146,7 +146,7 @@ class Spool:
             (self._directory / name).unlink(missing_ok=True)
             self._replayed.discard(name)
         except OSError as error:
-            self._writes.failed(f"{name} can't be removed: {error.strerror}")
+            self._writes.failed(f"{name} cannot be removed: {error.strerror}")
         return True
 
     def _adopt(self, name: str, unreadable: dict[str, str]) -> _Orphan | None:
@@ -196,10 +196,10 @@ class Spool:
     def _note(self, unreadable: dict[str, str]) -> None:
         """Log which files have become unreadable and which readable."""
         for name in sorted(unreadable.keys() - self.unreadable.keys()):
-            words = "spool: can't read %s, its events are not in the database: %s"
+            words = "spool: cannot read %s, its events are not in the database: %s"
             log.warning(words, self._directory / name, unreadable[name])
         for name in sorted(self.unreadable.keys() - unreadable.keys()):
-            log.info("spool: %s is readable or gone", self._directory / name)
+            log.info("spool: %s is readable again or removed", self._directory / name)
         self.unreadable = unreadable
 
     def set_aside(self, event: Event, reason: str) -> bool:
@@ -256,7 +256,7 @@ class Spool:
         if not self._append("damaged", b"".join(line + b"\n" for line in batch.damaged)):
             return False
         self.damaged += len(batch.damaged)
-        words = f"damaged lines are kept aside in {self._directory / 'damaged.ndjson'}"
+        words = f"damaged lines are kept in {self._directory / 'damaged.ndjson'}"
         self._damage.failed(words, count=len(batch.damaged))
         return True
 

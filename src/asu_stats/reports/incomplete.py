@@ -32,24 +32,24 @@ def _reasons(
     if without_hash:
         yield (
             f"{_some(without_hash)} imported from an older server without request hash: "
-            "unique_requests and unique_builds can't be known. Requests that it rejected or that "
-            "joined a build were not kept there: rejected_requests can't be known, and joined ones "
-            "are not among the requests."
+            "unique_requests and unique_builds are unknown. That server did not keep requests that "
+            "it rejected or that joined a build: rejected_requests is unknown, and requests do "
+            "not include joined ones."
         )
     if untraced:
         yield (
-            f"{_some(untraced)} imported without the build waited for: successful_builds, "
-            "failed_builds, pending and success_rate of the clients they came from can't be known."
+            f"{_some(untraced)} imported without their build: successful_builds, failed_builds, "
+            "pending and success_rate of their clients are unknown."
         )
     if unknown_outcome:
         yield (
-            f"{_some(unknown_outcome)} imported without outcome: some of them may have been "
+            f"{_some(unknown_outcome)} imported without outcome. Some of them may have been "
             "rejected."
         )
     if unknown_diff:
         yield (
-            f"{_some(unknown_diff)} imported without diff_packages: neither enabled nor disabled, "
-            "and not in the percentage."
+            f"{_some(unknown_diff)} imported without diff_packages. They count as neither enabled "
+            "nor disabled, and not in the percentage."
         )
     if rejected_without_hash:
         yield (

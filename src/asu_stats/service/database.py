@@ -64,7 +64,7 @@ def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
     before = state()
     yield
     if state() != before:
-        raise StoreUnavailableError("database: was written to while it was read: run it again")
+        raise StoreUnavailableError("database: it changed while it was read; run the command again")
 
 
 def _look_at(file: Path, *, make: bool) -> None:

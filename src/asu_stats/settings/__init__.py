@@ -482,9 +482,7 @@ class Settings(BaseSettings):
     @classmethod
     def _gone_some_day(cls, value: bool, info: ValidationInfo) -> bool:
         if value and "legacy_sunset" in info.data and info.data["legacy_sunset"] is None:
-            raise ValueError(
-                "expected legacy_sunset to be set too: the day from which they are gone"
-            )
+            raise ValueError("expected legacy_sunset to be set too, the day of their removal")
         return value
 
     @field_validator("builder")

@@ -67,7 +67,7 @@ def apply_batch(
 ) -> Applied:
     """Write a batch in one transaction of its own: all of it, or nothing if this raises.
 
-    Raises `StoreUnavailableError` when the database is away.
+    Raises `StoreUnavailableError` when the database is unreachable.
     """
     with write_transaction(engine) as connection:
         return apply(connection, events, beside=beside, live=live)

@@ -72,9 +72,13 @@ def check_ours(tables: Collection[str]) -> None:
     if tables and "alembic_version" not in tables:
         some = ", ".join(sorted(tables)[:3])
         if is_go_servers(tables):
-            words = "a Go server's database: `asu-stats db upgrade` makes it ours, and keeps a copy"
+            words = (
+                "a database of the Go server: `asu-stats db upgrade` converts it and keeps a copy"
+            )
             raise SchemaError(words)
-        raise SchemaError(f"not an asu-stats database: it holds tables of another program ({some})")
+        raise SchemaError(
+            f"not an asu-stats database: it contains tables of another program ({some})"
+        )
 
 
 def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:

@@ -34,7 +34,7 @@ def _value(lines: Iterable[str], label: str) -> str:
         if line.startswith(label.rstrip()):
             return line[len(label.rstrip()) :].strip()
     raise BuildFailedError(
-        f"ImageBuilder info can't be read: no line `{label.strip(': ')}`",
+        f"ImageBuilder info is not readable: no line `{label.strip(': ')}`",
         category="build",
         type="imagebuilder_info_invalid",
     )

@@ -26,7 +26,7 @@ def read(db: Connection, view: View) -> Content:
         Column("pending", "Pending", secondary=True),
         Column("rejected_requests", "Rejected", secondary=True),
         Column("unique_rejected_requests", "Unique rejected", secondary=True),
-        Column("top_versions", "Most asked for", "names", secondary=True),
+        Column("top_versions", "Most requested", "names", secondary=True),
     )
     return {
         "template": "list.html",
@@ -71,7 +71,7 @@ def _one(db: Connection, view: View, client: str) -> Content:
                     "profile",
                     lambda p: view.link(profile=p, page="profiles"),
                 ),
-                ("Its own versions", "client_versions", "client_version", lambda _: None),
+                ("Client versions", "client_versions", "client_version", lambda _: None),
             )
         ],
     }

@@ -8,10 +8,10 @@ Content = dict[str, Any]
 
 ASKED: Final = Column("requests", "Requests", "share")
 SUCCESS: Final = Column(
-    "success_rate", "Success rate", "rate", hint="Of the builds that ended, not of the requests"
+    "success_rate", "Success rate", "rate", hint="Share of finished builds, not of requests"
 )
 CACHED: Final = Column("cache_hit_rate", "Cache hit rate", "rate", secondary=True)
 BUILT: Final = Column("successful_builds", "Successful builds", secondary=True)
 FAILED: Final = Column("failed_builds", "Failed builds")
 AVERAGE: Final = Column("avg_build_duration", "Average build time", "average", secondary=True)
-NO_REQUEST: Final = "No request in this window."
+NO_REQUEST: Final = "No requests in this time range."

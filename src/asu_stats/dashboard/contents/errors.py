@@ -28,7 +28,7 @@ def read(db: Connection, view: View) -> Content:
         Column("count", "Errors", "share"),
         Column("percentage", "Share", "rate"),
         Column("versions", "Versions", secondary=True),
-        Column("top_versions", "Most with", "names", secondary=True),
+        Column("top_versions", "Top versions", "names", secondary=True),
     )
     wanted = view.filters.get("type")
     one = [row for row in rows if row["type"] == wanted] if wanted else []
@@ -38,7 +38,7 @@ def read(db: Connection, view: View) -> Content:
             view,
             columns,
             one or rows,
-            empty="No error in this window.",
+            empty="No errors in this time range.",
             searched=("type", "category"),
         ),
         "asked": asked,

@@ -32,7 +32,7 @@ def read_versions(db: Connection, view: View) -> Content:
         ASKED,
         Column("unique_targets", "Targets", secondary=True),
         *_BUILDS,
-        Column("top_targets", "Most asked for", "names", secondary=True),
+        Column("top_targets", "Most requested", "names", secondary=True),
     )
     rows = versions.read(db, view.window)
     return {
@@ -73,7 +73,7 @@ def read_targets(db: Connection, view: View) -> Content:
         ASKED,
         Column("unique_profiles", "Profiles", secondary=True),
         *_BUILDS,
-        Column("top_profiles", "Most asked for", "names", secondary=True),
+        Column("top_profiles", "Most requested", "names", secondary=True),
     )
     rows = targets.read(db, view.window, **asked)
     return {

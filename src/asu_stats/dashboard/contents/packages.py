@@ -11,7 +11,7 @@ from asu_stats.dashboard.view import View
 from asu_stats.reports import diff_packages, packages
 from asu_stats.reports.listing import Page
 
-_ASKED_OF: Final = "Of all accepted requests; those answered from the cache name no packages"
+_ASKED_OF: Final = "Share of all accepted requests. Cache hits name no packages"
 
 
 def read(db: Connection, view: View) -> Content:
@@ -20,7 +20,7 @@ def read(db: Connection, view: View) -> Content:
     columns = (
         Column("package", "Package", "name"),
         Column("requests", "Requests", "share"),
-        Column("percentage", "Of all requests", "rate", hint=_ASKED_OF),
+        Column("percentage", "Share of requests", "rate", hint=_ASKED_OF),
     )
     rows = packages.read(db, view.window, **asked)
     diff = diff_packages.read(db, view.window, Page(ROWS))
@@ -45,7 +45,9 @@ def read(db: Connection, view: View) -> Content:
             kind="stack",
             path="trend",
         ),
-        "table": arrange(view, columns, rows, empty="No request named a package in this window."),
+        "table": arrange(
+            view, columns, rows, empty="No request named a package in this time range."
+        ),
         "asked": asked,
         "by_version": diff["by_version"],
         "by_version_total": diff["by_version_total"],

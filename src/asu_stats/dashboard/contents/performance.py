@@ -58,7 +58,7 @@ def read(db: Connection, view: View) -> Content:
             view,
             columns,
             performance.by_version(db, view.window),
-            empty="No build ended in this window.",
+            empty="No builds finished in this time range.",
         ),
         "heat": _heat(db, view),
     }
@@ -69,14 +69,14 @@ def spread_chart(db: Connection, view: View) -> Chart:
     asked = view.only("version")
     return Chart(
         "spread",
-        "How long builds take",
+        "Build time distribution",
         "performance/distribution",
         Column("from_seconds", "From", "seconds"),
         (Series("builds", "Builds", 1),),
         distribution.read(db, view.window, **asked),
         kind="bars",
         parameters=asked,
-        note="Successful builds; the last bar holds all slower ones.",
+        note="Successful builds. The last bar contains all slower ones.",
     )
 
 

@@ -10,7 +10,7 @@ from asu_stats.dashboard.view import View
 from asu_stats.reports import request_patterns
 
 _SHARES: Final = (
-    ("with_custom_repositories", "With custom repositories"),
+    ("with_custom_repositories", "With extra repositories"),
     ("with_defaults", "With a first-boot script"),
     ("with_rootfs_size", "With a root file system size"),
 )

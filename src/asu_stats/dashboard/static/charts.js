@@ -56,7 +56,7 @@ function filling(text, place) {
 
 const MEASURES = typeof ResizeObserver === "function"; // else a chart keeps the size it has at first
 
-const unit = (series) => (series.unit ? ` ${series.unit}` : "");
+const unit = (series) => (series.unit === "%" ? "%" : series.unit ? ` ${series.unit}` : "");
 
 // Buckets that have not begun hold zeros that nobody counted: they are left out.
 const begun = (text) => !(text > `${new Date(shared.now()).toISOString().slice(0, 19)}Z`);
@@ -203,7 +203,7 @@ class Drawn {
   fail(words) {
     const line = document.createElement("p");
     line.className = "failed";
-    line.textContent = `The chart can't be drawn: ${words}`;
+    line.textContent = `The chart cannot be drawn: ${words}`;
     const plot = this.figure.querySelector(".plot");
     plot.textContent = "";
     plot.append(line);

@@ -28,7 +28,7 @@ async function add(part, use) {
   try {
     await use(await part());
   } catch (error) {
-    console.warn(`a part of this page does not work: ${error.message}`);
+    console.warn(`part of this page failed: ${error.message}`);
     return error;
   }
   return undefined;
@@ -68,7 +68,7 @@ async function start() {
   for (const figure of figures) {
     const plot = figure.querySelector(".plot");
     plot.className = "failed";
-    plot.textContent = `The chart can't be drawn: ${failed.message}`;
+    plot.textContent = `The chart cannot be drawn: ${failed.message}`;
   }
 }
 

@@ -61,7 +61,7 @@ export function elapse(root, now) {
     const seconds = Math.max(0, Math.round((now - new Date(time.dataset.since)) / 1000));
     const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
     const two = (number) => String(number).padStart(2, "0");
-    if (hours) time.textContent = `${hours} h ${two(minutes)} m`;
-    else time.textContent = minutes ? `${minutes} m ${two(seconds % 60)} s` : `${seconds} s`;
+    if (hours) time.textContent = `${hours} h ${two(minutes)} min`;
+    else time.textContent = minutes ? `${minutes} min ${two(seconds % 60)} s` : `${seconds} s`;
   }
 }

@@ -7,10 +7,10 @@ export async function load(address, shared, signal) {
     answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("the server can't be reached");
+    throw new Error("the server is unreachable");
   }
   shared.hear(answer.headers.get("Date"));
-  if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+  if (!answer.ok) throw new Error(`the server returned status ${answer.status}`);
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
 

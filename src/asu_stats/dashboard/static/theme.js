@@ -2,7 +2,7 @@
 "use strict";
 {
   const choices = ["", "light", "dark"];
-  const labels = { "": "as the system", light: "light", dark: "dark" };
+  const labels = { "": "system", light: "light", dark: "dark" };
   const signs = { "": "◐", light: "☀", dark: "☾" };
   const root = document.documentElement;
   let chosen = "";
@@ -28,8 +28,8 @@
     if (!button) return;
     const name = () => {
       button.textContent = signs[chosen];
-      button.setAttribute("aria-label", `Colours: ${labels[chosen]}`);
-      button.title = `Colours: ${labels[chosen]}`;
+      button.setAttribute("aria-label", `Theme: ${labels[chosen]}`);
+      button.title = `Theme: ${labels[chosen]}`;
     };
     name();
     button.hidden = false;

@@ -80,7 +80,7 @@ def read(path: Path, table: Table) -> Rows:
         raise kind(f"archive: {path}: {error.strerror or error}") from None
     except (*_DAMAGE, csv.Error, zlib.error) as error:
         raise StoreRefusedError(
-            f"archive: {path}: damaged: {str(error).partition(chr(10))[0] or 'it ends too early'}"
+            f"archive: {path}: damaged: {str(error).partition(chr(10))[0] or 'it is incomplete'}"
         ) from None
 
 

@@ -44,7 +44,7 @@ def count_archived(connection: Connection, *, skip_missing: bool) -> None:
         except MissingArchiveError as error:
             if not skip_missing:
                 raise
-            words = "schema: distinct rejected requests left out: %s; see `rollups rebuild`"
+            words = "schema: distinct rejected requests not counted: %s; see `rollups rebuild`"
             log.warning(words, error)
             continue
         for row in rows:

@@ -119,7 +119,7 @@ def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
         return False
     if today - max(known) <= _NEAR or (last_run is not None and abs(today - last_run) <= _NEAR):
         return True
-    last = f"the last run was on {last_run}" if last_run else "there was no run before"
+    last = f"the last run was on {last_run}" if last_run else "there was no earlier run"
     raise ImplausibleDayError(
         f"retention: today is {today}, but the newest event before today is of {max(known)} and "
         f"{last}. If the clock is right, run `asu-stats retention run --force`"
@@ -232,7 +232,9 @@ class _Run:
             file = shelf.directory.resolve() / name
             files.write(file, table, rows, shelf.owner)
             if files.read(file, table) != rows:
-                raise StoreUnavailableError(f"archive: {file}: not read as it was written")
+                raise StoreUnavailableError(
+                    f"archive: {file}: reads differently than it was written"
+                )
             try:
                 self.report.rows_put_away += self._batch(partial(_put_away, table, name, rows))
                 self.report.files_written += 1

@@ -190,7 +190,7 @@ def _rows(path: Path, table: Table, file: str) -> files.Rows:
         return files.read(path, table)
     except StoreRefusedError as error:
         problem = str(error).removeprefix(f"archive: {path}: ")
-        words = f"archive: {file}: {problem}; put it back below archive_directory"
+        words = f"archive: {file}: {problem}; restore it in archive_directory"
         raise MissingArchiveError(words) from None
 
 

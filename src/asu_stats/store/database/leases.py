@@ -87,7 +87,7 @@ class Lease:
         A long job asks between two steps.
         """
         if self._over.is_set():
-            raise LeaseLostError(f"{self.name}: stopped, or taken over by another process")
+            raise LeaseLostError(f"{self.name}: stopped or taken over by another process")
 
     def guard(self, connection: Connection) -> None:
         """Raise `LeaseLostError` unless a write transaction still belongs to the holder.

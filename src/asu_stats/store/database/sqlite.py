@@ -54,7 +54,7 @@ def parameters(url: URL) -> Parameters:
     given = {}
     for name, values in url.normalized_query.items():
         if name in {"check_same_thread", "detect_types", "isolation_level", "uri"}:
-            raise InvalidSettingError(f"database_url: {name} can't be chosen: leave it out")
+            raise InvalidSettingError(f"database_url: {name} cannot be set; remove it")
         if name not in {*_OF_FILE, "timeout", "cached_statements"}:
             known = ", ".join(("timeout", "cached_statements", *_OF_FILE))
             raise InvalidSettingError(f"database_url: {name}: expected one of {known}")
@@ -98,8 +98,8 @@ def for_reading(file: Path) -> dict[str, str]:
     if index.exists():
         return {"mode": "ro"}  # SQLite keeps an index of the log in memory
     if log.exists() and log.stat().st_size:
-        words = f"{log}: holds changes that can be read only where {index.name} can be made: "
-        raise StoreUnavailableError(f"{words}copy both files to a directory that you can write to")
+        words = f"{log}: contains changes that are readable only if {index.name} can be created:  "
+        raise StoreUnavailableError(f"{words}copy both files to a writable directory")
     return {"mode": "ro", "immutable": "1"}
 
 
