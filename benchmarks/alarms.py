@@ -23,7 +23,7 @@ from sqlalchemy import select
 from asu_stats.alert_rules import DEFAULTS
 from asu_stats.demo.history import history
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
-from asu_stats.monitor.tables import alert_incidents
+from asu_stats.monitor.schema import alert_incidents
 from asu_stats.monitor.watch import Watch
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from asu_stats.builds import tables as _builds  # noqa: F401 - declares its tables
+from asu_stats.builds import schema as _builds  # noqa: F401 - declares its tables
 from asu_stats.legacy import build_stats as _legacy  # noqa: F401
-from asu_stats.monitor import tables as _monitor  # noqa: F401
+from asu_stats.monitor import schema as _monitor  # noqa: F401
 from asu_stats.settings import Settings
 from asu_stats.settings.groups import GROUPS
 from asu_stats.store.database.metadata import metadata

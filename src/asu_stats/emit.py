@@ -169,7 +169,7 @@ class Emitter:
             "dead_lettered": counters.dead_lettered,
             "lost": counters.lost + self._lost,
             "invalid": self._refused,
-            "error": recorder.trouble if recorder else None,
+            "error": recorder.failure if recorder else None,
         }
 
     def _emit(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asu_stats.api import tables
+from asu_stats.api import csv_rows
 from asu_stats.dashboard.view import PAGES
 from asu_stats.reports import clients, sums
 from asu_stats.reports.listing import Listing

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, Table, func, select
 from asu_stats.builds.builders import Attempt, BuildFailedError, Result
 from asu_stats.builds.jobs import Ending
 from asu_stats.builds.requests import BuildRequest
+from asu_stats.builds.schema import build_jobs
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.tables import build_jobs
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
 from asu_stats.settings import Settings
 

@@ -14,8 +14,8 @@ from sqlalchemy import Engine, text
 from starlette.testclient import TestClient
 
 from asu_stats.builds import api
+from asu_stats.builds.schema import build_jobs, build_requests
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.tables import build_jobs, build_requests
 from asu_stats.cloudevents import to_cloudevent
 from asu_stats.store.database import engine as engines
 

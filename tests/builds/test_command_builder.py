@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
+from asu_stats.builds.background import Background
 from asu_stats.builds.builders import Attempt, BuildFailedError, BuildStoppedError, Result
 from asu_stats.builds.builders.command import CommandBuilder, Step
 from asu_stats.builds.builders.imagebuilder import version_tag
 from asu_stats.builds.images import ImageStore
 from asu_stats.builds.jobs import Job
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.workshop import Workshop
 from asu_stats.error_types import classify
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import Settings
@@ -266,7 +266,7 @@ def test_templates_that_cannot_be_used(tmp_path: Path, template: str) -> None:
 
 @contextmanager
 def working(service: BuildService, settings: Settings) -> Iterator[None]:
-    shop = Workshop(service, CommandBuilder(settings))
+    shop = Background(service, CommandBuilder(settings))
     shop.start()
     try:
         yield
@@ -310,13 +310,13 @@ def test_the_events_tell_the_ends_apart(engine: Engine, tmp_path: Path, recorder
 def test_a_killed_worker_is_told_apart_too(
     engine: Engine, tmp_path: Path, recorder: Recorder, imagebuilder: Path
 ) -> None:
-    """A worker that vanished in the middle of a build: upkeep of another process ends it."""
+    """A worker that vanished in the middle of a build: maintenance of another process ends it."""
     service = BuildService(engine, settings_for(tmp_path, worker_timeout_seconds=2), recorder)
     submit(service)
     job = service.queue.claim("w1")
     assert job
     assert imagebuilder.is_dir()
-    shop = Workshop(service, None)
+    shop = Background(service, None)
     shop.start()
     eventually(lambda: len(recorder.finished()) == 1)
     assert shop.stop(seconds=PATIENCE)

@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import Engine, insert, update
 
 from asu_stats.builds.outbox import Outbox
+from asu_stats.builds.schema import build_events
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.tables import build_events
 from asu_stats.events import Event
 from asu_stats.settings import Settings
 from asu_stats.times import naive, utc_now

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, insert, select
 
 from asu_stats.builds.jobs import Job
+from asu_stats.builds.schema import build_events, build_jobs, build_requests, build_results
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.tables import build_events, build_jobs, build_requests, build_results
 from asu_stats.settings import Settings
 
 from .support import (

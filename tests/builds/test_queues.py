@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 
 from asu_stats.alert_rules import DEFAULTS
 from asu_stats.builds.queues import Queues
-from asu_stats.builds.tables import build_jobs
+from asu_stats.builds.schema import build_jobs
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.monitor.watch import Watch
 from asu_stats.settings import load

@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text, update
 
-from asu_stats.builds import workshop
+from asu_stats.builds import background
+from asu_stats.builds.background import Background, builder_of
 from asu_stats.builds.builders import Attempt, Builder, BuildFailedError, Result
 from asu_stats.builds.builders.command import CommandBuilder
 from asu_stats.builds.builders.demo import DemoBuilder
 from asu_stats.builds.jobs import Job
+from asu_stats.builds.schema import build_jobs, build_workers
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.tables import build_jobs, build_workers
 from asu_stats.builds.worker import failed
 from asu_stats.builds.workers import Registry
-from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import StoreUnavailableError
 
 from .support import (
@@ -48,8 +48,8 @@ def service_for(
 
 
 @contextmanager
-def working(service: BuildService, builder: Builder) -> Iterator[Workshop]:
-    shop = Workshop(service, builder)
+def working(service: BuildService, builder: Builder) -> Iterator[Background]:
+    shop = Background(service, builder)
     shop.start()
     try:
         yield shop
@@ -244,13 +244,13 @@ def test_signs_of_life_keep_a_long_build_alive(
     assert recorder.finished()[0].status == "success"
 
 
-def test_upkeep_ends_builds_of_workers_that_are_gone(
+def test_maintenance_ends_builds_of_workers_that_are_gone(
     engine: Engine, tmp_path: Path, recorder: Recorder
 ) -> None:
     service = service_for(engine, tmp_path, recorder, worker_timeout_seconds=2)
     submit(service)
     assert service.queue.claim("w9")
-    shop = Workshop(service, None)
+    shop = Background(service, None)
     shop.start()
     eventually(lambda: len(recorder.finished()) == 1)
     assert shop.stop(seconds=PATIENCE)
@@ -311,7 +311,7 @@ def test_after_an_outage_workers_get_their_time_anew(
         return []
 
     monkeypatch.setattr(service.queue, "end_stale", end_stale)
-    look = workshop._StaleBuilds(service, clock=lambda: now[0])
+    look = background._StaleBuilds(service, clock=lambda: now[0])
     for now[0] in (1000.0, 1005.0, 1100.0, 1105.0, 1130.0, 1155.0, 1165.0):
         look()
     assert ended == [1000.0, 1005.0, 1165.0]
@@ -323,7 +323,7 @@ def test_leftovers_of_dead_builds_are_removed(service: BuildService) -> None:
     job = service.queue.claim("w1")
     assert job
     service.images.stage(job.build_id)
-    workshop._expire(service)
+    background._expire(service)
     assert service.images.staged() == [job.build_id]
 
 
@@ -339,7 +339,7 @@ from pathlib import Path
 
 from asu_stats.builds.builders.demo import DemoBuilder, Misfortune
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.workshop import Workshop
+from asu_stats.builds.background import Background
 from asu_stats.settings import Settings
 from asu_stats.store.database import engine as engines
 
@@ -347,7 +347,7 @@ url, store = sys.argv[1:]
 settings = Settings(store_directory=store, workers=2, demo_seconds=0.02, worker_timeout_seconds=2)
 service = BuildService(engines.create(url), settings, lambda events: None)
 misfortunes = [Misfortune("x", "build", "unknown", "failure")]
-shop = Workshop(service, DemoBuilder(settings, misfortunes=misfortunes))
+shop = Background(service, DemoBuilder(settings, misfortunes=misfortunes))
 shop.start()
 print("ready", flush=True)
 sys.stdin.read()

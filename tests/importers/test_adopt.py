@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
-from asu_stats.builds.tables import build_jobs, build_requests, build_results
+from asu_stats.builds.schema import build_jobs, build_requests, build_results
 from asu_stats.cli.main import app
 from asu_stats.exceptions import AsuStatsError, SchemaError
 from asu_stats.store.database import engine as engines

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select, update
 
-from asu_stats.jobs import duties
+from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Run, Runner
 from asu_stats.store.archive import retention
@@ -88,7 +88,7 @@ def test_a_clock_that_goes_back_during_a_run_makes_no_negative_duration(engine: 
 
 def retained(engine: Engine, today: Any, **options: Any) -> Run:
     policy = Policy(hourly_rollup_days=30)
-    job = duties.retention_of(engine, HOURLY, policy, None, lambda: today, **options)
+    job = definitions.retention_of(engine, HOURLY, policy, None, lambda: today, **options)
     runner = Runner(engine, [job])
     runner.register()
     run = runner.run_now(job)

@@ -14,7 +14,7 @@ from asu_stats.api.app import create_app
 from asu_stats.builds.queues import Queues
 from asu_stats.builds.service import BuildService
 from asu_stats.exceptions import AsuStatsError, InvalidSettingError
-from asu_stats.jobs import duties, listing
+from asu_stats.jobs import definitions, listing
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
@@ -146,7 +146,7 @@ def test_a_scheduler_that_is_closed_stops_what_runs_and_another_goes_on(engine: 
 
 def test_the_queue_minute_by_minute(stats: Stats) -> None:
     queues = Queues(stats.engine, lambda: datetime.now(UTC), timedelta(hours=6))
-    job = duties.queue_sampling(stats.engine, queues.state, keep_days=2)
+    job = definitions.queue_sampling(stats.engine, queues.state, keep_days=2)
     runner = Runner(stats.engine, [job])
     runner.register()
     stats.record(request("h", NOW), *build("h", end=NOW))
@@ -173,7 +173,7 @@ def test_the_queue_minute_by_minute(stats: Stats) -> None:
 def test_verification_looks_at_closed_days_that_changed(stats: Stats) -> None:
     days = [NOW - timedelta(days=n) for n in (0, 1, 40)]
     stats.record(*(request(f"h{n}", day) for n, day in enumerate(days)))
-    job = duties.verification(stats.engine, YEARLY, NOW.date)
+    job = definitions.verification(stats.engine, YEARLY, NOW.date)
     runner = Runner(stats.engine, [job])
     runner.register()
 

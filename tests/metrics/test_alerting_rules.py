@@ -20,7 +20,7 @@ from sqlalchemy import update
 
 from asu_stats.builds.jobs import Ending
 from asu_stats.builds.workers import Registry
-from asu_stats.jobs import duties
+from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Runner
 from asu_stats.monitor import memory
@@ -363,7 +363,9 @@ def mismatches(play: Play) -> None:
 
 def verify(play: Play, ago: timedelta = timedelta()) -> None:
     """Run the job `verify`, some time ago."""
-    run(play, duties.verification(play.stats.engine, Schedule("0 3 * * *"), play.now.date), ago)
+    run(
+        play, definitions.verification(play.stats.engine, Schedule("0 3 * * *"), play.now.date), ago
+    )
 
 
 def run(play: Play, job: Job, ago: timedelta) -> None:

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 from sqlalchemy import event, update
 
 from asu_stats.alert_rules import DEFAULTS
-from asu_stats.jobs import duties
+from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Schedule
 from asu_stats.jobs.runner import Runner
 from asu_stats.store.database.engine import write_transaction
@@ -249,7 +249,7 @@ def test_jobs_say_how_they_went(stats: Stats) -> None:
     stats.record(request("h1"))
     with write_transaction(stats.engine) as connection:
         connection.execute(update(DAILY.table).values(total_requests=7))
-    jobs = [duties.verification(stats.engine, Schedule("0 3 * * *"), lambda: date(2027, 1, 1))]
+    jobs = [definitions.verification(stats.engine, Schedule("0 3 * * *"), lambda: date(2027, 1, 1))]
     Runner(stats.engine, jobs).register()
     assert value(scrape(stats), "asu_stats_task_last_success_timestamp_seconds", task="verify") == 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from asu_stats.monitor.tables import alert_messages
+from asu_stats.monitor.schema import alert_messages
 from asu_stats.monitor.watch import Watch
 from asu_stats.service.jobs import watch_of
 from asu_stats.store.database.engine import read_snapshot

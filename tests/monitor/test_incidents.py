@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from asu_stats.monitor import memory
-from asu_stats.monitor.tables import alert_messages
+from asu_stats.monitor.schema import alert_messages
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.details.queue_samples import QueueState
 from tests.monitor.support import CHANNEL, TARGETS, VERSIONS, Play

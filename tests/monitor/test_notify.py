@@ -29,8 +29,8 @@ from asu_stats.exceptions import InvalidSettingError
 from asu_stats.monitor import channels, outbox
 from asu_stats.monitor.channels import Channel
 from asu_stats.monitor.posting import DeliveryError
+from asu_stats.monitor.schema import alert_messages
 from asu_stats.monitor.sender import Sender, send_due
-from asu_stats.monitor.tables import alert_messages
 from asu_stats.settings import load
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.details.queue_samples import QueueState

@@ -129,12 +129,12 @@ def test_an_outage_spools_and_comes_back_by_itself(store: FakeStore, tmp_path: P
         store.away = True
         recorder.record(events(20))
         assert recorder.spooled == 20
-        assert recorder.trouble == "database: unreachable"
+        assert recorder.failure == "database: unreachable"
         with pytest.raises(StoreUnavailableError):
             recorder.commit(events(1, "committed"))
         store.away = False
         until(lambda: recorder.spooled == 0)
-        assert recorder.trouble is None
+        assert recorder.failure is None
         assert recorder.counters.replayed == 20
     assert set(store.stored) == {f"e{number}" for number in range(20)}
     assert list(tmp_path.iterdir()) == []
@@ -169,11 +169,11 @@ def test_poison_alone_is_set_aside_by_a_store_that_takes_others(
     store.refuses = lambda e: e.id.startswith("poison")
     with recorder_of(store, spool_in(tmp_path)) as recorder:
         recorder.record(events(60, "poison"))
-        assert (recorder.spooled, recorder.trouble) == (0, None)
+        assert (recorder.spooled, recorder.failure) == (0, None)
         assert recorder.counters.dead_lettered == 60
         with pytest.raises(InvalidEventError, match=r"events\[2\]: the database rejects it"):
             recorder.commit([*events(2), event("poison"), *events(2, "f")])
-        assert recorder.trouble is None
+        assert recorder.failure is None
     assert store.stored == {}
 
 
@@ -196,9 +196,9 @@ def test_a_store_that_failed_is_probed_until_it_works(
             for _ in range(30):
                 with pytest.raises(StoreUnavailableError):
                     recorder.commit(events(1))
-            assert recorder.trouble is not None
+            assert recorder.failure is not None
             store.away, store.refuses = False, lambda _: False
-            until(lambda: recorder.trouble is None)  # without an event
+            until(lambda: recorder.failure is None)  # without an event
     lines = [record.getMessage() for record in caplog.records]
     assert [line.partition(" count=")[0] for line in lines] == [
         "recorder: cannot write to the store: database: unreachable",

@@ -6,8 +6,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine
 
-from asu_stats.builds import tables as build_tables
-from asu_stats.monitor import tables as alert_tables
+from asu_stats.builds import schema as build_tables
+from asu_stats.monitor import schema as alert_tables
 from asu_stats.store.archive import archive, segments
 from asu_stats.store.database import leases, schema
 from asu_stats.store.database.metadata import metadata

@@ -104,7 +104,7 @@ def test_an_event_of_this_process_is_set_aside(stats: Stats, archive: Path, tmp_
     made = [request("fresh"), request("h5", LATE), request("fresh2")]
     stats.recorder.record([from_cloudevent(event, now=NOW) for event in made])
     assert stats.recorder.counters.dead_lettered == 1
-    assert stats.recorder.trouble is None
+    assert stats.recorder.failure is None
     assert '"h5"' in (tmp_path / "spool" / "dead-letter.ndjson").read_text()
     assert stats.client.get("/readyz").status_code == 200
 

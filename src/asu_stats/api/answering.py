@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 
-from asu_stats.api import tables
-from asu_stats.api.repeats import Repeats
+from asu_stats.api import csv_rows
+from asu_stats.api.response_cache import CachedResponses
 from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
 from asu_stats.store.database import statements
 from asu_stats.store.database.changes import COUNTER
@@ -109,9 +109,9 @@ def _size(question: tuple[str, ...], answer: Answer) -> int:
 class Answering:
     """Answers questions on consistent states of the database."""
 
-    def __init__(self, engine: Engine, repeats: Repeats) -> None:
+    def __init__(self, engine: Engine, cached: CachedResponses) -> None:
         self._engine = engine
-        self._repeats = repeats
+        self._cached = cached
         self._cache = ResultCache()
 
     def answer(
@@ -154,7 +154,7 @@ class Answering:
         response = Response(
             answer.body, headers={**stamped, **answer.headers}, media_type=answer.media_type
         )
-        self._repeats.remember(request.scope, changes, today, response)
+        self._cached.remember(request.scope, changes, today, response)
         return response
 
     def answer_now(self, make: Callable[[Connection], Answer], *, vary: str = "") -> Response:
@@ -176,10 +176,10 @@ def to_json(value: object) -> Answer:
 def to_csv(row_type: type, rows: Sequence[Mapping[str, Any]], filename: str) -> Answer:
     """Return rows as CSV, to be saved as `filename`: of many, part by part."""
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
-    parts = partial(tables.to_csv, tables.columns_of(row_type), rows)
+    parts = partial(csv_rows.to_csv, csv_rows.columns_of(row_type), rows)
     if len(rows) > ROWS_AT_A_TIME:
-        return Answer(b"", tables.MEDIA_TYPE, headers, parts)
-    return Answer(b"".join(parts()), tables.MEDIA_TYPE, headers)
+        return Answer(b"", csv_rows.MEDIA_TYPE, headers, parts)
+    return Answer(b"".join(parts()), csv_rows.MEDIA_TYPE, headers)
 
 
 def page_headers(

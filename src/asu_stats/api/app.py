@@ -18,7 +18,7 @@ from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, OneLeadingSlash, Preflight
 from asu_stats.api.origins import is_own
-from asu_stats.api.repeats import FromMemory, Repeats
+from asu_stats.api.response_cache import CachedResponses, ServeCached
 from asu_stats.api.sessions import COOKIE, LASTS, Sessions
 from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
@@ -71,12 +71,12 @@ def create_app(
     `process` is what this process counts in other places, for `/metrics`.
     """
     process = process or ProcessMetrics()
-    repeats = Repeats(ChangeCounter(engine), today=lambda: now().date())
+    cached = CachedResponses(ChangeCounter(engine), today=lambda: now().date())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        repeats.close()
+        cached.close()
 
     app = FastAPI(
         title="asu-stats",
@@ -89,7 +89,7 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
-    app.add_middleware(FromMemory, repeats=repeats)
+    app.add_middleware(ServeCached, cached=cached)
     access = Access(engine, settings)
     sessions = Sessions(engine, now)
     if settings.read_access == "token":
@@ -101,7 +101,7 @@ def create_app(
     app.add_middleware(CommonHeaders)
     app.add_middleware(metrics.Measured, process=process)
     app.add_middleware(OneLeadingSlash)
-    answering = Answering(engine, repeats)
+    answering = Answering(engine, cached)
     stats = StatsApi(
         answering,
         access,

@@ -102,7 +102,7 @@ def router(
             readable.failed(error)
             return problems.problem(503, problems.AWAY, headers=retry)
         readable.works()
-        if recorder.trouble:
+        if recorder.failure:
             # The reason, which the recorder has logged, may hold paths and names of the database.
             waiting = f"events in the spool: {recorder.spooled}"
             detail = f"events cannot be written now; {waiting}"

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from asu_stats.builds.jobs import State
 from asu_stats.builds.requests import InvalidRequestError
-from asu_stats.builds.tables import BUILDING, FAILED, PENDING
+from asu_stats.builds.schema import BUILDING, FAILED, PENDING
 from asu_stats.cloudevents import format_time
 from asu_stats.text import cut_utf8
 from asu_stats.times import aware

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, Engine, delete, insert, select
 
 from asu_stats import cloudevents
 from asu_stats.builds import statements as sql
-from asu_stats.builds.tables import build_events
-from asu_stats.builds.turns import Turns
+from asu_stats.builds.fair_lock import FairLock
+from asu_stats.builds.schema import build_events
 from asu_stats.event_times import OLDEST_EVENT, format_time
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError, reason
@@ -55,7 +55,7 @@ class Outbox:
         self._engine = engine
         self._record = record
         self._oldest = aware(midnight(oldest))
-        self._turns = Turns()
+        self._lock = FairLock()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
         self._unreadable: set[int] = set()  # rows that were logged
@@ -69,7 +69,7 @@ class Outbox:
         `write_transaction` raises; nothing is recorded then.
         """
         # Waiting threads hold no connection, and none of them waits longer than it has to.
-        turn = self._turns.wait(seconds=BUSY_SECONDS) if alone else contextlib.nullcontext()
+        turn = self._lock.wait(seconds=BUSY_SECONDS) if alone else contextlib.nullcontext()
         with turn, write_transaction(self._engine) as connection:
             if alone:
                 sql.exclude_others(connection)

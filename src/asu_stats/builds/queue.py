@@ -27,7 +27,7 @@ from asu_stats.builds.jobs import (
 )
 from asu_stats.builds.outbox import Outbox
 from asu_stats.builds.requests import BuildRequest, knows_all_phases
-from asu_stats.builds.tables import (
+from asu_stats.builds.schema import (
     BUILDING,
     FAILED,
     PENDING,
@@ -238,7 +238,7 @@ class BuildQueue:
                 rows += change.connection.execute(statement).rowcount
         return rows
 
-    # Upkeep -----------------------------------------------------------------------------------
+    # Maintenance ------------------------------------------------------------------------------
 
     def expire(self, *, limit: int = 100) -> int:
         """Take away images whose time is over, the scripts in them, and old logs.

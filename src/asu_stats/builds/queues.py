@@ -26,7 +26,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from asu_stats.builds.tables import BUILDING, PENDING, build_jobs, build_requests
+from asu_stats.builds.schema import BUILDING, PENDING, build_jobs, build_requests
 from asu_stats.store.database import statements
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import build_metrics, client_stats

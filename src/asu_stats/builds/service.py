@@ -8,13 +8,13 @@ from sqlalchemy import Engine
 
 from asu_stats.builds import answers, collection, requests
 from asu_stats.builds.answers import Answer
-from asu_stats.builds.bell import Bell
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.images import ImageStore
 from asu_stats.builds.outbox import Outbox, Record
 from asu_stats.builds.queue import BuildQueue, Clock
 from asu_stats.builds.requests import BuildRequest, InvalidRequestError
 from asu_stats.builds.validation import RefusedRequestError, validate
+from asu_stats.builds.wakeups import Wakeups
 from asu_stats.events import Outcome
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
@@ -28,7 +28,7 @@ class BuildService:
     `record` takes events and returns when they are safe. Without `catalogue` the one that the
     settings name is loaded; that raises `InvalidSettingError`. `waited` hears of every
     build that is taken how many seconds it was in the queue. Nothing runs in the background here,
-    see `workshop.Workshop`.
+    see `background.Background`.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class BuildService:
         self.queue = BuildQueue(
             engine, settings, self.outbox, self.images, clock=clock, waited=waited
         )
-        self.bell = Bell()
+        self.wakeups = Wakeups()
         self._clock = clock
 
     def request(self, body: bytes, *, user_agent: str | None = None) -> Answer:
@@ -80,7 +80,7 @@ class BuildService:
     def _submit(self, request: BuildRequest, client: str, received: datetime) -> Answer:
         outcome, state, waiting = self.queue.submit(request, client=client, received=received)
         if outcome == "queued":
-            self.bell.ring()
+            self.wakeups.notify()
         elif state:
             self._record(request, client, received, outcome)
         if state:

@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from asu_stats.builds.jobs import Ending, Job, State, request_of
-from asu_stats.builds.tables import (
+from asu_stats.builds.schema import (
     BUILDING,
     COMPLETED,
     FAILED,
@@ -218,7 +218,7 @@ def future_times(now: datetime) -> list[Update]:
     ]
 
 
-# Upkeep ---------------------------------------------------------------------------------------
+# Maintenance ----------------------------------------------------------------------------------
 
 
 def _active(column: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from asu_stats.builds.bell import Bell
 from asu_stats.builds.builders import (
     Attempt,
     Builder,
@@ -23,6 +22,7 @@ from asu_stats.builds.images import ImageStore
 from asu_stats.builds.jobs import Ending, Job
 from asu_stats.builds.queue import BuildQueue
 from asu_stats.builds.service import BuildService
+from asu_stats.builds.wakeups import Wakeups
 from asu_stats.builds.workers import Registry
 from asu_stats.error_types import classify
 from asu_stats.exceptions import StoreUnavailableError
@@ -53,7 +53,7 @@ class Worker:
     ) -> None:
         self._queue: BuildQueue = service.queue
         self._images: ImageStore = service.images
-        self._bell: Bell = service.bell
+        self._wakeups: Wakeups = service.wakeups
         self._seconds = service.settings.job_timeout_seconds
         self._builder = builder
         self._registry = registry
@@ -76,7 +76,7 @@ class Worker:
         with self._guard:
             if self._attempt:
                 self._attempt.stop("shutdown")
-        self._bell.ring()
+        self._wakeups.notify()
 
     def join(self, seconds: float) -> bool:
         """Wait for the end; return whether it came in time."""
@@ -107,7 +107,7 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            heard = self._bell.rings
+            seen = self._wakeups.count
             try:
                 if not self._has_name:
                     self._name = self._registry.take_name(self.holder)
@@ -123,7 +123,7 @@ class Worker:
                 continue
             self._waits.works()
             if job is None:
-                self._bell.wait(heard, seconds=POLL_SECONDS)
+                self._wakeups.wait(seen, seconds=POLL_SECONDS)
                 continue
             try:
                 self._work(job)

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from asu_stats.builds import statements as sql
 from asu_stats.builds.queue import Clock
-from asu_stats.builds.tables import BUILDING, build_jobs, build_workers
+from asu_stats.builds.schema import BUILDING, build_jobs, build_workers
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.times import naive, utc_now

@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any, Final, Literal
 
 import typer
 
-from asu_stats.api import tables
+from asu_stats.api import csv_rows
 from asu_stats.cli import options
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.store import export as source
@@ -98,7 +98,7 @@ def _plain(value: object) -> object:
 def _csv(file: IO[bytes], columns: Columns, rows: Rows) -> None:
     file.write((",".join(columns) + "\r\n").encode())
     for row in rows:
-        file.write((",".join(map(tables.cell, map(_plain, row))) + "\r\n").encode())
+        file.write((",".join(map(csv_rows.cell, map(_plain, row))) + "\r\n").encode())
 
 
 def _ndjson(file: IO[bytes], columns: Columns, rows: Rows) -> None:

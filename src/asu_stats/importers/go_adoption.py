@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, DateTime, Engine, Table, inspect, text
 
-from asu_stats.builds.tables import build_jobs, build_requests, build_results
+from asu_stats.builds.schema import build_jobs, build_requests, build_results
 from asu_stats.exceptions import SchemaError
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import write_transaction

@@ -13,7 +13,7 @@ from prometheus_client.core import (
 )
 from sqlalchemy import Row
 
-from asu_stats.builds.load import WorkerState
+from asu_stats.builds.worker_states import WorkerState
 from asu_stats.error_types import CATEGORIES
 from asu_stats.events import OUTCOMES, STATUSES, TYPE_NAMES, UNKNOWN
 from asu_stats.metrics.process import OTHER

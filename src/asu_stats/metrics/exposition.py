@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from sqlalchemy import Engine
 
 from asu_stats import __version__
-from asu_stats.builds import load
+from asu_stats.builds import worker_states
 from asu_stats.builds.queues import Queues
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
@@ -87,7 +87,7 @@ class Exposition(Collector):
             live = live_counts.read(connection)
             ever = lifetime.read(connection, today=now.date())
             queue = self._queues.state_in(connection)
-            workers = load.workers(connection, now=now, silence_seconds=silence)
+            workers = worker_states.workers(connection, now=now, silence_seconds=silence)
             firing = memory.firing(connection)
             size = dialects.database_size(connection)
             missing = segments.missing(connection)

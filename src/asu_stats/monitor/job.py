@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from asu_stats.jobs.duties import EVERY_MINUTE
+from asu_stats.jobs.definitions import EVERY_MINUTE
 from asu_stats.jobs.job import Job
 from asu_stats.monitor.watch import Watch
 from asu_stats.store.database.leases import Lease, Result

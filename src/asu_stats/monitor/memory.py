@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from asu_stats.monitor.evaluate import Alert, Incident
 from asu_stats.monitor.outbreaks import Subject
-from asu_stats.monitor.tables import (
+from asu_stats.monitor.schema import (
     alert_evaluations,
     alert_incidents,
     alert_messages,

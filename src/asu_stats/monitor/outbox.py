@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, insert, or_, select, update
 
-from asu_stats.monitor.tables import alert_messages
+from asu_stats.monitor.schema import alert_messages
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.times import naive
 

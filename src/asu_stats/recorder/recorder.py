@@ -108,7 +108,7 @@ class Recorder:
         self._closing = False
         self._pause = 0.0
         self._away_until = 0.0
-        self._ill_until = 0.0
+        self._failing_until = 0.0
         self._replay_at = 0.0
         self._reason: str | None = None
         self._sound = Condition(log, "recorder")
@@ -145,7 +145,7 @@ class Recorder:
         return self._spool.unreadable
 
     @property
-    def trouble(self) -> str | None:
+    def failure(self) -> str | None:
         """Why the store can't be written to, `None` while it can. Probed every few seconds."""
         return self._reason
 
@@ -250,7 +250,7 @@ class Recorder:
         if now < self._away_until:
             self._fail(calls, StoreUnavailableError(self._reason or "database: unreachable"))
             return
-        if now < self._ill_until:
+        if now < self._failing_until:
             self._fail([c for c in calls if not c.all_or_nothing], None)
             calls = [c for c in calls if c.all_or_nothing]
         events = [event for call in calls for event in call.events]
@@ -341,7 +341,7 @@ class Recorder:
             self._went_away(error)
             return False
         except Exception as error:
-            self._fell_ill(_words(error))
+            self._store_failed(_words(error))
             return False
         return True
 
@@ -440,8 +440,8 @@ class Recorder:
         self._away_until = self._back_off(error.retry_after_seconds or 0.0)
         self._note(str(error))
 
-    def _fell_ill(self, reason: str) -> None:
-        self._ill_until = self._back_off()
+    def _store_failed(self, reason: str) -> None:
+        self._failing_until = self._back_off()
         self._note(reason)
 
     def _back_off(self, least: float = 0.0) -> float:
@@ -460,7 +460,7 @@ class Recorder:
         self._writable.works()
         if self._spool.events and self._pause:
             self._replay_at = 0.0
-        self._pause = self._away_until = self._ill_until = 0.0
+        self._pause = self._away_until = self._failing_until = 0.0
 
 
 def _words(error: Exception) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy import Engine
 
 from asu_stats.builds.queues import Queues
-from asu_stats.jobs import duties
+from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.monitor import channels
 from asu_stats.monitor.job import alerting
@@ -67,10 +67,10 @@ def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[
     """
     return [
         alerting(watch_of(settings, engine), utc_now),
-        duties.queue_sampling(
+        definitions.queue_sampling(
             engine, queues_of(settings, engine).state, settings.queue_sample_days
         ),
-        duties.retention_of(
+        definitions.retention_of(
             engine,
             Schedule(settings.retention_schedule, "retention_schedule"),
             policy_of(settings),
@@ -78,7 +78,7 @@ def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[
             utc_today,
             force=force,
         ),
-        duties.verification(
+        definitions.verification(
             engine,
             Schedule(settings.verify_schedule, "verify_schedule"),
             utc_today,

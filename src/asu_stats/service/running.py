@@ -7,9 +7,9 @@ from functools import partial
 
 from sqlalchemy import Engine
 
+from asu_stats.builds.background import Background, builder_of
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.service import BuildService
-from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.legacy import build_stats
 from asu_stats.metrics.process import ProcessMetrics
@@ -103,12 +103,12 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
             )
             if builder:
                 _check_store(builds)
-            workshop = Workshop(builds, builder, process.clock)
-            workshop.start()
+            background = Background(builds, builder, process.clock)
+            background.start()
             try:
                 yield Service(settings, engine, recorder, builds, process)
             finally:
-                workshop.stop()
+                background.stop()
 
 
 def _check_store(builds: BuildService) -> None:

@@ -51,7 +51,7 @@ class Report:
     archived: dict[str, int] = field(default_factory=dict)
     hours_deleted: int = 0
     files_written: int = 0
-    rows_put_away: int = 0
+    rows_in_files: int = 0
     batches: int = 0
     longest_hold_seconds: float = 0.0
 
@@ -66,7 +66,7 @@ class Report:
             **{f"{name}_archived": rows for name, rows in self.archived.items()},
             "hours_deleted": self.hours_deleted,
             "files_written": self.files_written,
-            "rows_put_away": self.rows_put_away,
+            "rows_in_files": self.rows_in_files,
             "batches": self.batches,
             "longest_hold_seconds": self.longest_hold_seconds,
         }
@@ -154,7 +154,7 @@ def run(
         this.delete_hours(rollup.table)
     if shelf is not None:
         for table in DETAILS:
-            this.put_away(table, shelf)
+            this.to_files(table, shelf)
         _tidy(engine, shelf)
     return this.report
 
@@ -213,7 +213,7 @@ class _Run:
             gone = delete(table).where(table.c.hour < end if some is None else table.c.hour <= some)
             self.report.hours_deleted += self._batch(partial(_delete, gone))
 
-    def put_away(self, table: Table, shelf: Shelf) -> None:
+    def to_files(self, table: Table, shelf: Shelf) -> None:
         """Put the months of a table's archive that are over age as a whole into files."""
         before = self.policy.first_day(table.name, self.today)
         limit = min(before, self.today - timedelta(days=_DETAILS_DAYS))
@@ -236,7 +236,7 @@ class _Run:
                     f"archive: {file}: reads differently than it was written"
                 )
             try:
-                self.report.rows_put_away += self._batch(partial(_put_away, table, name, rows))
+                self.report.rows_in_files += self._batch(partial(_to_files, table, name, rows))
                 self.report.files_written += 1
             except _NeededMeanwhileError:
                 file.unlink()
@@ -276,7 +276,7 @@ class _NeededMeanwhileError(Exception):
     """A late event has brought back some of the rows that were about to be put away."""
 
 
-def _put_away(table: Table, file: str, rows: files.Rows, connection: Connection) -> int:
+def _to_files(table: Table, file: str, rows: files.Rows, connection: Connection) -> int:
     """Let a file take the place of the rows that are in it."""
     source = ARCHIVES[table]
     number = archive.names(table).index("id")

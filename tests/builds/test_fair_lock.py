@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from asu_stats.builds.turns import Turns
+from asu_stats.builds.fair_lock import FairLock
 from asu_stats.exceptions import StoreUnavailableError
 
 from .support import eventually
 
 
 def test_who_comes_first_goes_first() -> None:
-    turns, order = Turns(), list[int]()
+    turns, order = FairLock(), list[int]()
 
     def one(number: int) -> None:
         with turns.wait(seconds=30):
@@ -28,7 +28,7 @@ def test_who_comes_first_goes_first() -> None:
 
 
 def test_who_waits_too_long_goes_away_and_blocks_nobody() -> None:
-    turns = Turns()
+    turns = FairLock()
     with turns.wait(seconds=0), pytest.raises(StoreUnavailableError), turns.wait(seconds=0.01):
         pass
     with turns.wait(seconds=0):
@@ -36,7 +36,7 @@ def test_who_waits_too_long_goes_away_and_blocks_nobody() -> None:
 
 
 def test_an_error_ends_a_turn() -> None:
-    turns = Turns()
+    turns = FairLock()
     with pytest.raises(KeyError), turns.wait(seconds=0):
         raise KeyError
     with turns.wait(seconds=0):

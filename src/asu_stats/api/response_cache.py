@@ -1,7 +1,4 @@
-"""The same request again: answered from memory while nothing has changed, before any routing.
-
-A dashboard asks the same few questions all day. What they cost should be what sending bytes costs.
-"""
+"""Repeated requests are served from memory, before any routing, while no figure has changed."""
 
 import threading
 from collections import OrderedDict
@@ -15,18 +12,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from asu_stats.api.accept import wants_csv
 from asu_stats.store.database.changes import ChangeCounter
 
-_ANSWERS: Final = 1024
+_MOST: Final = 1024
 _BYTES: Final = 16 << 20
-# Requests with one of these are looked at properly.
+# Requests with one of these headers are not cached here.
 _SPECIAL: Final = frozenset({b"authorization", b"cookie", b"if-none-match", b"range"})
 
 Key: TypeAlias = tuple[bytes, bytes, bool]
 
 
 def _key(scope: Scope) -> Key | None:
-    """Return what tells requests apart, `None` for one that is no plain question.
+    """Return the cache key of a request, `None` if it cannot be cached.
 
-    Of headers that is what they mean: as they are, they may be long and no two alike.
+    Of the headers, only the meaning of `Accept` is part of the key.
     """
     if scope["method"] != "GET":
         return None
@@ -47,60 +44,56 @@ def _size(key: Key, response: Response) -> int:
     return len(key[0]) + len(key[1]) + headers + len(response.body)
 
 
-class Repeats:
-    """Answers by request, each as of a state of the change counter and a day."""
+class CachedResponses:
+    """Responses by request, each valid for one state of the change counter and one day."""
 
     def __init__(self, counter: ChangeCounter, today: Callable[[], date]) -> None:
         self._counter = counter
         self._today = today
-        self._answers: OrderedDict[Key, tuple[int, date, Response, object]] = OrderedDict()
+        self._responses: OrderedDict[Key, tuple[int, date, Response, object]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
     def find(self, scope: Scope) -> Response | None:
-        """Return the answer to a request that was answered before, if it still holds.
-
-        The request then has the route that it took before.
-        """
+        """Return the cached response if it is still valid, and set the route of its request."""
         key = _key(scope)
-        found = self._answers.get(key) if key else None
+        found = self._responses.get(key) if key else None
         if key is None or found is None:
             return None
         changes, day, response, route = found
         if day != self._today() or changes != self._counter.read():
             return None
         with self._lock:
-            if key in self._answers:
-                self._answers.move_to_end(key)
+            if key in self._responses:
+                self._responses.move_to_end(key)
         scope["route"] = route
         return response
 
     def remember(self, scope: Scope, changes: int, day: date, response: Response) -> None:
-        """Keep an answer; those not asked for longest make room."""
+        """Cache a response; the least recently used ones are dropped."""
         key = _key(scope)
         if key is None:
             return
         with self._lock:
-            before = self._answers.pop(key, None)
+            before = self._responses.pop(key, None)
             self._bytes += _size(key, response) - (_size(key, before[2]) if before else 0)
-            self._answers[key] = changes, day, response, scope["route"]
-            while len(self._answers) > _ANSWERS or self._bytes > _BYTES:
-                oldest, (_, _, dropped, _) = self._answers.popitem(last=False)
+            self._responses[key] = changes, day, response, scope["route"]
+            while len(self._responses) > _MOST or self._bytes > _BYTES:
+                oldest, (_, _, dropped, _) = self._responses.popitem(last=False)
                 self._bytes -= _size(oldest, dropped)
 
     def close(self) -> None:
-        """Give up what reads the counter."""
+        """Close the connection that reads the change counter."""
         self._counter.close()
 
 
-class FromMemory:
-    """Sends what `repeats` finds, and passes other requests on."""
+class ServeCached:
+    """Middleware that sends cached responses and passes other requests on."""
 
-    def __init__(self, app: ASGIApp, repeats: Repeats) -> None:
+    def __init__(self, app: ASGIApp, cached: CachedResponses) -> None:
         self._app = app
-        self._repeats = repeats
+        self._cached = cached
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        found = self._repeats.find(scope) if scope["type"] == "http" else None
+        found = self._cached.find(scope) if scope["type"] == "http" else None
         await (found or self._app)(scope, receive, send)

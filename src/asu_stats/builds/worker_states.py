@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeAlias
 
 from sqlalchemy import Connection, select
 
-from asu_stats.builds.tables import build_workers
+from asu_stats.builds.schema import build_workers
 from asu_stats.times import naive
 
 WorkerState: TypeAlias = Literal["idle", "busy", "offline"]

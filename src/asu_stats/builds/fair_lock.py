@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from asu_stats.exceptions import StoreUnavailableError
 
 
-class Turns:
+class FairLock:
     """Lets one thread after the other in, in the order in which they came."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What runs in the background of a process: workers, their signs of life, and upkeep."""
+"""What runs in the background of a process: workers, their signs of life, and maintenance."""
 
 import logging
 import threading
@@ -33,11 +33,11 @@ def builder_of(settings: Settings) -> Builder | None:
     return CommandBuilder(settings) if settings.builder == "command" else None
 
 
-class Workshop:
-    """Workers and upkeep of one process, from `start` to `stop`.
+class Background:
+    """Workers and maintenance of one process, from `start` to `stop`.
 
-    Without a builder there are no workers; upkeep runs in any case, so that builds of dead workers
-    end and events left behind are recorded even where only the API runs.
+    Without a builder there are no workers. Maintenance always runs, so that builds of dead workers
+    end and pending events are recorded even in a process that only serves the API.
     """
 
     def __init__(
@@ -57,14 +57,16 @@ class Workshop:
                 Worker(service, builder, self._registry, waits) for _ in range(settings.workers)
             ]
         self._heart = threading.Thread(target=self._beat, name="build-heart", daemon=True)
-        self._upkeep = threading.Thread(target=self._keep_up, name="build-upkeep", daemon=True)
+        self._maintenance = threading.Thread(
+            target=self._maintain, name="build-maintenance", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to work."""
         for worker in self.workers:
             worker.start()
         self._heart.start()
-        self._upkeep.start()
+        self._maintenance.start()
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> bool:
         """Stop; builds that run go back to the queue. Return whether all ended in time."""
@@ -73,7 +75,7 @@ class Workshop:
             worker.stop()
         late = [each for each in self.workers if not each.join(deadline - time.monotonic())]
         self._stopping.set()
-        for thread in (self._heart, self._upkeep):
+        for thread in (self._heart, self._maintenance):
             if thread.ident is not None:
                 thread.join(max(0.1, deadline - time.monotonic()))
         try:
@@ -82,7 +84,7 @@ class Workshop:
             self._service.outbox.sweep()
         except StoreUnavailableError as error:
             _log.warning("stopped without releasing worker names: %s", error)
-        return not late and not self._heart.is_alive() and not self._upkeep.is_alive()
+        return not late and not self._heart.is_alive() and not self._maintenance.is_alive()
 
     def _beat(self) -> None:
         """Give signs of life, four in the time after which a worker counts as dead."""
@@ -106,29 +108,29 @@ class Workshop:
                 for build_id in lost_builds:
                     worker.lose_build(build_id)
 
-    def _keep_up(self) -> None:
+    def _maintain(self) -> None:
         service = self._service
-        duties: list[_Duty] = [
-            _Duty("clock", _SWEEP_SECONDS, _Clock(service, self._clock)),
-            _Duty("events", _REDELIVER_SECONDS, _Redelivery(service)),
-            _Duty("lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)),
-            _Duty("outbox", _SWEEP_SECONDS, service.outbox.sweep),
-            _Duty("expired images", _EXPIRE_SECONDS, lambda: _expire(service, self._clock)),
+        tasks: list[_Task] = [
+            _Task("clock", _SWEEP_SECONDS, _Clock(service, self._clock)),
+            _Task("events", _REDELIVER_SECONDS, _Redelivery(service)),
+            _Task("lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)),
+            _Task("outbox", _SWEEP_SECONDS, service.outbox.sweep),
+            _Task("expired images", _EXPIRE_SECONDS, lambda: _expire(service, self._clock)),
         ]
         while not self._stopping.is_set():
-            for duty in duties:
-                duty.do_if_due()
-            self._stopping.wait(min(1.0, *(duty.due_in() for duty in duties)))
+            for task in tasks:
+                task.do_if_due()
+            self._stopping.wait(min(1.0, *(task.due_in() for task in tasks)))
 
 
-class _Duty:
+class _Task:
     """Something to do again and again."""
 
     def __init__(self, name: str, seconds: float, do: Callable[[], object]) -> None:
         self._seconds = seconds
         self._do = do
         self._next = time.monotonic()
-        self._condition = Condition(_log, f"upkeep, {name}")
+        self._condition = Condition(_log, f"maintenance, {name}")
 
     def due_in(self) -> float:
         return max(0.05, self._next - time.monotonic())
