@@ -152,7 +152,6 @@ class Rule(BaseModel):
 
     @property
     def unit(self) -> str:
-        """Unit of value and limit."""
         return UNITS[self.watch]
 
     @property

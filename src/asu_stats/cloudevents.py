@@ -68,13 +68,13 @@ def _invalid(field: str, expected: str, got: object) -> NoReturn:
 
 
 def _check_present(data: Data, field: str) -> None:
-    """Raise `InvalidEventError` for a member that is not there; `null` is a value."""
+    """Raise `InvalidEventError` for a missing member; `null` is a value."""
     if field not in data:
         raise InvalidEventError(field, "is missing")
 
 
 def parse_time(text: object, *, field: str = "time") -> datetime:
-    """Return the UTC instant of an RFC 3339 text with offset, to the microsecond (rest cut off).
+    """Return the UTC instant of an RFC 3339 time with offset, truncated to microseconds.
 
     A leap second counts as the last microsecond of its minute. Raises `InvalidEventError`.
     """
@@ -96,7 +96,7 @@ def parse_time(text: object, *, field: str = "time") -> datetime:
 
 
 def _key(data: Data, field: str, limit: int) -> str:
-    """Return a required text that identifies something: never altered, so never unstorable."""
+    """Return a required identifier. Text that cannot be stored unchanged is an error."""
     _check_present(data, field)
     value = data[field]
     if not isinstance(value, str) or not value:
@@ -176,7 +176,7 @@ def _optional_int(data: Data, field: str) -> int | None:
 
 
 def _rootfs_size(data: Data) -> int | None:
-    """Return the size that a request asks for, 0 where it says that it asks for none."""
+    """Return the requested size, 0 if the request says that it asks for none."""
     size = _optional_int(data, "rootfs_size_mb")
     return 0 if size is None and "rootfs_size_mb" in data else size
 
@@ -239,7 +239,7 @@ def _phases(data: Data) -> dict[str, float] | None:
 def _error(data: Data, status: str) -> dict[str, str | None]:
     """Return message, category and type; a missing category or type is derived.
 
-    What did not fail has none: they are checked all the same, and dropped.
+    Those of successful builds are checked and dropped.
     """
     message = _message(data, "error_message")
     category = _optional_name(data, "error_category", KIND_BYTES)
@@ -254,7 +254,7 @@ def _error(data: Data, status: str) -> dict[str, str | None]:
 
 
 def _names(data: Data) -> Names:
-    """Return what a build event repeats of its request; `unknown` says as little as nothing."""
+    """Return the names that a build event repeats from its request; `unknown` counts as missing."""
     found = {
         field: value
         for field in ("version", "target", "profile")
@@ -341,7 +341,7 @@ _PARSERS: Final[Mapping[str, Callable[..., Event]]] = {
 
 
 def _check_envelope(item: Data) -> None:
-    """Check the attributes that say how `data` is to be read."""
+    """Check the attributes that describe `data`."""
     for field in ("specversion", "time", "data"):
         _check_present(item, field)
     if item["specversion"] != "1.0":
@@ -401,7 +401,7 @@ def check_source(source: str) -> None:
 def _parsed(
     event_type: str, source: str, event_id: str, time: datetime, data: Data, *, imported: bool
 ) -> Event:
-    """Return the event that `data` says, its members checked."""
+    """Return the event described by `data`. Raises `InvalidEventError`."""
     try:
         return _PARSERS[event_type](source, event_id, time, data, imported=imported)
     except InvalidEventError as error:
@@ -417,9 +417,9 @@ def new(
     id: str = "",  # noqa: A002
     imported: bool = False,
 ) -> Event:
-    """Return an event that happened in this process, checked like one from outside.
+    """Create an event of this process, checked like a received one.
 
-    `event_type` is without the prefix, e.g. `request.received`; without `id` a fresh one is made.
+    `event_type` is without the prefix, e.g. `request.received`. The default `id` is a new UUID.
     `imported` history may lack request hashes.
     """
     attributes = {"source": source, "id": id or new_id()}
@@ -432,13 +432,13 @@ def new(
 
 
 def _client_string(client: str, version: str) -> str:
-    """Return what `split_client` takes apart; it is no longer than what it was read from."""
+    """Return a client string for `split_client`, not longer than the original."""
     known = "" if client == UNKNOWN else client
     return known if version == UNKNOWN else f"{known}/{version}"
 
 
 def to_cloudevent(event: Event) -> dict[str, Any]:
-    """Return `event` as a CloudEvents JSON object that `from_cloudevent` reads back equal."""
+    """Return the CloudEvents JSON object of `event`; `from_cloudevent` restores an equal event."""
     data: dict[str, Any] = {}
     for field in event.__dataclass_fields__:
         value = getattr(event, field)
@@ -484,8 +484,8 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique_members, parse_constant=_r
 def parse_json(body: bytes) -> Any:
     """Return the value of a JSON text in UTF-8 (RFC 8259), read strictly.
 
-    Raises `ValueError`, with words fit for the sender, for anything else: bad UTF-8, NaN, members
-    named twice, nesting that is too deep, numbers that are too long.
+    Raises `ValueError` with a message for the sender for anything else: bad UTF-8, NaN, duplicate
+    members, nesting that is too deep, numbers that are too long.
     """
     try:
         return _DECODER.decode(body.decode("utf-8-sig"))

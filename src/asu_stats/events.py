@@ -1,8 +1,8 @@
 """The three events: the only input of the store (docs/reference/events.md).
 
 An event is immutable and has an identity, (`source`, `id`): the same event sent again changes
-nothing. `cloudevents` turns the wire format into these and back; `new` makes one in this process.
-All of them pass the same checks, so what has become an event needs none any more.
+nothing. `cloudevents` parses and writes the wire format; `new` creates an event in this process.
+Both run the same checks, so an `Event` is always valid.
 """
 
 import os
@@ -35,14 +35,14 @@ OUTCOMES: Final[tuple[Outcome, ...]] = (
 IMPORTED_OUTCOMES: Final[tuple[Outcome, ...]] = (*OUTCOMES, UNKNOWN)
 WAITING_OUTCOMES: Final = frozenset({"queued", "joined"})
 STATUSES: Final[tuple[BuildStatus, ...]] = ("success", "failure", "timeout", "cancelled")
-# Without hash it can't be known how these ended for the client.
+# Without a hash the result of these requests is unknown.
 UNTRACED_OUTCOMES: Final = frozenset({*WAITING_OUTCOMES, UNKNOWN})
 FAILED_STATUSES: Final = frozenset({"failure", "timeout"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What a build event may repeat of its request; `None` where it does not say."""
+    """Names that a build event may repeat from its request; `None` if it does not."""
 
     version: str | None = None
     target: str | None = None
@@ -55,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestReceived:
-    """One build request and its outcome. `time` (UTC) is when it was received.
+    """One build request and its outcome, received at `time` (UTC).
 
     A rejected request may lack the hash (`NO_HASH`): some servers compute it after validation.
     Imported history may lack it too, and then also diff_packages. Optional fields are `None` where
@@ -85,7 +85,7 @@ class RequestReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildStarted:
-    """A worker began a build. `time` (UTC) is when it began."""
+    """A worker started a build at `time` (UTC)."""
 
     source: str
     id: str
@@ -98,10 +98,10 @@ class BuildStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildFinished:
-    """A build ended. `time` (UTC) is when; `duration_seconds` counts where no start was seen.
+    """A build ended at `time` (UTC). `duration_seconds` is used if no start was received.
 
-    An imported one may lack the hash (`NO_HASH`): then it is all there is to know of the build, and
-    its `build_id` is not used again.
+    An imported one may lack the hash (`NO_HASH`). Then no other event is about the same build, and
+    its `build_id` is unique.
     """
 
     source: str
@@ -131,8 +131,8 @@ TYPE_NAMES: Final[Mapping[type[Event], str]] = {
 def split_client(text: str | None) -> tuple[str, str]:
     """Return (client, client version) of a client string such as `owut/2024.10.15`.
 
-    Where one of the two is missing or empty it is `unknown`. Both are as names are stored: control
-    characters become spaces before the text is split, so that those around a name go with them.
+    A missing or empty part is `unknown`. Both are normalised like stored names: control
+    characters become spaces before the text is split, and white space around a name is removed.
     """
     client, _, version = clean_name(text or "").partition("/")
     return stored_name(client.strip()) or UNKNOWN, stored_name(version.strip()) or UNKNOWN

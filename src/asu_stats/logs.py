@@ -121,11 +121,9 @@ class Lines(logging.Formatter):
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
-        """Return the line."""
         return one_line(super().formatMessage(record))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
-        """Return the traceback."""
         lines = super().formatException(ei).split("\n")
         return "\n".join(f"    {one_line(line)}" for line in lines)
 

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 NAME_LENGTH = 255
-# PostgreSQL indexes keys of at most 2,704 bytes: three names and a time have to fit into one, or
+# PostgreSQL indexes keys of at most 2,704 bytes. A key has three names and a time, or
 # the category and type of an error and two names.
 NAME_BYTES = 880
 KIND_BYTES = 420
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
-# What neither XML 1.0 nor HTML allows: control characters, surrogates, and what is no character.
+# Code points that neither XML 1.0 nor HTML allows: controls, surrogates, noncharacters.
 _NO_MARKUP = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
     + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
@@ -44,7 +44,7 @@ def is_absolute_uri(text: str) -> bool:
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether every database takes `text` as it is: no NUL, no unpaired surrogate."""
+    """Tell whether every database can store `text`: no NUL, no unpaired surrogate."""
     return _UNSTORABLE.search(text) is None
 
 
@@ -54,7 +54,7 @@ def clean_text(text: str) -> str:
 
 
 def clean_name(text: str) -> str:
-    """Return `text` fit for a name: as `clean_text`, and control characters become spaces."""
+    """Return `text` as a name: like `clean_text`, and control characters become spaces."""
     if text.isprintable():
         return text
     return _CONTROL.sub(" ", clean_text(text))
@@ -66,7 +66,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def plainly(value: object) -> str:
-    """Return a value of JSON as people write it: no `None`, no `True`."""
+    """Return a JSON value in words for people: `yes`, not `True`."""
     if value is None:
         return "–"  # noqa: RUF001 - an en dash: there is none
     if isinstance(value, bool):
@@ -79,14 +79,14 @@ def plainly(value: object) -> str:
 
 
 def markup(text: str) -> str:
-    """Return HTML or XML with U+FFFD for what no such document may hold, escaped or not."""
+    """Return HTML or XML with U+FFFD for code points that such documents must not contain."""
     return _NO_MARKUP.sub("\ufffd", text)
 
 
 def stored_name(text: str, limit: int = NAME_BYTES) -> str:
     """Return `text` as names are stored: cleaned, and at most `limit` bytes long as UTF-8.
 
-    What is cut ends in a digest of the whole, so that different names stay different.
+    A longer name ends in a digest of the full name, so different names stay different.
     """
     if len(text) * 4 <= limit and text.isprintable():
         return text
@@ -94,7 +94,7 @@ def stored_name(text: str, limit: int = NAME_BYTES) -> str:
 
 
 def one_spelling(profile: str) -> str:
-    """Return a profile in the one spelling of its device, that of the image builder.
+    """Return a profile in the spelling of the image builder.
 
     Devices call themselves `vendor,model`, image builders `vendor_model`.
     """
@@ -116,7 +116,7 @@ def _fit(name: str, limit: int) -> str:
 
 
 def cut_utf8(text: str, limit: int) -> str:
-    """Return the longest beginning of `text` that takes at most `limit` bytes as UTF-8."""
+    """Return the longest prefix of `text` with at most `limit` bytes in UTF-8."""
     if len(text) * 4 <= limit:
         return text
     return text.encode()[:limit].decode(errors="ignore")

@@ -24,7 +24,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """UTC days from `start` to `end`, both included."""
+    """UTC days from `start` to `end`, both inclusive."""
 
     start: date
     end: date
@@ -44,10 +44,10 @@ class Window:
         default_days: int,
         today: date,
     ) -> Self:
-        """Return the window that query parameters ask for.
+        """Return the time range of query parameters.
 
-        `days` ends with today; `start` and `end` choose any other window: `start` alone reaches to
-        today, `end` alone ends the default number of days. Raises `InvalidParameterError`.
+        `days` ends today. `start` and `end` select any other range: `start` alone ends
+        today, `end` alone selects the default number of days. Raises `InvalidParameterError`.
         """
         if start is None and end is None:
             return cls.last(default_days if days is None else _parse_days(days), today=today)
@@ -67,11 +67,10 @@ class Window:
 
     @property
     def days(self) -> int:
-        """Number of days."""
         return (self.end - self.start).days + 1
 
     def buckets(self, interval: Interval) -> int:
-        """Return how many buckets the window is cut into."""
+        """Return the number of buckets in the range."""
         match interval:
             case "hour":
                 return self.days * 24
@@ -104,7 +103,7 @@ class Window:
             before = timestamp
 
     def before(self) -> "Window | None":
-        """Return the window of as many days that ends where this one begins, if there is one."""
+        """Return the previous range of the same length, `None` if it would start before 1970."""
         if (self.start - FIRST_DAY).days < self.days:
             return None
         end = self.start - timedelta(days=1)

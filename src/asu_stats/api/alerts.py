@@ -17,7 +17,6 @@ _HISTORY: Final = 100
 
 
 def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
-    """Return the endpoint."""
     routes = APIRouter(tags=["statistics"])
 
     @routes.get(

@@ -168,7 +168,6 @@ class Answering:
 
 
 def to_json(value: object) -> Answer:
-    """Return `value` as JSON."""
     body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     return Answer(body, JSON, {})
 

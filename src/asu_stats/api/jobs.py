@@ -13,7 +13,6 @@ from asu_stats.reports.parameters import ONLY_JSON
 
 
 def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
-    """Return the endpoint."""
     routes = APIRouter(tags=["health"])
 
     @routes.get(

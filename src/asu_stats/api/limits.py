@@ -69,7 +69,6 @@ class Verdict:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of an answer."""
         return {
             "RateLimit-Policy": f'"{self.budget}";q={self.quota};w={_WINDOW}',
             "RateLimit": f'"{self.budget}";r={self.left};t={self.seconds}',

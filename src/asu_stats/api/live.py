@@ -86,7 +86,6 @@ class Live:
         self._watcher: asyncio.Task[None] | None = None
 
     def router(self) -> APIRouter:
-        """Return the route."""
         routes = APIRouter()
         routes.add_api_websocket_route(f"{PREFIX}/live", self.serve)
         return routes

@@ -16,7 +16,6 @@ _NOT_ANSWERED: Final = 499  # the client left, or the server was stopped
 
 
 def router(exposition: Exposition) -> APIRouter:
-    """Return the endpoint."""
     routes = APIRouter(tags=["health"])
 
     @routes.get(
@@ -57,7 +56,6 @@ class Measured:
         self._process = process
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -89,7 +87,6 @@ class NotesRoute:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
         try:
             await self._app(scope, receive, send)
         finally:

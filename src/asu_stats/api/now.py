@@ -14,7 +14,6 @@ from asu_stats.store.database.engine import read_snapshot
 
 
 def router(engine: Engine, queues: Queues) -> APIRouter:
-    """Return the route."""
     routes = APIRouter(tags=["statistics"])
 
     @routes.get(

@@ -1,7 +1,7 @@
-"""What clients are told: status, body and headers of every answer of the build API.
+"""Status, body and headers of every response of the build API.
 
-Four clients read these, each its own way; `status` in the body, `detail` as one text and the names
-of the phases are what they rely on.
+Clients rely on `status` in the body, `detail` as one string and the names
+of the phases.
 """
 
 import json
@@ -24,7 +24,7 @@ _DETAIL_BYTES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer of the build API; the body is JSON."""
+    """A response of the build API with a JSON body."""
 
     status: int
     body: Mapping[str, Any]
@@ -32,7 +32,7 @@ class Answer:
 
 
 def of_state(state: State) -> Answer:
-    """Return the answer 200, 202 or 500 that says how far the build of a request hash is."""
+    """Return the response 200, 202 or 500 with the state of the build of a request hash."""
     tell = {PENDING: _queued, BUILDING: _started, FAILED: _failed}.get(state.status, _done)
     status, phase, body = tell(state)
     known = {
@@ -98,24 +98,24 @@ def _time(instant: datetime) -> str:
 def problem(
     status: int, title: str, detail: str, *, retry_seconds: int | None = None, **more: Any
 ) -> Answer:
-    """Return an answer that says what went wrong; `detail` is always one text."""
+    """Return an error response; `detail` is always one string."""
     headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
     body = {"status": status, "title": title, "detail": cut_utf8(detail, _DETAIL_BYTES), **more}
     return Answer(status, body, headers)
 
 
 def refused(detail: str) -> Answer:
-    """Return the answer to a request that can't be built here."""
+    """Return the response to a request that fails validation."""
     return problem(400, "Bad Request", detail)
 
 
 def unknown() -> Answer:
-    """Return the answer for a request hash that nothing is known of."""
+    """Return the 404 for an unknown request hash."""
     return problem(404, "Not Found", "could not find provided request hash")
 
 
 def range_refused(status: int, headers: Mapping[str, str]) -> Answer:
-    """Return the answer 400 or 416 to a `Range` that an image does not have."""
+    """Return 400 or 416 for a `Range` that is malformed or outside of the image."""
     if status == 416:
         length = {"Content-Range": headers["Content-Range"]}
         answer = problem(416, "Range Not Satisfiable", "the image has no such bytes")
@@ -124,35 +124,35 @@ def range_refused(status: int, headers: Mapping[str, str]) -> Answer:
 
 
 def too_large(limit: int) -> Answer:
-    """Return the answer to a body of more than `limit` bytes."""
+    """Return the 413 for a body of more than `limit` bytes."""
     return problem(413, "Content Too Large", f"the body is larger than {limit} bytes")
 
 
 def unsupported(detail: str) -> Answer:
-    """Return the answer to a body that is not plain JSON."""
+    """Return the 415 for a body that is not plain JSON."""
     return problem(415, "Unsupported Media Type", detail)
 
 
 def invalid(error: InvalidRequestError) -> Answer:
-    """Return the answer to a body that is not a build request."""
+    """Return the 422 for a body that is not a build request."""
     errors = [{"loc": place, "msg": problem} for place, problem in error.errors]
     return problem(422, "Unprocessable Content", str(error), type="about:blank", errors=errors)
 
 
 def overloaded(waiting: int) -> Answer:
-    """Return the answer while too many builds wait."""
+    """Return the 529 for a full queue."""
     return problem(
         529, "Server overloaded", overload_text(waiting), retry_seconds=OVERLOAD_RETRY_SECONDS
     )
 
 
 def overload_text(waiting: int) -> str:
-    """Return what clients are told while too many builds wait."""
+    """Return the text for a full queue, as the upstream server words it."""
     return f"server overload, queue contains too many build requests: {waiting}"
 
 
 def unavailable() -> Answer:
-    """Return the answer while the database is unreachable."""
+    """Return the 503 for an unreachable database."""
     return problem(
         503,
         "Service Unavailable",

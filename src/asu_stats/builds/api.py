@@ -1,4 +1,4 @@
-"""The build API over HTTP, as LuCI, owut, auc and the firmware selector speak it."""
+"""The build API over HTTP, as LuCI, owut, auc and the firmware selector use it."""
 
 import re
 from pathlib import Path
@@ -22,7 +22,7 @@ _JSON: Final = re.compile(r"application/([a-z0-9.+-]+\+)?json", re.IGNORECASE)
 
 
 def router(service: BuildService) -> APIRouter:
-    """Return the routes of the build API and of the images, to be included without a prefix."""
+    """Return the routes of the build API and of the images, without a prefix."""
     routes = APIRouter(tags=["builds"])
 
     @routes.post(
@@ -34,20 +34,20 @@ def router(service: BuildService) -> APIRouter:
     async def request_build(
         request: Request, user_agent: Annotated[str | None, Header(include_in_schema=False)] = None
     ) -> Response:
-        """Ask for an image: it is built, unless it is there or on its way already.
+        """Request an image. It is built unless it exists or is being built already.
 
-        Ask `GET /api/v1/build/{request_hash}` until the answer is 200 or an error.
+        Poll `GET /api/v1/build/{request_hash}` until the response is 200 or an error.
         """
         try:
             body = await _body(request)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody is there to read it
+            return Response(status_code=400)  # the client has disconnected
         if isinstance(body, Answer):
             return _response(body)
         return await run_in_threadpool(_request, service, body, user_agent)
 
     def build_status(request: Request) -> Response:
-        """Say how far a build is; the headers alone say it too, for `HEAD`."""
+        """Return the state of a build; the headers contain it too, for `HEAD`."""
         request_hash: str = request.path_params["request_hash"]
         if not _HASH.fullmatch(request_hash):
             return _response(answers.unknown())
@@ -57,12 +57,12 @@ def router(service: BuildService) -> APIRouter:
             return _response(answers.unavailable())
 
     def image(request: Request) -> Response:
-        """Return a built image: `bin_dir` of the answer 200, and the name of the image."""
+        """Return a built image; its path has `bin_dir` of the response 200 and the image's name."""
         file = service.images.find(request.path_params["path"])
         found = file and _Image.of(file)
         return found or _response(answers.problem(404, "Not Found", "no such image"))
 
-    # Paths are read from the request: as arguments they would put a 422 into the document.
+    # Paths are read from the request: path arguments would add a 422 to the OpenAPI document.
     for url, endpoint, summary, parameters, responses in (
         (
             "/api/v1/build/{request_hash}",
@@ -91,11 +91,11 @@ def router(service: BuildService) -> APIRouter:
 
 
 class _Image(FileResponse):
-    """A file; what refuses its `Range` is JSON, as every error is."""
+    """A file response whose `Range` errors are JSON, like all errors."""
 
     @classmethod
     def of(cls, file: Path) -> Self | None:
-        """Return the answer that holds `file`, `None` if it has been retired meanwhile."""
+        """Return the response with `file`, `None` if it was removed meanwhile."""
         try:
             known = file.stat()
         except FileNotFoundError:
@@ -135,7 +135,7 @@ def _response(answer: Answer) -> Response:
 
 
 async def _body(request: Request) -> bytes | Answer:
-    """Return the body, or the answer to one that is not plain JSON of moderate size."""
+    """Return the body, or an error response if it is not plain JSON or too large."""
     media = request.headers.get("content-type", "").partition(";")[0].strip()
     if not _JSON.fullmatch(media):
         return answers.unsupported("expected a body with content type application/json")

@@ -62,7 +62,6 @@ class Background:
         )
 
     def start(self) -> None:
-        """Begin to work."""
         for worker in self.workers:
             worker.start()
         self._heart.start()

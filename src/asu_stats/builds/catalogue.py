@@ -1,7 +1,7 @@
-"""What is on offer: versions, their targets, and the profiles of each, from a JSON file.
+"""The catalogue: available versions, targets and profiles, from a JSON file.
 
-One table of targets serves all versions; what a branch or a version has differently stands beside
-it, so that a few kilobytes of exceptions describe years of releases.
+One table of targets holds for all versions. Branches and versions with differences have
+overrides, so a few kilobytes describe years of releases.
 """
 
 from pathlib import Path
@@ -38,12 +38,12 @@ def branch_of(version: str) -> str:
 
 
 def is_release(version: str) -> bool:
-    """Tell whether a version stays as it is, as releases and candidates do and snapshots don't."""
+    """Tell whether a version never changes: releases and candidates, not snapshots."""
     return not version.endswith(MAIN)
 
 
 class PackageChange(BaseModel):
-    """A package that was replaced, or without `target` removed, at a revision of main."""
+    """A package that was replaced, or removed if there is no `target`, at a revision of main."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -57,11 +57,11 @@ class Catalogue(BaseModel):
     """Versions, targets and profiles that requests may name.
 
     `targets` holds for every version. `overrides` maps a branch or a version to targets that it
-    has otherwise; an empty list means that it lacks the target. A version's own overrides come
-    after those of its branch. `branches`, if given, are the only ones that are offered. `aliases`
+    differ; an empty list means that it lacks the target. Overrides of a version apply
+    after those of its branch. `branches`, if given, lists the only available branches. `aliases`
     are other names of profiles, by target.
 
-    Only clients read the rest: `architectures` of packages by target, `revisions` by version, and
+    The rest is for clients: `architectures` of packages by target, `revisions` by version, and
     `package_changes` by branch.
     """
 
@@ -81,7 +81,7 @@ class Catalogue(BaseModel):
     def load(cls, path: Path) -> Self:
         """Return the catalogue in a file.
 
-        Raises `InvalidSettingError` that says what is wrong, where, and what would be right.
+        Raises `InvalidSettingError`.
         """
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
@@ -100,15 +100,14 @@ class Catalogue(BaseModel):
             ) from None
 
     def offers_branch(self, version: str) -> bool:
-        """Tell whether the branch of `version` is offered."""
+        """Tell whether the branch of `version` is available."""
         return not self.branches or branch_of(version) in self.branches
 
     def offers_version(self, version: str) -> bool:
-        """Tell whether `version` is offered."""
         return version in self.versions
 
     def offered_versions(self) -> dict[str, list[str]]:
-        """Return the versions of each offered branch; of both, newest first."""
+        """Return the versions of each available branch; both are sorted newest first."""
         offered: dict[str, list[str]] = {}
         for version in sorted(self.versions, key=release_order, reverse=True):
             if self.offers_branch(version):
@@ -118,7 +117,7 @@ class Catalogue(BaseModel):
         }
 
     def targets_of(self, version: str) -> Targets:
-        """Return the targets of an offered version with their profiles."""
+        """Return the targets of an available version with their profiles."""
         if version not in self._merged:
             merged = {
                 **self.targets,
@@ -129,9 +128,9 @@ class Catalogue(BaseModel):
         return self._merged[version]
 
     def profile_of(self, version: str, target: str, profile: str) -> str | None:
-        """Return the profile that is meant, `None` if there is no such one.
+        """Return the profile of a name or alias, `None` if it is unknown.
 
-        Where the only profile is `generic`, as on x86, every name means that one.
+        If the only profile is `generic`, as on x86, it is the profile for every name.
         """
         profile = one_spelling(profile)
         profiles = self.targets_of(version).get(target, [])

@@ -1,4 +1,4 @@
-"""The collection points: which event a step of the build service makes, and what goes along."""
+"""The events of each step of the build service."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -42,7 +42,7 @@ def request_received(
     outcome: Outcome,
     error: Mapping[str, str] | None = None,
 ) -> Event:
-    """Return the event of a request; `error` is why it was rejected."""
+    """Return the event of a request; `error` is the reason of a rejection."""
     return cloudevents.new(
         "request.received",
         source=source,
@@ -67,7 +67,7 @@ def _worker_source(source: str, worker_id: str) -> str:
 
 
 def build_started(source: str, job: Job) -> Event:
-    """Return the event of a build that a worker began."""
+    """Return the event of a started build."""
     return cloudevents.new(
         "build.started",
         source=_worker_source(source, job.worker_id),
@@ -82,7 +82,7 @@ def build_started(source: str, job: Job) -> Event:
 
 
 def build_finished(source: str, job: Job, ending: Ending, *, finished: datetime) -> Event:
-    """Return the event of a build that ended."""
+    """Return the event of a finished build."""
     data = {
         "build_id": job.build_id,
         "request_hash": job.request_hash,

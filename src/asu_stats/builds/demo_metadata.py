@@ -1,4 +1,4 @@
-"""What clients read of packages and images before a build, as far as the demo builds them.
+"""Metadata of packages and images that clients read before a build, for the demo.
 
 In the forms of the upstream server: an index of an architecture maps names to versions, one of a
 target has such a map in `packages`, and a profile's JSON has the members of its profiles.json.
@@ -14,7 +14,7 @@ from asu_stats.releases import MAIN
 
 
 def document(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, Any] | None:
-    """Return the document that the names in a path stand for, `None` for a strange architecture."""
+    """Return the document of a path, `None` for an unknown architecture."""
     if arch := names.get("arch"):
         known = catalogue.architectures.values() if catalogue else ()
         return index() if arch in known or not known else None

@@ -1,4 +1,4 @@
-"""A lock that is fair: who came first goes first, however many threads there are."""
+"""A fair lock: threads get it in the order in which they asked for it."""
 
 import contextlib
 import threading
@@ -9,7 +9,7 @@ from asu_stats.exceptions import StoreUnavailableError
 
 
 class FairLock:
-    """Lets one thread after the other in, in the order in which they came."""
+    """A lock that threads get in the order in which they asked for it."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
@@ -18,7 +18,7 @@ class FairLock:
 
     @contextlib.contextmanager
     def wait(self, *, seconds: float) -> Iterator[None]:
-        """Hold the lock in a block. Raises `StoreUnavailableError` if the turn comes too late."""
+        """Hold the lock in a block. Raises `StoreUnavailableError` after `seconds` of waiting."""
         if not self._acquire(seconds):
             raise StoreUnavailableError("database: other requests have been writing for too long")
         try:

@@ -1,11 +1,11 @@
-"""What is wrong with a build request, in words for the person in front of the client."""
+"""Error texts for invalid build requests, readable for users of the clients."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 _SHOWN: Final = 60
 _NAMES: Final = "letters, digits, and . _ , + -"
-# What a value of a member is, and which characters it may have.
+# What the value of a member is, and its allowed characters.
 _PATTERNS: Final = {
     "distro": ("a name of a distribution", _NAMES),
     "version": ("a version", f"{_NAMES}, such as 24.10.2"),
@@ -33,7 +33,7 @@ _KINDS: Final = {
 
 
 def words(fault: Mapping[str, Any]) -> str:
-    """Return what is wrong, from an error of pydantic: the value, and what would be right."""
+    """Return the text for an error of pydantic: the value and what was expected."""
     kind, ctx, place = fault["type"], fault.get("ctx", {}), fault["loc"]
     value = fault.get("input")
     if kind == "string_pattern_mismatch":
@@ -66,7 +66,7 @@ def _pattern(place: tuple[str | int, ...]) -> tuple[str, str]:
 
 
 def shown(value: object) -> str:
-    """Return a value that was sent, short, in quotes and without characters that could harm."""
+    """Return a received value, shortened, quoted and without control characters."""
     text = str(value)
     cut = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     clean = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)

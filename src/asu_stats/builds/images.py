@@ -1,8 +1,8 @@
-"""The directory of built images: one folder per request hash, and what is on its way in or out.
+"""The directory of built images: one folder per request hash.
 
 A build writes into a folder of its own below `.staging`. Renaming it makes its images appear all
-at once; renaming the old one into `.trash` makes them vanish the same way. Whatever begins with a
-dot is never served.
+at once; renaming the old one into `.trash` makes them disappear at once. Names that begin with a
+dot are never served.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from asu_stats.ownership import Owner
 
 
 class ImageStore:
-    """Built images below `root`; nothing is made before it is needed."""
+    """Built images in `root`. Directories are created when needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root))  # noqa: PTH100 - keeps links, works when absent
@@ -25,14 +25,14 @@ class ImageStore:
         self._trash = self.root / ".trash"
 
     def check_usable(self) -> None:
-        """Do what a build does with its folder. Raises `OSError` where builds could not."""
+        """Check that builds can write here. Raises `OSError`."""
         probe = self.stage(f".{uuid.uuid4().hex}")  # with a dot: never taken for a build's
         appeared = self.root / probe.name
         probe.rename(appeared)
         appeared.rmdir()
 
     def stage(self, build_id: str) -> Path:
-        """Make and return the folder that a build works in."""
+        """Create and return the working folder of a build."""
         directory = self._staging / build_id
         self._make(directory.parent)
         directory.mkdir()
@@ -46,41 +46,41 @@ class ImageStore:
         self._owner().make_directory(directory)
 
     def staged(self) -> list[str]:
-        """Return the builds that have a folder."""
+        """Return the build ids that have a working folder."""
         with contextlib.suppress(FileNotFoundError):
             names = (entry.name for entry in self._staging.iterdir())
             return sorted(name for name in names if not name.startswith("."))
         return []
 
     def discard(self, build_id: str) -> None:
-        """Remove the folder that a build worked in, if it is there."""
+        """Remove the working folder of a build, if it exists."""
         shutil.rmtree(self._staging / build_id, ignore_errors=True)
 
     def publish(self, directory: Path, request_hash: str) -> None:
-        """Make `directory`, which must be staged, the images of a request hash."""
+        """Publish a staged `directory` as the images of a request hash."""
         self.retire(request_hash)
         self._owner().give_all(directory)
         directory.rename(self.root / request_hash)
 
     def retire(self, request_hash: str) -> None:
-        """Let the images of a request hash vanish, if there are any."""
+        """Move the images of a request hash, if any, to the trash."""
         self._make(self._trash)
         with contextlib.suppress(FileNotFoundError):
             (self.root / request_hash).rename(self._trash / uuid.uuid4().hex)
 
     def empty_trash(self) -> None:
-        """Delete what has vanished."""
+        """Delete the images in the trash."""
         shutil.rmtree(self._trash, ignore_errors=True)
 
     def holds(self, request_hash: str, names: Iterable[str]) -> bool:
-        """Tell whether all images of a request hash are there."""
+        """Tell whether all images of a request hash exist."""
         directory = self.root / request_hash
         return all((directory / name).is_file() for name in names)
 
     def find(self, path: str) -> Path | None:
-        """Return the file that a path of a URL means, `None` unless it lies in the store.
+        """Return the file of a URL path, `None` unless it is in the store.
 
-        Links that lead out, names with a dot in front and whatever else is odd mean nothing.
+        Links out of the store and names that begin with a dot return `None`.
         """
         names = path.split("/")
         if not all(names) or any(name.startswith(".") or "\\" in name for name in names):
@@ -88,20 +88,20 @@ class ImageStore:
         try:
             root = self.root.resolve(strict=True)
             file = root.joinpath(*names).resolve(strict=True)
-        except (OSError, ValueError):  # not there, name too long, NUL
+        except (OSError, ValueError):  # missing, name too long, NUL
             return None
         return file if file.is_relative_to(root) and file.is_file() else None
 
 
 class UnsafeNameError(AsuStatsError):
-    """A file name from a build that is not the plain name of a plain file."""
+    """A file name of a build that is not the plain name of a regular file."""
 
 
 def plain_file(directory: Path, name: object) -> Path:
     """Return the file `name` of `directory`.
 
     Raises `UnsafeNameError` unless it is the plain name of a regular file in there: no path, no
-    dot in front, no link.
+    leading dot, not a link.
     """
     if not isinstance(name, str) or not name or name.startswith(".") or set(name) & set("/\\\0"):
         raise UnsafeNameError(f"{ascii(name)[:80]} is not a plain file name")

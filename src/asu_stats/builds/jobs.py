@@ -1,6 +1,6 @@
-"""What the queue hands out: jobs that workers took, how builds ended, and what is known of a hash.
+"""Jobs, results of builds, and the state of a request hash.
 
-Also the way between a request and its row.
+Converts between requests and their rows, too.
 """
 
 import json
@@ -20,7 +20,7 @@ STOPPED_TEXT: Final = "Build cancelled: the server was shut down; the build is q
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A build that a worker has taken. Times are UTC."""
+    """A build that a worker has claimed. Times are UTC."""
 
     id: int
     build_id: str
@@ -33,9 +33,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """How a build ended; `error_message` is the text that says why, `detail` its line for clients.
+    """Result of a build. `error_message` is the reason, `detail` its line for clients.
 
-    Phases are in seconds. A category and type are given where the text alone would not tell.
+    Phases are in seconds. Category and type are set if the text alone does not determine them.
     """
 
     status: BuildStatus
@@ -54,7 +54,7 @@ class Ending:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What is known of a request hash: its newest job, and the result if that was a success."""
+    """State of a request hash: its newest job, and the result if that succeeded."""
 
     request_hash: str
     request: BuildRequest
@@ -76,7 +76,7 @@ class State:
 
 
 class Submission(NamedTuple):
-    """What became of a request. No state: it was rejected, as `waiting` builds are in the queue."""
+    """Outcome of a request. Without a state it was rejected because `waiting` builds are queued."""
 
     outcome: Outcome
     state: State | None

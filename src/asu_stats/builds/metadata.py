@@ -1,8 +1,8 @@
-"""What clients ask before they ask for an image: releases, branches, limits of this server.
+"""Metadata that clients read before a build: releases, branches, limits of this server.
 
-The catalogue answers. What it can't know, lists of packages above all, another build server has
-under the same paths: clients are sent there. All of them follow a 307, to another host as well.
-The demo knows its packages and images, and sends nobody on.
+The catalogue has it. For data that it lacks, mainly package lists, clients are redirected (307)
+to the same path of another build server. All clients follow redirects to another host.
+The demo has its own data and does not redirect.
 """
 
 import json
@@ -23,7 +23,7 @@ from asu_stats.text import one_spelling
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 REVISION: Final = "/api/v1/revision/{version}/{board}/{subtarget}"
-# The list of a target comes first: `index` is no profile.
+# The list of a target comes first: `index` is not a profile.
 ELSEWHERE: Final = tuple(
     f"/json/v1/{place}/{file}"
     for place in ("snapshots", "releases/{version}")
@@ -41,7 +41,7 @@ _NAME: Final = re.compile(metadata_docs.NAME_PATTERN)
 def latest(catalogue: Catalogue | None) -> list[str]:
     """Return the newest release of each branch, newest first.
 
-    LuCI offers the first one of its own branch. A candidate counts until there is a release.
+    LuCI offers the first one of its own branch. A candidate is listed until there is a release.
     """
     if catalogue is None:
         return []
@@ -51,17 +51,17 @@ def latest(catalogue: Catalogue | None) -> list[str]:
 
 
 def versions(catalogue: Catalogue | None) -> list[str]:
-    """Return every version on offer, newest first, snapshots included."""
+    """Return all available versions including snapshots, newest first."""
     if catalogue is None:
         return []
     return [version for branch in catalogue.offered_versions().values() for version in branch]
 
 
 def branches(catalogue: Catalogue | None) -> dict[str, dict[str, Any]]:
-    """Return the branches, newest first, with all that clients read of them.
+    """Return the branches with their data for clients, newest first.
 
-    Their targets are those that any of their versions has, with the architecture of the packages.
-    auc can't use a target whose architecture is empty; owut only asks whether there are any.
+    Targets are those of any version of the branch, with the architecture of the packages.
+    auc cannot use a target without architecture; owut only checks whether there are targets.
     """
     if catalogue is None:
         return {}
@@ -71,7 +71,7 @@ def branches(catalogue: Catalogue | None) -> dict[str, dict[str, Any]]:
             "enabled": True,
             "snapshot": branch == MAIN,
             "path": "snapshots" if branch == MAIN else "releases/{version}",
-            # auc wants to see it, and asks for packages below `path` all the same.
+            # auc requires it, but requests packages from `path`.
             "path_packages": "snapshots/packages"
             if branch == MAIN
             else "releases/packages-{branch}",
@@ -90,7 +90,7 @@ def branches(catalogue: Catalogue | None) -> dict[str, dict[str, Any]]:
 
 
 def overview(catalogue: Catalogue | None, settings: Settings) -> dict[str, Any]:
-    """Return everything at once, with the limits of this server."""
+    """Return all metadata in one document, with the limits of this server."""
     return {
         "latest": latest(catalogue),
         "branches": branches(catalogue),
@@ -106,9 +106,9 @@ def overview(catalogue: Catalogue | None, settings: Settings) -> dict[str, Any]:
 
 
 def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, str] | None:
-    """Return the names in a path, the profile by its first one; `None` if there is no such thing.
+    """Return the names in a path, aliases replaced; `None` if one is unknown.
 
-    Where no version is named, main is meant. Without a catalogue every name is taken.
+    Without a version it is main. Without a catalogue every name is accepted.
     """
     meant = dict(names)
     if "profile" in meant:
@@ -133,11 +133,11 @@ def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, st
 
 
 def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
-    """Return the routes of the metadata, to be included without a prefix."""
+    """Return the routes of the metadata, without a prefix."""
     routes = APIRouter(tags=["metadata"])
 
     def add(path: str, endpoint: Endpoint, docs: metadata_docs.Docs) -> None:
-        # Paths are read from the request: as arguments they would put a 422 into the document.
+        # Paths are read from the request: path arguments would add a 422 to the OpenAPI document.
         routes.get(path, response_class=Response, **docs)(endpoint)
 
     everything = overview(catalogue, settings)
@@ -165,7 +165,7 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
 
 
 def _elsewhere(settings: Settings, catalogue: Catalogue | None, path: str) -> Endpoint:
-    """Return an endpoint that sends clients on; the demo has an answer of its own."""
+    """Return an endpoint that redirects clients; the demo responds itself."""
 
     async def answer(request: Request) -> Response:
         names = known(catalogue, request.path_params)
@@ -179,7 +179,7 @@ def _elsewhere(settings: Settings, catalogue: Catalogue | None, path: str) -> En
 
 
 def _always(content: Any) -> Endpoint:
-    """Return an endpoint whose answer is known: settings and catalogue are read once."""
+    """Return an endpoint with a constant response: settings and catalogue are read once."""
     body = json.dumps(content, separators=(",", ":")).encode()
 
     async def answer(_: Request) -> Response:
@@ -189,7 +189,7 @@ def _always(content: Any) -> Endpoint:
 
 
 def _sent_on(settings: Settings, path: str, names: Mapping[str, str] | None) -> Response:
-    """Return the answer that sends a client on, or says that there is nothing."""
+    """Return a redirect, or a 404."""
     if names is None:
         refusal = answers.problem(404, "Not Found", metadata_docs.UNKNOWN)
     elif not settings.metadata_url:

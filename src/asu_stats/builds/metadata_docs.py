@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the metadata that clients ask for first."""
+"""The OpenAPI description of the metadata for clients."""
 
 import re
 from typing import Any, Final, TypeAlias
@@ -158,7 +158,7 @@ _SENT_ON: Final[openapi.Responses] = {
     },
     404: {
         "description": "Not Found",
-        # A path that leads nowhere gets the framework's.
+        # Unknown paths get the framework's.
         "content": {
             media: {"schema": _PROBLEM, "example": _PROBLEM_EXAMPLE}
             for media in ("application/json", "application/problem+json")
@@ -184,7 +184,7 @@ def _parameters(path: str) -> list[dict[str, Any]]:
 
 
 def revision(path: str) -> Docs:
-    """Return what is said of the revision of a version."""
+    """Return the description of the revision of a version."""
     example = {"revision": "r28739-d9340319c6"}
     found = _found("It is in the catalogue", _object(revision={"type": "string"}), example)
     return {
@@ -196,7 +196,7 @@ def revision(path: str) -> Docs:
 
 
 def elsewhere(path: str) -> Docs:
-    """Return what is said of a document that is on another server, unless this is the demo."""
+    """Return the description of a document that is on another server, except in the demo."""
     summary = "Images of a device" if "{profile}" in path else "Packages and their versions"
     found = _found("Of the demo", {"type": "object"}, _DEMO_EXAMPLES[path.rpartition("/")[2]])
     return {

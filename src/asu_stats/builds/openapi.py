@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of the build API: request body, answers, examples."""
+"""The OpenAPI description of the build API: request body, responses, examples."""
 
 from typing import Any, Final, TypeAlias
 
@@ -9,7 +9,7 @@ Responses: TypeAlias = dict[int | str, dict[str, Any]]
 
 HASH_PATTERN: Final = "^[0-9a-f]{64}$"
 
-# What the upstream server takes for a boolean. Capital letters are taken too.
+# Strings that the upstream server reads as booleans, regardless of case.
 _FLAG: Final = [
     {"type": "boolean"},
     {"enum": [0, 1]},
@@ -59,21 +59,21 @@ def _request_schema(settings: Settings) -> dict[str, Any]:
     del members["diff_packages"]["type"]
     largest = settings.max_custom_rootfs_size_mb
     members["rootfs_size_mb"]["anyOf"][0]["maximum"] = largest
-    # Digits whose number is never too large; a pattern can't compare.
+    # As many digits as always fit below the limit; a pattern cannot compare numbers.
     digits = f"^[1-9][0-9]{{0,{max(0, len(str(largest)) - 2)}}}$"
     members["rootfs_size_mb"]["anyOf"].append({"type": "string", "pattern": digits})
     return schema
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a mapping that refuses names of another pattern, as the model does."""
+    """Return the schema of an object that rejects names outside of the pattern, like the model."""
     [(pattern, value)] = schema.pop("patternProperties").items()
     names = {**schema["propertyNames"], "pattern": pattern}
     return {**schema, "propertyNames": names, "additionalProperties": value}
 
 
 def _answer(description: str, example: dict[str, Any], *, headers: bool = False) -> dict[str, Any]:
-    """Return the description of an answer with a JSON object."""
+    """Return the description of a response with a JSON object."""
     said: dict[str, Any] = {
         "type": "object",
         "required": ["status", "detail"],
@@ -113,7 +113,7 @@ def _problem(status: int, title: str, detail: str, *, retry: bool = False) -> di
 
 
 def _not_found(detail: str) -> dict[str, Any]:
-    """Return the description of a 404; a path that leads nowhere gets the framework's."""
+    """Return the description of a 404; unknown paths get the framework's."""
     answer = _problem(404, "Not Found", detail)
     said = answer["content"]["application/json"]["schema"]
     answer["content"]["application/problem+json"] = {"schema": said}

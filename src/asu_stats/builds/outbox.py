@@ -1,8 +1,8 @@
-"""The outbox: a change of the queue and its event are committed together, then handed on.
+"""The outbox: a change of the queue and its event are committed together, then delivered.
 
-The event waits in `build_events` until the recorder has it. A process that is killed in between
-leaves it there, and the next round of any other process hands it on. Handed on twice is harmless:
-an event has an identity.
+The event stays in `build_events` until the recorder has it. If the process is killed in between,
+any other process delivers it later. Delivering twice is harmless: duplicate events
+change nothing.
 """
 
 import contextlib
@@ -33,19 +33,19 @@ Record: TypeAlias = Callable[[Sequence[Event]], object]
 _log = logging.getLogger(__name__)
 _BATCH: Final = 500
 LEFT_BEHIND: Final = timedelta(seconds=60)
-_AHEAD: Final = timedelta(minutes=5)  # later is a time that a clock ahead has left
+_AHEAD: Final = timedelta(minutes=5)  # a later time was written while a clock was ahead
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction of the queue, and the events that belong to it."""
+    """A transaction of the queue, with its events."""
 
     connection: Connection
     events: list[Event] = field(default_factory=list)
 
 
 class Outbox:
-    """Hands events to `record`, which returns when they are safe.
+    """Delivers events to `record`, which returns when they are stored or spooled.
 
     Events from before the UTC day `oldest`, made while the clock of this host was not set, are
     dropped: their time is unknown (docs/reference/events.md, Identity, order and time).
@@ -58,17 +58,17 @@ class Outbox:
         self._lock = FairLock()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
-        self._unreadable: set[int] = set()  # rows that were logged
+        self._unreadable: set[int] = set()  # rows that have been logged
         self._handing = Condition(_log, "recorder")
 
     @contextlib.contextmanager
     def change(self, *, alone: bool = False) -> Iterator[Change]:
-        """Run a block in a write transaction; its events are committed with it, then recorded.
+        """Run a block in a write transaction. Its events are committed with it, then recorded.
 
         Blocks that are `alone` exclude each other, in all processes. Raises what
         `write_transaction` raises; nothing is recorded then.
         """
-        # Waiting threads hold no connection, and none of them waits longer than it has to.
+        # Waiting threads hold no connection, and are served in order.
         turn = self._lock.wait(seconds=BUSY_SECONDS) if alone else contextlib.nullcontext()
         with turn, write_transaction(self._engine) as connection:
             if alone:
@@ -82,7 +82,7 @@ class Outbox:
             self._forget_later(events)
 
     def hand_on(self, events: Sequence[Event]) -> bool:
-        """Give events to the recorder; return whether it took them. A build never fails by it."""
+        """Deliver events to the recorder. Returns whether that worked; builds never fail by it."""
         events = self._dated(events)
         try:
             self._record(events)
@@ -94,7 +94,7 @@ class Outbox:
         return True
 
     def _dated(self, events: Sequence[Event]) -> list[Event]:
-        """Return events without those of a clock that is not set."""
+        """Return the events without those from a clock that was not set."""
         found = [event for event in events if event.time >= self._oldest]
         if len(found) < len(events):
             _log.error(
@@ -124,7 +124,7 @@ class Outbox:
             self._delivered += [event.id for event in events]
 
     def sweep(self) -> int:
-        """Delete what the recorder has, of this process; return how many."""
+        """Delete delivered events of this process. Returns how many."""
         with self._guard:
             ids, self._delivered = self._delivered, []
         done = 0
@@ -142,9 +142,9 @@ class Outbox:
         return done
 
     def redeliver(self, *, older_than: timedelta = LEFT_BEHIND) -> int:
-        """Hand on what processes that died left behind; return how many events that were.
+        """Deliver the events of dead processes. Returns how many.
 
-        A row that holds no event stays in the table, and is logged once.
+        An unreadable row stays in the table and is logged once.
         """
         count, after = 0, 0
         while rows := self._left_behind(older_than, after):

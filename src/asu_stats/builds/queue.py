@@ -1,8 +1,8 @@
-"""The queue in the database: who asked, what waits, who builds, how it ended.
+"""The queue in the database: requests, waiting and running builds, results.
 
-Every decision that can change something is one write transaction. Those that let requests join a
-build and those that end one exclude each other, so a request that joined was received before its
-build's end, and is counted with it. SQLite has one writer at a time anyway; PostgreSQL takes an
+Every decision that can change something is one write transaction. Transactions that let requests
+join a build and those that end one exclude each other, so a joined request was received before the
+end of its build and is counted with it. SQLite has one writer at a time; PostgreSQL takes an
 advisory lock.
 """
 
@@ -56,7 +56,7 @@ class BuildQueue:
         clock: Clock = utc_now,
         waited: Callable[[float], object] | None = None,
     ) -> None:
-        """Take what it works with; `waited` hears how many seconds each build was in the queue."""
+        """Call `waited` with the seconds that each claimed build was in the queue."""
         self._waited = waited or (lambda _: None)
         self._engine = engine
         self._settings = settings
@@ -68,14 +68,14 @@ class BuildQueue:
     # Requests ---------------------------------------------------------------------------------
 
     def submit(self, request: BuildRequest, *, client: str, received: datetime) -> Submission:
-        """Decide what becomes of a valid request, and queue a build if one is needed.
+        """Decide the outcome of a valid request, and queue a build if needed.
 
-        The event of a request that changes the queue goes with the change; that of any other is
-        for the caller to record.
+        The event of a request that changes the queue is committed with the change. The caller
+        records the event of any other request.
         """
         request_hash = request.request_hash
         if (ended := self.find(request_hash)) and ended.status not in {PENDING, BUILDING}:
-            return Submission(_outcome_of(ended), ended, 0)  # what has ended stays so: no lock
+            return Submission(_outcome_of(ended), ended, 0)  # an ended build stays ended: no lock
         with self._outbox.change(alone=True) as change:
             connection = change.connection
             known = self._state(connection, request_hash)
@@ -97,7 +97,7 @@ class BuildQueue:
             return Submission("queued", self._state(connection, request_hash), waiting + 1)
 
     def find(self, request_hash: str) -> State | None:
-        """Return what is known of a request hash; what has expired is not known."""
+        """Return the state of a request hash, `None` if it is unknown or expired."""
         with read_snapshot(self._engine) as connection:
             return self._state(connection, request_hash)
 
@@ -118,7 +118,7 @@ class BuildQueue:
         return state if self._is_current(state) else None
 
     def _is_current(self, state: State) -> bool:
-        """Tell whether a job still says something: it waits, runs, or its end is remembered."""
+        """Tell whether a job is waiting, running, or its result is still remembered."""
         if state.status in {PENDING, BUILDING}:
             return True
         now = naive(self._clock())
@@ -142,7 +142,7 @@ class BuildQueue:
     # Builds -----------------------------------------------------------------------------------
 
     def claim(self, worker_id: str) -> Job | None:
-        """Give the build that has waited longest to a worker, `None` when none waits."""
+        """Claim the oldest waiting build for a worker; `None` if none is waiting."""
         with read_snapshot(self._engine) as connection:
             if not _waiting(connection):
                 return None
@@ -160,16 +160,16 @@ class BuildQueue:
         return job
 
     def progress(self, job: Job, phase: str) -> None:
-        """Say what a running build is doing."""
+        """Store the phase of a running build."""
         with self._outbox.change() as change:
             change.connection.execute(sql.set_phase(job, phase))
 
     def finish(
         self, job: Job, ending: Ending, *, publish: Callable[[], object] | None = None
     ) -> bool:
-        """End a running build; return False, and change nothing, if it has ended already.
+        """End a running build. Returns False, and changes nothing, if it has ended already.
 
-        `publish` puts the images in their place; it runs inside the transaction.
+        `publish` moves the images to their place; it runs inside the transaction.
         """
         with self._outbox.change(alone=True) as change:
             connection = change.connection
@@ -186,10 +186,10 @@ class BuildQueue:
             return True
 
     def put_back(self, job: Job) -> bool:
-        """End a running build as cancelled and queue it again, where it was in the line.
+        """End a running build as cancelled and queue it again at its old position.
 
-        For shutdowns: they are nobody's fault but the server's, so the requests that wait for the
-        build go on waiting. Return False, and change nothing, if it has ended already.
+        For shutdowns. A shutdown is not a failure, so the requests for the build keep
+        waiting. Returns False, and changes nothing, if it has ended already.
         """
         with self._outbox.change(alone=True) as change:
             connection = change.connection
@@ -204,7 +204,7 @@ class BuildQueue:
             return True
 
     def end_stale(self) -> list[Job]:
-        """End the builds of workers that gave no sign of life for too long; return them."""
+        """End the builds of workers without a recent heartbeat, and return these builds."""
         silence = self._settings.worker_timeout_seconds
         limit = naive(self._clock() - timedelta(seconds=silence))
         stale = sql.silent_since(limit)
@@ -226,10 +226,10 @@ class BuildQueue:
             return ended
 
     def correct_times(self) -> int:
-        """Set times in the future to now, as a clock that was ahead has left them; count the rows.
+        """Set times that a clock left in the future to now. Returns the number of rows.
 
-        Otherwise a build would wait behind all others, a lost worker would hold its build, and a
-        result or a failure would be remembered, until that time.
+        Otherwise, until that time, a build would wait behind all others, a lost worker would keep
+        its build, and a result or failure would be remembered.
         """
         now = naive(self._clock())
         rows = 0
@@ -241,9 +241,9 @@ class BuildQueue:
     # Maintenance ------------------------------------------------------------------------------
 
     def expire(self, *, limit: int = 100) -> int:
-        """Take away images whose time is over, the scripts in them, and old logs.
+        """Remove expired images, their scripts, and old logs.
 
-        Return how many requests lost their images, `limit` at most.
+        Returns how many requests lost their images, at most `limit`.
         """
         settings, now = self._settings, naive(self._clock())
         kept, kept_moving, kept_defaults, remembered = (
@@ -270,7 +270,7 @@ class BuildQueue:
         return len(hashes)
 
     def running(self) -> set[str]:
-        """Return the `build_id` of every build that runs."""
+        """Return the `build_id` of every running build."""
         with read_snapshot(self._engine) as connection:
             return set(connection.execute(sql.running_builds()).scalars())
 
@@ -280,7 +280,7 @@ def _waiting(connection: Connection) -> int:
 
 
 def _outcome_of(state: State) -> Outcome:
-    """Return what a request becomes when its hash is known already."""
+    """Return the outcome of a request whose hash is known."""
     if state.status in {PENDING, BUILDING}:
         return "joined"
     return "cached_failure" if state.status == FAILED else "cache_hit"
@@ -289,7 +289,7 @@ def _outcome_of(state: State) -> Outcome:
 def _remember(
     connection: Connection, request: BuildRequest, *, client: str, received: datetime
 ) -> None:
-    """Keep a request; of one that is known the first client and time stay."""
+    """Store a request; for a known one, the first client and time stay."""
     row = request_row(request, request_hash=request.request_hash, client=client, received=received)
     known = update(build_requests).where(build_requests.c.request_hash == row["request_hash"])
     changed = {"defaults": row["defaults"], "coarse_phases": row["coarse_phases"]}
@@ -306,7 +306,7 @@ def _enqueue(connection: Connection, request_hash: str, enqueued_at: datetime) -
 
 
 def _keep_result(connection: Connection, job: Job, ending: Ending, finished: datetime) -> None:
-    """Keep what a build brought; it takes the place of what an earlier one of its hash did."""
+    """Store the result of a build; it replaces an earlier one of the same hash."""
     row = sql.result_row(job, ending, finished)
     same = build_results.c.request_hash == job.request_hash
     connection.execute(delete(build_results).where(same))

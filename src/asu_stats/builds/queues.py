@@ -1,9 +1,9 @@
-"""The queue of all servers: our own jobs and what the events of others say, each build once.
+"""The queue of all servers: own jobs and builds known from events, each build once.
 
 A request hash waits if an accepted request for it has not ended and no build of it runs. A build
-runs from its start to its end. A server that dies never sends the end, so what events say counts
-for `stale_after` only. Our own jobs are known from `build_jobs`, which needs no such limit; their
-events, which repeat them, are left out.
+runs from its start to its end. A server that crashes never sends the end, so events count
+for `stale_after` only. Own jobs are read from `build_jobs`, which needs no such limit; their
+events are ignored.
 """
 
 from collections.abc import Callable
@@ -39,12 +39,12 @@ _DEVICE: Final = ("version", "target", "profile")
 
 _job, _request, _build, _asked = build_jobs.c, build_requests.c, build_metrics.c, client_stats.c
 _own = build_jobs.alias("own").c
-# Constants, as in the index. A build that was given up may have left its requests `building`.
+# Constants, as in the index. An abandoned build may have left its requests `building`.
 _UNENDED: Final = _asked.status.in_((literal_column("'queued'"), literal_column("'building'")))
 
 
 class RunningBuild(NamedTuple):
-    """A build that runs; `started_at` is UTC without zone."""
+    """A running build; `started_at` is UTC without zone."""
 
     request_hash: str
     build_id: str
@@ -70,7 +70,7 @@ def _ours(status: str) -> ColumnElement[bool]:
 
 
 def _runs_elsewhere() -> ColumnElement[bool]:
-    """Return the condition that a row of `build_metrics` is a running build that is not ours."""
+    """Return the condition that a row of `build_metrics` is a running build of another server."""
     of_ours = exists().where(
         _own.request_hash == _build.request_hash,
         _own.build_id == _build.build_id,
@@ -80,7 +80,7 @@ def _runs_elsewhere() -> ColumnElement[bool]:
 
 
 def _running() -> CTE:
-    """Select the builds that run."""
+    """Select the running builds."""
     ours = (
         select(
             _job.request_hash,
@@ -97,7 +97,7 @@ def _running() -> CTE:
 
 
 def _waiting() -> CTE:
-    """Select the request hashes that wait, and since when."""
+    """Select the waiting request hashes, with the time since when they wait."""
     ours = (
         select(
             _job.request_hash,
@@ -107,7 +107,7 @@ def _waiting() -> CTE:
         .join_from(build_jobs, build_requests, _request.request_hash == _job.request_hash)
         .where(_ours(PENDING))
     )
-    # Our job waits, runs, or ended after the request: then the event of its end is on the way.
+    # The own job waits, runs, or ended after the request: the event of its end is on the way.
     of_ours = exists().where(
         _own.request_hash == _asked.request_hash,
         _own.enqueued_at.is_not(None),
@@ -155,7 +155,7 @@ class Queues:
     stale_after: timedelta
 
     def state(self) -> QueueState:
-        """Return how many builds wait and run, and since when the first one waits.
+        """Return the numbers of waiting and running builds, and since when the oldest one waits.
 
         Raises `StoreUnavailableError` when the database is unreachable, as the other methods do.
         """
@@ -163,21 +163,20 @@ class Queues:
             return self.state_in(connection)
 
     def length(self) -> int:
-        """Return how many builds wait."""
         return self.state().queue_length
 
     def waiting_longest(self, rows: int) -> list[WaitingBuild]:
-        """Return the hashes that have waited longest."""
+        """Return the hashes with the longest waits."""
         with read_snapshot(self.engine) as connection:
             found = statements.fetch(connection, _LONGEST_WAITING, since=self._since(), rows=rows)
         return [WaitingBuild(*row) for row in found]
 
     def state_in(self, connection: Connection) -> QueueState:
-        """Return what `state` does, as a snapshot has it."""
+        """Return `state` from an open snapshot."""
         return QueueState(*statements.fetch(connection, _STATE, since=self._since())[0])
 
     def running_in(self, connection: Connection, rows: int) -> list[RunningBuild]:
-        """Return the builds that run as a snapshot has it, newest first."""
+        """Return the running builds from an open snapshot, newest first."""
         found = statements.fetch(connection, _NEWEST_RUNNING, since=self._since(), rows=rows)
         return [RunningBuild(*row) for row in found]
 

@@ -1,4 +1,4 @@
-"""A build request as clients send it: its fields and their limits, and what identifies it."""
+"""A build request as clients send it: fields, limits, and its hash."""
 
 import hashlib
 import json
@@ -31,13 +31,13 @@ MAX_KEYS: Final = 32
 KEY_LENGTH: Final = 8_192
 URL_LENGTH: Final = 2_048
 
-# Year and day of the year that a LuCI package is of, and the first ones that know all phases.
+# Year and day of year in versions of LuCI packages; the first versions that know all phases.
 _LUCI_DAY: Final = re.compile(r"(?P<year>[0-9]{2})\.(?P<day>[0-9]{3})\.")
 _FINE_PHASES: Final = 24, 306
 _DIGITS: Final = re.compile("[0-9]{1,10}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
-# A name never begins with `.` or `-`: it may become part of a path or an argument of a command.
+# A name never begins with `.` or `-`, because it can become part of a path or an argument.
 _NAME = r"^([A-Za-z0-9_][A-Za-z0-9_.,+-]*)?$"
 Name = Annotated[str, StringConstraints(pattern=_NAME, max_length=NAME_LENGTH)]
 Target = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]*/[A-Za-z0-9_]*$", max_length=128)]
@@ -58,18 +58,18 @@ Filesystem = Literal["squashfs", "ext4", "ubifs", "erofs", "jffs2", "jffs2-nand"
 
 
 class InvalidRequestError(AsuStatsError):
-    """A body that is not a build request; `errors` has place and problem of each fault."""
+    """A body that is not a build request; `errors` has place and problem of each error."""
 
     def __init__(self, errors: list[tuple[list[str | int], str]]) -> None:
         self.errors = errors
         place, problem = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        # A person reads this: the member, and not which of its entries.
+        # For people: the member, without the index of its entry.
         super().__init__(f"{(place[1:] or place)[0]}: {problem}{more}")
 
 
 class BuildRequest(BaseModel):
-    """What is to be built, and for whom. Members that are not listed here are ignored."""
+    """What to build, and for which client. Unknown members are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -139,7 +139,7 @@ class BuildRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _name_listed_repositories(cls, data: Any) -> Any:
-        """Give the members of a plain list of URLs, as the Go server takes it, names."""
+        """Accept a plain list of URLs, as the Go server does, and give its entries names."""
         if isinstance(data, dict) and isinstance(data.get("repositories"), list):
             urls = data["repositories"]
             return data | {"repositories": {f"custom_{i}": url for i, url in enumerate(urls)}}
@@ -153,7 +153,7 @@ class BuildRequest(BaseModel):
     @field_validator("packages")
     @classmethod
     def _plain_packages(cls, value: list[str]) -> list[str]:
-        """Drop the leading `+`, what is empty then, and what was there before."""
+        """Remove leading `+`, empty names and duplicates."""
         names = (name.removeprefix("+") for name in value)
         return [name for name in dict.fromkeys(names) if name.removeprefix("-")]
 
@@ -188,7 +188,7 @@ class BuildRequest(BaseModel):
     @field_validator("rootfs_size_mb", mode="before")
     @classmethod
     def _whole_rootfs(cls, value: Any) -> Any:
-        """Take `256.0` and `"256"` too: scripts that fill in a template write them."""
+        """Accept `256.0` and `"256"` too, which scripts with templates write."""
         if isinstance(value, str) and _DIGITS.fullmatch(value):
             return int(value)
         return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -207,18 +207,18 @@ class BuildRequest(BaseModel):
 
     @property
     def wanted_packages(self) -> list[str]:
-        """The packages that are asked for, in whichever of the two members."""
+        """The requested packages, from `packages` or `packages_versions`."""
         return list(self.packages_versions) or self.packages
 
     @property
     def is_moving(self) -> bool:
-        """Whether the same request means something else tomorrow: a snapshot of no revision."""
+        """Whether the image of the same request can change: a snapshot without a revision."""
         is_snapshot = self.version.upper().endswith("SNAPSHOT")
         return is_snapshot and not self.version_code and not self.packages_versions
 
     @property
     def request_hash(self) -> str:
-        """SHA-256 (hex) of what is to be built: order of packages and client do not matter."""
+        """SHA-256 (hex) of the image's inputs; package order and client do not matter."""
         identity = [
             self.distro,
             self.version,
@@ -245,7 +245,7 @@ def _storable(text: str) -> str:
 
 
 def client_of(client: str | None, user_agent: str | None) -> str:
-    """Return the client string: of the body, else of auc's user agent, else `unknown`."""
+    """Return the client string of the body, else of auc's user agent, else `unknown`."""
     if client and client.strip():
         return client
     if user_agent and user_agent.startswith("auc"):
@@ -268,9 +268,9 @@ def knows_all_phases(client: str) -> bool:
 
 
 def parse(body: bytes, settings: Settings) -> BuildRequest:
-    """Return the request that a JSON body holds.
+    """Return the request of a JSON body.
 
-    Raises `InvalidRequestError` for whatever is not one, with words fit for the sender.
+    Raises `InvalidRequestError` with a message for the sender.
     """
     try:
         data = parse_json(body)
@@ -290,7 +290,7 @@ def parse(body: bytes, settings: Settings) -> BuildRequest:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Return every text in a JSON value, names of members too."""
+    """Return all strings in a JSON value, including names of members."""
     waiting = [value]
     while waiting:
         item = waiting.pop()

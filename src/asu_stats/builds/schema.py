@@ -1,9 +1,9 @@
 """The tables of the build service: requests, jobs, results, workers, and the outbox.
 
 The first columns of `build_requests`, `build_jobs` and `build_results` are those of the Go server
-before us, by name and meaning, so that either program can read the other's file. There are no
-foreign keys: that server's files hold jobs without a request. A job with `enqueued_at` is ours; the
-others are history that is never built, found or ended. Times are UTC without zone.
+by name and meaning, so that either program can read the other's file. There are no foreign keys,
+because that server's files have jobs without a request. Own jobs have `enqueued_at`; the others are
+history that is never built, found or ended. Times are UTC without zone.
 """
 
 from typing import Final
@@ -81,7 +81,7 @@ build_jobs = Table(
     Index(None, "request_hash", "id"),
 )
 
-# What `queue` decides in its transaction, the database holds too: at most one build per hash.
+# The database also enforces what `queue` decides: at most one active build per hash.
 _ACTIVE = and_(
     build_jobs.c.status.in_((PENDING, BUILDING)),
     build_jobs.c.enqueued_at.is_not(None),

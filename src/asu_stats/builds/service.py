@@ -1,4 +1,4 @@
-"""The build service as the API and the command line see it."""
+"""The build service: accepts requests and returns the state of builds."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 
 class BuildService:
-    """Takes requests and says how far their builds are.
+    """Accepts requests and returns the state of their builds.
 
-    `record` takes events and returns when they are safe. Without `catalogue` the one that the
-    settings name is loaded; that raises `InvalidSettingError`. `waited` hears of every
-    build that is taken how many seconds it was in the queue. Nothing runs in the background here,
-    see `background.Background`.
+    `record` takes events and returns when they are stored or spooled. The default `catalogue` is
+    that of the settings; loading it raises `InvalidSettingError`. `waited` is called for every
+    claimed build with the seconds it was in the queue. Nothing runs in the background here, see
+    `background.Background`.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class BuildService:
         self._clock = clock
 
     def request(self, body: bytes, *, user_agent: str | None = None) -> Answer:
-        """Take a build request; every one that parses is recorded, whatever its outcome.
+        """Process a build request. Every valid body is recorded, with any outcome.
 
-        Raises `StoreUnavailableError` when the database is unreachable: then nothing has changed.
+        Raises `StoreUnavailableError`, with nothing changed, when the database is unreachable.
         """
         received = self._clock()
         try:
@@ -113,7 +113,7 @@ class BuildService:
         self.outbox.hand_on([event])
 
     def look_up(self, request_hash: str) -> Answer:
-        """Return how far the build of a request hash is, or that it is unknown.
+        """Return the response with the state of a request hash, 404 if it is unknown.
 
         Raises `StoreUnavailableError` when the database is unreachable.
         """

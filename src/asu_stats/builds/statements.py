@@ -1,7 +1,7 @@
-"""The SQL of the queue: one function, one statement. The same text serves both databases.
+"""The SQL of the queue, one statement per function, the same for both databases.
 
-`FOR UPDATE … SKIP LOCKED` is left out on SQLite, where a writer is alone anyway; what else differs
-is `exclude_others`. "Ours" are jobs with `enqueued_at`, see `tables`.
+`FOR UPDATE … SKIP LOCKED` is omitted on SQLite, which has one writer. The only other difference
+is `exclude_others`. Own jobs have `enqueued_at`, see `schema`.
 """
 
 import json
@@ -51,19 +51,19 @@ _OURS: Final = j.enqueued_at.is_not(None)
 
 
 def exclude_others(connection: Connection) -> None:
-    """Wait until no other transaction that called this is open; then be the only one."""
+    """Wait until no other transaction that called this is open."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def count_waiting(before: tuple[datetime, int] | None = None) -> Select[int]:
-    """Count builds that wait for a worker, or those of them before a place in the line."""
+    """Count waiting builds, or those before a position in the queue."""
     query = select(func.count()).select_from(build_jobs).where(j.status == PENDING, _OURS)
     return query if before is None else query.where(tuple_(j.enqueued_at, j.id) < tuple_(*before))
 
 
 def newest(request_hash: str) -> Select[*tuple[Any, ...]]:
-    """Ask for the newest job of a request hash with its request and result."""
+    """Select the newest job of a request hash with its request and result."""
     requested = (c for c in build_requests.c if c.name != "request_hash")
     return (
         select(
@@ -82,7 +82,7 @@ def newest(request_hash: str) -> Select[*tuple[Any, ...]]:
 
 
 def state_of(row: RowMapping, queue_position: int | None = None) -> State:
-    """Return what a row of `newest` says."""
+    """Return the state in a row of `newest`."""
     return State(
         request=request_of(row),
         queue_position=queue_position,
@@ -95,7 +95,7 @@ def state_of(row: RowMapping, queue_position: int | None = None) -> State:
 
 
 def claim(worker_id: str, build_id: str, now: datetime) -> ReturningUpdate[*tuple[Any, ...]]:
-    """Give the job that has waited longest to a worker."""
+    """Assign the oldest waiting job to a worker."""
     first = (
         select(j.id)
         .where(j.status == PENDING, _OURS)
@@ -120,7 +120,7 @@ def claim(worker_id: str, build_id: str, now: datetime) -> ReturningUpdate[*tupl
 
 
 def request_of_hash(request_hash: str) -> Select[*tuple[Any, ...]]:
-    """Ask for the request of a hash."""
+    """Select the request of a hash."""
     return select(*build_requests.c).where(r.request_hash == request_hash)
 
 
@@ -139,17 +139,17 @@ def job_of(connection: Connection, row: RowMapping) -> Job:
 
 
 def running(job: Job) -> ColumnElement[bool]:
-    """Require that a job is still the build that was taken: it has not been ended."""
+    """Return the condition that a claimed build has not ended."""
     return (j.id == job.id) & (j.build_id == job.build_id) & (j.status == BUILDING)
 
 
 def set_phase(job: Job, phase: str) -> Update:
-    """Say what a running build is doing."""
+    """Store the phase of a running build."""
     return update(build_jobs).where(running(job)).values(imagebuilder_status=phase)
 
 
 def set_coarse_phases(request_hash: str) -> Update:
-    """Remember that a client which waits for a build knows only two phases."""
+    """Store that a waiting client knows only two phases."""
     requested = update(build_requests).where(r.request_hash == request_hash)
     return requested.values(coarse_phases=True)
 
@@ -174,12 +174,12 @@ def end(job: Job, ending: Ending, finished: datetime) -> Update:
 
 
 def _storable_log(text: str) -> str:
-    """Return the end of an output, which says most."""
+    """Return the end of an output, its most informative part."""
     return clean_text(text[-_LOG_CHARACTERS:])
 
 
 def result_row(job: Job, ending: Ending, finished: datetime) -> dict[str, Any]:
-    """Return the row of `build_results` for a build that ended well."""
+    """Return the row of `build_results` for a successful build."""
     return {
         "request_hash": job.request_hash,
         "images": json.dumps(ending.images),
@@ -192,17 +192,17 @@ def result_row(job: Job, ending: Ending, finished: datetime) -> dict[str, Any]:
 
 
 def silent_since(limit: datetime) -> Select[*tuple[Any, ...]]:
-    """Ask for running builds whose workers gave no sign of life since `limit`."""
+    """Select running builds whose workers sent no heartbeat since `limit`."""
     return select(*build_jobs.c).where(j.status == BUILDING, _OURS, j.heartbeat_at < limit)
 
 
 def running_builds() -> Select[str]:
-    """Ask for the `build_id` of every build that runs."""
+    """Select the `build_id` of every running build."""
     return select(j.build_id).where(j.status == BUILDING, _OURS)
 
 
 def future_times(now: datetime) -> list[Update]:
-    """Set to now what is later, by more than clocks of hosts differ."""
+    """Set times to now that are further ahead than clocks of hosts differ."""
     ahead = now + timedelta(minutes=1)
     places: tuple[tuple[Table, Column[Any], ColumnElement[bool]], ...] = (
         (build_jobs, j.enqueued_at, j.status == PENDING),
@@ -233,9 +233,9 @@ def _active(column: ColumnElement[Any]) -> ColumnElement[bool]:
 def expired_results(
     limit: datetime, limit_moving: datetime, limit_defaults: datetime, count: int
 ) -> Select[str]:
-    """Ask for hashes whose images are too old.
+    """Select hashes with expired images.
 
-    Other limits hold where a script is in them, and where the request is `is_moving`.
+    Images with a script and requests that are `is_moving` have limits of their own.
     """
     moving = (
         r.version.iendswith("SNAPSHOT") & (r.version_code == "") & (r.packages_versions == "{}")
@@ -254,7 +254,7 @@ def expired_results(
 
 
 def forgettable_failures(limit: datetime, count: int) -> Select[int]:
-    """Ask for failed jobs that are no longer remembered and whose output is still kept."""
+    """Select failed jobs that are no longer remembered but whose output is still stored."""
     return (
         select(j.id)
         .where(j.status == FAILED, _OURS, j.finished_at <= limit, j.stderr.is_not(None))
@@ -274,7 +274,7 @@ def forget_results(hashes: Sequence[str]) -> list[Delete | Update]:
 
 
 def forget_failures(ids: Sequence[int]) -> list[Update]:
-    """Remove the output of failed jobs, and the first-boot scripts that nobody needs then."""
+    """Remove the output of failed jobs, and first-boot scripts that are no longer needed."""
     return [
         update(build_jobs).where(j.id.in_(ids)).values(stdout=None, stderr=None),
         _forget_scripts(select(j.request_hash).where(j.id.in_(ids))),

@@ -1,10 +1,10 @@
-"""A bell that calls workers of the same process, so that they need not ask all the time."""
+"""Wakes workers of the same process when a build is queued, so that they need not poll."""
 
 import threading
 
 
 class Wakeups:
-    """Remembers that it was rung: whoever looks at `count` first misses no ring."""
+    """Counts notifications. A thread that reads `count` before it checks for work misses none."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
@@ -12,16 +12,16 @@ class Wakeups:
 
     @property
     def count(self) -> int:
-        """How often it was rung so far."""
+        """Number of notifications so far."""
         return self._count
 
     def notify(self) -> None:
-        """Call everybody who waits."""
+        """Wake all waiting threads."""
         with self._condition:
             self._count += 1
             self._condition.notify_all()
 
     def wait(self, seen: int, *, seconds: float) -> None:
-        """Wait until it has been rung more often than `seen`, at most so long."""
+        """Wait until `count` differs from `seen`, at most `seconds`."""
         with self._condition:
             self._condition.wait_for(lambda: self._count != seen, timeout=seconds)

@@ -67,7 +67,6 @@ class Worker:
         self.holder = uuid.uuid4().hex
 
     def start(self) -> None:
-        """Begin to take builds."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -47,7 +47,6 @@ class Commands(TyperGroup):
 
 
 def load(name: str) -> Any:
-    """Import a command."""
     module, _, attribute = _COMMANDS[name][0].partition(":")
     found = getattr(import_module(f"asu_stats.cli.{module}"), attribute)
     app = typer.Typer(rich_markup_mode=None)  # boxes would show flags as if they took a value

@@ -114,8 +114,6 @@ def _width(text: str) -> int:
 def install(
     routes: APIRouter, view_of: Callable[[Request], View], read: Callable[..., Any]
 ) -> None:
-    """Put the badges on `routes`."""
-
     @routes.get("/badge/{name}.svg", name="badge")
     def badge(request: Request) -> Response:
         return answer(request, request.path_params["name"], view_of, read)

@@ -72,7 +72,6 @@ class Lottery(Generic[T]):
         self._sums = list(accumulate(weights))
 
     def draw(self, chance: random.Random) -> T:
-        """Draw one."""
         return chance.choices(self._things, cum_weights=self._sums)[0]
 
 

@@ -109,7 +109,6 @@ class World:
         return [client for client in self.clients if client.exists_on(day)]
 
     def branches(self) -> list[str]:
-        """Return the branches, oldest first."""
         return sorted({version.branch for version in self.versions}, key=branch_key)
 
 

@@ -216,7 +216,6 @@ class _Pass:
         self._select = f"SELECT {', '.join(shown)} FROM {go_file.TABLE}"  # noqa: S608
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows."""
         found = self._connection.execute(f"{self._select} WHERE id > ? ORDER BY id", (self._after,))
         return (dict(zip(_COLUMNS, row, strict=True)) for row in found)
 

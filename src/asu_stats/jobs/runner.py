@@ -27,8 +27,6 @@ _AHEAD: Final = timedelta(seconds=10)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a run went."""
-
     status: Status
     result: Result | None = None
     error: str | None = None

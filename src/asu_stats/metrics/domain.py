@@ -27,7 +27,6 @@ EVENTS: Final = tuple(TYPE_NAMES.values())
 
 
 def gauge(name: str, meaning: str, value: float) -> Metric:
-    """Return a gauge without labels."""
     return GaugeMetricFamily(name, meaning, value=value)
 
 

@@ -66,7 +66,6 @@ class ProcessMetrics:
 
     @property
     def collector(self) -> Collector:
-        """What to scrape."""
         return self._registry
 
     def expect(self, method: str, route: str) -> None:

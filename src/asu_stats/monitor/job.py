@@ -10,8 +10,6 @@ from asu_stats.store.database.leases import Lease, Result
 
 
 def alerting(watch: Watch, now: Callable[[], datetime]) -> Job:
-    """Return the job."""
-
     def run(lease: Lease) -> Result:
         found = watch.run(now(), guard=lease.guard).evaluation
         firing = sum(alert.state == "firing" for alert in found.alerts)

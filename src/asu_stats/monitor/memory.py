@@ -61,7 +61,6 @@ class Memory:
 
 
 def read(connection: Connection) -> Memory:
-    """Return what is known."""
     last = connection.execute(select(*alert_evaluations.c)).first()
     open_ones = connection.execute(select(*alert_incidents.c).where(i.closed_at.is_(None)))
     return Memory(
@@ -131,7 +130,6 @@ def count_evaluation(
 
 
 def write_alerts(connection: Connection, found: Sequence[Alert]) -> None:
-    """Replace the alerts."""
     connection.execute(delete(alerts))
     rows = [
         {

@@ -186,7 +186,6 @@ def body(
 
 
 def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[Told]) -> Alerts:
-    """Return all of it."""
     return {
         "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
         "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
@@ -240,7 +239,6 @@ def _alert_row(rule: Rule, alert: Alert) -> AlertRow:
 
 
 def incident_row(told: Told) -> IncidentRow:
-    """Return an incident."""
     incident = told.incident
     return {
         "id": incident.id,

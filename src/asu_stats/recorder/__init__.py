@@ -1,4 +1,4 @@
-"""From any thread to the store: batches, group commit, and a spool for when the store is away."""
+"""The way of events into the store: batches, group commit, and a spool for outages."""
 
 from asu_stats.recorder.recorder import Recorded, Recorder
 

@@ -1,9 +1,9 @@
-"""The recorder: takes events from any thread and sees to it that none is lost.
+"""The recorder takes events from any thread and stores them without losing any.
 
-A writer thread applies whatever has gathered while the last batch was being written, in one
-transaction (group commit). While the store is unreachable, events go to the spool and come back
-from there; an event that the store refuses while it takes others is set aside alone. The writer
-probes a store that failed until it works again, whether or not there is anything to write.
+A writer thread applies all events that arrived while the last batch was written, in one transaction
+(group commit). While the store is unreachable, events go to the spool and are replayed from there.
+An event that the store rejects while it accepts others becomes a dead letter. The writer probes a
+failed store until it works again, even if there is nothing to write.
 """
 
 import logging
@@ -32,7 +32,7 @@ _ORPHANS_SECONDS: Final = 10.0
 
 
 class Applied(Protocol):
-    """What the sink says of a batch: per event whether it was new."""
+    """Result of a batch: per event whether it was new."""
 
     @property
     def new(self) -> Sequence[bool]:
@@ -44,7 +44,7 @@ Sink = Callable[[Sequence[Event]], Applied]
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """How many events of a call were new, and how many were known before."""
+    """Numbers of new and duplicate events of a call."""
 
     accepted: int
     duplicates: int
@@ -52,7 +52,7 @@ class Recorded:
 
 @dataclass(slots=True)
 class Counters:
-    """What has happened to events in this process, for the metrics."""
+    """Counts of events of this process, for the metrics."""
 
     written: int = 0
     spooled: int = 0
@@ -69,15 +69,15 @@ class _Call:
 
 
 class Recorder:
-    """The way of events into a store, shared by all threads of a process.
+    """Records events into a store; shared by all threads of a process.
 
     `sink` writes a batch in one transaction or raises: `StoreUnavailableError` when the store is
-    unreachable, anything else when it refuses the batch, `InvalidEventError` with an index when it
-    refuses that event. `rehearse` does and raises the same but keeps nothing; without it the sink
-    must name the events that it refuses. `probe` raises unless the store can write events of every
+    unreachable, `InvalidEventError` with an index when it rejects that event, anything else when it
+    rejects the batch. `rehearse` does and raises the same but stores nothing; without it the sink
+    must name the events that it rejects. `probe` raises unless the store can write events of every
     type. After a failure the recorder waits at most `longest_pause` seconds before it tries again,
-    longer if the store says so. With `in_order` no event overtakes another one of this process in
-    the spool. Use as a context manager, or call `close`.
+    longer if the store says so. With `in_order` no event overtakes an earlier one of this process
+    in the spool. Use as a context manager, or call `close`.
     """
 
     def __init__(
@@ -136,24 +136,24 @@ class Recorder:
 
     @property
     def damaged(self) -> int:
-        """Lines of spool files that held no record and were kept aside, in this process."""
+        """Number of damaged spool lines that this process found and kept in a file."""
         return self._spool.damaged
 
     @property
     def unreadable(self) -> Mapping[str, str]:
-        """Names of spool files that can't be read, and why."""
+        """Names of unreadable spool files, with the reason."""
         return self._spool.unreadable
 
     @property
     def failure(self) -> str | None:
-        """Why the store can't be written to, `None` while it can. Probed every few seconds."""
+        """Why the store is not writable; `None` if it is. Probed every few seconds."""
         return self._reason
 
     def record(self, events: Sequence[Event], *, wait: bool = True) -> None:
         """Record events; never raises, and never blocks for longer than about two seconds.
 
-        With `wait` they are safe, in the store or in the spool, when this returns; without, a crash
-        of the process may lose what it had just been given.
+        With `wait` they are in the store or the spool when this returns. Otherwise a crash of the
+        process may lose the latest events.
         """
         if not events:
             return
@@ -171,8 +171,8 @@ class Recorder:
     def commit(self, events: Sequence[Event]) -> Recorded:
         """Write events all or nothing, and return only when they are committed.
 
-        Otherwise nothing of them is kept. Raises `StoreUnavailableError` while the store is
-        unreachable, and `InvalidEventError` for the first event that the store refuses.
+        On failure none of them is stored. Raises `StoreUnavailableError` while the store is
+        unreachable, and `InvalidEventError` for the first event that the store rejects.
         """
         if self._closing:
             raise StoreUnavailableError("recorder: shutting down")
@@ -194,11 +194,11 @@ class Recorder:
         return not lost
 
     def abandon(self) -> None:
-        """Let go of the recorder in a process that was forked; the parent goes on with it."""
+        """Abandon the recorder in a forked process; the parent keeps using it."""
         self._spool.abandon()
 
     def close(self) -> None:
-        """Write what waits, or spool it, and stop."""
+        """Store or spool the remaining events, and stop."""
         with self._wake:
             self._closing = True
             self._wake.notify()
@@ -219,7 +219,7 @@ class Recorder:
                 self._write(calls)
                 if time.monotonic() >= self._replay_at:
                     self._replay()
-            except Exception:  # a bug; the thread must live on all the same
+            except Exception:  # a bug; the thread must survive it
                 self._sound.failed("unexpected error", level=logging.ERROR, exc_info=True)
                 self._fail(calls, StoreUnavailableError("recorder: internal error"))
                 self._back_off()
@@ -279,7 +279,7 @@ class Recorder:
                 call.done.set_result(Recorded(sum(flags), len(flags) - sum(flags)))
 
     def _write_apart(self, calls: list[_Call], error: Exception) -> None:
-        """Write calls apart after the store refused them together."""
+        """Write calls one by one after the store rejected them together."""
         if not any(call.all_or_nothing for call in calls):
             events = [event for call in calls for event in call.events]
             if not self._try_to_take(events):
@@ -295,7 +295,7 @@ class Recorder:
         call.done.set_exception(self._refusal(call.events, error))
 
     def _refusal(self, events: Sequence[Event], error: Exception) -> Exception:
-        """Return what to raise for events that the store refused together."""
+        """Return the exception for events that the store rejected together."""
         if isinstance(error, InvalidEventError):
             return error
         if not self._is_well(error):
@@ -305,16 +305,16 @@ class Recorder:
         except StoreUnavailableError as unavailable:
             self._went_away(unavailable)
             return unavailable
-        if found is None:  # refused by chance: the sender is to send it again
+        if found is None:  # rejected by chance: the sender should send it again
             return StoreUnavailableError(_words(error))
         index, error = found
         self._accepting.failed(f"event {_shown(events[index])}: {_words(error)}")
         return InvalidEventError("", _problem(error), index=index)
 
     def _first_refused(self, events: Sequence[Event]) -> tuple[int, Exception] | None:
-        """Return the index of the first event that the store refuses with those before it, and why.
+        """Return the index of the first event that the store rejects, and why.
 
-        `None` if it refuses none any more. Takes a logarithmic number of rehearsals.
+        `None` if it accepts all of them now. Takes a logarithmic number of rehearsals.
         """
         if self._rehearse is None:
             return None
@@ -332,7 +332,7 @@ class Recorder:
         return None if error is None else (refused - 1, error)
 
     def _is_well(self, refusal: Exception | None = None) -> bool:
-        """Tell whether the store can write, which a `refusal` may show; note it if it can't."""
+        """Tell whether the store can write, as a `refusal` may show, and note a failure."""
         if isinstance(refusal, MissingArchiveError | InvalidEventError):
             return True
         try:
@@ -346,11 +346,11 @@ class Recorder:
         return True
 
     def _take(self, events: Sequence[Event]) -> bool:
-        """Write events of which the store may refuse some; return whether it can write.
+        """Write events of which the store may reject some. Returns whether it can write.
 
-        Those refused are set aside if the store can write others. If it does not name the event
-        that it refuses, the batch is halved until one is left. Raises `StoreUnavailableError` when
-        it is unreachable.
+        Rejected events become dead letters if the store can write others. If it does not name the
+        event that it rejects, the batch is halved until one is left. Raises `StoreUnavailableError`
+        when it is unreachable.
         """
         parts, is_well = deque([events]), False
         while parts:
@@ -379,7 +379,7 @@ class Recorder:
         return True
 
     def _replay(self) -> None:
-        """Probe a store that failed, and try again what waits in the spool."""
+        """Probe a failed store, and replay the spool."""
         if self._reason is not None:
             if not self._is_well():
                 return
@@ -428,7 +428,7 @@ class Recorder:
             self._roomy.works()
 
     def _dead_letter(self, event: Event, error: Exception) -> bool:
-        """Set an event aside; return whether it is safe there."""
+        """Keep an event as a dead letter. Returns whether that succeeded."""
         reason = _words(error)
         if not self._spool.set_aside(event, reason):
             return False
@@ -445,7 +445,7 @@ class Recorder:
         self._note(reason)
 
     def _back_off(self, least: float = 0.0) -> float:
-        """Double the pause; return the time until which nothing is tried, `least` seconds on."""
+        """Double the pause. Returns the time of the next try, at least `least` seconds from now."""
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), self._longest_pause)
         spread = random.uniform(0.5, 1.0)  # noqa: S311 - so that many senders don't return at once
         self._replay_at = time.monotonic() + max(self._pause * spread, least)
@@ -464,15 +464,15 @@ class Recorder:
 
 
 def _words(error: Exception) -> str:
-    """Return what the database says, without statement and parameters."""
+    """Return the message of the database, without statement and parameters."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:200]
 
 
 def _shown(event: Event) -> str:
-    """Return the id of an event as a log line may hold it."""
+    """Return the id of an event, fit for a log line."""
     return ascii(event.id[:64])
 
 
 def _problem(error: Exception) -> str:
-    """Return what a sender may know of a refusal: not the words of the database."""
+    """Return the reason of a rejection for the sender, without internals of the database."""
     return str(error) if isinstance(error, MissingArchiveError) else "the database rejects it"

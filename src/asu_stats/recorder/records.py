@@ -1,7 +1,7 @@
-"""Records of events in a file: a line each, the CRC-32 of the payload and the payload.
+"""Records of events in a file: one line each, the CRC-32 of the payload and the payload.
 
-The payload is a CloudEvent in ASCII JSON, so a record can't hold a line end or a NUL, nor what
-records begin with. A reader therefore finds every intact record, whatever surrounds it.
+The payload is a CloudEvent in ASCII JSON, so a record never contains a line end, a NUL or the
+prefix of records. A reader therefore finds every intact record, whatever surrounds it.
 """
 
 import contextlib
@@ -44,14 +44,14 @@ def decode(record: bytes) -> Event:
 
 @dataclass(slots=True)
 class Batch:
-    """What a stretch of a file holds: events, and per damaged line the bytes that are no record."""
+    """Part of a file: its events, and per damaged line the bytes that are not a record."""
 
     events: list[Event] = field(default_factory=list)
     damaged: list[bytes] = field(default_factory=list)
     end: int = 0  # offset of what follows
 
     def add(self, line: bytes) -> None:
-        """Sift the records out of a line; runs of NUL in it have two."""
+        """Add the records of a line; runs of NUL in it are cut to two."""
         if not line:
             return
         with contextlib.suppress(ValueError):
@@ -59,12 +59,12 @@ class Batch:
             return
         before = len(self.events)
         odd = list(self._sift(line))
-        # A lone byte beside a record is what became of a line end: nothing is missing.
+        # A single byte beside a record is a damaged line end: nothing is missing.
         if len(self.events) == before or max(map(len, odd)) > 1:
             self.damaged.append(b"".join(odd))
 
     def _sift(self, line: bytes) -> Iterator[bytes]:
-        """Take the intact records of a line and yield what stands between them."""
+        """Add the intact records of a line and yield the bytes between them."""
         starts = [match.start() for match in _START.finditer(line)]
         yield line[: starts[0]] if starts else line
         for start, stop in pairwise([*starts, len(line)]):

@@ -1,7 +1,7 @@
-"""Events to an asu-stats server elsewhere: the sink of a recorder that sends over HTTP.
+"""The sink of a recorder that sends events to another asu-stats server over HTTP.
 
-What each status means to a sender is in docs/reference/events.md. Needs the standard library only,
-so that other servers can use it without further packages.
+docs/reference/events.md says what each status means to a sender. It uses the standard library only,
+so other servers need no further packages.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _LONGEST_RETRY: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Events that the server has committed; it does not say which of them were duplicates."""
+    """Events that the server committed; which of them were duplicates is unknown."""
 
     new: Sequence[bool]
 
@@ -39,8 +39,8 @@ class Delivered:
 class HttpSink:
     """Sends batches of events to the server at `url` (`http` or `https`, with its path prefix).
 
-    One thread at a time may call it. The connection stays open between calls. Raises
-    `InvalidSettingError` for a URL that can't be used.
+    Not thread-safe. The connection stays open between calls. Raises
+    `InvalidSettingError` for an unusable URL.
     """
 
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 10.0) -> None:
@@ -68,7 +68,7 @@ class HttpSink:
         """Send a batch and return once the server has committed it.
 
         Raises `StoreUnavailableError` if the same events are to be sent again later,
-        `InvalidEventError` with the index of an event that the server refuses for good, and
+        `InvalidEventError` with the index of an event that the server rejects as invalid, and
         `StoreRefusedError` if the batch is too large.
         """
         body = json.dumps([to_cloudevent(event) for event in events], separators=(",", ":"))
@@ -88,11 +88,10 @@ class HttpSink:
         raise StoreUnavailableError(reason, retry_after_seconds=retry_after)
 
     def probe(self) -> None:
-        """Send an empty batch: raise as a call does unless the server takes events of ours."""
+        """Send an empty batch. Raises like a call if the server does not accept events."""
         self(())
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     def _post(self, data: bytes) -> tuple[int, float | None, bytes]:

@@ -1,8 +1,8 @@
-"""The spool: events that wait on disk for the store, in append-only files that are fsynced.
+"""The spool keeps events on disk while the store is unreachable, in fsynced append-only files.
 
-A file belongs to the process that holds a lock on it; a file whose process is gone belongs to
-the process that takes its lock next, so each event is replayed once. Space is reserved at the
-start: a full disk does not stop an event from being kept.
+A file belongs to the process that holds its lock. The file of a dead process belongs to
+the process that locks it next, so each event is replayed once. Space is reserved at the
+start, so events can be kept on a full disk.
 """
 
 import contextlib
@@ -44,9 +44,9 @@ class _Orphan:
 class Spool:
     """The spool files of one directory. Safe to use from several threads and processes.
 
-    `events` counts what waits in the file of this process; `damaged` the lines that held no record
-    and were kept aside in `damaged.ndjson`. `unreadable` has the names of files that can't be read,
-    such as those of another user, and the reasons.
+    `events` counts the pending events in the file of this process, `damaged` the damaged lines,
+    which are kept in `damaged.ndjson`. `unreadable` has the names of unreadable files, such as
+    those of another user, and the reasons.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Spool:
         _fsync_directory(directory)
 
     def put(self, events: Sequence[Event]) -> int:
-        """Keep `events` on disk; return how many fit. What fits is safe when this returns."""
+        """Write `events` to disk. Returns how many fit; those are on disk when this returns."""
         with self._lock:
             size, kept = self._size, []
             for event in events:
@@ -97,10 +97,10 @@ class Spool:
             return len(kept)
 
     def replay(self, take: Take, batch_events: int) -> bool:
-        """Hand what waits to `take` in order, batch by batch, until it returns false.
+        """Pass pending events to `take` in order, batch by batch, until it returns false.
 
-        Files of dead processes follow. Returns whether all was taken. A crash on the way replays
-        a file from its start: that is harmless, events have identity.
+        Files of dead processes follow. Returns whether all were taken. After a crash in between,
+        a file is replayed from its start, which is harmless: duplicates change nothing.
         """
         took_all = self._replay_own(take, batch_events)
         unreadable: dict[str, str] = {}
@@ -139,7 +139,7 @@ class Spool:
         return sorted(name for name in names if name != self._path.name and not self._removed(name))
 
     def _removed(self, name: str) -> bool:
-        """Remove a file that was replayed; tell whether it was."""
+        """Remove a replayed file. Returns whether that succeeded."""
         if name not in self._replayed:
             return False
         try:
@@ -177,7 +177,7 @@ class Spool:
     def _replay_orphan(
         self, orphan: _Orphan, take: Take, batch_events: int, unreadable: dict[str, str]
     ) -> bool:
-        """Replay a file from where it was left; remove it, or keep it to go on."""
+        """Continue to replay a file, and remove it when it is done."""
         self._orphan = orphan
         try:
             size = os.fstat(orphan.file).st_size
@@ -194,7 +194,7 @@ class Spool:
         return True
 
     def _note(self, unreadable: dict[str, str]) -> None:
-        """Log which files have become unreadable and which readable."""
+        """Log which files became unreadable or readable."""
         for name in sorted(unreadable.keys() - self.unreadable.keys()):
             words = "spool: cannot read %s, its events are not in the database: %s"
             log.warning(words, self._directory / name, unreadable[name])
@@ -203,12 +203,12 @@ class Spool:
         self.unreadable = unreadable
 
     def set_aside(self, event: Event, reason: str) -> bool:
-        """Keep an event that the store refuses in `dead-letter.ndjson`; return whether it is."""
+        """Keep a rejected event in `dead-letter.ndjson`. Returns whether it is kept."""
         line = json.dumps({"reason": reason, "event": to_cloudevent(event)}) + "\n"
         return self._append("dead-letter", line.encode())
 
     def close(self) -> None:
-        """Give the file up; remove it when nothing waits in it."""
+        """Close the file, and remove it if it has no pending events."""
         with self._lock:
             self._closed = True
             if self._orphan is not None:
@@ -219,7 +219,7 @@ class Spool:
             os.close(self._file)
 
     def abandon(self) -> None:
-        """Let go of the file in a process that was forked: it stays the parent's, locked."""
+        """Abandon the file in a forked process; it stays locked by the parent."""
         self._closed = True
         os.close(self._file)
 
@@ -229,7 +229,7 @@ class Spool:
                 os.posix_fallocate(self._file, 0, min(self._reserve, self._limit) or 1)
 
     def _empty(self) -> None:
-        """Forget what was replayed; a crash later must not find it."""
+        """Truncate the replayed file, so that a later crash does not replay it again."""
         os.ftruncate(self._file, 0)
         self._reserve_space()
         os.fsync(self._file)
@@ -243,14 +243,14 @@ class Spool:
             os.fsync(self._file)
         except OSError as error:
             self._writes.failed(f"{self._path}: {error.strerror or error}", level=logging.ERROR)
-            with contextlib.suppress(OSError):  # half a record would be found as a damaged one
+            with contextlib.suppress(OSError):  # half a record would be reported as damaged
                 os.ftruncate(self._file, offset)
             return False
         self._writes.works()
         return True
 
     def _keep(self, batch: Batch) -> bool:
-        """Keep aside and count what is no record; return whether it is kept."""
+        """Keep and count damaged bytes. Returns whether they are kept."""
         if not batch.damaged:
             return True
         if not self._append("damaged", b"".join(line + b"\n" for line in batch.damaged)):
@@ -261,7 +261,7 @@ class Spool:
         return True
 
     def _append(self, name: str, data: bytes) -> bool:
-        """Append to a file beside the spool; to one of our own where another user owns that."""
+        """Append to a file beside the spool, or to a new one if another user owns it."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
         for full in (f"{name}.ndjson", f"{name}-{self._path.stem}.ndjson"):
             try:

@@ -119,12 +119,10 @@ class Distribution:
 
     @property
     def least(self) -> int | None:
-        """The shortest duration."""
         return int(self._seconds[0]) if self.builds else None
 
     @property
     def most(self) -> int | None:
-        """The longest duration."""
         return int(self._seconds[-1]) if self.builds else None
 
     def plus(self, other: "Distribution") -> "Distribution":

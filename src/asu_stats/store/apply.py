@@ -168,7 +168,6 @@ class _Batch:
         self._archive = Recall(connection, None)
 
     def write(self, *, beside: Beside | None) -> None:
-        """Do it."""
         connection, deltas = self._connection, self._deltas
         self._state = changes.begin(connection)
         self._numbers = self._state.requests_numbered

@@ -56,12 +56,10 @@ class Report:
     longest_hold_seconds: float = 0.0
 
     def held(self, seconds: float) -> None:
-        """Count a batch."""
         self.batches += 1
         self.longest_hold_seconds = max(self.longest_hold_seconds, round(seconds, 4))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as JSON."""
         return {
             **{f"{name}_archived": rows for name, rows in self.archived.items()},
             "hours_deleted": self.hours_deleted,

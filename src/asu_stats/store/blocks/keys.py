@@ -116,7 +116,6 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """How many keys there are."""
         return len(self._codes[0])
 
     def numbers(self, parts: Sequence[Column]) -> Ints:

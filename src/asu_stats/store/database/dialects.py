@@ -241,7 +241,6 @@ class Writer:
         return _encoded(self._dialect, self._kinds, rows)
 
     def write(self, cursor: Cursor, rows: Sequence[Row]) -> None:
-        """Write `rows`."""
         columns = self._columns(rows)
         if self._dialect == "sqlite":
             cursor.executemany(self._text, zip(*columns, strict=True))

@@ -130,7 +130,6 @@ def execute(connection: Connection, statement: Update | Delete, **parameters: ob
 
 
 def insert(connection: Connection, table: Table, columns: Names, rows: Sequence[Row]) -> None:
-    """Insert rows of `columns`."""
     if rows:
         dialects.writer(connection.dialect.name, "insert", table, columns).write(
             _cursor(connection), rows

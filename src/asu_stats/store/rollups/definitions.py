@@ -47,7 +47,6 @@ class Rollup:
 
     @property
     def name(self) -> str:
-        """Name of the table."""
         return self.table.name
 
 

@@ -90,7 +90,6 @@ class Deltas:
 
 
 def add(connection: Connection, deltas: Deltas) -> None:
-    """Add `deltas` to the rollups."""
     for rollup in ROLLUPS:
         rows = deltas.of(rollup)
         if not rows:
