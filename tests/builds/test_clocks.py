@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, update
 
+from asu_stats.builds.schema import build_events
 from asu_stats.builds.service import BuildService
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import write_transaction
