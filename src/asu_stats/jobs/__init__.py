@@ -1,1 +1,1 @@
-"""What the system does by itself: jobs as data, one runner, one scheduler."""
+"""Scheduled jobs: jobs as data, one runner, one scheduler."""

@@ -1,4 +1,4 @@
-"""The jobs of this program but for those that other parts hand in."""
+"""The jobs for queue samples, retention and verification."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -24,12 +24,12 @@ from asu_stats.store.verification.marks import Kept
 log = logging.getLogger(__name__)
 
 EVERY_MINUTE: Final = Schedule("* * * * *")
-_NAMED: Final = 5  # differences that a run logs one by one
-_ROUND: Final = 28  # days in which every day is verified once more, though nothing changed it
+_NAMED: Final = 5  # maximum number of differences that a run logs
+_ROUND: Final = 28  # days in which every day is verified once, even without a change
 
 
 def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: int) -> Job:
-    """Return the job that keeps the state of the queue minute by minute."""
+    """Return the job that samples the queue every minute."""
 
     def run(lease: Lease) -> Result:
         now, queue = leases.now(engine), state()
@@ -54,7 +54,7 @@ def retention_of(
 ) -> Job:
     """Return the job that archives expired details and deletes expired hourly figures.
 
-    Without `force` it fails where nothing confirms that `today` is right.
+    Without `force` it fails if nothing confirms that `today` is right.
     """
 
     def run(lease: Lease) -> Result:
@@ -77,9 +77,9 @@ def verification(
 ) -> Job:
     """Return the job that compares the rollups of closed days with their details.
 
-    With `kept` it also finds hours that should be kept and are not.
+    With `kept` it also finds hourly figures that should exist but are missing.
 
-    Looked at are the days that have changed since the last time, and each day, even so, once in
+    It checks the days that changed since its last run, and every day once in
     four weeks.
     """
 
@@ -122,7 +122,7 @@ def _closed(days: Iterable[date], today: date) -> list[date]:
 
 
 def _turn(engine: Engine, today: date) -> list[date]:
-    """Return the closed days whose turn it is."""
+    """Return the closed days that are due."""
     place = today.toordinal() % _ROUND
     days = (day for day in verify.days(engine) if day.toordinal() % _ROUND == place)
     return _closed(days, today)

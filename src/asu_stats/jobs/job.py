@@ -1,4 +1,4 @@
-"""A job, said as data: its name, when it is run, and the function that is handed in."""
+"""A job as data: name, schedule and function."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ from asu_stats.times import aware, naive
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When a job is run: a crontab of five fields, in UTC; days of the week by name."""
+    """Schedule of a job: a crontab of five fields, in UTC, with days of the week by name."""
 
     crontab: str
-    setting: str = field(default="schedule", compare=False)  # where it was written
+    setting: str = field(default="schedule", compare=False)  # the setting that it is from
 
     def __post_init__(self) -> None:
         try:
@@ -27,7 +27,7 @@ class Schedule:
             raise InvalidSettingError(f"{self.setting}={self.crontab}: {expected}") from None
 
     def after(self, moment: datetime) -> datetime:
-        """Return the first time after `moment`; both are UTC without zone."""
+        """Return the first time after `moment`. Both are UTC without zone."""
         given = aware(moment)
         trigger = CronTrigger.from_crontab(self.crontab, timezone=UTC)
         found = trigger.get_next_fire_time(given, given)
@@ -38,12 +38,12 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something to be done again and again, by one process at a time.
+    """Periodic work, done by one process at a time.
 
-    `run` gets the lease: it calls `lease.check()` between its steps, and `lease.guard(connection)`
-    in a transaction that must not be written twice. What it returns is shown as its result: JSON,
-    and fit for everybody's eyes. After `lease_seconds` without a sign of life the process counts
-    as dead; signs of life are given while `run` runs.
+    `run` gets the lease. It calls `lease.check()` between its steps, and `lease.guard(connection)`
+    in a transaction that must not be written twice. Its return value is shown as the result, so it
+    must be JSON without secrets. After `lease_seconds` without renewal the process counts as dead;
+    the lease is renewed while `run` runs.
     """
 
     name: str

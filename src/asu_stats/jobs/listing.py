@@ -1,4 +1,4 @@
-"""The jobs as they are shown: what each does and when, how its last run went, when the next is."""
+"""The list of jobs: schedule, last result and next run of each."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -42,7 +42,7 @@ def read(engine: Engine, jobs: Sequence[Job]) -> list[JobRow]:
 
 
 def errors(engine: Engine) -> dict[str, str]:
-    """Return why the last run of a job failed: for the operator alone, it may name files."""
+    """Return why the last run of a job failed. It may name files: for the operator only."""
     return {row.name: row.error for row, _ in leases.states(engine) if row.error}
 
 

@@ -1,4 +1,4 @@
-"""Running a job once: under its lease, with signs of life, and with a word about how it went."""
+"""Runs a job once, holding and renewing its lease, and stores the result."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ from asu_stats.store.database.leases import Lease, Result, Status
 
 log = logging.getLogger(__name__)
 
-_BEATS: Final = 4  # signs of life in the time of a lease
+_BEATS: Final = 4  # renewals within the time of a lease
 _AHEAD: Final = timedelta(seconds=10)
 
 
@@ -34,7 +34,7 @@ class Run:
 
 @dataclass(slots=True)
 class Runner:
-    """Runs jobs in this process. `holder` is what other processes know it by."""
+    """Runs jobs in this process. `holder` identifies it for other processes."""
 
     engine: Engine
     jobs: Sequence[Job]
@@ -44,14 +44,14 @@ class Runner:
     _stopped: bool = False
 
     def register(self) -> None:
-        """Make known to the database which jobs there are and when. Raises as the store does."""
+        """Store the jobs and their schedules. Raises `StoreUnavailableError`."""
         now = leases.now(self.engine)
         for job in self.jobs:
             crontab = job.schedule.crontab
             leases.register(self.engine, job.name, crontab, job.schedule.after(now))
 
     def run_if_due(self, job: Job) -> Run | None:
-        """Run a job if it is time and nobody else does; else return `None`."""
+        """Run a job if it is due and no other process runs it; otherwise return `None`."""
         if self._stopped:
             return None
         if not leases.is_due(self.engine, job.name):
@@ -60,12 +60,12 @@ class Runner:
         return self._take_and_run(job, due=True)
 
     def _correct(self, job: Job) -> None:
-        """Take back a next run that is later than the schedule allows: a clock was ahead."""
+        """Correct a next run that is later than the schedule allows, left by a clock ahead."""
         found = leases.next_run(self.engine, job.name)
         if found is None:
             return
         now, crontab, next_run_at = found
-        # Another server may follow another schedule, and be a little ahead of this one.
+        # Another server may have another schedule, and a clock slightly ahead of this one.
         if crontab != job.schedule.crontab or next_run_at <= job.schedule.after(now + _AHEAD):
             return
         following = job.schedule.after(now)
@@ -77,11 +77,11 @@ class Runner:
             )
 
     def run_now(self, job: Job) -> Run | None:
-        """Run a job whether it is time or not, `None` where another process is at it."""
+        """Run a job regardless of its schedule; `None` if another process is running it."""
         return self._take_and_run(job, due=False)
 
     def stop(self) -> None:
-        """Make running jobs stop at their next step; they stay due."""
+        """Stop running jobs at their next step; they stay due."""
         self._stopped = True
         for lease in list(self._running):
             lease.stop()
@@ -132,7 +132,7 @@ def _run(job: Job, lease: Lease, condition: Condition) -> Run:
 
 @contextmanager
 def _beating(lease: Lease) -> Iterator[None]:
-    """Renew a lease from a thread of its own while the block runs."""
+    """Renew a lease from a separate thread while the block runs."""
     done = threading.Event()
     renewing = Condition(log, f"lease of {lease.name}")
 

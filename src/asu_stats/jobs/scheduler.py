@@ -1,7 +1,7 @@
-"""The scheduler inside a server: looks every few seconds which jobs are due, and runs them.
+"""The scheduler of a server: checks every few seconds which jobs are due, and runs them.
 
-What is due is written in the database (`store.database.leases`), so any number of servers may
-look. Each job has a thread, which waits by the monotonic clock: one that jumps delays nothing.
+Due times are in the database (`store.database.leases`), so any number of servers can
+check. Each job has a thread that waits by the monotonic clock, so clock jumps delay nothing.
 """
 
 import logging
@@ -19,9 +19,9 @@ LOOK_SECONDS: Final = 2.0
 
 
 class Scheduler:
-    """Runs jobs in the background for as long as it is open.
+    """Runs jobs in the background until it is closed.
 
-    At the end running jobs are asked to stop, and waited for.
+    On exit, running jobs are told to stop and waited for.
     """
 
     def __init__(self, runner: Runner, *, look_seconds: float = LOOK_SECONDS) -> None:
@@ -58,7 +58,7 @@ class Scheduler:
             self._runner.run_if_due(job)
             self._condition.works()
         except StoreUnavailableError as error:
-            log.debug("jobs: %s", error)  # the recorder says so to everyone
+            log.debug("jobs: %s", error)  # the recorder logs it
         except Exception as error:
             words = reason(error)
             self._condition.failed(words, level=logging.ERROR, exc_info=True)

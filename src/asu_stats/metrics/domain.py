@@ -1,4 +1,4 @@
-"""Families of the domain: the same from every process, and they survive restarts."""
+"""Metrics read from the database: the same in every process, and they survive restarts."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ from asu_stats.store.details.live_counts import DURATION_BUCKETS, LONGER
 from asu_stats.store.details.queue_samples import QueueState
 from asu_stats.times import aware
 
-TASKS: Final = ("verify", "retention", "alerts")  # of the jobs, those worth an alert
+TASKS: Final = ("verify", "retention", "alerts")  # jobs that are worth an alert
 EVENTS: Final = tuple(TYPE_NAMES.values())
 
 
@@ -90,7 +90,7 @@ def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> It
 
 
 def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
-    """Yield totals over all history; they follow imports, late events and corrections."""
+    """Yield totals over all history; imports, late events and corrections change them."""
     for name, meaning, label, values in (
         (
             "asu_recorded_requests",
@@ -137,7 +137,7 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
 
 
 def of_queue(queue: QueueState, workers: Mapping[WorkerState, int]) -> Iterator[Metric]:
-    """Yield the queue of all servers, and how busy the workers of the build service are."""
+    """Yield the queue of all servers, and the workers of the build service by state."""
     yield gauge("asu_queue_length", "Waiting builds of all servers.", queue.queue_length)
     yield gauge("asu_builds_running", "Running builds of all servers.", queue.builds_running)
     yield gauge(
@@ -154,7 +154,7 @@ def of_queue(queue: QueueState, workers: Mapping[WorkerState, int]) -> Iterator[
 
 
 def of_alerts(firing: Collection[str], rules: Iterable[str]) -> Iterator[Metric]:
-    """Yield which rules fire, as the last evaluation saw it."""
+    """Yield the firing rules as of the last evaluation."""
     yield gauges(
         "asu_alert_firing",
         "1 while a rule fires.",
@@ -164,7 +164,7 @@ def of_alerts(firing: Collection[str], rules: Iterable[str]) -> Iterator[Metric]
 
 
 def of_tasks(rows: Sequence[tuple[Row[Any], bool]]) -> Iterator[Metric]:
-    """Yield how the jobs that look after the data went."""
+    """Yield the last results of the jobs."""
     known = {row.name: row for row, _ in rows}
     ended = {task: known[task].succeeded_at if task in known else None for task in TASKS}
     took = {task: known[task].duration_seconds if task in known else None for task in TASKS}
@@ -191,7 +191,7 @@ def of_tasks(rows: Sequence[tuple[Row[Any], bool]]) -> Iterator[Metric]:
 def of_events(
     live: Mapping[str, Mapping[str, int]], invalid: Mapping[str, int]
 ) -> Iterator[Metric]:
-    """Yield the live events that came in; `invalid` are refused calls of this process, by event."""
+    """Yield received live events; `invalid` counts rejected calls of this process."""
     family = CounterMetricFamily(
         "asu_stats_events",
         "Live events in. Accepted and duplicate: of the database; invalid: refused by this "
@@ -217,14 +217,14 @@ def of_events(
 
 
 def _bounded(amounts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
-    """Return the amounts of `names`, and that of all others together."""
+    """Return the counts of `names`, and the sum of all others as `other`."""
     found = {name: amounts.get(name, 0) for name in names}
     rest = {name: amount for name, amount in amounts.items() if name not in found}
     return {**found, OTHER: found.get(OTHER, 0) + sum(rest.values())}
 
 
 def _durations(counts: Mapping[str, int], seconds: int) -> Metric:
-    """Return the histogram of builds per bucket, and of their seconds together."""
+    """Return the histogram of durations: builds per bucket, and the sum of seconds."""
     family = HistogramMetricFamily(
         "asu_build_duration_seconds",
         "Duration of successful builds in whole seconds, of live events.",

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Exposition(Collector):
-    """All metrics of this process, read when they are asked for."""
+    """All metrics of this process, read on each scrape."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class Exposition(Collector):
     def text(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics and their media type: OpenMetrics if `accept` asks for it."""
         encode, media = choose_encoder(accept)
-        # All our names are plain ASCII, so there is nothing to escape and no scheme to name.
+        # All names are ASCII, so no escaping scheme is needed.
         return encode(self._registry), media.partition("; escaping=")[0]
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all families; while the database is unreachable those of this process."""
+        """Yield all metrics; only those of this process while the database is unreachable."""
         try:
             of_database: Sequence[Metric] = list(self._of_database())
         except StoreUnavailableError as error:

@@ -1,4 +1,4 @@
-"""What happens in this process: HTTP, commits, waits for a worker. Gone with the process."""
+"""Metrics of this process: HTTP, commits, waits for a worker. A restart resets them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ WAIT_BUCKETS: Final = (1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600)
 COMMIT_BUCKETS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 HTTP_BUCKETS: Final = (0.005, 0.025, 0.1, 0.25, 0.5, 1, 5)
 
-# Series that say when a counter began would double what is scraped; a reset shows in the value.
+# `_created` series would double the output, and a reset shows in the value anyway.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
@@ -69,33 +69,33 @@ class ProcessMetrics:
         return self._registry
 
     def expect(self, method: str, route: str) -> None:
-        """Let a route be there from the start, as 0."""
+        """Export a route as 0 from the start."""
         self._requests.labels(method, route, "200")
         self._seconds.labels(method, route, "200")
         self._crashes.labels(route)
 
     def answered(self, method: str, route: str, code: int, seconds: float) -> None:
-        """Count an answer; a method that strangers made up is `other`."""
+        """Count a response; an unknown method is `other`."""
         labels = (method if method in _METHODS else OTHER, route, str(code))
         self._requests.labels(*labels).inc()
         self._seconds.labels(*labels).observe(seconds)
 
     def crashed(self, route: str) -> None:
-        """Count a request that ended with an exception nobody handled."""
+        """Count a request that ended with an unhandled exception."""
         self._crashes.labels(route).inc()
 
     def waited(self, seconds: float) -> None:
-        """Count a build that a worker of this process took."""
+        """Count a build that a worker of this process claimed, with the seconds it waited."""
         self._waits.observe(seconds)
 
     def refused(self, event: str) -> None:
-        """Count a call of the ingest that was refused for an event of this type."""
+        """Count an ingest call that was rejected for an event of this type."""
         self.invalid_events[event if event in _EVENTS else OTHER] += 1
 
     def timed(
         self, sink: Callable[[Sequence[Event]], _Answer]
     ) -> Callable[[Sequence[Event]], _Answer]:
-        """Return `sink` with its commits measured; what it raises was none."""
+        """Return `sink` with its commits measured. A call that raises is not counted."""
 
         def measured(events: Sequence[Event]) -> _Answer:
             began = time.perf_counter()

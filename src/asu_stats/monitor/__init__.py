@@ -1,4 +1,4 @@
-"""The watch: what the rules of alerts mean now, and telling the operator.
+"""Monitoring: evaluates alert rules and notifies the operator.
 
-`evaluate` decides, and is pure; `watch` reads, writes down and notifies.
+`evaluate` decides and is pure; `watch` reads, stores and notifies.
 """

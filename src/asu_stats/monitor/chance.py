@@ -1,16 +1,16 @@
-"""How likely chance alone is: Fisher's exact test, one-sided.
+"""Fisher's exact test, one-sided.
 
-Exact, so small numbers can't fool it; and it takes into account that the past is a sample too,
-which a binomial test against the past's rate does not.
+It is exact for small numbers, and it treats the past as a sample too,
+unlike a binomial test against the rate of the past.
 """
 
 import math
 
 
 def fisher(failures: int, builds: int, other_failures: int, others: int) -> float:
-    """Return how likely a group has at least its number of failures if it is like the others.
+    """Return the probability that a group has at least its failures if it is like the others.
 
-    Given how many failed of all together, the number in the group is hypergeometric.
+    Given the total number of failures, the number in the group is hypergeometric.
     """
     total, failed = builds + others, failures + other_failures
     passed = total - failed
@@ -37,5 +37,5 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def normal(deviations: float) -> float:
-    """Return how likely something normal lies at least so many standard deviations above."""
+    """Return the upper tail of the normal distribution at so many standard deviations."""
     return math.erfc(deviations / math.sqrt(2)) / 2

@@ -1,4 +1,4 @@
-"""Ways out: the addresses in the settings, and how a message is handed to each."""
+"""Notification channels: the recipients in the settings."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +22,9 @@ Send = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way out. `key` is what the database knows it by: an address may hold a password.
+    """A recipient. `key` identifies it in the database, because an address may hold a password.
 
-    `send` takes the id and the body of a message and raises `DeliveryError`.
+    `send` gets the id and the body of a message and raises `DeliveryError`.
     """
 
     key: str
@@ -33,7 +33,7 @@ class Channel:
 
 
 def of_settings(settings: Settings) -> list[Channel]:
-    """Return the channels. Raises `InvalidSettingError` for an address that can't be used."""
+    """Return the channels. Raises `InvalidSettingError` for an unusable address."""
     found = [
         Channel(
             _key(f"{hook.url} {hook.secret.get_secret_value()}"),
@@ -47,13 +47,13 @@ def of_settings(settings: Settings) -> list[Channel]:
 
 
 def keys(settings: Settings) -> list[str]:
-    """Return what the database knows the channels by; loads nothing that sends."""
+    """Return the keys of the channels, without loading what sends messages."""
     hooks = [f"{hook.url} {hook.secret.get_secret_value()}" for hook in settings.webhooks]
     return [_key(text) for text in (*hooks, *(url.get_secret_value() for url in settings.notify))]
 
 
 def try_out(channel: Channel, source: str, now: datetime) -> str | None:
-    """Send a message that means nothing; return why it not accepted, `None` if it was."""
+    """Send a test message. Returns the error, `None` if it was accepted."""
     body = {
         "type": "alert.test",
         "timestamp": format_time(now),

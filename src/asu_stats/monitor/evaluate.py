@@ -1,7 +1,7 @@
-"""From what rules see to alerts and incidents: pure, so it is tested in microseconds.
+"""From readings to alerts and incidents, as pure functions.
 
-An alert is a rule and a subject: ok → pending → firing → resolved. An incident is what is told: an
-alert that begins to fire joins one that is open and explains it, or opens its own.
+An alert is a rule and a subject: ok → pending → firing → resolved. Notifications are per incident:
+an alert that begins to fire joins an open incident that explains it, or opens a new one.
 """
 
 from collections import defaultdict
@@ -18,7 +18,7 @@ from asu_stats.monitor.readings import Figures, Reading, read
 State: TypeAlias = Literal["pending", "firing", "resolved"]
 Key: TypeAlias = tuple[str, Subject]
 
-# An alert that comes back within this time has to be well for twice as long to be resolved.
+# An alert that fires again within this time needs twice the recovery time to be resolved.
 _REMEMBERED: Final = timedelta(hours=6)
 _LONGEST: Final = timedelta(hours=3)
 _TOGETHER: Final = timedelta(hours=2)
@@ -26,7 +26,7 @@ _TOGETHER: Final = timedelta(hours=2)
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A rule and a subject for which it is pending or firing, or was a short while ago."""
+    """A rule and a subject for which it is pending or firing, or was recently."""
 
     rule: str
     subject: Subject
@@ -39,17 +39,17 @@ class Alert:
     well_since: datetime | None = None
     times: int = 0  # it has fired lately
     incident: str | None = None
-    about: Subject = ()  # what most of it is about, where the subject does not say so
+    about: Subject = ()  # the most common value, for dimensions that the subject lacks
 
     @property
     def key(self) -> Key:
-        """What it is told from others by."""
+        """Identity of the alert."""
         return self.rule, self.subject
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What is told to people: opened by an alert, over when all its alerts are."""
+    """What people are notified of: opened by an alert, closed when all its alerts are resolved."""
 
     id: str
     family: Family
@@ -62,7 +62,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What is, and which incidents have begun or ended with it."""
+    """Current alerts and incidents, with those that began or ended."""
 
     alerts: Sequence[Alert]
     open: Sequence[Incident]
@@ -78,7 +78,7 @@ def evaluate(
     incidents: Iterable[Incident],
     now: datetime,
 ) -> Evaluation:
-    """Return what becomes of the alerts and open incidents of the evaluation before."""
+    """Return the alerts and incidents that follow from those of the evaluation before."""
     known: dict[str, dict[Subject, Alert]] = defaultdict(dict)
     for alert in before:
         known[alert.rule][alert.subject] = alert
@@ -107,7 +107,7 @@ def _of_rule(
 
 
 def _step(rule: Rule, reading: Reading, alert: Alert | None, now: datetime) -> Alert | None:
-    """Return the next state of an alert, `None` where there is nothing to remember."""
+    """Return the next state of an alert, `None` if it can be forgotten."""
     if alert is None or alert.state == "resolved":
         if not reading.beyond:
             forgotten = alert is None or now - alert.since > _REMEMBERED
@@ -129,7 +129,7 @@ def _step(rule: Rule, reading: Reading, alert: Alert | None, now: datetime) -> A
 
 def _pending(rule: Rule, reading: Reading, alert: Alert, now: datetime) -> Alert | None:
     if not reading.beyond:
-        if alert.times:  # what it did before is remembered
+        if alert.times:  # its history is kept
             return replace(alert, state="resolved", since=now, incident=None)
         return None
     if now - alert.since < timedelta(minutes=rule.for_minutes):
@@ -138,14 +138,14 @@ def _pending(rule: Rule, reading: Reading, alert: Alert, now: datetime) -> Alert
 
 
 def _recovery(rule: Rule, times: int) -> timedelta:
-    """Return how long it has to be well: longer each time that it comes back."""
+    """Return the recovery time of an alert; it doubles each time that it fires again."""
     usual = timedelta(minutes=rule.recover_minutes)
     doubled: timedelta = usual * 2 ** min(max(times - 1, 0), 10)
     return max(usual, min(doubled, _LONGEST))
 
 
 def _seen(rule: Rule, alert: Alert, reading: Reading) -> Alert:
-    """Return an alert with what is seen now; where that is nothing, what was seen last stays."""
+    """Return an alert with the current reading; without one, the last value stays."""
     if reading.value is None:
         return alert
     return replace(
@@ -170,7 +170,7 @@ def _worse(rule: Rule, worst: float | None, value: float | None) -> float | None
 def _grouped(
     rules: Mapping[str, Rule], alerts: Sequence[Alert], incidents: list[Incident], now: datetime
 ) -> tuple[list[Alert], list[Incident], list[Incident], list[Incident]]:
-    """Return alerts with their incidents, and incidents that are open, have begun, have ended."""
+    """Return alerts with their incidents, and open, new and closed incidents."""
     still = list(incidents)
     opened: list[Incident] = []
     placed: list[Alert] = []
@@ -190,9 +190,9 @@ def _grouped(
 
 
 def _how_vague(alert: Alert) -> tuple[object, ...]:
-    """Return what sorts alerts that name a cause before those that only say who suffers, or that.
+    """Return a sort key: alerts that name a cause come before those that name clients or nothing.
 
-    So the message about them names it.
+    So the notification names the cause.
     """
     client = any(dimension == "client" for dimension, _ in alert.subject)
     return not alert.subject, client, alert.rule, alert.subject
@@ -211,11 +211,11 @@ def _opened(rule: Rule, alert: Alert, now: datetime) -> Incident:
 
 
 def _explains(incident: Incident, rule: Rule, alert: Alert, now: datetime) -> bool:
-    """Tell whether an open incident is what an alert is about, so that it needs no message.
+    """Tell whether an open incident explains an alert, so that it needs no notification.
 
-    An alert about everything is about any incident of its family. Otherwise the two have a place in
-    common: one lies in the other, or most of the alert is about it. An incident that has no place
-    explains what comes up with it, not what comes up days later.
+    An alert without subject is explained by any incident of its family. Otherwise the two must
+    share a place: one contains the other, or the alert's cause names it. An incident without a
+    place explains alerts that fire at about the same time, not days later.
     """
     if incident.family != rule.family:
         return False

@@ -1,4 +1,4 @@
-"""What the monitor knows from the evaluation before, in and out of the database."""
+"""State of the monitor between evaluations, stored in the database."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ KEPT_DAYS: Final = 365
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """Incidents of a rule (`None`: any) that have all of `subject` are not told before `until`."""
+    """Suppresses notifications until `until`: of a rule (`None`: any) with this `subject`."""
 
     id: int
     rule: str | None
@@ -35,13 +35,13 @@ class Silence:
     comment: str
 
     def holds(self, rule: str, subject: Subject, now: datetime) -> bool:
-        """Tell whether something is not to be told."""
+        """Tell whether an incident is silenced."""
         return now < self.until and self.rule in {None, rule} and set(self.subject) <= set(subject)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An incident with what was said of it; not told: a silence keeps it quiet."""
+    """An incident with its stored report; `told` is `None` if it is silenced."""
 
     incident: Incident
     report: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All of it, as of one evaluation."""
+    """The whole state, as of one evaluation."""
 
     evaluations: int
     evaluated_at: datetime | None
@@ -74,7 +74,7 @@ def read(connection: Connection) -> Memory:
 
 
 def as_of(known: Memory, now: datetime) -> Memory:
-    """Return what is known without times after `now`, which a clock that was ahead has left."""
+    """Return the state without times after `now`, left by a clock that was ahead."""
 
     def past(moment: datetime | None) -> Any:
         return moment and min(moment, now)
@@ -91,7 +91,7 @@ def as_of(known: Memory, now: datetime) -> Memory:
 
 
 def correct(connection: Connection, now: datetime) -> None:
-    """Let silences and messages that were made with a clock ahead begin now."""
+    """Set times of silences and messages that a clock left in the future to now."""
     ahead = naive(now) + timedelta(minutes=5)
     found = connection.execute(select(s.id, s.until, s.created_at).where(s.created_at > ahead))
     for row in found.all():
@@ -118,7 +118,7 @@ def history(connection: Connection, limit: int) -> list[Told]:
 def count_evaluation(
     connection: Connection, before: int, now: datetime, readings: Mapping[str, Any]
 ) -> bool:
-    """Note an evaluation; return False, and note nothing, if another process came in between."""
+    """Count an evaluation. Returns False, and changes nothing, if another process was faster."""
     values = {"evaluated_at": naive(now), "readings": dict(readings)}
     if before == 0:
         columns = ("id", "evaluations", "evaluated_at", "readings")
@@ -161,7 +161,7 @@ def write_incident(connection: Connection, told: Told) -> None:
 
 
 def forget(connection: Connection, now: datetime) -> None:
-    """Forget what is older than a year, and silences that are over.
+    """Delete incidents older than a year, and expired silences.
 
     The channels notified of an open incident are kept.
     """
@@ -178,7 +178,7 @@ def forget(connection: Connection, now: datetime) -> None:
 
 
 def silences(connection: Connection) -> list[Silence]:
-    """Return silences, those that are over too."""
+    """Return all silences, including expired ones."""
     rows = connection.execute(select(*alert_silences.c).order_by(s.id))
     return [
         Silence(row.id, row.rule, to_subject(row.subject), aware(row.until), row.comment)
@@ -195,7 +195,7 @@ def silence(
     comment: str,
     now: datetime,
 ) -> int:
-    """Keep incidents quiet; return the number of the silence."""
+    """Create a silence and return its number."""
     row = {
         "rule": rule,
         "subject": to_text(subject),
@@ -208,7 +208,7 @@ def silence(
 
 
 def unsilence(connection: Connection, number: int) -> bool:
-    """Take a silence back; return whether there was one."""
+    """Remove a silence. Returns whether it existed."""
     return connection.execute(delete(alert_silences).where(s.id == number)).rowcount > 0
 
 
@@ -216,7 +216,7 @@ def unsilence(connection: Connection, number: int) -> bool:
 
 
 def to_text(subject: Subject) -> str:
-    """Return a subject as it is stored."""
+    """Return a subject as stored text: JSON."""
     return json.dumps([list(pair) for pair in subject], ensure_ascii=False)
 
 

@@ -1,8 +1,8 @@
-"""Notifications to be delivered: stored with the change they report, taken by one sender each.
+"""Pending notifications: stored with the change they report, each sent by one sender.
 
-A message is one body for one channel. A sender takes it for a limited time; if it is not delivered
-by then (the sender was killed), another sender takes it again, with the same id. The messages of
-one incident are delivered in order: a receiver never gets its end before its beginning.
+A message is one body for one channel. A sender claims it for a limited time. If it is not delivered
+by then (the sender was killed), another sender claims it, with the same id. The messages of
+one incident are delivered in order: a receiver never gets the end before the beginning.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,8 +18,8 @@ from asu_stats.times import naive
 
 m = alert_messages.c
 TAKEN_SECONDS: Final = 120  # longer than any attempt may take
-_PAUSES: Final = (5, 15, 60, 300, 900, 1800)  # seconds after each attempt; the last one goes on
-# An end that nobody hears of leaves something open elsewhere, so it is tried for longer.
+_PAUSES: Final = (5, 15, 60, 300, 900, 1800)  # seconds after each attempt; the last one repeats
+# An undelivered end leaves an incident open elsewhere, so it is retried for longer.
 GIVE_UP_HOURS: Final = 24
 GIVE_UP_END_HOURS: Final = 7 * 24
 OPENED, CLOSED = "-opened", "-closed"
@@ -28,7 +28,7 @@ LONGEST: Final = timedelta(seconds=max(TAKEN_SECONDS, *_PAUSES) + 60)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something to be delivered. `message_id` is the same at every attempt."""
+    """A notification. `message_id` is the same at every attempt."""
 
     id: int
     message_id: str
@@ -45,7 +45,7 @@ def put(
     body: Mapping[str, Any],
     now: datetime,
 ) -> None:
-    """Put a message for each of `channels`, to be sent at once."""
+    """Store a message for each of `channels`, to be sent immediately."""
     rows = [
         {
             "message_id": message_id,
@@ -62,17 +62,17 @@ def put(
 
 
 def message_id(incident: str, event: str) -> str:
-    """Return the id of what tells of an incident; `event` is opened or closed."""
+    """Return the message id of an incident; `event` is opened or closed."""
     return f"{incident}-{event}"
 
 
 def incident_of(message: str) -> str:
-    """Return which incident a message, by its id, tells of."""
+    """Return the incident of a message id."""
     return message.removesuffix(OPENED).removesuffix(CLOSED)
 
 
 def told(connection: Connection, incidents: Sequence[str]) -> dict[str, set[str]]:
-    """Return the channels that were told of the beginning of each of `incidents`, or will be."""
+    """Return per incident the channels that were or will be notified of its beginning."""
     found: dict[str, set[str]] = {incident: set() for incident in incidents}
     if incidents:
         ids = [f"{incident}{OPENED}" for incident in incidents]
@@ -83,12 +83,12 @@ def told(connection: Connection, incidents: Sequence[str]) -> dict[str, set[str]
 
 
 def take(engine: Engine, channel: str, now: datetime) -> Message | None:
-    """Take the oldest message for a channel that is due, `None` when none is.
+    """Claim the oldest due message of a channel, `None` if there is none.
 
-    Those of an incident wait for the earlier ones of it.
+    Messages of an incident wait for its earlier ones.
     """
     waiting = m.next_at.is_not(None) & (m.channel == channel)
-    latest = naive(now) + LONGEST  # later is a time that a clock ahead has left
+    latest = naive(now) + LONGEST  # a later time was written while a clock was ahead
     due = waiting & ((m.next_at <= naive(now)) | (m.next_at > latest))
     with read_snapshot(engine) as connection:
         left = select(m.id, m.message_id, m.next_at).where(waiting).order_by(m.id)
@@ -104,7 +104,7 @@ def take(engine: Engine, channel: str, now: datetime) -> Message | None:
             .returning(*alert_messages.c)
         )
         row = connection.execute(taken).first()
-    if row is None:  # somebody else was faster
+    if row is None:  # another sender was faster
         return None
     return Message(row.id, row.message_id, row.channel, row.body, row.created_at, row.attempts)
 
@@ -121,16 +121,16 @@ def _first_due(waiting: Iterable[Any], now: datetime) -> int | None:
 
 
 def delivered(engine: Engine, message: Message, now: datetime) -> None:
-    """Note that a message has arrived."""
+    """Mark a message as delivered."""
     values = {"delivered_at": naive(now), "next_at": None, "error": None}
     _note(engine, message, values)
 
 
 def failed(engine: Engine, message: Message, error: str, now: datetime, *, final: bool) -> bool:
-    """Note why a message did not arrive; return whether it will be tried again.
+    """Store why a delivery failed. Returns whether it will be retried.
 
-    It is not if that is `final`, or a day has gone by since it was put (of the end of an incident a
-    week) and this is not the first attempt.
+    It is not if the error is `final`, or if this is not the first attempt and the message is a day
+    old (a week for the end of an incident).
     """
     hours = GIVE_UP_END_HOURS if message.message_id.endswith(CLOSED) else GIVE_UP_HOURS
     old = naive(now) - message.created_at > timedelta(hours=hours)
@@ -142,7 +142,7 @@ def failed(engine: Engine, message: Message, error: str, now: datetime, *, final
 
 
 def give_up(connection: Connection, channels: Sequence[str], now: datetime) -> None:
-    """Give up old messages for addresses other than `channels`, those in the settings."""
+    """Give up old messages for recipients that are not in the settings (`channels`)."""
     is_end = m.message_id.endswith(CLOSED)
     old = or_(
         ~is_end & (m.created_at < naive(now) - timedelta(hours=2 * GIVE_UP_HOURS)),

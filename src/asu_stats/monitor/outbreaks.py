@@ -1,8 +1,8 @@
-"""Where builds fail far more than before and elsewhere, and which groups explain it.
+"""Outbreaks: groups in which far more builds fail than before and elsewhere.
 
-Builds fall into groups: all of them, those of a version, a target, a kind of error, or of two of
-these. One cause shows in many groups at once, so the group that explains most is found, what it
-explains is taken away, and the rest is looked at again: a broken version is one finding, not forty.
+Groups are: all builds, those of a version, a target or an error type, or of two of
+these. One cause shows in many groups. So the group that explains most is found, its failures
+are removed, and the rest is examined again: a broken version is one finding, not forty.
 """
 
 from collections import Counter
@@ -14,14 +14,16 @@ from asu_stats.alert_rules import Rule
 from asu_stats.monitor.chance import fisher
 from asu_stats.reports.recent import BuildGroups, Failure, Place
 
-# A group: (dimension, value) pairs in the order of the dimensions; none: all builds.
+# A group: (dimension, value) pairs in the order of the dimensions; empty: all builds.
 Subject: TypeAlias = tuple[tuple[str, str], ...]
 
-_FEWEST: Final = 5  # failures, each of another request, below which nothing is said
-_TIMES: Final = 2.0  # as often as expected, at least
-_EXPLAINS: Final = 0.8  # of what the largest group explains: then the smaller one is the cause
+_FEWEST: Final = 5  # minimum number of failures, each of another request
+_TIMES: Final = 2.0  # minimum ratio of failures to expected failures
+_EXPLAINS: Final = (
+    0.8  # share of the larger group's failures that a smaller one must explain to be the cause
+)
 _MOST: Final = 8
-_STILL: Final = 0.01  # chance that is good enough for what fires already
+_STILL: Final = 0.01  # significance level for alerts that fire already
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Finding:
     failures: int  # of different requests
     builds: int
     expected: float  # rate: the larger one of its past's and its siblings'
-    chance: float  # how likely chance alone is, corrected for the number of groups
+    chance: float  # p-value, corrected for the number of groups
 
     @property
     def points(self) -> float:
@@ -47,7 +49,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """Builds by place and failures by place and kind, each summed over every group."""
+    """Builds by place, and failures by place and error type, each summed over every group."""
 
     builds: Mapping[Subject, int]
     failures: Mapping[Subject, int]
@@ -65,9 +67,9 @@ class _Counts:
         return cls(builds, failures)
 
     def of_subject(self, subject: Subject) -> tuple[int, int]:
-        """Return failures and builds of a group; builds of a kind of error are those of its place.
+        """Return failures and builds of a group. For an error type, all builds of its place count.
 
-        What fails in one way does not fail in another, so a group of errors is a part of its place.
+        A build fails with one type only, so a group of errors is a part of its place.
         """
         return self.failures.get(subject, 0), self.builds.get(place_of(subject), 0)
 
@@ -87,7 +89,7 @@ def _kinds(version: str, target: str, kind: str) -> list[Subject]:
 
 
 def place_of(subject: Subject) -> Subject:
-    """Return a group without its kind of error."""
+    """Return a group without its error type."""
     return tuple(pair for pair in subject if pair[0] != "error_type")
 
 
@@ -105,8 +107,8 @@ def find(
 ) -> list[Finding]:
     """Return the groups in which too many builds fail, those already `known` first.
 
-    `ended` counts the builds that `failures` are some of. A known group is there until it is well
-    again, any other one has to be beyond the limit and more than chance.
+    `ended` counts all finished builds, including `failures`. A known group is reported until it has
+    recovered; a new one must exceed the limit and be significant.
     """
     different = _of_different_requests(failures)
     repeated = _by_place(failures) - _by_place(different)
@@ -139,9 +141,9 @@ def _grouped(builds: Mapping[Place, int], failures: Sequence[Failure]) -> BuildG
 
 
 def _of_different_requests(failures: Sequence[Failure]) -> list[Failure]:
-    """Return one failure per request and kind: who tries again and again counts once.
+    """Return one failure per request and error type, so retries count once.
 
-    History of older servers may have no hashes; its failures are all of different requests.
+    Failures without hash (imported history) each count as a different request.
     """
     return list(
         {
@@ -162,7 +164,7 @@ def _next_known(
 
 
 def _largest(rule: Rule, counts: _Counts, before: _Counts) -> Finding | None:
-    # Every group that is large enough might have been found, so it counts as tried.
+    # Every group that is large enough could have been found, so it counts as tried.
     tried = sum(count >= _FEWEST for count in counts.builds.values())
     kinds = len({subject[-1] for subject in before.failures if _has_kind(subject)}) + 1
     tried *= 1 + kinds
@@ -193,7 +195,7 @@ def _has_kind(subject: Subject) -> bool:
 def _finding(
     rule: Rule, subject: Subject, counts: _Counts, before: _Counts, tried: int
 ) -> Finding | None:
-    """Compare a group with its past and its siblings; `None` where there are neither."""
+    """Compare a group with its past and its siblings; `None` if there are neither."""
     failures, builds = counts.of_subject(subject)
     if not builds:
         return None
@@ -213,7 +215,7 @@ def _finding(
 
 
 def _siblings(subject: Subject, counts: _Counts) -> tuple[int, int]:
-    """Return failures and builds of all others in the same window; (0, 0) for what has none."""
+    """Return failures and builds of the other groups in the same hours, (0, 0) if none."""
     if not place_of(subject):
         return 0, 0
     kind = subject[-1:] if _has_kind(subject) else ()

@@ -1,4 +1,4 @@
-"""Messages on their way to a webhook: posted once, with a short wait and no redirects."""
+"""Posts messages to webhooks: once, with a short timeout and without redirects."""
 
 import json
 import urllib.error
@@ -16,7 +16,7 @@ _FINAL: Final = frozenset({410})  # the receiver is gone and says so
 
 
 class DeliveryError(Exception):
-    """A message not accepted. `final`: it is not to be sent again."""
+    """A message was not accepted. `final`: do not retry."""
 
     def __init__(self, words: str, *, final: bool = False) -> None:
         super().__init__(words)
@@ -24,7 +24,7 @@ class DeliveryError(Exception):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """An address in the settings is where a message goes, and nowhere else."""
+    """Messages go to the address in the settings only."""
 
     def redirect_request(self, *_: Any) -> None:
         """Take no redirect."""
@@ -40,7 +40,7 @@ def _words(error: object) -> str:
 
 
 def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: datetime) -> None:
-    """Post a message. Raises `DeliveryError`; its words name neither address nor answer."""
+    """Post a message. Raises `DeliveryError` without the address or the response in its text."""
     encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
     call = urllib.request.Request(  # noqa: S310 - the settings take http and https only
         webhook.address, encoded, webhook.headers(message_id, encoded, now)

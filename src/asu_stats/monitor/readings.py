@@ -1,4 +1,4 @@
-"""What rules see: one value, or one per client or group, of figures that were read before."""
+"""Readings of rules: one value, or one per client or group."""
 
 import math
 from collections import Counter, defaultdict
@@ -16,12 +16,12 @@ from asu_stats.reports.recent import BuildGroups, ClientSums, Failure, Hours
 from asu_stats.times import naive
 
 STILL_HOURS: Final = 3
-_COUNTABLE: Final = 0.01  # chance that is good enough for what is pending or fires already
+_COUNTABLE: Final = 0.01  # significance level for alerts that are pending or firing already
 
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What there is of the last hours."""
+    """Figures of the last hours."""
 
     now: Hours
     clients: Mapping[tuple[str, str], ClientSums]  # by client and version
@@ -30,7 +30,7 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The line, now. Times are UTC without zone."""
+    """Current state of the queue. Times are UTC without zone."""
 
     length: int
     oldest: datetime | None
@@ -39,7 +39,7 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All that is watched, as it is at one time.
+    """All watched figures at one time.
 
     `recent` by hours, `before` by these and the hours before them.
     """
@@ -53,19 +53,19 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a rule sees of a subject; no value: nothing can be said."""
+    """Value of a rule for a subject; `None` if the sample is too small."""
 
     subject: Subject
     value: float | None
     sample: int
-    beyond: bool  # the limit, and not by chance
-    well: bool  # again, after it was beyond
-    expected: float | None = None  # what it was before, or is elsewhere, in the unit of the value
-    about: Subject = ()  # what most of it is about, where the subject does not say so
+    beyond: bool  # it exceeds the limit, and significantly
+    well: bool  # it has recovered
+    expected: float | None = None  # value before or elsewhere, in the same unit
+    about: Subject = ()  # the most common value, for dimensions that the subject lacks
 
 
 def read(rule: Rule, seen: Figures, known: Iterable[Subject], now: datetime) -> Iterator[Reading]:
-    """Yield what `rule` sees. `known` are the subjects that it is pending or firing for."""
+    """Yield the readings of `rule`. `known` are subjects for which it is pending or firing."""
     recent = seen.recent.get(rule.hours)
     if rule.watch == "queue_length":
         yield _plain(rule, seen.queue.length, 1)
@@ -86,7 +86,7 @@ def read(rule: Rule, seen: Figures, known: Iterable[Subject], now: datetime) -> 
 
 
 def _plain(rule: Rule, value: float | None, sample: int, subject: Subject = ()) -> Reading:
-    """Compare a value with the limit; a sample that is too small says nothing, so all is well."""
+    """Compare a value with the limit. A sample that is too small counts as recovered."""
     if value is None or sample < rule.min_sample:
         return Reading(subject, value, sample, beyond=False, well=True)
     value = figures.hundredths(value)
@@ -94,7 +94,7 @@ def _plain(rule: Rule, value: float | None, sample: int, subject: Subject = ()) 
 
 
 def _stalled_minutes(queue: Queue, now: datetime) -> float:
-    """Return for how long something has been waiting and nothing has ended."""
+    """Return the minutes for which builds have been waiting and none has finished."""
     if not queue.length or queue.oldest is None:
         return 0.0
     since = max(queue.oldest, queue.last_end or queue.oldest)
@@ -102,7 +102,7 @@ def _stalled_minutes(queue: Queue, now: datetime) -> float:
 
 
 def _parts(rule: Rule, hours: Hours) -> tuple[int, int]:
-    """Return what a rate or average is made of."""
+    """Return numerator and denominator of a rate or average."""
     total = hours.total
     if rule.watch.startswith("success_rate"):
         return total.successful, total.successful + total.failed
@@ -114,8 +114,8 @@ def _parts(rule: Rule, hours: Hours) -> tuple[int, int]:
 def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
     """Compare the hours until now with those before: points of a rate, percent of a duration.
 
-    The last few of them have to say so too: else yesterday's trouble would come back today, when
-    it no longer lowers what is compared with.
+    The last few hours must agree: otherwise an alert of yesterday would fire again today, when
+    it no longer lowers the base of the comparison.
     """
     part, whole = _parts(rule, recent.now)
     part_before, whole_before = _parts(rule, seen.before[rule.hours, rule.against])
@@ -139,7 +139,7 @@ def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
 
 
 def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
-    """Yield per client how many of its requests that ended otherwise than by a cache hit failed."""
+    """Yield per client the failure rate of its ended requests that were not cache hits."""
     bad: dict[str, Counter[str]] = defaultdict(Counter)
     good: Counter[str] = Counter()
     for (client, version), ended in recent.clients.items():
@@ -155,7 +155,7 @@ def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
 
 
 def _still(rule: Rule, seen: Figures, was: float) -> bool:
-    """Tell whether the last hours are not well again, compared with what `was` before."""
+    """Tell whether the last hours have not recovered, compared with `was`."""
     last = seen.recent.get(STILL_HOURS)
     part, whole = _parts(rule, last.now) if last else (0, 0)
     if not whole:
@@ -183,7 +183,7 @@ def _groups(
 
 
 def _everything(rule: Rule, recent: Recent, past: BuildGroups) -> Reading:
-    """Return how much more fails than before, of all builds: as a rule nothing to speak of."""
+    """Return how much the failure rate of all builds has risen, usually about 0."""
     total, before = recent.now.total, sum(past.ended.values())
     builds = total.successful + total.failed
     if builds < rule.min_sample or before < rule.min_sample:

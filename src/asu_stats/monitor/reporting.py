@@ -1,4 +1,4 @@
-"""Alerts and incidents as they are shown: to the API, in messages, and by the command line."""
+"""Alerts and incidents as shown by the API, notifications and the command line."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ class AlertRow(TypedDict):
 
 
 class RuleRow(TypedDict):
-    """A rule, what it sees, and its state: the worst of its subjects'."""
+    """A rule with its value and state: those of its worst subject."""
 
     rule: str
     summary: str
@@ -65,7 +65,7 @@ class RuleRow(TypedDict):
 
 
 class IncidentRow(TypedDict):
-    """What was told as one: some alerts that fired together."""
+    """An incident: alerts that were notified together."""
 
     id: str
     rule: Annotated[str, Field(description="The rule that opened it.")]
@@ -81,7 +81,7 @@ class IncidentRow(TypedDict):
 
 
 class SilenceRow(TypedDict):
-    """Something that is not told."""
+    """A silence: incidents without notifications."""
 
     id: int
     rule: str | None
@@ -91,7 +91,7 @@ class SilenceRow(TypedDict):
 
 
 class Alerts(TypedDict):
-    """All rules as of the last evaluation, the latest incidents, and what is kept quiet."""
+    """All rules as of the last evaluation, the latest incidents, and silences."""
 
     evaluated_at: Annotated[
         str | None, Field(description="Time of the last evaluation; null if there was none yet.")
@@ -103,7 +103,7 @@ class Alerts(TypedDict):
 
 
 def readings(rules: Sequence[Rule], evaluation: Evaluation) -> dict[str, Any]:
-    """Return the worst value that each rule sees, to be kept until it is asked for."""
+    """Return the worst value of each rule, to be stored for later requests."""
     found: dict[str, Any] = {}
     for rule in rules:
         worst = _worst(rule, evaluation.readings.get(rule.name, ()))
@@ -121,7 +121,7 @@ def _worst(rule: Rule, found: Iterable[Reading]) -> Reading | None:
 def report(
     rules: Mapping[str, Rule], incident: Incident, alerts: Sequence[Alert], cause: Cause | None
 ) -> dict[str, Any]:
-    """Return what is said of an incident that begins, as it is stored."""
+    """Return the stored report of a new incident."""
     return {
         "title": title_of(rules[incident.rule], incident.subject),
         "text": "",
@@ -137,7 +137,7 @@ def news(
     alerts: Sequence[Alert],
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return what is new to say of an incident: which rules fired in it, how bad it is."""
+    """Return the changes of a report: the rules that fired, and the value."""
     fired = {alert.rule for alert in alerts} | set(before.get("rules", ()))
     found: dict[str, Any] = {"rules": sorted(fired)}
     for alert in alerts:
@@ -149,7 +149,7 @@ def news(
 
 
 def title_of(rule: Rule, subject: Subject) -> str:
-    """Return one line that says what is wrong and where."""
+    """Return the title: the rule's summary and the subject."""
     about = words.of_subject(subject)
     summary = rule.summary or rule.name
     return f"{summary}: {about}" if about else summary
@@ -158,9 +158,9 @@ def title_of(rule: Rule, subject: Subject) -> str:
 def body(
     told: Told, event: str, source: str, now: datetime, *, watched: Container[str]
 ) -> dict[str, Any]:
-    """Return a message about an incident that has begun or ended, for programs and for people.
+    """Return the notification about the beginning or end of an incident.
 
-    `watched` are the rules that there are now: without one an incident ends unseen.
+    `watched` are the current rules. Without a rule an incident is closed unchecked.
     """
     row = incident_row(told)
     state = "firing" if event == "opened" else "resolved"
@@ -196,7 +196,7 @@ def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[Told]) -> Ale
 
 
 def rule_row(rule: Rule, known: Memory) -> RuleRow:
-    """Return a rule and what it sees."""
+    """Return a rule with its value and state."""
     mine = [alert for alert in known.alerts if alert.rule == rule.name]
     active = [alert for alert in mine if alert.state != "resolved"]
     firing = [alert for alert in active if alert.state == "firing"]
@@ -266,5 +266,5 @@ def _silence_row(silence: Silence) -> SilenceRow:
 
 
 def shown_subject(subject: Subject) -> dict[str, str]:
-    """Return a subject as an object."""
+    """Return a subject as a JSON object."""
     return dict(subject)

@@ -1,4 +1,4 @@
-"""What the monitor remembers: alerts, incidents, silences, and messages on their way out."""
+"""The tables of the monitor: alerts, incidents, silences, and pending notifications."""
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Double, Index, Integer, Table, Text, text
 

@@ -1,4 +1,4 @@
-"""The postman: a thread per channel, so that one that hangs holds up neither others nor rules."""
+"""Delivery threads, one per channel, so that a slow one delays neither others nor rules."""
 
 import logging
 import threading
@@ -28,10 +28,10 @@ def send_due(
     clock: Callable[[], datetime] = utc_now,
     condition: Condition | None = None,
 ) -> int:
-    """Send what is due on one channel; return how many messages have arrived.
+    """Send the due messages of one channel. Returns how many were delivered.
 
-    Raises `StoreUnavailableError`. A message that does not arrive waits for its next time.
-    `condition` hears whether the channel delivers.
+    Raises `StoreUnavailableError`. A failed message is retried at its next time.
+    `condition` logs when the channel fails and recovers.
     """
     arrived = 0
     condition = condition or Condition(log, channel.name)
@@ -51,7 +51,7 @@ def send_due(
 
 
 class Sender:
-    """Sends messages in the background for as long as it is open."""
+    """Sends messages in the background until it is closed."""
 
     def __init__(
         self, engine: Engine, channels: Sequence[Channel], *, look_seconds: float = LOOK_SECONDS
@@ -70,7 +70,7 @@ class Sender:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop; who is just talking to a receiver may have a few seconds to end it."""
+        """Stop. A delivery in progress gets a few seconds to finish."""
         self._stopping.set()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
@@ -84,5 +84,5 @@ class Sender:
                 sound.works()
             except StoreUnavailableError as error:
                 log.debug("%s: %s", channel.name, error)
-            except Exception as error:  # a bug; the thread must live on all the same
+            except Exception as error:  # a bug; the thread must survive it
                 sound.failed(reason(error), level=logging.ERROR, exc_info=True)

@@ -1,7 +1,7 @@
-"""The rim of the monitor: reads figures, evaluates, writes down what became of it.
+"""The I/O side of the monitor: reads figures, evaluates the rules, stores the results.
 
-What is to be told goes into the outbox in the same transaction, so one firing is told once however
-many servers evaluate: whoever finds that another one was faster writes nothing.
+Notifications go into the outbox in the same transaction, so there is one per incident with any
+number of servers: a server that finds that another one was faster writes nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -32,19 +32,19 @@ Waiting: TypeAlias = Sequence[tuple[str, str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look: what was known before, what is seen, what becomes of it."""
+    """An evaluation with the state before it."""
 
     memory: Memory
     evaluation: Evaluation
-    causes: Mapping[str, Cause]  # by incident that has begun
+    causes: Mapping[str, Cause]  # by new incident
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Looks at the figures of a database with `rules`, and tells `channels`.
+    """Evaluates `rules` on the figures of a database and notifies `channels`.
 
-    `queue` says how long the queue is, `waiting` which builds have waited longest: hash, version,
-    target, profile.
+    `queue` returns the state of the queue, `waiting` the builds with the longest waits: hash,
+    version, target, profile.
     """
 
     engine: Engine
@@ -58,8 +58,8 @@ class Watch:
     def look(self, now: datetime) -> Sight:
         """Evaluate the rules without writing. Raises `StoreUnavailableError`.
 
-        Where nobody has looked for a while, nothing is known of how long something has been wrong:
-        then what is wrong now fires at once.
+        After a gap in evaluations it is unknown for how long a value has exceeded its limit.
+        Then an alert fires immediately.
         """
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
@@ -86,12 +86,12 @@ class Watch:
         return Sight(known, found, explained)
 
     def run(self, now: datetime, *, guard: Callable[[Connection], None] | None = None) -> Sight:
-        """Evaluate, write it down, and put what is to be told into the outbox.
+        """Evaluate, store the results, and put notifications into the outbox.
 
         Nothing is written if another process evaluated in the meantime, or for a later time. A
         later time does not count if it is hours away, or nobody has evaluated since the last run
-        saw it: then it comes from a clock that was ahead.
-        `guard` may refuse the transaction.
+        saw it: then it is from a clock that was ahead.
+        `guard` can abort the transaction.
         """
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
@@ -121,10 +121,10 @@ class Watch:
         return timedelta() < ahead <= _FAR_AHEAD and before.evaluations not in seen
 
     def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
-        """Write incidents, and messages about those that have begun or ended.
+        """Store incidents, and notifications about those that began or ended.
 
-        Every channel that was notified of the beginning is notified of the end, whatever silences
-        and settings say by then. A new channel is notified of open incidents.
+        Every channel that was notified of the beginning is notified of the end, regardless of
+        silences and settings by then. A new channel is notified of open incidents.
         """
         rules = {rule.name: rule for rule in self.rules}
         before = {told.incident.id: told for told in sight.memory.incidents}
@@ -175,15 +175,15 @@ class Watch:
 
 
 def _is_next_day(before: datetime | None, now: datetime) -> bool:
-    """Tell whether a UTC day has begun since the evaluation `before`, and no more than a week ago.
+    """Tell whether a UTC day has begun since the evaluation `before`, at most a week ago.
 
-    Old incidents and messages go then: not at the first evaluation with a clock that is far ahead.
+    Old incidents and messages are deleted then, but not by a clock that is suddenly far ahead.
     """
     return before is not None and 1 <= (now.date() - before.date()).days <= 7
 
 
 def _at_once(rules: Sequence[Rule], queue: QueueState, now: datetime) -> list[Rule]:
-    """Return rules without their time; how long the line has been long is seen by who waits."""
+    """Return rules that fire without delay; waiting builds show for how long the queue is long."""
     oldest = queue.oldest_queued_at
     waited = naive(now) - oldest if oldest else timedelta()
     return [
@@ -197,7 +197,7 @@ def _at_once(rules: Sequence[Rule], queue: QueueState, now: datetime) -> list[Ru
 def figures(
     connection: Connection, rules: Sequence[Rule], queue: QueueState, now: datetime
 ) -> Figures:
-    """Read what `rules` look at, from the reports."""
+    """Read the figures that `rules` watch."""
     yesterday = now.date() - timedelta(days=1)
     by_hours = {rule.hours for rule in rules if rule.enabled and rule.family != "queue"}
     wanted = sorted({STILL_HOURS, *by_hours})

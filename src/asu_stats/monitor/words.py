@@ -1,7 +1,7 @@
-"""What is said of alerts and incidents, in words: for mails, chats and the command line.
+"""Texts about alerts and incidents, for mails, chats and the command line.
 
-Names and error texts come from strangers. They are plain text here, without what a chat would make
-a link or a call to everybody of.
+Names and error texts are untrusted. They become plain text without anything that a chat would turn
+into a link or a mention.
 """
 
 import re
@@ -19,26 +19,26 @@ _DIMENSIONS: Final = {"error_type": "error"}
 
 
 def plain(text: str) -> str:
-    """Return a stranger's text, fit to be shown anywhere."""
+    """Return untrusted text, safe to show anywhere, at most 160 characters."""
     shown = _SCHEME.sub("", clean_name(text)).replace("@", "(at)")
     shown = "".join(character for character in shown if character.isprintable())
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
 def of_subject(subject: Subject) -> str:
-    """Return what an alert is about: `version 24.10.2, error package_not_found`."""
+    """Return a subject in words: `version 24.10.2, error package_not_found`."""
     return ", ".join(
         f"{_DIMENSIONS.get(dimension, dimension)} {plain(value)}" for dimension, value in subject
     )
 
 
 def number(value: float | None) -> str:
-    """Return a value with as many digits as say something."""
+    """Return a value with at most one decimal."""
     return "–" if value is None else f"{value:.1f}".removesuffix(".0")  # noqa: RUF001
 
 
 def of_value(rule: Rule, value: float | None, expected: float | None, sample: int) -> str:
-    """Return how bad it is."""
+    """Return the value of a rule in words."""
     match rule.watch:
         case "success_rate":
             return f"{number(value)}% of {counted(sample, 'build')} succeeded in {rule.hours} h"
@@ -70,7 +70,7 @@ def _before(rule: Rule) -> str:
 
 
 def plain_all(value: Any) -> Any:
-    """Return a value of JSON with all its texts plain."""
+    """Return a JSON value with all its strings made plain."""
     if isinstance(value, str):
         return plain(value)
     if isinstance(value, Mapping):
