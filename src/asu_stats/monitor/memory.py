@@ -41,7 +41,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """An incident with its stored report; `told` is `None` if it is silenced."""
+    """An incident with its stored report; `told_at` is `None` if it was silenced."""
 
     incident: Incident
     report: Mapping[str, Any]
