@@ -83,7 +83,7 @@ def test_check_says_what_is_wrong(failing: str, run: Run) -> None:
 def test_check_with_nothing_wrong(request: pytest.FixtureRequest, run: Run) -> None:
     done = run(sqlite_database(request), "alerts", "check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("ASU-STATS OK - 12 rules, none fires")
+    assert done.stdout.startswith("ASU-STATS OK - 12 rules, none firing")
 
 
 def test_the_job_remembers_and_list_shows(failing: str, run: Run) -> None:

@@ -146,7 +146,7 @@ def test_what_is_not_taken_is_sent_again_with_the_same_id(engine: Engine) -> Non
         channel = hook(receiver.url)
         put(engine, channel, "the-id")
         send_due(engine, channel)
-        assert errors(engine) == ["answered 500"]
+        assert errors(engine) == ["status 500"]
         assert send_due(engine, channel) == 0, "not before its time"
         assert len(receiver.calls) == 1
         for seconds in (6, 26, 96):
@@ -308,7 +308,7 @@ def test_user_and_password_of_an_address_are_basic_authentication(user: str, sen
 def test_a_test_message_says_what_is_wrong() -> None:
     with Receiver(status=403).running() as receiver:
         said = channels.try_out(hook(receiver.url), "https://asu.example.org", NOW)
-        assert said == "answered 403"
+        assert said == "status 403"
         receiver.status = 200
         assert channels.try_out(hook(receiver.url), "https://asu.example.org", NOW) is None
 
