@@ -153,7 +153,7 @@ def test_long_csv_takes_little_memory(sqlite_stats: Stats) -> None:
     (row,) = sqlite_stats.get("versions", limit=1)
     many = Listing(200_000, lambda first, after: [row] * (after - first))
     tracemalloc.start()
-    parts = sum(len(part) for part in tables.to_csv(tables.columns_of(VersionRow), many))
+    parts = sum(len(part) for part in csv_rows.to_csv(csv_rows.columns_of(VersionRow), many))
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert parts > 5_000_000

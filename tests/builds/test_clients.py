@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from httpx2 import Response
 
+from asu_stats.builds.background import Background, builder_of
 from asu_stats.builds.builders import demo as demo_builder
 from asu_stats.builds.builders.known_packages import is_known
 from asu_stats.builds.demo_downloads import DEFAULT_PACKAGES
-from asu_stats.builds.workshop import Workshop, builder_of
 from asu_stats.demo import catalogue as demo
 from tests.conftest import sqlite_database
 from tests.support import Stats
@@ -44,7 +44,7 @@ def stats(
     }
     with Stats.on(sqlite_database(request), tmp_path / "spool", **settings) as stats:
         stats.client.follow_redirects = False
-        workshop = Workshop(stats.builds, builder_of(stats.settings))
+        workshop = Background(stats.builds, builder_of(stats.settings))
         workshop.start()
         yield stats
         workshop.stop()

@@ -18,7 +18,7 @@ def router(engine: Engine, queues: Queues) -> APIRouter:
 
     @routes.get(
         f"{PREFIX}/now",
-        summary="What is being built, and what has just ended",
+        summary="Running builds and the latest finished builds",
         response_model=now.Now,
         responses={
             200: {"content": {"application/json": {"example": EXAMPLES["now"]}}},

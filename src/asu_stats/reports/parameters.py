@@ -66,15 +66,15 @@ def window_parameters(default_days: int) -> tuple[Parameter, ...]:
     """Return the parameters that choose a window."""
     days = {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": default_days}
     return (
-        Parameter("days", "That many UTC days, today included. Not with start or end.", days),
-        Parameter("start", "First UTC day of the window.", _DATE),
-        Parameter("end", "Last UTC day of the window, included; default today.", _DATE),
+        Parameter("days", "Number of UTC days, including today. Not with start or end.", days),
+        Parameter("start", "First UTC day of the time range.", _DATE),
+        Parameter("end", "Last UTC day of the time range, inclusive. Default: today.", _DATE),
     )
 
 
 HOURS: Final = Parameter(
     "hours",
-    "Instead of days: the time from so many hours ago until now, to the second.",
+    "Instead of days: the last so many hours up to now, to the second.",
     {"type": "integer", "minimum": 1, "maximum": MAX_HOURS},
 )
 VERSION: Final = Parameter("version", "Only this version.", _NAME)
@@ -93,15 +93,15 @@ DAYS_INTERVAL: Final = Parameter(
 )
 CATEGORY: Final = Parameter("category", "Only this category of errors.", _NAME)
 ERROR_TYPE: Final = Parameter("type", "Only this type of error.", _NAME)
-FORMAT: Final = Parameter("format", "Instead of the Accept header.", {"enum": ["json", "csv"]})
-ONLY_JSON: Final = Parameter("format", "There is no CSV of this.", {"enum": ["json"]})
+FORMAT: Final = Parameter("format", "Overrides the Accept header.", {"enum": ["json", "csv"]})
+ONLY_JSON: Final = Parameter("format", "Only JSON.", {"enum": ["json"]})
 LIMIT: Final = Parameter(
     "limit",
-    "Most rows of an answer, or of each list in it. CSV without it has all rows.",
+    "Maximum number of rows of the response, or of each list in it. CSV has all rows by default.",
     {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
 OFFSET: Final = Parameter(
     "offset",
-    "Rows to leave out at the beginning.",
+    "Number of rows to skip.",
     {"type": "integer", "minimum": 0, "maximum": MAX_OFFSET, "default": 0},
 )
