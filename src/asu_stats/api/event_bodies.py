@@ -148,7 +148,7 @@ def _attributes(headers: Headers) -> Iterator[tuple[str, str]]:
 
 
 def _decoded(name: str, value: bytes) -> str:
-    """Return the text of an attribute in a header (CloudEvents HTTP 3.1.3.2), percent-encoded or not."""
+    """Return the text of a header attribute, percent-decoded (CloudEvents HTTP 3.1.3.2)."""
     text = value.strip(b" \t")
     if quoted := _QUOTED.fullmatch(text):
         text = _ESCAPED.sub(rb"\1", quoted[1])
