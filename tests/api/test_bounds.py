@@ -23,7 +23,7 @@ LIVE = "/api/v1/stats/live"
 EVENTS = "/api/v1/stats/events"
 BUILD = "/api/v1/build"
 WITHOUT_HTTPTOOLS = "import sys; sys.modules['httptools'] = None"
-HURRIED = "from asu_stats.cli import connection as c; c.HEAD_SECONDS, c.BODY_SECONDS = 2, 3"
+HURRIED = "from asu_stats.server import connection as c; c.HEAD_SECONDS, c.BODY_SECONDS = 2, 3"
 WEBSOCKET = {
     "Upgrade": "websocket",
     "Connection": "Upgrade",
