@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
+from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store.database import engine as engines
 from tests.conftest import administrate
 from tests.recorder.test_recorder import FAILING, statements, until
@@ -90,6 +91,24 @@ def test_a_file_that_was_locked_for_too_long(sqlite_stats: Stats, tmp_path: Path
         assert not ready(stats)
         os.close(file)
         until(lambda: ready(stats))
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_nothing_is_written_to_a_file_that_was_moved(sqlite_stats: Stats, suffix: str) -> None:
+    stats, path = sqlite_stats, Path(f"{sqlite_stats.engine.url.database}{suffix}")
+    stats.record(request("before"))
+    path.rename(path.with_suffix(".moved"))
+    assert stats.post(request("refused")).status_code == 503
+    assert stats.client.get("/readyz").status_code == 503
+    with stats.engine.pool.connect(), pytest.raises(StoreUnavailableError, match=path.name):
+        stats.engine.pool.connect()  # which would create an empty file
+    assert not path.exists()
+    path.write_bytes(b"")  # nor is another file at this path the database
+    assert stats.post(request("refused")).status_code == 503
+    path.with_suffix(".moved").rename(path)
+    until(lambda: ready(stats))
+    stats.record(request("after"))
+    assert stats.get("overview")["totals"]["requests"] == 2
 
 
 def test_a_probe_leaves_no_trace(stats: Stats) -> None:

@@ -4,6 +4,9 @@ What the URL says counts; what is here are defaults. A file that can't be writte
 directory that can't, is opened for reading where that is all that a command wants. Without the
 right to make side files SQLite can't read a database in WAL mode at all, except as one that nobody
 changes (`immutable`), which is then checked.
+
+SQLite goes on writing to a file that was moved, replaced or deleted, and what it commits there is
+lost with the process. Each transaction therefore checks that the file is still the one it opened.
 """
 
 import contextlib
@@ -12,7 +15,7 @@ import sqlite3
 import time
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -29,6 +32,9 @@ _WRITE: Final = (
     "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times before
     "journal_size_limit = 67108864",
 )
+
+
+_Identity: TypeAlias = tuple[int, int]  # device and inode
 
 
 class Parameters(NamedTuple):
@@ -130,8 +136,13 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         **pool,
     )
 
+    path, log = os.path.abspath(file), f"{file.resolve()}-wal"  # noqa: PTH100 - keeps links
+    opened: dict[str, _Identity] = {}
+    connected: set[int] = set()
+
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[str], options: Any) -> Any:
+        _check_unmoved(opened)  # SQLite would create an empty file
         if given.of_file:
             arguments[0], options["uri"] = source(file, given.of_file), True
         elif os.geteuid() == 0 and not file.exists():
@@ -146,14 +157,42 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
             _keep_log(connection, given.timeout)
         for pragma in _READ if given.read_only else (*_WRITE, *_READ):
             connection.execute(f"PRAGMA {pragma}")
+        for each in (path, log):
+            if each not in opened and (found := _identity(each)):
+                opened[each] = found
+        connected.add(id(connection))
+
+    @event.listens_for(engine, "close")
+    def _forget(connection: SqliteConnection, _record: object) -> None:
+        connected.discard(id(connection))
+        if not connected:  # the last one removes the log
+            opened.pop(log, None)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        _check_unmoved(opened)
         options = connection.get_execution_options()
         driver = cast(SqliteConnection, connection.connection.dbapi_connection)
         driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
     return engine
+
+
+def _check_unmoved(opened: dict[str, _Identity]) -> None:
+    """Raise `StoreUnavailableError` unless files, by path, are those that were opened."""
+    for path, known in list(opened.items()):
+        if _identity(path) != known:
+            words = "moved, replaced or deleted while in use; put it back, or restart"
+            raise StoreUnavailableError(f"{path}: {words}")
+
+
+def _identity(path: str) -> _Identity | None:
+    """Return device and inode, `None` where there is no such file."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _keep_log(connection: SqliteConnection, seconds: float) -> None:
