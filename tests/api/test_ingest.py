@@ -340,6 +340,19 @@ def test_an_invalid_event_is_named_before_one_that_is_early(stats: Stats) -> Non
     assert (answer.status_code, answer.json()["errors"][0]["loc"][1]) == (422, "data.request_hash")
 
 
+@pytest.mark.parametrize("behind", [timedelta(days=2), timedelta(days=56 * 365)])
+def test_no_event_is_refused_for_good_while_our_clock_is_behind(
+    stats: Stats, behind: timedelta
+) -> None:
+    stats.record(request("before"))
+    stats.now = NOW - behind
+    answer = stats.post([request("h", NOW + timedelta(minutes=1))])
+    assert (answer.status_code, answer.headers["retry-after"]) == (425, "60")
+    assert f"it says {stats.now.year}-" in answer.json()["detail"]
+    stats.now = NOW
+    assert stats.post([request("h", NOW + timedelta(days=2))]).status_code == 422
+
+
 def test_the_first_day_of_events_is_a_setting(database_url: str, tmp_path: Path) -> None:
     with Stats.on(database_url, tmp_path / "spool", oldest_event="1999-12-31") as stats:
         assert stats.record(request("h1", NOW.replace(year=2000)))["accepted"] == 1

@@ -116,8 +116,10 @@ def test_retention_refuses_a_day_that_nothing_confirms(stats: Stats) -> None:
 
     assert retained(engine, TODAY).status == "ok"
     put(engine, succeeded_at=NOW.replace(tzinfo=None))
-    quiet = TODAY + timedelta(days=90)
+    quiet = TODAY + timedelta(days=7)
     assert retained(engine, quiet).status == "ok", "the run of today confirms it"
+    put(engine, succeeded_at=NOW.replace(tzinfo=None))
+    assert retained(engine, quiet + timedelta(days=1)).status == "failed"
     assert retained(engine, AHEAD, force=True).status == "ok"
 
 

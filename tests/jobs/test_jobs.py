@@ -170,6 +170,21 @@ def test_the_queue_minute_by_minute(stats: Stats) -> None:
     assert sample.sampled_at.second == 0
 
 
+@pytest.mark.parametrize("years", [5, -50])
+def test_a_wrong_clock_does_not_delete_the_samples(engine: Engine, years: int) -> None:
+    now = NOW.replace(tzinfo=None)
+    wrong = now.replace(year=now.year + years)
+    with write_transaction(engine) as connection:
+        for minutes in range(150):
+            queue = queue_samples.QueueState(1, 1, None)
+            queue_samples.take(connection, now - timedelta(minutes=minutes), queue)
+        queue_samples.forget(connection, wrong - timedelta(days=30), wrong)
+        assert len(queue_samples.since(connection, datetime.min)) == 90
+        for _ in range(3):
+            queue_samples.forget(connection, now - timedelta(minutes=9.5), now)
+        assert len(queue_samples.since(connection, datetime.min)) == 10
+
+
 def test_verification_looks_at_closed_days_that_changed(stats: Stats) -> None:
     days = [NOW - timedelta(days=n) for n in (0, 1, 40)]
     stats.record(*(request(f"h{n}", day) for n, day in enumerate(days)))

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from fastapi import APIRouter, FastAPI
@@ -129,7 +130,14 @@ def create_app(
         live.router(),
         alerts.router(engine, settings.alerts),
         jobs_api.router(engine, jobs),
-        ingest.router(recorder, access, now, process.refused, oldest=settings.oldest_event),
+        ingest.router(
+            recorder,
+            access,
+            now,
+            process.refused,
+            oldest=settings.oldest_event,
+            clock_behind=partial(health.clock_behind, engine),
+        ),
         *of_builds,
         health.router(engine, recorder, queues.length, clock=process.clock, now=now),
         metrics.router(Exposition(engine, settings, recorder, process, queues, now=now)),

@@ -143,11 +143,16 @@ def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:
     """Return what is odd about the clock; a process that was restarted sees it by the events."""
     if step := clock.recent():
         return str(step)
+    return clock_behind(engine, now) or "ok"
+
+
+def clock_behind(engine: Engine, now: datetime) -> str | None:
+    """Return what shows that the clock is behind, `None` if nothing does."""
     with read_snapshot(engine) as connection:
         newest = newest_event(connection)
     if newest and aware(newest) > now + MAX_FUTURE:
         return f"the time of the newest event is {format_time(aware(newest))}, in the future"
-    return "ok"
+    return None
 
 
 class _Attempt:

@@ -17,6 +17,7 @@ from asu_stats.api.event_bodies import Batch, Form, batch_of, form_of
 from asu_stats.api.ingest_docs import EVENT_BODY
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.cloudevents import from_cloudevent
+from asu_stats.event_times import format_time
 from asu_stats.events import TYPE_NAMES, Event
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
 from asu_stats.recorder import Recorder
@@ -24,6 +25,7 @@ from asu_stats.recorder import Recorder
 MAX_BYTES: Final = 8 << 20
 # Of a batch, this many invalid events are named.
 _NAMED: Final = 100
+_CLOCK_SECONDS: Final = 60
 
 
 class Ingested(TypedDict):
@@ -42,10 +44,12 @@ def router(
     refused: Callable[[str], None],
     *,
     oldest: date,
+    clock_behind: Callable[[datetime], str | None],
 ) -> APIRouter:
     """Return the ingest endpoint; `now` is the clock, `refused` hears of types of bad events.
 
-    `oldest` is the first UTC day that an event may be of.
+    `oldest` is the first UTC day that an event may be of; `clock_behind` returns what shows that
+    the clock is behind.
     """
     routes = APIRouter(tags=["ingest"])
 
@@ -76,7 +80,21 @@ def router(
         except InvalidEventError:
             refused("")
             raise
-        events = _events(batch, now(), oldest, refused)
+        moment = now()
+        try:
+            events = _events(batch, moment, oldest, refused)
+        except InvalidEventError as error:
+            # A sender gives up what is invalid: a wrong clock of ours must not make it do that.
+            late = next((e for e in (error, *error.others) if e.field in {"time", "ce-time"}), None)
+            if late is None or not (reason := _behind(moment)):
+                raise
+            problem = (
+                f"this server's clock is wrong: it says {format_time(moment)}, and {reason}. "
+                f"Send the same again in {_CLOCK_SECONDS} seconds"
+            )
+            raise EventTooEarlyError(
+                problem, _CLOCK_SECONDS, index=late.index, line=late.line
+            ) from None
         try:
             recorded = recorder.commit(events)
         except InvalidEventError as error:
@@ -84,6 +102,11 @@ def router(
             refused(TYPE_NAMES[type(events[position])])
             raise batch.invalid(position, error) from error
         return JSONResponse({"accepted": recorded.accepted, "duplicates": recorded.duplicates})
+
+    def _behind(moment: datetime) -> str | None:
+        if moment.date() < oldest:
+            return f"no event is older than {oldest}"
+        return clock_behind(moment)
 
     return routes
 

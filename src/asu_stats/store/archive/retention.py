@@ -38,7 +38,7 @@ _DETAILS_DAYS: Final = (
     8  # of which details are in tables in any case: `reports.rolling` counts them
 )
 
-_NEAR: Final = timedelta(days=92)
+_NEAR: Final = timedelta(days=7)
 
 Guard = Callable[[Connection], None]
 Progress = Callable[[date], object]
@@ -102,7 +102,7 @@ def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
     """Tell whether there is anything from before `today`.
 
     Raises `ImplausibleDayError` for a day that nothing confirms: the clock may be wrong. A day is
-    confirmed by a run or events of the quarter before it. Events of the day itself say nothing:
+    confirmed by a run or events of the week before it. Events of the day itself say nothing:
     they may come from the same clock.
     """
     start = midnight(today)

@@ -54,9 +54,17 @@ class Sample(NamedTuple):
     last_finished_at: datetime | None
 
 
+_FORGOTTEN: Final = 60  # a clock that is wrong for a minute costs few of the samples
 _FORGET: Final = delete(queue_samples).where(
-    (queue_samples.c.sampled_at < bindparam("before", type_=DateTime))
-    | (queue_samples.c.sampled_at > bindparam("after", type_=DateTime))
+    queue_samples.c.sampled_at.in_(
+        select(queue_samples.c.sampled_at)
+        .where(
+            (queue_samples.c.sampled_at < bindparam("before", type_=DateTime))
+            | (queue_samples.c.sampled_at > bindparam("after", type_=DateTime))
+        )
+        .order_by(queue_samples.c.sampled_at)
+        .limit(_FORGOTTEN)
+    )
 )
 _LAST: Final = select(func.max(build_metrics.c.finished_at)).where(
     build_metrics.c.finished_at <= bindparam("now", type_=DateTime)
@@ -84,7 +92,10 @@ def take(connection: Connection, now: datetime, queue: QueueState) -> Sample:
 
 
 def forget(connection: Connection, before: datetime, after: datetime = _END) -> None:
-    """Delete the samples from before a time, UTC without zone, and from after one."""
+    """Delete samples from before a time, UTC without zone, and from after one: an hour's at most.
+
+    Called every minute that is enough, and a wrong clock does not delete them all at once.
+    """
     statements.execute(connection, _FORGET, before=before, after=after)
 
 
