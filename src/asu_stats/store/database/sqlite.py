@@ -15,7 +15,7 @@ import sqlite3
 import time
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -32,9 +32,6 @@ _WRITE: Final = (
     "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times before
     "journal_size_limit = 67108864",
 )
-
-
-_Identity: TypeAlias = tuple[int, int]  # device and inode
 
 
 class Parameters(NamedTuple):
@@ -136,13 +133,11 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         **pool,
     )
 
-    path, log = os.path.abspath(file), f"{file.resolve()}-wal"  # noqa: PTH100 - keeps links
-    opened: dict[str, _Identity] = {}
-    connected: set[int] = set()
+    opened = _Opened(file)
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[str], options: Any) -> Any:
-        _check_unmoved(opened)  # SQLite would create an empty file
+        opened.check()  # SQLite would create an empty file
         if given.of_file:
             arguments[0], options["uri"] = source(file, given.of_file), True
         elif os.geteuid() == 0 and not file.exists():
@@ -157,20 +152,15 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
             _keep_log(connection, given.timeout)
         for pragma in _READ if given.read_only else (*_WRITE, *_READ):
             connection.execute(f"PRAGMA {pragma}")
-        for each in (path, log):
-            if each not in opened and (found := _identity(each)):
-                opened[each] = found
-        connected.add(id(connection))
+        opened.remember(connection)
 
     @event.listens_for(engine, "close")
-    def _forget(connection: SqliteConnection, _record: object) -> None:
-        connected.discard(id(connection))
-        if not connected:  # the last one removes the log
-            opened.pop(log, None)
+    def _closed(connection: SqliteConnection, _record: object) -> None:
+        opened.forget(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        _check_unmoved(opened)
+        opened.check()
         options = connection.get_execution_options()
         driver = cast(SqliteConnection, connection.connection.dbapi_connection)
         driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
@@ -178,18 +168,40 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
     return engine
 
 
-def _check_unmoved(opened: dict[str, _Identity]) -> None:
-    """Raise `StoreUnavailableError` unless files, by path, are those that were opened."""
-    for path, known in list(opened.items()):
-        if _identity(path) != known:
-            words = "moved, replaced or deleted while in use; put it back, or restart"
-            raise StoreUnavailableError(f"{path}: {words}")
+class _Opened:
+    """A database file and its log, which SQLite keeps while a connection is open."""
+
+    def __init__(self, file: Path) -> None:
+        self._log = Path(f"{file.resolve()}-wal")
+        self._paths = (file.absolute(), self._log)
+        self._identities: dict[Path, tuple[int, int]] = {}
+        self._connections: set[int] = set()
+
+    def remember(self, connection: SqliteConnection) -> None:
+        """Remember which files a connection has opened, unless another one is open."""
+        for path in self._paths:
+            if path not in self._identities and (found := _identity(path)):
+                self._identities[path] = found
+        self._connections.add(id(connection))
+
+    def forget(self, connection: SqliteConnection) -> None:
+        """Forget the log with the last connection, which removes it."""
+        self._connections.discard(id(connection))
+        if not self._connections:
+            self._identities.pop(self._log, None)
+
+    def check(self) -> None:
+        """Raise `StoreUnavailableError` unless the files are still in their places."""
+        for path, known in list(self._identities.items()):
+            if _identity(path) != known:
+                words = "moved, replaced or deleted while in use; put it back, or restart"
+                raise StoreUnavailableError(f"{path}: {words}")
 
 
-def _identity(path: str) -> _Identity | None:
+def _identity(path: Path) -> tuple[int, int] | None:
     """Return device and inode, `None` where there is no such file."""
     try:
-        found = os.stat(path)
+        found = path.stat()
     except OSError:
         return None
     return found.st_dev, found.st_ino
