@@ -14,6 +14,8 @@ ORDER = (
     "asu_stats",
     "exceptions",
     "logs",
+    "loops",
+    "caches",
     "times",
     "text",
     "releases",

@@ -1,8 +1,6 @@
 """From a question to an HTTP answer: snapshot, ETag, result cache, JSON or CSV, pages."""
 
 import json
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from asu_stats.api import csv_rows
 from asu_stats.api.response_cache import CachedResponses
+from asu_stats.caches import LruCache
 from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
 from asu_stats.store.database import statements
 from asu_stats.store.database.changes import COUNTER
@@ -46,27 +45,19 @@ class Lists:
     """
 
     def __init__(self) -> None:
-        self._lists: OrderedDict[tuple[str, ...], tuple[int, Listing[Any]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lists: LruCache[tuple[str, ...], tuple[int, Listing[Any]]] = LruCache(
+            entries=_CACHED_LISTS
+        )
 
     def get(self, question: tuple[str, ...], changes: int) -> Listing[Any] | None:
         """Return the list that answers `question` as of `changes`, if it is there."""
-        with self._lock:
-            found = self._lists.get(question)
-            if found is None or found[0] != changes:
-                return None
-            self._lists.move_to_end(question)
-            return found[1]
+        found = self._lists.get(question)
+        return found[1] if found and found[0] == changes else None
 
     def put(self, question: tuple[str, ...], changes: int, rows: Listing[Any]) -> None:
         """Remember a list that is long; the least recently used make room."""
-        if len(rows) <= ROWS_AT_A_TIME:
-            return
-        with self._lock:
-            self._lists[question] = changes, rows
-            self._lists.move_to_end(question)
-            while len(self._lists) > _CACHED_LISTS:
-                self._lists.popitem(last=False)
+        if len(rows) > ROWS_AT_A_TIME:
+            self._lists.put(question, (changes, rows))
 
 
 class ResultCache:
@@ -76,32 +67,22 @@ class ResultCache:
     """
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[tuple[str, ...], tuple[int, Answer]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._answers: LruCache[tuple[str, ...], tuple[int, Answer]] = LruCache(
+            entries=_CACHED_ANSWERS, size_bytes=_CACHED_BYTES, size=_size
+        )
 
     def get(self, question: tuple[str, ...], changes: int) -> Answer | None:
         """Return the answer to `question` as of `changes`, if it is there."""
-        with self._lock:
-            found = self._answers.get(question)
-            if found is None or found[0] != changes:
-                return None
-            self._answers.move_to_end(question)
-            return found[1]
+        found = self._answers.get(question)
+        return found[1] if found and found[0] == changes else None
 
     def put(self, question: tuple[str, ...], changes: int, answer: Answer) -> None:
         """Remember an answer; the least recently used make room."""
-        with self._lock:
-            before = self._answers.pop(question, None)
-            self._bytes -= _size(question, before[1]) if before else 0
-            self._answers[question] = changes, answer
-            self._bytes += _size(question, answer)
-            while len(self._answers) > _CACHED_ANSWERS or self._bytes > _CACHED_BYTES:
-                dropped, (_, oldest) = self._answers.popitem(last=False)
-                self._bytes -= _size(dropped, oldest)
+        self._answers.put(question, (changes, answer))
 
 
-def _size(question: tuple[str, ...], answer: Answer) -> int:
+def _size(question: tuple[str, ...], known: tuple[int, Answer]) -> int:
+    _, answer = known
     words = (*question, *answer.headers.values())
     return len(answer.body) + sum(map(len, words))
 

@@ -1,7 +1,5 @@
 """Repeated requests are served from memory, before any routing, while no figure has changed."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from datetime import date
 from typing import Final, TypeAlias
@@ -10,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from asu_stats.api.accept import wants_csv
+from asu_stats.caches import LruCache
 from asu_stats.store.database.changes import ChangeCounter
 
 _MOST: Final = 1024
@@ -18,6 +17,8 @@ _BYTES: Final = 16 << 20
 _SPECIAL: Final = frozenset({b"authorization", b"cookie", b"if-none-match", b"range"})
 
 Key: TypeAlias = tuple[bytes, bytes, bool]
+# State of the change counter, day, response, and the route of the request.
+Cached: TypeAlias = tuple[int, date, Response, object]
 
 
 def _key(scope: Scope) -> Key | None:
@@ -39,7 +40,8 @@ def _key(scope: Scope) -> Key | None:
     return scope.get("raw_path") or scope["path"].encode(), scope["query_string"], as_csv
 
 
-def _size(key: Key, response: Response) -> int:
+def _size(key: Key, cached: Cached) -> int:
+    response = cached[2]
     headers = sum(len(name) + len(value) for name, value in response.raw_headers)
     return len(key[0]) + len(key[1]) + headers + len(response.body)
 
@@ -50,9 +52,9 @@ class CachedResponses:
     def __init__(self, counter: ChangeCounter, today: Callable[[], date]) -> None:
         self._counter = counter
         self._today = today
-        self._responses: OrderedDict[Key, tuple[int, date, Response, object]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._responses: LruCache[Key, Cached] = LruCache(
+            entries=_MOST, size_bytes=_BYTES, size=_size
+        )
 
     def find(self, scope: Scope) -> Response | None:
         """Return the cached response if it is still valid, and set the route of its request."""
@@ -63,24 +65,14 @@ class CachedResponses:
         changes, day, response, route = found
         if day != self._today() or changes != self._counter.read():
             return None
-        with self._lock:
-            if key in self._responses:
-                self._responses.move_to_end(key)
         scope["route"] = route
         return response
 
     def remember(self, scope: Scope, changes: int, day: date, response: Response) -> None:
         """Cache a response; the least recently used ones are dropped."""
         key = _key(scope)
-        if key is None:
-            return
-        with self._lock:
-            before = self._responses.pop(key, None)
-            self._bytes += _size(key, response) - (_size(key, before[2]) if before else 0)
-            self._responses[key] = changes, day, response, scope["route"]
-            while len(self._responses) > _MOST or self._bytes > _BYTES:
-                oldest, (_, _, dropped, _) = self._responses.popitem(last=False)
-                self._bytes -= _size(oldest, dropped)
+        if key is not None:
+            self._responses.put(key, (changes, day, response, scope["route"]))
 
     def close(self) -> None:
         """Close the connection that reads the change counter."""

@@ -1,7 +1,6 @@
 """What runs in the background of a process: workers, their signs of life, and maintenance."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,6 +15,7 @@ from asu_stats.builds.workers import Registry
 from asu_stats.clocks import ClockWatch
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.logs import Condition
+from asu_stats.loops import Loop
 from asu_stats.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -48,7 +48,6 @@ class Background:
         self._registry = Registry(service.engine, settings)
         self._clock = clock or ClockWatch()
         self._silence_seconds = float(settings.worker_timeout_seconds)
-        self._stopping = threading.Event()
         self._beats = Condition(_log, "signs of life")
         waits = Condition(_log, "workers wait")
         self.workers: list[Worker] = []
@@ -56,9 +55,10 @@ class Background:
             self.workers += [
                 Worker(service, builder, self._registry, waits) for _ in range(settings.workers)
             ]
-        self._heart = threading.Thread(target=self._beat, name="build-heart", daemon=True)
-        self._maintenance = threading.Thread(
-            target=self._maintain, name="build-maintenance", daemon=True
+        self._heart = Loop("build-heart", self._beat, seconds=min(15.0, self._silence_seconds / 4))
+        self._tasks = self._all_tasks()
+        self._maintenance = Loop(
+            "build-maintenance", self._maintain, seconds=self._until_due, at_once=True
         )
 
     def start(self) -> None:
@@ -73,53 +73,53 @@ class Background:
         for worker in self.workers:
             worker.stop()
         late = [each for each in self.workers if not each.join(deadline - time.monotonic())]
-        self._stopping.set()
-        for thread in (self._heart, self._maintenance):
-            if thread.ident is not None:
-                thread.join(max(0.1, deadline - time.monotonic()))
+        self._heart.stop()
+        self._maintenance.stop()
+        loops_ended = [
+            loop.join(max(0.1, deadline - time.monotonic()))
+            for loop in (self._heart, self._maintenance)
+        ]
         try:
             for worker in self.workers:
                 self._registry.release(worker.holder)
             self._service.outbox.sweep()
         except StoreUnavailableError as error:
             _log.warning("stopped without releasing worker names: %s", error)
-        return not late and not self._heart.is_alive() and not self._maintenance.is_alive()
+        return not late and all(loops_ended)
 
     def _beat(self) -> None:
         """Give signs of life, four in the time after which a worker counts as dead."""
-        pause = min(15.0, self._silence_seconds / 4)
-        while not self._stopping.wait(pause):
-            holders = {each.holder: each.build_id for each in self.workers if each.has_name}
-            if not holders:
-                continue
-            try:
-                lost_names, lost_builds = self._registry.beat(holders)
-            except StoreUnavailableError as error:
-                self._beats.failed(error)
-                continue
-            except Exception as error:
-                self._beats.failed(error, level=logging.ERROR, exc_info=True)
-                continue
-            self._beats.works()
-            for worker in self.workers:
-                if worker.holder in lost_names:
-                    worker.lose_name()
-                for build_id in lost_builds:
-                    worker.lose_build(build_id)
+        holders = {each.holder: each.build_id for each in self.workers if each.has_name}
+        if not holders:
+            return
+        try:
+            lost_names, lost_builds = self._registry.beat(holders)
+        except StoreUnavailableError as error:
+            self._beats.failed(error)
+            return
+        self._beats.works()
+        for worker in self.workers:
+            if worker.holder in lost_names:
+                worker.lose_name()
+            for build_id in lost_builds:
+                worker.lose_build(build_id)
 
     def _maintain(self) -> None:
+        for task in self._tasks:
+            task.do_if_due()
+
+    def _until_due(self) -> float:
+        return min(1.0, *(task.due_in() for task in self._tasks))
+
+    def _all_tasks(self) -> list["_Task"]:
         service = self._service
-        tasks: list[_Task] = [
+        return [
             _Task("clock", _SWEEP_SECONDS, _Clock(service, self._clock)),
             _Task("events", _REDELIVER_SECONDS, _Redelivery(service)),
             _Task("lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)),
             _Task("outbox", _SWEEP_SECONDS, service.outbox.sweep),
             _Task("expired images", _EXPIRE_SECONDS, lambda: _expire(service, self._clock)),
         ]
-        while not self._stopping.is_set():
-            for task in tasks:
-                task.do_if_due()
-            self._stopping.wait(min(1.0, *(task.due_in() for task in tasks)))
 
 
 class _Task:

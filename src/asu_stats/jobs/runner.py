@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,9 +12,10 @@ from typing import Final
 from sqlalchemy import Engine
 
 from asu_stats.events import new_id
-from asu_stats.exceptions import AsuStatsError, LeaseLostError, StoreUnavailableError
+from asu_stats.exceptions import AsuStatsError, LeaseLostError
 from asu_stats.jobs.job import Job
 from asu_stats.logs import Condition
+from asu_stats.loops import Loop
 from asu_stats.store.database import leases
 from asu_stats.store.database.leases import Lease, Result, Status
 
@@ -133,23 +133,6 @@ def _run(job: Job, lease: Lease, condition: Condition) -> Run:
 @contextmanager
 def _beating(lease: Lease) -> Iterator[None]:
     """Renew a lease from a separate thread while the block runs."""
-    done = threading.Event()
-    renewing = Condition(log, f"lease of {lease.name}")
-
-    def beat() -> None:
-        while not done.wait(lease.seconds / _BEATS):
-            try:
-                leases.renew(lease)
-                renewing.works()
-            except StoreUnavailableError as error:
-                log.debug("lease of %s: %s", lease.name, error)
-            except Exception as error:
-                renewing.failed(error, level=logging.ERROR, exc_info=True)
-
-    thread = threading.Thread(target=beat, name=f"lease of {lease.name}", daemon=True)
-    thread.start()
-    try:
+    name, seconds = f"lease of {lease.name}", lease.seconds / _BEATS
+    with Loop(name, lambda: leases.renew(lease), seconds=seconds):
         yield
-    finally:
-        done.set()
-        thread.join()

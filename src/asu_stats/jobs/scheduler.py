@@ -5,13 +5,13 @@ check. Each job has a thread that waits by the monotonic clock, so clock jumps d
 """
 
 import logging
-import threading
+from functools import partial
 from typing import Final, Self
 
-from asu_stats.exceptions import StoreUnavailableError, reason
 from asu_stats.jobs.job import Job
 from asu_stats.jobs.runner import Runner
 from asu_stats.logs import Condition
+from asu_stats.loops import Loop
 
 log = logging.getLogger(__name__)
 
@@ -26,39 +26,27 @@ class Scheduler:
 
     def __init__(self, runner: Runner, *, look_seconds: float = LOOK_SECONDS) -> None:
         self._runner = runner
-        self._look_seconds = look_seconds
         self._known = False
-        self._condition = Condition(log, "jobs")
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(job,), name=f"job {job.name}", daemon=True)
+        condition = Condition(log, "jobs")
+        self._loops = [
+            Loop(f"job {job.name}", partial(self._look, job), seconds=look_seconds, sound=condition)
             for job in runner.jobs
         ]
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        for loop in self._loops:
+            loop.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._runner.stop()
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, job: Job) -> None:
-        while not self._stopping.wait(self._look_seconds):  # by the monotonic clock
-            self._look(job)
+        for loop in self._loops:
+            loop.stop()
+        for loop in self._loops:
+            loop.join()
 
     def _look(self, job: Job) -> None:
-        try:
-            if not self._known:
-                self._runner.register()
-                self._known = True
-            self._runner.run_if_due(job)
-            self._condition.works()
-        except StoreUnavailableError as error:
-            log.debug("jobs: %s", error)  # the recorder logs it
-        except Exception as error:
-            words = reason(error)
-            self._condition.failed(words, level=logging.ERROR, exc_info=True)
+        if not self._known:
+            self._runner.register()
+            self._known = True
+        self._runner.run_if_due(job)

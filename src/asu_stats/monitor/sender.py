@@ -1,15 +1,15 @@
 """Delivery threads, one per channel, so that a slow one delays neither others nor rules."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final, Self
 
 from sqlalchemy import Engine
 
-from asu_stats.exceptions import StoreUnavailableError, reason
 from asu_stats.logs import Condition
+from asu_stats.loops import Loop
 from asu_stats.monitor import outbox
 from asu_stats.monitor.channels import Channel
 from asu_stats.monitor.posting import DeliveryError
@@ -56,33 +56,23 @@ class Sender:
     def __init__(
         self, engine: Engine, channels: Sequence[Channel], *, look_seconds: float = LOOK_SECONDS
     ) -> None:
-        self._engine = engine
-        self._look_seconds = look_seconds
-        self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(channel,), name=channel.name, daemon=True)
+        self._loops = [
+            Loop(
+                channel.name,
+                partial(send_due, engine, channel, condition=Condition(log, channel.name)),
+                seconds=look_seconds,
+            )
             for channel in channels
         ]
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        for loop in self._loops:
+            loop.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop. A delivery in progress gets a few seconds to finish."""
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join(_JOIN_SECONDS)
-
-    def _run(self, channel: Channel) -> None:
-        delivers = Condition(log, channel.name)
-        sound = Condition(log, f"{channel.name}: unexpected error")
-        while not self._stopping.wait(self._look_seconds):
-            try:
-                send_due(self._engine, channel, condition=delivers)
-                sound.works()
-            except StoreUnavailableError as error:
-                log.debug("%s: %s", channel.name, error)
-            except Exception as error:  # a bug; the thread must survive it
-                sound.failed(reason(error), level=logging.ERROR, exc_info=True)
+        for loop in self._loops:
+            loop.stop()
+        for loop in self._loops:
+            loop.join(_JOIN_SECONDS)

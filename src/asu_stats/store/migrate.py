@@ -1,7 +1,6 @@
 """Schema migrations, run from the program itself: upgrade, and what state a database is in."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, false, inspect, update
 
 from asu_stats.exceptions import SchemaError
+from asu_stats.loops import Loop
 from asu_stats.store.archive import rejections
 from asu_stats.store.database import dialects
 from asu_stats.store.database import plan_indexes as indexes
@@ -124,8 +124,7 @@ class _Progress:
         self._found = found
         self._missing = missing
         self._done = 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="migration progress", daemon=True)
+        self._loop = Loop("migration progress", self._go_on, seconds=_PROGRESS_SECONDS)
         self._since = time.monotonic()
         # A new database has nothing that could take long.
         self._level = logging.DEBUG if found is None else logging.INFO
@@ -133,23 +132,21 @@ class _Progress:
     def __enter__(self) -> Self:
         if self._missing:
             self._say("migrating")
-            self._thread.start()
+            self._loop.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._over.set()
         if self._missing:
-            self._thread.join()
+            self._loop.join()
             self._say("migrated" if kind is None else "not migrated")
 
     def step_done(self, **_: object) -> None:
         """Take note of the end of a step."""
         self._done += 1
 
-    def _run(self) -> None:
-        while not self._over.wait(_PROGRESS_SECONDS):
-            self._level = logging.INFO
-            self._say("still migrating")
+    def _go_on(self) -> None:
+        self._level = logging.INFO
+        self._say("still migrating")
 
     def _say(self, what: str) -> None:
         log.log(

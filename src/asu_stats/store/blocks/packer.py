@@ -1,15 +1,15 @@
 """Storing the blocks of closed days, and doing so again when a late event touched one."""
 
+import contextlib
 import logging
-import threading
 from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Final, Self
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
-from asu_stats.exceptions import StoreUnavailableError, reason
 from asu_stats.logs import Condition
+from asu_stats.loops import Loop
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import CUBES, NAMES
 from asu_stats.store.blocks.reader import Span
@@ -99,33 +99,21 @@ class Packer:
     def __init__(self, engine: Engine, today: Callable[[], date]) -> None:
         self._engine = engine
         self._today = today
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="packer", daemon=True)
+        sound = Condition(log, "packer: unexpected error")
+        self._loop = Loop("packer", self._run, seconds=_SECONDS, sound=sound, at_once=True)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._loop.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._loop.join()
 
     def _run(self) -> None:
-        sound = Condition(log, "packer: unexpected error")
-        while True:
-            try:
-                today = self._today()
-                pack(self._engine, today, self._check)
-                self._read(today)
-                sound.works()
-            except StoreUnavailableError as error:
-                log.debug("packer: %s", error)  # the recorder says so to everyone
-            except _StoppedError:
-                return
-            except Exception as error:
-                sound.failed(reason(error), level=logging.ERROR, exc_info=True)
-            if self._stop.wait(_SECONDS):
-                return
+        today = self._today()
+        with contextlib.suppress(_StoppedError):
+            pack(self._engine, today, self._check)
+            self._read(today)
 
     def _read(self, today: date) -> None:
         """Read what is asked for most, so that no question is the first of the process."""
@@ -133,7 +121,7 @@ class Packer:
             reader.read(connection, today - timedelta(days=_USUAL_DAYS - 1), today, *CUBES)
 
     def _check(self) -> None:
-        if self._stop.is_set():
+        if self._loop.is_stopping:
             raise _StoppedError
 
 

@@ -8,7 +8,6 @@ or not anything was packed.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +18,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, select
 
+from asu_stats.caches import LruCache
 from asu_stats.store.blocks import codec
 from asu_stats.store.blocks.codec import Block, Totals
 from asu_stats.store.blocks.cubes import CUBES, Cube
@@ -69,9 +69,9 @@ class _Cache:
 
     def __init__(self) -> None:
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
-        self._lock = threading.Lock()
-        self._blocks: OrderedDict[tuple[Cube, Span], tuple[int, Block]] = OrderedDict()
-        self._bytes = 0
+        self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
+            size_bytes=_CACHE_BYTES, size=lambda _, known: known[1].bytes
+        )
 
     @property
     def keys(self) -> int:
@@ -80,22 +80,12 @@ class _Cache:
 
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
         """Return a block as of a change, if it is there."""
-        with self._lock:
-            found = self._blocks.get((cube, span))
-            if found is None or found[0] != changes:
-                return None
-            self._blocks.move_to_end((cube, span))
-            return found[1]
+        found = self._blocks.get((cube, span))
+        return found[1] if found and found[0] == changes else None
 
     def put(self, cube: Cube, span: Span, changes: int, block: Block) -> None:
         """Remember a block; those used longest ago make room."""
-        with self._lock:
-            before = self._blocks.pop((cube, span), None)
-            self._bytes += block.bytes - (before[1].bytes if before else 0)
-            self._blocks[cube, span] = changes, block
-            while self._bytes > _CACHE_BYTES:
-                _, (_, dropped) = self._blocks.popitem(last=False)
-                self._bytes -= dropped.bytes
+        self._blocks.put((cube, span), (changes, block))
 
 
 _caches: WeakKeyDictionary[Engine, _Cache] = WeakKeyDictionary()
