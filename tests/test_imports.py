@@ -16,6 +16,7 @@ ORDER = (
     "logs",
     "loops",
     "caches",
+    "bodies",
     "times",
     "text",
     "releases",
@@ -144,3 +145,20 @@ def test_one_module_reads_the_clock_and_converts_times() -> None:
         if pattern.search(file.read_text())
     }
     assert {user for user in users if "migrations" not in user} == {"times.py"}
+
+
+def test_each_idiom_has_one_home() -> None:
+    """A second one is where the next repair is forgotten."""
+    homes = {
+        "OrderedDict": {"caches.py"},
+        r"\.stream\(\)": {"bodies.py"},
+        r"_hash\[:|_hash or \"\"\)\[:": {"events.py"},
+        r'"failure", "timeout"[})]': {"events.py"},
+    }
+    for pattern, expected in homes.items():
+        found = {
+            str(file.relative_to(ROOT))
+            for file in ROOT.rglob("*.py")
+            if "migrations" not in file.parts and re.search(pattern, file.read_text())
+        }
+        assert found == expected, pattern

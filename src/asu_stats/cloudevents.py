@@ -23,6 +23,7 @@ from asu_stats.events import (
     Names,
     RequestReceived,
     new_id,
+    shown_hash,
     split_client,
 )
 from asu_stats.exceptions import InvalidEventError
@@ -462,7 +463,7 @@ def to_cloudevent(event: Event) -> dict[str, Any]:
         "source": event.source,
         "type": TYPE_PREFIX + TYPE_NAMES[type(event)],
         "time": format_time(event.time),
-        **({"subject": event.request_hash[:12]} if event.request_hash else {}),
+        **({"subject": shown_hash(event.request_hash)} if event.request_hash else {}),
         "data": data,
     }
 

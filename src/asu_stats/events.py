@@ -38,6 +38,12 @@ STATUSES: Final[tuple[BuildStatus, ...]] = ("success", "failure", "timeout", "ca
 # Without a hash the result of these requests is unknown.
 UNTRACED_OUTCOMES: Final = frozenset({*WAITING_OUTCOMES, UNKNOWN})
 FAILED_STATUSES: Final = frozenset({"failure", "timeout"})
+_SHOWN_CHARACTERS: Final = 12
+
+
+def shown_hash(request_hash: str) -> str:
+    """Return as much of a hash as everyone may see: the whole one opens its image."""
+    return request_hash[:_SHOWN_CHARACTERS]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ class Loop:
         self._name = name
         self._do = do
         self._seconds = seconds
-        self._sound = sound or Condition(log, f"{name}: unexpected error")
+        self._sound = sound or Condition(log, name)
         self._at_once = at_once
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)

@@ -4,18 +4,15 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from asu_stats import bodies
+
 
 async def read_body(request: Request, limit: int) -> bytes:
     """Return the body as it was sent. Raises 413 when it is longer than `limit` bytes."""
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and (len(length) > 18 or int(length) > limit):
+    body = await bodies.read(request, limit)
+    if body is None:
         raise too_long(limit)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise too_long(limit)
-    return bytes(body)
+    return body
 
 
 def too_long(limit: int, when: str = "") -> HTTPException:

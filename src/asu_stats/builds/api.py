@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, Self
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from asu_stats import bodies
 from asu_stats.builds import answers, openapi
 from asu_stats.builds.answers import Answer
 from asu_stats.builds.service import BuildService
@@ -142,12 +143,5 @@ async def _body(request: Request) -> bytes | Answer:
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         return answers.unsupported("expected a body without Content-Encoding")
-    length: Any = request.headers.get("content-length", "0")
-    if length.isdecimal() and int(length[:20]) > MAX_BODY_BYTES:
-        return answers.too_large(MAX_BODY_BYTES)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            return answers.too_large(MAX_BODY_BYTES)
-    return bytes(body)
+    body = await bodies.read(request, MAX_BODY_BYTES)
+    return answers.too_large(MAX_BODY_BYTES) if body is None else body

@@ -13,6 +13,7 @@ from asu_stats.builds.service import BuildService
 from asu_stats.builds.worker import Worker
 from asu_stats.builds.workers import Registry
 from asu_stats.clocks import ClockWatch
+from asu_stats.events import shown_hash
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.loops import Loop
@@ -183,7 +184,9 @@ class _StaleBuilds:
         self._looked = now
         if now >= self._patient_until:
             for job in self._queue.end_stale():
-                _log.warning("build %s: worker %s is lost", job.request_hash[:12], job.worker_id)
+                _log.warning(
+                    "build %s: worker %s is lost", shown_hash(job.request_hash), job.worker_id
+                )
 
 
 class _Clock:

@@ -15,7 +15,7 @@ from asu_stats.builds.queue import BuildQueue, Clock
 from asu_stats.builds.requests import BuildRequest, InvalidRequestError
 from asu_stats.builds.validation import RefusedRequestError, validate
 from asu_stats.builds.wakeups import Wakeups
-from asu_stats.events import Outcome
+from asu_stats.events import Outcome, shown_hash
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
 
@@ -84,7 +84,7 @@ class BuildService:
         elif state:
             self._record(request, client, received, outcome)
         if state:
-            _log.info("request %s: %s", state.request_hash[:12], outcome)
+            _log.info("request %s: %s", shown_hash(state.request_hash), outcome)
             return answers.of_state(state)
         rejection = {
             "error_message": answers.overload_text(waiting),

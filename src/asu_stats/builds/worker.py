@@ -25,6 +25,7 @@ from asu_stats.builds.service import BuildService
 from asu_stats.builds.wakeups import Wakeups
 from asu_stats.builds.workers import Registry
 from asu_stats.error_types import classify
+from asu_stats.events import shown_hash
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.logs import Condition
 
@@ -127,10 +128,12 @@ class Worker:
             try:
                 self._work(job)
             except Exception:  # without signs of life it will be ended as that of a lost worker
-                _log.exception("build %s: the result could not be stored", job.request_hash[:12])
+                _log.exception(
+                    "build %s: the result could not be stored", shown_hash(job.request_hash)
+                )
 
     def _work(self, job: Job) -> None:
-        _log.info("build %s: started", job.request_hash[:12])
+        _log.info("build %s: started", shown_hash(job.request_hash))
         attempt = None
         try:
             attempt = Attempt(
@@ -150,10 +153,10 @@ class Worker:
                 self._end(job, timed_out(attempt, stopped, self._seconds))
             elif stopped.reason == "shutdown":
                 self._insist(functools.partial(self._queue.put_back, job))
-            _log.info("build %s: stopped, %s", job.request_hash[:12], stopped.reason)
+            _log.info("build %s: stopped, %s", shown_hash(job.request_hash), stopped.reason)
         except Exception as error:
             if not isinstance(error, BuildFailedError):
-                _log.exception("build %s: unexpected error", job.request_hash[:12])
+                _log.exception("build %s: unexpected error", shown_hash(job.request_hash))
             self._end(job, failed(attempt, error))
         finally:
             with self._guard:
@@ -170,7 +173,9 @@ class Worker:
         publish = functools.partial(self._publish, result, job.request_hash) if result else None
         ended = self._insist(functools.partial(self._queue.finish, job, ending, publish=publish))
         _log.info(
-            "build %s: %s", job.request_hash[:12], ending.status if ended else "has ended already"
+            "build %s: %s",
+            shown_hash(job.request_hash),
+            ending.status if ended else "has ended already",
         )
 
     def _publish(self, result: Result, request_hash: str) -> None:

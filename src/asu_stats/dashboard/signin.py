@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
+from asu_stats import bodies
 from asu_stats.dashboard.rendering import render
 
 _FORM_BYTES: Final = 8192
@@ -105,11 +106,9 @@ async def _form(request: Request) -> dict[str, str] | None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         return None
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _FORM_BYTES:
-            return None
+    body = await bodies.read(request, _FORM_BYTES)
+    if body is None:
+        return None
     text = body.decode("utf-8", "replace")
     if text.count("&") >= _FORM_FIELDS:
         return None

@@ -12,7 +12,7 @@ from asu_stats.demo.crowd import Lottery, Wish
 from asu_stats.demo.popularity import version_shares
 from asu_stats.demo.world import World, read_csv
 from asu_stats.error_types import ErrorKind, classify
-from asu_stats.events import BuildStatus
+from asu_stats.events import FAILED_STATUSES, BuildStatus
 
 _FAILURE_RATE: Final = 0.047
 _CANCEL_RATE: Final = 0.004
@@ -118,7 +118,7 @@ class Troubles:
         failures: list[Fate] = [
             Fate("timeout" if status == "timeout" else "failure", text)
             for text, status in rows
-            if status in {"failure", "timeout"}
+            if status in FAILED_STATUSES
         ]
         self._failures = _by_type(failures, _TYPE_WEIGHTS, rare=1)
         self._outage_failures = _by_type(failures, _OUTAGE_WEIGHTS, rare=0)

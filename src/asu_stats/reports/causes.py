@@ -14,16 +14,15 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select
 from typing_extensions import TypedDict
 
+from asu_stats.events import FAILED_STATUSES, shown_hash
 from asu_stats.reports import figures
 from asu_stats.reports.recent import Span
 from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
 
-SHOWN_HASH: Final = 12
 _EXAMPLES: Final = 3
 _READ: Final = 2_000  # the newest ones say enough
 _MOSTLY: Final = 50.0  # percent from which on a name explains something
 _MESSAGE: Final = 200
-_FAILED: Final = ("failure", "timeout")
 
 
 class Share(TypedDict):
@@ -159,7 +158,7 @@ def _failed(connection: Connection, span: Span, subject: Mapping[str, str]) -> l
 def _of_client(connection: Connection, span: Span, client: str) -> list[_Case]:
     c = client_stats.c
     mine = and_(c.timestamp >= span.first, c.timestamp < span.after, c.client == client)
-    bad = c.status.in_((*_FAILED, "rejected"))
+    bad = c.status.in_((*sorted(FAILED_STATUSES), "rejected"))
     rows = connection.execute(_requests().where(mine, bad).order_by(c.timestamp.desc()))
     return [
         _Case(
@@ -234,7 +233,7 @@ def _different(cases: Sequence[_Case]) -> list[_Case]:
 
 def _example(case: _Case) -> Example:
     return {
-        "request_hash": (case.request_hash or "")[:SHOWN_HASH],
+        "request_hash": shown_hash(case.request_hash or ""),
         "version": case.version,
         "target": case.target,
         "profile": case.profile,

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
+from asu_stats.events import shown_hash
 from asu_stats.reports import latest_errors
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION
 from asu_stats.reports.report import Report
@@ -16,7 +17,6 @@ from asu_stats.windows import Window
 
 EXAMPLES: Final = 20
 _MESSAGE: Final = 2000
-_SHOWN_HASH: Final = 12
 
 
 class ErrorExample(TypedDict):
@@ -60,7 +60,7 @@ def read(
             "target": error.target,
             "profile": error.profile,
             "client": error.client,
-            "request_hash": error.request_hash[:_SHOWN_HASH] or None,
+            "request_hash": shown_hash(error.request_hash) or None,
             "message": error.error_message[-_MESSAGE:] if error.error_message else None,
         }
         for error in found

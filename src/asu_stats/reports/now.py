@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.builds.queues import Queues
 from asu_stats.cloudevents import format_time
+from asu_stats.events import shown_hash
 from asu_stats.reports.fields import Seconds
 from asu_stats.store.database.schema import build_metrics
 from asu_stats.times import aware
@@ -52,7 +53,6 @@ class Now(TypedDict):
 
 RUNNING: Final = 50
 ENDED: Final = 12
-_SHOWN_ID: Final = 12
 
 
 def read(connection: Connection, queues: Queues) -> Now:
@@ -70,7 +70,7 @@ def running(connection: Connection, queues: Queues) -> list[RunningBuild]:
     """Return the builds that have begun and not ended, newest first."""
     return [
         {
-            "build_id": build.build_id[:_SHOWN_ID],
+            "build_id": shown_hash(build.build_id),
             "version": build.version,
             "target": build.target,
             "profile": build.profile,
@@ -104,7 +104,7 @@ def ended(connection: Connection) -> list[EndedBuild]:
 
 def _ended(row: Any) -> EndedBuild:
     return {
-        "build_id": row.build_id[:_SHOWN_ID],
+        "build_id": shown_hash(row.build_id),
         "version": row.version,
         "target": row.target,
         "profile": row.profile,

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, FromClause, Select, literal_column, select
 from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
+from asu_stats.events import shown_hash
 from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import all_durations, durations_by_version
 from asu_stats.reports.fields import Average, Seconds, Total
@@ -75,7 +76,6 @@ class Performance(TypedDict):
 
 
 SLOWEST: Final = 10
-SHOWN_HASH: Final = 12
 
 
 def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
@@ -190,7 +190,7 @@ def _read(connection: Connection, query: Query) -> Performance:
     if not query.full_hashes:
         for build in found["slowest_builds"]:
             full = build["request_hash"]
-            build["request_hash"] = full[:SHOWN_HASH] if full else None
+            build["request_hash"] = shown_hash(full) if full else None
     return found
 
 

@@ -20,6 +20,7 @@ from asu_stats.builds.builders import imagebuilder as ib
 from asu_stats.builds.builders.artifacts import collect
 from asu_stats.builds.builders.known_packages import VERSION, is_known
 from asu_stats.builds.requests import BuildRequest
+from asu_stats.events import FAILED_STATUSES
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
 
@@ -107,7 +108,7 @@ def load_misfortunes() -> list[Misfortune]:
     return [
         Misfortune(row["text"], row["category"], row["type"], row["status"])
         for row in rows
-        if row["status"] in {"failure", "timeout"}
+        if row["status"] in FAILED_STATUSES
     ]
 
 

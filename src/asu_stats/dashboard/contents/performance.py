@@ -9,11 +9,11 @@ from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
+from asu_stats.events import shown_hash
 from asu_stats.reports import distribution, duration_timeseries, performance, week
 from asu_stats.reports.listing import Page
 from asu_stats.windows import Window
 
-SHOWN_HASH: Final = 12
 LEVELS: Final = 8
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -36,7 +36,7 @@ def read(db: Connection, view: View) -> Content:
     return {
         "durations": answer["build_duration"],
         "slowest": [
-            {**row, "request_hash": (row["request_hash"] or "")[:SHOWN_HASH]}
+            {**row, "request_hash": shown_hash(row["request_hash"] or "")}
             for row in answer["slowest_builds"]
         ],
         "charts": (

@@ -8,7 +8,6 @@ from typing import Final, Self
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
-from asu_stats.logs import Condition
 from asu_stats.loops import Loop
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import CUBES, NAMES
@@ -99,8 +98,7 @@ class Packer:
     def __init__(self, engine: Engine, today: Callable[[], date]) -> None:
         self._engine = engine
         self._today = today
-        sound = Condition(log, "packer: unexpected error")
-        self._loop = Loop("packer", self._run, seconds=_SECONDS, sound=sound, at_once=True)
+        self._loop = Loop("packer", self._run, seconds=_SECONDS, at_once=True)
 
     def __enter__(self) -> Self:
         self._loop.start()

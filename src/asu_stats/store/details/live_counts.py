@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import BigInteger, Column, Connection, Table, select
 
 from asu_stats.error_types import CATEGORIES
-from asu_stats.events import UNKNOWN, Event, RequestReceived
+from asu_stats.events import FAILED_STATUSES, UNKNOWN, Event, RequestReceived
 from asu_stats.store.database import statements
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import name
@@ -80,7 +80,7 @@ class Tally:
             return
         if was is None:
             self._counts["builds", now.status] += 1
-            if now.status in {"failure", "timeout"}:
+            if now.status in FAILED_STATUSES:
                 self._failed(now.error_category)
         if now.status != "success" or now.duration_seconds is None:
             return
