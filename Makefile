@@ -9,7 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots docs crash fuzz soak chromium prometheus
+.PHONY: help demo test lint format bench lock venv clean screenshots docs crash fuzz soak upstream \
+  chromium prometheus redis
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,7 +18,7 @@ help: ## Say what there is
 demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
 	$(BIN)/asu-stats demo --port $(PORT)
 
-test: $(VENV)/.dev chromium prometheus ## Everything: unit, property, API, PostgreSQL, browser
+test: $(VENV)/.dev chromium prometheus redis ## Everything: unit, property, API, PostgreSQL, browser
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.dev ## Style and types
@@ -40,6 +41,10 @@ soak: $(VENV)/.dev ## The long campaign of generated histories against the oracl
 	SOAK=$(or $(SOAK),25) $(BIN)/python -m pytest -n 2 --timeout 0 tests/api/test_oracle.py tests/api/test_further.py \
 	  tests/api/test_rolling.py tests/api/test_legacy.py tests/importers/test_go_builder.py $(ARGS)
 
+upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREAM=checkout of openwrt/asu)
+	@test -n "$(UPSTREAM)" || { echo "make upstream UPSTREAM=PATH: expected a checkout of openwrt/asu"; exit 2; }
+	$(BIN)/python -m tests.integrations.campaign $(UPSTREAM) $(ARGS)
+
 bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)
 
@@ -61,6 +66,12 @@ prometheus:
 	@command -v promtool >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 	  { apt-get -qq update && apt-get -qq install -y --no-install-recommends prometheus >/dev/null; } || \
 	  echo "Prometheus can't be installed: tests of deploy/ are skipped"
+
+# The same for Redis, which RQ's workers need: they fork.
+redis:
+	@command -v redis-server >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	  { apt-get -qq update && apt-get -qq install -y --no-install-recommends redis-server >/dev/null; } || \
+	  echo "Redis can't be installed: tests of RQ workers are skipped"
 
 venv: $(VENV)/.dev ## Only the virtual environment, with everything in it
 

@@ -35,6 +35,7 @@ ORDER = (
     "settings",
     "recorder",
     "emit",
+    "integrations",
     "store",
     "jobs",
     "builds",

@@ -82,7 +82,7 @@ class Emitter:
     def request(
         self,
         *,
-        request_hash: str,
+        request_hash: str | None,
         outcome: Outcome,
         version: str,
         target: str,
@@ -92,7 +92,7 @@ class Emitter:
         id: str = "",  # noqa: A002 - the attribute's name in CloudEvents
         **optional: Any,
     ) -> None:
-        """Send that a build request was received.
+        """Send that a build request was received. Only a rejected one may lack a hash.
 
         `time` is when (default: now), `id` an identity of the event that stays the same if it is
         sent again (default: a fresh one). `optional` are further members of the event's data, such

@@ -1,0 +1,28 @@
+"""The plug-in for the upstream server (openwrt/asu: FastAPI, RQ, Redis). No line of it is edited.
+
+API process:  uvicorn asu_stats.integrations.upstream:app      in place of asu.main:app
+Workers:      RQ_WORKER_CLASS=asu_stats.integrations.upstream.StatsWorker
+
+Both emit events to the asu-stats server that `ASU_STATS_REMOTE_URL`, `ASU_STATS_TOKEN` and
+`ASU_STATS_SPOOL_DIRECTORY` name. Without these the plug-in logs that once and does nothing.
+A fault in it never changes a response or a job. See docs/integrate.md.
+"""
+
+from typing import Any
+
+from asu_stats.integrations.upstream_worker import StatsWorker
+
+__all__ = ["StatsWorker"]
+
+
+def __getattr__(name: str) -> Any:
+    """Return upstream's own `app`, observed. Workers must not import it: it makes HTTP requests."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from asu.main import app
+
+    from asu_stats.integrations import upstream_requests
+
+    upstream_requests.observe(app)
+    globals()["app"] = app
+    return app

@@ -1,0 +1,122 @@
+"""Builds of the upstream server: one per execution of an RQ job, with its phases."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any, Final
+
+from rq import Queue
+from rq.job import Job
+from rq.timeouts import BaseTimeoutException, JobTimeoutException
+
+from asu_stats.emit import Emitter
+from asu_stats.events import BuildStatus, new_id
+from asu_stats.integrations.reporting import unharmed
+from asu_stats.text import NAME_LENGTH
+
+_FIRST_PHASE: Final = "init"
+_ENDS: Final = frozenset({"done", "failed"})
+_STDERR_CHARACTERS: Final = 8_000
+_EXCEPTION_CHARACTERS: Final = 4_000
+
+
+@dataclass(slots=True)
+class Phases:
+    """Seconds per phase, from the moments at which a build entered them (`time.monotonic`)."""
+
+    entered: list[tuple[str, float]] = field(default_factory=list)
+
+    def enter(self, phase: object, at: float) -> None:
+        """Note that the build is in a phase."""
+        if isinstance(phase, str) and (not self.entered or self.entered[-1][0] != phase):
+            self.entered.append((phase[:NAME_LENGTH], at))
+
+    def seconds(self, ended: float) -> dict[str, float]:
+        """Return the seconds of each phase of a build that has ended."""
+        found: dict[str, float] = {}
+        leaves = [at for _, at in self.entered[1:]] + [ended]
+        for (phase, at), left in zip(self.entered, leaves, strict=True):
+            if phase not in _ENDS:
+                found[phase] = round(found.get(phase, 0) + max(0.0, left - at), 3)
+        return found
+
+
+def names_of(job: Job) -> dict[str, Any]:
+    """Return version, target, profile and diff_packages of a job's request, as far as known."""
+    request = job.args[0] if job.args else None
+    found = {
+        name: str(value)[:NAME_LENGTH]
+        for name in ("version", "target", "profile")
+        if (value := getattr(request, name, None))
+    }
+    diff_packages = getattr(request, "diff_packages", None)
+    return {**found, **({} if diff_packages is None else {"diff_packages": bool(diff_packages)})}
+
+
+def status_of(error: type[BaseException] | None) -> BuildStatus:
+    """Return how a build ended that raised `error`, or nothing."""
+    if error is None:
+        return "success"
+    return "timeout" if issubclass(error, JobTimeoutException) else "failure"
+
+
+def message_of(meta: Mapping[str, Any], exception: str) -> str:
+    """Return the text of a failure: upstream's own words, the end of stderr and of the traceback.
+
+    Without a report of upstream, `detail` is still the phase it began with: it says nothing then.
+    """
+    detail, stderr = meta.get("detail"), meta.get("stderr")
+    parts = [detail if isinstance(detail, str) and detail not in {"init", "done"} else ""]
+    parts.append(stderr[-_STDERR_CHARACTERS:] if isinstance(stderr, str) else "")
+    parts.append(exception.strip()[-_EXCEPTION_CHARACTERS:])
+    return "\n".join(part for part in parts if part)
+
+
+def watch_phases(job: Job, enter: Callable[[object, float], None]) -> None:
+    """Call `enter` with the status of the build and the moment whenever upstream saves it."""
+    original = job.save_meta
+    enter(_FIRST_PHASE, time.monotonic())
+
+    @wraps(original)
+    def save_meta(*args: Any, **kwargs: Any) -> Any:
+        with unharmed(BaseTimeoutException):  # raised by a signal, wherever the code is
+            enter(job.meta.get("imagebuilder_status"), time.monotonic())
+        return original(*args, **kwargs)
+
+    job.save_meta = save_meta  # type: ignore[method-assign]
+
+
+def observe_sync(emitter: Emitter) -> None:
+    """Observe jobs that a queue runs within the request (`async_queue = false`). Twice is once."""
+    original = Queue.run_sync
+    if hasattr(original, "asu_stats"):
+        return
+
+    @wraps(original)
+    def run_sync(self: Queue, job: Job) -> Job:
+        build_id, phases = new_id(), Phases()
+        with unharmed():
+            emitter.build_started(build_id=build_id, request_hash=job.id, **names_of(job))
+            watch_phases(job, phases.enter)
+        done = original(self, job)
+        with unharmed():
+            ended = time.monotonic()
+            failed = done.is_failed
+            result = done.latest_result() if failed else None
+            exception = (result and result.exc_string) or ""
+            timed_out = JobTimeoutException.__name__ in exception
+            emitter.build_finished(
+                build_id=build_id,
+                request_hash=job.id,
+                status="timeout" if timed_out else "failure" if failed else "success",
+                phases=phases.seconds(ended),
+                time=datetime.now(UTC),
+                **names_of(job),
+                **({"error_message": message_of(job.meta, exception)} if failed else {}),
+            )
+        return done
+
+    run_sync.asu_stats = True  # type: ignore[attr-defined]
+    Queue.run_sync = run_sync  # type: ignore[method-assign]
