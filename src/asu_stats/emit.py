@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _QUEUE_EVENTS: Final = 10_000
 _BATCH_EVENTS: Final = 500
 _LONGEST_PAUSE: Final = 30.0
+# A call per event would cost the sender more than everything else about the event.
+_GATHER_SECONDS: Final = 0.25
 
 
 class Emitter:
@@ -204,6 +206,7 @@ class Emitter:
                     batch_events=_BATCH_EVENTS,
                     longest_pause=_LONGEST_PAUSE,
                     in_order=True,
+                    gather_seconds=_GATHER_SECONDS,
                 )
                 self._running = recorder, sink
             return self._running[0]

@@ -76,6 +76,8 @@ def test_outcomes_are_those_that_the_server_answered(recorded: Recorded, queue: 
     assert job is not None
     job.set_status(JobStatus.FINISHED)
     assert post() == (200, "cache_hit", job_id)
+    assert recorded.requests[-1]["package_count"] == 0
+    assert "packages" not in recorded.requests[-1]
     job.set_status(JobStatus.FAILED)
     assert post() == (500, "cached_failure", job_id)
     job.set_status(JobStatus.STOPPED)

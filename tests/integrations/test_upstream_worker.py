@@ -128,7 +128,7 @@ def test_a_build_whose_worker_is_gone(redis: Redis, recorded: Recorded) -> None:
     StatsWorker([queue], connection=redis).clean_registries()
 
     (finished,) = recorded.finished
-    assert finished["build_id"] == "execution-1"
+    assert finished["build_id"] == "rq:execution-1"
     assert (finished["request_hash"], finished["status"]) == ("gone", "failure")
     assert "AbandonedJobError" in finished["error_message"]
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from asu_stats.emit import Emitter
 from asu_stats.events import BuildStatus, new_id
 from asu_stats.integrations.reporting import unharmed
 from asu_stats.text import NAME_LENGTH
+from asu_stats.times import utc_now
 
 _FIRST_PHASE: Final = "init"
 _ENDS: Final = frozenset({"done", "failed"})
@@ -112,7 +112,7 @@ def observe_sync(emitter: Emitter) -> None:
                 request_hash=job.id,
                 status="timeout" if timed_out else "failure" if failed else "success",
                 phases=phases.seconds(ended),
-                time=datetime.now(UTC),
+                time=utc_now(),
                 **names_of(job),
                 **({"error_message": message_of(job.meta, exception)} if failed else {}),
             )

@@ -9,7 +9,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 from typing import Any, Final, TypeAlias
 
@@ -20,10 +20,12 @@ from asu_stats.events import Outcome
 from asu_stats.integrations.reporting import emitter, unharmed
 from asu_stats.integrations.upstream_builds import observe_sync
 from asu_stats.text import NAME_LENGTH
+from asu_stats.times import utc_now
 
 _PATH: Final = "/api/v1/build"
 _MOST_BYTES: Final = 1 << 20
 _UNPARSED: Final = 422  # not a build request: nothing to count
+_UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
 _BROKEN: Final = "Internal Server Error"
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -61,7 +63,7 @@ class Observer:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != _PATH:
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(datetime.now(UTC), _user_agent(scope))
+        exchange = Exchange(utc_now(), _user_agent(scope))
 
         async def receiving() -> Message:
             message = await receive()
@@ -130,7 +132,7 @@ def report(exchange: Exchange, emitter: Emitter) -> None:
     if exchange.status == _UNPARSED or request is None:
         return
     outcome = outcome_of(exchange)
-    said = facets(request) | (_refusal(exchange) if outcome == "rejected" else {})
+    said = facets(request, outcome) | (_refusal(exchange) if outcome == "rejected" else {})
     emitter.request(
         request_hash=exchange.job_id,
         outcome=outcome,
@@ -163,14 +165,22 @@ def client_of(request: Mapping[str, Any], user_agent: str) -> str:
     return "unknown/0"
 
 
-def facets(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a request asks for. The body is read as leniently as upstream reads it."""
-    wanted = list(request.get("packages_versions") or request.get("packages") or ())
+def facets(request: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Return what a request asks for. The body is read as leniently as upstream reads it.
+
+    Package figures leave out cache hits and rejected requests, so these send a number only.
+    """
+    wanted = request.get("packages_versions") or request.get("packages") or ()
+    if outcome in _UNCOUNTED:
+        packages: dict[str, Any] = {"package_count": len(wanted)}
+    else:
+        names = [str(name).removeprefix("+")[:NAME_LENGTH] for name in wanted]
+        packages = {"packages": names}
     size = request.get("rootfs_size_mb")
     return {
         **{name: str(request[name])[:NAME_LENGTH] for name in ("version", "target", "profile")},
         "diff_packages": _truth(request.get("diff_packages", False)),
-        "packages": [str(name).removeprefix("+")[:NAME_LENGTH] for name in wanted],
+        **packages,
         "has_custom_repos": bool(request.get("repositories")),
         "has_defaults": bool(request.get("defaults")),
         "rootfs_size_mb": None if size is None else int(float(size)),

@@ -27,7 +27,9 @@ from asu_stats.integrations.upstream_builds import (
     status_of,
     watch_phases,
 )
+from asu_stats.times import utc_now
 
+BUILD_ID: Final = "rq:"  # followed by the execution
 _CHUNK: Final = 1 << 16
 _NOT_ENDED: Final = "the work horse ended without a result"
 _STATUSES: Final[Mapping[JobStatus, BuildStatus]] = {
@@ -73,7 +75,7 @@ class Execution:
     def end(self, status: BuildStatus, error: str = "") -> None:
         """Note that the worker saw it end now."""
         self.status, self.error = status, error
-        self.ended, self.ended_at = time.monotonic(), datetime.now(UTC)
+        self.ended, self.ended_at = time.monotonic(), utc_now()
 
     def close(self) -> None:
         """Close the pipe."""
@@ -113,7 +115,7 @@ class StatsWorker(Worker):
 
     def fork_work_horse(self, job: Job, queue: Any) -> None:
         """Fork; emit that the build has started."""
-        started = datetime.now(UTC)
+        started = utc_now()
         with unharmed():
             self._observed = self._begin()
         super().fork_work_horse(job, queue)
@@ -134,7 +136,8 @@ class StatsWorker(Worker):
         os.set_blocking(reader, False)
         os.set_blocking(writer, False)
         execution = self.execution
-        return Execution(execution.id if execution else new_id(), reader, writer)
+        name = execution.id if execution else new_id()
+        return Execution(f"{BUILD_ID}{name}", reader, writer)
 
     def perform_job(self, *args: Any, **kwargs: Any) -> bool:
         """Perform a job in the work horse; tell the worker how it goes."""
@@ -227,4 +230,4 @@ def _executions(job: Job) -> list[str]:
     members = registry.connection.zrangebyscore(registry.key, 0, time.time())
     texts = [str(member, "utf-8") for member in members]
     prefix = f"{job.id}:"
-    return [text.removeprefix(prefix) for text in texts if text.startswith(prefix)]
+    return [BUILD_ID + text.removeprefix(prefix) for text in texts if text.startswith(prefix)]

@@ -77,7 +77,8 @@ class Recorder:
     must name the events that it rejects. `probe` raises unless the store can write events of every
     type. After a failure the recorder waits at most `longest_pause` seconds before it tries again,
     longer if the store says so. With `in_order` no event overtakes an earlier one of this process
-    in the spool. Use as a context manager, or call `close`.
+    in the spool. An event waits `gather_seconds` at most for others to share its batch. Use as a
+    context manager, or call `close`.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Recorder:
         batch_events: int = 2_000,
         longest_pause: float = _LONGEST_PAUSE,
         in_order: bool = False,
+        gather_seconds: float = 0.0,
     ) -> None:
         self.counters = Counters()
         self._sink = sink
@@ -101,6 +103,8 @@ class Recorder:
         self._batch_events = batch_events
         self._longest_pause = longest_pause
         self._in_order = in_order
+        self._gather_seconds = gather_seconds
+        self._gathering = False
         self._reported_lost = 0
         self._calls: deque[_Call] = deque()
         self._waiting = 0
@@ -209,7 +213,8 @@ class Recorder:
         with self._wake:
             self._calls.append(call)
             self._waiting += len(call.events)
-            self._wake.notify()
+            if not self._gathering or not call.events or self._waiting >= self._batch_events:
+                self._wake.notify()
         return call
 
     def _run(self) -> None:
@@ -236,6 +241,8 @@ class Recorder:
                 if pause <= 0:
                     return []
                 self._wake.wait(pause)
+            if self._gather_seconds:
+                self._gather()
             calls: list[_Call] = []
             size = 0
             while self._calls:
@@ -244,6 +251,19 @@ class Recorder:
                     break
                 calls.append(self._calls.popleft())
             return calls
+
+    def _gather(self) -> None:
+        """Wait for a batch to fill, unless `flush` or `close` waits. Events don't end the wait."""
+        until = time.monotonic() + self._gather_seconds
+        self._gathering = True
+        while (
+            not self._closing
+            and self._waiting < self._batch_events
+            and all(call.events for call in self._calls)
+            and (pause := until - time.monotonic()) > 0
+        ):
+            self._wake.wait(pause)
+        self._gathering = False
 
     def _write(self, calls: list[_Call]) -> None:
         now = time.monotonic()
