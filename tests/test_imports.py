@@ -21,6 +21,7 @@ ORDER = (
     "text",
     "releases",
     "queries",
+    "policies",
     "ownership",
     "windows",
     "events",

@@ -129,6 +129,10 @@ class InvalidSettingError(AsuStatsError):
     """A setting, settings file or file named by a setting that can't be used."""
 
 
+class UndeclaredRouteError(AsuStatsError):
+    """A route does not say who may use it and which budget it draws from. A bug: nothing starts."""
+
+
 class NotStartedError(AsuStatsError):
     """A server was called outside its lifespan."""
 

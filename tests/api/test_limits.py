@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from asu_stats.api.limits import budget_of, client_of
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.policies import Policies
 from asu_stats.settings import load
 from tests.builds.support import body
 from tests.conftest import sqlite_database
@@ -154,6 +155,17 @@ def test_an_address_is_believed_behind_so_many_proxies_only(
     assert (found and str(found)) == expected
 
 
+@pytest.fixture(scope="module")
+def policies(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Policies]:
+    """The policies of a whole service."""
+    directory = tmp_path_factory.mktemp("policies")
+    with Stats.on(sqlite_database(request, directory), directory / "spool") as stats:
+        app: Any = stats.client.app
+        yield app.state.policies
+
+
 @pytest.mark.parametrize(
     ("path", "query", "accept", "expected"),
     [
@@ -172,16 +184,18 @@ def test_an_address_is_believed_behind_so_many_proxies_only(
         ("/api/v1/stats/events", "", "", "ingest"),
         ("/api/v1/builds-by-version", "", "", "read"),
         ("/", "", "", "read"),
-        ("/api/v1/build", "", "", None),
-        ("/api/v1/build/abc", "", "", None),
-        ("/api/v1/build/abc\ndef", "", "", None),
-        ("/json/v1/branches.json", "", "", None),
+        ("/api/v1/build", "", "", "none"),
+        ("/api/v1/build/abc", "", "", "none"),
+        ("/api/v1/build/abc\ndef", "", "", "none"),
+        ("/json/v1/branches.json", "", "", "none"),
     ],
 )
-def test_what_costs_what(path: str, query: str, accept: str, expected: str | None) -> None:
+def test_what_costs_what(
+    policies: Policies, path: str, query: str, accept: str, expected: str
+) -> None:
     headers = [(b"accept", accept.encode())] if accept else []
     scope = {"type": "http", "path": path, "query_string": query.encode(), "headers": headers}
-    assert budget_of(scope) == expected
+    assert budget_of(scope, policies) == expected
 
 
 def test_a_store_that_is_away_limits_nobody(made: Made, caplog: pytest.LogCaptureFixture) -> None:

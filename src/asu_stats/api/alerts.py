@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
 from asu_stats.monitor import memory, reporting
+from asu_stats.policies import declare
 from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
 
@@ -27,6 +28,7 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
+    @declare("read", "read")
     def alerts() -> JSONResponse:
         """Return each rule as the last evaluation saw it, and the latest incidents.
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from fastapi import APIRouter, FastAPI
 from sqlalchemy import Engine
+from starlette.middleware import Middleware
 
 from asu_stats import __version__
 from asu_stats.api import alerts, health, ingest, metrics, problems
@@ -32,6 +33,7 @@ from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.policies import Policies, declare
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
 from asu_stats.store.database.changes import ChangeCounter
@@ -90,18 +92,10 @@ def create_app(
         lifespan=lifespan,
     )
     problems.install(app)
-    app.add_middleware(ServeCached, cached=cached)
+    (document,) = app.routes
+    declare("public", "none")(document.endpoint)  # type: ignore[attr-defined]  # /openapi.json
     access = Access(engine, settings)
     sessions = Sessions(engine, now)
-    if settings.read_access == "token":
-        app.add_middleware(ReadGuard, access=access, sessions=sessions)
-    app.add_middleware(metrics.NotesRoute)
-    app.add_middleware(Limited, limits=RateLimits(settings))
-    app.add_middleware(HeadAsGet)
-    app.add_middleware(Preflight)
-    app.add_middleware(CommonHeaders)
-    app.add_middleware(metrics.Measured, process=process)
-    app.add_middleware(OneLeadingSlash)
     answering = Answering(engine, cached)
     stats = StatsApi(
         answering,
@@ -163,4 +157,18 @@ def create_app(
         old_endpoints=legacy.guide(settings) if legacy else [],
         sunset=settings.legacy_sunset,
     )
+    app.state.policies = policies = Policies(app.routes)
+    guard = Middleware(ReadGuard, policies=policies, access=access, sessions=sessions)
+    # In the order in which a request passes them.
+    app.user_middleware = [
+        Middleware(OneLeadingSlash),
+        Middleware(metrics.Measured, process=process),
+        Middleware(CommonHeaders),
+        Middleware(Preflight),
+        Middleware(HeadAsGet),
+        Middleware(Limited, limits=RateLimits(settings, policies)),
+        Middleware(metrics.NotesRoute),
+        *([guard] if settings.read_access == "token" else []),
+        Middleware(ServeCached, cached=cached),
+    ]
     return app

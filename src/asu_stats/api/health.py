@@ -18,6 +18,7 @@ from asu_stats.clocks import ClockWatch
 from asu_stats.event_times import MAX_FUTURE, format_time
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
+from asu_stats.policies import declare
 from asu_stats.recorder import Recorder
 from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store import migrate
@@ -81,6 +82,7 @@ def router(
     readable = Condition(log, "not ready: the database is not readable")
 
     @routes.get("/healthz", summary="Whether the process is up", response_model=Health)
+    @declare("public", "none")
     async def healthz() -> JSONResponse:
         """Answer as long as the process does."""
         return JSONResponse({"status": "ok"})
@@ -91,6 +93,7 @@ def router(
         response_model=Ready,
         responses=problems.documented(503),
     )
+    @declare("public", "none")
     def readyz() -> JSONResponse:
         """Answer 200 while the database can be read and written and its schema is current."""
         retry = {"Retry-After": str(problems.RETRY_SECONDS)}
@@ -132,6 +135,7 @@ def router(
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
+    @declare("read", "read")
     def stats() -> JSONResponse:
         """Return the number of builds that wait for a worker."""
         return JSONResponse({"queue_length": queue_length()})

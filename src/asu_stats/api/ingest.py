@@ -20,6 +20,7 @@ from asu_stats.cloudevents import from_cloudevent
 from asu_stats.event_times import format_time
 from asu_stats.events import TYPE_NAMES, Event
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.policies import declare
 from asu_stats.recorder import Recorder
 
 MAX_BYTES: Final = 8 << 20
@@ -61,6 +62,7 @@ def router(
         dependencies=[Depends(TOKEN_SCHEME)],
         openapi_extra={"requestBody": EVENT_BODY},
     )
+    @declare("ingest", "ingest")
     async def post_events(request: Request) -> JSONResponse:
         """Store one CloudEvent or a batch: all, or nothing.
 

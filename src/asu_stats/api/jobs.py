@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from asu_stats.api import params, problems
 from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
+from asu_stats.policies import declare
 from asu_stats.reports.parameters import ONLY_JSON
 
 
@@ -23,6 +24,7 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
+    @declare("read", "read")
     def stats_jobs() -> JSONResponse:
         """Return each job: when it last ran, for how long, how that went, and when it runs next.
 

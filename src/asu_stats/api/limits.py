@@ -9,7 +9,6 @@ Addresses are neither stored nor logged. Only a keyed digest of each is kept, fo
 """
 
 import logging
-import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from datetime import date
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from math import ceil
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from limits import RateLimitItemPerMinute
@@ -35,23 +34,16 @@ from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import route_path
 from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.logs import Condition
+from asu_stats.policies import Budget, Policies
 from asu_stats.settings import Settings
 from asu_stats.text import counted
 
 log = logging.getLogger(__name__)
 
-Budget: TypeAlias = Literal["read", "expensive", "ingest"]
 Address: TypeAlias = IPv4Address | IPv6Address
 
 _WINDOW: Final = 60
 _QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-_FREE: Final = re.compile(
-    r"/api/v1/build(/.*)?|/store/.*|/json/.*|/api(/v1)?/overview|/api/v1/latest|/api/v1/revision/.*"
-    r"|/\.versions\.json|/(releases|snapshots)/.*"
-    r"|/healthz|/readyz|/metrics|/static/.*|/docs(/.*)?|/openapi\.json",
-    re.DOTALL,
-)
-_INGEST: Final = "/api/v1/stats/events"
 _DAYS: Final = 92  # of a window that costs no more than usual
 _HOURS: Final = 7  # days of one by the hour
 _PAUSE_SECONDS: Final = 60.0
@@ -75,14 +67,10 @@ class Verdict:
         }
 
 
-def budget_of(scope: Scope) -> Budget | None:
-    """Return which budget an HTTP request draws from, `None` for one that is never limited."""
-    path = route_path(HTTPConnection(scope))
-    if _FREE.fullmatch(path):
-        return None
-    if path == _INGEST:
-        return "ingest"
-    return "expensive" if _is_expensive(scope) else "read"
+def budget_of(scope: Scope, policies: Policies) -> Budget:
+    """Return which budget an HTTP request draws from."""
+    budget = policies.of(route_path(HTTPConnection(scope))).budget
+    return "expensive" if budget == "read" and _is_expensive(scope) else budget
 
 
 def _is_expensive(scope: Scope) -> bool:
@@ -140,7 +128,8 @@ def _bare(hop: str) -> str:
 class RateLimits:
     """Counts requests per address and budget, in this process or in Redis."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, policies: Policies) -> None:
+        self._policies = policies
         self.proxies = settings.proxies
         per_minute: Mapping[Budget, int] = {
             "read": settings.rate_limit_read,
@@ -162,7 +151,7 @@ class RateLimits:
     async def take(self, scope: Scope) -> Verdict | None:
         """Count a request; return `None` where it is not limited, or the store is away."""
         address = client_of(scope, self.proxies)
-        budget = budget_of(scope) if address else None
+        budget = budget_of(scope, self._policies) if address else None
         item = self._items.get(budget) if budget else None
         if address is None or budget is None or item is None:
             return None

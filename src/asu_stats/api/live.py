@@ -21,6 +21,7 @@ from asu_stats.api.origins import is_own
 from asu_stats.api.stats import PREFIX
 from asu_stats.builds.queues import Queues
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.policies import declare
 from asu_stats.reports import now as now_report
 from asu_stats.store.database import statements
 from asu_stats.store.database.changes import COUNTER
@@ -90,6 +91,7 @@ class Live:
         routes.add_api_websocket_route(f"{PREFIX}/live", self.serve)
         return routes
 
+    @declare("read", "read")
     async def serve(self, socket: WebSocket) -> None:
         """Send a message at once, and one whenever something changes, until somebody leaves."""
         if not self._is_welcome(socket):

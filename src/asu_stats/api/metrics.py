@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import OTHER, ProcessMetrics
+from asu_stats.policies import declare
 
 _ASKED: Final = "asu_stats.asked"
 _NOT_ANSWERED: Final = 499  # the client left, or the server was stopped
@@ -31,6 +32,7 @@ def router(exposition: Exposition) -> APIRouter:
             }
         },
     )
+    @declare("read", "none")
     def metrics(request: Request) -> Response:
         """Return all metrics, as OpenMetrics if `Accept` asks for it."""
         body, media = exposition.text(request.headers.get("accept", ""))
@@ -81,7 +83,7 @@ class Measured:
 
 
 class NotesRoute:
-    """Tells `Measured` which route took the request; the innermost layer, for routers know."""
+    """Tells `Measured` which route took a request: layers in between copy the scope."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

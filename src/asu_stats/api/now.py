@@ -8,6 +8,7 @@ from asu_stats.api import params, problems
 from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.stats import PREFIX
 from asu_stats.builds.queues import Queues
+from asu_stats.policies import declare
 from asu_stats.reports import now
 from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
@@ -27,6 +28,7 @@ def router(engine: Engine, queues: Queues) -> APIRouter:
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
+    @declare("read", "read")
     def ask() -> JSONResponse:
         """Return the builds of this moment."""
         with read_snapshot(engine) as connection:

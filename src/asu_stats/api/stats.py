@@ -25,6 +25,7 @@ from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.params import Given
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.exceptions import InvalidParameterError
+from asu_stats.policies import declare
 from asu_stats.reports import sums
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import ALL, Page
@@ -168,6 +169,7 @@ _AUTHORIZED: Final = {True: ("Authorization",), False: ()}
 def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Response]) -> None:
     """Add the route of a report, documented."""
 
+    @declare("read", "read")
     def endpoint(request: Request) -> Response:
         return respond(request)
 

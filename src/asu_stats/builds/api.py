@@ -16,6 +16,7 @@ from asu_stats.builds import answers, openapi
 from asu_stats.builds.answers import Answer
 from asu_stats.builds.service import BuildService
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.policies import declare
 
 MAX_BODY_BYTES: Final = 1 << 20
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
@@ -32,6 +33,7 @@ def router(service: BuildService) -> APIRouter:
         responses=openapi.POST_RESPONSES,
         openapi_extra={"requestBody": openapi.request_body(service.settings)},
     )
+    @declare("build", "none")
     async def request_build(
         request: Request, user_agent: Annotated[str | None, Header(include_in_schema=False)] = None
     ) -> Response:
@@ -47,6 +49,7 @@ def router(service: BuildService) -> APIRouter:
             return _response(body)
         return await run_in_threadpool(_request, service, body, user_agent)
 
+    @declare("build", "none", "/api/v1/build/")
     def build_status(request: Request) -> Response:
         """Return the state of a build; the headers contain it too, for `HEAD`."""
         request_hash: str = request.path_params["request_hash"]
@@ -57,6 +60,7 @@ def router(service: BuildService) -> APIRouter:
         except StoreUnavailableError:
             return _response(answers.unavailable())
 
+    @declare("build", "none", "/store/")
     def image(request: Request) -> Response:
         """Return a built image; its path has `bin_dir` of the response 200 and the image's name."""
         file = service.images.find(request.path_params["path"])

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from asu_stats.builds import answers, metadata_docs
 from asu_stats.builds.builders.demo import image_kinds
 from asu_stats.builds.catalogue import Catalogue, is_release
+from asu_stats.policies import declare
 from asu_stats.releases import MAIN
 
 # The firmware selector puts a slash too many before what it asks of snapshots.
@@ -79,6 +80,7 @@ def router(catalogue: Catalogue | None) -> APIRouter:
         return routes
     offered = catalogue
 
+    @declare("build", "none")
     async def versions(_: Request) -> Response:
         return _json(_versions(offered))
 
@@ -95,6 +97,7 @@ def router(catalogue: Catalogue | None) -> APIRouter:
 
 
 def _endpoint(catalogue: Catalogue, find: Find) -> Callable[[Request], Any]:
+    @declare("build", "none")
     async def answer(request: Request) -> Response:
         names = request.path_params
         version = names.get("version", MAIN)

@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from asu_stats import __version__
 from asu_stats.builds import answers, demo_downloads, demo_metadata, metadata_docs
 from asu_stats.builds.catalogue import Catalogue, is_release
+from asu_stats.policies import declare
 from asu_stats.releases import MAIN
 from asu_stats.settings import Settings
 from asu_stats.text import one_spelling
@@ -132,13 +133,18 @@ def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, st
     return meant
 
 
+# Clients of the build service get a 404 for what is not here, not a 401.
+_UNDER: Final = ("/json/", "/api/v1/revision/", "/releases/", "/snapshots/", "/.versions.json")
+
+
 def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
     """Return the routes of the metadata, without a prefix."""
     routes = APIRouter(tags=["metadata"])
 
     def add(path: str, endpoint: Endpoint, docs: metadata_docs.Docs) -> None:
         # Paths are read from the request: path arguments would add a 422 to the OpenAPI document.
-        routes.get(path, response_class=Response, **docs)(endpoint)
+        declared = declare("build", "none", *_UNDER)(endpoint)
+        routes.get(path, response_class=Response, **docs)(declared)
 
     everything = overview(catalogue, settings)
     for path, docs in metadata_docs.OVERVIEW.items():

@@ -14,6 +14,7 @@ from asu_stats import queries
 from asu_stats.dashboard.rendering import text_of
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
+from asu_stats.policies import declare
 from asu_stats.reports import builds, overview
 
 _GREY: Final = "#5f6b69"
@@ -115,5 +116,6 @@ def install(
     routes: APIRouter, view_of: Callable[[Request], View], read: Callable[..., Any]
 ) -> None:
     @routes.get("/badge/{name}.svg", name="badge")
+    @declare("read", "read")
     def badge(request: Request) -> Response:
         return answer(request, request.path_params["name"], view_of, read)

@@ -15,6 +15,7 @@ from asu_stats.dashboard.contents import errors, names, performance
 from asu_stats.dashboard.rendering import render
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
+from asu_stats.policies import declare
 from asu_stats.reports import timeseries
 
 _SERIES: Final = ("version", "target", "profile", "client")
@@ -49,6 +50,7 @@ def install(
     ancestors = " ".join(origins) or "'none'"
 
     @routes.get("/embed/{name}", name="embed")
+    @declare("read", "read")
     def embed(request: Request) -> Response:
         if request.path_params["name"] not in EMBEDS:
             raise HTTPException(404, f"unknown chart: expected one of {', '.join(EMBEDS)}")

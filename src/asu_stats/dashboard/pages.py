@@ -30,6 +30,7 @@ from asu_stats.exceptions import (
     StoreUnavailableError,
     UnknownClientError,
 )
+from asu_stats.policies import declare
 from asu_stats.reports import now as now_report
 from asu_stats.reports import sums
 from asu_stats.store.database.engine import read_snapshot
@@ -95,17 +96,21 @@ def install(
     }
     for name, label, path in PAGES:
         page = _page(sources, name, label, *contents[name])
+        declare("read", "read")(page)
         routes.add_api_route(path, page, methods=["GET"], name=name)
 
     @routes.get("/docs")
+    @declare("public", "none", "/docs/")
     def docs(request: Request) -> Response:
         return render(request, "docs.html", {"tags": _operations(app.openapi())})
 
     @routes.get("/docs/migration")
+    @declare("public", "none", "/docs/")
     def migration(request: Request) -> Response:
         return render(request, "migration.html", {"endpoints": old_endpoints, "sunset": sunset})
 
     @routes.get("/static/{name:path}")
+    @declare("public", "none", "/static/")
     def static(request: Request) -> Response:
         return assets.of_the_package().answer(request)
 

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 
 from asu_stats import bodies
 from asu_stats.dashboard.rendering import render
+from asu_stats.policies import declare
 
 _FORM_BYTES: Final = 8192
 _FORM_FIELDS: Final = 10
@@ -31,11 +32,13 @@ def router(
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/sign-in")
+    @declare("public", "read")
     def ask(request: Request) -> Response:
         shown = {"next": _inside(request.query_params.get("next", "/")), "failed": ""}
         return render(request, "sign-in.html", shown)
 
     @routes.post("/sign-in")
+    @declare("public", "read")
     async def sign_in(request: Request) -> Response:
         form = await _form(request)
         if form is None or not _is_ours(request):
@@ -57,6 +60,7 @@ def router(
         return answer
 
     @routes.post("/sign-out")
+    @declare("public", "read")
     def sign_out(request: Request) -> Response:
         if not _is_ours(request):
             return _again(request, "/", "The form was not sent from this page. Try again.", 400)

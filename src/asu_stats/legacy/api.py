@@ -14,6 +14,7 @@ from asu_stats.api import problems
 from asu_stats.api.answering import Answer, Answering, to_json
 from asu_stats.legacy import upstream_server
 from asu_stats.legacy.endpoints import GUIDE, Endpoint, endpoints
+from asu_stats.policies import declare
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.times import aware, midnight
@@ -50,6 +51,7 @@ class LegacyApi:
         special = {"stats/summary": self._summary}
         answer = special.get(endpoint.name, partial(self._answer, endpoint))
 
+        @declare("read", "read")
         def ask(request: Request) -> Response:
             headers = deprecation(self._settings, endpoint, request.scope.get("root_path", ""))
             if self._is_gone():

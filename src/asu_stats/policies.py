@@ -1,0 +1,94 @@
+"""Who may use a route, and which budget its requests draw from: declared where the route is.
+
+Access control and rate limits read the same table, `Policies`. A route that declares nothing keeps
+the server from starting. A path that no route has counts as `UNKNOWN`: closed and limited.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+from asu_stats.exceptions import UndeclaredRouteError
+
+# With `read_access = "token"`, `read` needs a token. `public` is for everybody, `build` for the
+# clients of the build service, that is for everybody too; `ingest` routes check a token themselves.
+Access: TypeAlias = Literal["public", "read", "ingest", "build"]
+# `none` is never limited. Requests that draw from `read` draw from `expensive` instead if they ask
+# for a long time range or for CSV.
+Budget: TypeAlias = Literal["none", "read", "expensive", "ingest"]
+Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
+
+_DECLARED: Final = "declared_policy"
+_NAMED_GROUP: Final = re.compile(r"\?P<\w+>")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Access and budget of a route.
+
+    They hold for all paths that begin with one of `under`, too, unless another route has them.
+    """
+
+    access: Access
+    budget: Budget
+    under: tuple[str, ...] = ()
+
+
+UNKNOWN: Final = Policy("read", "read")
+
+
+def declare(access: Access, budget: Budget, *under: str) -> Callable[[Endpoint], Endpoint]:
+    """Declare the policy of a route: a decorator for its endpoint, next to the path."""
+
+    def declared(endpoint: Endpoint) -> Endpoint:
+        setattr(endpoint, _DECLARED, Policy(access, budget, under))
+        return endpoint
+
+    return declared
+
+
+class Policies:
+    """The policy of every route of an application, by path."""
+
+    def __init__(self, routes: Iterable[Any]) -> None:
+        """Take all routes, also those of included routers.
+
+        Raises `UndeclaredRouteError` for a route without a policy, and for two routes of one path
+        with different policies.
+        """
+        self.by_path: dict[str, Policy] = {}
+        patterns: list[tuple[str, Policy]] = []
+        for route in _each(routes):
+            policy = getattr(getattr(route, "endpoint", None), _DECLARED, None)
+            if policy is None:
+                raise UndeclaredRouteError(f"{route.path}: no access and budget declared")
+            if self.by_path.setdefault(route.path, policy) != policy:
+                raise UndeclaredRouteError(f"{route.path}: two policies for one path")
+            patterns.append((_NAMED_GROUP.sub("?:", route.path_regex.pattern), policy))
+        under = {path: policy for policy in self.by_path.values() for path in policy.under}
+        patterns += [(f"{re.escape(path)}(?s:.*)", policy) for path, policy in under.items()]
+        # The first pattern that matches decides, as it does for the router.
+        self._policies = [policy for _, policy in patterns]
+        self._pattern = re.compile("|".join(f"({pattern})" for pattern, _ in patterns))
+
+    def of(self, path: str) -> Policy:
+        """Return the policy of a path as a request sends it, without the root path."""
+        found = self._pattern.fullmatch(path)
+        return self._policies[found.lastindex - 1] if found and found.lastindex else UNKNOWN
+
+
+def _each(routes: Iterable[Any]) -> Iterator[Any]:
+    """Yield every route. Raises `UndeclaredRouteError` for a kind that this can't look into."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            if route.include_context.prefix:
+                raise UndeclaredRouteError(
+                    f"{route.include_context.prefix}: a router with a prefix"
+                )
+            yield from _each(included.routes)
+        elif hasattr(route, "path_regex") and hasattr(route, "endpoint"):
+            yield route
+        else:
+            raise UndeclaredRouteError(f"{getattr(route, 'path', route)}: not a route of its own")
