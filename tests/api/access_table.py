@@ -99,10 +99,13 @@ def paths(stats: Stats) -> list[str]:
 
 def callers(stats: Stats) -> dict[str, dict[str, str]]:
     """Return the headers of each kind of caller."""
-    kinds = ("read", "ingest")
-    issued = {kind: tokens.create(stats.engine, kind, kind) for kind in kinds}
-    bearers = {kind: {"authorization": f"Bearer {token}"} for kind, token in issued.items()}
-    return {"nobody": {}, **bearers}
+    read = tokens.create(stats.engine, "reader", "read")
+    ingest = tokens.create(stats.engine, "sender", "ingest")
+    return {
+        "nobody": {},
+        "read": {"authorization": f"Bearer {read}"},
+        "ingest": {"authorization": f"Bearer {ingest}"},
+    }
 
 
 def lines(stats: Stats) -> Iterator[str]:
