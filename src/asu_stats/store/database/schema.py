@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from asu_stats.store.database.dialects import utc_now
+from asu_stats.store.database.dialects import random_name, random_number, utc_now
 from asu_stats.store.database.metadata import metadata
 
 
@@ -41,6 +41,9 @@ def _number() -> Column[int]:
     return Column("number", kind, primary_key=True, autoincrement=False)
 
 
+# Defaults are for rows that people insert by hand; recording gives every column.
+_UNKNOWN = text("'unknown'")
+
 build_metrics = Table(
     "build_metrics",
     metadata,
@@ -54,11 +57,11 @@ build_metrics = Table(
     Column("error_message", Text),
     Column("cache_hit", Boolean, nullable=False, server_default=text("false")),
     name("worker_id"),
-    name("build_id", nullable=False),
+    name("build_id", nullable=False, server_default=random_name()),
     name("error_type"),
-    name("version", nullable=False),
-    name("target", nullable=False),
-    name("profile", nullable=False),
+    name("version", nullable=False, server_default=_UNKNOWN),
+    name("target", nullable=False, server_default=_UNKNOWN),
+    name("profile", nullable=False, server_default=_UNKNOWN),
     Column("diff_packages", Boolean),
     Column("reported_seconds", Integer, comment="duration_seconds of the finished event"),
     Column("reported_names", JSON, comment="what the build's own events said of its request"),
@@ -98,7 +101,13 @@ request_metadata = Table(
     Column("cache_hits", Integer, nullable=False, server_default=text("0")),
     Column("successful_builds", Integer, nullable=False, server_default=text("0")),
     Column("failed_builds", Integer, nullable=False, server_default=text("0")),
-    Column("request_number", BigInteger, nullable=False, comment="short key of request_days"),
+    Column(
+        "request_number",
+        BigInteger,
+        nullable=False,
+        server_default=random_number(),
+        comment="short key of request_days",
+    ),
     sqlite_with_rowid=False,
 )
 
@@ -113,14 +122,15 @@ client_stats = Table(
     name(
         "status",
         nullable=False,
+        server_default=_UNKNOWN,
         comment="queued, building, success, failure, timeout, cancelled, rejected; "
         "unknown without hash",
     ),
-    name("client_version", nullable=False),
-    name("outcome", nullable=False),
-    name("version", nullable=False),
-    name("target", nullable=False),
-    name("profile", nullable=False),
+    name("client_version", nullable=False, server_default=text("''")),
+    name("outcome", nullable=False, server_default=text("'queued'")),
+    name("version", nullable=False, server_default=_UNKNOWN),
+    name("target", nullable=False, server_default=_UNKNOWN),
+    name("profile", nullable=False, server_default=_UNKNOWN),
     Column("diff_packages", Boolean, comment="null where an older server did not keep it"),
     Column("ended_at", DateTime, comment="of a waiting request: end of the build it waited for"),
     name("build_id", comment="the build that ended the wait"),
@@ -154,12 +164,12 @@ error_stats = Table(
     row_id(),
     Column("timestamp", DateTime, nullable=False, server_default=utc_now()),
     name("error_category", nullable=False),
-    name("error_type", nullable=False),
-    name("version", nullable=False),
-    name("target", nullable=False),
-    name("request_hash", nullable=False),
+    name("error_type", nullable=False, server_default=_UNKNOWN),
+    name("version", nullable=False, server_default=_UNKNOWN),
+    name("target", nullable=False, server_default=_UNKNOWN),
+    name("request_hash", nullable=False, server_default=text("''")),
     Column("count", Integer, nullable=False, server_default=text("1")),
-    name("profile", nullable=False),
+    name("profile", nullable=False, server_default=_UNKNOWN),
     name("build_id", comment="null for a rejected request"),
     name("client", comment="who was rejected; null for a build"),
     Column("error_message", Text, comment="of a rejection; a build keeps its own"),

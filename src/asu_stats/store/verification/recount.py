@@ -23,11 +23,14 @@ from sqlalchemy import (
     bindparam,
     case,
     cast,
+    exists,
     extract,
     func,
+    or_,
     select,
 )
 
+from asu_stats.error_types import classify
 from asu_stats.events import NO_HASH
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.archive import TIMES, counted
@@ -39,7 +42,7 @@ from asu_stats.store.database.schema import (
     error_stats,
     request_metadata,
 )
-from asu_stats.store.details.request_days import ACCEPTED, REJECTED, Days
+from asu_stats.store.details.request_days import ACCEPTED, REJECTED, Days, RequestDay
 from asu_stats.store.rollups import facts
 from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, picker
 from asu_stats.store.rollups.definitions import DAILY, DISTINCT, HOURLY, NEVER, Key, Rollup
@@ -48,6 +51,10 @@ from asu_stats.store.rollups.facts import Fact
 from asu_stats.times import bounds, midnight
 
 _ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
+
+
+_UNKNOWN: Final = classify(None)
+_NO_KIND: Final = {"error_category": _UNKNOWN.category, "error_type": _UNKNOWN.type}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,15 +72,21 @@ _r = _requests.c
 
 
 def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...]:
-    """Return the columns of detail rows that a fact is made of, in the order of its fields."""
+    """Return the columns of detail rows that a fact is made of, in the order of its fields.
+
+    A request that was inserted by hand has the outcome `queued` and no end: `cache_hit` and
+    `status` say what became of it.
+    """
     c = rows.c
     if kind is facts.Request:
-        return c.outcome, c.diff_packages, c.request_hash != NO_HASH, c.package_list.is_not(None)
+        outcome = case((c.cache_hit, "cache_hit"), else_=c.outcome)
+        return outcome, c.diff_packages, c.request_hash != NO_HASH, c.package_list.is_not(None)
     if kind is facts.Said:
         features = c.has_custom_repos, c.has_defaults, c.rootfs_size_mb > 0
         return c.outcome, *features, c.package_count.is_not(None)
     if kind is facts.Wait:
-        return (case((c.ended_at.is_not(None), c.status)),)
+        waited = or_(c.ended_at.is_not(None), and_(c.outcome == "queued", ~c.cache_hit))
+        return (case((waited, c.status)),)
     if kind is facts.Build:
         return c.status, c.duration_seconds, c.diff_packages
     return (c["count"],)
@@ -207,7 +220,13 @@ def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
     fields = [("", column) for kind in source.facts for column in made_of(kind, source.rows)]
     hour = cast(extract("hour", source.rows.c[source.time]), Integer)
     names = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
-    return [*fields, ("hour", hour), *((name, source.rows.c[name]) for name in names)]
+    return [*fields, ("hour", hour), *((name, _named(source, name)) for name in names)]
+
+
+def _named(source: _Source, name: str) -> ColumnElement[Any]:
+    """Return a column that keys are made of: a failure inserted by hand may lack its kind."""
+    column = source.rows.c[name]
+    return func.coalesce(column, _NO_KIND[name]) if name in _NO_KIND else column
 
 
 def _query(source: _Source) -> Select[Any]:
@@ -253,3 +272,28 @@ _PAIRS: Final = {
     ACCEPTED: _pairs(ACCEPTED, _r.outcome != "rejected"),
     REJECTED: _pairs(REJECTED, _r.outcome == "rejected"),
 }
+
+
+def _unremembered(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
+    """Select a day's distinct hashes and clients that `of.table` lacks: of rows put in by hand."""
+    d, m, r = of.table.c, request_metadata.c, client_stats.c
+    same = d.request_number == m.request_number, d.date == DAY, d.client == r.client
+    return (
+        select(m.request_number, DAY.label("date"), r.client)
+        .join_from(client_stats, request_metadata, m.request_hash == r.request_hash)
+        .where(on_day(r.timestamp), counts, ~exists().where(*same))
+        .distinct()
+    )
+
+
+_UNREMEMBERED: Final = {
+    ACCEPTED: _unremembered(ACCEPTED, client_stats.c.outcome != "rejected"),
+    REJECTED: _unremembered(REJECTED, client_stats.c.outcome == "rejected"),
+}
+
+
+def remember(connection: Connection, day: date) -> None:
+    """Add the hashes and clients of a day that only its live requests know to the days known."""
+    for of, query in _UNREMEMBERED.items():
+        rows = statements.fetch(connection, query, **parameters_of(day))
+        statements.insert(connection, of.table, RequestDay._fields, rows)

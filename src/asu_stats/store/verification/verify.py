@@ -113,6 +113,7 @@ def rebuild(
 
 
 def _rebuild(connection: Connection, day: date) -> None:
+    recount.remember(connection, day)
     deltas = recount.of_day(connection, day)
     for rollup in _rollups_of(connection, day):
         connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
