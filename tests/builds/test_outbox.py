@@ -1,5 +1,6 @@
 """Nothing is lost between the queue and the recorder, whatever happens to the process."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, delete, insert, update
 
 from asu_stats.builds.outbox import Outbox
 from asu_stats.builds.schema import build_events
@@ -18,6 +19,8 @@ from asu_stats.builds.service import BuildService
 from asu_stats.events import Event
 from asu_stats.settings import Settings
 from asu_stats.times import naive, utc_now
+from tests.support import NOW, Stats
+from tests.support import request as asked
 
 from .support import Clock, Recorder, failure, rows, statuses, submit
 
@@ -89,6 +92,33 @@ def test_unreadable_rows_are_kept_logged_once_and_block_no_others(
     assert recorder.outcomes() == ["queued", "queued"]
     assert [row["event"] for row in rows(engine, build_events)] == bad
     assert len(caplog.records) == len(bad)
+
+
+def test_unreadable_rows_are_counted_until_they_are_repaired(sqlite_stats: Stats) -> None:
+    stats, outbox = sqlite_stats, sqlite_stats.builds.outbox
+    with stats.engine.begin() as connection:
+        for text in ("{", "[]"):
+            connection.execute(
+                insert(build_events).values(event_id="x", event=text, created_at=naive(utc_now()))
+            )
+
+    def seen() -> tuple[str, list[str], bool]:
+        ready = stats.client.get("/readyz").json()
+        metrics = stats.client.get("/metrics").text
+        metric = f"asu_stats_build_events_unreadable_rows {float(outbox.unreadable)}"
+        return ready["status"], ready["problems"], metric in metrics
+
+    assert seen() == ("ready", [], True)
+    outbox.redeliver(older_than=timedelta(0))
+    detail = "build_events: 2 rows can't be read; the log names them"
+    assert seen() == ("degraded", [detail], True)
+    with stats.engine.begin() as connection:
+        good = update(build_events).where(build_events.c.event == "{")
+        connection.execute(good.values(event=json.dumps(asked("h", NOW))))
+        connection.execute(delete(build_events).where(build_events.c.event == "[]"))
+    assert outbox.redeliver(older_than=timedelta(0)) == 1
+    assert seen() == ("ready", [], True)
+    assert stats.get("overview")["totals"]["requests"] == 1
 
 
 KILLED = textwrap.dedent(

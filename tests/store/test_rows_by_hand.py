@@ -16,9 +16,12 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     "request_metadata": [
         {
             "request_hash": request_hash,
-            "version": "24.10.2", "target": "x86/64", "profile": "generic",
+            "version": "24.10.2",
+            "target": "x86/64",
+            "profile": "generic",
             "diff_packages": True,
-            "first_requested_at": OLD, "last_requested_at": NOW,
+            "first_requested_at": OLD,
+            "last_requested_at": NOW,
         }
         for request_hash in ("h1", "h2")
     ],

@@ -118,6 +118,10 @@ def create_app(
     of_builds = (
         [build_api.router(builds), metadata.router(settings, builds.catalogue)] if builds else []
     )
+
+    def unreadable_rows() -> int:
+        return builds.outbox.unreadable if builds else 0
+
     for routes in (
         stats.router(),
         now_api.router(engine, queues),
@@ -133,8 +137,25 @@ def create_app(
             clock_behind=partial(health.clock_behind, engine),
         ),
         *of_builds,
-        health.router(engine, recorder, queues.length, clock=process.clock, now=now),
-        metrics.router(Exposition(engine, settings, recorder, process, queues, now=now)),
+        health.router(
+            engine,
+            recorder,
+            queues.length,
+            clock=process.clock,
+            now=now,
+            unreadable_rows=unreadable_rows,
+        ),
+        metrics.router(
+            Exposition(
+                engine,
+                settings,
+                recorder,
+                process,
+                queues,
+                now=now,
+                unreadable_rows=unreadable_rows,
+            )
+        ),
         *old,
     ):
         app.include_router(routes)

@@ -25,6 +25,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.days import newest_event
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.text import counted
 from asu_stats.times import aware
 
 log = logging.getLogger(__name__)
@@ -74,8 +75,12 @@ def router(
     *,
     clock: ClockWatch,
     now: Callable[[], datetime],
+    unreadable_rows: Callable[[], int] = lambda: 0,
 ) -> APIRouter:
-    """Return the health endpoints; `queue_length` counts the waiting builds, `now` is the clock."""
+    """Return the health endpoints; `queue_length` counts the waiting builds.
+
+    `now` is the clock; `unreadable_rows` counts the rows of `build_events` that hold no event.
+    """
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
     archive = _Archive(engine)
@@ -117,6 +122,8 @@ def router(
             f"spool: {name} is not readable: {reason}; its events are not in the database"
             for name, reason in sorted(recorder.unreadable.items())
         ]
+        if rows := unreadable_rows():
+            found.append(f"build_events: {counted(rows, 'row')} can't be read; the log names them")
         return JSONResponse(
             {
                 "status": "degraded" if found else "ready",

@@ -58,8 +58,13 @@ class Outbox:
         self._lock = FairLock()
         self._guard = threading.Lock()
         self._delivered: list[str] = []
-        self._unreadable: set[int] = set()  # rows that have been logged
+        self._unreadable: set[int] = set()  # rows that have been logged and are still there
         self._handing = Condition(_log, "recorder")
+
+    @property
+    def unreadable(self) -> int:
+        """How many rows the last `redeliver` found in which no event can be read."""
+        return len(self._unreadable)
 
     @contextlib.contextmanager
     def change(self, *, alone: bool = False) -> Iterator[Change]:
@@ -146,17 +151,19 @@ class Outbox:
 
         An unreadable row stays in the table and is logged once.
         """
-        count, after = 0, 0
+        count, after, unreadable = 0, 0, set[int]()
         while rows := self._left_behind(older_than, after):
             found = {number: event for number, text in rows if (event := self._read(number, text))}
+            unreadable |= {number for number, _ in rows} - found.keys()
             if found:
                 if not self.hand_on(list(found.values())):
-                    break
+                    return count
                 with write_transaction(self._engine) as connection:
                     mine = build_events.c.id.in_(list(found))
                     connection.execute(delete(build_events).where(mine))
             count += len(found)
             after = rows[-1][0]
+        self._unreadable = unreadable
         return count
 
     def _left_behind(self, age: timedelta, after: int) -> list[tuple[int, str]]:

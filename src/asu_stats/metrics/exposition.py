@@ -42,6 +42,7 @@ class Exposition(Collector):
         queues: Queues,
         *,
         now: Callable[[], datetime],
+        unreadable_rows: Callable[[], int] = lambda: 0,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -49,6 +50,7 @@ class Exposition(Collector):
         self._process = process
         self._queues = queues
         self._now = now
+        self._unreadable_rows = unreadable_rows
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -149,6 +151,11 @@ class Exposition(Collector):
             "asu_stats_spool_unreadable_files",
             "Spool files that this process can't read, such as those of another user.",
             len(self._recorder.unreadable),
+        )
+        yield gauge(
+            "asu_stats_build_events_unreadable_rows",
+            "Rows of build_events that hold no event; they stay there. From the database.",
+            self._unreadable_rows(),
         )
 
 
