@@ -624,7 +624,11 @@ class Oracle:
         first = start - timedelta(days=(end - start).days + 1)
         days = [when(e).date() for e in self.events]
         before: dict[str, Any] = {}
+        unknown = "nothing was recorded"
+        if days:
+            unknown = f"the previous time range starts on {first}, and data on {min(days)}"
         if days and first >= min(days):
+            unknown = ""
             if until:
                 midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
                 self.moments(midnight - timedelta(microseconds=1), until)
@@ -647,6 +651,7 @@ class Oracle:
         for name in now:
             unit = "percent" if name in units else "seconds" if "seconds" in name else "count"
             figures = {"value": now[name], "before": before.get(name), "change": change(name, unit)}
+            figures["before_unknown"] = unknown or None
             said = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
             rows.append({"figure": name, "unit": unit, **figures, "compared_until": said})
         return rows

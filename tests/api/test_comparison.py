@@ -3,6 +3,7 @@
 import csv
 import io
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.retention import Shelf
 from tests import histories
 from tests.oracle import Oracle
 from tests.support import NOW, CloudEvent, Stats, at, build, request
@@ -82,6 +84,29 @@ def test_the_overview_compares_so_too(sqlite_stats: Stats) -> None:
         "/?start=2026-09-20&end=2026-09-26", headers={"Accept": "text/html"}
     ).text
     assert "up to the same time of day" not in page
+
+
+def test_it_says_why_the_days_before_are_unknown(sqlite_stats: Stats, tmp_path: Path) -> None:
+    stats = sqlite_stats
+
+    def unknown(**window: object) -> str | None:
+        found = _figures(stats, **window)
+        assert len({row["before_unknown"] for row in found.values()}) == 1
+        assert (found["requests"]["before"] is None) == bool(found["requests"]["before_unknown"])
+        return found["requests"]["before_unknown"]  # type: ignore[no-any-return]
+
+    assert unknown(days=1) == "nothing was recorded"
+    old = NOW - 110 * DAY
+    stats.record(request("h1", old, outcome="cache_hit"), request("h2", NOW - DAY))
+    assert (
+        unknown(days=60) == "the previous time range starts on 2026-06-03, and data on 2026-06-12"
+    )
+    assert unknown(days=50) is None
+    stats.record(*(request(f"o{n}", NOW - 50 * DAY, outcome="cache_hit") for n in range(150)))
+    shelf = Shelf(tmp_path / "archive", "csv.gz")
+    retention.run(stats.engine, Policy(2, 2, 2, latest=1), NOW.date(), shelf=shelf)
+    assert "the previous time range ends on 2026-08-11 at a time of day" in str(unknown(days=50))
+    assert unknown(start="2026-08-12", end="2026-09-29") is None
 
 
 @given(

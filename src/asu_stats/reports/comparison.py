@@ -26,7 +26,11 @@ class Compared(TypedDict):
     unit: Annotated[str, Field(description="`count`, `percent` or `seconds`.")]
     value: float | None
     before: Annotated[
-        float | None, Field(description="As many days earlier; null if not all days were known.")
+        float | None,
+        Field(description="As many days earlier; null if unknown, or a rate over nothing."),
+    ]
+    before_unknown: Annotated[
+        str | None, Field(description="Why nothing is known of the days before; else null.")
     ]
     change: Annotated[
         float | None,
@@ -71,14 +75,33 @@ def read(connection: Connection, window: Window, now: datetime | None = None) ->
     shown = overview.read(connection, window)
     earlier, since = window.before(), shown["period"]["data_since"]
     until = compared_until(window, now)
+    unknown = _unknown(connection, earlier, since, until)
     before = None
-    if earlier and since is not None and earlier.start >= date.fromisoformat(since):
+    if earlier and not unknown:
         found = _up_to(connection, earlier, until) if until else overview.tally(connection, earlier)
-        before = overview.response(shown["period"], found) if found else None
+        before = overview.response(shown["period"], found)
     return [
-        _compared(name, unit, figure(shown), figure(before) if before else None, until)
+        _compared(name, unit, figure(shown), figure(before) if before else None, unknown, until)
         for name, unit, figure in _FIGURES
     ]
+
+
+def _unknown(
+    connection: Connection, earlier: Window | None, since: str | None, until: datetime | None
+) -> str | None:
+    """Return why the figures of `earlier` can't be told, `None` if they can."""
+    if earlier is None or since is None:
+        return "nothing was recorded"
+    if earlier.start < date.fromisoformat(since):
+        return f"the previous time range starts on {earlier.start}, and data on {since}"
+    if until:
+        first = midnight(until.date())
+        if any(segments.between(connection, table, first, first + _DAY) for table in _DETAILS):
+            return (
+                f"the previous time range ends on {until.date()} at a time of day, and the detail "
+                "rows of that day are in archive files; choose a time range without today"
+            )
+    return None
 
 
 def compared_until(window: Window, now: datetime | None) -> datetime | None:
@@ -88,15 +111,12 @@ def compared_until(window: Window, now: datetime | None) -> datetime | None:
     return now.replace(microsecond=0) - timedelta(days=window.days)
 
 
-def _up_to(connection: Connection, window: Window, last: datetime) -> Tally | None:
-    """Return the tally of `window` up to and including `last`; `None` if it is not known.
+def _up_to(connection: Connection, window: Window, last: datetime) -> Tally:
+    """Return the tally of `window` up to and including `last`.
 
     Whole days are read from rollups, the last day from its details.
     """
-    first = midnight(last.date())
-    if any(segments.between(connection, table, first, first + _DAY) for table in _DETAILS):
-        return None
-    just_before = aware(first - timedelta(microseconds=1))
+    just_before = aware(midnight(last.date()) - timedelta(microseconds=1))
     if window.start == last.date():
         return rolling.tally(connection, just_before, last)
     days = Window(window.start, last.date() - _DAY)
@@ -104,7 +124,12 @@ def _up_to(connection: Connection, window: Window, last: datetime) -> Tally | No
 
 
 def _compared(
-    name: str, unit: str, value: float | None, before: float | None, until: datetime | None
+    name: str,
+    unit: str,
+    value: float | None,
+    before: float | None,
+    unknown: str | None,
+    until: datetime | None,
 ) -> Compared:
     change = None
     if value is not None and before is not None:
@@ -115,6 +140,7 @@ def _compared(
         "unit": unit,
         "value": value,
         "before": before,
+        "before_unknown": unknown,
         "change": change,
         "compared_until": format_time(until) if until else None,
     }
