@@ -239,7 +239,7 @@ def test_a_copy_whose_log_cant_be_read(copy: Path) -> None:
     (other / "copy.db-wal").write_bytes(content)
     found = as_nobody(other / "copy.db", "export", "client_stats")
     assert found.returncode == 1
-    assert f"{other}/copy.db-wal: holds changes" in found.stderr
+    assert f"{other}/copy.db-wal: contains changes" in found.stderr
     assert "copy both files to a writable directory" in found.stderr
 
 

@@ -37,7 +37,7 @@ def router(service: BuildService) -> APIRouter:
     async def request_build(
         request: Request, user_agent: Annotated[str | None, Header(include_in_schema=False)] = None
     ) -> Response:
-        """Request an image. It is built unless it exists or is being built already.
+        """Build an image, unless it exists or is being built already.
 
         Poll `GET /api/v1/build/{request_hash}` until the response is 200 or an error.
         """

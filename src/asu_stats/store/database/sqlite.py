@@ -101,7 +101,7 @@ def for_reading(file: Path) -> dict[str, str]:
     if index.exists():
         return {"mode": "ro"}  # SQLite keeps an index of the log in memory
     if log.exists() and log.stat().st_size:
-        words = f"{log}: contains changes that are readable only if {index.name} can be created:  "
+        words = f"{log}: contains changes that are readable only if {index.name} can be created: "
         raise StoreUnavailableError(f"{words}copy both files to a writable directory")
     return {"mode": "ro", "immutable": "1"}
 
