@@ -79,7 +79,7 @@ def test_the_overview_compares_so_too(sqlite_stats: Stats) -> None:
     page = sqlite_stats.client.get("/?days=7", headers={"Accept": "text/html"}).text
     assert "up to the same time of day" in page
     tile = page.partition('data-figure="requests"')[2].partition("</div>")[0]
-    assert "in the window before: 1" in tile
+    assert "previously: 1" in tile
     page = sqlite_stats.client.get(
         "/?start=2026-09-20&end=2026-09-26", headers={"Accept": "text/html"}
     ).text
