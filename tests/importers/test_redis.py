@@ -16,7 +16,7 @@ from asu_stats.cli.main import app
 from asu_stats.exceptions import ForeignDataError
 from asu_stats.store.verification import verify
 from tests.importers.test_command import content
-from tests.support import Stats
+from tests.support import Stats, build
 
 START = datetime(2026, 9, 28, 10, tzinfo=UTC)
 DEVICE = ("24.10.4", "x86/64", "generic")
@@ -246,3 +246,14 @@ def test_samples_that_were_imported_before_are_not_counted_twice(
     assert "--force" in str(refused.exception)
     assert imported(url, upstream.url, "--source", first["source"])["accepted"] == 0
     assert imported(url, upstream.url, "--force")["accepted"] > 0
+
+
+def test_builds_that_rq_brought_in_are_not_counted_again(
+    upstream: Upstream, sqlite_stats: Stats
+) -> None:
+    busy_days(upstream)
+    sqlite_stats.record(*build("h1", build_id="rq:execution-1", end=later(45)))
+    done = imported(sqlite_stats.settings.database_url, upstream.url)
+
+    assert done["kinds"] == {"request": 5, "cache_hit": 3, "success": 1}
+    assert sqlite_stats.get("overview")["totals"]["successful_builds"] == 2

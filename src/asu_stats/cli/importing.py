@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -26,8 +27,9 @@ from asu_stats.exceptions import (
 )
 from asu_stats.importers import reimport
 from asu_stats.importers.go_builder import GoBuilder
-from asu_stats.importers.redis_server import RedisServer
+from asu_stats.importers.redis_server import RedisServer, connect, shown
 from asu_stats.importers.report import Rejected, Summary
+from asu_stats.importers.rq_builds import BUILD_ID, RqBuilds
 from asu_stats.importers.sending import Commit, Sender
 from asu_stats.logs import Condition
 from asu_stats.metrics.process import ProcessMetrics
@@ -36,6 +38,8 @@ from asu_stats.service.database import opened
 from asu_stats.service.running import recorder_on
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.details.builds import ends_of
 from asu_stats.times import utc_now
 
 log = logging.getLogger(__name__)
@@ -43,6 +47,10 @@ app = typer.Typer(help="Import the history of an older server.", no_args_is_help
 
 _PATIENCE_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 1.0
+_REQUESTS_SECONDS: Final = 60.0
+# Between the sample of a build and its end in RQ.
+_SAME_BUILD: Final = timedelta(seconds=5)
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be imported, and import nothing.")
@@ -137,6 +145,10 @@ def redis(
             help="URL of the Redis server, such as redis://localhost:6379/0.", metavar="URL"
         ),
     ],
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", help="Continue with new requests and builds until interrupted."),
+    ] = False,
     dry_run: DryRun = False,
     verify: Verify = False,
     source: Annotated[
@@ -154,8 +166,12 @@ def redis(
     """Import the statistics of the upstream server from its Redis, which can keep running.
 
     The last five minutes are left for the next import. What was imported before is not counted
-    twice.
+    twice. With --follow, builds come from the results that RQ keeps, as soon as they start and end;
+    requests come from RedisTimeSeries (setting server_stats of the upstream server). Without
+    TimeSeries, only requests that queued a build are known.
     """
+    if follow and dry_run:
+        raise typer.BadParameter("--follow --dry-run: expected one of them")
     summary = Summary(source=_source(source))
     file = rejected or Path("redis.rejected.ndjson")
     with (
@@ -166,20 +182,80 @@ def redis(
             settings,
         ),
     ):
-        now, oldest = utc_now(), settings.oldest_event
-        history = RedisServer(url, summary, aside, now, oldest=oldest)
+        oldest = settings.oldest_event
+        imported, known = (None, None) if dry_run else _build_times(settings)
+        history = RedisServer(
+            url, summary, aside, utc_now(), oldest=oldest, builds_before=known and known[0]
+        )
         sender = Sender(commit, summary, check("redis"))
         with output.progress(0, "import") as bar:
             task = bar.task_ids[0]
-            history.read(
-                sender,
-                lambda days: bar.update(task, total=days),
-                lambda: bar.advance(task),
-            )
+            if not follow or history.has_requests():
+                history.read(
+                    sender,
+                    lambda days: bar.update(task, total=days),
+                    lambda: bar.advance(task),
+                )
+            if follow:
+                imported, known = _build_times(settings)
+                after = None if imported is None else imported[1] + _SAME_BUILD
+                _follow(
+                    _Following(url, summary, aside, Sender(commit, summary), oldest, after).read
+                )
         found = comparing.compare_days(settings, history.totals) if verify else []
     _say(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
+
+
+class _Following:
+    """Brings in what is new in an upstream server's Redis."""
+
+    def __init__(
+        self,
+        url: str,
+        summary: Summary,
+        rejected: Rejected,
+        sender: Sender,
+        oldest: date,
+        after: datetime | None,
+    ) -> None:
+        self._builds = RqBuilds(
+            connect(url),
+            shown(url),
+            summary,
+            rejected,
+            lambda: Acceptable(utc_now(), oldest),
+            after=after,
+        )
+        self._history = partial(
+            RedisServer, url, summary, rejected, oldest=oldest, builds_before=_FIRST
+        )
+        self._sender = sender
+        self._requests_at = time.monotonic() + _REQUESTS_SECONDS
+
+    def read(self) -> None:
+        """Send builds; once a minute also requests."""
+        now = utc_now()
+        history = self._history(now)
+        has_requests = history.has_requests()
+        self._builds.read(self._sender, requests=not has_requests)
+        if has_requests and time.monotonic() >= self._requests_at:
+            self._requests_at = time.monotonic() + _REQUESTS_SECONDS
+            yesterday = (now - timedelta(days=1)).date()
+            history.read(self._sender, lambda _: None, lambda: None, since=yesterday)
+
+
+def _build_times(
+    settings: Settings,
+) -> tuple[tuple[datetime, datetime] | None, tuple[datetime, datetime] | None]:
+    """Return the first and the last end of builds from TimeSeries, and of those that RQ knew.
+
+    So neither source brings in builds that the other one has brought in.
+    """
+    with opened(settings) as engine, read_snapshot(engine) as connection:
+        first, second = (ends_of(connection, prefix) for prefix in ("redis:", BUILD_ID))
+        return first, second
 
 
 def _source(source: str) -> str:

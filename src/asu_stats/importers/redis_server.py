@@ -43,19 +43,30 @@ class RedisServer:
         now: datetime,
         *,
         oldest: date = OLDEST_EVENT,
+        builds_before: datetime | None = None,
     ) -> None:
-        self._series = Series(_client(url), _shown(url))
-        self._place = _shown(url)
+        self._series = Series(connect(url), shown(url))
+        self._place = shown(url)
+        self._builds_before = builds_before
         self._summary = summary
         self._rejected = rejected
         self._acceptable = Acceptable(now, oldest)
         self._until = round((now - _OPEN).timestamp() * 1000)
         self.totals: dict[date, Counter[str]] = {}
 
+    def has_requests(self) -> bool:
+        """Tell whether the server keeps its requests in TimeSeries."""
+        return self._series.first() is not None
+
     def read(
-        self, sender: Sender, begin: Callable[[int], object], done: Callable[[], object]
+        self,
+        sender: Sender,
+        begin: Callable[[int], object],
+        done: Callable[[], object],
+        *,
+        since: date | None = None,
     ) -> None:
-        """Send the events of all days; `begin` is told how many there are."""
+        """Send the events of all days from `since` on; `begin` is told how many there are."""
         first = self._series.first()
         if first is None:
             raise ForeignDataError(self._place, "no series stats:build:requests: nothing to import")
@@ -64,18 +75,23 @@ class RedisServer:
         summary.unknown = [_NOT_IMPORTED]
         entries = self._series.failed()
         for place, (text, entry) in enumerate(entries):
-            if entry is None:
+            if entry is None and since is None:
                 summary.rejected += 1
                 line = {"id": f"build:errors:{place}", "entry": text}
                 self._rejected.put(line, "not an entry of the error list", imported=False)
         failed = [entry for _, entry in entries if entry is not None]
-        days = self._series.days(self._until)
+        days = [day for day in self._series.days(self._until) if since is None or day >= since]
         begin(len(days))
         for day in days:
             samples = self._series.of_day(day, self._until, failed)
             self._take(day, samples, sender)
             done()
         sender.flush()
+
+    def _is_known(self, kind: str, at: int) -> bool:
+        """Tell whether an event is of a build that RQ's results have brought in."""
+        before = self._builds_before
+        return kind == "build.finished" and before is not None and at >= before.timestamp() * 1000
 
     def _take(self, day: date, samples: Samples, sender: Sender) -> None:
         summary, totals = self._summary, self.totals.setdefault(day, Counter())
@@ -86,7 +102,7 @@ class RedisServer:
             """Send an event of this day; return whether it counts."""
             key = f"{series}:{at}"
             numbers[key] += 1
-            if not samples.is_mine(at):
+            if not samples.is_mine(at) or self._is_known(kind, at):
                 return False
             moment = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
             try:
@@ -139,20 +155,21 @@ class RedisServer:
             self._rejected.put(line, reason, imported=False)
 
 
-def _client(url: str) -> Any:
+def connect(url: str) -> Any:
+    """Return a client of the Redis at `url`. Raises `ForeignDataError` for a URL without use."""
     try:
         import redis
     except ModuleNotFoundError:
-        raise ForeignDataError(_shown(url), "redis is missing: install asu-stats[redis]") from None
+        raise ForeignDataError(shown(url), "redis is missing: install asu-stats[redis]") from None
     try:
         return redis.Redis.from_url(
             url, protocol=2, encoding_errors="replace", socket_timeout=60, socket_connect_timeout=10
         )
     except ValueError as error:
-        raise ForeignDataError(_shown(url), str(error)) from None
+        raise ForeignDataError(shown(url), str(error)) from None
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """Return a URL without the password in it."""
     with contextlib.suppress(ValueError):
         parts = urlsplit(url)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, TypeAlias
 
-from sqlalchemy import Connection, FromClause, Select, select
+from sqlalchemy import Connection, FromClause, Select, func, select
 
 from asu_stats.events import (
     FAILED_STATUSES,
@@ -25,7 +25,7 @@ from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, error_stats
 from asu_stats.store.details.requests import RequestNames
 from asu_stats.store.rollups.counting import EndedBuild
-from asu_stats.times import naive
+from asu_stats.times import aware, naive
 
 Key = tuple[str, str]
 
@@ -238,3 +238,13 @@ def save_errors(connection: Connection, changes: Iterable[Change]) -> None:
             new.append((now.at, now.error_category, now.error_type, *names))
     statements.delete(connection, error_stats, _ERROR_KEY, gone)
     statements.insert(connection, error_stats, _ERROR, new)
+
+
+def ends_of(connection: Connection, prefix: str) -> tuple[datetime, datetime] | None:
+    """Return the first and the last end (UTC) of builds whose identity begins with `prefix`."""
+    t = build_metrics
+    ends = select(func.min(t.c.finished_at), func.max(t.c.finished_at))
+    first, last = connection.execute(
+        ends.where(t.c.build_id.startswith(prefix, autoescape=True))
+    ).one()
+    return None if first is None else (aware(first), aware(last))
