@@ -37,6 +37,7 @@ ORDER = (
     "recorder",
     "emit",
     "integrations",
+    "conformance",
     "store",
     "jobs",
     "builds",
@@ -121,6 +122,23 @@ def test_rooms_of_the_store_import_one_way() -> None:
     }
     assert len(inside) > 40
     assert not back
+
+
+def test_the_oracle_is_independent_of_what_it_checks() -> None:
+    """It knows what events are, and nothing of how they are read, stored, counted or reported."""
+    found = imports()
+    allowed = {
+        "asu_stats",
+        *(f"asu_stats.{name}" for name in ("events", "exceptions", "text", "times")),
+    }
+    for name in ("history", "series", "oracle", "scenario", "questions", "differences", "run"):
+        waiting, seen = [f"asu_stats.conformance.{name}"], set[str]()
+        while waiting:
+            module = waiting.pop()
+            seen.add(module)
+            waiting += found[module] - seen
+        others = {each for each in seen if not each.startswith("asu_stats.conformance")}
+        assert others <= allowed, name
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

@@ -21,6 +21,10 @@ _COMMANDS: Final = {
     "jobs": ("jobs:app", "Scheduled jobs and their last results."),
     "retention": ("retention:app", "Retention and archiving."),
     "rollups": ("rollups:app", "Compare the rollups with their details, or rebuild them."),
+    "conformance": (
+        "conformance:conformance",
+        "Try a server that takes events, or check recorded events.",
+    ),
     "token": ("token:app", "Access tokens."),
 }
 
