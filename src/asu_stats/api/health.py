@@ -40,7 +40,7 @@ _NAMED: Final = 10  # problems that a response lists
 class Health(TypedDict):
     """The process is up."""
 
-    status: str
+    status: Annotated[str, Field(description="Always `ok`.")]
 
 
 class Ready(TypedDict):
@@ -50,8 +50,8 @@ class Ready(TypedDict):
         Literal["ready", "degraded"],
         Field(description="degraded: it works, but `problems` need attention."),
     ]
-    schema: str
-    spooled_events: int
+    schema: Annotated[str, Field(description="Revision of the database schema.")]
+    spooled_events: Annotated[int, Field(description="Events that wait in the spool.")]
     problems: Annotated[list[str], Field(description="At most ten problems, each with its place.")]
     clock: Annotated[
         str,
@@ -65,7 +65,7 @@ class Ready(TypedDict):
 class Queue(TypedDict):
     """Builds that wait."""
 
-    queue_length: int
+    queue_length: Annotated[int, Field(description="Builds that wait for a worker.")]
 
 
 def router(

@@ -19,8 +19,8 @@ Moment = Annotated[str | None, Field(description="RFC 3339, UTC; null if there i
 class JobRow(TypedDict):
     """A job and its last run."""
 
-    name: str
-    summary: str
+    name: Annotated[str, Field(description="Name of the job.")]
+    summary: Annotated[str, Field(description="What the job does.")]
     schedule: Annotated[str, Field(description="Crontab, in UTC.")]
     running: Annotated[bool, Field(description="Whether it is running now.")]
     last_started_at: Moment

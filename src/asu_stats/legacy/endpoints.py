@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
@@ -193,8 +194,8 @@ _GO: Final = (
 class Summary(TypedDict):
     """Builds that wait, and those that succeeded in the last 24 hours."""
 
-    queue_length: int
-    builds_24h: int
+    queue_length: Annotated[int, Field(description="Builds that wait for a worker.")]
+    builds_24h: Annotated[int, Field(description="Builds of the last 24 hours.")]
 
 
 _UPSTREAM: Final = (

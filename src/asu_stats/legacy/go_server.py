@@ -5,8 +5,9 @@ day is complete. Members of objects are sorted by name, as that server wrote the
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy import Connection, Row
 from typing_extensions import TypedDict
 
@@ -23,30 +24,48 @@ _KINDS = ("build_completed", "cache_hit", "failure", "request")
 class DiffPackages(TypedDict):
     """Requests and successful builds together, by diff_packages; it is not known of all."""
 
-    total_builds: int
-    diff_packages_true: int
-    diff_packages_false: int
-    percentage_true: float
-    percentage_false: float
+    total_builds: Annotated[int, Field(description="Requests and successful builds together.")]
+    diff_packages_true: Annotated[
+        int, Field(description="Requests and successful builds with `diff_packages`.")
+    ]
+    diff_packages_false: Annotated[
+        int, Field(description="Requests and successful builds without `diff_packages`.")
+    ]
+    percentage_true: Annotated[
+        float, Field(description="Percent with `diff_packages`; 0 over nothing.")
+    ]
+    percentage_false: Annotated[
+        float, Field(description="Percent without `diff_packages`; 0 over nothing.")
+    ]
 
 
 class VersionDiffPackages(TypedDict):
     """The same of one version."""
 
-    version: str
-    total_builds: int
-    diff_packages_true: int
-    diff_packages_false: int
-    percentage_true: float
+    version: Annotated[str, Field(description="OpenWrt version, or `SNAPSHOT`.")]
+    total_builds: Annotated[int, Field(description="Requests and successful builds together.")]
+    diff_packages_true: Annotated[
+        int, Field(description="Requests and successful builds with `diff_packages`.")
+    ]
+    diff_packages_false: Annotated[
+        int, Field(description="Requests and successful builds without `diff_packages`.")
+    ]
+    percentage_true: Annotated[
+        float, Field(description="Percent with `diff_packages`; 0 over nothing.")
+    ]
 
 
 class DayDiffPackages(TypedDict):
     """The same of one UTC day."""
 
-    date: str
-    diff_packages_true: int
-    diff_packages_false: int
-    total: int
+    date: Annotated[str, Field(description="UTC day, YYYY-MM-DD.")]
+    diff_packages_true: Annotated[
+        int, Field(description="Requests and successful builds with `diff_packages`.")
+    ]
+    diff_packages_false: Annotated[
+        int, Field(description="Requests and successful builds without `diff_packages`.")
+    ]
+    total: Annotated[int, Field(description="Requests and successful builds together.")]
 
 
 def builds_per_day(connection: Connection, window: Window) -> dict[str, Kinds]:

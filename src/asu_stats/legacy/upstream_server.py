@@ -3,8 +3,9 @@
 import re
 from collections import defaultdict
 from datetime import date, datetime, timedelta
-from typing import Final, NotRequired
+from typing import Annotated, Final, NotRequired
 
+from pydantic import Field
 from sqlalchemy import Connection, func, select
 from typing_extensions import TypedDict
 
@@ -24,31 +25,31 @@ _MESSAGE: Final = 200
 class Dataset(TypedDict):
     """One curve of a chart; `color` is said where every chart has the same curves."""
 
-    label: str
-    data: list[float]
-    color: NotRequired[str]
+    label: Annotated[str, Field(description="Name of the values.")]
+    data: Annotated[list[float], Field(description="Values, one for each label.")]
+    color: Annotated[NotRequired[str], Field(description="Color of the bars or the line.")]
 
 
 class Chart(TypedDict):
     """Curves over days or weeks; labels are their first UTC days."""
 
-    labels: list[str]
+    labels: Annotated[list[str], Field(description="Names along the horizontal axis.")]
     datasets: list[Dataset]
 
 
 class PackageCount(TypedDict):
     """How often a package was asked for."""
 
-    name: str
-    count: int
+    name: Annotated[str, Field(description="Name of the package.")]
+    count: Annotated[int, Field(description="Requests that named the package.")]
 
 
 class TopPackages(TypedDict):
     """The packages asked for most."""
 
     packages: list[PackageCount]
-    branch: str | None
-    days: int
+    branch: Annotated[str | None, Field(description="Branch that was asked for; null for all.")]
+    days: Annotated[int, Field(description="Days that were counted.")]
 
 
 def builds_per_day(connection: Connection, today: date) -> Chart:

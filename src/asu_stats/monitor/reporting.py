@@ -31,34 +31,48 @@ class AlertRow(TypedDict):
     """A subject for which a rule is pending or firing."""
 
     subject: About
-    state: RuleState
+    state: Annotated[RuleState, Field(description="`pending` or `firing`.")]
     since: Moment
-    value: float | None
-    worst: float | None
+    value: Annotated[
+        float | None, Field(description="The value at the last evaluation; null if not known.")
+    ]
+    worst: Annotated[float | None, Field(description="The worst value since the alert began.")]
     expected: Annotated[
         float | None,
         Field(description="Value before or elsewhere; null if not compared."),
     ]
-    sample: int
+    sample: Annotated[
+        int, Field(description="Builds or requests that the value was computed from.")
+    ]
     text: Annotated[str, Field(description="The value in words.")]
-    incident: str | None
+    incident: Annotated[
+        str | None, Field(description="The incident it belongs to; null before it fires.")
+    ]
 
 
 class RuleRow(TypedDict):
     """A rule with its value and state: those of its worst subject."""
 
-    rule: str
-    summary: str
-    watch: str
-    severity: str
-    unit: str
-    above: float | None
-    below: float | None
-    hours: int
-    for_minutes: float
+    rule: Annotated[str, Field(description="Name of the rule.")]
+    summary: Annotated[str, Field(description="What the rule watches, in words.")]
+    watch: Annotated[str, Field(description="Value that the rule watches.")]
+    severity: Annotated[str, Field(description="How urgent the rule is: `warning` or `critical`.")]
+    unit: Annotated[str, Field(description="Unit of the value.")]
+    above: Annotated[
+        float | None, Field(description="Fires above this value; null if it has no upper limit.")
+    ]
+    below: Annotated[
+        float | None, Field(description="Fires below this value; null if it has no lower limit.")
+    ]
+    hours: Annotated[int, Field(description="Hours that the value is computed over.")]
+    for_minutes: Annotated[
+        float, Field(description="Minutes that the value must stay beyond the limit.")
+    ]
     value: Annotated[float | None, Field(description="Null if the sample is too small.")]
-    sample: int
-    state: RuleState
+    sample: Annotated[
+        int, Field(description="Builds or requests that the value was computed from.")
+    ]
+    state: Annotated[RuleState, Field(description="`ok`, `pending` or `firing`.")]
     since: Annotated[str | None, Field(description="Start of the state; null if it was always ok.")]
     alerts: Annotated[list[AlertRow], Field(description="At most 100.")]
     alerts_total: Annotated[int, Field(description="Total number.")]
@@ -67,12 +81,12 @@ class RuleRow(TypedDict):
 class IncidentRow(TypedDict):
     """An incident: alerts that were notified together."""
 
-    id: str
+    id: Annotated[str, Field(description="Identifies the incident.")]
     rule: Annotated[str, Field(description="The rule that opened it.")]
     rules: Annotated[list[str], Field(description="All rules that fired in it.")]
-    severity: str
+    severity: Annotated[str, Field(description="How urgent the rule is: `warning` or `critical`.")]
     subject: About
-    title: str
+    title: Annotated[str, Field(description="The incident in one sentence.")]
     text: Annotated[str, Field(description="The value in words.")]
     opened_at: Moment
     closed_at: Moment
@@ -83,11 +97,11 @@ class IncidentRow(TypedDict):
 class SilenceRow(TypedDict):
     """A silence: incidents without notifications."""
 
-    id: int
-    rule: str | None
+    id: Annotated[int, Field(description="Identifies the silence.")]
+    rule: Annotated[str | None, Field(description="The silenced rule; null for all.")]
     subject: About
     until: Moment
-    comment: str
+    comment: Annotated[str, Field(description="Why it was silenced.")]
 
 
 class Alerts(TypedDict):

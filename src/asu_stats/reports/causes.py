@@ -28,7 +28,7 @@ _MESSAGE: Final = 200
 class Share(TypedDict):
     """A name and how much of the trouble it is in."""
 
-    name: str
+    name: Annotated[str, Field(description="The common name.")]
     percentage: Annotated[float, Field(description="Of what is explained; at least 50.")]
 
 
@@ -36,12 +36,16 @@ class Example(TypedDict):
     """One of the builds or requests that it is about."""
 
     request_hash: Annotated[str, Field(description="First 12 characters.")]
-    version: str
-    target: str
-    profile: str
-    error_type: str | None
+    version: Annotated[str, Field(description="OpenWrt version, or `SNAPSHOT`.")]
+    target: Annotated[str, Field(description="OpenWrt target, such as `ath79/generic`.")]
+    profile: Annotated[str, Field(description="Device profile of the target.")]
+    error_type: Annotated[
+        str | None, Field(description="Type of the error; null if there was none.")
+    ]
     message: Annotated[str | None, Field(description="First line of the error.")]
-    duration_seconds: int | None
+    duration_seconds: Annotated[
+        int | None, Field(description="Whole seconds; null if it is not known.")
+    ]
 
 
 class Cause(TypedDict):

@@ -12,7 +12,16 @@ from asu_stats.exceptions import UnknownClientError
 from asu_stats.releases import order_of
 from asu_stats.reports import clients, figures, parameters, sums, timeseries
 from asu_stats.reports.clients import ClientRow
-from asu_stats.reports.fields import Period, ProfileRequests, Rate, Requests, TargetRequests, Total
+from asu_stats.reports.fields import (
+    Category,
+    Period,
+    ProfileRequests,
+    Rate,
+    Requests,
+    TargetRequests,
+    Total,
+    TypeOfError,
+)
 from asu_stats.reports.incomplete import reasons
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.report import Report
@@ -33,16 +42,16 @@ _UNHASHED = "requests_without_hash"
 class ClientVersionRequests(TypedDict):
     """A version of a client and its requests."""
 
-    client_version: str
+    client_version: Annotated[str, Field(description="Version of the client, as it names itself.")]
     requests: Requests
 
 
 class ClientErrorRow(TypedDict):
     """Requests of a client that were rejected or whose build failed, of one type."""
 
-    category: str
-    type: str
-    count: int
+    category: Category
+    type: TypeOfError
+    count: Annotated[int, Field(description="Requests of the client that ended with this error.")]
     percentage: Rate
 
 

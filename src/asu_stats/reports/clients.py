@@ -8,7 +8,16 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.fields import Rate, Rejected, Requests, UniqueRejected, UniqueRequests
+from asu_stats.reports.fields import (
+    CacheHits,
+    Client,
+    Rate,
+    Rejected,
+    Requests,
+    UniqueRejected,
+    UniqueRequests,
+    Version,
+)
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import (
@@ -35,17 +44,17 @@ ClientFailed = Annotated[
 class VersionRequests(TypedDict):
     """A version and its requests."""
 
-    version: str
+    version: Version
     requests: Requests
 
 
 class ClientRow(TypedDict):
     """One client; its builds are those its own requests waited for."""
 
-    client: str
+    client: Client
     total_requests: Requests
     unique_builds: UniqueRequests
-    cache_hits: int
+    cache_hits: CacheHits
     cache_hit_rate: Rate
     successful_builds: ClientBuilt
     failed_builds: ClientFailed

@@ -22,9 +22,11 @@ from asu_stats.windows import Window
 class Compared(TypedDict):
     """A figure of the overview beside the same of the window before."""
 
-    figure: str
+    figure: Annotated[str, Field(description="Name of the figure, as in the overview.")]
     unit: Annotated[str, Field(description="`count`, `percent` or `seconds`.")]
-    value: float | None
+    value: Annotated[
+        float | None, Field(description="The figure in this time range; null if not known.")
+    ]
     before: Annotated[
         float | None,
         Field(description="As many days earlier; null if unknown, or a rate over nothing."),

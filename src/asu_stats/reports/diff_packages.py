@@ -1,14 +1,15 @@
 """How many requests name all their packages (`diff_packages`), and how many only further ones."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
+from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit
+from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit, Version
 from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.report import Report
@@ -20,8 +21,8 @@ class DiffPackagesOverview(TypedDict):
     """Requests by `diff_packages`."""
 
     total_builds: Requests
-    diff_packages_enabled: int
-    diff_packages_disabled: int
+    diff_packages_enabled: Annotated[int, Field(description="Requests with `diff_packages`.")]
+    diff_packages_disabled: Annotated[int, Field(description="Requests without `diff_packages`.")]
     diff_packages_unknown: UnknownSplit
     percentage_enabled: KnownRate
 
@@ -29,10 +30,10 @@ class DiffPackagesOverview(TypedDict):
 class DiffPackagesVersion(TypedDict):
     """The same of one version."""
 
-    version: str
+    version: Version
     total: Requests
-    enabled: int
-    disabled: int
+    enabled: Annotated[int, Field(description="Requests with `diff_packages`.")]
+    disabled: Annotated[int, Field(description="Requests without `diff_packages`.")]
     unknown: UnknownSplit
     percentage_enabled: KnownRate
 
@@ -41,8 +42,8 @@ class DiffPackagesDay(TypedDict):
     """The same of one day."""
 
     date: Day
-    enabled: int
-    disabled: int
+    enabled: Annotated[int, Field(description="Requests with `diff_packages`.")]
+    disabled: Annotated[int, Field(description="Requests without `diff_packages`.")]
     unknown: UnknownSplit
     percentage_enabled: KnownRate
 

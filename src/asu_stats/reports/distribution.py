@@ -19,9 +19,9 @@ from asu_stats.windows import Window
 class DurationBar(TypedDict):
     """Successful builds that took about as long."""
 
-    from_seconds: int
+    from_seconds: Annotated[int, Field(description="Shortest duration, whole seconds.")]
     to_seconds: Annotated[int, Field(description="Included.")]
-    builds: int
+    builds: Annotated[int, Field(description="Successful builds that took so long.")]
     percentage: Annotated[float | None, Field(description="Of all these builds.")]
 
 

@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
 from asu_stats.reports import latest_errors
+from asu_stats.reports.fields import Category, Profile, Target, TypeOfError, Version
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.times import aware, midnight
@@ -23,11 +24,11 @@ class ErrorExample(TypedDict):
     """One error."""
 
     timestamp: Annotated[str, Field(description="RFC 3339, UTC.")]
-    category: str
-    type: str
-    version: str
-    target: str
-    profile: str
+    category: Category
+    type: TypeOfError
+    version: Version
+    target: Target
+    profile: Profile
     client: Annotated[str | None, Field(description="Who was rejected; null for a build.")]
     request_hash: Annotated[str | None, Field(description="First 12 characters, if it is known.")]
     message: Annotated[str | None, Field(description="Its last 2,000 characters.")]

@@ -26,7 +26,7 @@ class ErrorBucket(TypedDict):
     category: Annotated[
         str | None, Field(description="The twenty with most errors; null: all the others.")
     ]
-    errors: int
+    errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
 
 
 def read(

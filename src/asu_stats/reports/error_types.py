@@ -9,6 +9,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.errors import VersionErrors
+from asu_stats.reports.fields import Category, TypeOfError
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.parameters import CATEGORY, VERSION
 from asu_stats.reports.report import Report
@@ -19,9 +20,9 @@ from asu_stats.windows import Window
 class ErrorTypeRow(TypedDict):
     """One type of error."""
 
-    category: str
-    type: str
-    count: int
+    category: Category
+    type: TypeOfError
+    count: Annotated[int, Field(description="Failed builds and rejected requests.")]
     percentage: Annotated[float | None, Field(description="Of the errors that were asked for.")]
     versions: Annotated[int, Field(description="Distinct versions it happened with.")]
     top_versions: Annotated[list[VersionErrors], Field(description="At most 10.")]

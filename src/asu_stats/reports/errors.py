@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.fields import Rate, Total
+from asu_stats.reports.fields import Category, Rate, Total, TypeOfError, Version
 from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.codec import Totals
@@ -21,8 +21,8 @@ from asu_stats.windows import Window
 class ErrorType(TypedDict):
     """One type of error."""
 
-    type: str
-    count: int
+    type: TypeOfError
+    count: Annotated[int, Field(description="Failed builds and rejected requests.")]
     affected_versions: Annotated[list[str], Field(description="At most 10, most errors first.")]
     affected_versions_total: Total
 
@@ -30,8 +30,8 @@ class ErrorType(TypedDict):
 class ErrorCategory(TypedDict):
     """One category of errors."""
 
-    category: str
-    count: int
+    category: Category
+    count: Annotated[int, Field(description="Failed builds and rejected requests.")]
     percentage: Rate
     top_errors: Annotated[list[ErrorType], Field(description="At most 5.")]
     top_errors_total: Total
@@ -40,8 +40,8 @@ class ErrorCategory(TypedDict):
 class VersionErrors(TypedDict):
     """A version and its errors."""
 
-    version: str
-    errors: int
+    version: Version
+    errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
 
 
 class Errors(TypedDict):

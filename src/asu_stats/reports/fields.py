@@ -9,6 +9,13 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
+Version = Annotated[str, Field(description="OpenWrt version, or `SNAPSHOT`.")]
+Target = Annotated[str, Field(description="OpenWrt target, such as `ath79/generic`.")]
+Profile = Annotated[str, Field(description="Device profile of the target.")]
+Client = Annotated[str, Field(description="Name of the client without its version, or `unknown`.")]
+CacheHits = Annotated[int, Field(description="Accepted requests for an image that existed.")]
+Category = Annotated[str, Field(description="Category of the error.")]
+TypeOfError = Annotated[str, Field(description="Type of the error within its category.")]
 Rate = Annotated[float | None, Field(description="Percent, 2 decimals; null over nothing.")]
 Average = Annotated[float | None, Field(description="Seconds, 1 decimal; null over nothing.")]
 Seconds = Annotated[int | None, Field(description="Whole seconds; null over nothing.")]
@@ -63,12 +70,12 @@ class Period(TypedDict):
 class TargetRequests(TypedDict):
     """A target and its requests."""
 
-    target: str
+    target: Target
     requests: Requests
 
 
 class ProfileRequests(TypedDict):
     """A profile and its requests."""
 
-    profile: str
+    profile: Profile
     requests: Requests

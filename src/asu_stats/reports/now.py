@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from asu_stats.builds.queues import Queues
 from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
-from asu_stats.reports.fields import Seconds
+from asu_stats.reports.fields import Profile, Seconds, Target, Version
 from asu_stats.store.database.schema import build_metrics
 from asu_stats.times import aware
 
@@ -19,24 +19,28 @@ class RunningBuild(TypedDict):
     """A build that has begun and not ended."""
 
     build_id: Annotated[str, Field(description="First 12 characters.")]
-    version: str
-    target: str
-    profile: str
+    version: Version
+    target: Target
+    profile: Profile
     started_at: Annotated[str, Field(description="RFC 3339, UTC.")]
-    worker: str | None
+    worker: Annotated[
+        str | None, Field(description="Worker that runs the build; null if it is not known.")
+    ]
 
 
 class EndedBuild(TypedDict):
     """A build that ended."""
 
     build_id: Annotated[str, Field(description="First 12 characters.")]
-    version: str
-    target: str
-    profile: str
+    version: Version
+    target: Target
+    profile: Profile
     finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
     duration: Seconds
     status: Annotated[str, Field(description="success, failure, timeout or cancelled.")]
-    error_type: str | None
+    error_type: Annotated[
+        str | None, Field(description="Type of the error; null if there was none.")
+    ]
 
 
 class Now(TypedDict):

@@ -14,6 +14,8 @@ from asu_stats.reports.durations import all_durations
 from asu_stats.reports.fields import (
     Average,
     Built,
+    CacheHits,
+    Client,
     Failed,
     KnownRate,
     Period,
@@ -37,7 +39,7 @@ class Totals(TypedDict):
 
     requests: Requests
     unique_requests: UniqueRequests
-    cache_hits: int
+    cache_hits: CacheHits
     cache_hit_rate: Rate
     successful_builds: Built
     failed_builds: Failed
@@ -59,22 +61,22 @@ class BuildPerformance(TypedDict):
 class ClientRequests(TypedDict):
     """A client and its requests."""
 
-    client: str
+    client: Client
     requests: Requests
 
 
 class ClientsOverview(TypedDict):
     """Who asked."""
 
-    total_unique: int
+    total_unique: Annotated[int, Field(description="Distinct clients among the accepted requests.")]
     top_5: list[ClientRequests]
 
 
 class OverviewDiffPackages(TypedDict):
     """Requests with and without `diff_packages`."""
 
-    enabled: int
-    disabled: int
+    enabled: Annotated[int, Field(description="Requests with `diff_packages`.")]
+    disabled: Annotated[int, Field(description="Requests without `diff_packages`.")]
     unknown: UnknownSplit
     percentage_enabled: KnownRate
 

@@ -23,7 +23,7 @@ from asu_stats.windows import Window
 class PackageRow(TypedDict):
     """One package."""
 
-    package: str
+    package: Annotated[str, Field(description="Name of the package.")]
     requests: Annotated[
         int,
         Field(description="Accepted requests that named it, without those answered from cache."),

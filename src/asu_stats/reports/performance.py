@@ -12,7 +12,7 @@ from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
 from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import all_durations, durations_by_version
-from asu_stats.reports.fields import Average, Seconds, Total
+from asu_stats.reports.fields import Average, Profile, Seconds, Target, Total, Version
 from asu_stats.reports.figures import Distribution
 from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.reports.report import Query, Report
@@ -47,7 +47,7 @@ class BuildDuration(TypedDict):
 class VersionPerformance(TypedDict):
     """Durations of one version's successful builds."""
 
-    version: str
+    version: Version
     avg_duration: Average
     median_duration: Seconds
     builds: Annotated[int, Field(description="Successful builds of known duration.")]
@@ -57,11 +57,13 @@ class SlowBuild(TypedDict):
     """One of the slowest successful builds."""
 
     request_hash: Hash
-    version: str
-    target: str
-    profile: str
+    version: Version
+    target: Target
+    profile: Profile
     duration: Annotated[int, Field(description="Whole seconds.")]
-    package_count: int | None
+    package_count: Annotated[
+        int | None, Field(description="Packages of the image; null if it is not known.")
+    ]
     finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
 
 

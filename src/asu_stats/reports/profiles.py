@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.releases import as_text
-from asu_stats.reports.fields import Average, Built, Failed, Rate, Requests
+from asu_stats.reports.fields import Average, Built, CacheHits, Failed, Profile, Rate, Requests
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.parameters import TARGET, VERSION
 from asu_stats.reports.ranking import Ranking
@@ -18,13 +18,13 @@ from asu_stats.windows import Window
 class ProfileRow(TypedDict):
     """One profile."""
 
-    profile: str
+    profile: Profile
     requests: Requests
     successful_builds: Built
     failed_builds: Failed
     success_rate: Rate
     avg_build_duration: Average
-    cache_hits: int
+    cache_hits: CacheHits
     cache_hit_rate: Rate
 
 

@@ -30,7 +30,7 @@ _Value = Annotated[int | None, Field(description="Null over nothing.")]
 class RequestShare(TypedDict):
     """Requests that asked for something."""
 
-    count: int
+    count: Annotated[int, Field(description="Accepted requests that asked for it.")]
     percentage: _Share
     unknown: Annotated[int, Field(description="Requests that did not say whether.")]
 
@@ -38,12 +38,13 @@ class RequestShare(TypedDict):
 ValueBar = TypedDict(
     "ValueBar",
     {
-        "from": int,
+        "from": Annotated[int, Field(description="Lowest value.")],
         "to": Annotated[int, Field(description="Included.")],
-        "requests": int,
+        "requests": Annotated[int, Field(description="Requests from `from` to `to`.")],
         "percentage": Annotated[float | None, Field(description="Of all these requests.")],
     },
 )
+ValueBar.__doc__ = "Requests whose value lies in one range."
 
 
 class ValueDistribution(TypedDict):

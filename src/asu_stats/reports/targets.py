@@ -7,7 +7,16 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.releases import as_text
-from asu_stats.reports.fields import Average, Built, Failed, ProfileRequests, Rate, Requests
+from asu_stats.reports.fields import (
+    Average,
+    Built,
+    CacheHits,
+    Failed,
+    ProfileRequests,
+    Rate,
+    Requests,
+    Target,
+)
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.parameters import VERSION
 from asu_stats.reports.ranking import Ranking
@@ -19,10 +28,10 @@ from asu_stats.windows import Window
 class TargetRow(TypedDict):
     """One target."""
 
-    target: str
+    target: Target
     requests: Requests
     unique_profiles: Annotated[int, Field(description="Distinct profiles among the requests.")]
-    cache_hits: int
+    cache_hits: CacheHits
     cache_hit_rate: Rate
     avg_build_duration: Average
     successful_builds: Built

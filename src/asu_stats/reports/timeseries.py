@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import builds, sums
-from asu_stats.reports.fields import Average, Rate, Requests
+from asu_stats.reports.fields import Average, CacheHits, Rate, Requests
 from asu_stats.reports.parameters import CLIENT, INTERVAL, PROFILE, TARGET, VERSION
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import BY_CLIENT, UNIQUE
@@ -44,7 +44,7 @@ class Bucket(TypedDict):
         str, Field(description="2024-01-01T13:00:00Z, 2024-01-01, a Monday, or 2024-01.")
     ]
     requests: Requests
-    cache_hits: int
+    cache_hits: CacheHits
     cache_hit_rate: Rate
     successful_builds: BucketBuilt
     failed_builds: BucketFailed

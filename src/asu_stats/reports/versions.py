@@ -7,7 +7,16 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.releases import release_order
-from asu_stats.reports.fields import Average, Built, Failed, Rate, Requests, TargetRequests
+from asu_stats.reports.fields import (
+    Average,
+    Built,
+    CacheHits,
+    Failed,
+    Rate,
+    Requests,
+    TargetRequests,
+    Version,
+)
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.parameters import PROFILE, TARGET
 from asu_stats.reports.ranking import Ranking
@@ -19,10 +28,10 @@ from asu_stats.windows import Window
 class VersionRow(TypedDict):
     """One version."""
 
-    version: str
+    version: Version
     requests: Requests
     unique_targets: Annotated[int, Field(description="Distinct targets among the requests.")]
-    cache_hits: int
+    cache_hits: CacheHits
     cache_hit_rate: Rate
     avg_build_duration: Average
     successful_builds: Built

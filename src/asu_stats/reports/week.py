@@ -18,7 +18,7 @@ class WeekHour(TypedDict):
     """One hour of the week, UTC, over all weeks of the window."""
 
     weekday: Annotated[int, Field(description="1 is Monday, 7 is Sunday.")]
-    hour: int
+    hour: Annotated[int, Field(description="Hour of the day in UTC, from 0.")]
     requests: Requests
     failed_builds: Failed
 
