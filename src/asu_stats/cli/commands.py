@@ -53,7 +53,7 @@ class Commands(TyperGroup):
 def load(name: str) -> Any:
     module, _, attribute = _COMMANDS[name][0].partition(":")
     found = getattr(import_module(f"asu_stats.cli.{module}"), attribute)
-    app = typer.Typer(rich_markup_mode=None)  # boxes would show flags as if they took a value
+    app = typer.Typer(rich_markup_mode=None)  # boxes show flags as if they took a value
     if isinstance(found, typer.Typer):
         app.add_typer(found, name=name)
     else:

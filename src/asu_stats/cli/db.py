@@ -24,8 +24,8 @@ app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
 def upgrade(database: options.Database = None) -> None:
     """Upgrade the schema of the database.
 
-    A Go server's SQLite file becomes ours where it is, once that server is stopped: a copy of it is
-    made first and kept, and its tables stay.
+    A SQLite file of the Go server is converted in place. Stop that server first. A copy of the file
+    is kept, and its tables stay.
     """
     settings = load(database_url=database)
     if settings.database_file and _is_go_servers(settings.database_file):
@@ -45,7 +45,7 @@ def upgrade(database: options.Database = None) -> None:
 
 
 def _is_go_servers(file: Path) -> bool:
-    """Tell whether a file is a Go server's; whatever else is wrong with it is said elsewhere."""
+    """Tell whether a file is of the Go server; other problems are reported elsewhere."""
     try:
         with go_file.opened(file):
             return True
@@ -76,7 +76,7 @@ def _adopt(settings: Settings, file: Path) -> None:
 
 
 def _free_name(file: Path) -> Path:
-    """Return a name beside a file that is not taken."""
+    """Return an unused name beside a file."""
     copy, number = file.with_name(f"{file.name}.go-server"), 2
     while copy.exists():
         copy, number = file.with_name(f"{file.name}.go-server-{number}"), number + 1

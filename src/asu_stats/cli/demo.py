@@ -1,4 +1,4 @@
-"""`asu-stats demo`: the whole thing on a fresh file, with history and builds going on."""
+"""`asu-stats demo`: a server on a new file, with history and live builds."""
 
 import fcntl
 import ipaddress
@@ -58,7 +58,7 @@ def demo(
             builder="demo",
             workers=3,
             source=base,
-            # Clients on another machine need an address that is right there.
+            # Clients on other machines need an address that works there.
             upstream_url=os.environ.get("ASU_STATS_UPSTREAM_URL", base),
         )
         requirements.check(settings)
@@ -71,7 +71,7 @@ def demo(
                 restart.restarted(events, now),
             )
         here = sockets.base_url(_loopback(listeners[0].getsockname()[0]), listeners)
-        # In the end as many come as in the history, or the figures of today would be bent.
+        # The demo gets as many requests per day as the history has.
         pause = days * 86_400 / max(1, requests)
         with server.started(settings) as app, visitors.Visitors(here, calm_seconds=pause):
             typer.echo(
@@ -87,7 +87,7 @@ def demo(
 
 @contextmanager
 def _alone_in(directory: Path) -> Iterator[None]:
-    """Make the directory and keep other demos out of it for as long as this process lives."""
+    """Create the directory and lock it for this process."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / "demo.lock").open("w")
@@ -104,7 +104,7 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 
 def _begin_anew(directory: Path) -> None:
-    """Remove what an earlier demo left, and write the catalogue."""
+    """Remove the files of an earlier demo, and write the catalogue."""
     from asu_stats.demo import catalogue
 
     try:
@@ -122,7 +122,7 @@ def _unusable(directory: Path, error: OSError) -> AsuStatsError:
 
 
 def _loopback(address: str) -> str:
-    """Return where visitors on this machine reach a server that listens on an address."""
+    """Return the loopback address of a server that listens on an address."""
     found = ipaddress.ip_address(address)
     return address if found.is_loopback else "::1" if found.version == 6 else "127.0.0.1"
 

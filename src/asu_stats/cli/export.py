@@ -19,7 +19,7 @@ from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot
 
 _ROWS: Final = 5_000
-# What JSON may hold as it is, and what some readers of lines take for the end of one.
+# Valid in JSON, but some readers take them for line ends.
 _LINE_ENDS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 Rows = Iterator[Sequence[Any]]
@@ -64,9 +64,9 @@ def export(
 
 @contextlib.contextmanager
 def _target(path: Path | None) -> Iterator[IO[bytes]]:
-    """Open the file to write; it takes its name only when it is complete.
+    """Open the output file; it gets its name only when it is complete.
 
-    A pipe or a device is written to as it is: another file in its place would take it away.
+    Pipes and devices are written directly.
     """
     if path is None:
         yield sys.stdout.buffer

@@ -100,8 +100,8 @@ def go_builder(
 ) -> None:
     """Import the statistics of a Go server, which can keep running.
 
-    The file is only read. What was imported before is not counted twice, so an import that was
-    interrupted is run again; so is one that is to bring in what has been added since.
+    The file is only read. Rows are never counted twice: run the import again after an
+    interruption, or to import rows that were added since.
     """
     if follow and dry_run:
         raise typer.BadParameter("--follow and --dry-run: expected only one of them")
@@ -259,7 +259,7 @@ def _build_times(
 
 
 def _source(source: str) -> str:
-    """Return a source that was given. Raises `typer.BadParameter` where it is no absolute URI."""
+    """Return `--source`. Raises `typer.BadParameter` unless it is an absolute URI."""
     try:
         if source:
             check_source(source)
@@ -272,9 +272,9 @@ def _source(source: str) -> str:
 def _target(
     database: str | None, *, dry_run: bool, force: bool
 ) -> Iterator[tuple[Commit, Check, Settings]]:
-    """Give what commits events to the database, or to nothing in a dry run, and what checks them.
+    """Return a function that commits events (or drops them in a dry run), and one that checks them.
 
-    The check is told the name of the place that they come from.
+    The check gets the name of the imported file or server.
     """
     settings = load(database_url=database)
     if dry_run:
@@ -285,7 +285,7 @@ def _target(
             migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         migrate.check(engine)
         migrate.check_writable(engine)
-        # A file that was upgraded where it is has the old rows already.
+        # A file that was converted in place has the old rows already.
         quiet = settings.model_copy(update={"legacy_build_stats": False})
         with recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
             check = _no_check if force else partial(reimport.refusing, engine)
@@ -298,7 +298,7 @@ def _no_check(_: str) -> Callable[[Sequence[Event]], None]:
 
 def _committing(recorder: Recorder) -> Commit:
     def commit(events: Sequence[Event]) -> int:
-        """Commit events; a database that is busy for a while is waited for."""
+        """Commit events, and wait while the database is busy."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
@@ -316,7 +316,7 @@ _AGAIN: Final = "all rows imported so far are complete; run the command again to
 
 
 def _follow(read: Callable[[], None]) -> None:
-    """Read again and again until SIGINT or SIGTERM, which end it well."""
+    """Read new rows repeatedly until SIGINT or SIGTERM."""
     stop = threading.Event()
     condition = Condition(log, "import")
 
@@ -346,7 +346,7 @@ def _say(
     json: bool,
     dry_run: bool,
 ) -> None:
-    """Print what an import has come to."""
+    """Print the result of an import."""
     is_written = (summary.rejected or summary.doubtful) and not rejected.problem
     aside = str(rejected.path) if is_written else None
     events: dict[str, Any] = {"events": summary.events}

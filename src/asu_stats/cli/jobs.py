@@ -1,4 +1,4 @@
-"""`asu-stats jobs`: what the system does by itself, and doing it now."""
+"""`asu-stats jobs`: list the scheduled jobs, and run one now."""
 
 from typing import Annotated
 

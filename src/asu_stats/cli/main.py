@@ -1,4 +1,4 @@
-"""The program: its options, and what becomes of errors."""
+"""The program: global options and error handling."""
 
 import logging
 import os
@@ -21,7 +21,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # boxes would show flags as if they took a value
+    rich_markup_mode=None,  # boxes show flags as if they took a value
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -59,7 +59,7 @@ def options(
 
 
 def run() -> None:
-    """Run a command; an error that was foreseen is one line on standard error."""
+    """Run a command. An expected error is one line on standard error."""
     try:
         status = app(prog_name="asu-stats", standalone_mode=False)
     except typer.TyperException as error:
@@ -87,13 +87,13 @@ def _words(error: OSError | ValueError) -> str:
 
 
 def _forget_output() -> None:
-    """Let what standard output did not take go; Python would try it once more at its end."""
+    """Drop unwritten standard output; Python would try to write it again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _misused(error: typer.TyperException) -> NoReturn:
-    """Say in one line what is wrong with the arguments, and where help is."""
+    """Print in one line what is wrong with the arguments, and how to get help."""
     words = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
     if words.startswith("Usage:"):  # nothing was said, so all there is to know is the answer
         typer.echo(words, err=True)

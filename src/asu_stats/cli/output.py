@@ -1,4 +1,4 @@
-"""What commands print: tables and progress for people, JSON for programs."""
+"""Output of commands: tables and progress for people, JSON for programs."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -32,14 +32,14 @@ def print_json(value: object) -> None:
 
 
 def _as_text(value: object) -> str:
-    """Return a value that JSON has no type for; a time without zone is UTC, as stored times are."""
+    """Return a value that JSON has no type for as text; a time without zone is UTC."""
     if isinstance(value, datetime):
         return format_time(value if value.tzinfo else aware(value))
     return str(value)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows; text from outside is never taken for markup."""
+    """Print rows as a table, without interpreting markup."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column)
@@ -54,7 +54,7 @@ def _plain(cell: object) -> str:
 
 
 class _Speed(ProgressColumn):
-    """How many are done in a second."""
+    """Items per second."""
 
     def render(self, task: Task) -> Text:
         """Return the text of the column."""
@@ -64,7 +64,7 @@ class _Speed(ProgressColumn):
 
 @contextmanager
 def progress(total: int | None, what: str) -> Iterator[Progress]:
-    """Show a progress bar on standard error while it is a terminal."""
+    """Show a progress bar on standard error if it is a terminal."""
     with Progress(
         TextColumn(what),
         BarColumn(),

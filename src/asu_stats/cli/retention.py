@@ -1,4 +1,4 @@
-"""`asu-stats retention`: archive what is over age, or say what would be."""
+"""`asu-stats retention`: archive expired details, or show what would be archived."""
 
 from typing import Annotated
 

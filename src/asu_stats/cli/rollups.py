@@ -1,4 +1,4 @@
-"""`asu-stats rollups`: compare the rollups with their details, or count them anew."""
+"""`asu-stats rollups`: compare the rollups with their details, or recompute them."""
 
 from dataclasses import asdict
 

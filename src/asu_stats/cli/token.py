@@ -1,4 +1,4 @@
-"""`asu-stats token`: who may send events, and who may see whole request hashes."""
+"""`asu-stats token`: tokens for sending events and for reading statistics."""
 
 from dataclasses import asdict
 from typing import Annotated

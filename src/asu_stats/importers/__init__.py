@@ -1,1 +1,1 @@
-"""Foreign history to events: what reads an older server's data knows nothing of the store."""
+"""Importers: history of older servers as events. They do not know the store."""

@@ -1,7 +1,7 @@
-"""A Go server's SQLite file becomes ours where it is: its tables stay, and ours come beside them.
+"""Converts an SQLite file of the Go server in place, by adding the tables of asu-stats.
 
-Three tables have the same name and meaning in both programs; their rows are carried over into ours,
-which have some more columns, with times as we write them. `build_stats` is used as it is.
+Three tables have the same name and meaning in both programs; their rows are copied into the new
+ones, which have more columns, with times in the new format. `build_stats` is used unchanged.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ Read = Callable[[object], datetime]
 
 
 def adopt(engine: Engine, read_time: Read, *, plan_indexes: bool = True) -> None:
-    """Make our schema in a Go server's file, in one transaction.
+    """Create the schema in a file of the Go server, in one transaction.
 
-    `read_time` returns the UTC instant of a time as that server wrote it, or raises `ValueError`.
+    `read_time` returns the UTC instant of a time in that server's format, or raises `ValueError`.
     Raises `SchemaError` for a database of another kind.
     """
     with write_transaction(engine, waiting=migrate.say_waiting) as connection:
@@ -65,7 +65,7 @@ def _carry_over(connection: Connection, table: Table) -> None:
 
 def _stored(read_time: Read) -> Callable[[object], str | None]:
     def stored(value: object) -> str | None:
-        """Return a time as we store it; what is none is not known."""
+        """Return a time in the stored format, `None` if it is not a time."""
         try:
             return naive(read_time(value)).isoformat(" ", "microseconds")
         except ValueError:

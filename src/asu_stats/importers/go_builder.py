@@ -1,4 +1,4 @@
-"""History of the Go server, out of its SQLite file: every row of `build_stats` once.
+"""Imports the history in a SQLite file of the Go server: every row of `build_stats` once.
 
 An event's identity is made from the file's first row and the row's number, so the same file read
 again, or read on after a crash, changes nothing. Each pass reads one state of the file.
@@ -34,7 +34,7 @@ _BEGINNING: Final = -(2**63)
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int], object]
-Counted: TypeAlias = tuple[str, Event]  # the kind of row that it comes from
+Counted: TypeAlias = tuple[str, Event]  # the kind of its row
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class Totals:
 
 
 class GoBuilder:
-    """A Go server's file. `last` is the last row that was read, `totals` what was read so far.
+    """A file of the Go server. `last` is the last row that was read, `totals` the sums so far.
 
     `acceptable` returns which times a row may have. Rows that are ahead of this host's clock are
     read again in the next pass.
@@ -102,9 +102,9 @@ class GoBuilder:
         self._early: list[int] = []
 
     def read(self, sender: Sender, progress: Progress, begin: Progress) -> None:
-        """Send the events of the rows behind `last`; `begin` is told how many there are.
+        """Send the events of the rows after `last`; `begin` is called with their number.
 
-        Raises `ForeignDataError` for a file that can't be read.
+        Raises `ForeignDataError` for an unreadable file.
         """
         with go_file.opened(self.path) as connection:
             if not self._summary.rows:
@@ -115,7 +115,7 @@ class GoBuilder:
                 self._read(connection, sender, progress, begin)
 
     def _begin_again(self, source: str | None) -> None:
-        """Read another file from its first row on: the one before was replaced or emptied."""
+        """Start again at the first row: the file was replaced or emptied."""
         if self._given and source != self._first:
             raise OtherHistoryError(
                 self.path,
@@ -192,7 +192,7 @@ class GoBuilder:
 
 @contextmanager
 def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """Read one state of the file, whatever its server writes meanwhile."""
+    """Read one snapshot of the file while its server may write."""
     connection.execute("BEGIN")
     try:
         yield
@@ -202,7 +202,7 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 class _Pass:
-    """One pass over a file: its rows behind `after` in their order, and what they mean."""
+    """One pass over a file: the events of its rows after `after`, in order."""
 
     def __init__(
         self, connection: sqlite3.Connection, reader: Reader, matches: Matches, after: int
@@ -220,17 +220,17 @@ class _Pass:
         return (dict(zip(_COLUMNS, row, strict=True)) for row in found)
 
     def row(self, number: int) -> dict[str, Any] | None:
-        """Return one row, `None` where there is none any more."""
+        """Return one row, `None` if it no longer exists."""
         found = self._connection.execute(f"{self._select} WHERE id = ?", (number,)).fetchone()
         return found and dict(zip(_COLUMNS, found, strict=True))
 
     def events(
         self, row: dict[str, Any], doubts: list[str]
     ) -> tuple[list[Event], list[Counted], Match | None]:
-        """Return what to send in one transaction, what of it counts as which kind, and the match.
+        """Return the events of one transaction, the kinds they count as, and the match.
 
-        A request that is tied to its hash goes together with the end it waited for, and that is
-        passed over when its turn comes: one without the other would say something wrong if the
+        A request with a matched hash is sent together with the end of its build, which is
+        skipped later. One without the other would be wrong if the
         import stopped there.
         """
         match = self._matches.of(row["id"])

@@ -1,4 +1,4 @@
-"""The Go server's SQLite file: opened read-only, and looked at before a row of it is believed."""
+"""The SQLite file of the Go server: opened read-only and checked."""
 
 import sqlite3
 import stat
@@ -23,16 +23,16 @@ _SOURCE: Final = "urn:asu-stats:go-builder:"
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """Return a read-only connection to a Go server's file; the server may go on writing to it.
+    """Return a read-only connection to a file of the Go server, which may keep writing to it.
 
-    Raises `ForeignDataError` for a path that is no such file, and for one that is damaged or
+    Raises `ForeignDataError` for a path that is not such a file, and for one that is damaged or
     locked, also while it is being read.
     """
     try:
         _check_file(path)
         with closing(_connect(path)) as connection:
             connection.create_function("micros", 1, go_times.micros, deterministic=True)
-            # Bytes that are no UTF-8 must not stop the row: they become U+FFFD later on.
+            # Invalid UTF-8 must not stop the import: it becomes U+FFFD later.
             connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
             connection.execute("PRAGMA temp_store = FILE")
             _check_tables(path, connection)
@@ -46,7 +46,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def _check_file(path: Path) -> None:
-    kind = path.stat().st_mode  # follows links: what they lead to counts
+    kind = path.stat().st_mode  # follows links
     if not stat.S_ISREG(kind):
         raise ForeignDataError(path, "expected a file, this is a directory or a device")
     with path.open("rb") as file:
@@ -67,7 +67,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         log = path.with_name(f"{path.name}-wal")
         if "unable to open" not in str(error) or (log.exists() and log.stat().st_size):
             raise
-        # A file in WAL mode where nothing may be written beside it, and which nobody writes to.
+        # A file in WAL mode in a directory that is not writable, without a writer.
         connection = _connection(f"{source}&immutable=1")
     return connection
 
@@ -77,7 +77,7 @@ def _connection(source: str) -> sqlite3.Connection:
 
 
 def columns(connection: sqlite3.Connection, table: str) -> set[str]:
-    """Return the names of a table's columns: none where there is no such table."""
+    """Return the names of a table's columns, empty if the table does not exist."""
     found = connection.execute("SELECT name FROM pragma_table_info(?)", (table,))
     return {name for (name,) in found}
 
@@ -100,22 +100,22 @@ def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def check_whole(path: Path, connection: sqlite3.Connection) -> None:
-    """Read all of the file. Raises `ForeignDataError` where it is damaged."""
+    """Read the whole file. Raises `ForeignDataError` if it is damaged."""
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise ForeignDataError(path, f"damaged: {' '.join(str(found).split())}")
 
 
 def row_of(connection: sqlite3.Connection, number: int) -> FileRow | None:
-    """Return the row with a number, `None` where there is none."""
+    """Return the row with a number, `None` if it does not exist."""
     query = f"SELECT {_ROW} FROM {TABLE} WHERE id = ?"  # noqa: S608
     return cast("FileRow | None", connection.execute(query, (number,)).fetchone())
 
 
 def goes_on(connection: sqlite3.Connection, last: FileRow | None) -> bool:
-    """Tell whether rows go on after the row `last` that was read, though older ones may be gone.
+    """Tell whether rows continue after the row `last`; older rows may be deleted.
 
-    Otherwise the file was replaced, or emptied and begun again.
+    Otherwise the file was replaced or emptied.
     """
     if last is None or row_of(connection, last[0]) == last:
         return True
@@ -124,7 +124,7 @@ def goes_on(connection: sqlite3.Connection, last: FileRow | None) -> bool:
 
 
 def source_of(connection: sqlite3.Connection) -> str | None:
-    """Return the source of the file's events: made from its first row, so it moves with the file.
+    """Return the source of the file's events, derived from its first row.
 
     `None` while the table is empty.
     """

@@ -1,18 +1,18 @@
-"""What the Go server's other tables say of a row of `build_stats`, where it can only be that row.
+"""Matches rows of `build_stats` with rows of the Go server's other tables, if unambiguous.
 
 `build_stats` names no request. A row of it and a row of another table are taken for the same thing
 if both name the same version, target, profile and diff_packages, happened within seconds of each
-other as the server wrote them one after the other, and neither has another such partner. Whoever
-has two possible partners has none. A match adds words (hash, client, packages, worker, start, error
+other in the order in which the server wrote them, and neither has another such partner. A row with
+two possible partners has none. A match adds details (hash, client, packages, worker, start, error
 text) and never changes a count.
 
 - a request: the row of `build_requests`, which is written just before its event;
-- a build that ended well: the row of `build_results`, which also says how many seconds it took;
-- one that failed: the newest job of a hash, if that has failed. Older jobs of a hash hold what
-  happened to the newest, so they say nothing.
+- a successful build: the row of `build_results`, which also has its duration;
+- a failed build: the newest job of a hash, if that has failed. Older jobs of a hash contain what
+  happened to the newest, so they are not used.
 
 A request's hash is taken over only if its hash has one job, and the end of that is matched too:
-else the request would be taken to wait, or to have ended with another build of that hash.
+otherwise the request would seem to wait, or to have ended with another build of that hash.
 """
 
 import sqlite3
@@ -32,7 +32,7 @@ NEEDED: Final = {
     },
     "build_results": {"request_hash", "build_at", "build_duration_seconds"},
 }
-# Seconds by which the event may come before (times without fraction) and after what it tells of.
+# Seconds by which the event may precede (times without fraction) and follow its cause.
 _BEFORE: Final = 1_000_000
 _AFTER: Final = 5_000_000
 
@@ -115,7 +115,7 @@ _PAIRED: Final = """
 """
 
 
-# What a pass looks at: everything, or where it follows a server what was written last.
+# The rows of a pass: all, or only the latest ones if it follows a server.
 _ALL: Final = {"of_jobs": "request_hash IS NOT NULL", "of_requests": "1", "of_results": "1"}
 _LATEST: Final = {
     "of_jobs": "request_hash IN (SELECT request_hash FROM main.build_jobs WHERE id > "
@@ -126,7 +126,7 @@ _LATEST: Final = {
 
 
 class Match(NamedTuple):
-    """What is known of a row beside its own columns, as the file has it.
+    """Data of a row from other tables.
 
     `end_row` of a request is the row of the build that it waited for; without it the request must
     not be tied to its hash.
@@ -150,7 +150,7 @@ class Match(NamedTuple):
 class Matches:
     """The matches of a file, in temporary tables of the connection: memory stays flat.
 
-    With `after` only rows behind it are matched, with what was written last.
+    With `after` only later rows are matched, with the latest rows of other tables.
     """
 
     def __init__(self, connection: sqlite3.Connection, after: int | None = None) -> None:
@@ -170,7 +170,7 @@ class Matches:
         for name in ("jobs", "facts", "pairs", "matches"):
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
         self._run(_MAKE.format(**(_ALL if self._after is None else _LATEST)))
-        # Rows shortly before are possible partners too, though their turn is over.
+        # Rows shortly before are possible partners too, although they are imported already.
         first = -(2**63) if self._after is None else self._after - 1_000
         window = {"before": _BEFORE, "after": _AFTER, "after_row": first}
         self._connection.execute(_PAIRS, window)
@@ -182,7 +182,7 @@ class Matches:
                 self._connection.execute(statement)
 
     def of(self, row_id: int) -> Match | None:
-        """Return what matches a row."""
+        """Return the match of a row."""
         if self.lacks:
             return None
         found = self._connection.execute(_FOUND, (row_id,)).fetchone()

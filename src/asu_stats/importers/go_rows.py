@@ -1,7 +1,7 @@
-"""Rows of the Go server's `build_stats` as our events: one row, one thing that happened.
+"""Rows of the Go server's `build_stats` as events, one event per row.
 
-`timestamp` is written after the fact, so that of a build is its end. Only a build that ended well
-has a duration; 0 means that there is none. What other tables add is a `Match`.
+`timestamp` is written afterwards, so that of a build is its end. Only a successful build
+has a duration; 0 means none. A `Match` has the data of other tables.
 """
 
 import json
@@ -25,17 +25,17 @@ Row = Mapping[str, Any]
 
 
 class Reader:
-    """Makes events of rows; `source` is that of the file."""
+    """Converts rows to events; `source` is that of the file."""
 
     def __init__(self, source: str) -> None:
         self._source = source
         self._builds = "go-builder:" + source.rpartition(":")[2][:64]
 
     def events(self, row: Row, match: Match | None, doubts: list[str]) -> list[Event]:
-        """Return the event of a row, and what its match adds to it.
+        """Return the events of a row and its match.
 
-        What is wrong with a part of the row, which is then not known, goes to `doubts`. Raises
-        `ValueError` or `InvalidEventError` for a row that can't be understood.
+        Problems with single columns, which become unknown, are added to `doubts`. Raises
+        `ValueError` or `InvalidEventError` for an invalid row.
         """
         kind = row["event_type"]
         if kind not in KINDS:
@@ -104,14 +104,14 @@ class Reader:
 
 
 def _text(value: object) -> str | None:
-    """Return what a column holds as text: SQLite lets every column hold anything."""
+    """Return the value of a column as text; SQLite columns can hold any type."""
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
     return None if value is None else str(value)
 
 
 def _name(value: object) -> str | None:
-    """Return a name as we store it; `None` for null and nothing."""
+    """Return a name in the stored form, `None` for null and empty text."""
     text = _text(value)
     if text and len(text) > NAME_LENGTH:
         text = stored_name(text, NAME_LENGTH)
@@ -157,7 +157,7 @@ def _json(value: object) -> Any:
 
 
 def _features(match: Match) -> dict[str, Any]:
-    """Return what the request asked for, as far as it can be read."""
+    """Return the options of a request, as far as they are readable."""
     found: dict[str, Any] = {"client": _name(match.client)}
     listed = _json(match.packages_versions) or _json(match.packages)
     if isinstance(listed, dict | list):

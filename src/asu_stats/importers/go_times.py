@@ -2,8 +2,8 @@
 
     2026-01-04 09:12:22.12 +0100 CET m=+86412.000000001
 
-The offset decides; the zone's name is decoration, and so are the seconds after `m=`, which a
-process counted for itself. A time without offset is UTC, as SQLite's CURRENT_TIMESTAMP is.
+The offset is used; the name of the zone is ignored, and so are the seconds after `m=`, which a
+process counted itself. A time without offset is UTC, like SQLite's CURRENT_TIMESTAMP.
 """
 
 import re
@@ -24,7 +24,7 @@ _UTC: Final = {None, "Z", "z", "UTC", "GMT"}
 def parse(text: object) -> datetime:
     """Return the UTC instant of a stored time, to the microsecond (the rest is cut off).
 
-    Raises `ValueError`, with words on what is wrong, for anything else.
+    Raises `ValueError` with the reason for anything else.
     """
     if text is None:
         raise ValueError("is missing")
@@ -44,7 +44,7 @@ def parse(text: object) -> datetime:
 
 
 def micros(text: object) -> int | None:
-    """Return the microseconds since 1970 of a stored time, `None` where it is none."""
+    """Return the microseconds since 1970 of a stored time, `None` if it is invalid."""
     try:
         return (parse(text) - _EPOCH) // timedelta(microseconds=1)
     except ValueError:

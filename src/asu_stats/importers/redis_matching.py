@@ -1,4 +1,4 @@
-"""Which samples of several series are of one request, or of one build: where nothing else fits.
+"""Matches samples of several series that belong to one request or build, if unambiguous.
 
 A request leaves a sample in `requests`, milliseconds later one in `clients`, and if the image was
 there one in `cache-hits`. Requests that follow each other closely form a cluster; who was answered
@@ -11,14 +11,14 @@ from typing import Final, NamedTuple
 
 from asu_stats.importers.redis_series import Failed, Names, Samples
 
-_CLOSE: Final = 250  # milliseconds between requests that could be taken for each other
+_CLOSE: Final = 250  # milliseconds between requests that could be confused
 _LATE: Final = 60_000
 _TIMED: Final = 5_000
 _LOGGED: Final = 3_000
 
 
 class Asked(NamedTuple):
-    """A request; `client` is `None` where it can't be told."""
+    """A request; `client` is `None` if it is unknown."""
 
     at: int
     is_hit: bool
@@ -26,7 +26,7 @@ class Asked(NamedTuple):
 
 
 class Built(NamedTuple):
-    """A build that ended well, with what is known of it."""
+    """A successful build, with its known data."""
 
     at: int
     names: Names | None
@@ -34,7 +34,7 @@ class Built(NamedTuple):
 
 
 def requests(samples: Samples) -> tuple[list[Asked], list[int]]:
-    """Return the requests in order, and hits that belong to none of them."""
+    """Return the requests in order, and cache hits without a request."""
     asked: list[Asked] = []
     times, hits = samples.summary["requests"], sorted(samples.summary["cache-hits"])
     clients = [at for at, _ in samples.clients]
@@ -55,7 +55,7 @@ def requests(samples: Samples) -> tuple[list[Asked], list[int]]:
 
 
 def _hit(asked: list[Asked], hits: list[int]) -> list[int]:
-    """Make each hit that of the last request before it, and return those that are nobody's.
+    """Assign each hit to the last request before it. Returns hits without a request.
 
     Whose hit it is that came late can't be told.
     """
@@ -75,7 +75,7 @@ def _hit(asked: list[Asked], hits: list[int]) -> list[int]:
 
 
 def builds(samples: Samples) -> list[Built]:
-    """Return the builds that ended well, also those of which nothing else is known."""
+    """Return the successful builds, including those without other data."""
     found = [
         Built(at, names, _seconds(samples.seconds.get(names, []), times, place))
         for names, times in samples.builds.items()
@@ -95,7 +95,7 @@ def builds(samples: Samples) -> list[Built]:
 
 
 def _seconds(timed: list[tuple[int, float]], times: list[int], place: int) -> int | None:
-    """Return the duration of a build, if one sample and only that can be its."""
+    """Return the duration of a build, if exactly one sample matches."""
     at = times[place]
     mine = [(when, value) for when, value in timed if at <= when <= at + _TIMED]
     if len(mine) != 1:
@@ -106,7 +106,7 @@ def _seconds(timed: list[tuple[int, float]], times: list[int], place: int) -> in
 
 
 def failures(samples: Samples) -> tuple[list[tuple[int, Failed | None]], list[Failed]]:
-    """Return the failed builds, each with its entry in the list of errors, and entries left over.
+    """Return the failed builds with their entries in the error list, and unmatched entries.
 
     A sample says nothing but its time, so which of several entries of a second is its makes no
     difference.

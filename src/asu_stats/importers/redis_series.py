@@ -17,7 +17,7 @@ from asu_stats.exceptions import ForeignDataError
 from asu_stats.times import aware, midnight
 
 DAY: Final = 86_400_000
-MARGIN: Final = 60_000  # what belongs to a day's last sample may come after midnight
+MARGIN: Final = 60_000  # samples that belong to a day's last one may be after midnight
 ERRORS: Final = "build:errors"
 _ENTRY: Final = re.compile(
     r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d) ([^: ]*):([^: ]*):(\S*) ?(.*)", re.DOTALL
@@ -37,7 +37,7 @@ class Failed(NamedTuple):
 
 @dataclass(slots=True)
 class Samples:
-    """What a day has, with what comes shortly before and after; times are sorted milliseconds."""
+    """Samples of a day, and shortly before and after it; times are sorted milliseconds."""
 
     start: int
     summary: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
@@ -47,7 +47,7 @@ class Samples:
     failed: list[Failed] = field(default_factory=list)
 
     def is_mine(self, at: int) -> bool:
-        """Tell whether a time lies on the day itself."""
+        """Tell whether a time is on the day itself."""
         return self.start <= at < self.start + DAY
 
 
@@ -57,7 +57,7 @@ def begin_of(day: date) -> int:
 
 
 class Series:
-    """A server's series. Raises `ForeignDataError` where it can't be read."""
+    """The series of a server. Raises `ForeignDataError` if they are unreadable."""
 
     def __init__(self, client: Any, place: str) -> None:
         self._client = client
@@ -88,7 +88,7 @@ class Series:
         return [int(samples[0][0]) for samples in (*counted, *labelled) if samples]
 
     def failed(self) -> list[tuple[str, Failed | None]]:
-        """Return the list of errors, oldest first; `None` beside what is no such entry."""
+        """Return the error list, oldest first, with `None` for invalid entries."""
         with self._asking():
             lines = self._client.lrange(ERRORS, 0, -1)
         texts = [line.decode("utf-8", "replace") for line in reversed(lines)]

@@ -1,4 +1,4 @@
-"""History of the upstream Python server, out of its Redis: sums without request hashes.
+"""Imports the history of the upstream Python server from Redis: sums without request hashes.
 
 What the series say is counted: requests and cache hits by time, builds by version, target and
 profile with their durations, failures with what the list of errors has of them. A request has no
@@ -24,7 +24,7 @@ from asu_stats.importers.report import Rejected, Summary
 from asu_stats.importers.sending import Sender
 from asu_stats.text import NAME_LENGTH, stored_name
 
-# Samples of the last minutes may still be followed by others that belong to them.
+# Samples of the last minutes may still get matching ones.
 _OPEN: Final = timedelta(minutes=5)
 _SOURCE: Final = "urn:asu-stats:redis:"
 _NOT_IMPORTED: Final = (
@@ -33,7 +33,7 @@ _NOT_IMPORTED: Final = (
 
 
 class RedisServer:
-    """The Redis of an upstream server. Raises `ForeignDataError` where it can't be read."""
+    """The Redis of an upstream server. Raises `ForeignDataError` if it is unreadable."""
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class RedisServer:
         numbers: Counter[str] = Counter()
 
         def send(at: int, kind: str, series: str, data: dict[str, Any]) -> bool:
-            """Send an event of this day; return whether it counts."""
+            """Send an event of this day. Returns whether it is valid."""
             key = f"{series}:{at}"
             numbers[key] += 1
             if not samples.is_mine(at) or self._is_known(kind, at):
@@ -143,7 +143,7 @@ class RedisServer:
         self._keep(entry for entry in left if samples.is_mine(entry.at))
 
     def _keep(self, rest: Iterable[int | Failed]) -> None:
-        """Keep what belongs to nothing that was counted."""
+        """Reject data that belongs to no counted request or build."""
         for item in rest:
             self._summary.rejected += 1
             if isinstance(item, Failed):

@@ -1,4 +1,4 @@
-"""History that was imported before under another source: it would count twice.
+"""Detects history that was imported before under another source, which would count twice.
 
 The source of an import is made from the first row or sample. Where that was pruned since, the same
 rows have another source, and so another identity.

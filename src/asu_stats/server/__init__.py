@@ -1,4 +1,4 @@
-"""The server: a service behind HTTP, for the command line and for programs of others."""
+"""The server: a service behind HTTP, for the command line and for other programs."""
 
 from asu_stats.server.application import Server, create, started
 from asu_stats.server.serving import serve

@@ -23,10 +23,10 @@ from asu_stats.settings import Settings
 
 @contextmanager
 def started(settings: Settings) -> Iterator[FastAPI]:
-    """Run a service with its jobs and notifications; give the application in front of it.
+    """Run a service with its jobs and notifications, and yield the application in front of it.
 
     An SQLite file is created and upgraded as needed; another database must be current. Raises
-    `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it can't start.
+    `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
     with running(settings, make=True) as service:
         jobs = jobs_of(settings, service.engine)

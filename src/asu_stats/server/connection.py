@@ -1,4 +1,4 @@
-"""A connection that takes requests of bounded size in bounded time, whatever parses them.
+"""Connections with limits on the size and duration of requests, for both parsers.
 
 uvicorn parses with httptools, or with h11 where httptools is missing. Neither limits the size of
 headers or the time that a client takes to send a request. Both close a connection while the client

@@ -11,7 +11,7 @@ from asu_stats.exceptions import AsuStatsError
 _BACKLOG: Final = 2048  # as uvicorn has it
 _ATTEMPTS: Final = 20
 _LOCALHOST: Final = ("127.0.0.1", "::1")
-# What says that this machine does not have such an address.
+# Errors that mean that this machine does not have such an address.
 _ABSENT: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV}
 
 _Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -19,10 +19,10 @@ _Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 @contextmanager
 def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
-    """Listen on every address of a host while the block runs, and let nobody else have the port.
+    """Listen on every address of a host during the block, with exclusive use of the port.
 
-    `localhost` is 127.0.0.1 and ::1, whatever the name is resolved to here. Raises `AsuStatsError`,
-    which says what is wrong with the address.
+    `localhost` is 127.0.0.1 and ::1, regardless of name resolution. Raises `AsuStatsError`
+    if the address cannot be used.
     """
     with ExitStack() as opened:
         for listener in (listeners := _listen(host, port)):
@@ -96,7 +96,7 @@ def _bound(family: int, address: tuple[Any, ...], *, alone: bool) -> socket.sock
 
 
 def base_url(host: str, listeners: Sequence[socket.socket]) -> str:
-    """Return the URL of a server, with the port that it really has."""
+    """Return the URL of a server with its actual port."""
     return f"http://{_place(host, listeners[0].getsockname()[1])}"
 
 

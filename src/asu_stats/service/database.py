@@ -1,4 +1,4 @@
-"""The database that a command works on."""
+"""Opens the database for a command."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from asu_stats.store.database import outages, sqlite
 
 @contextmanager
 def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> Iterator[Engine]:
-    """Return an engine on the database; errors that pass through name the file that is meant.
+    """Return an engine on the database. Errors name its file.
 
-    A command that never `writes` works on a read-only file, and on a standby.
-    Raises `StoreUnavailableError` where there is no such file, unless it may be made, and
-    `SchemaError` for a file of another program, which is left as it is.
+    A command that does not write (`writes=False`) works on a read-only file and on a standby.
+    Raises `StoreUnavailableError` if the file does not exist and must not be created, and
+    `SchemaError` for a file of another program, which stays unchanged.
     """
     file = settings.database_file
     if file and not file.parent.is_dir():
@@ -52,7 +52,7 @@ def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> It
 
 @contextmanager
 def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
-    """Make sure that a file that SQLite reads without any locks is not written to meanwhile."""
+    """Check that a file that SQLite reads without locks is not written meanwhile."""
     if not sqlite.of(engine).immutable:
         yield
         return
@@ -86,7 +86,7 @@ def _look_at(file: Path, *, make: bool) -> None:
 
 
 def _named(file: Path | None, words: str) -> str:
-    """Name the file in words about the database; all others name what they are about."""
+    """Return an error text with the name of the file, if it is about the database."""
     return _with_name(file, words) if words.startswith("database") else words
 
 

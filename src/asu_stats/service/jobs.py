@@ -1,4 +1,4 @@
-"""The jobs of a service, and what they need, made from the settings."""
+"""The jobs of a service, created from the settings."""
 
 from datetime import timedelta
 from functools import partial
@@ -20,7 +20,7 @@ from asu_stats.times import utc_now, utc_today
 
 
 def policy_of(settings: Settings) -> Policy:
-    """Return how long things are kept."""
+    """Return the retention policy."""
     return Policy(
         build_metrics_days=settings.build_metrics_days,
         client_stats_days=settings.client_stats_days,
@@ -35,7 +35,7 @@ def queues_of(settings: Settings, engine: Engine) -> Queues:
 
 
 def kept_of(settings: Settings) -> Kept:
-    """Return what retention would keep today."""
+    """Return what retention keeps today."""
     return Kept(policy_of(settings), utc_today(), settings.oldest_event)
 
 
@@ -53,7 +53,7 @@ def watch_of(settings: Settings, engine: Engine) -> Watch:
 
 
 def shelf_of(settings: Settings) -> Shelf | None:
-    """Return where files of the archive are put, `None` where it is in tables."""
+    """Return the archive directory, `None` if the archive is in tables."""
     if settings.archive == "tables":
         return None
     directory = settings.archive_directory
@@ -61,9 +61,9 @@ def shelf_of(settings: Settings) -> Shelf | None:
 
 
 def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[Job]:
-    """Return the jobs of a service. Raises `InvalidSettingError` for a schedule that is none.
+    """Return the jobs of a service. Raises `InvalidSettingError` for an invalid schedule.
 
-    With `force` retention believes the clock, whatever it says.
+    With `force` retention does not check the clock.
     """
     return [
         alerting(watch_of(settings, engine), utc_now),

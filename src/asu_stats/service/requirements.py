@@ -1,6 +1,6 @@
-"""What settings need beside themselves: packages, programs, directories. Looked at before a start.
+"""Packages, programs and directories that settings require, checked before the start.
 
-What is missing would be noticed at the first alert or after months of retention otherwise.
+Otherwise a missing one would be noticed at the first alert, or after months.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from asu_stats.monitor import channels
 from asu_stats.ownership import Owner
 from asu_stats.settings import Settings
 
-# Setting, package that its value needs, extra of asu-stats that brings it.
+# Setting, package that it needs, extra of asu-stats that installs it.
 _EXTRAS: Final = (
     ("database_url", "psycopg", "postgresql"),
     ("archive", "pyarrow", "parquet"),
@@ -26,7 +26,7 @@ _EXTRAS: Final = (
 
 
 def check(settings: Settings) -> None:
-    """Raise `InvalidSettingError` for settings that can't work here. Nothing is changed."""
+    """Raise `InvalidSettingError` for settings that cannot work here. Changes nothing."""
     used = {
         "database_url": settings.database_file is None,
         "archive": settings.archive == "parquet",
@@ -45,7 +45,7 @@ def check(settings: Settings) -> None:
 
 
 def check_directories(settings: Settings) -> None:
-    """Make the directories that are needed. Raises `InvalidSettingError` for one of no use."""
+    """Create the required directories. Raises `InvalidSettingError` for an unusable one."""
     _check_directory(settings, "spool_directory", settings.spool_path)
     if settings.archive != "tables":
         _check_directory(settings, "archive_directory", settings.archive_directory)
@@ -62,7 +62,7 @@ def _check_installed(setting: str, package: str, extra: str) -> None:
 
 
 def _check_program(name: str) -> None:
-    """Refuse a program that is nowhere; one in the folder of a build can't be known yet."""
+    """Check that a program exists; one in the folder of a build is not checked."""
     if "{" in name or ("/" in name and not name.startswith("/")):
         return
     if shutil.which(name) is None:

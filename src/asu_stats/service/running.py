@@ -38,7 +38,7 @@ class Service:
 
 
 def beside_of(settings: Settings) -> Beside | None:
-    """Return what writes the old table beside the details, `None` where the settings want none."""
+    """Return the writer of the table `build_stats`, `None` if the settings turn it off."""
     return build_stats.write if settings.legacy_build_stats else None
 
 
@@ -48,7 +48,7 @@ def recorder_on(
 ) -> Iterator[Recorder]:
     """Run a recorder that writes to `engine`. Raises `InvalidSettingError` without a spool.
 
-    Without `live` nothing that it records moves the counters of `/metrics`.
+    Without `live`, recorded events do not change the counters of `/metrics`.
     """
     try:
         spool = Spool(
@@ -80,9 +80,9 @@ def recorder_on(
 
 @contextmanager
 def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
-    """Run a service: an SQLite file is upgraded, another database must be current.
+    """Run a service. An SQLite file is upgraded; another database must be current.
 
-    Raises `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` when it can't start.
+    Raises `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
     requirements.check(settings)
     builder = builder_of(settings)
