@@ -182,3 +182,18 @@ def test_each_idiom_has_one_home() -> None:
             if "migrations" not in file.parts and re.search(pattern, file.read_text())
         }
         assert found == expected, pattern
+
+
+def test_numpy_stays_below_the_reports() -> None:
+    """Reports ask `Totals` for sums, spreads and ranks; those named here rank or sum columns."""
+    pattern = re.compile(r"^(import|from) numpy", re.MULTILINE)
+    users = {
+        str(file.relative_to(ROOT))
+        for file in ROOT.rglob("*.py")
+        if pattern.search(file.read_text())
+    }
+    blocks = {f"store/blocks/{name}.py" for name in ("codec", "keys", "packer", "reader")}
+    columns = {"builds", "diff_packages", "error_types", "errors", "figures", "sums", "timeseries"}
+    # Lists of package numbers are stored as differences: arrays of them are the format.
+    allowed = {*blocks, "store/details/package_lists.py"} | {f"reports/{n}.py" for n in columns}
+    assert users <= allowed

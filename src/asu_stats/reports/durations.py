@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
 from asu_stats.reports.figures import Distribution, Distributions
 from asu_stats.store.blocks.codec import Totals
 
@@ -19,19 +17,14 @@ class VersionDurations(NamedTuple):
 
 def all_durations(seconds: Totals) -> Distribution:
     """Return the durations of all successful builds of known duration."""
-    values, codes = seconds.column(0)
-    return Distribution.of(values[codes], seconds.sums[:, 0])
+    return Distribution.of(*seconds.spread(0))
 
 
 def of_version(durations: Totals, version: str | None) -> Distribution:
     """Return the durations by version of one version, or the durations of all if it is `None`."""
     if version is None:
         return all_durations(durations)
-    versions, version_codes = durations.column(0)
-    seconds, codes = durations.column(1)
-    places = np.flatnonzero(versions == version)
-    mine = np.flatnonzero(np.isin(version_codes, places))
-    return Distribution.of(seconds[codes[mine]], durations.sums[mine, 0])
+    return Distribution.of(*durations.spread(1, {0: version}))
 
 
 def durations_by_version(durations: Totals) -> list[VersionDurations]:

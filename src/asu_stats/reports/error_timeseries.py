@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -12,7 +11,6 @@ from typing_extensions import TypedDict
 from asu_stats.reports import figures, sums
 from asu_stats.reports.parameters import DAYS_INTERVAL, VERSION
 from asu_stats.reports.report import Report
-from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import FAILURES
 from asu_stats.windows import Interval, Window
 
@@ -39,7 +37,7 @@ def read(
     buckets = []
     seen: Counter[str] = Counter()
     for stamp, _, failures in sums.cube_over_time(connection, window, interval, FAILURES):
-        errors = _by_category(failures, version)
+        errors = failures.counts(0, None if version is None else {2: version})
         seen.update(errors)
         buckets.append((stamp, errors))
     shown = [category for category, _ in figures.top(seen, CATEGORIES)]
@@ -49,18 +47,6 @@ def read(
         for stamp, errors in buckets
         for category, n in _split(errors, shown, rest)
     ]
-
-
-def _by_category(failures: Totals, version: str | None) -> dict[str, int]:
-    categories, codes = failures.column(0)
-    errors = failures.sums[:, 0]
-    if version is not None:
-        versions, of = failures.column(2)
-        errors = np.where(versions[of] == version, errors, 0)
-    # bincount adds floats up: exact up to 2 ** 53
-    counts = np.bincount(codes, errors, len(categories)).astype(np.int64)
-    some = np.flatnonzero(counts)
-    return dict(zip(categories[some].tolist(), counts[some].tolist(), strict=True))
 
 
 def _split(

@@ -108,18 +108,12 @@ def _by_category(failures: Totals, page: Page) -> Listing[ErrorCategory]:
 
 
 def _by_version(failures: Totals) -> Listing[VersionErrors]:
-    versions, codes = failures.column(2)
-    # bincount adds floats up: exact up to 2 ** 53
-    counts = np.bincount(codes, failures.sums[:, 0], len(versions)).astype(np.int64)
-    some = np.flatnonzero(counts)
-    order = some[figures.descending(counts[some])]
+    ranked = failures.ranked(2)
 
     def make(first: int, after: int) -> list[VersionErrors]:
-        places = order[first:after]
-        rows = zip(versions[places].tolist(), counts[places].tolist(), strict=True)
-        return [{"version": version, "errors": n} for version, n in rows]
+        return [{"version": version, "errors": n} for version, n in ranked.part(first, after)]
 
-    return Listing(len(order), make, "errors")
+    return Listing(len(ranked), make, "errors")
 
 
 REPORT: Final = Report(

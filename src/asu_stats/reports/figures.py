@@ -103,6 +103,12 @@ class Distribution:
         order = some[np.argsort(seconds[some])]
         return cls(seconds[order], builds[order])
 
+    @classmethod
+    def counted(cls, took: Mapping[int, int]) -> "Distribution":
+        """Return the distribution of so many builds by seconds."""
+        pairs = np.array(list(took.items()), np.int64).reshape(-1, 2)
+        return cls.of(pairs[:, 0], pairs[:, 1])
+
     @property
     def average(self) -> float | None:
         """Average seconds, to 1 decimal."""
@@ -131,8 +137,7 @@ class Distribution:
         for one in (self, other):
             counts = np.diff(one._up_to, prepend=0)
             took.update(dict(zip(one._seconds.tolist(), counts.tolist(), strict=True)))
-        both = np.array(list(took.items()), np.int64).reshape(-1, 2)
-        return Distribution.of(both[:, 0], both[:, 1])
+        return Distribution.counted(took)
 
     def up_to(self, seconds: int) -> int:
         """Return how many builds took at most `seconds`."""

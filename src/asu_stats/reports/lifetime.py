@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
 
-import numpy as np
 from sqlalchemy import Connection, bindparam, func, select
 
 from asu_stats.reports import sums
@@ -59,8 +58,6 @@ def read(connection: Connection, *, today: date) -> Lifetime:
     totals = [int(sum(column)) for column in list(zip(*days, strict=True))[1:]]
     of = dict(zip(_ADDS, totals or [0] * len(_ADDS), strict=True))
     seconds, clients, failures = sums.cubes(connection, window, SECONDS, BY_CLIENT, FAILURES)
-    categories, codes = failures.column(0)
-    errors = np.bincount(codes, failures.sums[:, 0], len(categories)).astype(np.int64)
     builds = {status: of[column] for status, column in _STATUSES.items()}
     builds["failure"] -= builds["timeout"]
     ((last,),) = statements.fetch(connection, _LAST)
@@ -68,7 +65,7 @@ def read(connection: Connection, *, today: date) -> Lifetime:
         requests={outcome: of[column] for outcome, column in _OUTCOMES.items()},
         clients=Counter({key[0]: row[0] for key, row in clients.rows()}),
         builds=builds,
-        errors=dict(zip(categories.tolist(), errors.tolist(), strict=True)),
+        errors=failures.counts(0),
         durations=all_durations(seconds),
         events={
             event: int(n) for event, n in statements.fetch(connection, _EVENTS, result="accepted")

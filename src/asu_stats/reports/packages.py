@@ -3,18 +3,16 @@
 from collections import defaultdict
 from typing import Annotated, Final
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.parameters import TARGET, VERSION
 from asu_stats.reports.report import Report
+from asu_stats.store.blocks.codec import Ranked
 from asu_stats.store.blocks.cubes import BY_PACKAGE
-from asu_stats.store.blocks.keys import Values, as_values
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.definitions import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
@@ -46,26 +44,24 @@ def read(
     given = {"version": version, "target": target}
     filters = {name: value for name, value in given.items() if value is not None}
     if target is None:
-        names, counts = _of_versions(connection, window, version)
+        (found,) = sums.cubes(connection, window, BY_PACKAGE)
+        ranked = found.ranked(1, None if version is None else {0: version})
     else:
         lists = sums.rows(connection, PACKAGES, ("package_list",), window, filters)
         asked = package_lists.count(
             connection, {row.package_list: int(row.requests) for row in lists}
         )
-        ranked = figures.top(asked, len(asked))
-        names = as_values([name for name, _ in ranked])
-        counts = np.array([n for _, n in ranked], np.int64)
+        ranked = Ranked.of(asked)
     (totals,) = sums.rows(connection, VERSION_TARGET, (), window, filters)
     accepted = int(totals.request_count or 0)
 
     def make(first: int, after: int) -> list[PackageRow]:
-        rows = zip(names[first:after].tolist(), counts[first:after].tolist(), strict=True)
         return [
             {"package": name, "requests": n, "percentage": figures.rate(n, accepted)}
-            for name, n in rows
+            for name, n in ranked.part(first, after)
         ]
 
-    return Listing(len(names), make)
+    return Listing(len(ranked), make)
 
 
 def most(
@@ -83,23 +79,6 @@ def most(
 def branch_of(version: str) -> str:
     """Return the branch of a version, as the upstream server names it."""
     return version[:_BRANCH] if "." in version else version
-
-
-def _of_versions(
-    connection: Connection, window: Window, version: str | None
-) -> tuple[Values, Ints]:
-    """Return the packages of one version or of all, ranked, and the requests of each."""
-    (found,) = sums.cubes(connection, window, BY_PACKAGE)
-    requests = found.sums[:, 0]
-    if version is not None:
-        versions, of = found.column(0)
-        requests = np.where(versions[of] == version, requests, 0)
-    names, codes = found.column(1)
-    # bincount adds floats up: exact up to 2 ** 53
-    counts = np.bincount(codes, requests, len(names)).astype(np.int64)
-    some = np.flatnonzero(counts)
-    order = some[figures.descending(counts[some])]
-    return names[order], counts[order]
 
 
 REPORT: Final = Report(

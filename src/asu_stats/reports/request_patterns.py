@@ -6,7 +6,6 @@ A share is of the requests that said whether; those that did not are counted apa
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -14,7 +13,7 @@ from typing_extensions import TypedDict
 from asu_stats.reports import figures, sums
 from asu_stats.reports.distribution import bars
 from asu_stats.reports.fields import Period, Requests
-from asu_stats.reports.figures import Distribution, Ints
+from asu_stats.reports.figures import Distribution
 from asu_stats.reports.parameters import CLIENT, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.codec import Totals
@@ -87,8 +86,9 @@ def read(
     patterns, sizes, counts = sums.cubes(
         connection, window, PATTERNS, BY_ROOTFS_SIZE, BY_PACKAGE_COUNT
     )
-    total = patterns.sums[_mine(patterns, version, client)].sum(axis=0).tolist()
-    said = dict(zip(PATTERNS.adds, total, strict=True))
+    # The keys of all three begin with version and client.
+    where = {place: name for place, name in enumerate((version, client)) if name is not None}
+    said = dict(zip(PATTERNS.adds, patterns.total(where), strict=True))
     requests: int = said["requests"]
     return {
         "period": sums.period(connection, window, []),
@@ -96,19 +96,9 @@ def read(
         "with_custom_repositories": _share(requests, said, "custom_repos"),
         "with_defaults": _share(requests, said, "defaults"),
         "with_rootfs_size": _share(requests, said, "rootfs_size"),
-        "rootfs_size_mb": _distribution(sizes, _mine(sizes, version, client)),
-        "package_count": _distribution(counts, _mine(counts, version, client)),
+        "rootfs_size_mb": _distribution(sizes, where),
+        "package_count": _distribution(counts, where),
     }
-
-
-def _mine(totals: Totals, version: str | None, client: str | None) -> Ints:
-    """Return the places of the keys, which begin with version and client, that are asked for."""
-    mine = np.ones(len(totals.sums), bool)
-    for place, name in enumerate((version, client)):
-        if name is not None:
-            names, codes = totals.column(place)
-            mine &= np.isin(codes, np.flatnonzero(names == name))
-    return np.flatnonzero(mine)
 
 
 def _share(requests: int, said: Mapping[str, int], feature: str) -> RequestShare:
@@ -120,12 +110,9 @@ def _share(requests: int, said: Mapping[str, int], feature: str) -> RequestShare
     }
 
 
-def _distribution(totals: Totals, mine: Ints) -> ValueDistribution:
+def _distribution(totals: Totals, where: Mapping[int, str]) -> ValueDistribution:
     """Return how the last part of the keys is spread; percentiles are nearest-rank."""
-    values, codes = totals.column(2)
-    counts = np.zeros(len(values), np.int64)
-    np.add.at(counts, codes[mine], totals.sums[mine, 0])
-    spread = Distribution.of(values, counts)
+    spread = Distribution.of(*totals.spread(2, where))
     return {
         "requests": spread.builds,
         "p50": spread.percentile(50),

@@ -8,7 +8,6 @@ from collections import Counter
 from datetime import datetime
 from typing import Any, Final
 
-import numpy as np
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -111,7 +110,4 @@ def tally(
     else:
         days = {"start": known.start, "end": known.end}
         accepted, rejected = (int(fetch(query, **days)[0][0]) for query in _NEW)
-    seconds = np.array(sorted(durations.items()), np.int64).reshape(-1, 2)
-    return Tally(
-        totals, (accepted, rejected), Distribution.of(seconds[:, 0], seconds[:, 1]), clients
-    )
+    return Tally(totals, (accepted, rejected), Distribution.counted(durations), clients)
