@@ -11,7 +11,6 @@ from typing import Any
 
 from httpx2 import Response
 from sqlalchemy import Engine
-from starlette.testclient import TestClient
 
 from asu_stats.api.app import create_app
 from asu_stats.builds.service import BuildService
@@ -28,6 +27,7 @@ from asu_stats.store.database import engine as engines
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.details.live_counts import Live
+from tests.client import Client
 
 TOKEN = "test-token"  # noqa: S105
 NOW = datetime(2026, 9, 30, 12, 0, tzinfo=UTC)
@@ -91,7 +91,7 @@ def build(
 class Stats:
     """A service, with a clock that stands at `now`."""
 
-    client: TestClient
+    client: Client
     engine: Engine
     recorder: Recorder
     builds: BuildService
@@ -132,9 +132,7 @@ class Stats:
                 legacy=legacy_api,
                 now=lambda: stats.now,
             )
-            with TestClient(
-                app, raise_server_exceptions=False, root_path=chosen.root_path
-            ) as client:
+            with Client(app, root_path=chosen.root_path) as client:
                 stats = cls(client, engine, recorder, builds, chosen)
                 yield stats
         engine.dispose()
