@@ -97,6 +97,9 @@ def test_a_damaged_file_concerns_only_events_that_need_it(stats: Stats, archive:
     late = stats.post(request("h5", LATE))
     assert (late.status_code, file.name in late.text) == (422, True)
     assert stats.record(request("fresh"))["accepted"] == 1
+    file.write_bytes(b"")
+    (problem,) = stats.client.get("/readyz").json()["problems"]
+    assert file.name in problem
 
 
 def test_an_event_of_this_process_is_set_aside(stats: Stats, archive: Path, tmp_path: Path) -> None:

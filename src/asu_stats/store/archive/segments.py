@@ -132,10 +132,17 @@ def directory_of(connection: Connection) -> Path:
 
 
 def missing(connection: Connection) -> list[str]:
-    """Return the files of the archive that are gone or that this process may not read."""
+    """Return the files of the archive that are gone, empty or not readable by this process."""
     directory = directory_of(connection)
     names = connection.execute(select(_t.file).order_by(_t.file)).scalars()
-    return [name for name in names if not os.access(directory / name, os.R_OK)]
+    return [name for name in names if not _is_readable(directory / name)]
+
+
+def _is_readable(file: Path) -> bool:
+    try:
+        return os.access(file, os.R_OK) and file.stat().st_size > 0  # a full disk leaves them empty
+    except OSError:
+        return False
 
 
 def add(connection: Connection, table: Table, file: str, rows: files.Rows, time: str) -> None:
