@@ -4,7 +4,7 @@
 - `server.create(settings.load(…))` is the server as an ASGI application.
 - `AsuStatsError` is the base of every error that is raised on purpose.
 
-See docs/integration.md. All names are imported when they are first used.
+See docs/python.md. All names are imported when they are first used.
 """
 
 from importlib import import_module

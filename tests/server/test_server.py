@@ -21,7 +21,7 @@ from asu_stats.server import Server
 from tests.conftest import sqlite_database
 from tests.support import NOW, TOKEN, build, request
 
-PAGE = (Path(__file__).parents[2] / "docs" / "integration.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 ALONE, MOUNTED = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 
