@@ -38,8 +38,9 @@ def _reasons(
         )
     if untraced:
         yield (
-            f"{_some(untraced)} imported without their build: successful_builds, failed_builds, "
-            "pending and success_rate of their clients are unknown."
+            f"{_some(untraced)} imported without {'its' if untraced == 1 else 'their'} build: "
+            "successful_builds, failed_builds, pending and success_rate of the clients concerned "
+            "are unknown."
         )
     if unknown_outcome:
         yield (
