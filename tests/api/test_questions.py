@@ -421,6 +421,7 @@ def test_what_is_wrong_is_said_without_paths_and_names(
     assert reason in caplog.text
     caplog.clear()
     monkeypatch.setattr(sqlite_stats.recorder, "_sink", refuse)
+    monkeypatch.setattr(sqlite_stats.recorder, "_probe", refuse)
     assert sqlite_stats.post(request("h1")).status_code == 503
     assert ready() == (503, "events cannot be written now; events in the spool: 0")
     assert reason in caplog.text
