@@ -117,7 +117,7 @@ def test_the_others_do_without_charts(watch: Watch, demo: str, part: str) -> Non
     watched = watch(demo, locale="de-DE")
     watched.page.route(f"**/{part}", lambda route: route.abort())
     page = watched.go("/versions?days=16", drawn=False)
-    expect(page.locator("figure#adoption .failed")).to_contain_text("can't be drawn")
+    expect(page.locator("figure#adoption .failed")).to_contain_text("cannot be drawn")
     expect(page.locator(".live")).to_have_attribute("data-state", "live")
     page.locator("input[type=search]").fill("24.10")
     expect(page.locator(".found")).to_contain_text(" of ")

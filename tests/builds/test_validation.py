@@ -162,7 +162,7 @@ def test_a_catalogue_file(tmp_path: Path) -> None:
         ('{"versions": ["1"], "targets": {"a/b": "generic"}}', "targets.a/b"),
         ('{"versions": ["1"], "targets": {}, "overides": {}}', "overides"),
         ('{"versions": [1], "targets": {}}', "versions.0"),
-        ('{"versions": ["1"], "versions": ["2"], "targets": {}}', "twice"),
+        ('{"versions": ["1"], "versions": ["2"], "targets": {}}', "duplicate"),
     ],
 )
 def test_a_broken_catalogue_file(tmp_path: Path, content: str, place: str) -> None:

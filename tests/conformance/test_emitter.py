@@ -109,7 +109,7 @@ def test_the_command(tmp_path: Path) -> None:
     bad = {**ASKED, "specversion": "0.3", "id": "x[bold]"}
     file.write_text("".join(json.dumps(event) + "\n" for event in (ASKED, START, END, bad)))
     runner = CliRunner()
-    done = runner.invoke(app, ["conformance", "--emitter", str(file)], env={"COLUMNS": "200"})
+    done = runner.invoke(app, ["conformance", "--emitter", str(file)])
     assert done.exit_code == 1
     assert "4     violation  specversion" in done.output
     assert "4 events, 0 duplicates: 1 violation, 0 notes" in done.output

@@ -276,7 +276,7 @@ def served(server: Naive, *statuses: int) -> Iterator[Wire]:
 
 
 def command(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["conformance", *arguments], env={"COLUMNS": "300"})
+    done = CliRunner().invoke(app, ["conformance", *arguments])
     if done.exception and not isinstance(done.exception, SystemExit):
         return 1, str(done.exception)
     return done.exit_code, done.output

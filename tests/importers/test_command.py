@@ -142,7 +142,7 @@ def test_our_own_database_is_not_imported(tmp_path: Path, file: Path) -> None:
     stats = tmp_path / "stats.db"
     imported(stats, "go-builder", str(file))
     done = command(tmp_path / "other.db", "go-builder", str(stats))
-    assert "own database" in str(done.exception)
+    assert "this is a database of asu-stats" in str(done.exception)
 
 
 def test_the_file_is_only_read(tmp_path: Path) -> None:

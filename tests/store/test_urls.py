@@ -167,8 +167,8 @@ def test_other_parameters(sqlite_url: str, query: str) -> None:
         ("timeout=x", "timeout=x: expected seconds"),
         ("timeout=nan", "timeout=nan: expected seconds"),
         ("timeout=1&timeout=2", "timeout is given 2 times"),
-        ("isolation_level=DEFERRED", "isolation_level can't be chosen"),
-        ("check_same_thread=true", "check_same_thread can't be chosen"),
+        ("isolation_level=DEFERRED", "isolation_level cannot be set"),
+        ("check_same_thread=true", "check_same_thread cannot be set"),
     ],
 )
 def test_parameters_that_sqlite_does_not_know(tmp_path: Path, query: str, words: str) -> None:

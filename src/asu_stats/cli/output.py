@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import (
@@ -21,6 +21,9 @@ from rich.text import Text
 
 from asu_stats.cloudevents import format_time
 from asu_stats.times import aware
+
+# The width of tables that are piped: each row stays on one line.
+_PIPED_WIDTH: Final = 10_000
 
 console = Console()
 errors = Console(stderr=True)
@@ -39,13 +42,13 @@ def _as_text(value: object) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows as a table, without interpreting markup."""
+    """Print rows as a table, without interpreting markup. No value is cut."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else _plain(cell) for cell in row))
-    console.print(table)
+    (console if console.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
 
 
 def _plain(cell: object) -> str:
