@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.exceptions import EventFarAheadError, EventTooEarlyError, InvalidEventError
 from asu_stats.times import aware, midnight
 
 OLDEST_EVENT: Final = date(2004, 1, 1)  # before the first release of OpenWrt
@@ -32,7 +32,7 @@ class Acceptable:
             problem = f"expected {self.oldest} or later (oldest_event), got {format_time(moment)}"
             raise InvalidEventError("time", problem)
         if moment - self.now > MAX_AHEAD:
-            raise InvalidEventError(
+            raise EventFarAheadError(
                 "time",
                 f"{format_time(moment)} is more than 24 hours in the future; "
                 f"this server's time is {format_time(self.now)}",

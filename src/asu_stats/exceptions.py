@@ -56,6 +56,10 @@ class InvalidEventError(AsuStatsError):
         return self
 
 
+class EventFarAheadError(InvalidEventError):
+    """An event whose time is so far ahead of this server's that one of the two clocks is wrong."""
+
+
 class EventTooEarlyError(AsuStatsError):
     """An event whose time is ahead of this server's, but not by so much that it must be wrong.
 

@@ -349,6 +349,11 @@ def test_no_event_is_refused_for_good_while_our_clock_is_behind(
     answer = stats.post([request("h", NOW + timedelta(minutes=1))])
     assert (answer.status_code, answer.headers["retry-after"]) == (425, "60")
     assert f"it says {stats.now.year}-" in answer.json()["detail"]
+    # What is wrong by itself is refused all the same, and nothing else with it.
+    timeless = {name: value for name, value in request("h").items() if name != "time"}
+    answer = stats.post([request("h", NOW), timeless, request("h", NOW.replace(year=1999))])
+    assert answer.status_code == 422
+    assert [error["loc"][1] for error in answer.json()["errors"]] == [1, 2]
     stats.now = NOW
     assert stats.post([request("h", NOW + timedelta(days=2))]).status_code == 422
 

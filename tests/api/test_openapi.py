@@ -40,6 +40,7 @@ RULES = (
     "hours are kept from",
     "is more than 5 minutes in the future",
     "is more than 24 hours in the future",
+    "this server's clock is wrong",
     "a year from 1970 to 9998",
     "or later (oldest_event)",
     "expected an absolute URI",

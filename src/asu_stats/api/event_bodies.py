@@ -50,7 +50,7 @@ class Batch:
         name = error.field
         if self.form == "binary" and name in _ATTRIBUTES:
             name = f"ce-{name}"
-        return InvalidEventError(name, error.problem, **self._place(position))
+        return type(error)(name, error.problem, **self._place(position))
 
     def too_early(self, position: int, error: EventTooEarlyError) -> EventTooEarlyError:
         """Return `error` with the place of the event that it is about."""

@@ -19,7 +19,7 @@ from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.event_times import format_time
 from asu_stats.events import TYPE_NAMES, Event
-from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.exceptions import EventFarAheadError, EventTooEarlyError, InvalidEventError
 from asu_stats.policies import declare
 from asu_stats.recorder import Recorder
 
@@ -87,15 +87,18 @@ def router(
             events = _events(batch, moment, oldest, refused)
         except InvalidEventError as error:
             # A sender gives up what is invalid: a wrong clock of ours must not make it do that.
-            late = next((e for e in (error, *error.others) if e.field in {"time", "ce-time"}), None)
-            if late is None or not (reason := _behind(moment)):
+            given = (error, *error.others)
+            final = [each for each in given if not isinstance(each, EventFarAheadError)]
+            if len(final) == len(given) or not (reason := _behind(moment)):
                 raise
+            if final:
+                raise final[0].among(final) from None
             problem = (
                 f"this server's clock is wrong: it says {format_time(moment)}, and {reason}. "
                 f"Send the same again in {_CLOCK_SECONDS} seconds"
             )
             raise EventTooEarlyError(
-                problem, _CLOCK_SECONDS, index=late.index, line=late.line
+                problem, _CLOCK_SECONDS, index=error.index, line=error.line
             ) from None
         try:
             recorded = recorder.commit(events)
