@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,12 @@ def test_what_stands_in_the_way_of_a_start_is_raised_by_the_lifespan(tmp_path: P
             raise AssertionError
 
     chosen = settings.load(database_url=f"sqlite:///{tmp_path}/no/stats.db")
-    with pytest.raises(asu_stats.AsuStatsError, match="no such directory"):
-        asyncio.run(start())
+    # In a thread: browser tests before it leave an event loop running in this one.
+    with (
+        ThreadPoolExecutor(1) as thread,
+        pytest.raises(asu_stats.AsuStatsError, match="no such directory"),
+    ):
+        thread.submit(lambda: asyncio.run(start())).result()
 
 
 def test_the_front_door_loads_no_other_package() -> None:
