@@ -19,6 +19,8 @@ ORDER = (
     "bodies",
     "times",
     "text",
+    "strict_json",
+    "http_client",
     "releases",
     "queries",
     "policies",

@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from asu_stats.api.bodies import media_type
-from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.strict_json import parse_json
 
 Form: TypeAlias = Literal["single", "batch", "either", "lines", "binary"]
 

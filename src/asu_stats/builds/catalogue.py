@@ -17,9 +17,9 @@ from pydantic import (
     ValidationError,
 )
 
-from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.releases import MAIN, release_order
+from asu_stats.strict_json import parse_json
 from asu_stats.text import one_spelling
 
 MAX_FILE_BYTES: Final = 16 << 20

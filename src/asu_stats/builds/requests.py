@@ -20,9 +20,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from asu_stats.builds import faults
-from asu_stats.cloudevents import parse_json
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
+from asu_stats.strict_json import parse_json
 from asu_stats.text import NAME_LENGTH, clean_name, is_storable, one_spelling
 
 MAX_PACKAGES: Final = 2_000

@@ -2,13 +2,13 @@
 
 import http.client
 import json
-import ssl
 import time
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
-from asu_stats.exceptions import AsuStatsError, InvalidSettingError, reason
+from asu_stats.exceptions import AsuStatsError, reason
+from asu_stats.http_client import connection_to, retry_after_seconds
 
 EVENTS: Final = "/api/v1/stats/events"
 _BATCH: Final = "application/cloudevents-batch+json"
@@ -45,24 +45,9 @@ class HttpServer:
     """
 
     def __init__(self, url: str, token: str, read_token: str = "") -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host = None
-        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
-            raise InvalidSettingError(
-                f"--url: expected http://HOST or https://HOST, got {url[:80]}"
-            )
-        self._prefix = parts.path.rstrip("/")
+        self._connection, self._prefix = connection_to(url, name="--url", timeout_seconds=30)
         self._ingest = {"Authorization": f"Bearer {token}"}
         self._read = {"Authorization": f"Bearer {read_token}"} if read_token else {}
-        if parts.scheme == "https":
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=30, context=ssl.create_default_context()
-            )
-        else:
-            self._connection = http.client.HTTPConnection(host, port, timeout=30)
 
     def get(self, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
         """Return status and JSON of a response."""
@@ -93,14 +78,9 @@ class HttpServer:
                 raise UnusableServerError(f"{method} {url}: {words}") from error
             if response.status not in _RETRIED or attempt == _ATTEMPTS:
                 break
-            time.sleep(_seconds(response.headers.get("Retry-After"), attempt))
+            pause = retry_after_seconds(response.headers.get("Retry-After"), _LONGEST_WAIT)
+            time.sleep(attempt if pause is None else pause)
         return response.status, _parsed(content)
-
-
-def _seconds(retry_after: str | None, attempt: int) -> float:
-    if retry_after and retry_after.strip().isdecimal():
-        return min(float(retry_after), _LONGEST_WAIT)
-    return float(attempt)
 
 
 def _parsed(content: bytes) -> Any:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final, Literal
 
-from asu_stats.cloudevents import format_time, from_cloudevent, parse_json
+from asu_stats.cloudevents import format_time, from_cloudevent
 from asu_stats.event_times import OLDEST_EVENT
 from asu_stats.events import (
     FAILED_STATUSES,
@@ -21,6 +21,7 @@ from asu_stats.events import (
     RequestReceived,
 )
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
+from asu_stats.strict_json import parse_json
 
 # What intermediaries of CloudEvents have to forward.
 _EVENT_BYTES: Final = 64 << 10

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from asu_stats.cloudevents import from_cloudevent, parse_json, to_cloudevent
+from asu_stats.cloudevents import from_cloudevent, to_cloudevent
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError
+from asu_stats.strict_json import parse_json
 
 _CHUNK: Final = 1 << 16
 _BATCH_BYTES: Final = 1 << 23

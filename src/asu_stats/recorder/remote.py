@@ -7,20 +7,18 @@ so other servers need no further packages.
 import contextlib
 import http.client
 import json
-import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from asu_stats.cloudevents import to_cloudevent
 from asu_stats.events import Event
 from asu_stats.exceptions import (
     InvalidEventError,
-    InvalidSettingError,
     StoreRefusedError,
     StoreUnavailableError,
 )
+from asu_stats.http_client import connection_to, retry_after_seconds
 
 PATH: Final = "/api/v1/stats/events"
 _MEDIA_TYPE: Final = "application/cloudevents-batch+json"
@@ -44,25 +42,13 @@ class HttpSink:
     """
 
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 10.0) -> None:
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname, parts.port
-        except ValueError:
-            host = None
-        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
-            raise InvalidSettingError(f"url: expected http://HOST or https://HOST, got {url[:80]}")
-        self._path = parts.path.rstrip("/") + PATH
+        self._connection, prefix = connection_to(url, name="url", timeout_seconds=timeout_seconds)
+        self._path = prefix + PATH
         self._headers = {
             "Authorization": f"Bearer {token}",
             "Content-Type": _MEDIA_TYPE,
             "User-Agent": "asu-stats",
         }
-        if parts.scheme == "https":
-            self._connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-                host, port, timeout=timeout_seconds, context=ssl.create_default_context()
-            )
-        else:
-            self._connection = http.client.HTTPConnection(host, port, timeout=timeout_seconds)
 
     def __call__(self, events: Sequence[Event]) -> Delivered:
         """Send a batch and return once the server has committed it.
@@ -117,14 +103,8 @@ class HttpSink:
         answer = response.read(_RESPONSE_BYTES)
         if not response.isclosed():  # the rest is not worth reading
             self._connection.close()
-        return response.status, _seconds(response.headers.get("Retry-After")), answer
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds that `Retry-After` names; a date, or none, is `None`."""
-    if retry_after is None or not retry_after.strip().isdecimal():
-        return None
-    return min(float(retry_after), _LONGEST_RETRY)
+        pause = retry_after_seconds(response.headers.get("Retry-After"), _LONGEST_RETRY)
+        return response.status, pause, answer
 
 
 def _problem(answer: bytes) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from asu_stats.builds.builders import BuildFailedError, Result
 from asu_stats.builds.images import UnsafeNameError, plain_file
-from asu_stats.cloudevents import MAX_INTEGER, format_time, parse_json
+from asu_stats.cloudevents import MAX_INTEGER, format_time
+from asu_stats.strict_json import parse_json
 
 MAX_JSON_BYTES: Final = 8 << 20
 MAX_IMAGES: Final = 64
