@@ -12,11 +12,11 @@ log = logging.getLogger(__name__)
 
 
 class Loop:
-    """Calls `do` every so many `seconds` in a thread of its own, and `at_once` if told.
+    """Calls `do` every `seconds` in a thread of its own; with `at_once` also at the start.
 
-    An exception does not end it. `sound` reports one and the recovery from it; that the store is
-    unavailable is left to the recorder to report. Pauses go by the monotonic clock: a clock that
-    jumps delays nothing.
+    An exception does not end it. `sound` reports the exception and the recovery from it, except
+    for an unavailable store, which the recorder reports. Pauses use the monotonic clock: a clock
+    that jumps delays nothing.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
     def alerts() -> JSONResponse:
         """Return each rule as the last evaluation saw it, and the latest incidents.
 
-        An incident is what was told: alerts that fired together, and what most of it was about.
+        An incident groups alerts that fired together, with their most likely cause.
         """
         return JSONResponse(read(engine, rules), headers={"Cache-Control": "no-cache"})
 

@@ -163,10 +163,10 @@ class _Redelivery:
 
 
 class _StaleBuilds:
-    """Ends builds of dead workers, unless this process itself could not look for a while.
+    """Ends builds of dead workers, unless this process itself was unable to check for a while.
 
-    After an outage of the database, or a night of the machine, no sign of life could be given;
-    then all workers get their time anew.
+    During an outage of the database, or while the machine is suspended, no worker can report that
+    it is alive. All workers get the full time again afterwards.
     """
 
     def __init__(self, service: BuildService, *, clock: Callable[[], float] = time.time) -> None:

@@ -157,7 +157,7 @@ def unsilence(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the silence.")],
     database: options.Database = None,
 ) -> None:
-    """Take a silence back; what is still wrong is told at the next look."""
+    """Remove a silence. Alerts that still fire are sent at the next evaluation."""
     with options.opened(database) as engine:
         migrate.check(engine)
         with write_transaction(engine) as connection:

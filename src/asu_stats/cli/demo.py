@@ -49,7 +49,7 @@ def demo(
     from asu_stats.demo import history, restart, visitors
 
     with sockets.listening(host, port) as listeners, _alone_in(directory):
-        _begin_anew(directory)
+        _start_over(directory)
         base = sockets.base_url(host, listeners)
         settings = load(
             database_url=f"sqlite:///{directory / 'demo.db'}",
@@ -103,7 +103,7 @@ def _alone_in(directory: Path) -> Iterator[None]:
         yield
 
 
-def _begin_anew(directory: Path) -> None:
+def _start_over(directory: Path) -> None:
     """Remove the files of an earlier demo, and write the catalogue."""
     from asu_stats.demo import catalogue
 

@@ -1,6 +1,6 @@
 """Style sheet, scripts and icon: read once, compressed once, named after what they contain.
 
-Their directory carries a digest of all of them, so that browsers may keep them for ever, and
+Their directory carries a digest of all of them, so that browsers may keep them forever, and
 modules can import each other by their plain names.
 """
 
@@ -33,7 +33,7 @@ class Assets:
         self._packed = {name: gzip.compress(c, 9, mtime=0) for name, c in self._files.items()}
 
     def answer(self, request: Request) -> Response:
-        """Return a file; under the digest of today it may be kept for ever. Raises a 404."""
+        """Return a file; under the digest of today it may be kept forever. Raises a 404."""
         name: str = request.path_params["name"]
         plain = name.removeprefix(f"{self.digest}/")
         content = self._files.get(plain)

@@ -10,7 +10,7 @@ NOTHING = "–"  # noqa: RUF001 - an en dash: there is no figure
 
 
 def number(value: float | None, decimals: int = 0) -> Markup:
-    """Return a number that the script can write anew, with as many decimals."""
+    """Return a number that the script can update, with the same number of decimals."""
     if value is None:
         return Markup('<span class="none" title="unknown">{}</span>').format(NOTHING)
     return Markup('<data value="{}">{}</data>').format(

@@ -57,7 +57,7 @@ def requests(samples: Samples) -> tuple[list[Asked], list[int]]:
 def _hit(asked: list[Asked], hits: list[int]) -> list[int]:
     """Assign each hit to the last request before it. Returns hits without a request.
 
-    Whose hit it is that came late can't be told.
+    A late hit can belong to another request; the series do not say which.
     """
     times = [request.at for request in asked]
     left = []

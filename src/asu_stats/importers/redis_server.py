@@ -66,7 +66,7 @@ class RedisServer:
         *,
         since: date | None = None,
     ) -> None:
-        """Send the events of all days from `since` on; `begin` is told how many there are."""
+        """Send the events of all days from `since` on; `begin` gets their number."""
         first = self._series.first()
         if first is None:
             raise ForeignDataError(self._place, "no series stats:build:requests: nothing to import")

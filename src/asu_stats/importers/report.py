@@ -68,7 +68,7 @@ class Rejected:
         traceback: TracebackType | None,
     ) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk, which `put` has told
+            with contextlib.suppress(OSError):  # a full disk, which `put` has logged
                 self._file.close()
 
     def put(self, row: Mapping[str, Any], reason: str, *, imported: bool) -> None:

@@ -96,7 +96,7 @@ class LegacyApi:
         return self._answering.answer(request, asked, make, today=today, headers=headers)
 
     def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
-        """Answer anew each time: the queue and the hours go on without any event."""
+        """Compute each response: queue and hours change without an event."""
         with read_snapshot(self._engine) as connection:
             builds = upstream_server.builds_24h(connection, self._now())
         answer = to_json({"queue_length": self._queue_length(), "builds_24h": builds})

@@ -30,7 +30,7 @@ from asu_stats.windows import Window
 
 _UNTRACED = "null where some were imported without hash, see `period.incomplete`."
 ClientBuilt = Annotated[
-    int | None, Field(description=f"The client's requests whose build ended well; {_UNTRACED}")
+    int | None, Field(description=f"The client's requests whose build succeeded; {_UNTRACED}")
 ]
 ClientFailed = Annotated[
     int | None,

@@ -91,7 +91,7 @@ def read(connection: Connection, window: Window, now: datetime | None = None) ->
 def _unknown(
     connection: Connection, earlier: Window | None, since: str | None, until: datetime | None
 ) -> str | None:
-    """Return why the figures of `earlier` can't be told, `None` if they can."""
+    """Return why the figures of `earlier` are unknown, `None` if they are known."""
     if earlier is None or since is None:
         return "nothing was recorded"
     if earlier.start < date.fromisoformat(since):

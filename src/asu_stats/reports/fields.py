@@ -27,7 +27,7 @@ UnknownSplit = Annotated[
 ]
 Day = Annotated[str, Field(description="UTC day, YYYY-MM-DD.", examples=["2024-01-07"])]
 Requests = Annotated[int, Field(description="Accepted requests, by the day they were received.")]
-Built = Annotated[int, Field(description="Builds that ended well, by the day they finished.")]
+Built = Annotated[int, Field(description="Successful builds, by the day they finished.")]
 Failed = Annotated[int, Field(description="Builds that failed or timed out, by that day.")]
 UniqueRequests = Annotated[
     int | None,
@@ -63,7 +63,7 @@ class Period(TypedDict):
         Day | None, Field(description="First day of which anything is known; null if none is.")
     ]
     incomplete: Annotated[
-        list[str], Field(description="What can't be known of the window, and why; as a rule empty.")
+        list[str], Field(description="What is unknown in the time range, and why; usually empty.")
     ]
 
 

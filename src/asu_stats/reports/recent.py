@@ -73,7 +73,7 @@ class Span:
         return cls(begun - (hours - 1) * _HOUR, begun + _HOUR)
 
     def before(self, hours: int | None = None) -> "Span":
-        """Return so many hours before, as many as it has itself if not told."""
+        """Return the `hours` before it; by default as many as it has itself."""
         length = self.after - self.first if hours is None else hours * _HOUR
         return Span(self.first - length, self.first)
 
@@ -128,7 +128,7 @@ class Hours:
         return Sums(*map(sum, zip(*self.groups.values(), strict=True))) if self.groups else NONE
 
     def ended(self) -> dict[Place, int]:
-        """Return builds that ended well or not."""
+        """Return the successful and failed builds of each group that has any."""
         return {
             group: builds.successful + builds.failed
             for group, builds in self.groups.items()

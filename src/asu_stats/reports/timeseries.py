@@ -30,7 +30,9 @@ from asu_stats.windows import MAX_BUCKETS, Interval, Window, bucket_of_day, buck
 
 BucketBuilt = Annotated[
     int | None,
-    Field(description="Builds that ended well. With `client`: as there, null where not known."),
+    Field(
+        description="Successful builds. With `client`: those of its requests; null where unknown."
+    ),
 ]
 BucketFailed = Annotated[
     int | None, Field(description="Builds that failed or timed out, likewise.")

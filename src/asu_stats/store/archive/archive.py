@@ -1,10 +1,9 @@
-"""The archive: where details go that are over age, and how they come back when they are needed.
+"""The archive: where expired details go, and how they are restored when they are needed.
 
-Rollups are sums of details, so no figure needs an archived row as it is. A late event may: the
-second end of an old build, a request older than the build that ended it. The rows it needs are
-brought back (`Recall`) in its own transaction, before anything is worked out; so whoever applies
-events finds what it would have found if nothing had been archived. A row is in one place at a time,
-under the number (`id`) it always had.
+Rollups are sums of details, so no figure reads an archived row. A late event may need one: the
+second end of an old build, or a request that is older than the build that ended it. `Recall`
+restores such rows in the transaction of the event, before anything else is read. Events are then
+applied as if nothing had been archived. A row is in one place at a time and keeps its `id`.
 """
 
 from collections.abc import Iterable, Mapping

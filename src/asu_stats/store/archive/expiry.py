@@ -1,4 +1,4 @@
-"""What is over age: which details are archived, and which stay whatever their age."""
+"""Expiry: which details are archived, and which stay at any age."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -32,7 +32,7 @@ class Policy:
     client_stats_days: int = 180
     error_stats_days: int = 180
     hourly_rollup_days: int = 90
-    latest: int = 100  # builds that ended last, and errors, that stay whatever their age
+    latest: int = 100  # the newest builds and errors, which stay at any age
 
     def first_day(self, name: str, today: date) -> date:
         """Return the first day of which a table, or the `hourly_rollup`s, keep everything."""
@@ -47,7 +47,7 @@ def moment_of(table: Any) -> ColumnElement[Any]:
 
 
 def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
-    """Return the condition that a row of a day that is over age is to be archived.
+    """Return the condition that a row of an expired day is to be archived.
 
     What has not ended stays, and what answers show: the slowest builds of the day, the `latest`
     builds and errors. So does the row with the highest number, as long as it is that:
@@ -69,7 +69,7 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
 
 
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
-    """Return the days that have rows and are over age; some of the rows may have to stay."""
+    """Return the expired days that have rows; some of the rows may have to stay."""
     last = policy.first_day(table.name, today) - timedelta(days=1)
     return of_column(connection, moment_of(table), end=last)
 

@@ -1,4 +1,4 @@
-"""Retention: details that are over age go to the archive, hours that are over age go.
+"""Retention: expired details are archived, expired hourly figures deleted.
 
 A batch is one transaction, short enough for those who record meanwhile: it grows and shrinks with
 the time that the last one took. At any moment a row is either live or archived, so a run that is
@@ -133,10 +133,10 @@ def run(
     guard: Guard = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> Report:
-    """Archive the details and delete the hours that are over age, in small transactions.
+    """Archive expired details and delete expired hourly figures, in small transactions.
 
     With a `shelf` whole months go on from the tables of the archive into files. `guard` is called
-    in each transaction, and may forbid it by raising; then the run ends. `progress` is told each
+    in each transaction, and may forbid it by raising; then the run ends. `progress` gets each
     day that is done. Raises `StoreUnavailableError`.
     """
     this = _Run(engine, policy, today, guard)

@@ -155,7 +155,7 @@ _SET: Final = (
 
 
 def _set_bounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Widen the bounds of each day by what was added; find them anew where something went."""
+    """Widen the bounds of each day by what was added; read them again where a build was removed."""
     days: dict[date, list[tuple[int, int]]] = {}
     for day, _, seconds, builds in rows:
         days.setdefault(day, []).append((seconds, builds))
