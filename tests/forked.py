@@ -59,7 +59,6 @@ def _run(
     os.chdir(directory)
     from asu_stats import cli
 
-    main = cli.main
     if user is not None:  # who may not be allowed to read this Python: all modules come before
         for module in pkgutil.iter_modules(cli.__path__, "asu_stats.cli."):
             import_module(module.name)
@@ -69,7 +68,7 @@ def _run(
         os.setuid(entry.pw_uid)
     sys.argv = ["asu-stats", *arguments]
     try:
-        main()
+        cli.main()
     finally:
         atexit._run_exitfuncs()  # which `multiprocessing` leaves out
 

@@ -126,12 +126,24 @@ def test_rooms_of_the_store_import_one_way() -> None:
     assert not back
 
 
+def test_no_module_hides_a_function_of_its_package() -> None:
+    """Importing `package.name` sets `name` of the package to the module, whatever it was."""
+    hidden = {
+        f"{file.parent.name}.{node.name}"
+        for file in ROOT.rglob("__init__.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and ((file.parent / f"{node.name}.py").exists() or (file.parent / node.name).is_dir())
+    }
+    assert not hidden
+
+
 def test_the_oracle_is_independent_of_what_it_checks() -> None:
     """It knows what events are, and nothing of how they are read, stored, counted or reported."""
     found = imports()
     allowed = {
         "asu_stats",
-        *(f"asu_stats.{name}" for name in ("events", "exceptions", "text", "times")),
+        *(f"asu_stats.{name}" for name in ("events", "exceptions", "http_client", "text", "times")),
     }
     for name in ("history", "series", "oracle", "scenario", "questions", "differences", "run"):
         waiting, seen = [f"asu_stats.conformance.{name}"], set[str]()

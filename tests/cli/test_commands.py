@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from asu_stats.api import tokens
 from asu_stats.cli import commands
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.cloudevents import parse_time
 from tests import forked, processes
 from tests.support import Stats, build, request
@@ -82,7 +82,7 @@ def test_help_says_of_a_command_what_the_command_says_of_itself(name: str) -> No
 
 
 def test_what_a_command_does_not_need_is_not_imported() -> None:
-    code = "import sys; import asu_stats.cli.main; sys.exit(' '.join(sys.modules))"
+    code = "import sys; import asu_stats.cli.program; sys.exit(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert not {"fastapi", "numpy", "alembic", "asu_stats.cli.serve"} & {*done.stderr.split()}
 

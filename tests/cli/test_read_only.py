@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 from typer.testing import CliRunner
 
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.store import migrate
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.conformance.emitter import Stream
 from asu_stats.conformance.scenario import scenario
 from tests.support import NOW, CloudEvent, build, request

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pytest
 from typer.testing import CliRunner
 
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.conformance.client import HttpServer, UnusableServerError
 from asu_stats.conformance.oracle import Oracle

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner, Result
 
 from asu_stats.builds.schema import build_jobs, build_requests, build_results
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.exceptions import AsuStatsError, SchemaError
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot

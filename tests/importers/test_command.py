@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.exceptions import AsuStatsError, ForeignDataError, OtherHistoryError
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy

@@ -12,7 +12,7 @@ import redis
 from fakeredis import TcpFakeServer
 from typer.testing import CliRunner, Result
 
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.exceptions import ForeignDataError
 from asu_stats.store.verification import verify
 from tests.importers.test_command import content

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import Engine, func, inspect, select, text
 from typer.testing import CliRunner
 
-from asu_stats.cli.main import app
+from asu_stats.cli.program import app
 from asu_stats.store import migrate
 from asu_stats.store.archive import archive
 from asu_stats.store.database.engine import write_transaction

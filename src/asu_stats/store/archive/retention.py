@@ -199,7 +199,7 @@ class _Run:
             left -= moved
 
     def delete_hours(self, table: Any) -> None:
-        """Delete the hours that are over age, some at a time."""
+        """Delete expired hours, some at a time."""
         end = midnight(self.policy.first_day("hourly_rollup", self.today))
         old = select(table.c.hour).where(table.c.hour < end).order_by(table.c.hour)
         some: Any = end
@@ -212,7 +212,7 @@ class _Run:
             self.report.hours_deleted += self._batch(partial(_delete, gone))
 
     def to_files(self, table: Table, shelf: Shelf) -> None:
-        """Put the months of a table's archive that are over age as a whole into files."""
+        """Move whole expired months of a table's archive into files."""
         before = self.policy.first_day(table.name, self.today)
         limit = min(before, self.today - timedelta(days=_DETAILS_DAYS))
         source = ARCHIVES[table]
