@@ -22,6 +22,7 @@ ORDER = (
     "strict_json",
     "http_client",
     "releases",
+    "chance",
     "queries",
     "policies",
     "ownership",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asu_stats.monitor.chance import fisher, normal
+from asu_stats.chance import fisher, normal
 
 
 @given(st.data())

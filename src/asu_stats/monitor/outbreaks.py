@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from asu_stats.alert_rules import Rule
-from asu_stats.monitor.chance import fisher
+from asu_stats.chance import fisher
 from asu_stats.reports.recent import BuildGroups, Failure, Place
 
 # A group: (dimension, value) pairs in the order of the dimensions; empty: all builds.

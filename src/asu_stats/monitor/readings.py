@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from asu_stats.alert_rules import Rule
+from asu_stats.chance import fisher, normal
 from asu_stats.monitor import outbreaks
-from asu_stats.monitor.chance import fisher, normal
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.reports import figures
 from asu_stats.reports.recent import BuildGroups, ClientSums, Failure, Hours

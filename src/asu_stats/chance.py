@@ -1,4 +1,4 @@
-"""Fisher's exact test, one-sided.
+"""Fisher's exact test, one-sided, and the tail of the normal distribution.
 
 It is exact for small numbers, and it treats the past as a sample too,
 unlike a binomial test against the rate of the past.
