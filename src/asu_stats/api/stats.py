@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
@@ -22,17 +22,15 @@ from asu_stats.api.answering import (
     to_json,
 )
 from asu_stats.api.examples import EXAMPLES
-from asu_stats.api.params import Given
+from asu_stats.api.params import given_by
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
-from asu_stats.exceptions import InvalidParameterError
 from asu_stats.policies import declare
-from asu_stats.reports import sums
+from asu_stats.reports import asking
+from asu_stats.reports.asking import Given
 from asu_stats.reports.endpoints import REPORTS
-from asu_stats.reports.listing import ALL, Page
-from asu_stats.reports.parameters import FORMAT, HOURS, LIMIT, OFFSET
+from asu_stats.reports.parameters import FORMAT
 from asu_stats.reports.report import Query, Report
 from asu_stats.text import NAME_LENGTH
-from asu_stats.windows import MAX_BUCKETS, Interval, Window
 
 PREFIX: Final = "/api/v1/stats"
 
@@ -78,13 +76,18 @@ class StatsApi:
 
     def _respond(self, report: Report, request: Request) -> Response:
         """Serve a report. Raises `InvalidParameterError`."""
-        given = Given.of(request, report.all_parameters)
+        given = given_by(request, report.all_parameters)
         as_csv = report.row is not None and _as_csv(request, given)
-        query = self._query(report, request, given, complete=as_csv)
-        report.check(query)
-        interval = _interval(report, query)
-        if interval:
-            self._check_buckets(query, interval, given)
+        query = asking.query_of(
+            report,
+            given,
+            now=self._now(),
+            subject=request.path_params[report.subject.name] if report.subject else None,
+            complete=as_csv,
+        )
+        if report.shows_hashes:
+            query = replace(query, full_hashes=self._access.may_read_hashes(request))
+        asking.check(report, query, given, self._hourly_days)
         vary = (*(("Accept",) if report.row else ()), *_AUTHORIZED[report.shows_hashes])
         if query.hours is not None or report.uses_clock(query):
             query = replace(query, now=self._now())
@@ -96,8 +99,7 @@ class StatsApi:
             )
 
         def make(connection: Connection, changes: int) -> Answer:
-            if interval == "hour":
-                self._check_hours(query, sums.hourly_since(connection), given)
+            asking.check_hours(report, query, given, connection)
             result, headers = self._read(report, query, connection, changes), {}
             if report.paged:
                 headers = page_headers(request, given, query.page, len(result))
@@ -114,24 +116,6 @@ class StatsApi:
         )
         return self._answering.answer(request, asked, make, today=query.today, vary=", ".join(vary))
 
-    def _query(self, report: Report, request: Request, given: Given, *, complete: bool) -> Query:
-        """Return what a request asks of a report. Raises `InvalidParameterError`."""
-        now = self._now()
-        filters = {each.name: given.value_of(each) for each in report.parameters}
-        if report.subject:
-            name = report.subject.name
-            filters[name] = report.subject.read(request.path_params[name])
-        hours = _hours(given) if report.hours else None
-        today = now.date()
-        return Query(
-            window=_window(report, given, today) if hours is None else _of_hours(hours, now),
-            today=today,
-            filters={name: value for name, value in filters.items() if value is not None},
-            page=_page(given, complete=complete) if report.paged or report.nested else ALL,
-            hours=hours,
-            full_hashes=report.shows_hashes and self._access.may_read_hashes(request),
-        )
-
     def _read(self, report: Report, query: Query, connection: Connection, changes: int) -> Any:
         """Return what a report reads; a long list only once for all its pages."""
         if not report.paged:
@@ -142,25 +126,6 @@ class StatsApi:
             found = report.read(connection, query)
             self._lists.put(key, changes, found)
         return found
-
-    def _check_buckets(self, query: Query, interval: Interval, given: Given) -> None:
-        """Raise `InvalidParameterError` for more buckets than a response has."""
-        if interval == "hour":
-            self._check_hours(query, None, given)
-        if query.window.buckets(interval) > MAX_BUCKETS:
-            raise _refused_window(given, f"a window of at most {MAX_BUCKETS} buckets")
-
-    def _check_hours(self, query: Query, kept_since: date | None, given: Given) -> None:
-        """Raise `InvalidParameterError` where the hours of a window are deleted, or soon will be.
-
-        `kept_since` is the first day that still has hours.
-        """
-        oldest = query.today - timedelta(days=self._hourly_days - 1)
-        oldest = max(oldest, kept_since or oldest)
-        if query.window.start < oldest:
-            raise _refused_window(
-                given, f"a later start: hours are kept from {oldest.isoformat()} on"
-            )
 
 
 _AUTHORIZED: Final = {True: ("Authorization",), False: ()}
@@ -212,38 +177,6 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
     )
 
 
-def _interval(report: Report, query: Query) -> Interval | None:
-    """Return the length of the buckets that a response has, `None` if it has none."""
-    if report.by_hour:
-        return "hour"
-    found: Interval | None = query.filters.get("interval")
-    return found
-
-
-def _window(report: Report, given: Given, today: date) -> Window:
-    return Window.parse(
-        days=given.get("days"),
-        start=given.get("start"),
-        end=given.get("end"),
-        default_days=report.default_days,
-        today=today,
-    )
-
-
-def _hours(given: Given) -> int | None:
-    """Return how many hours are asked for. Raises `InvalidParameterError`."""
-    if HOURS.name in given and {"days", "start", "end"} & given.keys():
-        expected = "either days, or start and end, or hours"
-        raise InvalidParameterError(HOURS.name, got=given[HOURS.name], expected=expected)
-    hours: int | None = given.value_of(HOURS)
-    return hours
-
-
-def _of_hours(hours: int, now: datetime) -> Window:
-    """Return the days in which the last hours lie."""
-    return Window((now - timedelta(hours=hours)).date(), now.date())
-
-
 def _identity(query: Query) -> tuple[str, ...]:
     """Return what makes two queries of one report the same but for their pages."""
     filters = (f"{name}={value}" for name, value in query.filters.items())
@@ -257,18 +190,6 @@ def _written(report: Report, query: Query, result: Any, *, as_csv: bool) -> Answ
     name = report.name.replace("/", "-")
     file = f"asu-stats-{name}-{query.window.start}_{query.window.end}.csv"
     return to_csv(report.row, report.rows(result), file)
-
-
-def _refused_window(given: Given, expected: str) -> InvalidParameterError:
-    """Return the error that names the parameter which chose a window."""
-    name = next((name for name in ("days", "start", "end") if name in given), "interval")
-    return InvalidParameterError(name, got=given.get(name, "hour"), expected=expected)
-
-
-def _page(given: Given, *, complete: bool) -> Page:
-    """Return the page that is asked for; of a `complete` list, only a limit makes one."""
-    everything = complete and LIMIT.name not in given
-    return Page(None if everything else given.value_of(LIMIT), given.value_of(OFFSET))
 
 
 def _as_csv(request: Request, given: Given) -> bool:

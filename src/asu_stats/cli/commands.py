@@ -15,6 +15,8 @@ _COMMANDS: Final = {
     "serve": ("serve:serve", "Run the server: statistics API, ingest and build service."),
     "worker": ("serve:worker", "Run build workers for servers on the same database."),
     "export": ("export:export", "Export the rows of a table, by time."),
+    "stats": ("stats:stats", "Figures of the statistics API."),
+    "insights": ("stats:insights", "Why builds fail, what got worse, what to do."),
     "alerts": ("alerts:app", "Alert rules and incidents."),
     "db": ("db:app", "Schema migrations."),
     "import": ("importing:app", "Import the history of an older server."),

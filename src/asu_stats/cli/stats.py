@@ -1,0 +1,140 @@
+"""`asu-stats stats` and `asu-stats insights`: what the statistics API says, in a terminal.
+
+Each report is a command; its options are the parameters of the endpoint.
+"""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Final
+
+import typer
+
+from asu_stats.cli import options, output
+from asu_stats.reports import asking
+from asu_stats.reports.asking import Given
+from asu_stats.reports.endpoints import REPORTS
+from asu_stats.reports.parameters import FORMAT, Parameter
+from asu_stats.reports.report import Report
+from asu_stats.settings import load
+from asu_stats.store import migrate
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.text import plainly
+from asu_stats.times import utc_now
+
+_INSIGHTS: Final = "insights/"
+_SUBJECT: Final = "subject"
+_PERCENT: Final = ("rate", "percentage", "share", "utilisation")
+
+stats = typer.Typer(help="Figures of the statistics API.", no_args_is_help=True)
+insights = typer.Typer(help="Why builds fail, what got worse, what to do.", no_args_is_help=True)
+
+
+def _command(report: Report) -> Callable[..., None]:
+    """Return the command that prints a report: a function whose signature has its options."""
+    own = [each for each in report.all_parameters if each.name != FORMAT.name]
+
+    def run(**given: Any) -> None:
+        database, json, subject = given["database"], given["json"], given.get(_SUBJECT)
+        values = {each.name: given[each.name] for each in own if given[each.name] is not None}
+        _print(report, Given(values), subject, database, json=json)
+
+    signature = [
+        *((_argument(report.subject),) if report.subject else ()),
+        *(_option(each.name, each.description) for each in own),
+        _keyword("database", options.Database, None),
+        _keyword("json", options.Json, default=False),
+    ]
+    run.__signature__ = inspect.Signature(signature)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in signature}
+    run.__doc__ = f"{report.summary}."
+    return run
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, annotation=annotation, default=default)
+
+
+def _option(name: str, description: str) -> inspect.Parameter:
+    flag = f"--{name.replace('_', '-')}"
+    option = typer.Option(flag, metavar="VALUE", help=description)
+    return _keyword(name, Annotated[str | None, option], None)
+
+
+def _argument(subject: Parameter) -> inspect.Parameter:
+    argument = typer.Argument(metavar=subject.name.upper(), help=subject.description)
+    return _keyword(_SUBJECT, Annotated[str, argument], inspect.Parameter.empty)
+
+
+def _print(
+    report: Report, given: Given, subject: str | None, database: str | None, *, json: bool
+) -> None:
+    settings = load(database_url=database)
+    now = utc_now()
+    query = replace(
+        asking.query_of(report, given, now=now, subject=subject, complete=False), now=now
+    )
+    asking.check(report, query, given, settings.hourly_rollup_days)
+    with options.opened(database, writes=False) as engine:
+        migrate.check(engine)
+        with read_snapshot(engine) as connection:
+            asking.check_hours(report, query, given, connection)
+            found = report.read(connection, query)
+            found = query.page.of(found) if report.paged else found
+    if json:
+        output.print_json(found if isinstance(found, Mapping) else list(found))
+    else:
+        _tell(found)
+
+
+def _tell(found: Any) -> None:
+    """Print a response: its figures, then each of its lists as a table."""
+    if not isinstance(found, Mapping):
+        _print_rows(found)
+        return
+    figures = {name: value for name, value in found.items() if not _is_rows(value)}
+    output.print_table(("figure", "value"), list(_lines(figures)))
+    for name, rows in found.items():
+        if _is_rows(rows):
+            typer.echo(f"\n{_words(name)}")
+            _print_rows(rows)
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        typer.echo("none")
+        return
+    names = [name for name, value in rows[0].items() if not _is_rows(value)]
+    shown = [[plainly(row[name]) for name in names] for row in rows]
+    output.print_table([_heading(name) for name in names], shown)
+
+
+def _is_rows(value: Any) -> bool:
+    """Tell whether a value is a list of rows, and not of names."""
+    is_list = isinstance(value, Sequence) and not isinstance(value, str)
+    return is_list and all(isinstance(each, Mapping) for each in value)
+
+
+def _lines(figures: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{prefix}{_words(name)}, ")
+        else:
+            yield prefix + _heading(name), plainly(value)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _heading(name: str) -> str:
+    return f"{_words(name)}, %" if name.endswith(_PERCENT) else _words(name)
+
+
+for _report in REPORTS:
+    _name = _report.name.partition("/{")[0]
+    _of = insights if _name.startswith(_INSIGHTS) else stats
+    if _report.subject:
+        _name = _name.removesuffix("s")
+    _of.command(_name.removeprefix(_INSIGHTS).replace("/", "-"))(_command(_report))

@@ -1,0 +1,95 @@
+"""`asu-stats stats` and `asu-stats insights`: they say what the API says."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from asu_stats.cli import stats as commands
+from asu_stats.reports.endpoints import REPORTS
+from asu_stats.reports.report import Report
+from tests.conftest import sqlite_database
+from tests.support import Stats, build, request
+
+TODAY = datetime.now(UTC).date()
+# Days that are over: figures of a day that goes on depend on when it is.
+FIRST, LAST = ((TODAY - timedelta(days=days)).isoformat() for days in (5, 1))
+# A name for each subject of a report.
+SUBJECTS = {"client": "luci", "fingerprint": ""}
+
+
+@pytest.fixture(scope="module")
+def filled(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stats]:
+    place = tmp_path_factory.mktemp("stats")
+    url = sqlite_database(request, place)
+    with Stats.on(url, place / "spool") as stats:
+        stats.now = datetime.now(UTC)
+        stats.record(*history(stats.now - timedelta(days=3)))
+        yield stats
+
+
+def history(start: datetime) -> Iterator[list[dict[str, object]]]:
+    for number in range(6):
+        end = start + timedelta(minutes=10 * number)
+        status = "failure" if number % 3 == 0 else "success"
+        asked = {"client": "luci", "client_version": "1.0"}
+        yield [request(f"h{number}", end - timedelta(minutes=2), **asked)]
+        yield build(f"h{number}", status, end=end)
+        yield [request(f"h{number}", end, outcome="cache_hit", **asked)]
+
+
+def command(report: Report) -> tuple[typer.Typer, list[str]]:
+    """Return the group of commands and the words that print a report."""
+    name = report.name.partition("/{")[0]
+    of = commands.insights if name.startswith("insights/") else commands.stats
+    words = name.removeprefix("insights/").replace("/", "-")
+    if report.subject is None:
+        return of, [words]
+    return of, [words.removesuffix("s"), SUBJECTS[report.subject.name]]
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.name)
+def test_a_command_says_what_its_endpoint_says(filled: Stats, report: Report) -> None:
+    of, words = command(report)
+    words += ["--start", FIRST, "--end", LAST, "--database", str(filled.settings.database_url)]
+
+    done = CliRunner().invoke(of, [*words, "--json"])
+    table = CliRunner().invoke(of, words)
+
+    assert done.exit_code == 0, done.output
+    path = report.name
+    if report.subject:
+        path = f"{path.partition('/{')[0]}/{SUBJECTS[report.subject.name]}"
+    assert json.loads(done.stdout) == filled.get(path, start=FIRST, end=LAST)
+    assert table.exit_code == 0, table.output
+    assert "None" not in table.stdout
+
+
+def test_a_table_shows_figures_with_their_units(filled: Stats) -> None:
+    url = str(filled.settings.database_url)
+    done = CliRunner().invoke(commands.stats, ["clients", "--database", url])
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert "hit rate, %" in done.stdout
+    assert lines[1][:3] == ["luci", "12", "6"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("overview", "--days", "0"), "days=0: expected a whole number from 1 to 3650"),
+        (("versions", "--limit", "many"), "limit=many: expected a whole number"),
+        (("timeseries", "--interval", "hour", "--days", "900"), "hours are kept from"),
+        (("timeseries", "--interval", "second"), "interval=second: expected one of"),
+        (("client", "nobody"), "no request of this client is known"),
+    ],
+)
+def test_what_the_api_refuses_is_refused(filled: Stats, words: tuple[str, ...], said: str) -> None:
+    url = str(filled.settings.database_url)
+    done = CliRunner().invoke(commands.stats, [*words, "--database", url])
+    assert done.exit_code == 1
+    assert said in str(done.exception)
