@@ -109,12 +109,23 @@ class UnknownClientError(AsuStatsError):
 class StoreUnavailableError(AsuStatsError):
     """The database can't be reached or can't write now. What was to be written is not written.
 
-    `retry_after_seconds` is how long it asks to be left alone, if it says so.
+    `retry_after_seconds` is how long it asks to be left alone, if it says so. `public` says why in
+    words for anybody: `str()` of the error may name files and addresses.
     """
+
+    public = "the database is unreachable"
 
     def __init__(self, problem: str, *, retry_after_seconds: float | None = None) -> None:
         self.retry_after_seconds = retry_after_seconds
         super().__init__(problem)
+
+
+class IncompleteDatabaseError(StoreUnavailableError):
+    """A table, column or index of the database is missing: it was dropped, or not restored."""
+
+    def __init__(self, words: str) -> None:
+        self.public = f"the database is incomplete: {words.removeprefix('database: ')}"
+        super().__init__(f"{words}; the database is incomplete, restore it from a backup")
 
 
 class StoreRefusedError(AsuStatsError):

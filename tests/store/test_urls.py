@@ -34,19 +34,21 @@ def shown(engine: Engine, name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "options", ["-csearch_path=asu", "-c search_path=asu", "--search-path=asu"]
+    "options",
+    ["-csearch_path=asu", "-c search_path=asu", "--search-path=asu", "-csearch_path=asu,public"],
 )
 def test_tables_are_made_in_the_schema_of_the_url(postgresql_server: str, options: str) -> None:
     name = f"in_schema_{time.monotonic_ns()}"
     administrate(postgresql_server, f"CREATE DATABASE {name}")
     bare = make_url(postgresql_server).set(database=name).render_as_string(hide_password=False)
     administrate(bare, "CREATE SCHEMA asu")
+    administrate(bare, "CREATE TABLE of_another_program (number integer)")
     engine = engines.create(with_query(bare, options=options))
     migrate.upgrade(engine)
     assert migrate.check(engine) == migrate.head()
     plain = engines.create(bare)
     assert "store_state" in inspect(plain).get_table_names(schema="asu")
-    assert inspect(plain).get_table_names(schema="public") == []
+    assert inspect(plain).get_table_names(schema="public") == ["of_another_program"]
     engine.dispose()
     plain.dispose()
     administrate(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)")

@@ -43,9 +43,8 @@ class ReadGuard:
             return
         try:
             refusal = await run_sync(self._refusal, connection)
-        except StoreUnavailableError:
-            retry = {"Retry-After": str(problems.RETRY_SECONDS)}
-            refusal = problems.problem(503, problems.AWAY, headers=retry)
+        except StoreUnavailableError as error:
+            refusal = problems.unavailable(error)
         if refusal is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "http":

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from asu_stats.api import params, problems
 from asu_stats.clocks import ClockWatch
 from asu_stats.event_times import MAX_FUTURE, format_time
-from asu_stats.exceptions import SchemaError, StoreUnavailableError
+from asu_stats.exceptions import IncompleteDatabaseError, SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.policies import declare
 from asu_stats.recorder import Recorder
@@ -107,8 +107,9 @@ def router(
         except SchemaError as error:
             return problems.problem(503, str(error), headers=retry)
         except StoreUnavailableError as error:
-            readable.failed(error)
-            return problems.problem(503, problems.AWAY, headers=retry)
+            if not isinstance(error, IncompleteDatabaseError):  # which is in the log
+                readable.failed(error)
+            return problems.unavailable(error)
         readable.works()
         if recorder.failure:
             # The reason, which the recorder has logged, may hold paths and names of the database.

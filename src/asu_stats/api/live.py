@@ -109,8 +109,8 @@ class Live:
             await socket.accept()
             listener.offer(*first, _now())
             await self._talk(socket, listener.queue)
-        except StoreUnavailableError:
-            await _refuse(socket, 503, problems.AWAY)
+        except StoreUnavailableError as error:
+            await _refuse(socket, 503, f"{error.public}; try again later")
         finally:
             self._listeners.discard(listener)
 

@@ -27,7 +27,6 @@ from asu_stats.text import cut_utf8
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5
-AWAY: Final = "the database is unreachable; try again later"
 _DETAIL_BYTES: Final = 1000
 # Its clients know nothing of RFC 9457: what the framework answers them is plain JSON too.
 _BUILD_API: Final = re.compile(r"/+(api/v1/build|store)(/.*)?", re.DOTALL)
@@ -146,10 +145,16 @@ def _unknown_client(_: Request, error: Exception) -> JSONResponse:
     return problem(404, str(error))
 
 
-def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
+def unavailable(error: StoreUnavailableError) -> JSONResponse:
+    """Return the 503 that says for anybody what is wrong with the database."""
     log.debug("answered 503: %s", error)
     retry = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(503, AWAY, headers=retry)
+    return problem(503, f"{error.public}; try again later", headers=retry)
+
+
+def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StoreUnavailableError)  # noqa: S101 - as registered
+    return unavailable(error)
 
 
 def _http(_: Request, error: Exception) -> JSONResponse:

@@ -14,6 +14,7 @@ from asu_stats.builds.jobs import State
 from asu_stats.builds.requests import InvalidRequestError
 from asu_stats.builds.schema import BUILDING, FAILED, PENDING
 from asu_stats.cloudevents import format_time
+from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.text import cut_utf8
 from asu_stats.times import aware
 
@@ -151,11 +152,11 @@ def overload_text(waiting: int) -> str:
     return f"server overload, queue contains too many build requests: {waiting}"
 
 
-def unavailable() -> Answer:
-    """Return the 503 for an unreachable database."""
+def unavailable(error: StoreUnavailableError) -> Answer:
+    """Return the 503 that says for anybody what is wrong with the database."""
     return problem(
         503,
         "Service Unavailable",
-        "the database is unreachable; try again later",
+        f"{error.public}; try again later",
         retry_seconds=RETRY_SECONDS,
     )

@@ -57,8 +57,8 @@ def router(service: BuildService) -> APIRouter:
             return _response(answers.unknown())
         try:
             return _response(service.look_up(request_hash))
-        except StoreUnavailableError:
-            return _response(answers.unavailable())
+        except StoreUnavailableError as error:
+            return _response(answers.unavailable(error))
 
     @declare("build", "none", "/store/")
     def image(request: Request) -> Response:
@@ -131,8 +131,8 @@ class _Image(FileResponse):
 def _request(service: BuildService, body: bytes, user_agent: str | None) -> Response:
     try:
         return _response(service.request(body, user_agent=user_agent))
-    except StoreUnavailableError:
-        return _response(answers.unavailable())
+    except StoreUnavailableError as error:
+        return _response(answers.unavailable(error))
 
 
 def _response(answer: Answer) -> Response:

@@ -144,7 +144,7 @@ def _page(
 def _refusal(request: Request, error: AsuStatsError) -> Response:
     """Return a page that says what failed and what to do."""
     status = next(code for kind, code in _STATUSES.items() if isinstance(error, kind))
-    words = "the database is unreachable" if status == 503 else str(error)
+    words = error.public if isinstance(error, StoreUnavailableError) else str(error)
     answer = render(request, "error.html", {"words": words, "status": status}, status=status)
     if status == 503:
         answer.headers["Retry-After"] = "5"

@@ -49,6 +49,7 @@ build_stats = Table(
     Index("idx_build_stats_timestamp", "timestamp"),
     Index("idx_build_stats_event_type", "event_type"),
     comment="Written beside the details where legacy_build_stats is set.",
+    info={"optional": True},
 )
 
 COLUMNS: Final = (

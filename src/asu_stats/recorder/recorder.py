@@ -114,7 +114,7 @@ class Recorder:
         self._away_until = 0.0
         self._failing_until = 0.0
         self._replay_at = 0.0
-        self._reason: str | None = None
+        self._failure: StoreUnavailableError | None = None
         self._sound = Condition(log, "recorder")
         self._writable = Condition(log, "recorder: cannot write to the store")
         self._roomy = Condition(log, "recorder: events are being lost")
@@ -151,7 +151,7 @@ class Recorder:
     @property
     def failure(self) -> str | None:
         """Why the store is not writable; `None` if it is. Probed every few seconds."""
-        return self._reason
+        return None if self._failure is None else str(self._failure)
 
     def record(self, events: Sequence[Event], *, wait: bool = True) -> None:
         """Record events; never raises, and never blocks for longer than about two seconds.
@@ -268,7 +268,7 @@ class Recorder:
     def _write(self, calls: list[_Call]) -> None:
         now = time.monotonic()
         if now < self._away_until:
-            self._fail(calls, StoreUnavailableError(self._reason or "database: unreachable"))
+            self._fail(calls, self._failure)
             return
         if now < self._failing_until:
             self._fail([c for c in calls if not c.all_or_nothing], None)
@@ -319,7 +319,7 @@ class Recorder:
         if isinstance(error, InvalidEventError):
             return error
         if not self._is_well(error):
-            return StoreUnavailableError(self._reason or _words(error))
+            return self._failure or StoreUnavailableError(_words(error))
         try:
             found = self._first_refused(events)
         except StoreUnavailableError as unavailable:
@@ -400,7 +400,7 @@ class Recorder:
 
     def _replay(self) -> None:
         """Probe a failed store, and replay the spool."""
-        if self._reason is not None:
+        if self._failure is not None:
             if not self._is_well():
                 return
             self._succeeded()
@@ -458,11 +458,11 @@ class Recorder:
 
     def _went_away(self, error: StoreUnavailableError) -> None:
         self._away_until = self._back_off(error.retry_after_seconds or 0.0)
-        self._note(str(error))
+        self._note(error)
 
     def _store_failed(self, reason: str) -> None:
         self._failing_until = self._back_off()
-        self._note(reason)
+        self._note(StoreUnavailableError(reason))
 
     def _back_off(self, least: float = 0.0) -> float:
         """Double the pause. Returns the time of the next try, at least `least` seconds from now."""
@@ -471,12 +471,12 @@ class Recorder:
         self._replay_at = time.monotonic() + max(self._pause * spread, least)
         return self._replay_at
 
-    def _note(self, reason: str) -> None:
-        self._reason = reason
-        self._writable.failed(reason)
+    def _note(self, failure: StoreUnavailableError) -> None:
+        self._failure = failure
+        self._writable.failed(failure)
 
     def _succeeded(self) -> None:
-        self._reason = None
+        self._failure = None
         self._writable.works()
         if self._spool.events and self._pause:
             self._replay_at = 0.0

@@ -33,6 +33,7 @@ from sqlalchemy import (
     column,
     delete,
     func,
+    inspect,
     select,
     text,
     update,
@@ -461,6 +462,13 @@ def now(connection: Connection) -> datetime:
         return times.naive(times.utc_now())
     found = connection.execute(text("SELECT clock_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
     return cast(datetime, found)
+
+
+def own_tables(connection: Connection) -> list[str]:
+    """Return the names of the tables in the schema where `CREATE TABLE` puts new ones."""
+    on_sqlite = connection.dialect.name == "sqlite"
+    schema = None if on_sqlite else connection.execute(select(func.current_schema())).scalar_one()
+    return inspect(connection).get_table_names(schema=schema)
 
 
 def database_size(connection: Connection) -> int:

@@ -7,6 +7,7 @@ an answer and its change counter belong together. How connections are made is sa
 """
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,9 +18,16 @@ from sqlalchemy import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from asu_stats.exceptions import StoreRefusedError, StoreUnavailableError
+from asu_stats.exceptions import (
+    IncompleteDatabaseError,
+    StoreRefusedError,
+    StoreUnavailableError,
+)
+from asu_stats.logs import Condition
 from asu_stats.store.database import outages, sqlite
 from asu_stats.store.database.writer_lock import WriterLock
+
+log = logging.getLogger(__name__)
 
 _POOL_SIZE: Final = 8
 _POOL: Final[dict[str, Any]] = {
@@ -44,6 +52,7 @@ def create(url: str, *, writes: bool = True) -> Engine:
 
 
 _locks: WeakKeyDictionary[Engine, WriterLock] = WeakKeyDictionary()
+_completeness: WeakKeyDictionary[Engine, Condition] = WeakKeyDictionary()
 _locks_guard = threading.Lock()
 
 
@@ -88,11 +97,21 @@ def _translating(engine: Engine) -> Iterator[None]:
             from asu_stats.store.database import postgresql
 
             postgresql.distrust(engine)
+        if outages.is_missing(error):
+            incomplete = IncompleteDatabaseError(outages.words(error))
+            completeness(engine).failed(incomplete, level=logging.ERROR)
+            raise incomplete from error
         if outages.is_outage(error):
             raise StoreUnavailableError(outages.words(error, engine)) from error
         if isinstance(error, DBAPIError):
             raise
         raise StoreRefusedError(outages.words(error, engine)) from error
+
+
+def completeness(engine: Engine) -> Condition:
+    """Return whether a database has all that statements name, as far as it is known."""
+    with _locks_guard:
+        return _completeness.setdefault(engine, Condition(log, "schema"))
 
 
 @contextlib.contextmanager

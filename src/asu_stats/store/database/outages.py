@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sqlite3
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,12 @@ _OUTAGES: Final = {
     "NotSupportedError",  # a standby's word for much that it can't do (0A000)
     "InsufficientPrivilege",
 }
+# What a statement names is not there. Never due to the values of a row.
+_MISSING: Final = {
+    *("UndefinedTable", "UndefinedColumn", "UndefinedObject", "InvalidSchemaName"),
+    "InvalidColumnReference",  # ON CONFLICT without its unique index
+}
+_MISSING_IN_SQLITE: Final = re.compile(r"no such (table|column|index)|no column named|ON CONFLICT")
 _REFUSALS: Final = {"ProgramLimitExceeded", "StatementTooComplex", "TooManyColumns"}
 # The server is what it was, and so is the connection.
 _PASSING: Final = {
@@ -28,6 +35,7 @@ _PASSING: Final = {
     "SerializationFailure",
     "DeadlockDetected",
     "InsufficientPrivilege",
+    *_MISSING,
 }
 _OF_FILES: Final = (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _BESIDE: Final = ("-wal", "-shm", "-journal")
@@ -39,11 +47,21 @@ def is_outage(error: Exception) -> bool:
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
+    if is_missing(error):
+        return True
     kind = type(getattr(error, "orig", error))
     if kind.__name__ == "DatabaseError":  # no finer class: SQLite's word for a damaged file
         return True
     classes = {parent.__name__ for parent in kind.__mro__}
     return bool(classes & _OUTAGES) and not classes & _REFUSALS
+
+
+def is_missing(error: Exception) -> bool:
+    """Tell whether the database lacks a table, column or index that a statement names."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.OperationalError):
+        return _MISSING_IN_SQLITE.search(str(cause)) is not None
+    return type(cause).__name__ in _MISSING
 
 
 def is_passing(error: Exception) -> bool:
