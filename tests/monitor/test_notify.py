@@ -163,10 +163,39 @@ def test_a_receiver_that_is_down(engine: Engine) -> None:
     put(engine, channel)
     assert send_due(engine, channel) == 0
     assert errors(engine) == ["no response: connection refused"]
-    later = datetime.now(UTC) + timedelta(hours=25)
-    assert send_due(engine, channel, clock=lambda: later) == 0
-    much_later = later + timedelta(days=2)
-    assert outbox.take(engine, channel.key, much_later) is None, "given up after a day"
+
+
+def test_a_message_is_given_up_after_a_day_of_attempts(sqlite_stats: Stats) -> None:
+    begin, hours, tried = datetime.now(UTC) + timedelta(seconds=1), 0.0, list[float]()
+
+    def broken(*_: object) -> None:
+        tried.append(hours)
+        raise DeliveryError("not now")
+
+    channel = Channel("c", "c", broken)
+    put(sqlite_stats.engine, channel)
+    while hours < 36:
+        send_due(sqlite_stats.engine, channel, clock=partial(after, begin, hours * 3600))
+        hours += 0.51
+    assert 24 < tried[-1] < 30
+
+
+@pytest.mark.parametrize(("message_id", "days"), [("one-opened", 2), ("one-closed", 10)])
+def test_attempts_with_a_clock_ahead_give_up_nothing(
+    engine: Engine, message_id: str, days: int
+) -> None:
+    works, begin = False, datetime.now(UTC) + timedelta(seconds=1)
+
+    def send(*_: object) -> None:
+        if not works:
+            raise DeliveryError("not now")
+
+    channel = Channel("c", "c", send)
+    put(engine, channel, message_id)
+    for seconds in (0, days * 86_400, 60, days * 86_400):
+        send_due(engine, channel, clock=partial(after, begin, seconds))
+    works = True
+    assert send_due(engine, channel, clock=partial(after, begin, 120)) == 1
 
 
 @pytest.mark.parametrize(("status", "tries"), [(410, 1), (302, 2)])

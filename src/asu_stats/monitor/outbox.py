@@ -126,15 +126,20 @@ def delivered(engine: Engine, message: Message, now: datetime) -> None:
     _note(engine, message, values)
 
 
+def attempts_in(hours: int) -> int:
+    """Return how many attempts are made in so many hours."""
+    return len(_PAUSES) + (hours * 3600 - sum(_PAUSES[:-1])) // _PAUSES[-1]
+
+
 def failed(engine: Engine, message: Message, error: str, now: datetime, *, final: bool) -> bool:
     """Store why a delivery failed. Returns whether it will be retried.
 
-    It is not if the error is `final`, or if this is not the first attempt and the message is a day
-    old (a week for the end of an incident).
+    It is not if the error is `final`, or if the message is a day old (a week for the end of an
+    incident) and had the attempts of that time. Its age alone may be due to a clock that is wrong.
     """
     hours = GIVE_UP_END_HOURS if message.message_id.endswith(CLOSED) else GIVE_UP_HOURS
     old = naive(now) - message.created_at > timedelta(hours=hours)
-    over = old and message.attempts > 1
+    over = old and message.attempts >= attempts_in(hours)
     pause = timedelta(seconds=_PAUSES[min(message.attempts, len(_PAUSES)) - 1])
     again = not (final or over)
     _note(engine, message, {"error": error[:500], "next_at": naive(now) + pause if again else None})
