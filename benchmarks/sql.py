@@ -9,11 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
-import numpy as np
-
 from asu_stats.releases import order_of, release_order
 from asu_stats.reports import figures
-from asu_stats.reports.figures import Distribution
+from asu_stats.store.blocks.distribution import Distribution
 from benchmarks.backend import Asker
 
 _HITS: Final = "count(*) FILTER (WHERE outcome = 'cache_hit')"
@@ -30,8 +28,7 @@ def _distribution(pairs: Iterable[tuple[int, int]]) -> Distribution:
     builds: Counter[int] = Counter()
     for seconds, count in pairs:
         builds[seconds] += count
-    ordered = np.array(sorted(builds.items()), np.int64).reshape(-1, 2)
-    return Distribution(ordered[:, 0], ordered[:, 1])
+    return Distribution.of(builds)
 
 
 def overview(ask: Asker) -> Any:
@@ -74,7 +71,7 @@ def overview(ask: Asker) -> Any:
             "cancelled_builds": counts["cancelled"],
         },
         "build_performance": {
-            "avg_duration_seconds": durations.average,
+            "avg_duration_seconds": figures.average(durations.total, durations.count),
             "median_duration_seconds": durations.percentile(50),
             "p95_duration_seconds": durations.percentile(95),
             "total_build_time_hours": figures.hours(durations.total),
@@ -263,7 +260,7 @@ def performance(ask: Asker) -> Any:
     of_version = {version: _distribution(versions[version]) for version in order}
     return {
         "build_duration": {
-            "avg_seconds": every.average,
+            "avg_seconds": figures.average(every.total, every.count),
             "median_seconds": every.percentile(50),
             "p50_seconds": every.percentile(50),
             "p90_seconds": every.percentile(90),
@@ -275,14 +272,14 @@ def performance(ask: Asker) -> Any:
         "by_version": [
             {
                 "version": version,
-                "avg_duration": durations.average,
+                "avg_duration": figures.average(durations.total, durations.count),
                 "median_duration": durations.percentile(50),
-                "builds": durations.builds,
+                "builds": durations.count,
             }
             for version, durations in of_version.items()
         ],
         "by_version_total": len(of_version),
-        "slowest_builds_total": every.builds,
+        "slowest_builds_total": every.count,
     }
 
 

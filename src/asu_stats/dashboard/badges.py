@@ -82,13 +82,7 @@ def _figures(db: Connection, view: View) -> Figures:
     """Return the figures of all requests, or of one version, profile, or both."""
     if not view.filters:
         return overview.read(db, view.window)["totals"]
-    found = builds.of_one(db, view.window, view.filters)
-    return {
-        "requests": found.requests,
-        "successful_builds": found.successful,
-        "success_rate": found.success_rate,
-        "cache_hit_rate": found.cache_hit_rate,
-    }
+    return builds.of_one(db, view.window, view.filters)._asdict()
 
 
 def _label(badge: Badge, view: View) -> str:

@@ -73,30 +73,26 @@ def read(connection: Connection, window: Window) -> Listing[ClientRow]:
     clients, pairs, rejected, versions = sums.cubes(
         connection, window, BY_CLIENT, CLIENT_UNIQUE, CLIENT_REJECTED, BY_CLIENT_VERSION
     )
-    names, amounts = clients.by_name()
-    order = figures.descending(amounts[:, 0])
-    unique, turned_away = (sums.UniqueByClient(window, each) for each in (pairs, rejected))
-    asked = sums.Tops(*versions.grouped())
-    imported = bool(amounts[:, BY_CLIENT.place("requests_without_hash")].any())
+    ranked = clients.ranked_rows(len(BY_CLIENT.adds))
+    unique, unique_rejected = (sums.unique_by_client(window, each) for each in (pairs, rejected))
+    below = versions.tops()
+    imported = clients.total()[BY_CLIENT.place("requests_without_hash")] > 0
 
     def make(first: int, after: int) -> list[ClientRow]:
-        places = order[first:after]
-        shown = [names[place] for place in places.tolist()]
-        rows = zip(
-            shown, amounts[places].tolist(), asked.of([(name,) for name in shown]), strict=True
-        )
+        shown = ranked.names(first, after)
+        tops = below.of([(client,) for client in shown])
         return [
             row(
                 client,
-                counts,
-                (unique.of(client), turned_away.of(client)),
+                amounts,
+                (unique.get(client, 0), unique_rejected.get(client, 0)),
                 top.first,
                 imported=imported,
             )
-            for client, counts, top in rows
+            for client, amounts, top in zip(shown, ranked.rows(first, after), tops, strict=True)
         ]
 
-    return Listing(len(names), make, "total_requests")
+    return Listing(len(ranked), make, "total_requests")
 
 
 def row(

@@ -1,16 +1,14 @@
 """How many requests name all their packages (`diff_packages`), and how many only further ones."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, NamedTuple
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit, Version
-from asu_stats.reports.figures import Ints
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import VERSIONS
@@ -62,6 +60,14 @@ _VERSION = ("request_count", "diff_packages_true", "diff_packages_false")
 _PLACES = [VERSIONS.place(add) for add in _VERSION]
 
 
+class Columns(NamedTuple):
+    """Accepted requests, and those with and without diff_packages: a value per day or version."""
+
+    total: Sequence[int]
+    enabled: Sequence[int]
+    disabled: Sequence[int]
+
+
 class Split(NamedTuple):
     """Accepted requests, and those with and without diff_packages; of imported ones not all say."""
 
@@ -79,12 +85,11 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackag
     """
     days, of_days = _days(connection, window)
     (by_version,) = sums.cubes(connection, window, VERSIONS)
-    versions, amounts = by_version.by_name()
-    of_versions = amounts[:, _PLACES]
-    some = np.flatnonzero(of_versions[:, 0])
-    order = some[figures.descending(of_versions[some, 0])]
-    shown = order[page.places]
-    (everything,) = _splits(of_days.sum(axis=0, keepdims=True))
+    ranked = by_version.ranked_rows()
+    first, after, _ = page.places.indices(len(ranked))
+    added = ranked.columns(first, after)
+    of_versions = Columns._make(added[place] for place in _PLACES)
+    (everything,) = _splits(Columns._make([sum(column)] for column in of_days))
     return {
         "overview": {
             "total_builds": everything.total,
@@ -95,16 +100,16 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackag
         },
         "by_version": [
             {
-                "version": versions[place],
+                "version": version,
                 "total": split.total,
                 "enabled": split.enabled,
                 "disabled": split.disabled,
                 "unknown": split.unknown,
                 "percentage_enabled": split.percentage,
             }
-            for place, split in zip(shown.tolist(), _splits(of_versions[shown]), strict=True)
+            for version, split in zip(ranked.names(first, after), _splits(of_versions), strict=True)
         ],
-        "by_version_total": len(order),
+        "by_version_total": len(ranked),
         "trend": [
             {
                 "date": day,
@@ -118,21 +123,22 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackag
     }
 
 
-def _days(connection: Connection, window: Window) -> tuple[list[str], Ints]:
-    """Return the days to show, and a row of sums for each."""
+def _days(connection: Connection, window: Window) -> tuple[list[str], Columns]:
+    """Return the days to show, and the sums of each."""
     found = {day: amounts for day, *amounts in sums.days(connection, window, *_DAY)}
     shown = list(window) if window.days <= MAX_BUCKETS else sorted(found)
     nothing = [0] * len(_DAY)
-    amounts = np.array([found.get(day, nothing) for day in shown], np.int64)
-    return [day.isoformat() for day in shown], amounts.reshape(-1, len(_DAY))
+    rows = [found.get(day, nothing) for day in shown]
+    columns = Columns._make(zip(*rows, strict=True)) if rows else Columns([], [], [])
+    return [day.isoformat() for day in shown], columns
 
 
-def _splits(amounts: Ints) -> Iterator[Split]:
-    """Yield the split of each row of accepted requests, and those with and without."""
-    total, enabled, disabled = amounts.T
-    columns = (total, enabled, disabled, total - enabled - disabled)
-    percentages = figures.rates(enabled, enabled + disabled)
-    return map(Split._make, zip(*(c.tolist() for c in columns), percentages, strict=True))
+def _splits(columns: Columns) -> Iterator[Split]:
+    total, enabled, disabled = columns
+    known = [e + d for e, d in zip(enabled, disabled, strict=True)]
+    unknown = [t - k for t, k in zip(total, known, strict=True)]
+    percentages = figures.rates(enabled, known)
+    return map(Split._make, zip(total, enabled, disabled, unknown, percentages, strict=True))
 
 
 REPORT: Final = Report(

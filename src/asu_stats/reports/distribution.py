@@ -9,10 +9,10 @@ from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import of_version
-from asu_stats.reports.figures import Distribution
 from asu_stats.reports.parameters import VERSION
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS
+from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.windows import Window
 
 
@@ -43,7 +43,7 @@ def read(
             "from_seconds": start,
             "to_seconds": end,
             "builds": n,
-            "percentage": figures.rate(n, durations.builds),
+            "percentage": figures.rate(n, durations.count),
         }
         for start, end, n in bars(durations, _WIDTHS)
     ]
@@ -63,7 +63,7 @@ def bars(spread: Distribution, widths: Sequence[int]) -> list[tuple[int, int, in
     edges = list(range(first, p99 + 1, width))
     counts = spread.histogram([*edges[1:], edges[-1] + width])
     found = [(edge, edge + width - 1, n) for edge, n in zip(edges, counts, strict=True)]
-    higher = spread.builds - sum(counts)
+    higher = spread.count - sum(counts)
     return [*found, (edges[-1] + width, most, higher)] if higher else found
 
 

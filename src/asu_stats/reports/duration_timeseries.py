@@ -6,7 +6,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import sums
+from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import of_version
 from asu_stats.reports.fields import Average, Seconds
 from asu_stats.reports.parameters import DAYS_INTERVAL, VERSION
@@ -36,8 +36,8 @@ def read(
         found.append(
             {
                 "timestamp": stamp,
-                "builds": durations.builds,
-                "avg_seconds": durations.average,
+                "builds": durations.count,
+                "avg_seconds": figures.average(durations.total, durations.count),
                 "median_seconds": durations.percentile(50),
                 "p95_seconds": durations.percentile(95),
             }

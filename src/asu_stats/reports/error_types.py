@@ -2,7 +2,6 @@
 
 from typing import Annotated, Final
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -29,6 +28,7 @@ class ErrorTypeRow(TypedDict):
 
 
 _VERSIONS: Final = 10
+_CATEGORY, _VERSION = FAILURES.key.index("error_category"), FAILURES.key.index("version")
 
 
 def read(
@@ -40,21 +40,15 @@ def read(
 ) -> Listing[ErrorTypeRow]:
     """Return a row per type, by errors descending, then by category and type."""
     (failures,) = sums.cubes(connection, window, FAILURES)
-    groups, errors = failures.grouped()
-    if version is not None:
-        errors = np.where(groups.tails == version, errors, 0)
-    if category is not None:
-        kinds = np.array([kind == category for kind, _ in groups.heads], bool)
-        errors = np.where(kinds[groups.group], errors, 0)
-    counts = np.add.reduceat(errors, groups.starts) if len(errors) else errors
-    some = np.flatnonzero(counts)
-    order = some[figures.descending(counts[some])]
-    total, tops = int(counts.sum()), sums.Tops(groups, errors, _VERSIONS)
+    given = {_CATEGORY: category, _VERSION: version}
+    where = {place: name for place, name in given.items() if name is not None}
+    tops = failures.tops(_VERSIONS, where)
+    ranked = sorted(tops.counts(), key=lambda found: -found[1])  # types are in order of their names
+    total = sum(count for _, count in ranked)
 
     def make(first: int, after: int) -> list[ErrorTypeRow]:
-        places = order[first:after]
-        heads = [groups.heads[place] for place in places.tolist()]
-        rows = zip(heads, counts[places].tolist(), tops.of(heads), strict=True)
+        shown = ranked[first:after]
+        below = tops.of([head for head, _ in shown])
         return [
             {
                 "category": kind,
@@ -64,10 +58,10 @@ def read(
                 "versions": versions.names,
                 "top_versions": [{"version": v, "errors": m} for v, m in versions.first],
             }
-            for (kind, of_type), n, versions in rows
+            for ((kind, of_type), n), versions in zip(shown, below, strict=True)
         ]
 
-    return Listing(len(order), make, "count")
+    return Listing(len(ranked), make, "count")
 
 
 REPORT: Final = Report(

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Final
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -13,8 +12,8 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Category, Rate, Total, TypeOfError, Version
 from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.reports.report import Report
-from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import FAILURES
+from asu_stats.store.blocks.totals import Totals
 from asu_stats.windows import Window
 
 
@@ -63,7 +62,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Errors:
     (failures,) = sums.cubes(connection, window, FAILURES)
     categories, versions = _by_category(failures, page), _by_version(failures)
     return {
-        "total_errors": int(failures.sums.sum()),
+        "total_errors": failures.total()[0],
         "by_category": page.of(categories),
         "by_category_total": len(categories),
         "by_version": page.of(versions),
@@ -72,15 +71,13 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Errors:
 
 
 def _by_category(failures: Totals, page: Page) -> Listing[ErrorCategory]:
-    groups, errors = failures.grouped()
-    counts = np.add.reduceat(errors, groups.starts).tolist() if len(errors) else []
+    tops = failures.tops(page.most(_VERSIONS))
     types: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for (category, error_type), count in zip(groups.heads, counts, strict=True):
-        if count:
-            types[category].append((error_type, count))
+    for (category, error_type), count in tops.counts():
+        types[category].append((error_type, count))
     by_category = {category: sum(n for _, n in of) for category, of in types.items()}
     ranked = figures.top(by_category, len(by_category))
-    total, tops = sum(by_category.values()), sums.Tops(groups, errors, page.most(_VERSIONS))
+    total = sum(by_category.values())
 
     def make(first: int, after: int) -> list[ErrorCategory]:
         return [row(category, count) for category, count in ranked[first:after]]
@@ -111,7 +108,7 @@ def _by_version(failures: Totals) -> Listing[VersionErrors]:
     ranked = failures.ranked(2)
 
     def make(first: int, after: int) -> list[VersionErrors]:
-        return [{"version": version, "errors": n} for version, n in ranked.part(first, after)]
+        return [{"version": version, "errors": n} for version, n in ranked.pairs(first, after)]
 
     return Listing(len(ranked), make, "errors")
 

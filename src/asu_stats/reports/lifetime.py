@@ -10,8 +10,8 @@ from sqlalchemy import Connection, bindparam, func, select
 
 from asu_stats.reports import sums
 from asu_stats.reports.durations import all_durations
-from asu_stats.reports.figures import Distribution
 from asu_stats.store.blocks.cubes import BY_CLIENT, FAILURES, SECONDS
+from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, event_counts
 from asu_stats.times import aware

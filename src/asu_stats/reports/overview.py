@@ -186,7 +186,7 @@ def response(period: Period, tally: Tally) -> Overview:
             "cancelled_builds": totals["cancelled_builds"],
         },
         "build_performance": {
-            "avg_duration_seconds": durations.average,
+            "avg_duration_seconds": figures.average(durations.total, durations.count),
             "median_duration_seconds": durations.percentile(50),
             "p95_duration_seconds": durations.percentile(95),
             "total_build_time_hours": figures.hours(durations.total),

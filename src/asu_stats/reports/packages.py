@@ -11,8 +11,8 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.parameters import TARGET, VERSION
 from asu_stats.reports.report import Report
-from asu_stats.store.blocks.codec import Ranked
 from asu_stats.store.blocks.cubes import BY_PACKAGE
+from asu_stats.store.blocks.totals import Ranked
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.definitions import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
@@ -51,14 +51,14 @@ def read(
         asked = package_lists.count(
             connection, {row.package_list: int(row.requests) for row in lists}
         )
-        ranked = Ranked.of(asked)
+        ranked = Ranked.of([(name, (asked[name],)) for name in sorted(asked)], width=1)
     (totals,) = sums.rows(connection, VERSION_TARGET, (), window, filters)
     accepted = int(totals.request_count or 0)
 
     def make(first: int, after: int) -> list[PackageRow]:
         return [
             {"package": name, "requests": n, "percentage": figures.rate(n, accepted)}
-            for name, n in ranked.part(first, after)
+            for name, n in ranked.pairs(first, after)
         ]
 
     return Listing(len(ranked), make)

@@ -13,10 +13,10 @@ from asu_stats.events import shown_hash
 from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import all_durations, durations_by_version
 from asu_stats.reports.fields import Average, Profile, Seconds, Target, Total, Version
-from asu_stats.reports.figures import Distribution
 from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS, VERSIONS
+from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, request_metadata
 from asu_stats.times import aware, midnight
@@ -90,7 +90,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Performanc
     everything, versions = all_durations(seconds), by_version(connection, window)
     return {
         "build_duration": {
-            "avg_seconds": everything.average,
+            "avg_seconds": figures.average(everything.total, everything.count),
             "median_seconds": everything.percentile(50),
             "p50_seconds": everything.percentile(50),
             "p90_seconds": everything.percentile(90),
@@ -102,7 +102,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Performanc
         "by_version": page.of(versions),
         "by_version_total": len(versions),
         "slowest_builds": _slowest(connection, window, everything)[: page.most(SLOWEST)],
-        "slowest_builds_total": everything.builds,
+        "slowest_builds_total": everything.count,
     }
 
 
@@ -135,7 +135,7 @@ def _slowest(connection: Connection, window: Window, durations: Distribution) ->
         _FIELDS,
         [
             (seconds, midnight(window.start), datetime.combine(window.end, _END))
-            for seconds in durations.longest(SLOWEST)
+            for seconds in durations.largest(SLOWEST)
         ],
     )
     return [

@@ -1,19 +1,21 @@
 """One report for versions, targets and profiles: a row per name, by requests descending."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 from sqlalchemy import Connection
 
-from asu_stats.reports import sums
-from asu_stats.reports.builds import Ranked
+from asu_stats.reports import builds, sums
 from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks.cubes import Cube
+from asu_stats.store.blocks.totals import NOTHING, Ranked
 from asu_stats.store.rollups.definitions import PROFILES, VERSION_TARGET, Rollup
 from asu_stats.windows import Window
 
 Row = TypeVar("Row")
+
+_DECIDING: Final = 4  # a name is listed with a request, cache hit, success or failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,12 @@ class Ranking(Generic[Row]):
         if filters:
             rollup = self._rollup(self.name, *filters)
             rows = sums.rows(connection, rollup, (self.name,), window, filters)
-            found = Ranked.of_rows(rows, self.order)
+            by_name = sorted(rows, key=lambda row: self.order(row[0]))
+            found = Ranked.of(
+                [(row[0], list(map(int, row[1:]))) for row in by_name],
+                len(rollup.adds),
+                _DECIDING,
+            )
             if self.below:
                 by = (self.name, self.below)
                 pairs = sums.rows(connection, self._rollup(*by, *filters), by, window, filters)
@@ -51,8 +58,8 @@ class Ranking(Generic[Row]):
         else:
             cubes = [self.cube, *([self.pairs] if self.pairs else [])]
             names, *both = sums.cubes(connection, window, *cubes)
-            found = Ranked(*names.by_name())
-            tops = sums.Tops(*both[0].grouped()) if both else None
+            found = names.ranked_rows(_DECIDING)
+            tops = both[0].tops() if both else None
         return Listing(len(found), lambda first, after: self._make(found, tops, first, after))
 
     @staticmethod
@@ -61,22 +68,17 @@ class Ranking(Generic[Row]):
         return PROFILES if "profile" in columns else VERSION_TARGET
 
     def _make(self, found: Ranked, tops: sums.Below | None, first: int, after: int) -> list[Row]:
-        shown = found.rows(first, after)
-        below = tops.of([(row.name,) for row in shown]) if tops else [sums.NOTHING] * len(shown)
-        fields: tuple[str, ...] = tuple(self.row.__annotations__)
-        rows = [
-            {
-                self.name: row.name,
-                "requests": row.requests,
-                "cache_hits": row.cache_hits,
-                "cache_hit_rate": row.cache_hit_rate,
-                "avg_build_duration": row.avg_build_duration,
-                "successful_builds": row.successful,
-                "failed_builds": row.failed,
-                "success_rate": row.success_rate,
-                f"unique_{self.below}s": top.names,
-                f"top_{self.below}s": [{self.below: name, "requests": n} for name, n in top.first],
-            }
-            for row, top in zip(shown, below, strict=True)
-        ]
-        return cast(list[Row], [{field: row[field] for field in fields} for row in rows])
+        names = found.names(first, after)
+        added = found.columns(first, after)[: len(builds.ADDS)]
+        below = tops.of([(name,) for name in names]) if tops else [NOTHING] * len(names)
+        columns: dict[str, Sequence[Any]] = {
+            self.name: names,
+            **builds.columns(added),
+            f"unique_{self.below}s": [top.names for top in below],
+            f"top_{self.below}s": [
+                [{self.below: name, "requests": n} for name, n in top.first] for top in below
+            ],
+        }
+        fields = tuple(self.row.__annotations__)
+        rows = zip(*(columns[field] for field in fields), strict=True)
+        return cast(list[Row], [dict(zip(fields, row, strict=True)) for row in rows])

@@ -13,11 +13,10 @@ from typing_extensions import TypedDict
 from asu_stats.reports import figures, sums
 from asu_stats.reports.distribution import bars
 from asu_stats.reports.fields import Period, Requests
-from asu_stats.reports.figures import Distribution
 from asu_stats.reports.parameters import CLIENT, VERSION
 from asu_stats.reports.report import Report
-from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import BY_PACKAGE_COUNT, BY_ROOTFS_SIZE, PATTERNS
+from asu_stats.store.blocks.totals import Totals
 from asu_stats.windows import Window
 
 _Share = Annotated[
@@ -112,9 +111,9 @@ def _share(requests: int, said: Mapping[str, int], feature: str) -> RequestShare
 
 def _distribution(totals: Totals, where: Mapping[int, str]) -> ValueDistribution:
     """Return how the last part of the keys is spread; percentiles are nearest-rank."""
-    spread = Distribution.of(*totals.spread(2, where))
+    spread = totals.distribution(2, where)
     return {
-        "requests": spread.builds,
+        "requests": spread.count,
         "p50": spread.percentile(50),
         "p90": spread.percentile(90),
         "p99": spread.percentile(99),
@@ -124,7 +123,7 @@ def _distribution(totals: Totals, where: Mapping[int, str]) -> ValueDistribution
                 "from": start,
                 "to": end,
                 "requests": n,
-                "percentage": figures.rate(n, spread.builds),
+                "percentage": figures.rate(n, spread.count),
             }
             for start, end, n in bars(spread, _WIDTHS)
         ],

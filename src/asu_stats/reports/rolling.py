@@ -22,9 +22,9 @@ from sqlalchemy import (
     select,
 )
 
-from asu_stats.reports.figures import Distribution
 from asu_stats.reports.tally import Tally
 from asu_stats.store.archive.archive import everything
+from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import (
     build_metrics,
@@ -110,4 +110,4 @@ def tally(
     else:
         days = {"start": known.start, "end": known.end}
         accepted, rejected = (int(fetch(query, **days)[0][0]) for query in _NEW)
-    return Tally(totals, (accepted, rejected), Distribution.counted(durations), clients)
+    return Tally(totals, (accepted, rejected), Distribution.of(durations), clients)

@@ -7,17 +7,16 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, func, select
 
 from asu_stats.reports import figures
 from asu_stats.reports.fields import Period
 from asu_stats.store.blocks import reader
-from asu_stats.store.blocks.codec import Totals
 from asu_stats.store.blocks.cubes import Cube
-from asu_stats.store.blocks.keys import Groups, Ints, Key
+from asu_stats.store.blocks.keys import Key
+from asu_stats.store.blocks.totals import Before, Top, Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import DAILY, Rollup
@@ -69,16 +68,6 @@ def cube_over_time(
     return [(stamp, part, sums) for (stamp, part), sums in zip(parts, found, strict=True)]
 
 
-class Top(NamedTuple):
-    """The names below one: how many there are, and those asked for most."""
-
-    names: int
-    first: list[tuple[str, int]]
-
-
-NOTHING: Final = Top(0, [])
-
-
 class Below(Protocol):
     """What is below names."""
 
@@ -86,37 +75,8 @@ class Below(Protocol):
         """Return, for each of `heads`, how many names there are and those with most requests."""
 
 
-class Tops:
-    """What is below each head of a key that has two parts or more: its last parts, ranked."""
-
-    def __init__(self, groups: Groups, counts: Ints, places: int = 5) -> None:
-        """Take the keys of a cube in order, and the requests of each."""
-        self._groups, self._counts = groups, counts
-        self._ranked, self.sizes = figures.top_of_each(groups.group, counts, places)
-        self._shown = np.minimum(self.sizes, places)
-        self._ends = np.cumsum(self._shown)
-
-    def of(self, heads: Sequence[Key]) -> list[Top]:
-        """Return, for each of `heads`, how many names there are and those with most requests."""
-        if not len(self.sizes):
-            return [NOTHING] * len(heads)
-        known, last = self._groups.places, len(self.sizes)
-        found = np.array([known.get(head, last) for head in heads], np.int64)
-        here = found < last
-        places = np.where(here, found, 0)
-        sizes, shown = (np.where(here, of[places], 0) for of in (self.sizes, self._shown))
-        up_to = np.cumsum(shown)
-        taken = np.arange(shown.sum()) + np.repeat(self._ends[places] - up_to, shown)
-        ranked = self._ranked[taken]
-        first = list(
-            zip(self._groups.tails[ranked].tolist(), self._counts[ranked].tolist(), strict=True)
-        )
-        rows = zip(sizes.tolist(), shown.tolist(), up_to.tolist(), strict=True)
-        return [Top(size, first[end - n : end]) for size, n, end in rows]
-
-
 class TopsOf:
-    """What `Tops` is, from (outer name, inner name, requests)."""
+    """Names below others, from (outer name, inner name, requests)."""
 
     def __init__(self, pairs: Iterable[tuple[str, str, int]], places: int = 5) -> None:
         self._asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -144,29 +104,16 @@ def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, 
 
 
 def unique_requests(window: Window, pairs: Totals) -> int:
-    """Return the number of distinct request hashes: each counts at its first day in `window`."""
-    days, codes = pairs.column(0)
-    before = days[codes] < window.start.toordinal()
-    return int(pairs.sums[:, 0][before].sum())
+    """Return the number of distinct request hashes: each counts at its first day in `window`.
+
+    `pairs` are requests by the day before `window` of the same hash, or the last one within.
+    """
+    return pairs.total({0: Before(window.start)})[0]
 
 
-class UniqueByClient:
-    """The number of distinct request hashes of each client."""
-
-    def __init__(self, window: Window, pairs: Totals) -> None:
-        """Take pairs of a day and the day before it of the same hash, by client."""
-        self._clients, codes = pairs.column(0)
-        days, day_codes = pairs.column(1)
-        first = np.flatnonzero(days[day_codes] < window.start.toordinal())
-        # bincount adds floats up: exact up to 2 ** 53
-        sums = np.bincount(codes[first], pairs.sums[first, 0], len(self._clients))
-        self._sums = sums.astype(np.int64)
-
-    def of(self, client: str) -> int:
-        """Return that of one client."""
-        place = int(np.searchsorted(self._clients, client))
-        here = place < len(self._clients) and self._clients[place] == client
-        return int(self._sums[place]) if here else 0
+def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
+    """Return the number of distinct request hashes of each client that has any."""
+    return pairs.counts(0, {1: Before(window.start)})
 
 
 def unique_of_client(connection: Connection, window: Window, client: str, pairs: Rollup) -> int:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from asu_stats.reports.figures import Distribution
+from asu_stats.store.blocks.distribution import Distribution
 
 
 class Tally(NamedTuple):

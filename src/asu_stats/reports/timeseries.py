@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Row
 from typing_extensions import TypedDict
@@ -169,7 +168,7 @@ def _read_all(connection: Connection, window: Window, interval: Interval) -> dic
         if without_hash:
             unhashed.add(day)
     for stamp, _, clients in sums.cube_over_time(connection, window, interval, BY_CLIENT):
-        buckets[stamp].unique_clients = sum(1 for _, row in clients.rows() if row[0])
+        buckets[stamp].unique_clients = len(clients.counts(0))
     for stamp, part, pairs in sums.cube_over_time(connection, window, interval, UNIQUE):
         if unhashed.isdisjoint(part):
             buckets[stamp].unique_requests = sums.unique_requests(part, pairs)
@@ -210,23 +209,23 @@ def _day_stamp(interval: Interval) -> Callable[[Row[Any]], str]:
 
 
 def _buckets(stamps: list[str], found: dict[str, _Sums], filters: Filters) -> list[Bucket]:
-    of = [found[stamp] for stamp in stamps]
-    amounts = np.array([bucket.amounts for bucket in of], np.int64).reshape(-1, len(builds.ADDS))
+    buckets = [found[stamp] for stamp in stamps]
+    rows = builds.rows(bucket.amounts for bucket in buckets)
     known = not {"target", "profile"} & filters.keys()
     return [
         {
-            "timestamp": row.name,
+            "timestamp": stamp,
             "requests": row.requests,
             "cache_hits": row.cache_hits,
             "cache_hit_rate": row.cache_hit_rate,
-            "successful_builds": None if bucket.untraced else row.successful,
-            "failed_builds": None if bucket.untraced else row.failed,
+            "successful_builds": None if bucket.untraced else row.successful_builds,
+            "failed_builds": None if bucket.untraced else row.failed_builds,
             "success_rate": None if bucket.untraced else row.success_rate,
             "avg_build_duration": row.avg_build_duration,
             "unique_clients": bucket.client_count if known else None,
             "unique_requests": bucket.unique_requests,
         }
-        for row, bucket in zip(builds.of(stamps, amounts), of, strict=True)
+        for stamp, bucket, row in zip(stamps, buckets, rows, strict=True)
     ]
 
 

@@ -1,14 +1,13 @@
-"""Blocks: the sums of a cube over some days, in memory, added up, and as they are stored."""
+"""Blocks: the sums of a cube over some days, in memory and as they are stored."""
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 
-from asu_stats.store.blocks.keys import Column, Groups, Ints, Key, Values, Vocabulary, as_values
+from asu_stats.store.blocks.keys import Column, Ints, Values, Vocabulary, as_values
 
 _DENSE: Final = 4  # a block with one key in so many has a row for every key
 
@@ -52,96 +51,6 @@ class Block:
         """Return the numbers of the keys that have a sum other than 0, and their sums."""
         some = np.flatnonzero(self.sums.any(axis=1))
         return some if self.numbers is None else self.numbers[some], self.sums[some]
-
-
-class Ranked:
-    """Names with a sum above 0: the largest first, equal ones by name."""
-
-    def __init__(self, names: Values, sums: Ints) -> None:
-        """Take names in order, each once, and the sum of each."""
-        some = np.flatnonzero(sums)
-        order = some[np.argsort(-sums[some], kind="stable")]
-        self._names, self._sums = names[order], sums[order]
-
-    @classmethod
-    def of(cls, counts: Mapping[str, int]) -> Self:
-        names = sorted(counts)
-        return cls(as_values(names), np.array([counts[name] for name in names], np.int64))
-
-    def __len__(self) -> int:
-        return len(self._sums)
-
-    def part(self, first: int, after: int) -> Iterator[tuple[Any, int]]:
-        """Yield names and sums of the ranks from `first` to before `after`; the first is 0."""
-        names, sums = self._names[first:after].tolist(), self._sums[first:after].tolist()
-        return zip(names, sums, strict=True)
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """A cube over a window: a row of sums for every key of the vocabulary, most of them 0."""
-
-    vocabulary: Vocabulary
-    sums: Ints
-
-    def column(self, place: int) -> tuple[Values, Ints]:
-        """Return the distinct values of one part of the keys, and the place of each key's."""
-        column = self.vocabulary.column(place, len(self.sums))
-        return column.values, column.codes[: len(self.sums)]
-
-    def total(self, where: Mapping[int, Any] | None = None) -> list[int]:
-        """Return the sums of all keys, or of those whose parts are as `where` has them by place."""
-        found: list[int] = self.sums[self._places(where)].sum(axis=0).tolist()
-        return found
-
-    def spread(self, place: int, where: Mapping[int, Any] | None = None) -> tuple[Values, Ints]:
-        """Return the distinct values of one part of the keys, and the first sum of each.
-
-        With `where` only keys count whose parts are as it has them by place; sums may be 0.
-        """
-        values, codes = self.column(place)
-        mine = self._places(where)
-        # bincount adds floats up: exact up to 2 ** 53
-        sums = np.bincount(codes[mine], self.sums[mine, 0], len(values))
-        return values, sums.astype(np.int64)
-
-    def counts(self, place: int, where: Mapping[int, Any] | None = None) -> dict[Any, int]:
-        """Return the same of the values that have a sum other than 0."""
-        values, sums = self.spread(place, where)
-        some = np.flatnonzero(sums)
-        return dict(zip(values[some].tolist(), sums[some].tolist(), strict=True))
-
-    def ranked(self, place: int, where: Mapping[int, Any] | None = None) -> Ranked:
-        """Return the same, ranked."""
-        return Ranked(*self.spread(place, where))
-
-    def _places(self, where: Mapping[int, Any] | None) -> Any:
-        """Return what selects the rows of the keys that are meant."""
-        if not where:
-            return slice(None)
-        mine = np.ones(len(self.sums), bool)
-        for place, value in where.items():
-            values, codes = self.column(place)
-            found = np.flatnonzero(values == value)
-            mine &= codes == (found[0] if len(found) else -1)
-        return np.flatnonzero(mine)
-
-    def grouped(self) -> tuple[Groups, Ints]:
-        """Return the keys in order, grouped by all parts but the last, and the first sums."""
-        groups = self.vocabulary.groups(len(self.sums))
-        return groups, self.sums[groups.order, 0]
-
-    def by_name(self) -> tuple[list[Any], Ints]:
-        """Return the names that have sums, in order, and those sums; a key is one name here."""
-        groups = self.vocabulary.groups(len(self.sums))
-        sums = self.sums[groups.order]
-        some = np.flatnonzero(sums.any(axis=1))
-        return groups.tails[some].tolist(), sums[some]
-
-    def rows(self) -> Iterator[tuple[Key, list[int]]]:
-        """Yield the keys that have a sum other than 0, and their sums."""
-        numbers = np.flatnonzero(self.sums.any(axis=1))
-        return zip(self.vocabulary.keys(numbers), self.sums[numbers].tolist(), strict=True)
 
 
 # As they are stored ------------------------------------------------------------------------------

@@ -20,9 +20,10 @@ from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, 
 
 from asu_stats.caches import LruCache
 from asu_stats.store.blocks import codec
-from asu_stats.store.blocks.codec import Block, Totals
+from asu_stats.store.blocks.codec import Block
 from asu_stats.store.blocks.cubes import CUBES, Cube
 from asu_stats.store.blocks.keys import Column, Vocabulary
+from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days

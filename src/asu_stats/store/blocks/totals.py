@@ -1,0 +1,230 @@
+"""What packed days add up to over a time range: totals, counts, ranks and distributions.
+
+Reports get whole numbers, names and lists; columns and codes stay here.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final, NamedTuple, Self, TypeAlias
+
+import numpy as np
+
+from asu_stats.store.blocks.distribution import Distribution, Summary, summaries
+from asu_stats.store.blocks.keys import Groups, Ints, Key, Values, Vocabulary, as_values
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """Condition that a part of a key, which is a day, lies before `day`."""
+
+    day: date
+
+
+# By the place of a part in the key: the value that it must have, or a condition.
+Where: TypeAlias = Mapping[int, Any]
+
+
+class Ranked:
+    """Names and their sums: by the first sum, the largest first, then in the order given."""
+
+    def __init__(self, names: Values, sums: Ints, deciding: int = 1) -> None:
+        """Take names in order, each once, and a row of sums for each.
+
+        Only names with one of the first `deciding` sums other than 0 are ranked.
+        """
+        some = np.flatnonzero(sums[:, :deciding].any(axis=1) if deciding > 1 else sums[:, 0])
+        order = some[np.argsort(-sums[some, 0], kind="stable")]
+        self._names, self._sums = names[order], sums[order]
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Any, Sequence[int]]], width: int, deciding: int = 1) -> Self:
+        """Rank rows of a name and its `width` sums, which come in the order of names."""
+        found = list(rows)
+        sums = np.array([sums for _, sums in found], np.int64).reshape(-1, width)
+        return cls(as_values([name for name, _ in found]), sums, deciding)
+
+    def __len__(self) -> int:
+        return len(self._sums)
+
+    def names(self, first: int, after: int) -> list[Any]:
+        """Return the names of the ranks from `first` to before `after`; the first rank is 0."""
+        found: list[Any] = self._names[first:after].tolist()
+        return found
+
+    def counts(self, first: int, after: int) -> list[int]:
+        """Return their first sums."""
+        found: list[int] = self._sums[first:after, 0].tolist()
+        return found
+
+    def rows(self, first: int, after: int) -> list[list[int]]:
+        """Return all their sums, a row for each name."""
+        found: list[list[int]] = self._sums[first:after].tolist()
+        return found
+
+    def columns(self, first: int, after: int) -> list[list[int]]:
+        """Return all their sums, a column for each sum."""
+        found: list[list[int]] = self._sums[first:after].T.tolist()
+        return found
+
+    def pairs(self, first: int, after: int) -> Iterator[tuple[Any, int]]:
+        """Yield (name, first sum)."""
+        return zip(self.names(first, after), self.counts(first, after), strict=True)
+
+
+class Top(NamedTuple):
+    """How many names there are below a head, and those with the largest counts."""
+
+    names: int
+    first: list[tuple[Any, int]]
+
+
+NOTHING: Final = Top(0, [])
+
+
+class Tops:
+    """Counts of keys with two parts or more, grouped by head: all parts of a key but the last."""
+
+    def __init__(self, groups: Groups, counts: Ints, places: int) -> None:
+        """Take the keys in order and the count of each; at most `places` names are shown."""
+        self._groups, self._counts = groups, counts
+        self._ranked, self._sizes = top_of_each(groups.group, counts, places)
+        self._shown = np.minimum(self._sizes, places)
+        self._ends = np.cumsum(self._shown)
+
+    def counts(self) -> list[tuple[Key, int]]:
+        """Return the heads that have a count other than 0, in order, and their counts."""
+        if not len(self._counts):
+            return []
+        counts = np.add.reduceat(self._counts, self._groups.starts).tolist()
+        return [pair for pair in zip(self._groups.heads, counts, strict=True) if pair[1]]
+
+    def of(self, heads: Sequence[Key]) -> list[Top]:
+        """Return the names below each of `heads`: by count descending, then in order."""
+        if not len(self._sizes):
+            return [NOTHING] * len(heads)
+        known, last = self._groups.places, len(self._sizes)
+        found = np.array([known.get(head, last) for head in heads], np.int64)
+        here = found < last
+        places = np.where(here, found, 0)
+        sizes, shown = (np.where(here, of[places], 0) for of in (self._sizes, self._shown))
+        up_to = np.cumsum(shown)
+        taken = np.arange(shown.sum()) + np.repeat(self._ends[places] - up_to, shown)
+        ranked = self._ranked[taken]
+        first = list(
+            zip(self._groups.tails[ranked].tolist(), self._counts[ranked].tolist(), strict=True)
+        )
+        rows = zip(sizes.tolist(), shown.tolist(), up_to.tolist(), strict=True)
+        return [Top(size, first[end - n : end]) for size, n, end in rows]
+
+
+def top_of_each(group: Ints, counts: Ints, places: int) -> tuple[Ints, Ints]:
+    """Return the places of the largest counts above 0 of each group, and how many it has.
+
+    `group` ascends, and so do the names in each. At most `places` of a group are returned, by count
+    descending, then by name. No count is negative.
+    """
+    some = np.flatnonzero(counts)
+    size = len(some)
+    if not size:
+        return some, np.zeros(0, np.int64)
+    of_group, less = group[some], counts.max() - counts[some]
+    if (int(of_group[-1]) + 1) * (int(less.max()) + 1) * size < 1 << 63:
+        # One number for all of it: sorting those is several times as fast.
+        key = (of_group * (less.max() + 1) + less) * size + np.arange(size)
+        order = some[np.sort(key) % size]
+    else:
+        order = some[np.lexsort((less, of_group))]
+    sizes = np.bincount(of_group)
+    shown = np.minimum(sizes, places)
+    skipped = np.cumsum(sizes - shown) - (sizes - shown)
+    return order[np.arange(shown.sum()) + np.repeat(skipped, shown)], sizes
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A cube over a time range: a row of sums for every key of the vocabulary, most of them 0.
+
+    Only keys that match `where` count where a method takes it.
+    """
+
+    vocabulary: Vocabulary
+    sums: Ints
+
+    def total(self, where: Where | None = None) -> list[int]:
+        """Return each sum over all keys."""
+        found: list[int] = self.sums[self._rows(where)].sum(axis=0).tolist()
+        return found
+
+    def rows(self) -> Iterator[tuple[Key, list[int]]]:
+        """Yield the keys that have a sum other than 0, and their sums."""
+        numbers = np.flatnonzero(self.sums.any(axis=1))
+        return zip(self.vocabulary.keys(numbers), self.sums[numbers].tolist(), strict=True)
+
+    def counts(self, place: int, where: Where | None = None) -> dict[Any, int]:
+        """Return the first sum by one part of the keys, of values with a sum other than 0."""
+        values, sums = self._spread(place, where)
+        some = np.flatnonzero(sums)
+        return dict(zip(values[some].tolist(), sums[some].tolist(), strict=True))
+
+    def ranked(self, place: int, where: Where | None = None) -> Ranked:
+        """Return the same, ranked."""
+        values, sums = self._spread(place, where)
+        return Ranked(values, sums.reshape(-1, 1))
+
+    def ranked_rows(self, deciding: int = 1) -> Ranked:
+        """Rank the keys of a cube whose keys are single names, with all sums of each.
+
+        Keys whose first `deciding` sums are 0 are left out.
+        """
+        groups = self.vocabulary.groups(len(self.sums))
+        return Ranked(groups.tails, self.sums[groups.order], deciding)
+
+    def tops(self, places: int = 5, where: Where | None = None) -> Tops:
+        """Return the first sums by head, with the `places` names of the last part with most."""
+        groups = self.vocabulary.groups(len(self.sums))
+        counts = self.sums[:, 0]
+        if where:
+            mine = self._rows(where)
+            counts = np.zeros(len(counts), np.int64)
+            counts[mine] = self.sums[mine, 0]
+        return Tops(groups, counts[groups.order], places)
+
+    def distribution(self, place: int, where: Where | None = None) -> Distribution:
+        """Return how one part of the keys, a whole number, is distributed."""
+        values, sums = self._spread(place, where)
+        some = np.flatnonzero(sums)
+        return Distribution(values[some], sums[some])
+
+    def summaries(self) -> list[tuple[Key, Summary]]:
+        """Return how the last part of the keys, a whole number, is distributed for each head."""
+        groups = self.vocabulary.groups(len(self.sums))
+        found = zip(groups.heads, summaries(groups, self.sums[groups.order, 0]), strict=True)
+        return [(head, summary) for head, summary in found if summary.count]
+
+    def _column(self, place: int) -> tuple[Values, Ints]:
+        """Return the distinct values of one part of the keys, sorted, and each key's place."""
+        column = self.vocabulary.column(place, len(self.sums))
+        return column.values, column.codes[: len(self.sums)]
+
+    def _spread(self, place: int, where: Where | None) -> tuple[Values, Ints]:
+        """Return the sorted distinct values of one part of the keys, and the first sum of each."""
+        values, codes = self._column(place)
+        mine = self._rows(where)
+        # bincount adds floats up: exact up to 2 ** 53
+        sums = np.bincount(codes[mine], self.sums[mine, 0], len(values))
+        return values, sums.astype(np.int64)
+
+    def _rows(self, where: Where | None) -> Any:
+        """Return an index of the rows that count."""
+        if not where:
+            return slice(None)
+        mine = np.ones(len(self.sums), bool)
+        for place, expected in where.items():
+            values, codes = self._column(place)
+            if isinstance(expected, Before):
+                mine &= (values < expected.day.toordinal())[codes]
+            else:
+                found = np.flatnonzero(values == expected)
+                mine &= codes == (found[0] if len(found) else -1)
+        return np.flatnonzero(mine)
