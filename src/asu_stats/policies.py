@@ -1,7 +1,8 @@
 """Who may use a route, and which budget its requests draw from: declared where the route is.
 
-Access control and rate limits read the same table, `Policies`. A route that declares nothing keeps
-the server from starting. A path that no route has counts as `UNKNOWN`: closed and limited.
+Access control, rate limits, metrics and error responses read the same table, `Policies`. A route
+that declares nothing keeps the server from starting. A path that no route has counts as `UNKNOWN`:
+closed and limited.
 """
 
 import re
@@ -38,6 +39,16 @@ class Policy:
 UNKNOWN: Final = Policy("read", "read")
 
 
+@dataclass(frozen=True, slots=True)
+class DeclaredRoute:
+    """A route and its policy. `template` is its path with names in braces, without converters."""
+
+    template: str
+    methods: tuple[str, ...]
+    policy: Policy
+    documented: bool  # in the OpenAPI document
+
+
 def declare(access: Access, budget: Budget, *under: str) -> Callable[[Endpoint], Endpoint]:
     """Declare the policy of a route: a decorator for its endpoint, next to the path."""
 
@@ -57,25 +68,40 @@ class Policies:
         Raises `UndeclaredRouteError` for a route without a policy, and for two routes of one path
         with different policies.
         """
-        self.by_path: dict[str, Policy] = {}
-        patterns: list[tuple[str, Policy]] = []
+        self.routes: list[DeclaredRoute] = []
+        by_path: dict[str, Policy] = {}
+        patterns: list[str] = []
         for route in _each(routes):
             policy = getattr(getattr(route, "endpoint", None), _DECLARED, None)
             if policy is None:
                 raise UndeclaredRouteError(f"{route.path}: no access and budget declared")
-            if self.by_path.setdefault(route.path, policy) != policy:
+            if by_path.setdefault(route.path, policy) != policy:
                 raise UndeclaredRouteError(f"{route.path}: two policies for one path")
-            patterns.append((_NAMED_GROUP.sub("?:", route.path_regex.pattern), policy))
-        under = {path: policy for policy in self.by_path.values() for path in policy.under}
-        patterns += [(f"{re.escape(path)}(?s:.*)", policy) for path, policy in under.items()]
+            methods = tuple(sorted(getattr(route, "methods", None) or ()))
+            documented = getattr(route, "include_in_schema", False)
+            self.routes.append(DeclaredRoute(route.path_format, methods, policy, documented))
+            patterns.append(_NAMED_GROUP.sub("?:", route.path_regex.pattern))
+        under = {path: policy for policy in by_path.values() for path in policy.under}
+        patterns += [f"{re.escape(path)}(?s:.*)" for path in under]
         # The first pattern that matches decides, as it does for the router.
-        self._policies = [policy for _, policy in patterns]
-        self._pattern = re.compile("|".join(f"({pattern})" for pattern, _ in patterns))
+        self._policies = [*(route.policy for route in self.routes), *under.values()]
+        self._pattern = re.compile("|".join(f"({pattern})" for pattern in patterns))
 
     def of(self, path: str) -> Policy:
         """Return the policy of a path as a request sends it, without the root path."""
+        place = self._place(path)
+        return UNKNOWN if place is None else self._policies[place]
+
+    def template(self, path: str) -> str | None:
+        """Return the path template of the route that has a path, `None` if no route has it."""
+        place = self._place(path)
+        if place is None or place >= len(self.routes):
+            return None
+        return self.routes[place].template
+
+    def _place(self, path: str) -> int | None:
         found = self._pattern.fullmatch(path)
-        return self._policies[found.lastindex - 1] if found and found.lastindex else UNKNOWN
+        return found.lastindex - 1 if found and found.lastindex else None
 
 
 def _each(routes: Iterable[Any]) -> Iterator[Any]:

@@ -1,6 +1,8 @@
 """Routes say who may use them and what they cost; the server knows no other rule."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import APIRouter, FastAPI
@@ -70,3 +72,33 @@ def test_the_first_route_that_has_a_path_decides() -> None:
     assert policies.of("/files/") == policies.of("/files/a/../b\nc") == open_policy
     for path in ("/a/b/", "/a/c/d\n", "/files", "/", "", "/A/b", "x/files/", "/a/c/d"):
         assert policies.of(path) == UNKNOWN, path
+
+
+def test_the_documented_access_is_that_of_the_table(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "api.md").read_text()
+    table = page.partition("| paths | access |")[2].partition("\n\n")[0]
+    documented: dict[str, tuple[str, str]] = {}
+    for line in table.splitlines()[2:]:
+        paths, access, budget = (cell.strip() for cell in line.strip("|").split("|"))
+        expected = (
+            "build" if "build service" in access else access.strip("`"),
+            budget.split(";")[0],
+        )
+        documented |= dict.fromkeys(re.findall(r"`([^`]+)`", paths), expected)
+    with Stats.on(sqlite_database(request), tmp_path / "spool", **access_table.OPTIONS) as stats:
+        app: Any = stats.client.app
+    for route in app.state.policies.routes:
+        covering = [p for p in documented if f"{route.template}/".startswith(f"{p.rstrip('/')}/")]
+        nearest = max(covering, key=len)
+        budget = route.policy.budget
+        found = (route.policy.access, "none" if budget == "none" else f"`{budget}`")
+        assert found == documented[nearest], route.template
+
+
+def test_labels_of_metrics_are_templates() -> None:
+    policies = Policies([Route("/a/{name:path}", _open), Route("/b", _sent)])
+    assert policies.template("/a/b/c") == "/a/{name}"
+    assert policies.template("/b") == "/b"
+    assert policies.template("/files/x") is policies.template("/c") is None

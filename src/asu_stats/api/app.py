@@ -159,7 +159,6 @@ def create_app(
         *old,
     ):
         app.include_router(routes)
-        metrics.expect(process, routes)
     if settings.read_access == "token":
         app.include_router(
             signin.router(begin=sessions.begin, is_own=is_own, cookie=COOKIE, lasts=LASTS)
@@ -179,16 +178,18 @@ def create_app(
         sunset=settings.legacy_sunset,
     )
     app.state.policies = policies = Policies(app.routes)
+    for route in policies.routes:
+        for method in route.methods if route.documented else ():
+            process.start_at_zero(method, route.template)
     guard = Middleware(ReadGuard, policies=policies, access=access, sessions=sessions)
     # In the order in which a request passes them.
     app.user_middleware = [
         Middleware(OneLeadingSlash),
-        Middleware(metrics.Measured, process=process),
+        Middleware(metrics.Measured, process=process, policies=policies),
         Middleware(CommonHeaders),
         Middleware(Preflight),
         Middleware(HeadAsGet),
         Middleware(Limited, limits=RateLimits(settings, policies)),
-        Middleware(metrics.NotesRoute),
         *([guard] if settings.read_access == "token" else []),
         Middleware(ServeCached, cached=cached),
     ]

@@ -5,14 +5,14 @@ from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.routing import Route
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from asu_stats.api.answering import route_path
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import OTHER, ProcessMetrics
-from asu_stats.policies import declare
+from asu_stats.policies import Policies, declare
 
-_ASKED: Final = "asu_stats.asked"
 _NOT_ANSWERED: Final = 499  # the client left, or the server was stopped
 
 
@@ -42,27 +42,21 @@ def router(exposition: Exposition) -> APIRouter:
     return routes
 
 
-def expect(process: ProcessMetrics, routes: APIRouter) -> None:
-    """Let the routes of a router be in the metrics from the start."""
-    for route in routes.routes:
-        if isinstance(route, Route):
-            for method in route.methods or ():
-                process.expect(method, route.path_format)
-
-
 class Measured:
-    """Counts and times what the rest answers; the outermost layer."""
+    """Middleware that counts and times responses by the path template of their route."""
 
-    def __init__(self, app: ASGIApp, process: ProcessMetrics) -> None:
+    def __init__(self, app: ASGIApp, process: ProcessMetrics, policies: Policies) -> None:
         self._app = app
         self._process = process
+        self._policies = policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         code = _NOT_ANSWERED
-        asked: dict[str, str] = {}
+        # A template, never a path that was sent: strangers choose those.
+        route = self._policies.template(route_path(HTTPConnection(scope))) or OTHER
 
         async def send_and_note(message: Message) -> None:
             nonlocal code
@@ -72,36 +66,11 @@ class Measured:
 
         began = time.perf_counter()
         try:
-            await self._app({**scope, _ASKED: asked}, receive, send_and_note)
+            await self._app(scope, receive, send_and_note)
         except Exception:
             code = 500  # the response to an exception comes from further out
-            self._process.crashed(asked.get("route", OTHER))
+            self._process.crashed(route)
             raise
         finally:
             seconds = time.perf_counter() - began
-            self._process.answered(scope["method"], asked.get("route", OTHER), code, seconds)
-
-
-class NotesRoute:
-    """Tells `Measured` which route took a request: layers in between copy the scope."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            if _ASKED in scope:
-                scope[_ASKED]["route"] = _template(scope)
-
-
-def _template(scope: Scope) -> str:
-    """Return the path template of the route that a request took, never a path that was sent."""
-    route = scope.get("route")
-    if route is not None:
-        return str(route.path_format)
-    if "app_root_path" in scope:  # a mounted application
-        mounted: str = scope["root_path"].removeprefix(scope["app_root_path"])
-        return mounted + "/{path}"
-    return OTHER
+            self._process.answered(scope["method"], route, code, seconds)

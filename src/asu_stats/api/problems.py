@@ -1,7 +1,6 @@
 """Error responses: RFC 9457, with `detail` always one string (docs/reference/api.md, Errors)."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -22,14 +21,13 @@ from asu_stats.exceptions import (
     StoreUnavailableError,
     UnknownClientError,
 )
+from asu_stats.policies import Policies
 from asu_stats.text import cut_utf8
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS: Final = 5
 _DETAIL_BYTES: Final = 1000
-# Its clients know nothing of RFC 9457: what the framework answers them is plain JSON too.
-_BUILD_API: Final = re.compile(r"/+(api/v1/build|store)(/.*)?", re.DOTALL)
 # RFC 9110 renamed these; the standard library follows only from Python 3.13 on.
 _TITLES: Final = {413: "Content Too Large", 414: "URI Too Long", 422: "Unprocessable Content"}
 
@@ -87,9 +85,13 @@ def problem(
     )
 
 
-def media_type(path: str) -> str:
-    """Return the media type of errors at `path`."""
-    return "application/json" if _BUILD_API.fullmatch(path) else "application/problem+json"
+def media_type(policies: Policies, path: str) -> str:
+    """Return the media type of errors at `path`.
+
+    It is plain JSON for clients of the build service, which do not know RFC 9457.
+    """
+    is_build = policies.of(f"/{path.lstrip('/')}").access == "build"
+    return "application/json" if is_build else "application/problem+json"
 
 
 def _escaped(value: Any) -> Any:
@@ -208,5 +210,5 @@ def _answer(
     tell: Callable[[Request, Exception], JSONResponse], request: Request, error: Exception
 ) -> JSONResponse:
     answer = tell(request, error)
-    answer.headers["Content-Type"] = media_type(route_path(request))
+    answer.headers["Content-Type"] = media_type(request.app.state.policies, route_path(request))
     return answer

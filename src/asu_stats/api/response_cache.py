@@ -17,8 +17,8 @@ _BYTES: Final = 16 << 20
 _SPECIAL: Final = frozenset({b"authorization", b"cookie", b"if-none-match", b"range"})
 
 Key: TypeAlias = tuple[bytes, bytes, bool]
-# State of the change counter, day, response, and the route of the request.
-Cached: TypeAlias = tuple[int, date, Response, object]
+# State of the change counter, day, and response.
+Cached: TypeAlias = tuple[int, date, Response]
 
 
 def _key(scope: Scope) -> Key | None:
@@ -57,22 +57,21 @@ class CachedResponses:
         )
 
     def find(self, scope: Scope) -> Response | None:
-        """Return the cached response if it is still valid, and set the route of its request."""
+        """Return the cached response if it is still valid."""
         key = _key(scope)
         found = self._responses.get(key) if key else None
         if key is None or found is None:
             return None
-        changes, day, response, route = found
+        changes, day, response = found
         if day != self._today() or changes != self._counter.read():
             return None
-        scope["route"] = route
         return response
 
     def remember(self, scope: Scope, changes: int, day: date, response: Response) -> None:
         """Cache a response; the least recently used ones are dropped."""
         key = _key(scope)
         if key is not None:
-            self._responses.put(key, (changes, day, response, scope["route"]))
+            self._responses.put(key, (changes, day, response))
 
     def close(self) -> None:
         """Close the connection that reads the change counter."""

@@ -68,8 +68,8 @@ class ProcessMetrics:
     def collector(self) -> Collector:
         return self._registry
 
-    def expect(self, method: str, route: str) -> None:
-        """Export a route as 0 from the start."""
+    def start_at_zero(self, method: str, route: str) -> None:
+        """Export the counters of a route before its first request."""
         self._requests.labels(method, route, "200")
         self._seconds.labels(method, route, "200")
         self._crashes.labels(route)

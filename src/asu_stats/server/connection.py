@@ -7,6 +7,7 @@ is still sending; the kernel then resets it, and the client never sees the respo
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from math import inf
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -48,6 +49,8 @@ class Bounded(asyncio.Protocol, ABC):
     headers: list[tuple[bytes, bytes]]
     cycle: Any
     pipeline: Any = ()  # requests that wait for the response to another
+
+    media_type: Callable[[str], str]  # of an error response, by path
 
     _connection: asyncio.Transport
     _timer: asyncio.TimerHandle | None = None
@@ -144,7 +147,7 @@ class Bounded(asyncio.Protocol, ABC):
         response = problems.problem(
             status, detail, headers={**COMMON_HEADERS, "Connection": "close"}
         )
-        response.headers["Content-Type"] = problems.media_type(path)
+        response.headers["Content-Type"] = self.media_type(path)
         line = f"HTTP/1.1 {status} {problems.title(status)}\r\n".encode()
         headers = (*self.server_state.default_headers, *response.raw_headers)
         fields = (b"%s: %s\r\n" % header for header in headers)

@@ -4,11 +4,13 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, NoReturn
 
 import uvicorn
-from starlette.types import ASGIApp
+from fastapi import FastAPI
 
+from asu_stats.api import problems
 from asu_stats.server.protocol import PROTOCOL, quieten
 
 _WEBSOCKET_BYTES: Final = 65_536
@@ -17,14 +19,15 @@ _WEBSOCKET_BYTES: Final = 65_536
 _SWITCH_SECONDS: Final = 0.0005
 
 
-def serve(app: ASGIApp, listeners: Sequence[socket.socket], *, root_path: str = "") -> None:
+def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = "") -> None:
     """Serve HTTP until SIGINT or SIGTERM; then let the caller stop what it has started."""
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises the signal again at its end
         signal.signal(number, _leave)
     quieten()
+    media_type = partial(problems.media_type, app.state.policies)
     config = uvicorn.Config(
         app,
-        http=PROTOCOL,
+        http=type("Protocol", (PROTOCOL,), {"media_type": staticmethod(media_type)}),
         root_path=root_path,
         log_config=None,
         access_log=False,  # paths hold whole request hashes
