@@ -2,8 +2,8 @@
 
 import http.client
 import ssl
-from urllib.parse import urlsplit
 
+from asu_stats import urls
 from asu_stats.exceptions import InvalidSettingError
 
 
@@ -15,15 +15,12 @@ def connection_to(
     Raises `InvalidSettingError`, which starts with `name`, for a URL without host, with a scheme
     other than http and https, or with a query or fragment.
     """
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = None
-    if not host or parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+    found = urls.parse(url)
+    if found is None or found.parts.query or found.parts.fragment:
         raise InvalidSettingError(f"{name}: expected http://HOST or https://HOST, got {url[:80]}")
-    prefix = parts.path.rstrip("/")
-    if parts.scheme == "http":
+    scheme, host, port = found.origin
+    prefix = found.parts.path.rstrip("/")
+    if scheme == "http":
         return http.client.HTTPConnection(host, port, timeout=timeout_seconds), prefix
     context = ssl.create_default_context()
     return http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=context), prefix

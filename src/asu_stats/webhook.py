@@ -9,9 +9,11 @@ import hashlib
 import hmac
 from datetime import datetime
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from asu_stats import urls
 
 _PREFIX: Final = "whsec_"
 _LEAST, _MOST = 24, 64  # bytes of a secret
@@ -32,10 +34,10 @@ class Webhook(BaseModel):
     @classmethod
     def _absolute(cls, value: object) -> object:
         """Refuse what browsers would correct: a slash too few or too many, white space."""
-        if isinstance(value, str):
-            host = urlsplit(value).netloc.rpartition("@")[2]
-            if not host or not value.isprintable() or " " in value:
-                raise ValueError("expected a URL such as https://example.org/hook")
+        if isinstance(value, str) and not (
+            urls.parse(value) and value.isprintable() and " " not in value
+        ):
+            raise ValueError("expected a URL such as https://example.org/hook")
         return value
 
     @field_validator("url")
@@ -54,8 +56,7 @@ class Webhook(BaseModel):
     @property
     def address(self) -> str:
         """The URL without user and password."""
-        parts = urlsplit(str(self.url))
-        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+        return urls.without_user(str(self.url))
 
     def headers(self, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
         """Return the headers that sign a body, and those that say who we are."""

@@ -4,9 +4,8 @@ The words are those of the upstream server: clients show them, and some look for
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
-from urllib.parse import urlsplit
 
+from asu_stats import urls
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.exceptions import AsuStatsError
@@ -23,37 +22,22 @@ class RefusedRequestError(AsuStatsError):
         super().__init__(detail)
 
 
-class _Place(NamedTuple):
-    """Where a URL points, without what doesn't change that."""
-
-    scheme: str
-    host: str
-    port: int | None
-    path: str
-
-
-def _place(url: str) -> _Place | None:
-    """Return where a URL points, `None` if that is not plain."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-    except ValueError:
-        return None
-    disguised = "\\" in url or "%" in parts.netloc or {".", ".."} & set(parts.path.split("/"))
-    if parts.username is not None or disguised or "%2e" in parts.path.lower():
-        return None
-    return _Place(parts.scheme, parts.hostname or "", port, parts.path)
-
-
 def repository_allowed(url: str, allowed: Iterable[str]) -> bool:
-    """Tell whether `url` lies below one of the URLs of `allowed`."""
-    asked = _place(url)
-    if asked is None or not asked.host:
+    """Tell whether `url` lies below one of the URLs of `allowed`.
+
+    A URL with a user, or with a path that a server may read as another one, does not.
+    """
+    asked = urls.parse(url)
+    if asked is None:
         return False
-    places = (place for each in allowed if (place := _place(each)))
+    path = asked.parts.path
+    disguised = "\\" in url or "%" in asked.parts.netloc or {".", ".."} & set(path.split("/"))
+    if asked.parts.username is not None or disguised or "%2e" in path.lower():
+        return False
     return any(
-        asked[:3] == place[:3] and asked.path.startswith(f"{place.path.rstrip('/')}/")
-        for place in places
+        asked.origin == base.origin and path.startswith(f"{base.parts.path.rstrip('/')}/")
+        for each in allowed
+        if (base := urls.parse(each))
     )
 
 

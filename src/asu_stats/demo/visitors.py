@@ -14,8 +14,8 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
 
+from asu_stats import urls
 from asu_stats.demo import world as worlds
 from asu_stats.demo.crowd import Crowd, Wish
 from asu_stats.events import UNKNOWN, split_client
@@ -219,13 +219,14 @@ def _members(text: bytes) -> Mapping[str, Any]:
 def _loopback(base_url: str) -> tuple[str, int, str]:
     """Return host, port and path prefix of a server on this machine."""
     expected = "an address on this machine such as http://127.0.0.1:8000"
-    try:
-        parts = urlsplit(base_url)
-        host = parts.hostname or ""
-        port = 80 if parts.port is None else parts.port
-        on_this_machine = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        on_this_machine = False
-    if not on_this_machine or parts.scheme != "http":
+    url = urls.parse(base_url, ("http",))
+    if url is None or not _is_loopback(url.origin.host):
         raise InvalidSettingError(f"visitors: {base_url!r}: expected {expected}")
-    return host, port, parts.path.rstrip("/")
+    return url.origin.host, url.origin.port, url.parts.path.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

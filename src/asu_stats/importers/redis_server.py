@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from asu_stats import cloudevents
+from asu_stats import cloudevents, urls
 from asu_stats.cloudevents import ID_LENGTH
 from asu_stats.event_times import OLDEST_EVENT, Acceptable
 from asu_stats.events import UNKNOWN, Event
@@ -170,11 +169,9 @@ def connect(url: str) -> Any:
 
 
 def shown(url: str) -> str:
-    """Return a URL without the password in it."""
+    """Return the URL of a Redis server without user, password and query."""
     with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-        return f"{parts.scheme}://{parts.hostname or ''}{port}{parts.path}"
+        return urls.without_user(url).partition("?")[0]
     return "redis"
 
 

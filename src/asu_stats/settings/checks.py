@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from pydantic import SecretStr
 
+from asu_stats import urls
+
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_HTTP: Final = ("http", "https")
 _HOST: Final = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d+)?", re.ASCII)
 
 
@@ -64,19 +64,15 @@ def not_inside(directory: Path, others: Mapping[str, Path | None]) -> None:
 
 
 def url(
-    text: str, schemes: Sequence[str] = _HTTP, *, example: str = "https://example.org"
+    text: str, schemes: tuple[str, ...] = urls.WEB, *, example: str = "https://example.org"
 ) -> SplitResult:
     """Return the parts of an absolute URL with a host. Raises `ValueError`."""
     expected = f"expected a URL such as {example}"
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        raise ValueError(expected) from None
+    found = urls.parse(text, schemes)
     plain = text.isascii() and text.isprintable() and " " not in text and "\\" not in text
-    if parts.scheme not in schemes or not parts.hostname or port == 0 or not plain:
+    if found is None or found.origin.port == 0 or not plain:
         raise ValueError(expected)
-    return parts
+    return found.parts
 
 
 def public_url(text: str) -> str:
@@ -108,17 +104,13 @@ def prefix(text: str) -> str:
 
 def origin(text: str) -> str:
     """Return an origin as browsers write it in `Origin`. Raises `ValueError`."""
-    try:
-        parts = urlsplit(text)
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    is_one = parts.scheme in _HTTP and parts.path in {"", "/"} and _HOST.fullmatch(parts.netloc)
-    if not is_one or parts.query or parts.fragment or not text.isprintable():
-        raise ValueError("expected an origin, such as https://example.org")
-    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
-    default = port in {None, _DEFAULT_PORTS[parts.scheme]}
-    return f"{parts.scheme}://{host}" + ("" if default else f":{port}")
+    found = urls.parse(text)
+    if found is not None and text.isprintable():
+        parts = found.parts
+        bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+        if bare and _HOST.fullmatch(parts.netloc):
+            return str(found.origin)
+    raise ValueError("expected an origin, such as https://example.org")
 
 
 def redis_url(text: str) -> str:
