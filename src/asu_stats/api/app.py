@@ -122,6 +122,7 @@ def create_app(
     def unreadable_rows() -> int:
         return builds.outbox.unreadable if builds else 0
 
+    # Taken as they are: `include_router` builds each route again, at the first request.
     for routes in (
         stats.router(),
         now_api.router(engine, queues),
@@ -158,11 +159,10 @@ def create_app(
         ),
         *old,
     ):
-        app.include_router(routes)
+        app.router.routes.extend(routes.routes)
     if settings.read_access == "token":
-        app.include_router(
-            signin.router(begin=sessions.begin, is_own=is_own, cookie=COOKIE, lasts=LASTS)
-        )
+        signing_in = signin.router(begin=sessions.begin, is_own=is_own, cookie=COOKIE, lasts=LASTS)
+        app.router.routes.extend(signing_in.routes)
     pages.install(
         app,
         pages.Sources(

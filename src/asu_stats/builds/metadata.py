@@ -166,7 +166,7 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
     for path in ELSEWHERE:
         add(path, _elsewhere(settings, catalogue, path), metadata_docs.elsewhere(path))
     if settings.builder == "demo":
-        routes.include_router(demo_downloads.router(catalogue))
+        routes.routes.extend(demo_downloads.router(catalogue).routes)
     return routes
 
 

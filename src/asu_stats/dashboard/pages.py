@@ -116,7 +116,7 @@ def install(
 
     badges.install(routes, sources.view, sources.read)
     embeds.install(routes, sources.view, sources.read, sources.embed_origins)
-    app.include_router(routes)
+    app.router.routes.extend(routes.routes)
 
 
 def _page(
