@@ -12,8 +12,10 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
+from tests import adapters
 from tests.support import Stats
 
+adapters.share()
 _numbers = itertools.count()
 
 
