@@ -5,6 +5,8 @@ SIZE ?= 1000000
 PARTS ?= all
 # Of tests, for two cores: they wait for a third of their time.
 WORKERS ?= 3
+# Else each process of the tests would compile all modules, and pytest rewrite them.
+unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
