@@ -8,18 +8,20 @@ from asu_stats.store.rollups.definitions import (
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
     DISTINCT,
+    GAPS,
     ROLLUPS,
     UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
 )
 
-# Sums of distinct things: `request_days` and `definitions.DISTINCT` keep them.
+# Sums of distinct things, which `request_days` and `definitions.DISTINCT` keep, and of gaps.
 _DISTINCT = {
     (UNIQUE_REQUESTS.name, "requests"),
     (CLIENT_UNIQUE_REQUESTS.name, "requests"),
     (UNIQUE_REJECTED.name, "requests"),
     (CLIENT_UNIQUE_REJECTED.name, "requests"),
     ("stats_daily", "unique_requests"),
+    (GAPS.name, "requests"),
     *((distinct.into.name, distinct.add) for distinct in DISTINCT),
 }
 

@@ -24,6 +24,7 @@ from asu_stats.reports import (
     versions,
     week,
 )
+from asu_stats.reports.insights import cache
 from asu_stats.reports.report import Report
 
 REPORTS: Final[tuple[Report, ...]] = (
@@ -47,4 +48,5 @@ REPORTS: Final[tuple[Report, ...]] = (
     error_timeseries.REPORT,
     error_examples.REPORT,
     client.REPORT,
+    cache.REPORT,
 )

@@ -26,12 +26,14 @@ from asu_stats.store.details import (
     identities,
     package_lists,
     request_days,
+    request_gaps,
     requests,
     unhashed,
 )
 from asu_stats.store.details.builds import Build, Change
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
+from asu_stats.store.details.request_gaps import Asked
 from asu_stats.store.details.requests import Metadata, Received, Wait
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups import deltas as rollup_deltas
@@ -177,6 +179,7 @@ class _Batch:
         builds = build_rows.load(connection, sorted(builds_wanted))
         ends = self._take_builds(builds)
         self._resolve_waits(builds, ends)
+        self._count_days()  # reads details that are written below
         lists = package_lists.numbers(connection, [request for request, _ in self._requests])
         for place, (request, received) in enumerate(self._requests):
             counting.add_request(deltas, request, received, lists.get(place))
@@ -184,13 +187,6 @@ class _Batch:
         build_rows.save_errors(connection, ends)
         self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
         self._save_metadata()
-        days: dict[bool, set[RequestDay]] = {True: set(), False: set()}
-        for r, received in self._requests:
-            number = self._metadata[r.request_hash].request_number
-            days[r.outcome == "rejected"].add(RequestDay(number, received.date(), r.client))
-        known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
-        request_days.add(connection, deltas, request_days.ACCEPTED, days[False], known)
-        request_days.add(connection, deltas, request_days.REJECTED, days[True], known)
         taken = unhashed.write(connection, deltas, self._unhashed)
         for request, _ in taken.requests:
             self._tally.requested(request)
@@ -222,6 +218,22 @@ class _Batch:
                 self._waits[place] = wait
                 wanted.add(request_hash)
         return wanted | self._renamed
+
+    def _count_days(self) -> None:
+        """Count distinct requests and the gaps between accepted ones."""
+        connection, deltas = self._connection, self._deltas
+        accepted: list[Asked] = []
+        rejected: set[RequestDay] = set()
+        for r, received in self._requests:
+            number = self._metadata[r.request_hash].request_number
+            if r.outcome == "rejected":
+                rejected.add(RequestDay(number, received.date(), r.client))
+            else:
+                accepted.append(Asked(number, r.request_hash, received, r.client))
+        known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
+        spans = request_gaps.add(connection, deltas, accepted, known, self._archive.requests)
+        request_days.add(connection, deltas, request_days.ACCEPTED, spans.keys(), known, spans)
+        request_days.add(connection, deltas, request_days.REJECTED, rejected, known)
 
     def _recall_builds(self) -> None:
         """Bring back the archived builds that the batch is about, or that its requests wait for."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
@@ -27,11 +27,15 @@ from asu_stats.store.database.engine import (
 )
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import store_state
+from asu_stats.store.rollups.definitions import GAPS, Rollup
+from asu_stats.store.verification import filling
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS: Final = 10.0
 _REJECTIONS: Final = "0017"  # the migration whose figures need files of the archive too
+# Rollups that migrations added, which are counted from the details.
+_FILLED: Final[Mapping[str, Sequence[Rollup]]] = {"0022": (GAPS,)}
 
 
 def _config(
@@ -119,6 +123,8 @@ def run(
             command.upgrade(_config(connection, progress.step_done), "head")
         if found is not None and _REJECTIONS in missing:
             rejections.count_archived(connection, skip_missing=True)
+        if found is not None and (new := [r for at in missing for r in _FILLED.get(at, ())]):
+            filling.fill(connection, new)
     except (CommandError, RevisionError) as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
     return indexes.settle(connection, wanted=plan_indexes)

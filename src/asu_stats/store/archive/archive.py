@@ -14,15 +14,17 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    DateTime,
     FromClause,
     Index,
     Select,
     Table,
+    bindparam,
     select,
     union_all,
 )
 
-from asu_stats.events import FAILED_STATUSES
+from asu_stats.events import FAILED_STATUSES, NO_HASH
 from asu_stats.store.archive import segments
 from asu_stats.store.database import statements
 from asu_stats.store.database.metadata import metadata
@@ -141,6 +143,23 @@ def _waited_since(given: FromClause) -> Select[Any]:
     return select(_r.c.id).join_from(given, _r, here)
 
 
+_FIRST: Final = bindparam("first", type_=DateTime)
+_AFTER: Final = bindparam("after", type_=DateTime)
+
+
+def _asked(rows: FromClause) -> Select[Any]:
+    """Select the accepted requests of a time that are known by their hash."""
+    t = rows.c
+    here = (t.timestamp >= _FIRST) & (t.timestamp < _AFTER)
+    return select(t.request_hash, t.timestamp).where(
+        here, t.outcome != "rejected", t.request_hash != NO_HASH
+    )
+
+
+_ASKED: Final = _asked(client_stats)
+_EVER_ASKED: Final = _asked(counted(client_stats))
+
+
 class Recall:
     """Brings back, in the transaction of a batch, the archived rows that it needs.
 
@@ -187,6 +206,15 @@ class Recall:
         self._unpack(client_stats, (segments.waits_key(request_hash) for request_hash, _ in late))
         found = statements.fetch_for(self._connection, _waited_since, _SINCE, late)
         move(self._connection, client_stats_archive, client_stats, (row[0] for row in found))
+
+    def requests(self, first: datetime, after: datetime) -> list[tuple[str, datetime]]:
+        """Return hash and time of the accepted requests from a time to before another."""
+        statement, files = _ASKED, statements.Tables()
+        if self._before is not None and first < self._before:
+            statement = _EVER_ASKED
+            files = segments.load(self._connection, TIMES, first, after)
+        rows = statements.fetch(self._connection, statement, files, first=first, after=after)
+        return [(request_hash, at) for request_hash, at in rows]
 
     def after(self, ends: Iterable[tuple[str, str, EndedBuild]]) -> None:
         """Tidy up after ends of builds (hash, build_id, end) that hold no longer.

@@ -23,6 +23,7 @@ from asu_stats.store.rollups.definitions import (
     CLIENTS,
     DURATIONS,
     ERRORS,
+    GAPS,
     PACKAGE_COUNTS,
     PACKAGES,
     PROFILES,
@@ -132,6 +133,7 @@ REJECTED: Final = Cube.of("unique_rejected", UNIQUE_REJECTED, ("previous_date",)
 CLIENT_REJECTED: Final = Cube.of(
     "client_unique_rejected", CLIENT_UNIQUE_REJECTED, ("client", "previous_date")
 )
+BY_GAP: Final = Cube.of("request_gaps", GAPS, ("gap_seconds",))
 BY_PACKAGE: Final = Cube.of_packages("packages")
 CUBES: Final = (
     SECONDS,
@@ -151,6 +153,7 @@ CUBES: Final = (
     CLIENT_UNIQUE,
     REJECTED,
     CLIENT_REJECTED,
+    BY_GAP,
     BY_PACKAGE,
 )
 NAMES: Final = [cube.name for cube in CUBES]

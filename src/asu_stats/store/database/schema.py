@@ -209,6 +209,8 @@ request_days = Table(
     Column("request_number", BigInteger, primary_key=True, autoincrement=False),
     Column("date", Date, primary_key=True),
     name("client", primary_key=True),
+    Column("first_at", BigInteger, comment="microseconds from midnight to its first request"),
+    Column("last_at", BigInteger, comment="the same of its last request"),
     comment="Days on which a client asked for a hash. Outlives the details.",
     sqlite_with_rowid=False,
 )

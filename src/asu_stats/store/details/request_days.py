@@ -7,7 +7,7 @@ one from (n, p) and adds one to (n, d): still a sum. The same is kept per client
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
@@ -35,15 +35,20 @@ class Days:
     """The days of some requests: their table, and the rollups that count pairs of them.
 
     `daily` is the sum of `stats_daily` that counts the distinct hashes of a day, if there is one.
+    `spans` are the columns for the first and last request of a day, where they are kept.
     """
 
     table: Table
     of_hash: Rollup
     of_client: Rollup
     daily: str | None
+    spans: tuple[str, ...] = ()
 
 
-ACCEPTED: Final = Days(request_days, UNIQUE_REQUESTS, CLIENT_UNIQUE_REQUESTS, "unique_requests")
+SPAN: Final = ("first_at", "last_at")
+ACCEPTED: Final = Days(
+    request_days, UNIQUE_REQUESTS, CLIENT_UNIQUE_REQUESTS, "unique_requests", SPAN
+)
 REJECTED: Final = Days(rejected_days, UNIQUE_REJECTED, CLIENT_UNIQUE_REJECTED, None)
 
 
@@ -76,8 +81,12 @@ def add(
     of: Days,
     days: AbstractSet[RequestDay],
     known: Collection[int],
+    spans: Mapping[RequestDay, tuple[int, int]] | None = None,
 ) -> None:
-    """Remember `days` and count the pairs that change; `known` are numbers that may have days."""
+    """Remember `days` and count the pairs that change; `known` are numbers that may have days.
+
+    `spans` has the values of `of.spans` for each of `days`.
+    """
     wanted = sorted(days)
     found, around = _load(connection, of, [day for day in wanted if day.request_number in known])
     new = [day for day in wanted if day not in found]
@@ -88,7 +97,8 @@ def add(
                 deltas.add_one(DAILY, (on,), of.daily, count)
         for (on, previous), count in _pairs(around.of_client.setdefault((number, client), []), day):
             deltas.add(of.of_client, (on, client, previous), (count,))
-    statements.insert(connection, of.table, RequestDay._fields, new)
+    rows = [(*day, *spans[day]) if spans else day for day in new]
+    statements.insert(connection, of.table, (*RequestDay._fields, *of.spans), rows)
 
 
 def _insert_once(days: list[date], day: date) -> None:
@@ -111,7 +121,7 @@ def _pairs(days: list[date], day: date) -> Iterator[tuple[tuple[date, date], int
         yield (following, day), 1
 
 
-_FIELDS: Final = tuple((column.name, column.type) for column in request_days.columns)
+_FIELDS: Final = tuple((name, request_days.c[name].type) for name in RequestDay._fields)
 
 
 def _load(

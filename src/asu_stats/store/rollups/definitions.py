@@ -248,6 +248,13 @@ CLIENT_UNIQUE_REJECTED: Final = _rollup(
     ["requests"],
 )
 
+# Accepted requests by the time since the request before it of the same hash: see gaps.py.
+GAPS: Final = _rollup(
+    "stats_request_gaps",
+    [_day(), Column("gap_seconds", Integer)],
+    ["requests"],
+)
+
 HOURLY_PROFILES: Final = _rollup(
     "stats_hourly_profiles",
     [Column("hour", DateTime), name("version"), name("target"), name("profile")],
@@ -305,6 +312,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     UNIQUE_REQUESTS,
     CLIENT_UNIQUE_REJECTED,
     UNIQUE_REJECTED,
+    GAPS,
     DURATIONS,
     CLIENT_ERRORS,
     ERRORS,

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -40,12 +42,14 @@ from asu_stats.store.database.schema import (
     build_metrics,
     client_stats,
     error_stats,
+    request_days,
     request_metadata,
 )
-from asu_stats.store.details.request_days import ACCEPTED, REJECTED, Days, RequestDay
-from asu_stats.store.rollups import facts
+from asu_stats.store.details import request_gaps
+from asu_stats.store.details.request_days import ACCEPTED, REJECTED, SPAN, Days, RequestDay
+from asu_stats.store.rollups import facts, gaps
 from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, picker
-from asu_stats.store.rollups.definitions import DAILY, DISTINCT, HOURLY, NEVER, Key, Rollup
+from asu_stats.store.rollups.definitions import DAILY, DISTINCT, GAPS, HOURLY, NEVER, Key, Rollup
 from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.store.rollups.facts import Fact
 from asu_stats.times import bounds, midnight
@@ -142,6 +146,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
                 key = (hours[fields[0]], *fields[1:]) if rollup in HOURLY else (day, *fields)
                 added = found if rows == 1 else [rows * amount for amount in found]
                 deltas.add(rollup, key, added)
+    _count_gaps(connection, day, deltas, archived)
     for of, query in _PAIRS.items():
         for client, own, previous, of_client, hashes in statements.fetch(
             connection, query, archived, **parameters
@@ -274,6 +279,47 @@ _PAIRS: Final = {
 }
 
 
+def _asked() -> Select[Any]:
+    """Select a day's accepted requests by hash, with the last one of the nearest day before."""
+    d, m = request_days.c, request_metadata.c
+    before = (
+        select(d.date, d.last_at)
+        .where(d.request_number == m.request_number, d.date < DAY)
+        .order_by(d.date.desc(), d.last_at.desc())
+        .limit(1)
+        .correlate(request_metadata)
+    )
+    return (
+        select(
+            _r.request_hash,
+            _r.timestamp,
+            before.with_only_columns(d.date).scalar_subquery(),
+            before.with_only_columns(d.last_at).scalar_subquery(),
+        )
+        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
+        .where(on_day(_r.timestamp), _r.outcome != "rejected")
+        .order_by(_r.request_hash, _r.timestamp)
+    )
+
+
+_ASKED: Final = _asked()
+
+
+def _count_gaps(
+    connection: Connection, day: date, deltas: Deltas, archived: statements.Tables
+) -> None:
+    """Count the gaps that end on a day; the last request of an earlier day is remembered."""
+    rows = statements.fetch(connection, _ASKED, archived, **parameters_of(day))
+    for _, of in groupby(rows, itemgetter(0)):
+        times: list[datetime] = []
+        for _, at, previous, last in of:
+            if not times and last is not None:
+                times.append(midnight(previous) + timedelta(microseconds=last))
+            times.append(at)
+        for at, gap in gaps.of_times(times):
+            deltas.add(GAPS, (at.date(), gap), (1,))
+
+
 def _unremembered(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
     """Select a day's distinct hashes and clients that `of.table` lacks: of rows put in by hand."""
     d, m, r = of.table.c, request_metadata.c, client_stats.c
@@ -292,8 +338,43 @@ _UNREMEMBERED: Final = {
 }
 
 
+def _spans() -> Select[Any]:
+    """Select the first and last accepted request of a day's hashes and clients, and what is known.
+
+    What is known stands in the last two columns, in microseconds since midnight.
+    """
+    d, m = request_days.c, request_metadata.c
+    key = m.request_number, _r.client
+    same = (d.request_number == m.request_number) & (d.date == DAY) & (d.client == _r.client)
+    return (
+        select(*key, func.min(_r.timestamp), func.max(_r.timestamp), d.first_at, d.last_at)
+        .select_from(
+            _requests.join(request_metadata, m.request_hash == _r.request_hash).join(
+                request_days, same
+            )
+        )
+        .where(on_day(_r.timestamp), _r.outcome != "rejected")
+        .group_by(*key, d.first_at, d.last_at)
+    )
+
+
+_SPANS: Final = _spans()
+
+
 def remember(connection: Connection, day: date) -> None:
-    """Add the hashes and clients of a day that only its live requests know to the days known."""
+    """Bring the days known of hashes and clients up to date with the details of a day.
+
+    Those that only live requests know are added, and each gets its first and last request.
+    """
     for of, query in _UNREMEMBERED.items():
         rows = statements.fetch(connection, query, **parameters_of(day))
         statements.insert(connection, of.table, RequestDay._fields, rows)
+    archived = segments.load(connection, TIMES, *bounds(day))
+    spans = [
+        (number, day, client, *span)
+        for number, client, first, last, *known in statements.fetch(
+            connection, _SPANS, archived, **parameters_of(day)
+        )
+        if (span := [request_gaps.micros(first), request_gaps.micros(last)]) != known
+    ]
+    statements.update(connection, request_days, RequestDay._fields, SPAN, spans)

@@ -1,0 +1,233 @@
+"""What another time to live of built images would bring, and which images are worth keeping."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+from sqlalchemy import Connection, DateTime, FromClause, Select, bindparam, literal_column, select
+from typing_extensions import TypedDict
+
+from asu_stats.cloudevents import format_time
+from asu_stats.events import NO_HASH, shown_hash
+from asu_stats.reports import figures, sums
+from asu_stats.reports.fields import Average, Period, Profile, Rate, Target, Version
+from asu_stats.reports.insights.basis import Basis
+from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.overview import gaps as incomplete
+from asu_stats.reports.report import Query, Report
+from asu_stats.store.blocks.cubes import BY_GAP
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics, client_stats, request_metadata
+from asu_stats.times import aware, bounds
+from asu_stats.windows import Window
+
+
+class Now(TypedDict):
+    """The cache as it is."""
+
+    hit_rate: Rate
+    hits: Annotated[int | None, Field(description="Accepted requests for an image that existed.")]
+    builds: Annotated[int | None, Field(description="Builds that succeeded, failed or timed out.")]
+
+
+class WhatIf(TypedDict):
+    """The cache with another time to live."""
+
+    ttl_seconds: Annotated[int, Field(description="Time to live: seconds since the last request.")]
+    hit_rate: Annotated[
+        float | None,
+        Field(description="Hits in percent of the accepted requests with a known hash."),
+    ]
+    builds_saved: Annotated[int, Field(description="Hits: builds saved against no cache at all.")]
+    build_hours_saved: Annotated[
+        float | None,
+        Field(
+            description="Builds saved times the average duration of the successful builds of the "
+            "time range; null without one."
+        ),
+    ]
+
+
+class WorthKeeping(TypedDict):
+    """An image that was asked for several times."""
+
+    request_hash: Annotated[
+        str, Field(description="First 12 characters; the full hash with a `read` token.")
+    ]
+    version: Version
+    target: Target
+    profile: Profile
+    requests: Annotated[int, Field(description="Accepted requests since `worth_keeping_since`.")]
+    build_seconds: Average
+
+
+class Cache(TypedDict):
+    """`GET /api/v1/stats/insights/cache`."""
+
+    period: Period
+    basis: Basis
+    now: Now
+    what_if: list[WhatIf]
+    worth_keeping: Annotated[
+        Sequence[WorthKeeping],
+        Field(description="Most requests times build seconds first; asked for at least twice."),
+    ]
+    worth_keeping_since: Annotated[
+        str | None,
+        Field(description="Earliest request that `worth_keeping` counts. RFC 3339, UTC."),
+    ]
+
+
+_HOUR: Final = 3_600
+_DAY: Final = 24 * _HOUR
+LIFETIMES: Final = (_HOUR, 6 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY)
+NEWEST: Final = 20_000  # requests that `worth_keeping` looks at
+_SUMS: Final = (
+    "total_requests",
+    "cache_hits",
+    "successful_builds",
+    "failed_builds",
+    "diff_packages_true",
+    "diff_packages_false",
+    "requests_without_hash",
+    "untraced_requests",
+    "rejected_without_hash",
+    "queued_requests",
+    "joined_requests",
+    "cached_failures",
+    "timed_builds",
+    "total_build_time_seconds",
+)
+
+
+def hits(connection: Connection, window: Window, lifetimes: Sequence[int]) -> list[int]:
+    """Return how many accepted requests of `window` each time to live, in seconds, would serve.
+
+    Exact where `gaps.exact` leaves a time to live as it is.
+    """
+    (by_gap,) = sums.cubes(connection, window, BY_GAP)
+    requests = by_gap.counts(0)
+    return [sum(n for gap, n in requests.items() if gap <= seconds) for seconds in lifetimes]
+
+
+def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
+    """Return the cache as it is in `window`, and as it would be with other times to live."""
+    days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
+    totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
+    known = totals["total_requests"] - totals["requests_without_hash"]
+    keeping, since = _worth_keeping(connection, window) if known else ([], None)
+    return {
+        "period": sums.period(connection, window, incomplete(totals)),
+        "basis": {
+            "builds": totals["timed_builds"],
+            "requests": known,
+            "method": "A request is a hit if the accepted request of the same hash before it came "
+            "at most the time to live earlier; the first request of a hash is a miss.",
+            "enough": known > 0,
+        },
+        "now": _now(totals) if known else {"hit_rate": None, "hits": None, "builds": None},
+        "what_if": _what_if(connection, window, totals, known) if known else [],
+        "worth_keeping": page.of(keeping),
+        "worth_keeping_since": format_time(aware(since)) if since else None,
+    }
+
+
+def _now(totals: Mapping[str, int]) -> Now:
+    return {
+        "hit_rate": figures.rate(totals["cache_hits"], totals["total_requests"]),
+        "hits": totals["cache_hits"],
+        "builds": totals["successful_builds"] + totals["failed_builds"],
+    }
+
+
+def _what_if(
+    connection: Connection, window: Window, totals: Mapping[str, int], known: int
+) -> list[WhatIf]:
+    seconds, builds = totals["total_build_time_seconds"], totals["timed_builds"]
+    return [
+        {
+            "ttl_seconds": lifetime,
+            "hit_rate": figures.rate(saved, known),
+            "builds_saved": saved,
+            "build_hours_saved": figures.quotient(saved * seconds, builds * 3_600, 2),
+        }
+        for lifetime, saved in zip(LIFETIMES, hits(connection, window, LIFETIMES), strict=True)
+    ]
+
+
+_r, _b, _m = client_stats.c, build_metrics.c, request_metadata.c
+# By the index of times: however long the window is, it costs the same.
+_NEWEST: Final = (
+    select(_r.request_hash, _r.timestamp)
+    .where(
+        _r.timestamp >= bindparam("first", type_=DateTime),
+        _r.timestamp < bindparam("after", type_=DateTime),
+        _r.outcome != "rejected",
+        _r.request_hash != NO_HASH,
+    )
+    .order_by(_r.timestamp.desc())
+    .limit(literal_column(str(NEWEST)))
+)
+_HASH: Final = (("request_hash", _b.request_hash.type),)
+
+
+def _built(given: FromClause) -> Select[Any]:
+    """Select names and seconds of the successful builds of given hashes."""
+    built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
+    named = _m.request_hash == given.c.request_hash
+    return (
+        select(_m.request_hash, _m.version, _m.target, _m.profile, _b.duration_seconds)
+        .select_from(given.join(build_metrics, built).join(request_metadata, named))
+        .where(_b.duration_seconds.is_not(None))
+    )
+
+
+def _worth_keeping(
+    connection: Connection, window: Window
+) -> tuple[list[WorthKeeping], datetime | None]:
+    """Return images by the build time that keeping them saves, and since when requests count.
+
+    They are those of the newest requests of `window` whose details and whose builds' are kept.
+    """
+    first, after = bounds(window.start, window.end)
+    newest = statements.fetch(connection, _NEWEST, first=first, after=after)
+    asked = Counter(request_hash for request_hash, _ in newest)
+    often = [(request_hash,) for request_hash, requests in asked.items() if requests > 1]
+    took: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for *names, seconds in statements.fetch_for(connection, _built, _HASH, sorted(often)):
+        took[tuple(names)].append(seconds)
+    ranked = sorted(
+        (-asked[names[0]] * sum(seconds) / len(seconds), names) for names, seconds in took.items()
+    )
+    found: list[WorthKeeping] = [
+        {
+            "request_hash": names[0],
+            "version": names[1],
+            "target": names[2],
+            "profile": names[3],
+            "requests": asked[names[0]],
+            "build_seconds": figures.average(sum(took[names]), len(took[names])),
+        }
+        for _, names in ranked
+    ]
+    return found, newest[-1][1] if newest else None
+
+
+def _read(connection: Connection, query: Query) -> Cache:
+    found = read(connection, query.window, query.page)
+    if not query.full_hashes:
+        for image in found["worth_keeping"]:
+            image["request_hash"] = shown_hash(image["request_hash"])
+    return found
+
+
+REPORT: Final = Report(
+    name="insights/cache",
+    summary="What another time to live of images would bring",
+    read=_read,
+    response=Cache,
+    nested=True,
+    shows_hashes=True,
+)

@@ -1,0 +1,190 @@
+"""Gaps between successive accepted requests of one hash, exactly and as sums.
+
+A request counts by its gap: the time since the request of the same hash before it. A late request
+changes two gaps, its own and that of the request after it. `request_days` knows the first and last
+request of each day and client, so neighbours on other days need no details. Only a request between
+two others of its hash on the same day looks for them among the details of that day.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from sqlalchemy import Connection, FromClause, Select, func, select
+
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import request_days
+from asu_stats.store.details.request_days import SPAN, RequestDay
+from asu_stats.store.rollups import gaps
+from asu_stats.store.rollups.definitions import GAPS
+from asu_stats.store.rollups.deltas import Deltas
+from asu_stats.times import midnight
+
+Span: TypeAlias = tuple[int, int]
+# Returns hash and time of the accepted requests from one stored time to before another.
+Details: TypeAlias = Callable[[datetime, datetime], Iterable[tuple[str, datetime]]]
+
+_MICRO: Final = timedelta(microseconds=1)
+_NEAR: Final = timedelta(minutes=10)
+_KEY: Final = RequestDay._fields
+_FIELDS: Final = tuple((name, request_days.c[name].type) for name in _KEY[:2])
+
+
+class Asked(NamedTuple):
+    """An accepted request: number and hash, when it came as the store keeps times, and client."""
+
+    number: int
+    request_hash: str
+    at: datetime
+    client: str
+
+
+def micros(at: datetime) -> int:
+    """Return the microseconds since midnight."""
+    return (at - midnight(at.date())) // _MICRO
+
+
+def add(
+    connection: Connection,
+    deltas: Deltas,
+    requests: Sequence[Asked],
+    known: Collection[int],
+    details: Details,
+) -> dict[RequestDay, Span]:
+    """Count the gaps that new requests have and change; `known` are numbers that may have days.
+
+    Returns the first and last request of each day and client; days that are known are widened.
+    Comes before `request_days.add`, and before the details of the requests are written.
+    """
+    spans: dict[RequestDay, Span] = {}
+    times: defaultdict[tuple[int, str], list[datetime]] = defaultdict(list)
+    for number, request_hash, at, client in requests:
+        day, moment = RequestDay(number, at.date(), client), micros(at)
+        first, last = spans.get(day, (moment, moment))
+        spans[day] = min(first, moment), max(last, moment)
+        times[number, request_hash].append(at)
+    stored = _load(connection, {day[:2] for day in spans if day.request_number in known}, spans)
+    beside: dict[str, set[datetime]] = {}
+    between: list[tuple[str, datetime]] = []
+    for (number, request_hash), of in times.items():
+        of.sort()
+        if number in stored:
+            beside[request_hash], inside = _neighbours(stored[number], of)
+            between += [(request_hash, at) for at in inside]
+    for request_hash, at in _between(between, details):
+        beside[request_hash].add(at)
+    for (_, request_hash), of in times.items():
+        _count(deltas, sorted(beside.get(request_hash, ())), of)
+    return spans
+
+
+_Days: TypeAlias = dict[date, tuple[datetime, datetime]]
+
+
+def _load(
+    connection: Connection, days: Collection[tuple[int, date]], spans: dict[RequestDay, Span]
+) -> dict[int, _Days]:
+    """Return the first and last request of given days and of the nearest known days around them.
+
+    Widens what is stored of the days and clients that `spans` has.
+    """
+    found: dict[int, _Days] = {}
+    wider: dict[RequestDay, Span] = {}
+    rows = statements.fetch_for(connection, _around, _FIELDS, sorted(days))
+    for number, day, client, first, last in rows:
+        key = RequestDay(number, day, client)
+        span = spans.get(key)
+        if first is None:  # a day whose details could not be read
+            if span:
+                wider[key] = span
+            continue
+        if span and (span[0] < first or span[1] > last):
+            wider[key] = min(first, span[0]), max(last, span[1])
+        of, start = found.setdefault(number, {}), midnight(day)
+        begin, end = start + first * _MICRO, start + last * _MICRO
+        known = of.get(day, (begin, end))
+        of[day] = min(known[0], begin), max(known[1], end)
+    changed = [(*day, *span) for day, span in sorted(wider.items())]
+    statements.update(connection, request_days, _KEY, SPAN, changed)
+    return found
+
+
+def _around(given: FromClause) -> Select[Any]:
+    """Select given days with a known request, and the nearest known days before and after."""
+    t, near = request_days, request_days.alias("near").c
+    day = given.c.date
+    same = near.request_number == given.c.request_number
+    before = select(func.max(near.date)).where(same, near.date < day).scalar_subquery()
+    after = select(func.min(near.date)).where(same, near.date > day).scalar_subquery()
+    here = (t.c.request_number == given.c.request_number) & t.c.date.between(
+        func.coalesce(before, day), func.coalesce(after, day)
+    )
+    return select(*(t.c[name] for name in (*_KEY, *SPAN))).join_from(given, t, here)
+
+
+def _neighbours(days: _Days, times: Sequence[datetime]) -> tuple[set[datetime], list[datetime]]:
+    """Return stored requests next to those of `times`, and which of them may have nearer ones."""
+    found: set[datetime] = set()
+    inside = []
+    order = sorted(days)
+    for at in times:
+        day = at.date()
+        place = bisect_left(order, day)
+        here = days.get(day)
+        after = order[place + (here is not None) :][:1]
+        if place:
+            found.add(days[order[place - 1]][1])
+        found.update(days[each][0] for each in after)
+        if here:
+            found.update(here)
+            if here[0] < at < here[1]:
+                inside.append(at)
+    return found, inside
+
+
+def _between(
+    requests: Sequence[tuple[str, datetime]], details: Details
+) -> Iterable[tuple[str, datetime]]:
+    """Yield stored requests of the hashes of `requests`, among them the two next to each.
+
+    They are looked for near each request first, then on its whole day.
+    """
+    for day in sorted({at.date() for _, at in requests}):
+        of_day = [(request_hash, at) for request_hash, at in requests if at.date() == day]
+        least, most = midnight(day), midnight(day) + timedelta(days=1)
+        times = [at for _, at in of_day]
+        first, after = max(least, min(times) - _NEAR), min(most, max(times) + _NEAR)
+        found = _of_hashes(of_day, details(first, after))
+        if not all(
+            known[0] <= at <= known[-1] if (known := found.get(request_hash)) else False
+            for request_hash, at in of_day
+        ):
+            found = _of_hashes(of_day, details(least, most))
+        yield from ((request_hash, at) for request_hash, of in found.items() for at in of)
+
+
+def _of_hashes(
+    wanted: Iterable[tuple[str, datetime]], requests: Iterable[tuple[str, datetime]]
+) -> dict[str, list[datetime]]:
+    """Return when each hash of `wanted` was asked for, in order."""
+    hashes = {request_hash for request_hash, _ in wanted}
+    found: defaultdict[str, list[datetime]] = defaultdict(list)
+    for request_hash, at in requests:
+        if request_hash in hashes:
+            found[request_hash].append(at)
+    for of in found.values():
+        of.sort()
+    return found
+
+
+def _count(deltas: Deltas, stored: list[datetime], times: Sequence[datetime]) -> None:
+    """Put `times` among the `stored` requests next to them, and count how the gaps change."""
+    for at in times:
+        place = bisect_right(stored, at)
+        around, after = stored[max(0, place - 1) : place], stored[place : place + 1]
+        for sign, of in ((-1, [*around, *after]), (1, [*around, at, *after])):
+            for when, gap in gaps.of_times(of):
+                deltas.add(GAPS, (when.date(), gap), (sign,))
+        insort(stored, at)

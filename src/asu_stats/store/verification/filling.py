@@ -1,0 +1,41 @@
+"""Rollups that a migration added, counted from the details that are there.
+
+A migration declares tables only. The upgrade counts here, in the same transaction, what the live
+and archived details say of every day, earliest first.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, delete
+
+from asu_stats.exceptions import MissingArchiveError
+from asu_stats.store.archive.days import DETAILS, with_something
+from asu_stats.store.database import changes, statements
+from asu_stats.store.rollups.definitions import Rollup
+from asu_stats.store.verification import recount
+
+log = logging.getLogger(__name__)
+
+
+def fill(connection: Connection, rollups: Sequence[Rollup]) -> None:
+    """Count `rollups` of every day that has details.
+
+    A day with an archive file that can't be read is logged and left out; `rollups rebuild` counts
+    it once the file is restored.
+    """
+    days = with_something(connection, DETAILS)
+    for day in days:
+        try:
+            recount.remember(connection, day)
+            deltas = recount.of_day(connection, day)
+        except MissingArchiveError as error:
+            log.warning("schema: new figures of %s not counted: %s", day, error)
+            continue
+        for rollup in rollups:
+            here = rollup.table.c[rollup.key[0]] == recount.DAY
+            connection.execute(delete(rollup.table).where(here), recount.parameters_of(day))
+            columns = (*rollup.key, *rollup.adds)
+            statements.insert(connection, rollup.table, columns, deltas.of(rollup))
+    if days:
+        changes.stamp(connection, days, changes.begin(connection).changes)

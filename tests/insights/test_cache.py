@@ -1,0 +1,99 @@
+"""`insights/cache`: which requests another time to live would serve, and images worth keeping."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+
+from asu_stats.store import migrate
+from asu_stats.store.blocks import packer, reader
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.verification import verify
+from tests.insights.archiving import archive
+from tests.insights.sums import LIFETIMES
+from tests.store.older import back_to
+from tests.support import NOW, Stats, build, request
+
+TODAY = date(2026, 9, 30)
+DAY = timedelta(days=1)
+
+
+def what_if(stats: Stats, days: int = 30) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = stats.get("insights/cache", days=days)["what_if"]
+    return rows
+
+
+def test_a_late_request_changes_two_gaps(stats: Stats) -> None:
+    minutes = {name: NOW - timedelta(minutes=n) for name, n in (("a", 50), ("b", 30), ("c", 0))}
+    for event in (request("h", minutes[name], outcome="cache_hit") for name in "acb"):
+        stats.record(event)
+        stats.record(event)  # a duplicate
+    stats.record(request("h", minutes["b"], outcome="joined"))  # at the same instant: a gap of 0
+    stats.record(request("h", NOW - 3 * DAY), request("h", NOW - DAY, outcome="rejected"))
+    hits = {row["ttl_seconds"]: row["builds_saved"] for row in what_if(stats)}
+    assert hits == {3600: 3, 21600: 3, 86400: 3, **dict.fromkeys(LIFETIMES[3:], 4)}
+    assert list(verify.differences(stats.engine)) == []
+
+
+def test_a_late_request_far_from_others_of_its_day(sqlite_stats: Stats) -> None:
+    hours = (0, 1, 2, 11, 5, 4, 8)  # further apart than what is looked at first
+    for hour in hours:
+        sqlite_stats.record(request("h", NOW - timedelta(hours=hour)))
+        sqlite_stats.record(request(f"other {hour}", NOW - timedelta(hours=hour)))
+    assert [row["builds_saved"] for row in what_if(sqlite_stats)[:2]] == [3, 6]
+    assert list(verify.differences(sqlite_stats.engine)) == []
+
+
+@pytest.mark.parametrize("micros", [-1, 0, 1])
+def test_a_gap_of_exactly_the_lifetime_is_a_hit(sqlite_stats: Stats, micros: int) -> None:
+    for number, lifetime in enumerate(LIFETIMES):
+        gap = timedelta(seconds=lifetime, microseconds=micros)
+        sqlite_stats.record(request(f"h{number}", NOW), request(f"h{number}", NOW - gap))
+    saved = [row["builds_saved"] for row in what_if(sqlite_stats, days=1)]
+    assert saved == [number + (micros <= 0) for number in range(len(LIFETIMES))]
+
+
+def test_nothing_is_known_of_nothing(sqlite_stats: Stats) -> None:
+    found = sqlite_stats.get("insights/cache")
+    assert found["basis"]["enough"] is False
+    assert found["now"] == {"hit_rate": None, "hits": None, "builds": None}
+    assert (found["what_if"], found["worth_keeping"]) == ([], [])
+
+
+def test_images_worth_keeping_save_most_build_time(stats: Stats) -> None:
+    for name, requests, seconds in (("slow", 2, 600), ("often", 5, 100), ("once", 1, 9000)):
+        full = name.ljust(64, "0")
+        stats.record(
+            *(request(full, NOW - timedelta(minutes=n)) for n in range(requests)),
+            build(full, end=NOW, seconds=seconds),
+        )
+    stats.record(request("never built"), request("never built"))
+    found = stats.get("insights/cache")
+    rows = found["worth_keeping"]
+    assert [(row["request_hash"], row["requests"], row["build_seconds"]) for row in rows] == [
+        ("slow00000000", 2, 600.0),
+        ("often0000000", 5, 100.0),
+    ]
+    assert found["worth_keeping_since"] == "2026-09-30T11:56:00Z"
+    assert len(stats.get("insights/cache", limit=1)["worth_keeping"]) == 1
+
+
+@pytest.mark.parametrize("archived", ["", "files"])
+def test_older_databases_are_counted_from_their_details(stats: Stats, archived: str) -> None:
+    for day in (0, 1, 5, 36, 40, 62):
+        at = NOW - day * DAY
+        stats.record(*(request(f"h{n}", at - n * DAY / 50) for n in range(5) for _ in "ab"))
+    before = what_if(stats, 90)
+    assert before[0]["builds_saved"] == 30
+    if archived:
+        archive(stats, archived)
+    with write_transaction(stats.engine) as connection:
+        back_to(connection, "0021")
+    migrate.upgrade(stats.engine)
+    reader.forget(stats.engine)
+    assert what_if(stats, 90) == before
+    stats.record(request("h1", NOW - 50 * DAY), request("h1", NOW - 36 * DAY))  # late
+    assert list(verify.differences(stats.engine)) == []
+    packer.pack(stats.engine, TODAY)
+    reader.forget(stats.engine)
+    assert what_if(stats, 90)[0]["builds_saved"] == before[0]["builds_saved"] + 1

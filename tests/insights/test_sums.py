@@ -1,0 +1,48 @@
+"""Insights that stored sums answer equal the raw events, in whatever order those arrive."""
+
+from datetime import date, timedelta
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asu_stats.store.verification import verify
+from tests import histories
+from tests.insights import sums
+from tests.insights.archiving import archive
+from tests.support import CloudEvent, Stats
+
+TODAY = date(2026, 9, 30)
+WINDOWS = [
+    (TODAY, TODAY),
+    (date(2026, 9, 27), date(2026, 9, 28)),
+    (date(2026, 8, 27), TODAY + timedelta(days=3)),
+]
+
+
+@given(
+    history=histories.histories(),
+    cuts=st.lists(st.integers(0, 70), max_size=6),
+    archived=st.sampled_from(("", "tables", "files")),
+)
+@histories.examples(8)
+def test_figures_equal_the_oracle(
+    stats: Stats, history: list[CloudEvent], cuts: list[int], archived: str
+) -> None:
+    """In batches of any order, with details archived half way."""
+    stats.clear()
+    for number, (first, after) in enumerate(pairwise(sorted({0, *cuts, len(history)}))):
+        if number == 2 and archived:
+            archive(stats, archived)
+        if history[first:after]:
+            stats.record(history[first:after])
+    for start, end in WINDOWS:
+        assert cache(stats, start, end) == sums.cache(history, start, end)
+    assert list(verify.differences(stats.engine)) == []
+
+
+def cache(stats: Stats, start: date, end: date) -> dict[str, Any]:
+    found = stats.get("insights/cache", start=start, end=end)
+    requests = found["basis"]["requests"]
+    return {"now": found["now"], "what_if": found["what_if"], "requests": requests}
