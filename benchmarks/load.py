@@ -9,7 +9,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,22 @@ class Connection(asyncio.Protocol):
             self._answer.set_result(self._status)
 
 
+def _requests(paths: Sequence[str], bodies: Sequence[str]) -> Iterator[bytes]:
+    """Return the requests to send, over and over: `POST` if there are bodies."""
+    if not bodies:
+        made = [f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths]
+    else:
+        made = [
+            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"User-Agent: load\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            for path in paths
+            for body in bodies
+        ]
+    return cycle([request.encode() for request in made])
+
+
 async def _read(
-    port: int, paths: Iterator[str], until: float, pause: float, times: list[float]
+    port: int, requests: Iterator[bytes], until: float, pause: float, times: list[float]
 ) -> None:
     loop = asyncio.get_running_loop()
     transport, connection = await loop.create_connection(Connection, "127.0.0.1", port)
@@ -71,8 +85,7 @@ async def _read(
             due += pause
             await asyncio.sleep(max(0.0, due - started))
             started = time.perf_counter()
-        request = f"GET {next(paths)} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
-        status = await connection.ask(request)
+        status = await connection.ask(next(requests))
         if status != 200:
             raise RuntimeError(f"the server answered {status}")
         times.append(time.perf_counter() - started)
@@ -103,12 +116,12 @@ async def _write(port: int, bodies: Iterator[bytes], until: float, pause: float)
 
 async def _run(options: dict[str, Any]) -> dict[str, Any]:
     times: list[float] = []
-    paths = cycle(options["paths"])
+    requests = _requests(options["paths"], options.get("send", ()))
     started = time.perf_counter()
     until = started + options["seconds"]
     count = options["connections"]
     pause = count / options["rate"] if options.get("rate") else 0.0
-    readers = [_read(options["port"], paths, until, pause, times) for _ in range(count)]
+    readers = [_read(options["port"], requests, until, pause, times) for _ in range(count)]
     bodies = Path(options["bodies"]).read_bytes().splitlines() if "bodies" in options else []
     writer = _write(options["port"], iter(bodies), until, options.get("post_every", 0.0))
     posted, _ = await asyncio.gather(writer, asyncio.gather(*readers))
@@ -124,16 +137,18 @@ async def _run(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Wait for the start, make the load, print what came of it."""
-    print("ready", flush=True)
-    options = json.loads(sys.stdin.readline())
+    """Wait for a start, make the load, print what came of it; again until the input ends."""
     try:
         import uvloop
     except ImportError:
-        found = asyncio.run(_run(options))
+        factory = None
     else:
-        found = uvloop.run(_run(options))
-    print(json.dumps(found), flush=True)
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        print("ready", flush=True)
+        while line := sys.stdin.readline():
+            print(json.dumps(runner.run(_run(json.loads(line)))), flush=True)
+            print("ready", flush=True)
 
 
 if __name__ == "__main__":

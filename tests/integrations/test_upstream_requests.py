@@ -1,6 +1,6 @@
 """The plug-in for the upstream server, API process: an event per build request, nothing changed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import fakeredis
@@ -37,7 +37,14 @@ class Recorded:
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
     found = Recorded()
     monkeypatch.setattr(upstream_requests, "emitter", lambda: found)
+    monkeypatch.setattr(upstream_requests, "request_later", at_once)
     return found
+
+
+def at_once(emitter: Recorded, read: Callable[[], dict[str, Any] | None]) -> None:
+    """Stand for `request_later`, which calls `read` in the background."""
+    if found := read():
+        emitter.request(**found)
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +130,7 @@ def test_facets_and_clients_are_read_as_upstream_reads_them(
         "profile": "tplink,archer-c7-v5",
         "diff_packages": True,
         "packages": ["luci", "vim"],
+        "package_count": 2,
         "has_custom_repos": True,
         "has_defaults": True,
         "rootfs_size_mb": 256,
@@ -181,7 +189,9 @@ def test_a_fault_in_statistics_changes_nothing(
     assert play(observed=True) == expected
     for module, name in (
         (upstream_requests, "report"),
-        (upstream_requests, "_see"),
+        (upstream_requests, "said"),
+        (upstream_requests, "outcome_of"),
+        (upstream_requests.Exchange, "see"),
         (upstream_requests, "_fetched"),
         (upstream_requests, "_enqueued"),
         (upstream_builds, "watch_phases"),
@@ -213,3 +223,15 @@ def test_without_settings_it_says_so_once_and_does_nothing(
     assert [record.message for record in caplog.records] == [
         "asu-stats: no statistics: set ASU_STATS_TOKEN, ASU_STATS_SPOOL_DIRECTORY"
     ]
+
+
+def test_a_large_request_is_not_kept(recorded: Recorded, queue: Queue) -> None:
+    """Small ones are kept by reference until the background thread reads them."""
+    client = serving(queue)
+    packages = [f"package-{number}" for number in range(5_000)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upstream_requests, "request_later", lambda *_: pytest.fail("kept"))
+        client.post("/api/v1/build", json=BODY | {"packages": packages})
+
+    assert recorded.requests[0]["packages"] == packages[:2_000]
+    assert recorded.requests[0]["package_count"] == 5_000

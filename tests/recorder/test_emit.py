@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from itertools import chain, cycle, repeat
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from asu_stats.emit import Emitter
+from asu_stats import emit
+from asu_stats.emit import _GATHER_SECONDS, Emitter
 from asu_stats.exceptions import InvalidSettingError
 from tests.recorder.receiver import Answer, Receiver, receiving, refusal
 
@@ -255,7 +257,9 @@ def test_parent_and_child_of_a_fork_go_on_apart(emitter: Emitter, receiver: Rece
 
 _SENDER = """
 import sys
-from asu_stats.emit import Emitter
+import threading
+from asu_stats import emit
+from asu_stats.emit import _GATHER_SECONDS, Emitter
 emitter = Emitter(sys.argv[1], "secret", sys.argv[2], source="https://asu.example.org")
 for batch in range(1_000_000):
     for number in range(5):
@@ -280,10 +284,12 @@ def test_kill_9_loses_nothing_that_flush_confirmed(tmp_path: Path) -> None:
             sender = subprocess.Popen(
                 [sys.executable, "-c", script, receiver.url, str(tmp_path)], stdout=subprocess.PIPE
             )
-            time.sleep(0.3 + random.random() * 0.7)
+            assert sender.stdout is not None
+            first = b"".join(sender.stdout.readline() for _ in range(3))  # however slow its start
+            time.sleep(random.random() * 0.7)
             sender.send_signal(signal.SIGKILL)
             printed, _ = sender.communicate()
-            batches = [line for line in printed.decode().split("\n")[:-1] if line]
+            batches = [line for line in (first + printed).decode().split("\n")[:-1] if line]
             confirmed |= {f"{sent}-{batch}-{n}" for batch in batches for n in range(5)}
         receiver.answer = lambda _: OK
         with Emitter(receiver.url, "secret", tmp_path) as emitter:
@@ -306,3 +312,78 @@ def test_the_emitter_needs_the_standard_library_only() -> None:
 
     added = eval(loaded.stdout) - eval(with_nothing.stdout)  # noqa: S307 - our own output
     assert added == {"asu_stats"}
+
+
+def test_builds_do_not_wait_for_requests_to_share_their_batch(
+    emitter: Emitter, receiver: Receiver
+) -> None:
+    """Requests gather: a call costs no lock, no check and no wake-up of a thread."""
+    began = time.monotonic()
+    send(emitter, "1", "2")
+    assert not receiver.order
+    emitter.build_started(id="start", build_id="b", request_hash="hash-1")
+
+    until(lambda: receiver.order == ["1", "2", "start"])
+    assert time.monotonic() - began < _GATHER_SECONDS
+    assert receiver.calls == 1
+
+
+def test_what_is_passed_may_change_after_the_call(emitter: Emitter, receiver: Receiver) -> None:
+    packages = ["luci"]
+    seen: list[Any] = []
+
+    def answer(events: list[dict[str, Any]]) -> Answer:
+        seen.extend(events)
+        return OK
+
+    receiver.answer = answer
+    emitter.request(
+        request_hash="h",
+        outcome="queued",
+        version="24.10.2",
+        target="x86/64",
+        profile="generic",
+        diff_packages=False,
+        packages=packages,
+    )
+    packages.append("later")
+
+    assert emitter.flush()
+    assert seen[0]["data"]["packages"] == ["luci"]
+
+
+def test_more_than_memory_may_hold_goes_to_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emit, "_QUEUE_EVENTS", 100)
+    with receiving() as receiver:
+        held = threading.Event()
+        receiver.answer = lambda _: OK if held.wait(30) else None
+        with Emitter(receiver.url, "secret", tmp_path) as emitter:
+            send(emitter, "first")
+            emitter.build_started(id="start", build_id="b", request_hash="h")
+            until(lambda: receiver.calls)
+            send(emitter, *map(str, range(150)))
+            assert emitter.stats()["spooled"] == 50
+            assert emitter.stats()["waiting"] == 102
+            held.set()
+            assert emitter.flush(60)
+            until(lambda: len(receiver.stored) == 152)
+            assert emitter.stats()["lost"] == 0
+
+
+def test_many_threads_may_add_and_close(emitter: Emitter, receiver: Receiver) -> None:
+    def add(number: int) -> None:
+        for place in range(200):
+            send(emitter, f"{number}-{place}")
+            if place == 50 * number:
+                emitter.close()
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert emitter.flush()
+    until(lambda: len(receiver.stored) == 800)

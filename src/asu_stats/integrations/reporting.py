@@ -48,4 +48,9 @@ def unharmed(*passed: type[BaseException]) -> Iterator[None]:
     except passed:
         raise
     except Exception as error:  # statistics must not break a build
-        _sound.failed(f"{type(error).__name__}: {error}", exc_info=True)
+        failed(error)
+
+
+def failed(error: Exception) -> None:
+    """Log a fault of a plug-in, once until it works again."""
+    _sound.failed(f"{type(error).__name__}: {error}", exc_info=error)

@@ -6,74 +6,94 @@ id of the job that upstream fetched or enqueued; a request without a job has non
 """
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import datetime
-from functools import wraps
+from datetime import UTC, datetime
+from functools import partial, wraps
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 from rq import Queue
 
-from asu_stats.emit import Emitter
+from asu_stats.cloudevents import MAX_PACKAGES
+from asu_stats.emit import Emitter, request_later
 from asu_stats.events import Outcome
-from asu_stats.integrations.reporting import emitter, unharmed
+from asu_stats.integrations.reporting import emitter, failed, unharmed
 from asu_stats.integrations.upstream_builds import observe_sync
 from asu_stats.text import NAME_LENGTH
-from asu_stats.times import utc_now
 
 _PATH: Final = "/api/v1/build"
-_MOST_BYTES: Final = 1 << 20
+_MOST_BYTES: Final = 1 << 16
+_MOST_CHUNKS: Final = 64
 _UNPARSED: Final = 422  # not a build request: nothing to count
 _UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
 _BROKEN: Final = "Internal Server Error"
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its response, as far as they have been seen."""
+    """A request and its response, as far as they have been seen. Bodies are kept by reference."""
 
-    received_at: datetime
-    user_agent: str
-    body: bytearray = field(default_factory=bytearray)
+    headers: Headers
+    received_at: float = field(default_factory=time.time)
+    body: list[bytes] = field(default_factory=list)
     status: int = 500  # if an exception prevents the response
-    is_json: bool = False
-    answer: bytearray = field(default_factory=bytearray)
+    answer_headers: Headers = ()
+    answer: list[bytes] = field(default_factory=list)
     job_id: str | None = None
     is_enqueued: bool = False
+
+    def see(self, message: Message) -> None:
+        """Note a message of the response; its body only if it may say why it was rejected."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.answer_headers = message["headers"]
+        elif self.status >= 400 and self.job_id is None and len(self.answer) < _MOST_CHUNKS:
+            self.answer.append(message.get("body", b""))
 
 
 _current: ContextVar[Exchange | None] = ContextVar("asu_stats_exchange", default=None)
 
 
 class Observer:
-    """ASGI middleware that emits an event for each build request."""
+    """ASGI middleware that emits an event for each build request.
+
+    While a request waits, it only keeps what passes. The emitter's thread reads it later.
+    """
 
     def __init__(self, app: Callable[..., Awaitable[None]], emitter: Emitter) -> None:
         self._app = app
         self._emitter = emitter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on as it is."""
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != _PATH:
+        if (
+            scope["type"] != "http"
+            or scope["path"] != _PATH
+            or scope["method"] != "POST"  # GET and HEAD poll for builds
+        ):
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(utc_now(), _user_agent(scope))
+        exchange = Exchange(scope["headers"])
 
         async def receiving() -> Message:
             message = await receive()
-            with unharmed():
-                exchange.body += message.get("body", b"")
+            if chunk := message.get("body"):
+                exchange.body.append(chunk)
             return message
 
         async def sending(message: Message) -> None:
-            with unharmed():
-                _see(exchange, message)
+            try:
+                exchange.see(message)
+            except Exception as error:  # statistics must not break a build
+                failed(error)
             await send(message)
 
         token = _current.set(exchange)
@@ -81,8 +101,10 @@ class Observer:
             await self._app(scope, receiving, sending)
         finally:
             _current.reset(token)
-            with unharmed():
+            try:
                 report(exchange, self._emitter)
+            except Exception as error:  # the same
+                failed(error)
 
 
 def observe(app: Any) -> None:
@@ -104,9 +126,9 @@ def observe_jobs() -> None:
         @wraps(original)
         def method(*args: Any, **kwargs: Any) -> Any:
             job = original(*args, **kwargs)
-            with unharmed():
-                exchange = _current.get()
-                if exchange is not None and job is not None:
+            exchange = _current.get()
+            if exchange is not None and job is not None:
+                with unharmed():
                     note(exchange, job)
             return job
 
@@ -127,19 +149,31 @@ def _enqueued(exchange: Exchange, job: Any) -> None:
 
 
 def report(exchange: Exchange, emitter: Emitter) -> None:
-    """Emit the event of a request, if it was a build request."""
-    request = _object(exchange.body)
-    if exchange.status == _UNPARSED or request is None:
+    """Emit the event of a request, if it was a build request. Small ones are read later."""
+    if exchange.status == _UNPARSED:
         return
-    outcome = outcome_of(exchange)
-    said = facets(request, outcome) | (_refusal(exchange) if outcome == "rejected" else {})
-    emitter.request(
-        request_hash=exchange.job_id,
-        outcome=outcome,
-        time=exchange.received_at,
-        client=client_of(request, exchange.user_agent)[:NAME_LENGTH],
-        **said,
-    )
+    if sum(map(len, exchange.body)) + sum(map(len, exchange.answer)) <= _MOST_BYTES:
+        request_later(emitter, partial(said, exchange))
+    elif found := said(exchange):
+        emitter.request(**found)
+
+
+def said(exchange: Exchange) -> dict[str, Any] | None:
+    """Return the arguments of `Emitter.request`; `None` for what is no build request."""
+    with unharmed():
+        request = _object(exchange.body)
+        if request is not None:
+            outcome = outcome_of(exchange)
+            client = client_of(request, _header(exchange.headers, b"user-agent"))
+            return {
+                "request_hash": exchange.job_id,
+                "outcome": outcome,
+                "time": datetime.fromtimestamp(exchange.received_at, UTC),
+                "client": client[:NAME_LENGTH],
+                **facets(request, outcome),
+                **(_refusal(exchange) if outcome == "rejected" else {}),
+            }
+    return None
 
 
 def outcome_of(exchange: Exchange) -> Outcome:
@@ -151,9 +185,13 @@ def outcome_of(exchange: Exchange) -> Outcome:
             return "joined"
         if exchange.status == 200:
             return "cache_hit"
-        if exchange.status == 500 and exchange.is_json:  # otherwise the handler itself failed
+        if exchange.status == 500 and _is_json(exchange):  # otherwise the handler itself failed
             return "cached_failure"
     return "rejected"
+
+
+def _is_json(exchange: Exchange) -> bool:
+    return _header(exchange.answer_headers, b"content-type").startswith("application/json")
 
 
 def client_of(request: Mapping[str, Any], user_agent: str) -> str:
@@ -174,8 +212,8 @@ def facets(request: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     if outcome in _UNCOUNTED:
         packages: dict[str, Any] = {"package_count": len(wanted)}
     else:
-        names = [str(name).removeprefix("+")[:NAME_LENGTH] for name in wanted]
-        packages = {"packages": names}
+        names = [str(name).removeprefix("+")[:NAME_LENGTH] for name in islice(wanted, MAX_PACKAGES)]
+        packages = {"packages": names, "package_count": len(wanted)}
     size = request.get("rootfs_size_mb")
     return {
         **{name: str(request[name])[:NAME_LENGTH] for name in ("version", "target", "profile")},
@@ -200,28 +238,16 @@ def _refusal(exchange: Exchange) -> dict[str, str]:
     return {"error_message": str((answer or {}).get("detail") or _BROKEN)}
 
 
-def _see(exchange: Exchange, message: Message) -> None:
-    """Note a message of the response; the body only if it can say why a request was rejected."""
-    if message["type"] == "http.response.start":
-        exchange.status = message["status"]
-        exchange.is_json = any(
-            name.lower() == b"content-type" and value.startswith(b"application/json")
-            for name, value in message["headers"]
-        )
-    elif exchange.status >= 400 and len(exchange.answer) < _MOST_BYTES:
-        exchange.answer += message.get("body", b"")
-
-
-def _object(body: bytearray) -> dict[str, Any] | None:
+def _object(chunks: Sequence[bytes]) -> dict[str, Any] | None:
     try:
-        found = json.loads(body)
+        found = json.loads(b"".join(chunks))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
 
-def _user_agent(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"user-agent":
+def _header(headers: Headers, wanted: bytes) -> str:
+    for name, value in headers:
+        if name.lower() == wanted:
             return str(value.decode("latin-1"))
     return ""

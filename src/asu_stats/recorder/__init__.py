@@ -1,5 +1,6 @@
 """The way of events into the store: batches, group commit, and a spool for outages."""
 
-from asu_stats.recorder.recorder import Recorded, Recorder
+from asu_stats.recorder.intake import Recorded
+from asu_stats.recorder.recorder import Recorder
 
 __all__ = ["Recorded", "Recorder"]

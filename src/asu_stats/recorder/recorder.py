@@ -12,14 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from asu_stats.events import Event
 from asu_stats.exceptions import InvalidEventError, MissingArchiveError, StoreUnavailableError
 from asu_stats.logs import Condition
+from asu_stats.recorder.intake import Call, Intake, Make, Recorded
 from asu_stats.recorder.spool import Spool
 from asu_stats.text import counted
 
@@ -42,14 +42,6 @@ class Applied(Protocol):
 Sink = Callable[[Sequence[Event]], Applied]
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """Numbers of new and duplicate events of a call."""
-
-    accepted: int
-    duplicates: int
-
-
 @dataclass(slots=True)
 class Counters:
     """Counts of events of this process, for the metrics."""
@@ -59,13 +51,6 @@ class Counters:
     replayed: int = 0
     dead_lettered: int = 0
     lost: int = 0
-
-
-@dataclass(slots=True)
-class _Call:
-    events: Sequence[Event]
-    all_or_nothing: bool
-    done: "Future[Recorded | None]" = field(default_factory=Future)
 
 
 class Recorder:
@@ -103,13 +88,8 @@ class Recorder:
         self._batch_events = batch_events
         self._longest_pause = longest_pause
         self._in_order = in_order
-        self._gather_seconds = gather_seconds
-        self._gathering = False
+        self._intake = Intake(batch_events=batch_events, gather_seconds=gather_seconds)
         self._reported_lost = 0
-        self._calls: deque[_Call] = deque()
-        self._waiting = 0
-        self._wake = threading.Condition()
-        self._closing = False
         self._pause = 0.0
         self._away_until = 0.0
         self._failing_until = 0.0
@@ -131,7 +111,7 @@ class Recorder:
     @property
     def waiting(self) -> int:
         """Events in memory that are not written yet."""
-        return self._waiting
+        return self._intake.waiting
 
     @property
     def spooled(self) -> int:
@@ -161,10 +141,10 @@ class Recorder:
         """
         if not events:
             return
-        if self._waiting + len(events) > self._queue_events or self._closing:
+        if self._intake.waiting + len(events) > self._queue_events or self._intake.closing:
             self._put_aside(events)
             return
-        call = self._submit(_Call(events, all_or_nothing=False))
+        call = self._intake.submit(Call(events, all_or_nothing=False))
         if not wait:
             return
         try:
@@ -172,15 +152,30 @@ class Recorder:
         except FutureTimeoutError:
             self._put_aside(events)  # written twice is counted once
 
+    def record_later(self, make: Make, *, hurry: bool = False) -> None:
+        """Record the event that `make` returns, if any, once the writer thread has called it.
+
+        Costs the caller next to nothing: no lock and no wake-up per event, unless it is in a
+        `hurry` and does not wait for others to share its batch. `make` must not raise. If the queue
+        is full, it is called at once and its event spooled. A crash of the process may lose the
+        latest events.
+        """
+        if self._intake.closing or self._intake.later >= self._queue_events:
+            self._spool_now(make)
+            return
+        self._intake.add(make, hurry=hurry)
+        if self._intake.closing:  # since the check above: the writer may be gone
+            self._spool_rest()
+
     def commit(self, events: Sequence[Event]) -> Recorded:
         """Write events all or nothing, and return only when they are committed.
 
         On failure none of them is stored. Raises `StoreUnavailableError` while the store is
         unreachable, and `InvalidEventError` for the first event that the store rejects.
         """
-        if self._closing:
+        if self._intake.closing:
             raise StoreUnavailableError("recorder: shutting down")
-        recorded = self._submit(_Call(events, all_or_nothing=True)).done.result()
+        recorded = self._intake.submit(Call(events, all_or_nothing=True)).done.result()
         assert recorded is not None  # noqa: S101 - all-or-nothing calls are never spooled
         return recorded
 
@@ -191,7 +186,7 @@ class Recorder:
         flush.
         """
         try:
-            self._submit(_Call((), all_or_nothing=False)).done.result(timeout)
+            self._intake.submit(Call((), all_or_nothing=False)).done.result(timeout)
         except FutureTimeoutError:
             return False
         lost, self._reported_lost = self.counters.lost - self._reported_lost, self.counters.lost
@@ -203,23 +198,40 @@ class Recorder:
 
     def close(self) -> None:
         """Store or spool the remaining events, and stop."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
+        self._intake.close()
         self._writer.join()
+        self._spool_rest()
         self._spool.close()
 
-    def _submit(self, call: _Call) -> _Call:
-        with self._wake:
-            self._calls.append(call)
-            self._waiting += len(call.events)
-            if not self._gathering or not call.events or self._waiting >= self._batch_events:
-                self._wake.notify()
-        return call
+    def _spool_rest(self) -> None:
+        """Spool what `record_later` was given while the recorder closed."""
+        while make := self._intake.rest():
+            self._spool_now(make)
+
+    def _spool_now(self, make: Make) -> None:
+        if events := self._made([make]):
+            self._put_aside(events)
+
+    def _made(self, makes: Sequence[Make]) -> list[Event]:
+        """Return the events of `record_later`. One that cannot be made counts as lost."""
+        events: list[Event] = []
+        for make in makes:
+            try:
+                event = make()
+            except Exception:  # a bug; the other events must survive it
+                self._sound.failed("unexpected error", level=logging.ERROR, exc_info=True)
+                self.counters.lost += 1
+                continue
+            if event is not None:
+                events.append(event)
+        return events
 
     def _run(self) -> None:
         while True:
-            calls = self._next_calls()
+            makes, calls = self._intake.take(lambda: self._replay_at)
+            taken = len(makes) + sum(len(call.events) for call in calls)
+            if events := self._made(makes):
+                calls.insert(0, Call(events, all_or_nothing=False))
             try:
                 self._write(calls)
                 if time.monotonic() >= self._replay_at:
@@ -228,44 +240,10 @@ class Recorder:
                 self._sound.failed("unexpected error", level=logging.ERROR, exc_info=True)
                 self._fail(calls, StoreUnavailableError("recorder: internal error"))
                 self._back_off()
-            with self._wake:
-                self._waiting -= sum(len(call.events) for call in calls)
-                if self._closing and not self._calls:
-                    return
+            if self._intake.end(taken):
+                return
 
-    def _next_calls(self) -> list[_Call]:
-        """Wait for calls, or for the time of the next replay; return what one batch holds."""
-        with self._wake:
-            while not self._calls and not self._closing:
-                pause = self._replay_at - time.monotonic()
-                if pause <= 0:
-                    return []
-                self._wake.wait(pause)
-            if self._gather_seconds:
-                self._gather()
-            calls: list[_Call] = []
-            size = 0
-            while self._calls:
-                size += len(self._calls[0].events)
-                if calls and size > self._batch_events:
-                    break
-                calls.append(self._calls.popleft())
-            return calls
-
-    def _gather(self) -> None:
-        """Wait for a batch to fill, unless `flush` or `close` waits. Events don't end the wait."""
-        until = time.monotonic() + self._gather_seconds
-        self._gathering = True
-        while (
-            not self._closing
-            and self._waiting < self._batch_events
-            and all(call.events for call in self._calls)
-            and (pause := until - time.monotonic()) > 0
-        ):
-            self._wake.wait(pause)
-        self._gathering = False
-
-    def _write(self, calls: list[_Call]) -> None:
+    def _write(self, calls: list[Call]) -> None:
         now = time.monotonic()
         if now < self._away_until:
             self._fail(calls, self._failure)
@@ -298,7 +276,7 @@ class Recorder:
                 start += len(call.events)
                 call.done.set_result(Recorded(sum(flags), len(flags) - sum(flags)))
 
-    def _write_apart(self, calls: list[_Call], error: Exception) -> None:
+    def _write_apart(self, calls: list[Call], error: Exception) -> None:
         """Write calls one by one after the store rejected them together."""
         if not any(call.all_or_nothing for call in calls):
             events = [event for call in calls for event in call.events]
@@ -426,7 +404,7 @@ class Recorder:
             self._went_away(error)
             return False
 
-    def _fail(self, calls: list[_Call], error: StoreUnavailableError | None) -> None:
+    def _fail(self, calls: list[Call], error: StoreUnavailableError | None) -> None:
         for call in calls:
             if call.done.done():
                 continue
