@@ -12,6 +12,7 @@ from asu_stats.exceptions import MissingArchiveError
 from asu_stats.store import migrate
 from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.expiry import Policy
+from asu_stats.store.archive.files import Form
 from asu_stats.store.archive.retention import Shelf
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database.engine import read_snapshot, write_transaction
@@ -29,9 +30,8 @@ def stored(engine: Engine) -> list[str]:
         return list(connection.execute(select(archive_parts.c.file)).scalars())
 
 
-@pytest.fixture
-def archive(stats: Stats, tmp_path: Path) -> Path:
-    """The directory of an archive with some builds of March."""
+def put_away(stats: Stats, directory: Path, form: Form = "csv.gz") -> None:
+    """Archive some builds of March."""
     old = [
         (request(f"h{n}", OLD), build(f"h{n}", "failure", end=OLD, build_id=f"b{n}"))
         for n in range(150)
@@ -39,7 +39,13 @@ def archive(stats: Stats, tmp_path: Path) -> Path:
     stats.record(*(events for pair in old for events in pair))
     stats.record(request("new"), build("new", "failure"))
     policy = Policy(30, 30, 30, 30, latest=1)
-    retention.run(stats.engine, policy, NOW.date(), shelf=Shelf(tmp_path / "archive", "csv.gz"))
+    retention.run(stats.engine, policy, NOW.date(), shelf=Shelf(directory, form))
+
+
+@pytest.fixture
+def archive(stats: Stats, tmp_path: Path) -> Path:
+    """The directory of an archive with some builds of March."""
+    put_away(stats, tmp_path / "archive")
     names = stored(stats.engine)
     assert len(names) == 3
     assert all((tmp_path / "archive" / name).is_file() for name in names)
@@ -97,9 +103,43 @@ def test_a_damaged_file_concerns_only_events_that_need_it(stats: Stats, archive:
     late = stats.post(request("h5", LATE))
     assert (late.status_code, file.name in late.text) == (422, True)
     assert stats.record(request("fresh"))["accepted"] == 1
-    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize("form", ["csv.gz", "parquet"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_damaged_file_is_named_before_anybody_needs_it(
+    sqlite_stats: Stats, tmp_path: Path, form: Form, known: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    stats = sqlite_stats
+    put_away(stats, tmp_path / "archive", form)
+    (name,) = (name for name in stored(stats.engine) if name.startswith("build_metrics/"))
+    file = tmp_path / "archive" / name
+    whole = file.read_bytes()
+    with write_transaction(stats.engine) as connection:
+        query = select(archive_parts.c.bytes).where(archive_parts.c.file == name)
+        assert connection.execute(query).scalar() == len(whole)
+        if not known:  # written by an older release
+            connection.execute(update(archive_parts).values(bytes=None))
+    instead = f"has {len(whole) - 20} bytes instead of {len(whole)}"
+    for content, problem in (
+        (b"", "is empty"),
+        (whole[:-20], instead if known else "is damaged"),
+        (bytes(len(whole)), "is damaged"),
+        (whole[:-64] + bytes(64), "is damaged"),
+        (bytes(64) + whole[64:], "is damaged"),
+        (whole, None),
+    ):
+        if not known and form == "csv.gz" and content == whole[:-20]:
+            continue  # which only reading all of it could tell
+        file.write_bytes(content)
+        with read_snapshot(stats.engine) as connection:
+            assert segments.problems(connection) == ({name: problem} if problem else {})
+        damaged = "1.0" if problem else "0.0"
+        assert f"asu_stats_archive_missing_files {damaged}" in stats.client.get("/metrics").text
+    file.write_bytes(whole[:-1] if known else b"")
     (problem,) = stats.client.get("/readyz").json()["problems"]
-    assert file.name in problem
+    assert problem.startswith(f"archive: {name} ")
+    assert f"count=1: {name} " in caplog.text
 
 
 def test_an_event_of_this_process_is_set_aside(stats: Stats, archive: Path, tmp_path: Path) -> None:

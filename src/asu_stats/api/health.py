@@ -214,12 +214,14 @@ class _Archive:
         """Return what is wrong with which file. Raises `StoreUnavailableError`."""
         if time.monotonic() >= self._good_until:
             with read_snapshot(self._engine) as connection:
-                missing = segments.missing(connection)
-            place = "is not readable in archive_directory"
-            self._found = [f"archive: {name} {place}" for name in missing]
+                found = segments.problems(connection)
+            self._found = [
+                f"archive: {name} {problem} in archive_directory" for name, problem in found.items()
+            ]
             self._good_until = time.monotonic() + _LOOK_SECONDS
-            if missing:
-                self._complete.failed(f"files can't be read count={len(missing)}: {missing[0]}")
+            if found:
+                name, problem = next(iter(found.items()))
+                self._complete.failed(f"files can't be used count={len(found)}: {name} {problem}")
             else:
                 self._complete.works()
         return list(self._found)

@@ -92,7 +92,7 @@ class Exposition(Collector):
             workers = worker_states.workers(connection, now=now, silence_seconds=silence)
             firing = memory.firing(connection)
             size = dialects.database_size(connection)
-            missing = segments.missing(connection)
+            damaged = len(segments.problems(connection))
         tasks = leases.states(self._engine)
         yield from domain.of_live(live, self._settings.metrics_clients)
         yield from domain.of_lifetime(ever, self._settings.metrics_clients)
@@ -103,8 +103,8 @@ class Exposition(Collector):
         yield from domain.of_events(live, self._process.invalid_events)
         yield gauge(
             "asu_stats_archive_missing_files",
-            "Archive files that are missing or not readable.",
-            len(missing),
+            "Archive files that are missing, not readable or damaged.",
+            damaged,
         )
         yield gauge("asu_stats_database_size_bytes", "Size of the database.", size)
         yield gauge(

@@ -24,6 +24,8 @@ from asu_stats.text import one_spelling
 Form = Literal["parquet", "csv.gz"]
 Rows = Sequence[tuple[Any, ...]]
 
+_PARQUET: Final = b"PAR1"
+_GZIP: Final = b"\x1f\x8b"
 _NULL: Final = r"\N"
 # Anything else passes. Without number: gzip's word for a damaged file.
 _GONE: Final = frozenset(
@@ -41,10 +43,10 @@ _GONE: Final = frozenset(
 _DAMAGE: Final = (ValueError, EOFError, LookupError, StopIteration)
 
 
-def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> None:
+def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> int:
     """Write rows of a table into a new file, and make its directory, which then is the owner's.
 
-    Raises `StoreUnavailableError` where that fails.
+    Returns the size of the file in bytes. Raises `StoreUnavailableError` where that fails.
     """
     content = _to_parquet(table, rows) if path.suffix == ".parquet" else _to_csv(table, rows)
     part = path.with_name(f"{path.name}.part")
@@ -63,6 +65,29 @@ def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> N
             os.close(directory)
     except OSError as error:
         raise StoreUnavailableError(f"archive: {path}: {error.strerror}") from None
+    return len(content)
+
+
+def problem(path: Path, size: int | None) -> str | None:
+    """Return what is wrong with a file of `size` bytes, as far as its ends tell.
+
+    A full disk or a copy that broke off leaves files empty or short, a power failure full of zeros.
+    """
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno()).st_size
+            if found != size and (size is not None or not found):
+                return "is empty" if not found else f"has {found} bytes instead of {size}"
+            head = file.read(4)
+            file.seek(-min(4, found), os.SEEK_END)
+            tail = file.read(4)
+    except OSError:
+        return "is not readable"
+    if path.suffix == ".parquet":
+        whole = head == tail == _PARQUET
+    else:
+        whole = head[:2] == _GZIP and any(tail)  # the length of what is compressed
+    return None if whole else "is damaged"
 
 
 def read(path: Path, table: Table) -> Rows:

@@ -228,13 +228,15 @@ class _Run:
                 rows = [tuple(row) for row in found]
             name = shelf.file(table, oldest.date())
             file = shelf.directory.resolve() / name
-            files.write(file, table, rows, shelf.owner)
+            size = files.write(file, table, rows, shelf.owner)
             if files.read(file, table) != rows:
                 raise StoreUnavailableError(
                     f"archive: {file}: reads differently than it was written"
                 )
             try:
-                self.report.rows_in_files += self._batch(partial(_to_files, table, name, rows))
+                self.report.rows_in_files += self._batch(
+                    partial(_to_files, table, name, size, rows)
+                )
                 self.report.files_written += 1
             except _NeededMeanwhileError:
                 file.unlink()
@@ -274,14 +276,14 @@ class _NeededMeanwhileError(Exception):
     """A late event has brought back some of the rows that were about to be put away."""
 
 
-def _to_files(table: Table, file: str, rows: files.Rows, connection: Connection) -> int:
+def _to_files(table: Table, file: str, size: int, rows: files.Rows, connection: Connection) -> int:
     """Let a file take the place of the rows that are in it."""
     source = ARCHIVES[table]
     number = archive.names(table).index("id")
     gone = delete(source).where(source.c.id.in_([row[number] for row in rows]))
     if connection.execute(gone).rowcount != len(rows):
         raise _NeededMeanwhileError
-    segments.add(connection, table, file, rows, TIMES[table])
+    segments.add(connection, table, file, size, rows, TIMES[table])
     return len(rows)
 
 

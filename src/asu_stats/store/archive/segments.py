@@ -10,7 +10,6 @@ Paths are stored below the archive directory, which an engine knows by `keep_in`
 be moved with its files.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from functools import lru_cache
@@ -51,6 +50,7 @@ archive_parts = Table(
     Column("rows", Integer, nullable=False),
     Column("first_at", DateTime, nullable=False, comment="time of its first row"),
     Column("last_at", DateTime, nullable=False, comment="time of its last row"),
+    Column("bytes", BigInteger, comment="size of the file; null where an older release wrote it"),
     comment="Files of the archive: a file that is not named here does not count.",
 )
 archive_keys = Table(
@@ -131,22 +131,18 @@ def directory_of(connection: Connection) -> Path:
     return found if isinstance(found, Path) else _DIRECTORY.resolve()
 
 
-def missing(connection: Connection) -> list[str]:
-    """Return the files of the archive that are gone, empty or not readable by this process."""
+def problems(connection: Connection) -> dict[str, str]:
+    """Return what is wrong with files of the archive, by name, as far as a look tells."""
     directory = directory_of(connection)
-    names = connection.execute(select(_t.file).order_by(_t.file)).scalars()
-    return [name for name in names if not _is_readable(directory / name)]
+    rows = connection.execute(select(_t.file, _t.bytes).order_by(_t.file)).all()
+    found = {name: files.problem(directory / name, size) for name, size in rows}
+    return {name: problem for name, problem in found.items() if problem}
 
 
-def _is_readable(file: Path) -> bool:
-    try:
-        return os.access(file, os.R_OK) and file.stat().st_size > 0  # a full disk leaves them empty
-    except OSError:
-        return False
-
-
-def add(connection: Connection, table: Table, file: str, rows: files.Rows, time: str) -> None:
-    """Let a file below the archive directory count: from now on its rows are there."""
+def add(
+    connection: Connection, table: Table, file: str, size: int, rows: files.Rows, time: str
+) -> None:
+    """Let a file below the archive directory, of `size` bytes, count: its rows are there now."""
     place = [column.name for column in table.columns].index(time)
     moments = [row[place] for row in rows]
     values = {
@@ -155,6 +151,7 @@ def add(connection: Connection, table: Table, file: str, rows: files.Rows, time:
         "rows": len(rows),
         "first_at": min(moments),
         "last_at": max(moments),
+        "bytes": size,
     }
     part = connection.execute(insert(archive_parts).values(values).returning(_t.id)).scalar_one()
     keys = sorted(keys_of(table, rows))
