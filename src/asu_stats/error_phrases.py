@@ -6,15 +6,13 @@ reads each character once; what it finds is looked at once per place.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from itertools import accumulate, compress
+from itertools import accumulate, compress, count
 from operator import getitem, itemgetter
 from typing import Any, Final, NamedTuple
 
 from asu_stats.error_rules import RULES
-
-_LINE_END: Final = -1  # stands among the parts that end at a place
 
 
 class Phrase(NamedTuple):
@@ -30,32 +28,43 @@ class Phrase(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """What begins with a part where it stands: phrases that are complete with it.
+    """What a part means where it stands, alone or (`tied`) at the start of a message.
 
-    `first` are those that need the end of the line too.
+    `number` is the part's, `compared` its text if it has to be compared. Phrases that are complete
+    with it say, are near or are where of rules; `first` are those that need another part, or the
+    end of the line, too. `seconds` are the phrases whose second part it is, each with the key of
+    its head and a number. `is_plain` tells that there is nothing but `says` and `near`.
     """
 
+    length: int
     key: int
-    tied: bool  # to the start of a message
+    tied: bool
     is_word: bool  # begins with a letter or digit
     not_before: str
-    complete: tuple[int, int, int]  # rules that these say, are near, are where
+    says: int
+    near: int
+    is_plain: bool
+    rest: "_Rest"
+
+
+class _Rest(NamedTuple):
+    number: int
+    compared: str
+    is_head: bool  # not only a later part
+    where: int
     first: tuple[Phrase, ...]
+    seconds: tuple[tuple[int, int, Phrase], ...]
 
 
-_Seconds = tuple[tuple[int, int, Phrase], ...]
+# Stands for what ends at a place.
+_LINE_ENDS: Final = (_Head(0, 0, False, False, "", 0, 0, True, _Rest(0, "", False, 0, (), ())),)
 
 
 class _Automaton(NamedTuple):
-    """`root` is a row: for each class of characters the next row, and last the parts that end.
-
-    Of each part there are its length, its text if it has to be compared, its heads, and the
-    phrases whose second part it is, each with the key of its head and a number.
-    """
+    """`root` is a row: for each class of characters the next row, and last what ends there."""
 
     classes: bytes
     root: list[Any]
-    parts: Sequence[tuple[int, str, tuple[_Head, ...], _Seconds]]
     numbers: dict[str, int]
     without_near: int
     without_where: int
@@ -73,7 +82,7 @@ def first_rule(lines: Sequence[str]) -> str | None:
     next(rows)
     ending = list(map(itemgetter(-1), rows))
     reader = _Reader(automaton)
-    reader.read(text, compress(enumerate(ending), ending))
+    reader.read(text, zip(compress(count(), ending), filter(None, ending), strict=True))
     found = reader.fits & (reader.places | automaton.without_where)
     return RULES[(found & -found).bit_length() - 1].type if found else None
 
@@ -91,50 +100,75 @@ class _Reader:
         self._near = 0
         self._waiting: dict[int, list[tuple[Phrase, int, int]]] = {}  # by the part that is next
         self._at_end: list[tuple[Phrase, int]] = []
+        self._is_open = False  # it needs more than heads
         self._reached: set[int] = set()  # phrases whose second part came behind the first
 
-    def read(self, text: str, hits: Iterable[tuple[int, tuple[int, ...]]]) -> None:
+    def read(self, text: str, hits: Iterable[tuple[int, tuple[_Head, ...]]]) -> None:
         """Take in at which places which parts end."""
-        parts, waiting = self._automaton.parts, self._waiting
+        waiting, without_near = self._waiting, self._automaton.without_near
         done: dict[int, int] = {}  # heads that have stood in the line, and where they ended
-        last_ending: tuple[int, ...] = ()
+        says = near = 0  # of the line, as far as plain heads tell
+        last_ending: tuple[_Head, ...] = ()
         last = start = 0
         for place, ending in hits:
-            if ending[0] == _LINE_END:
-                if done:
+            if ending is _LINE_ENDS:
+                if self._is_open:
+                    self._found(says, near)
                     self._end_line(start, last_ending if last == place else ())
-                    done.clear()
+                else:
+                    self.fits |= says & (near | without_near)
+                done.clear()
+                says = near = 0
                 start = place + 1
                 continue
             last, last_ending = place + 1, ending
-            for number in ending:
-                length, compared, heads, seconds = parts[number]
+            # A word or a package's name is not looked into: `libopenssl:` is no `ssl:`.
+            for (
+                length,
+                key,
+                tied,
+                is_word,
+                not_before,
+                its_says,
+                its_near,
+                is_plain,
+                rest,
+            ) in ending:
                 begin = last - length
-                if compared and not text.startswith(compared, begin):
+                if (waiting or not is_plain) and not self._is_head(rest, text, done, begin, last):
                     continue
-                if seconds or waiting:
-                    self._follow(seconds, done, begin, last)
-                    self._go_on(number, begin, last)
-                # A word or a package's name is not looked into: `libopenssl:` is no `ssl:`.
-                for key, tied, is_word, not_before, complete, first in heads:
-                    if key in done or (
-                        not _starts(text, begin)
-                        if tied
-                        else text[last] == not_before
-                        or (is_word and ((before := text[begin - 1]).isalnum() or before in "-_"))
-                    ):
-                        continue
-                    done[key] = last
-                    self._found(*complete)
-                    for phrase in first:
+                if key in done or (
+                    not _starts(text, begin)
+                    if tied
+                    else text[last] == not_before
+                    or (is_word and ((before := text[begin - 1]).isalnum() or before in "-_"))
+                ):
+                    continue
+                done[key] = last
+                says |= its_says
+                near |= its_near
+                if not is_plain:
+                    self.places |= rest.where
+                    for phrase in rest.first:
                         self._go_to(phrase, 1, begin, last)
 
-    def _found(self, says: int, near: int, where: int) -> None:
+    def _is_head(self, rest: _Rest, text: str, done: dict[int, int], begin: int, end: int) -> bool:
+        """Take a part as a later one of phrases; tell whether it may be the first one of others."""
+        if rest.compared and not text.startswith(rest.compared, begin):
+            return False
+        self._follow(rest.seconds, done, begin, end)
+        self._go_on(rest.number, begin, end)
+        return rest.is_head
+
+    def _found(self, says: int, near: int, where: int = 0) -> None:
+        self._is_open = True
         self._says |= says
         self._near |= near
         self.places |= where
 
-    def _follow(self, seconds: _Seconds, done: dict[int, int], begin: int, end: int) -> None:
+    def _follow(
+        self, seconds: Iterable[tuple[int, int, Phrase]], done: dict[int, int], begin: int, end: int
+    ) -> None:
         """Let phrases go on whose second part is at a place, behind their first."""
         for key, number, phrase in seconds:
             if done.get(key, end) <= begin and number not in self._reached:
@@ -151,6 +185,7 @@ class _Reader:
 
     def _go_to(self, phrase: Phrase, index: int, begin: int, end: int) -> None:
         """Let a phrase wait for a part of it, or for the end of the line, or be complete."""
+        self._is_open = True
         if index < len(phrase.parts):
             following = self._numbers[phrase.parts[index]]
             self._waiting.setdefault(following, []).append((phrase, index, end))
@@ -159,14 +194,16 @@ class _Reader:
         else:
             self._found(phrase.says, phrase.is_near, phrase.is_where)
 
-    def _end_line(self, start: int, ending: tuple[int, ...]) -> None:
+    def _end_line(self, start: int, ending: tuple[_Head, ...]) -> None:
         """Take the phrases that the end of a line completes, and see which rules fit it."""
         for phrase, begin in self._at_end:
-            is_last = self._numbers[phrase.parts[-1]] in ending
+            number = self._numbers[phrase.parts[-1]]
+            is_last = any(head.rest.number == number for head in ending)
             if is_last and (begin == start or not phrase.whole):
                 self._found(phrase.says, phrase.is_near, phrase.is_where)
         self.fits |= self._says & (self._near | self._automaton.without_near)
         self._says = self._near = 0
+        self._is_open = False
         self._waiting.clear()
         self._reached.clear()
         self._at_end.clear()
@@ -207,19 +244,34 @@ def _bits(phrases: Sequence[Phrase]) -> tuple[int, int, int]:
     return says, near, where
 
 
-def _heads(number: int, text: str, phrases: Sequence[Phrase]) -> tuple[_Head, ...]:
-    """Return what begins with a part: where it stands, and where a message starts."""
+def _heads(text: str, numbers: Mapping[str, int], phrases: Sequence[Phrase]) -> tuple[_Head, ...]:
+    """Return what a part means: alone, at the start of a message, or only behind other parts."""
+    number = numbers[text]
     # After a name may be anything but "-"; "dependencies for ssl:" is no `ssl:` either.
-    not_before = "\n" if text.endswith(":") else "-"
+    not_before, is_word = "\n" if text.endswith(":") else "-", text[0].isalnum()
+    compared = text if "?" in text else ""
+    seconds = tuple(
+        (2 * numbers[phrase.parts[0]] + phrase.starts, mine, phrase)
+        for mine, phrase in enumerate(phrases)
+        if phrase.parts[1:2] == (text,)
+    )
+    rest = _Rest(number, compared, True, 0, (), seconds)
     found = []
     for tied in (False, True):
         mine = [p for p in phrases if p.parts[0] == text and (p.starts or p.whole) == tied]
-        single = [p for p in mine if len(p.parts) == 1]
-        complete = [p for p in single if not p.ends and not p.whole]
-        first = tuple(p for p in single if p.ends or p.whole)
-        key, is_word = 2 * number + tied, text[0].isalnum()
         if mine:
-            found.append(_Head(key, tied, is_word, not_before, _bits(complete), first))
+            single = [p for p in mine if len(p.parts) == 1]
+            says, near, where = _bits([p for p in single if not p.ends and not p.whole])
+            first = tuple(p for p in single if p.ends or p.whole)
+            rest = rest._replace(where=where, first=first)
+            is_plain = not (where or first or compared or seconds)
+            key = 2 * number + tied
+            found.append(
+                _Head(len(text), key, tied, is_word, not_before, says, near, is_plain, rest)
+            )
+    if not found:
+        rest = rest._replace(is_head=False)
+        found.append(_Head(len(text), 2 * number, False, is_word, not_before, 0, 0, False, rest))
     return tuple(found)
 
 
@@ -234,34 +286,17 @@ def _automaton() -> _Automaton:
     for number, rule in enumerate(RULES):
         without_near |= (not rule.near) << number
         without_where |= (not rule.where) << number
-    return _Automaton(
-        classes,
-        _rows([text.encode().translate(classes) for text in texts], len(letters) + 1, classes[10]),
-        [
-            (
-                len(text),
-                text if "?" in text else "",
-                _heads(number, text, phrases),
-                tuple(
-                    (2 * numbers[phrase.parts[0]] + phrase.starts, mine, phrase)
-                    for mine, phrase in enumerate(phrases)
-                    if phrase.parts[1:2] == (text,)
-                ),
-            )
-            for number, text in enumerate(texts)
-        ],
-        numbers,
-        without_near,
-        without_where,
-    )
+    heads = {text.encode().translate(classes): _heads(text, numbers, phrases) for text in texts}
+    root = _rows(heads, len(letters) + 1, classes[10])
+    return _Automaton(classes, root, numbers, without_near, without_where)
 
 
-def _rows(texts: Sequence[bytes], width: int, line_end: int) -> list[Any]:
-    """Return the root of an automaton that finds `texts`, made of `width` classes."""
+def _rows(heads: Mapping[bytes, tuple[_Head, ...]], width: int, line_end: int) -> list[Any]:
+    """Return the root of an automaton that finds the texts of `heads`, made of `width` classes."""
     root: list[Any] = [*[None] * width, ()]
     root[:width] = [root] * width
     ended = root[line_end] = []
-    tree = _tree(texts)
+    tree = _tree(heads)
     queue = deque([(root, root, tree)])
     while queue:
         row, failure, (children, mine) = queue.popleft()
@@ -273,16 +308,16 @@ def _rows(texts: Sequence[bytes], width: int, line_end: int) -> list[Any]:
             queue.append((following, row[letter], child))
             row[letter] = following
     ended[:] = root
-    ended[-1] = (_LINE_END,)
+    ended[-1] = _LINE_ENDS
     return root
 
 
-def _tree(texts: Sequence[bytes]) -> tuple[dict[int, Any], list[int]]:
-    """Return texts as a tree: the children of a node by letter, and which texts end there."""
-    root: tuple[dict[int, Any], list[int]] = ({}, [])
-    for number, text in enumerate(texts):
+def _tree(heads: Mapping[bytes, tuple[_Head, ...]]) -> tuple[dict[int, Any], list[_Head]]:
+    """Return texts as a tree: the children of a node by letter, and what ends there."""
+    root: tuple[dict[int, Any], list[_Head]] = ({}, [])
+    for text, ending in heads.items():
         node = root
         for letter in text:
             node = node[0].setdefault(letter, ({}, []))
-        node[1].append(number)
+        node[1].extend(ending)
     return root

@@ -97,7 +97,7 @@ _BY_STATUS = {
 
 _MAX_TEXT = 64 * 1024
 _MAX_LINE = 4 * 1024
-_MAX_LINES = 2000
+_MAX_LINES = 1000
 
 _CONTROL = "".join(map(chr, (*range(9), *range(14, 32), 127)))
 _LOOKS_LIKE = {
@@ -117,7 +117,6 @@ _REPLACED = (
 )
 _ANSWER_KEYS = ("title", "detail", "message", "error", "error_message", "stderr")
 _SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
-_EDGES = re.compile(r" ?\n ?")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -146,12 +145,22 @@ def _lines(message: str) -> list[str]:
     if max(map(len, long), default=0) > _MAX_LINE:
         long = [_cut(line, _MAX_LINE, " ") for line in long]
     # Line by line this would take longer than all the rest, where lines are short.
-    text = _EDGES.sub("\n", _SPACES.sub(" ", "\n".join(long))).strip(" ")
+    text = _one_space("\n".join(long)).replace(" \n", "\n").replace("\n ", "\n").strip(" ")
     lines = list(dict.fromkeys(text.split("\n")))
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES // 2 : -_MAX_LINES // 2] = []
     # A log that somebody put on one line may begin like noise, but is all there is.
     return [line for line in lines if not line.startswith(NOISE) or "fail" in line] or lines
+
+
+def _one_space(text: str) -> str:
+    """Return a text with one space for any run of white space within a line."""
+    if not text.isascii():
+        return _SPACES.sub(" ", text)
+    text = text.replace("\t", " ")  # all that is left of other white space
+    while "  " in text:  # halved each time
+        text = text.replace("  ", " ")
+    return text
 
 
 def _plain(text: str) -> str:
