@@ -332,7 +332,7 @@ def test_white_space_around_values_is_none_of_them(
         "demo_seconds": " 0.5",
         "legacy_sunset": " 2027-10-01 ",
         "database_url": " sqlite:///x.db\n",
-        "archive_directory": " shelf ",
+        "archive_directory": " archive_directory ",
         "ingest_token": "secret\n",
         "source": " https://example.org ",
         "live_origins": [" HTTPS://Example.org:443/ "],
@@ -358,7 +358,10 @@ def test_white_space_around_values_is_none_of_them(
         found = load(**values)
     assert (found.read_access, found.workers, found.jobs) == ("token", 3, False)
     assert (found.demo_seconds, found.legacy_sunset) == (0.5, date(2027, 10, 1))
-    assert (found.database_url, found.archive_directory) == ("sqlite:///x.db", Path("shelf"))
+    assert (found.database_url, found.archive_directory) == (
+        "sqlite:///x.db",
+        Path("archive_directory"),
+    )
     assert found.ingest_token
     assert found.ingest_token.get_secret_value() == "secret"
     assert (found.source, found.live_origins) == ("https://example.org", ["https://example.org"])

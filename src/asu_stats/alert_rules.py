@@ -163,7 +163,7 @@ class Rule(BaseModel):
         """Tell whether a value is an alert."""
         return value > self.limit if self.above is not None else value < self.limit
 
-    def is_well(self, value: float) -> bool:
+    def has_recovered(self, value: float) -> bool:
         """Tell whether the value of a firing alert has recovered (hysteresis)."""
         back = self.limit if self.recover is None else self.recover
         return value <= back if self.above is not None else value >= back
@@ -271,7 +271,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         hours=3,
         min_sample=8,
         chance=1e-3,
-        summary="Unusually many builds fail",
+        summary="Sudden rise in failures",
     ),
     Rule(
         name="failures_today",
@@ -280,7 +280,7 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=5,
         min_sample=8,
         chance=1e-3,
-        summary="Unusually many builds fail",
+        summary="More failures than usual over a day",
     ),
 )
 

@@ -101,7 +101,7 @@ def _key(data: Data, field: str, limit: int) -> str:
     _check_present(data, field)
     value = data[field]
     if not isinstance(value, str) or not value:
-        _invalid(field, "a text that is not empty", value)
+        _invalid(field, "a non-empty string", value)
     if len(value) > limit:
         raise InvalidEventError(field, f"longer than {limit} characters")
     if not is_storable(value):
@@ -114,7 +114,7 @@ def _optional_text(data: Data, field: str, limit: int = NAME_LENGTH) -> str | No
     if value is None:
         return None
     if not isinstance(value, str):
-        _invalid(field, "a text", value)
+        _invalid(field, "a string", value)
     if len(value) > limit:
         raise InvalidEventError(field, f"longer than {limit} characters")
     return value
@@ -141,7 +141,7 @@ def _hash(data: Data, field: str) -> str:
     _check_present(data, field)
     value = _optional_text(data, field, HASH_LENGTH)
     if not value:
-        _invalid(field, "a text that is not empty", value)
+        _invalid(field, "a non-empty string", value)
     return stored_name(value)
 
 
@@ -206,7 +206,7 @@ def _message(data: Data, field: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        _invalid(field, "a text", value)
+        _invalid(field, "a string", value)
     return cut_utf8(clean_text(value[:MESSAGE_BYTES]), MESSAGE_BYTES)
 
 
@@ -349,7 +349,7 @@ def _check_envelope(item: Data) -> None:
         _invalid("specversion", '"1.0"', item["specversion"])
     for field in ("subject", "dataschema"):
         if not isinstance(item.get(field), str | None):
-            _invalid(field, "a text", item[field])
+            _invalid(field, "a string", item[field])
     content_type = item.get("datacontenttype")
     if content_type is not None:
         media = content_type.partition(";")[0].strip() if isinstance(content_type, str) else ""

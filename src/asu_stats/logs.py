@@ -82,7 +82,7 @@ class Condition:
         return True
 
 
-class Thinned(logging.Filter):
+class RepeatLimit(logging.Filter):
     """Lets five warnings or errors of a kind through in a minute, then only counts them.
 
     A kind is a logger and a message before its values are filled in. The first line after the

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from tests import histories
 from tests.oracle import Oracle
 from tests.support import NOW, CloudEvent, Stats, at, build, request
@@ -103,8 +103,10 @@ def test_it_says_why_the_days_before_are_unknown(sqlite_stats: Stats, tmp_path: 
     )
     assert unknown(days=50) is None
     stats.record(*(request(f"o{n}", NOW - 50 * DAY, outcome="cache_hit") for n in range(150)))
-    shelf = Shelf(tmp_path / "archive", "csv.gz")
-    retention.run(stats.engine, Policy(2, 2, 2, latest=1), NOW.date(), shelf=shelf)
+    archive_directory = ArchiveDirectory(tmp_path / "archive", "csv.gz")
+    retention.run(
+        stats.engine, Policy(2, 2, 2, latest=1), NOW.date(), archive_directory=archive_directory
+    )
     assert "the previous time range ends on 2026-08-11 at a time of day" in str(unknown(days=50))
     assert unknown(start="2026-08-12", end="2026-09-29") is None
 

@@ -121,7 +121,7 @@ def test_attributes_in_headers_are_decoded(stats: Stats, sent: str, meant: str) 
         ({"ce-id": "%C0%A0"}, "ce-id", "UTF-8"),
         ({"ce-id": "%ED%A0%80"}, "ce-id", "UTF-8"),
         ({"ce-id": "a%00b"}, "ce-id", "NUL"),
-        ({"ce-id": ""}, "ce-id", "a text that is not empty"),
+        ({"ce-id": ""}, "ce-id", "a non-empty string"),
         ({"ce-id": "x" * 257}, "ce-id", "longer than 256"),
         ({"ce-id": None}, "ce-id", "is missing"),
         ({"ce-specversion": None}, "ce-specversion", "is missing"),

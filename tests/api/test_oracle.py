@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.verification import verify
 from tests import histories
@@ -138,7 +138,11 @@ def test_every_figure_equals_the_oracle(
     rng = random.Random(seed)
     # Only months that are over are put into files.
     over = TODAY + timedelta(days=20) if in_files else TODAY
-    shelf = Shelf(stats.settings.spool_path.parent / "archive", "csv.gz") if in_files else None
+    archive_directory = (
+        ArchiveDirectory(stats.settings.spool_path.parent / "archive", "csv.gz")
+        if in_files
+        else None
+    )
     clients = {
         client_of(e["data"].get("client"))[0]
         for e in history
@@ -151,7 +155,12 @@ def test_every_figure_equals_the_oracle(
         if packed and start < 3 * size:  # what comes after must make these blocks stale
             packer.pack(stats.engine, TODAY)
         if days and rng.random() < 0.2:  # much of what comes after is late
-            retention.run(stats.engine, Policy(*days, 3650, latest=1), over, shelf=shelf)
+            retention.run(
+                stats.engine,
+                Policy(*days, 3650, latest=1),
+                over,
+                archive_directory=archive_directory,
+            )
     assert accepted == len({event["id"] for event in history})
     oracle = Oracle(history)
     first = {window: answers(stats, *window, clients) for window in WINDOWS}
@@ -159,7 +168,9 @@ def test_every_figure_equals_the_oracle(
         assert first[window] == expected(oracle, *window, clients)
     assert list(verify.differences(stats.engine)) == []
     if days:
-        retention.run(stats.engine, Policy(*days, 3650, latest=1), over, shelf=shelf)
+        retention.run(
+            stats.engine, Policy(*days, 3650, latest=1), over, archive_directory=archive_directory
+        )
         assert list(verify.differences(stats.engine)) == []
         assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
     if packed:

@@ -69,7 +69,7 @@ def test_they_are_rebuilt_and_outlive_the_details(stats: Stats) -> None:
     policy = Policy(
         build_metrics_days=1, client_stats_days=1, error_stats_days=1, hourly_rollup_days=1
     )
-    retention(stats.engine, policy, NOW.date(), shelf=None)
+    retention(stats.engine, policy, NOW.date(), archive_directory=None)
     stats.record(rejected("h1", 2), rejected("h4", 2))  # late
     assert seen(stats, days=60)[""] == (before[""][0] + 2, before[""][1] + 1)
 

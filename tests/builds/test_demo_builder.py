@@ -16,7 +16,7 @@ from asu_stats.builds.builders.demo import (
     INCIDENT_TYPE,
     INCIDENT_VERSION,
     DemoBuilder,
-    Misfortune,
+    FailureExample,
     load_misfortunes,
 )
 from asu_stats.builds.builders.known_packages import is_known
@@ -28,12 +28,12 @@ from asu_stats.error_types import classify
 from .support import NOW, request, settings_for
 
 MISFORTUNES = [
-    Misfortune(
+    FailureExample(
         "Impossible package selection: missing (a)", "build", "package_not_found", "failure"
     ),
-    Misfortune("conflicts", "build", INCIDENT_TYPE, "failure"),
-    Misfortune("curl: (6)", "network", "download_failed", "failure"),
-    Misfortune("Task exceeded maximum timeout", "build", "build_timeout", "timeout"),
+    FailureExample("conflicts", "build", INCIDENT_TYPE, "failure"),
+    FailureExample("curl: (6)", "network", "download_failed", "failure"),
+    FailureExample("Task exceeded maximum timeout", "build", "build_timeout", "timeout"),
 ]
 
 
@@ -57,7 +57,7 @@ def attempt_for(tmp_path: Path, **changes: Any) -> Attempt:
     return Attempt(job=job, directory=directory, seconds=60, announce=lambda _: None)
 
 
-def fates(builder: DemoBuilder, **changes: Any) -> list[Misfortune | None]:
+def fates(builder: DemoBuilder, **changes: Any) -> list[FailureExample | None]:
     asked = (request(profile=f"p{number}", **changes) for number in range(1000))
     return [builder.fate(each, each.request_hash) for each in asked]
 
@@ -112,7 +112,7 @@ def test_a_build_that_does_not(
     assert str(caught.value) == MISFORTUNES[index].text
 
 
-def failure_of(tmp_path: Path, misfortune: Misfortune, **changes: Any) -> tuple[str, str]:
+def failure_of(tmp_path: Path, misfortune: FailureExample, **changes: Any) -> tuple[str, str]:
     """Return what the client is told of a build that must fail, and its output."""
     builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), misfortunes=[misfortune])
     attempt = attempt_for(tmp_path, **changes)
@@ -145,7 +145,7 @@ def test_clients_are_told_what_the_command_builder_would_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: str, told: str | None
 ) -> None:
     monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
-    summary, stderr = failure_of(tmp_path, Misfortune(text, "build", kind, "failure"))
+    summary, stderr = failure_of(tmp_path, FailureExample(text, "build", kind, "failure"))
     assert summary == (told or text)
     assert stderr.splitlines()[1:] == text.splitlines()[1:]
 
@@ -153,7 +153,7 @@ def test_clients_are_told_what_the_command_builder_would_say(
 def test_texts_speak_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
     missing = "Error: Image not found: ghcr.io/openwrt/imagebuilder:ath79-generic-v25.12.2"
-    misfortune = Misfortune(missing, "container", "container_image_missing", "failure")
+    misfortune = FailureExample(missing, "container", "container_image_missing", "failure")
     told, _ = failure_of(tmp_path, misfortune)
     assert told.endswith("imagebuilder:mediatek-filogic-v24.10.2")
     asked = request(version="24.10.1", target="x86/64", profile="generic")
@@ -162,7 +162,7 @@ def test_texts_speak_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.M
     texts = [each for each in load_misfortunes() if "target-x86_64_musl" in each.text]
     assert [each.can_meet(asked) for each in texts] == [True]
     assert [each.can_meet(request()) for each in texts] == [False]
-    mismatch = Misfortune("Received x (requested r1)", "build", "version_mismatch", "failure")
+    mismatch = FailureExample("Received x (requested r1)", "build", "version_mismatch", "failure")
     assert not mismatch.can_meet(request())
     assert mismatch.text_for(request(version_code="r7-ab")) == "Received x (requested r7-ab)"
 

@@ -337,7 +337,7 @@ WORKER = """
 import sys
 from pathlib import Path
 
-from asu_stats.builds.builders.demo import DemoBuilder, Misfortune
+from asu_stats.builds.builders.demo import DemoBuilder, FailureExample
 from asu_stats.builds.service import BuildService
 from asu_stats.builds.background import Background
 from asu_stats.settings import Settings
@@ -346,7 +346,7 @@ from asu_stats.store.database import engine as engines
 url, store = sys.argv[1:]
 settings = Settings(store_directory=store, workers=2, demo_seconds=0.02, worker_timeout_seconds=2)
 service = BuildService(engines.create(url), settings, lambda events: None)
-misfortunes = [Misfortune("x", "build", "unknown", "failure")]
+misfortunes = [FailureExample("x", "build", "unknown", "failure")]
 shop = Background(service, DemoBuilder(settings, misfortunes=misfortunes))
 shop.start()
 print("ready", flush=True)

@@ -20,7 +20,7 @@ from asu_stats.cli.program import app
 from asu_stats.store import migrate
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from tests import forked, servers
@@ -55,8 +55,10 @@ def filled(url: str, place: Path) -> None:
             error_stats_days=60,
             hourly_rollup_days=90,
         )
-        shelf = Shelf(place / "archive", "csv.gz")
-        retention.run(stats.engine, policy, datetime.now(UTC).date(), shelf=shelf)
+        archive_directory = ArchiveDirectory(place / "archive", "csv.gz")
+        retention.run(
+            stats.engine, policy, datetime.now(UTC).date(), archive_directory=archive_directory
+        )
     assert list(place.glob("archive/client_stats/*/*"))
 
 

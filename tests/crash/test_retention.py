@@ -39,13 +39,13 @@ from asu_stats.store.database import engine as engines
 
 retention._MOST = 5  # many small batches, so that a kill meets one
 url, today = sys.argv[1], date.fromisoformat(sys.argv[2])
-shelf = retention.Shelf(Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 3 else None
+files = retention.ArchiveDirectory(Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 3 else None
 for line in sys.stdin:
     days, seconds = line.split()
     child = os.fork()
     if not child:
         policy = expiry.Policy(*[int(days)] * 4)
-        retention.run(engines.create(url), policy, today, shelf=shelf)
+        retention.run(engines.create(url), policy, today, archive_directory=files)
         os._exit(0)
     time.sleep(float(seconds))
     os.kill(child, signal.SIGKILL)
@@ -100,8 +100,8 @@ def test_nothing_is_lost_and_nothing_is_double(
     sqlite_template: Path, tmp_path: Path, form: Literal["tables", "csv.gz"]
 ) -> None:
     directory = tmp_path / "archive"
-    shelf = None if form == "tables" else retention.Shelf(directory, form)
-    in_files = [] if shelf is None else [str(directory), form]
+    archive_directory = None if form == "tables" else retention.ArchiveDirectory(directory, form)
+    in_files = [] if archive_directory is None else [str(directory), form]
     events = list(history.history(days=100, requests=1500 + 80 * KILLS, now=NOW))
     rng = random.Random(KILLS)
     late = rng.sample(events, len(events) // 10)
@@ -129,7 +129,7 @@ def test_nothing_is_lost_and_nothing_is_double(
         launcher.stdin.close()
     assert killed > KILLS / 2, "few kills met a run: the test shows nothing"
     assert grown > KILLS / 4
-    report = retention.run(engine, Policy(*[10] * 4), TODAY, shelf=shelf)
+    report = retention.run(engine, Policy(*[10] * 4), TODAY, archive_directory=archive_directory)
     assert bool(list(directory.glob("*/*/*"))) == bool(in_files), report
     found = identities(engine)
     assert found == identities(twin)

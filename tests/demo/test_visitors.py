@@ -14,14 +14,14 @@ import pytest
 
 from asu_stats.builds.requests import client_of, parse
 from asu_stats.demo import visitors
-from asu_stats.demo.crowd import Wish, make
-from asu_stats.demo.visitors import Habit, Visitors, letter
+from asu_stats.demo.crowd import PlannedRequest, make
+from asu_stats.demo.visitors import PollingBehaviour, Visitors, letter
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import Settings
 
 HASH = "ab" * 32
 DAY = date(2026, 11, 24)
-QUICK = Habit(poll_seconds=0.01)
+QUICK = PollingBehaviour(poll_seconds=0.01)
 
 
 class Server(ThreadingHTTPServer):
@@ -74,7 +74,7 @@ def serving(*answers: tuple[int, bytes]) -> Iterator[Server]:
             thread.join()
 
 
-def wish(client: str) -> Wish:
+def wish(client: str) -> PlannedRequest:
     return make(
         client=client,
         version="24.10.2",
@@ -94,7 +94,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait for long."""
     monkeypatch.setattr(visitors, "_FIRST_SECONDS", 0.0)
     monkeypatch.setattr(visitors, "_USUAL", QUICK)
-    monkeypatch.setattr(visitors, "HABITS", {"owut": Habit(poll_seconds=0.01, method="HEAD")})
+    monkeypatch.setattr(
+        visitors, "HABITS", {"owut": PollingBehaviour(poll_seconds=0.01, method="HEAD")}
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,7 +200,7 @@ def test_an_accident_does_not_end_the_visits(
 ) -> None:
     times = threading.Semaphore(0)
 
-    def fall(_: Wish) -> dict[str, Any]:
+    def fall(_: PlannedRequest) -> dict[str, Any]:
         times.release()
         raise RuntimeError("stumbled")
 

@@ -109,7 +109,7 @@ def downloads() -> Iterator[int]:
     server.shutdown()
 
 
-class Farm:
+class WorkerPool:
     """Processes that are stopped at the end."""
 
     def __init__(self, scratch: Path) -> None:
@@ -312,7 +312,7 @@ def run(upstream: Path, python: Path, *, requests: int, threads: int, seed: int)
     scratch = ROOT / "build" / "upstream" / "run"
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "public").mkdir(parents=True)
-    farm = Farm(scratch)
+    farm = WorkerPool(scratch)
     redis, stats, api = free_port(), free_port(), free_port()
     ours = [sys.executable, "-c", "from asu_stats.cli import main; main()"]
     with downloads() as site:

@@ -16,7 +16,7 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.leases import scheduled_jobs
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.verification import verify
-from asu_stats.store.verification.marks import Kept
+from asu_stats.store.verification.marks import RetainedRange
 from tests.support import NOW, Stats, build, request
 
 HOURLY = Schedule("0 * * * *")
@@ -135,7 +135,7 @@ def test_hours_and_their_mark_come_back_with_a_rebuild(stats: Stats) -> None:
     url = f"/api/v1/stats/timeseries?interval=hour&start={TODAY}&end={TODAY}"
     assert stats.client.get(url).status_code == 422
 
-    kept = Kept(policy, TODAY)
+    kept = RetainedRange(policy, TODAY)
     found = list(verify.differences(engine, kept=kept))
     assert [(item.table, item.column) for item in found] == [("store_state", "hourly_since")]
     verify.rebuild(engine, kept=kept)

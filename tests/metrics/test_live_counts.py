@@ -141,7 +141,7 @@ def test_the_rest_of_the_store_moves_no_counter(stats: Stats) -> None:
     policy = Policy(
         build_metrics_days=1, client_stats_days=1, error_stats_days=1, hourly_rollup_days=1
     )
-    retention(stats.engine, policy, stats.now.date(), shelf=None)
+    retention(stats.engine, policy, stats.now.date(), archive_directory=None)
     verify.rebuild(stats.engine)
     assert counters(stats) == before
 

@@ -13,7 +13,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.files import Form
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.verification import verify
@@ -39,7 +39,9 @@ def put_away(stats: Stats, directory: Path, form: Form = "csv.gz") -> None:
     stats.record(*(events for pair in old for events in pair))
     stats.record(request("new"), build("new", "failure"))
     policy = Policy(30, 30, 30, 30, latest=1)
-    retention.run(stats.engine, policy, NOW.date(), shelf=Shelf(directory, form))
+    retention.run(
+        stats.engine, policy, NOW.date(), archive_directory=ArchiveDirectory(directory, form)
+    )
 
 
 @pytest.fixture

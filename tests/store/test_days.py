@@ -20,7 +20,7 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.migrations import versions
 from asu_stats.store.verification import verify
-from asu_stats.store.verification.marks import Kept
+from asu_stats.store.verification.marks import RetainedRange
 from tests.support import NOW, SOURCE, Stats, build, request
 
 TODAY = NOW.date()
@@ -89,7 +89,7 @@ def test_days_are_found_at_the_ends_of_a_day(stats: Stats) -> None:
 def test_rebuild_and_upgrade_find_the_first_day_of_the_history(poisoned: Stats) -> None:
     engine = poisoned.engine
     assert data_since(engine) == ZERO.date()
-    verify.rebuild(engine, kept=Kept(Policy(), TODAY))
+    verify.rebuild(engine, kept=RetainedRange(Policy(), TODAY))
     assert data_since(engine) == OLD.date()
     period = poisoned.get("overview")["period"]
     assert period["data_since"] == OLD.date().isoformat()
@@ -105,5 +105,5 @@ def test_a_rebuild_leaves_a_first_day_that_is_right(stats: Stats) -> None:
     started = {"build_id": "b", "request_hash": "h"}
     event = {**request("h"), "type": "asu.build.started", "data": started}
     stats.record({**event, "id": "s", "source": SOURCE, "time": OLD.isoformat()}, request("h2"))
-    verify.rebuild(stats.engine, kept=Kept(Policy(), TODAY))
+    verify.rebuild(stats.engine, kept=RetainedRange(Policy(), TODAY))
     assert data_since(stats.engine) == OLD.date()

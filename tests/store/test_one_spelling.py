@@ -13,7 +13,7 @@ from sqlalchemy import select
 from asu_stats.store import export, migrate
 from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.rollups.definitions import ROLLUPS
@@ -107,10 +107,15 @@ def test_rows_of_older_releases_are_merged(
     with an_older_release(monkeypatch):
         stats.record(*events)
         if archive:
-            shelf = None if archive == "tables" else Shelf(tmp_path / "archive", archive)  # type: ignore[arg-type]
+            form: Any = archive
+            archive_directory = (
+                None if archive == "tables" else ArchiveDirectory(tmp_path / "archive", form)
+            )
             policy = Policy(20, 20, 20, 30, latest=1)
             assert sum(
-                retention.run(stats.engine, policy, NOW.date(), shelf=shelf).archived.values()
+                retention.run(
+                    stats.engine, policy, NOW.date(), archive_directory=archive_directory
+                ).archived.values()
             )
         packer.pack(stats.engine, NOW.date())
         assert details(stats).count(COMMA) > 100
@@ -159,8 +164,13 @@ def test_late_events_find_builds_in_files_of_older_releases(
     with an_older_release(monkeypatch):
         stats.record(*events)
         stats.record(*build("late", end=at, build_id="late", **NAMES, profile=COMMA))
-        policy, shelf = Policy(20, 20, 20, 30, latest=1), Shelf(tmp_path / "archive", "csv.gz")
-        assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
+        policy, archive_directory = (
+            Policy(20, 20, 20, 30, latest=1),
+            ArchiveDirectory(tmp_path / "archive", "csv.gz"),
+        )
+        assert retention.run(
+            stats.engine, policy, NOW.date(), archive_directory=archive_directory
+        ).files_written
         with write_transaction(stats.engine) as connection:
             back_to(connection, "0014")
     migrate.upgrade(stats.engine)

@@ -10,7 +10,7 @@ from asu_stats.exceptions import MissingArchiveError
 from asu_stats.store import migrate
 from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.blocks import reader
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import rejected_days
@@ -41,9 +41,11 @@ def test_a_hash_rejected_in_files_and_tables_counts_once(
     days = (0, 1, 5, 30, 31, 60, 75)  # those over 20 days ago go to files
     stats.record([rejected("h1", day, client) for day in days for client in ("luci/1", "owut/2")])
     stats.record(rejected("h2", 70), rejected("h2", 2), rejected("h3", 65), request("h1"))
-    before, shelf = counted(stats), Shelf(tmp_path / "archive", kind)
+    before, archive_directory = counted(stats), ArchiveDirectory(tmp_path / "archive", kind)
     policy = Policy(20, 20, 20, 30, latest=1)
-    assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
+    assert retention.run(
+        stats.engine, policy, NOW.date(), archive_directory=archive_directory
+    ).files_written
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0016")
     reader.forget(stats.engine)
@@ -63,8 +65,13 @@ def test_a_rebuild_counts_files_that_were_missing_during_the_upgrade(
     stats.record([rejected("h1", day) for day in (0, 1, 30, 60)])
     stats.record(rejected("h2", 70), rejected("h2", 2), rejected("h3", 65), request("h1"))
     before, directory = counted(stats), tmp_path / "archive"
-    policy, shelf = Policy(20, 20, 20, 30, latest=1), Shelf(directory, "csv.gz")
-    assert retention.run(stats.engine, policy, NOW.date(), shelf=shelf).files_written
+    policy, archive_directory = (
+        Policy(20, 20, 20, 30, latest=1),
+        ArchiveDirectory(directory, "csv.gz"),
+    )
+    assert retention.run(
+        stats.engine, policy, NOW.date(), archive_directory=archive_directory
+    ).files_written
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0016")
     directory.rename(tmp_path / "elsewhere")

@@ -20,7 +20,7 @@ from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import expiry, files, retention, segments
 from asu_stats.store.archive.archive import ARCHIVES, DETAILS
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import build_metrics, client_stats
@@ -104,12 +104,16 @@ def exported(engine: Engine) -> dict[str, list[Any]]:
 
 
 @pytest.fixture(params=["tables", "parquet"])
-def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> Shelf | None:
+def archive_directory(request: pytest.FixtureRequest, tmp_path: Path) -> ArchiveDirectory | None:
     """Where the archive is: in tables, or in files too."""
-    return Shelf(tmp_path / "archive", request.param) if request.param != "tables" else None
+    return (
+        ArchiveDirectory(tmp_path / "archive", request.param) if request.param != "tables" else None
+    )
 
 
-def test_history_is_archived_and_no_answer_changes(stats: Stats, shelf: Shelf | None) -> None:
+def test_history_is_archived_and_no_answer_changes(
+    stats: Stats, archive_directory: ArchiveDirectory | None
+) -> None:
     events = list(history.history(days=120, requests=1200, now=NOW))
     for start in range(0, len(events), 2000):
         apply_batch(stats.engine, events[start : start + 2000])
@@ -117,7 +121,7 @@ def test_history_is_archived_and_no_answer_changes(stats: Stats, shelf: Shelf | 
     counts = rows(stats.engine)
     expected = expiry.waiting(stats.engine, USUAL, TODAY)
 
-    report = retention.run(stats.engine, USUAL, TODAY, shelf=shelf)
+    report = retention.run(stats.engine, USUAL, TODAY, archive_directory=archive_directory)
 
     assert report.as_dict().items() >= expected.items()
     after = rows(stats.engine)
@@ -128,8 +132,10 @@ def test_history_is_archived_and_no_answer_changes(stats: Stats, shelf: Shelf | 
     assert identities(stats.engine) == known
     assert exported(stats.engine) == written
     assert list(verify.differences(stats.engine)) == []
-    assert (report.rows_in_files > 10) == (shelf is not None)
-    assert retention.run(stats.engine, USUAL, TODAY, shelf=shelf).batches == 0
+    assert (report.rows_in_files > 10) == (archive_directory is not None)
+    assert (
+        retention.run(stats.engine, USUAL, TODAY, archive_directory=archive_directory).batches == 0
+    )
 
     again = events[::7]
     random.Random(1).shuffle(again)
@@ -162,7 +168,7 @@ OLD_DAY = OLD.date()
 
 
 @pytest.fixture
-def archived(stats: Stats, shelf: Shelf | None) -> Stats:
+def archived(stats: Stats, archive_directory: ArchiveDirectory | None) -> Stats:
     """A service of whose past two builds, a failure, and their requests are archived."""
     many = [
         (request(f"more{n}", OLD), build(f"more{n}", end=OLD, seconds=1000 + n)) for n in range(12)
@@ -177,7 +183,7 @@ def archived(stats: Stats, shelf: Shelf | None) -> Stats:
         request("new", NOW),
         *build("new", "failure", end=NOW),
     )
-    retention.run(stats.engine, SHORT, TODAY, shelf=shelf)
+    retention.run(stats.engine, SHORT, TODAY, archive_directory=archive_directory)
     found = rows(stats.engine)
     assert found["build_metrics"] == (11, 4)  # the ten slowest of that day stay
     assert found["client_stats"][1] >= 13  # of 16: not the newest, nor the one that waits still
@@ -281,12 +287,12 @@ def test_a_hash_asked_for_again_is_not_new(archived: Stats) -> None:
 
 
 def test_late_events_bring_rows_back_once_and_they_are_archived_again(
-    archived: Stats, shelf: Shelf | None
+    archived: Stats, archive_directory: ArchiveDirectory | None
 ) -> None:
     known = identities(archived.engine)
     archived.record(request("h", OLD + timedelta(minutes=1), outcome="joined", client="ofs"))
     assert rows(archived.engine)["build_metrics"][1] == 2
-    retention.run(archived.engine, SHORT, TODAY, shelf=shelf)
+    retention.run(archived.engine, SHORT, TODAY, archive_directory=archive_directory)
     now = identities(archived.engine)
     assert now["build_metrics"] == known["build_metrics"]
     assert len(now["client_stats"]) == len(known["client_stats"]) + 1
@@ -405,10 +411,10 @@ def test_a_file_that_is_gone_or_damaged_is_named(tmp_path: Path, form: str) -> N
 def test_files_of_nobody_are_removed_when_they_are_old(archived: Stats, tmp_path: Path) -> None:
     folder = tmp_path / "archive" / "client_stats" / "2020-01"
     folder.mkdir(parents=True)
-    shelf = Shelf(tmp_path / "archive", "csv.gz")
+    archive_directory = ArchiveDirectory(tmp_path / "archive", "csv.gz")
     for name, age in (("old.csv.gz.part", 2), ("new.csv.gz", 0)):
         (folder / name).touch()
         os.utime(folder / name, (time.time() - age * 86_400,) * 2)
-    retention.run(archived.engine, SHORT, TODAY, shelf=shelf)
+    retention.run(archived.engine, SHORT, TODAY, archive_directory=archive_directory)
     assert [file.name for file in folder.iterdir()] == ["new.csv.gz"]
     assert list(verify.differences(archived.engine)) == []

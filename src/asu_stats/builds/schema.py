@@ -47,13 +47,13 @@ build_requests = Table(
     Column("repositories", Text, comment="JSON list of URLs"),
     Column("repository_keys", Text, comment="JSON list"),
     Column("diff_packages", Boolean),
-    Column("client", Text, comment="of the first request, '' if none"),
+    Column("client", Text, comment="client of the first request, '' if unknown"),
     Column("created_at", DateTime),
     Column("version_code", Text),
     Column("filesystem", Text),
-    Column("repository_names", Text, comment="JSON list, as long as repositories"),
+    Column("repository_names", Text, comment="JSON list: a name for each of repositories"),
     Column("repositories_mode", Text),
-    Column("coarse_phases", Boolean, comment="a client that asks for it knows only two phases"),
+    Column("coarse_phases", Boolean, comment="whether a client that polls knows only two phases"),
 )
 
 build_jobs = Table(
@@ -68,13 +68,15 @@ build_jobs = Table(
     Column("manifest", Text, comment="JSON object"),
     Column("error_message", Text),
     Column("worker_id", Text),
-    Column("queue_position", Integer, comment="of the Go server; ours is counted when asked for"),
-    Column("enqueued_at", DateTime, comment="null on jobs of the Go server"),
+    Column(
+        "queue_position", Integer, comment="Go server only; asu-stats counts it for each response"
+    ),
+    Column("enqueued_at", DateTime, comment="null for jobs of the Go server"),
     Column("build_id", Text, comment="set when a worker takes the job"),
     Column("ended_as", Text, comment="success, failure, timeout, cancelled"),
-    Column("imagebuilder_status", Text, comment="what a running build is doing"),
-    Column("heartbeat_at", DateTime, comment="last sign of life of its worker"),
-    Column("detail", Text, comment="one line for the client, of a failed job"),
+    Column("imagebuilder_status", Text, comment="phase of a running build"),
+    Column("heartbeat_at", DateTime, comment="last heartbeat of its worker"),
+    Column("detail", Text, comment="reason of a failed job in one line, for clients"),
     Column("stdout", Text),
     Column("stderr", Text),
     Index(None, "status", "enqueued_at", "id"),
@@ -101,9 +103,9 @@ build_results = Table(
     Column("images", Text, comment="JSON list of file names"),
     Column("manifest", Text, comment="JSON object"),
     Column("build_at", DateTime, comment="end of the build"),
-    Column("cache_hit", Boolean, comment="of the Go server; always false"),
+    Column("cache_hit", Boolean, comment="Go server only; always false here"),
     Column("build_duration_seconds", Integer),
-    Column("answer", Text, comment="JSON: what the answer 200 says; null on the Go server's rows"),
+    Column("answer", Text, comment="JSON body of the response 200; null for rows of the Go server"),
     Index(None, "build_at"),
 )
 
@@ -112,8 +114,8 @@ build_workers = Table(
     metadata,
     Column("worker_id", Text, primary_key=True),
     Column("holder", Text, comment="token of the running worker that has this name"),
-    Column("heartbeat_at", DateTime, comment="last sign of life; null once it has stopped"),
-    Column("build_id", Text, comment="null while idle"),
+    Column("heartbeat_at", DateTime, comment="last heartbeat; null once the worker has stopped"),
+    Column("build_id", Text, comment="build in progress; null while idle"),
 )
 
 build_events = Table(
@@ -124,5 +126,5 @@ build_events = Table(
     Column("created_at", DateTime, nullable=False),
     Column("event", Text, nullable=False, comment="CloudEvents JSON"),
     Index(None, "created_at"),
-    comment="Events of queue changes on their way to the recorder: written with the change.",
+    comment="Outbox: events of queue changes, written in the transaction of the change.",
 )

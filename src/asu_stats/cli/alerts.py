@@ -34,13 +34,13 @@ def check(database: options.Database = None, json: options.Json = False) -> None
     settings, now = load(database_url=database), utc_now()
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
-        sight = watch_of(settings, engine).look(now)
+        result = watch_of(settings, engine).evaluate(now)
     rules = {rule.name: rule for rule in settings.alerts}
-    firing = [alert for alert in sight.evaluation.alerts if alert.state == "firing"]
+    firing = [alert for alert in result.evaluation.alerts if alert.state == "firing"]
     if json:
-        output.print_json(_shown(settings.alerts, sight.memory, sight.evaluation, now))
+        output.print_json(_shown(settings.alerts, result.memory, result.evaluation, now))
     else:
-        _print(rules, firing, sight.evaluation)
+        _print(rules, firing, result.evaluation)
     if firing:
         raise typer.Exit(1)
 

@@ -12,7 +12,7 @@ from asu_stats import __version__
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError, reason
-from asu_stats.logs import Lines, Thinned, one_line
+from asu_stats.logs import Lines, RepeatLimit, one_line
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def options(
     if not root.handlers:  # a program that calls this one keeps its own
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        handler.addFilter(Thinned())
+        handler.addFilter(RepeatLimit())
         root.addHandler(handler)
         root.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.getLogger("asu_stats").setLevel(logging.DEBUG if verbose else logging.INFO)

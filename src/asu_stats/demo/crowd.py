@@ -27,7 +27,7 @@ _SAME_PERSON: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class PlannedRequest:
     """One request before it is sent."""
 
     client: str
@@ -41,7 +41,7 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ClientBehaviour:
     """How the people of one client ask: what is likely, and the branches that the client is in."""
 
     diff_packages: float
@@ -52,19 +52,19 @@ class Manner:
 
 
 MANNERS: Final = {
-    "ofs": Manner(diff_packages=0.55, upgrader=0.5, extra=0.12),
-    "luci": Manner(diff_packages=0.97, upgrader=1.0, extra=0.4),
-    "owut": Manner(diff_packages=0.96, upgrader=0.6, extra=0.55, first_branch="24.10"),
-    "auc": Manner(diff_packages=0.85, upgrader=0.3, extra=0.5, last_branch="24.10"),
-    "asu-web": Manner(diff_packages=0.2, upgrader=0.4, extra=0.1),
+    "ofs": ClientBehaviour(diff_packages=0.55, upgrader=0.5, extra=0.12),
+    "luci": ClientBehaviour(diff_packages=0.97, upgrader=1.0, extra=0.4),
+    "owut": ClientBehaviour(diff_packages=0.96, upgrader=0.6, extra=0.55, first_branch="24.10"),
+    "auc": ClientBehaviour(diff_packages=0.85, upgrader=0.3, extra=0.5, last_branch="24.10"),
+    "asu-web": ClientBehaviour(diff_packages=0.2, upgrader=0.4, extra=0.1),
 }
-_OTHERS: Final = Manner(diff_packages=0.1, upgrader=0.1, extra=0.3)
+_OTHERS: Final = ClientBehaviour(diff_packages=0.1, upgrader=0.1, extra=0.3)
 # How often somebody asks for a size of the root file system, and which, in MiB, with weights.
 _SIZED: Final = {"ofs": 0.03, "owut": 0.06}
 _SIZES: Final = {128: 2, 256: 5, 300: 1, 512: 6, 768: 1, 1000: 1, 1024: 4}
 
 
-class Lottery(Generic[T]):
+class WeightedChoice(Generic[T]):
     """Things to draw from, each with its weight."""
 
     def __init__(self, things: Sequence[T], weights: Sequence[float]) -> None:
@@ -82,24 +82,24 @@ class _Day:
         self.date = day
         self._shares = popularity.version_shares(world, day)
         self._clients = world.clients_on(day)
-        self._versions: dict[str, Lottery[str]] = {}
-        self._versions_of_client: dict[str, Lottery[str]] = {}
+        self._versions: dict[str, WeightedChoice[str]] = {}
+        self._versions_of_client: dict[str, WeightedChoice[str]] = {}
 
     @cached_property
-    def clients(self) -> Lottery[str]:
+    def clients(self) -> WeightedChoice[str]:
         clients = self._clients
-        return Lottery([each.text for each in clients], [each.weight for each in clients])
+        return WeightedChoice([each.text for each in clients], [each.weight for each in clients])
 
-    def same_client(self, name: str) -> Lottery[str]:
+    def same_client(self, name: str) -> WeightedChoice[str]:
         """Return the versions of one client."""
         if name not in self._versions_of_client:
             clients = [each for each in self._clients if each.name == name]
-            self._versions_of_client[name] = Lottery(
+            self._versions_of_client[name] = WeightedChoice(
                 [each.text for each in clients], [each.weight for each in clients]
             )
         return self._versions_of_client[name]
 
-    def versions(self, client: str, manner: Manner) -> Lottery[str]:
+    def versions(self, client: str, manner: ClientBehaviour) -> WeightedChoice[str]:
         """Return the versions that a client is in; all, where it is in none of them."""
         if client not in self._versions:
             first, last = branch_key(manner.first_branch), branch_key(manner.last_branch)
@@ -108,7 +108,7 @@ class _Day:
                 for version, share in self._shares.items()
                 if first <= branch_key(branch_of(version)) <= last
             } or self._shares
-            self._versions[client] = Lottery(list(shares), list(shares.values()))
+            self._versions[client] = WeightedChoice(list(shares), list(shares.values()))
         return self._versions[client]
 
 
@@ -124,11 +124,11 @@ class Crowd:
         self._size_chance = random.Random(f"sizes {seed}")  # noqa: S311 - a play
         self._order = popularity.by_popularity(world.devices, seed=seed)
         self._weights = popularity.zipf_weights(len(self._order))
-        self._devices: dict[str, Lottery[tuple[str, str]]] = {}
-        self._lately: deque[Wish] = deque(maxlen=max(10, remembered))
+        self._devices: dict[str, WeightedChoice[tuple[str, str]]] = {}
+        self._lately: deque[PlannedRequest] = deque(maxlen=max(10, remembered))
         self._day: _Day | None = None
 
-    def ask(self, day: date) -> Wish:
+    def ask(self, day: date) -> PlannedRequest:
         """Return what somebody wants on a day; often it is what was wanted lately."""
         lately, chance = self._lately, self._chance
         if len(lately) < _AT_ONCE or chance.random() >= _AGAIN:
@@ -143,7 +143,7 @@ class Crowd:
         lately.append(wish)
         return wish
 
-    def ask_new(self, day: date) -> Wish:
+    def ask_new(self, day: date) -> PlannedRequest:
         """Return what somebody wants who did not look at the others."""
         chance, today = self._chance, self._on(day)
         client = today.clients.draw(chance)
@@ -183,14 +183,16 @@ class Crowd:
             self._day = _Day(self._world, day)
         return self._day
 
-    def _devices_of(self, branch: str) -> Lottery[tuple[str, str]]:
+    def _devices_of(self, branch: str) -> WeightedChoice[tuple[str, str]]:
         if branch not in self._devices:
             there = [
                 ((device.target, device.profile), weight)
                 for device, weight in zip(self._order, self._weights, strict=True)
                 if device.is_in(branch)
             ]
-            self._devices[branch] = Lottery([key for key, _ in there], [each for _, each in there])
+            self._devices[branch] = WeightedChoice(
+                [key for key, _ in there], [each for _, each in there]
+            )
         return self._devices[branch]
 
 
@@ -203,7 +205,7 @@ def make(
     diff_packages: bool,
     names: tuple[str, ...],
     rootfs_size_mb: int | None = None,
-) -> Wish:
+) -> PlannedRequest:
     """Return a wish with the request hash that the build service gives it."""
     request = BuildRequest(
         version=version,
@@ -213,7 +215,7 @@ def make(
         diff_packages=diff_packages,
         rootfs_size_mb=rootfs_size_mb,
     )
-    return Wish(
+    return PlannedRequest(
         client=client,
         version=version,
         target=target,

@@ -5,8 +5,8 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from asu_stats.demo.crowd import Wish
-from asu_stats.demo.troubles import Fate, Troubles
+from asu_stats.demo.crowd import PlannedRequest
+from asu_stats.demo.troubles import BuildFailure, Troubles
 
 TIMEOUT_SECONDS: Final = 600.0
 # Mean seconds of a build where it is neither quick nor slow by chance.
@@ -47,11 +47,11 @@ class Build:
     worker: str
     started: float
     finished: float
-    fate: Fate | None
+    fate: BuildFailure | None
     phases: dict[str, float]
 
 
-class Farm:
+class WorkerPool:
     """A number of workers that take what has waited longest."""
 
     def __init__(self, troubles: Troubles, *, workers: int, seed: int) -> None:
@@ -62,7 +62,7 @@ class Farm:
         self._free = [(0.0, number) for number in range(1, workers + 1)]
         self._builds = 0
 
-    def build(self, wish: Wish, at: float) -> Build:
+    def build(self, wish: PlannedRequest, at: float) -> Build:
         """Return the build of a wish that is queued now, after all that were queued before."""
         chance = self._chance
         free, worker = self._free[0]
@@ -82,7 +82,7 @@ class Farm:
             phases=_phases(took, TIMEOUT_SECONDS if took == TIMEOUT_SECONDS else seconds),
         )
 
-    def _seconds(self, wish: Wish) -> float:
+    def _seconds(self, wish: PlannedRequest) -> float:
         mean = self._mean_seconds(wish.target) + _SECONDS_PER_PACKAGE * len(wish.packages)
         return max(15.0, mean * self._chance.lognormvariate(-_SPREAD * _SPREAD / 2, _SPREAD))
 
@@ -93,7 +93,7 @@ class Farm:
             self._means[target] = _SLOW_TARGETS.get(target, usual)
         return self._means[target]
 
-    def _until_failure(self, fate: Fate, seconds: float) -> float:
+    def _until_failure(self, fate: BuildFailure, seconds: float) -> float:
         if fate.status == "timeout":
             return TIMEOUT_SECONDS
         if fate.status == "cancelled":

@@ -11,8 +11,8 @@ from typing import Final
 
 from asu_stats.demo import popularity
 from asu_stats.demo import world as worlds
-from asu_stats.demo.crowd import Crowd, Wish, make
-from asu_stats.demo.farm import Build, Farm
+from asu_stats.demo.crowd import Crowd, PlannedRequest, make
+from asu_stats.demo.farm import Build, WorkerPool
 from asu_stats.demo.troubles import Troubles, refused_names
 from asu_stats.demo.writer import Writer
 from asu_stats.events import Event, Outcome
@@ -106,12 +106,12 @@ class _History:
         )
         busy = per_day * _BUILDS_PER_REQUEST * _BUILD_SECONDS / _DAY
         self._workers = max(2, math.ceil(_WORKERS_PER_BUSY * busy))
-        self._farm = Farm(self._troubles, workers=self._workers, seed=seed)
+        self._farm = WorkerPool(self._troubles, workers=self._workers, seed=seed)
         key = hashlib.sha256(f"{seed} {now.isoformat()} {days} {requests}".encode()).hexdigest()[:8]
         self._writer = Writer(source, key, first)
         self._images: dict[str, _Image] = {}
         self._coming: list[tuple[float, int, Event]] = []
-        self._returning: list[tuple[float, int, Wish]] = []
+        self._returning: list[tuple[float, int, PlannedRequest]] = []
         self._numbers = 0
 
     def events(self) -> Iterator[Event]:
@@ -172,7 +172,7 @@ class _History:
     def _day(self, at: float) -> date:
         return self._first + timedelta(days=int(at // _DAY))
 
-    def _wish(self, at: float) -> Wish:
+    def _wish(self, at: float) -> PlannedRequest:
         day = self._day(at)
         # New wishes at the end, so that something is being built when the history is looked at.
         if at > self._end - self._last_seconds:
@@ -190,7 +190,7 @@ class _History:
 
     # Requests ---------------------------------------------------------------------------------
 
-    def _receive(self, wish: Wish, at: float) -> None:
+    def _receive(self, wish: PlannedRequest, at: float) -> None:
         """Take one accepted request, and now and then one that is refused before it."""
         if self._chance.random() < _REFUSED:
             self._refuse(self._crowd.ask_new(self._day(at)), at)
@@ -208,11 +208,11 @@ class _History:
         elif outcome == "cached_failure" and self._chance.random() < _TRY_AGAIN / 2:
             self._return(wish, at + self._chance.uniform(30, 1800))
 
-    def _outcome(self, wish: Wish, at: float) -> Outcome:
+    def _outcome(self, wish: PlannedRequest, at: float) -> Outcome:
         image = self._images.get(wish.request_hash)
         return (image and image.outcome(at)) or "queued"
 
-    def _build(self, wish: Wish, at: float) -> None:
+    def _build(self, wish: PlannedRequest, at: float) -> None:
         build = self._farm.build(wish, at)
         status = build.fate.status if build.fate else "success"
         self._images[wish.request_hash] = _Image(build.finished, status)
@@ -220,7 +220,7 @@ class _History:
         self._add(build.finished, self._writer.finished(wish, build))
         self._come_back(wish, at, build)
 
-    def _come_back(self, wish: Wish, at: float, build: Build) -> None:
+    def _come_back(self, wish: PlannedRequest, at: float, build: Build) -> None:
         """Let some not wait for the end, and some try again after a failure."""
         impatient = _IMPATIENT_AT_RELEASE if self._is_fresh(wish.version, at) else _IMPATIENT
         if self._chance.random() < impatient:
@@ -235,7 +235,7 @@ class _History:
             for each in self._world.versions
         )
 
-    def _refuse(self, wish: Wish, at: float) -> None:
+    def _refuse(self, wish: PlannedRequest, at: float) -> None:
         text = self._troubles.refusal()
         names = {
             "version": wish.version,
@@ -254,7 +254,7 @@ class _History:
         )
         self._add(at, self._writer.request(refused, at, "rejected", error_message=text))
 
-    def _turn_away(self, wish: Wish, at: float, overload: str) -> None:
+    def _turn_away(self, wish: PlannedRequest, at: float, overload: str) -> None:
         """Refuse a request because the queue is full; an open LuCI asks again every 5 seconds."""
         chance = self._chance
         again, pause = (chance.randint(2, 20), 5.0) if wish.client.startswith("luci/") else (0, 0.0)
@@ -263,7 +263,7 @@ class _History:
             refused = self._writer.request(wish, later, "rejected", error_message=overload)
             self._add(later, refused)
 
-    def _return(self, wish: Wish, at: float) -> None:
+    def _return(self, wish: PlannedRequest, at: float) -> None:
         self._numbers += 1
         heapq.heappush(self._returning, (round(at, 3), self._numbers, wish))
 

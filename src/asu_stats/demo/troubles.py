@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Final
 
-from asu_stats.demo.crowd import Lottery, Wish
+from asu_stats.demo.crowd import PlannedRequest, WeightedChoice
 from asu_stats.demo.popularity import version_shares
 from asu_stats.demo.world import World, read_csv
 from asu_stats.error_types import ErrorKind, classify
@@ -64,7 +64,7 @@ _REFUSED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class BuildFailure:
     """How a build ends when it does not end well."""
 
     status: BuildStatus
@@ -115,27 +115,27 @@ class Troubles:
             if kind_of_text(row["text"], row["status"]).type != "invalid_request"
         ]
         texts = {text: kind_of_text(text, status).type for text, status in rows}
-        failures: list[Fate] = [
-            Fate("timeout" if status == "timeout" else "failure", text)
+        failures: list[BuildFailure] = [
+            BuildFailure("timeout" if status == "timeout" else "failure", text)
             for text, status in rows
             if status in FAILED_STATUSES
         ]
         self._failures = _by_type(failures, _TYPE_WEIGHTS, rare=1)
         self._outage_failures = _by_type(failures, _OUTAGE_WEIGHTS, rare=0)
         self._cancelled = [
-            Fate("cancelled", text) for text, status in rows if status == "cancelled"
+            BuildFailure("cancelled", text) for text, status in rows if status == "cancelled"
         ]
         refusals = [text for text, status in rows if status == "rejected"]
         self._overloads = [text for text in refusals if texts[text] == "queue_full"]
         usual = [text for text in refusals if texts[text] in _REFUSAL_WEIGHTS]
         of_type = [texts[text] for text in usual]
-        self._refusals = Lottery(
+        self._refusals = WeightedChoice(
             usual, [_REFUSAL_WEIGHTS[each] / of_type.count(each) for each in of_type]
         )
         self.breakages = _breakages(world, first, days)
         self.outages = _outages(days)
 
-    def fate(self, wish: Wish, started: float) -> Fate | None:
+    def fate(self, wish: PlannedRequest, started: float) -> BuildFailure | None:
         """Return what goes wrong with a build, `None` if it ends well."""
         chance = self._chance
         if any(each.start <= started < each.end for each in self.outages) and (
@@ -149,7 +149,7 @@ class Troubles:
                 and breakage.package in wish.packages
                 and chance.random() < _BREAKAGE_RATE
             ):
-                return Fate("failure", _missing(breakage))
+                return BuildFailure("failure", _missing(breakage))
         luck = chance.random()
         if luck < _FAILURE_RATE:
             return self._failures.draw(chance)
@@ -175,10 +175,12 @@ def refused_names(text: str) -> dict[str, str]:
     return found
 
 
-def _by_type(fates: Sequence[Fate], weights: dict[str, int], *, rare: float) -> Lottery[Fate]:
+def _by_type(
+    fates: Sequence[BuildFailure], weights: dict[str, int], *, rare: float
+) -> WeightedChoice[BuildFailure]:
     """Return a lottery in which the types have `weights`, divided among the texts of each."""
     types = [fate.kind.type for fate in fates]
-    return Lottery(fates, [weights.get(each, rare) / types.count(each) for each in types])
+    return WeightedChoice(fates, [weights.get(each, rare) / types.count(each) for each in types])
 
 
 def _days_of_incidents(days: int, ago: int) -> list[int]:

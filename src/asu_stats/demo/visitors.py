@@ -17,7 +17,7 @@ from typing import Any, Final, Self
 
 from asu_stats import urls
 from asu_stats.demo import world as worlds
-from asu_stats.demo.crowd import Crowd, Wish
+from asu_stats.demo.crowd import Crowd, PlannedRequest
 from asu_stats.events import UNKNOWN, split_client
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.times import utc_today
@@ -32,7 +32,7 @@ _BURST_RATE: Final = 0.05
 _BURST: Final = (3, 8)
 _BURST_SECONDS: Final = 3.0
 _MISTAKE_RATE: Final = 0.03
-_MISTAKES: Final[tuple[Callable[[Wish], Wish], ...]] = (
+_MISTAKES: Final[tuple[Callable[[PlannedRequest], PlannedRequest], ...]] = (
     partial(replace, version="25.12.9"),
     partial(replace, version="18.06.9"),
     partial(replace, target="ipq807x/generics"),
@@ -43,7 +43,7 @@ _OVERLOADED: Final = 529
 
 
 @dataclass(frozen=True, slots=True)
-class Habit:
+class PollingBehaviour:
     """How a client waits: how often it asks, with what method, and whether it takes a refusal."""
 
     poll_seconds: float = 5.0
@@ -52,10 +52,10 @@ class Habit:
 
 
 HABITS: Final = {
-    "luci": Habit(posts_again=True),
-    "owut": Habit(poll_seconds=2.0, method="HEAD"),
+    "luci": PollingBehaviour(posts_again=True),
+    "owut": PollingBehaviour(poll_seconds=2.0, method="HEAD"),
 }
-_USUAL: Final = Habit()
+_USUAL: Final = PollingBehaviour()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ class Visitors:
                 wish = chance.choice(_MISTAKES)(wish)
             self._plan(chance.uniform(0, _BURST_SECONDS) if burst else 0, partial(self._post, wish))
 
-    def _post(self, wish: Wish, tries: int = 0) -> None:
+    def _post(self, wish: PlannedRequest, tries: int = 0) -> None:
         """Ask for an image."""
         reply = self._send("POST", "/api/v1/build", **letter(wish))
         habit = HABITS.get(split_client(wish.client)[0], _USUAL)
@@ -160,7 +160,7 @@ class Visitors:
         if reply.status == 202 and isinstance(request_hash, str) and request_hash.isalnum():
             self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash))
 
-    def _poll(self, habit: Habit, request_hash: str, polls: int = 1) -> None:
+    def _poll(self, habit: PollingBehaviour, request_hash: str, polls: int = 1) -> None:
         """Ask how far the build is, and plan to ask again while it is not done."""
         reply = self._send(habit.method, f"/api/v1/build/{request_hash}")
         if reply and reply.status == 202 and polls < _MOST_POLLS:
@@ -188,7 +188,7 @@ class Visitors:
         return _Reply(response.status, _members(text))
 
 
-def letter(wish: Wish) -> dict[str, Any]:
+def letter(wish: PlannedRequest) -> dict[str, Any]:
     """Return body and headers of a request, as the client of the wish sends it."""
     name, version = split_client(wish.client)
     body: dict[str, Any] = {

@@ -7,7 +7,7 @@ data, clean and short, and a test sends them through the border. That takes a te
 import math
 from datetime import datetime, timedelta
 
-from asu_stats.demo.crowd import Wish
+from asu_stats.demo.crowd import PlannedRequest
 from asu_stats.demo.farm import Build
 from asu_stats.demo.troubles import kind_of_text
 from asu_stats.events import (
@@ -33,7 +33,7 @@ class Writer:
         self._requests = 0
 
     def request(
-        self, wish: Wish, at: float, outcome: Outcome, *, error_message: str | None = None
+        self, wish: PlannedRequest, at: float, outcome: Outcome, *, error_message: str | None = None
     ) -> RequestReceived:
         """Return the event of a request; `error_message` says why it was rejected."""
         self._requests += 1
@@ -61,7 +61,7 @@ class Writer:
             error_type=kind.type if kind else None,
         )
 
-    def started(self, wish: Wish, build: Build) -> BuildStarted:
+    def started(self, wish: PlannedRequest, build: Build) -> BuildStarted:
         """Return the event of a build's start."""
         return BuildStarted(
             source=f"{self._source}/workers/{build.worker}",
@@ -73,7 +73,7 @@ class Writer:
             names=_names(wish),
         )
 
-    def finished(self, wish: Wish, build: Build) -> BuildFinished:
+    def finished(self, wish: PlannedRequest, build: Build) -> BuildFinished:
         """Return the event of a build's end."""
         fate = build.fate
         kind = fate.kind if fate else None
@@ -97,7 +97,7 @@ class Writer:
         return self._midnight + timedelta(milliseconds=round(at * 1000))
 
 
-def _names(wish: Wish) -> Names:
+def _names(wish: PlannedRequest) -> Names:
     return Names(
         version=wish.version,
         target=wish.target,

@@ -12,14 +12,14 @@ from asu_stats.jobs.job import Job, Schedule
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.archive import DETAILS
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Report, Shelf
+from asu_stats.store.archive.retention import ArchiveDirectory, Report
 from asu_stats.store.database import changes, leases
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.leases import Lease, Result
 from asu_stats.store.details import queue_samples
 from asu_stats.store.details.queue_samples import QueueState
 from asu_stats.store.verification import verify
-from asu_stats.store.verification.marks import Kept
+from asu_stats.store.verification.marks import RetainedRange
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def retention_of(
     engine: Engine,
     schedule: Schedule,
     policy: Policy,
-    shelf: Shelf | None,
+    archive_directory: ArchiveDirectory | None,
     today: Callable[[], date],
     *,
     force: bool = False,
@@ -62,7 +62,9 @@ def retention_of(
             last = leases.last_success(engine, lease.name)
             if not retention.is_needed(engine, today(), last and last.date()):
                 return Report(dict.fromkeys((table.name for table in DETAILS), 0)).as_dict()
-        report = retention.run(engine, policy, today(), shelf=shelf, guard=lease.guard)
+        report = retention.run(
+            engine, policy, today(), archive_directory=archive_directory, guard=lease.guard
+        )
         return report.as_dict()
 
     return Job("retention", "Archive expired details", schedule, run)
@@ -73,7 +75,7 @@ def verification(
     schedule: Schedule,
     today: Callable[[], date],
     *,
-    kept: Callable[[], Kept] | None = None,
+    kept: Callable[[], RetainedRange] | None = None,
 ) -> Job:
     """Return the job that compares the rollups of closed days with their details.
 

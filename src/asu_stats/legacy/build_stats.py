@@ -48,7 +48,7 @@ build_stats = Table(
     Column("diff_packages", Boolean),
     Index("idx_build_stats_timestamp", "timestamp"),
     Index("idx_build_stats_event_type", "event_type"),
-    comment="Written beside the details where legacy_build_stats is set.",
+    comment="Written in addition to the details if legacy_build_stats is set.",
     info={"optional": True},
 )
 

@@ -36,7 +36,7 @@ class Alert:
     worst: float | None
     sample: int
     expected: float | None = None
-    well_since: datetime | None = None
+    recovering_since: datetime | None = None
     times: int = 0  # it has fired lately
     incident: str | None = None
     about: Subject = ()  # the most common value, for dimensions that the subject lacks
@@ -101,7 +101,7 @@ def _of_rule(
 ) -> list[Alert]:
     readings = {reading.subject: reading for reading in found}
     for subject in mine.keys() - readings.keys():
-        readings[subject] = Reading(subject, None, 0, beyond=False, well=True)
+        readings[subject] = Reading(subject, None, 0, beyond=False, recovered=True)
     steps = (_step(rule, reading, mine.get(reading.subject), now) for reading in readings.values())
     return [alert for alert in steps if alert]
 
@@ -119,12 +119,12 @@ def _step(rule: Rule, reading: Reading, alert: Alert | None, now: datetime) -> A
     alert = _seen(rule, alert, reading)
     if alert.state == "pending":
         return _pending(rule, reading, alert, now)
-    if not reading.well:
-        return replace(alert, well_since=None)
-    well_since = alert.well_since or now
-    if now - well_since < _recovery(rule, alert.times):
-        return replace(alert, well_since=well_since)
-    return replace(alert, state="resolved", since=now, well_since=None)
+    if not reading.recovered:
+        return replace(alert, recovering_since=None)
+    recovering_since = alert.recovering_since or now
+    if now - recovering_since < _recovery(rule, alert.times):
+        return replace(alert, recovering_since=recovering_since)
+    return replace(alert, state="resolved", since=now, recovering_since=None)
 
 
 def _pending(rule: Rule, reading: Reading, alert: Alert, now: datetime) -> Alert | None:

@@ -40,12 +40,12 @@ class Silence:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An incident with its stored report; `told_at` is `None` if it was silenced."""
+class StoredIncident:
+    """An incident with its stored report; `notified_at` is `None` if it was silenced."""
 
     incident: Incident
     report: Mapping[str, Any]
-    told_at: datetime | None
+    notified_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Memory:
     evaluated_at: datetime | None
     readings: Mapping[str, Any]
     alerts: Sequence[Alert]
-    incidents: Sequence[Told]  # open ones
+    incidents: Sequence[StoredIncident]  # open ones
     silences: Sequence[Silence]
 
 
@@ -68,7 +68,7 @@ def read(connection: Connection) -> Memory:
         evaluated_at=aware(last.evaluated_at) if last else None,
         readings=last.readings if last else {},
         alerts=[_alert(row) for row in connection.execute(select(*alerts.c))],
-        incidents=[_told(row) for row in open_ones],
+        incidents=[_stored_incident(row) for row in open_ones],
         silences=silences(connection),
     )
 
@@ -80,12 +80,14 @@ def as_of(known: Memory, now: datetime) -> Memory:
         return moment and min(moment, now)
 
     alerts = [
-        replace(alert, since=past(alert.since), well_since=past(alert.well_since))
+        replace(alert, since=past(alert.since), recovering_since=past(alert.recovering_since))
         for alert in known.alerts
     ]
     incidents = [
-        replace(told, incident=replace(told.incident, opened_at=past(told.incident.opened_at)))
-        for told in known.incidents
+        replace(
+            stored, incident=replace(stored.incident, opened_at=past(stored.incident.opened_at))
+        )
+        for stored in known.incidents
     ]
     return replace(known, alerts=alerts, incidents=incidents)
 
@@ -109,10 +111,10 @@ def firing(connection: Connection) -> set[str]:
     return set(connection.execute(found).scalars())
 
 
-def history(connection: Connection, limit: int) -> list[Told]:
+def history(connection: Connection, limit: int) -> list[StoredIncident]:
     """Return incidents, the newest first."""
     newest = select(*alert_incidents.c).order_by(i.opened_at.desc(), i.id.desc()).limit(limit)
-    return [_told(row) for row in connection.execute(newest)]
+    return [_stored_incident(row) for row in connection.execute(newest)]
 
 
 def count_evaluation(
@@ -136,7 +138,7 @@ def write_alerts(connection: Connection, found: Sequence[Alert]) -> None:
             **asdict(alert),
             "subject": to_text(alert.subject),
             "since": naive(alert.since),
-            "well_since": naive(alert.well_since) if alert.well_since else None,
+            "recovering_since": naive(alert.recovering_since) if alert.recovering_since else None,
             "about": [list(pair) for pair in alert.about],
         }
         for alert in found
@@ -145,17 +147,17 @@ def write_alerts(connection: Connection, found: Sequence[Alert]) -> None:
         connection.execute(insert(alerts), rows)
 
 
-def write_incident(connection: Connection, told: Told) -> None:
+def write_incident(connection: Connection, stored: StoredIncident) -> None:
     """Write an incident, new or known."""
     row = {
-        **asdict(told.incident),
-        "subject": to_text(told.incident.subject),
-        "opened_at": naive(told.incident.opened_at),
-        "closed_at": naive(told.incident.closed_at) if told.incident.closed_at else None,
-        "told_at": naive(told.told_at) if told.told_at else None,
-        "report": dict(told.report),
+        **asdict(stored.incident),
+        "subject": to_text(stored.incident.subject),
+        "opened_at": naive(stored.incident.opened_at),
+        "closed_at": naive(stored.incident.closed_at) if stored.incident.closed_at else None,
+        "notified_at": naive(stored.notified_at) if stored.notified_at else None,
+        "report": dict(stored.report),
     }
-    known = update(alert_incidents).where(i.id == told.incident.id)
+    known = update(alert_incidents).where(i.id == stored.incident.id)
     if connection.execute(known.values(row)).rowcount == 0:
         connection.execute(insert(alert_incidents).values(row))
 
@@ -235,14 +237,14 @@ def _alert(row: Row[Any]) -> Alert:
         worst=row.worst,
         sample=row.sample,
         expected=row.expected,
-        well_since=aware(row.well_since) if row.well_since else None,
+        recovering_since=aware(row.recovering_since) if row.recovering_since else None,
         times=row.times,
         incident=row.incident,
         about=tuple((dimension, value) for dimension, value in row.about),
     )
 
 
-def _told(row: Row[Any]) -> Told:
+def _stored_incident(row: Row[Any]) -> StoredIncident:
     incident = Incident(
         id=row.id,
         family=cast(Any, row.family),
@@ -252,4 +254,4 @@ def _told(row: Row[Any]) -> Told:
         opened_at=aware(row.opened_at),
         closed_at=aware(row.closed_at) if row.closed_at else None,
     )
-    return Told(incident, row.report, aware(row.told_at) if row.told_at else None)
+    return StoredIncident(incident, row.report, aware(row.notified_at) if row.notified_at else None)

@@ -71,7 +71,7 @@ def incident_of(message: str) -> str:
     return message.removesuffix(OPENED).removesuffix(CLOSED)
 
 
-def told(connection: Connection, incidents: Sequence[str]) -> dict[str, set[str]]:
+def notified_channels(connection: Connection, incidents: Sequence[str]) -> dict[str, set[str]]:
     """Return per incident the channels that were or will be notified of its beginning."""
     found: dict[str, set[str]] = {incident: set() for incident in incidents}
     if incidents:

@@ -158,7 +158,9 @@ def _next_known(
 ) -> Finding | None:
     findings = (_finding(rule, subject, counts, before, 1) for subject in known)
     still = [
-        each for each in findings if each and not rule.is_well(each.points) and each.chance < _STILL
+        each
+        for each in findings
+        if each and not rule.has_recovered(each.points) and each.chance < _STILL
     ]
     return max(still, key=lambda each: each.excess, default=None)
 

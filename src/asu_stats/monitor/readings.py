@@ -59,7 +59,7 @@ class Reading:
     value: float | None
     sample: int
     beyond: bool  # it exceeds the limit, and significantly
-    well: bool  # it has recovered
+    recovered: bool  # it has recovered
     expected: float | None = None  # value before or elsewhere, in the same unit
     about: Subject = ()  # the most common value, for dimensions that the subject lacks
 
@@ -88,9 +88,9 @@ def read(rule: Rule, seen: Figures, known: Iterable[Subject], now: datetime) -> 
 def _plain(rule: Rule, value: float | None, sample: int, subject: Subject = ()) -> Reading:
     """Compare a value with the limit. A sample that is too small counts as recovered."""
     if value is None or sample < rule.min_sample:
-        return Reading(subject, value, sample, beyond=False, well=True)
+        return Reading(subject, value, sample, beyond=False, recovered=True)
     value = figures.hundredths(value)
-    return Reading(subject, value, sample, rule.is_beyond(value), rule.is_well(value))
+    return Reading(subject, value, sample, rule.is_beyond(value), rule.has_recovered(value))
 
 
 def _stalled_minutes(queue: Queue, now: datetime) -> float:
@@ -120,7 +120,7 @@ def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
     part, whole = _parts(rule, recent.now)
     part_before, whole_before = _parts(rule, seen.before[rule.hours, rule.against])
     if min(whole, whole_before) < rule.min_sample or not part_before:
-        return Reading((), None, whole, beyond=False, well=True)
+        return Reading((), None, whole, beyond=False, recovered=True)
     is_now, was = part / whole, part_before / whole_before
     if rule.watch == "avg_duration_change":
         value = 100 * (is_now / was - 1)
@@ -134,8 +134,10 @@ def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
             more_now, more_before = (part, whole), (part_before, whole_before)
         chance = fisher(*more_now, *more_before)
     beyond = rule.is_beyond(value) and chance < rule.chance and _still(rule, seen, was)
-    well = rule.is_well(value) or chance >= _COUNTABLE
-    return Reading((), figures.hundredths(value), whole, beyond, well, figures.hundredths(expected))
+    recovered = rule.has_recovered(value) or chance >= _COUNTABLE
+    return Reading(
+        (), figures.hundredths(value), whole, beyond, recovered, figures.hundredths(expected)
+    )
 
 
 def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
@@ -161,8 +163,8 @@ def _still(rule: Rule, seen: Figures, was: float) -> bool:
     if not whole:
         return True
     if rule.watch == "avg_duration_change":
-        return not rule.is_well(100 * (part / whole / was - 1))
-    return not rule.is_well(100 * (part / whole - was))
+        return not rule.has_recovered(100 * (part / whole / was - 1))
+    return not rule.has_recovered(100 * (part / whole - was))
 
 
 def _groups(
@@ -177,7 +179,7 @@ def _groups(
             figures.hundredths(finding.points),
             finding.builds,
             beyond=rule.is_beyond(finding.points),
-            well=False,
+            recovered=False,
             expected=figures.hundredths(100 * finding.expected),
         )
 
@@ -187,7 +189,7 @@ def _everything(rule: Rule, recent: Recent, past: BuildGroups) -> Reading:
     total, before = recent.now.total, sum(past.ended.values())
     builds = total.successful + total.failed
     if builds < rule.min_sample or before < rule.min_sample:
-        return Reading((), None, builds, beyond=False, well=True)
+        return Reading((), None, builds, beyond=False, recovered=True)
     was = 100 * sum(past.failed.values()) / before
     value = 100 * total.failed / builds - was
     return Reading((), figures.hundredths(value), builds, False, True, figures.hundredths(was))

@@ -11,7 +11,7 @@ from asu_stats.alert_rules import Rule
 from asu_stats.cloudevents import format_time
 from asu_stats.monitor import words
 from asu_stats.monitor.evaluate import Alert, Evaluation, Incident
-from asu_stats.monitor.memory import Memory, Silence, Told
+from asu_stats.monitor.memory import Memory, Silence, StoredIncident
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.monitor.readings import Reading
 from asu_stats.reports.causes import Cause
@@ -170,13 +170,13 @@ def title_of(rule: Rule, subject: Subject) -> str:
 
 
 def body(
-    told: Told, event: str, source: str, now: datetime, *, watched: Container[str]
+    stored: StoredIncident, event: str, source: str, now: datetime, *, watched: Container[str]
 ) -> dict[str, Any]:
     """Return the notification about the beginning or end of an incident.
 
     `watched` are the current rules. Without a rule an incident is closed unchecked.
     """
-    row = incident_row(told)
+    row = incident_row(stored)
     state = "firing" if event == "opened" else "resolved"
     lines = [row["text"], f"Firing since {row['opened_at']}"]
     if row["closed_at"]:
@@ -199,11 +199,11 @@ def body(
     }
 
 
-def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[Told]) -> Alerts:
+def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[StoredIncident]) -> Alerts:
     return {
         "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
         "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
-        "incidents": [incident_row(told) for told in incidents],
+        "incidents": [incident_row(stored) for stored in incidents],
         "silences": [_silence_row(silence) for silence in known.silences[:MOST]],
         "silences_total": len(known.silences),
     }
@@ -252,20 +252,20 @@ def _alert_row(rule: Rule, alert: Alert) -> AlertRow:
     }
 
 
-def incident_row(told: Told) -> IncidentRow:
-    incident = told.incident
+def incident_row(stored: StoredIncident) -> IncidentRow:
+    incident = stored.incident
     return {
         "id": incident.id,
         "rule": incident.rule,
-        "rules": told.report["rules"],
+        "rules": stored.report["rules"],
         "severity": incident.severity,
         "subject": shown_subject(incident.subject),
-        "title": told.report["title"],
-        "text": told.report["text"],
+        "title": stored.report["title"],
+        "text": stored.report["text"],
         "opened_at": format_time(incident.opened_at),
         "closed_at": format_time(incident.closed_at) if incident.closed_at else None,
-        "silenced": told.told_at is None,
-        "cause": told.report["cause"],
+        "silenced": stored.notified_at is None,
+        "cause": stored.report["cause"],
     }
 
 

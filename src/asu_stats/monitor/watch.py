@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 from asu_stats.alert_rules import Rule
 from asu_stats.monitor import memory, outbox, reporting
 from asu_stats.monitor.evaluate import Evaluation, Incident, evaluate
-from asu_stats.monitor.memory import Memory, Told
+from asu_stats.monitor.memory import Memory, StoredIncident
 from asu_stats.monitor.readings import STILL_HOURS, Figures, Queue, Recent
 from asu_stats.reports import causes, recent
 from asu_stats.reports.causes import Cause
@@ -31,7 +31,7 @@ Waiting: TypeAlias = Sequence[tuple[str, str, str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class WatchResult:
     """An evaluation with the state before it."""
 
     memory: Memory
@@ -55,7 +55,7 @@ class Watch:
     source: str = ""
     _ahead_at: list[int] = field(default_factory=list, compare=False)
 
-    def look(self, now: datetime) -> Sight:
+    def evaluate(self, now: datetime) -> WatchResult:
         """Evaluate the rules without writing. Raises `StoreUnavailableError`.
 
         After a gap in evaluations it is unknown for how long a value has exceeded its limit.
@@ -66,26 +66,28 @@ class Watch:
             known = memory.read(connection)
             regular = known.evaluated_at and abs(now - known.evaluated_at) < _REGULAR
             rules = self.rules if regular else _at_once(self.rules, queue, now)
-            return self._look(connection, known, rules, queue, now)
+            return self._evaluate(connection, known, rules, queue, now)
 
-    def _look(
+    def _evaluate(
         self,
         connection: Connection,
         known: Memory,
         rules: Sequence[Rule],
         queue: QueueState,
         now: datetime,
-    ) -> Sight:
+    ) -> WatchResult:
         known = memory.as_of(known, now)
         seen = figures(connection, rules, queue, now)
-        open_ones = [told.incident for told in known.incidents]
+        open_ones = [stored.incident for stored in known.incidents]
         found = evaluate(rules, seen, known.alerts, open_ones, now)
         explained = {
             incident.id: self._cause(connection, incident, now) for incident in found.opened
         }
-        return Sight(known, found, explained)
+        return WatchResult(known, found, explained)
 
-    def run(self, now: datetime, *, guard: Callable[[Connection], None] | None = None) -> Sight:
+    def run(
+        self, now: datetime, *, guard: Callable[[Connection], None] | None = None
+    ) -> WatchResult:
         """Evaluate, store the results, and put notifications into the outbox.
 
         Nothing is written if another process evaluated in the meantime, or for a later time. A
@@ -96,22 +98,22 @@ class Watch:
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
             before = memory.read(connection)
-            sight = self._look(connection, before, self.rules, queue, now)
+            result = self._evaluate(connection, before, self.rules, queue, now)
         if before.evaluated_at and self._is_later(before, before.evaluated_at - now):
-            return sight
-        readings = reporting.readings(self.rules, sight.evaluation)
+            return result
+        readings = reporting.readings(self.rules, result.evaluation)
         with write_transaction(self.engine) as connection:
             if guard:
                 guard(connection)
             if memory.count_evaluation(connection, before.evaluations, now, readings):
-                if sight.evaluation.alerts or before.alerts:
-                    memory.write_alerts(connection, sight.evaluation.alerts)
-                self._tell(connection, sight, now)
+                if result.evaluation.alerts or before.alerts:
+                    memory.write_alerts(connection, result.evaluation.alerts)
+                self._store_and_notify(connection, result, now)
                 memory.correct(connection, now)
                 if _is_next_day(before.evaluated_at, now):
                     memory.forget(connection, now)
                     outbox.give_up(connection, self.channels, now)
-        return sight
+        return result
 
     def _is_later(self, before: Memory, ahead: timedelta) -> bool:
         """Tell whether another process evaluates with a clock that is ahead of this one's."""
@@ -120,44 +122,49 @@ class Watch:
             return True
         return timedelta() < ahead <= _FAR_AHEAD and before.evaluations not in seen
 
-    def _tell(self, connection: Connection, sight: Sight, now: datetime) -> None:
+    def _store_and_notify(self, connection: Connection, result: WatchResult, now: datetime) -> None:
         """Store incidents, and notifications about those that began or ended.
 
         Every channel that was notified of the beginning is notified of the end, regardless of
         silences and settings by then. A new channel is notified of open incidents.
         """
         rules = {rule.name: rule for rule in self.rules}
-        before = {told.incident.id: told for told in sight.memory.incidents}
-        evaluation = sight.evaluation
-        informed = outbox.told(connection, list(before))
+        before = {stored.incident.id: stored for stored in result.memory.incidents}
+        evaluation = result.evaluation
+        informed = outbox.notified_channels(connection, list(before))
         for incident in (*evaluation.open, *evaluation.closed):
             known = before.get(incident.id)
             mine = [alert for alert in evaluation.alerts if alert.incident == incident.id]
             if known is None:
-                report = reporting.report(rules, incident, mine, sight.causes[incident.id])
+                report = reporting.report(rules, incident, mine, result.causes[incident.id])
             else:
                 report = {**known.report, **reporting.news(rules, incident, mine, known.report)}
-            told = Told(incident, report, known.told_at if known else None)
+            stored = StoredIncident(incident, report, known.notified_at if known else None)
             silent = any(
                 silence.holds(incident.rule, incident.subject, now)
-                for silence in sight.memory.silences
+                for silence in result.memory.silences
             )
             has_heard = informed.get(incident.id, set())
             if incident.closed_at is not None:
-                self._put(connection, told, "closed", sorted(has_heard), now)
+                self._put(connection, stored, "closed", sorted(has_heard), now)
             elif not silent:
-                told = replace(told, told_at=told.told_at or now)
+                stored = replace(stored, notified_at=stored.notified_at or now)
                 new = [channel for channel in self.channels if channel not in has_heard]
-                self._put(connection, told, "opened", new, now)
-            if told != known:
-                memory.write_incident(connection, told)
+                self._put(connection, stored, "opened", new, now)
+            if stored != known:
+                memory.write_incident(connection, stored)
 
     def _put(
-        self, connection: Connection, told: Told, event: str, channels: Sequence[str], now: datetime
+        self,
+        connection: Connection,
+        stored: StoredIncident,
+        event: str,
+        channels: Sequence[str],
+        now: datetime,
     ) -> None:
         watched = {rule.name for rule in self.rules if rule.enabled}
-        body = reporting.body(told, event, self.source, now, watched=watched)
-        message_id = outbox.message_id(told.incident.id, event)
+        body = reporting.body(stored, event, self.source, now, watched=watched)
+        message_id = outbox.message_id(stored.incident.id, event)
         outbox.put(connection, channels, message_id, body, now)
 
     def _cause(self, connection: Connection, incident: Incident, now: datetime) -> Cause:

@@ -263,7 +263,7 @@ class Recorder:
         try:
             applied = self._sink(events)
         except StoreUnavailableError as error:
-            self._went_away(error)
+            self._became_unreachable(error)
             self._fail(calls, error)
         except Exception as error:
             self._write_apart(calls, error)
@@ -296,12 +296,12 @@ class Recorder:
         """Return the exception for events that the store rejected together."""
         if isinstance(error, InvalidEventError):
             return error
-        if not self._is_well(error):
+        if not self._store_works(error):
             return self._failure or StoreUnavailableError(_words(error))
         try:
             found = self._first_refused(events)
         except StoreUnavailableError as unavailable:
-            self._went_away(unavailable)
+            self._became_unreachable(unavailable)
             return unavailable
         if found is None:  # rejected by chance: the sender should send it again
             return StoreUnavailableError(_words(error))
@@ -329,14 +329,14 @@ class Recorder:
             tried = (taken + refused) // 2
         return None if error is None else (refused - 1, error)
 
-    def _is_well(self, refusal: Exception | None = None) -> bool:
+    def _store_works(self, refusal: Exception | None = None) -> bool:
         """Tell whether the store can write, as a `refusal` may show, and note a failure."""
         if isinstance(refusal, MissingArchiveError | InvalidEventError):
             return True
         try:
             self._probe()
         except StoreUnavailableError as error:
-            self._went_away(error)
+            self._became_unreachable(error)
             return False
         except Exception as error:
             self._store_failed(_words(error))
@@ -350,18 +350,18 @@ class Recorder:
         event that it rejects, the batch is halved until one is left. Raises `StoreUnavailableError`
         when it is unreachable.
         """
-        parts, is_well = deque([events]), False
+        parts, works = deque([events]), False
         while parts:
             part = parts.popleft()
             try:
                 self._sink(part)
-                is_well = True
+                works = True
                 self.counters.written += len(part)
             except StoreUnavailableError:
                 raise
             except Exception as error:
-                is_well = is_well or self._is_well(error)
-                if not is_well:
+                works = works or self._store_works(error)
+                if not works:
                     return False
                 named = error.index if isinstance(error, InvalidEventError) else None
                 refused = 0 if len(part) == 1 else named
@@ -379,7 +379,7 @@ class Recorder:
     def _replay(self) -> None:
         """Probe a failed store, and replay the spool."""
         if self._failure is not None:
-            if not self._is_well():
+            if not self._store_works():
                 return
             self._succeeded()
         self._replay_at = time.monotonic() + _ORPHANS_SECONDS
@@ -401,7 +401,7 @@ class Recorder:
         try:
             return self._take(events)
         except StoreUnavailableError as error:
-            self._went_away(error)
+            self._became_unreachable(error)
             return False
 
     def _fail(self, calls: list[Call], error: StoreUnavailableError | None) -> None:
@@ -434,7 +434,7 @@ class Recorder:
         self._accepting.failed(f"event {_shown(event)} set aside: {reason}", level=logging.ERROR)
         return True
 
-    def _went_away(self, error: StoreUnavailableError) -> None:
+    def _became_unreachable(self, error: StoreUnavailableError) -> None:
         self._away_until = self._back_off(error.retry_after_seconds or 0.0)
         self._note(error)
 

@@ -14,8 +14,8 @@ from asu_stats.monitor.watch import Watch
 from asu_stats.ownership import Owner
 from asu_stats.settings import Settings
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.archive.retention import Shelf
-from asu_stats.store.verification.marks import Kept
+from asu_stats.store.archive.retention import ArchiveDirectory
+from asu_stats.store.verification.marks import RetainedRange
 from asu_stats.times import utc_now, utc_today
 
 
@@ -34,9 +34,9 @@ def queues_of(settings: Settings, engine: Engine) -> Queues:
     return Queues(engine, utc_now, timedelta(hours=settings.stale_after_hours))
 
 
-def kept_of(settings: Settings) -> Kept:
+def kept_of(settings: Settings) -> RetainedRange:
     """Return what retention keeps today."""
-    return Kept(policy_of(settings), utc_today(), settings.oldest_event)
+    return RetainedRange(policy_of(settings), utc_today(), settings.oldest_event)
 
 
 def watch_of(settings: Settings, engine: Engine) -> Watch:
@@ -52,12 +52,14 @@ def watch_of(settings: Settings, engine: Engine) -> Watch:
     )
 
 
-def shelf_of(settings: Settings) -> Shelf | None:
+def archive_directory_of(settings: Settings) -> ArchiveDirectory | None:
     """Return the archive directory, `None` if the archive is in tables."""
     if settings.archive == "tables":
         return None
     directory = settings.archive_directory
-    return Shelf(directory, settings.archive, Owner.of(settings.database_file, directory))
+    return ArchiveDirectory(
+        directory, settings.archive, Owner.of(settings.database_file, directory)
+    )
 
 
 def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[Job]:
@@ -74,7 +76,7 @@ def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[
             engine,
             Schedule(settings.retention_schedule, "retention_schedule"),
             policy_of(settings),
-            shelf_of(settings),
+            archive_directory_of(settings),
             utc_today,
             force=force,
         ),

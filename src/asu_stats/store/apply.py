@@ -17,7 +17,7 @@ from asu_stats.events import (
     RequestReceived,
     new_id,
 )
-from asu_stats.store.archive.archive import Recall
+from asu_stats.store.archive.archive import Restore
 from asu_stats.store.database import changes, dialects, statements
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import store_state
@@ -167,15 +167,15 @@ class _Batch:
         self._waits: dict[int, Wait] = {}
         self._state = changes.State(0, 0, None)
         self._numbers = 0
-        self._archive = Recall(connection, None)
+        self._archive = Restore(connection, None)
 
     def write(self, *, beside: Beside | None) -> None:
         connection, deltas = self._connection, self._deltas
         self._state = changes.begin(connection)
         self._numbers = self._state.requests_numbered
-        self._archive = Recall(connection, self._state.archived_before)
+        self._archive = Restore(connection, self._state.archived_before)
         builds_wanted = self._take_requests()
-        self._recall_builds()
+        self._restore_builds()
         builds = build_rows.load(connection, sorted(builds_wanted))
         ends = self._take_builds(builds)
         self._resolve_waits(builds, ends)
@@ -235,7 +235,7 @@ class _Batch:
         request_days.add(connection, deltas, request_days.ACCEPTED, spans.keys(), known, spans)
         request_days.add(connection, deltas, request_days.REJECTED, rejected, known)
 
-    def _recall_builds(self) -> None:
+    def _restore_builds(self) -> None:
         """Bring back the archived builds that the batch is about, or that its requests wait for."""
         moments = [(wait.request_hash, wait.timestamp) for wait in self._waits.values()]
         moments += [(event.request_hash, naive(event.time)) for event in self._builds]

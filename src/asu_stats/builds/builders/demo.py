@@ -67,7 +67,7 @@ _NAMES: Final = (
 _PACKAGE_TYPES: Final = {"package_not_found", "package_conflict", "package_unsatisfiable"}
 
 
-class Misfortune(NamedTuple):
+class FailureExample(NamedTuple):
     """A real error text and how a build with it ends."""
 
     text: str
@@ -101,12 +101,12 @@ class Misfortune(NamedTuple):
         return text
 
 
-def load_misfortunes() -> list[Misfortune]:
+def load_misfortunes() -> list[FailureExample]:
     """Return the error texts of builds that come with the package."""
     source = resources.files("asu_stats") / "data" / "errors.csv"
     rows = csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"), newline=""))
     return [
-        Misfortune(row["text"], row["category"], row["type"], row["status"])
+        FailureExample(row["text"], row["category"], row["type"], row["status"])
         for row in rows
         if row["status"] in FAILED_STATUSES
     ]
@@ -120,7 +120,7 @@ class DemoBuilder:
         settings: Settings,
         *,
         seed: int = 0,
-        misfortunes: Sequence[Misfortune] | None = None,
+        misfortunes: Sequence[FailureExample] | None = None,
     ) -> None:
         self._mean_seconds = settings.demo_seconds
         self._seed = seed
@@ -161,7 +161,7 @@ class DemoBuilder:
         luck = self._random(f"seconds {request_hash}").lognormvariate(-0.045, 0.3)
         return self._mean_seconds * place * device * luck
 
-    def fate(self, request: BuildRequest, request_hash: str) -> Misfortune | None:
+    def fate(self, request: BuildRequest, request_hash: str) -> FailureExample | None:
         """Return what goes wrong, `None` for a build that ends well."""
         chance = self._random(f"fate {request_hash}")
         incident = (
@@ -177,13 +177,13 @@ class DemoBuilder:
         return random.Random(f"{self._seed} {key}")  # noqa: S311 - a play
 
 
-def _not_found(packages: Sequence[str]) -> Misfortune:
+def _not_found(packages: Sequence[str]) -> FailureExample:
     """Return what an ImageBuilder says of packages that do not exist."""
     wanted = "".join(
         f"  {name} (no such package):\n    required by: world[{name}]\n" for name in packages
     )
     text = f"ERROR: unable to select packages:\n{wanted}"
-    return Misfortune(text, "build", "package_not_found", "failure")
+    return FailureExample(text, "build", "package_not_found", "failure")
 
 
 def _summary(kind: str, text: str) -> str:
@@ -200,9 +200,9 @@ def _summary(kind: str, text: str) -> str:
     return line
 
 
-def _choose(chance: random.Random, misfortunes: Sequence[Misfortune]) -> Misfortune:
+def _choose(chance: random.Random, misfortunes: Sequence[FailureExample]) -> FailureExample:
     """Return one of `misfortunes`: first a category, then one of its texts."""
-    by_category: dict[str, list[Misfortune]] = {}
+    by_category: dict[str, list[FailureExample]] = {}
     for each in misfortunes:
         by_category.setdefault(each.category, []).append(each)
     categories = sorted(by_category)

@@ -1,7 +1,7 @@
 """The archive: where expired details go, and how they are restored when they are needed.
 
 Rollups are sums of details, so no figure reads an archived row. A late event may need one: the
-second end of an old build, or a request that is older than the build that ended it. `Recall`
+second end of an old build, or a request that is older than the build that ended it. `Restore`
 restores such rows in the transaction of the event, before anything else is read. Events are then
 applied as if nothing had been archived. A row is in one place at a time and keeps its `id`.
 """
@@ -55,7 +55,7 @@ def _archive_of(table: Table) -> Table:
         f"{table.name}_archive",
         metadata,
         *columns,
-        comment=f"Rows of {table.name} that are over age.",
+        comment=f"Expired rows of {table.name}.",
     )
 
 
@@ -160,7 +160,7 @@ _ASKED: Final = _asked(client_stats)
 _EVER_ASKED: Final = _asked(counted(client_stats))
 
 
-class Recall:
+class Restore:
     """Brings back, in the transaction of a batch, the archived rows that it needs.
 
     `archived_before` is the day before which details may be archived, `None` where none are: then

@@ -71,10 +71,10 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """Where files of the archive are put, and in which form."""
+class ArchiveDirectory:
+    """The directory that archive files are written to, and their format."""
 
-    directory: Path
+    path: Path
     form: files.Form
     owner: Owner | None = None  # of the files; by default that of the directory
 
@@ -85,7 +85,7 @@ class Shelf:
         return f"{table.name}/{month}/{name}"
 
 
-class Pace:
+class BatchSize:
     """How many rows a batch has, so that it takes about as long as it may."""
 
     def __init__(self) -> None:
@@ -129,15 +129,15 @@ def run(
     policy: Policy,
     today: date,
     *,
-    shelf: Shelf | None = None,
+    archive_directory: ArchiveDirectory | None = None,
     guard: Guard = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> Report:
     """Archive expired details and delete expired hourly figures, in small transactions.
 
-    With a `shelf` whole months go on from the tables of the archive into files. `guard` is called
-    in each transaction, and may forbid it by raising; then the run ends. `progress` gets each
-    day that is done. Raises `StoreUnavailableError`.
+    With an `archive_directory`, whole months move on from the archive tables to files. `guard` is
+    called in each transaction; if it raises, the transaction is rolled back and the run ends.
+    `progress` is called with each finished day. Raises `StoreUnavailableError`.
     """
     this = _Run(engine, policy, today, guard)
     this.announce()
@@ -150,10 +150,10 @@ def run(
             progress(day)
     for rollup in HOURLY:
         this.delete_hours(rollup.table)
-    if shelf is not None:
+    if archive_directory is not None:
         for table in DETAILS:
-            this.to_files(table, shelf)
-        _tidy(engine, shelf)
+            this.to_files(table, archive_directory)
+        _tidy(engine, archive_directory)
     return this.report
 
 
@@ -165,7 +165,7 @@ class _Run:
     policy: Policy
     today: date
     guard: Guard
-    pace: Pace = field(default_factory=Pace)
+    pace: BatchSize = field(default_factory=BatchSize)
     report: Report = field(default_factory=Report)
 
     def announce(self) -> None:
@@ -211,7 +211,7 @@ class _Run:
             gone = delete(table).where(table.c.hour < end if some is None else table.c.hour <= some)
             self.report.hours_deleted += self._batch(partial(_delete, gone))
 
-    def to_files(self, table: Table, shelf: Shelf) -> None:
+    def to_files(self, table: Table, archive_directory: ArchiveDirectory) -> None:
         """Move whole expired months of a table's archive into files."""
         before = self.policy.first_day(table.name, self.today)
         limit = min(before, self.today - timedelta(days=_DETAILS_DAYS))
@@ -226,9 +226,9 @@ class _Run:
                 some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
                 found = connection.execute(some.limit(max(self.pace.rows, _FILE_ROWS)))
                 rows = [tuple(row) for row in found]
-            name = shelf.file(table, oldest.date())
-            file = shelf.directory.resolve() / name
-            size = files.write(file, table, rows, shelf.owner)
+            name = archive_directory.file(table, oldest.date())
+            file = archive_directory.path.resolve() / name
+            size = files.write(file, table, rows, archive_directory.owner)
             if files.read(file, table) != rows:
                 raise StoreUnavailableError(
                     f"archive: {file}: reads differently than it was written"
@@ -291,7 +291,7 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def _tidy(engine: Engine, shelf: Shelf) -> None:
+def _tidy(engine: Engine, archive_directory: ArchiveDirectory) -> None:
     """Remove files that count for nothing: of a run that was killed, or unpacked since.
 
     Those of today stay: somebody may be reading them, or just be writing them.
@@ -300,9 +300,9 @@ def _tidy(engine: Engine, shelf: Shelf) -> None:
         known = set(connection.execute(select(segments.archive_parts.c.file)).scalars())
     yesterday = time.time() - 86_400
     for table in DETAILS:
-        for file in (shelf.directory / table.name).glob("*/*"):
+        for file in (archive_directory.path / table.name).glob("*/*"):
             if (
-                file.relative_to(shelf.directory).as_posix() not in known
+                file.relative_to(archive_directory.path).as_posix() not in known
                 and file.stat().st_mtime < yesterday
             ):
                 file.unlink(missing_ok=True)

@@ -45,20 +45,26 @@ archive_parts = Table(
     "archive_parts",
     metadata,
     row_id(),
-    name("table_name", nullable=False, comment="the detail table"),
+    name("table_name", nullable=False, comment="name of the detail table"),
     Column("file", Text, nullable=False, comment="path below archive_directory"),
     Column("rows", Integer, nullable=False),
-    Column("first_at", DateTime, nullable=False, comment="time of its first row"),
-    Column("last_at", DateTime, nullable=False, comment="time of its last row"),
+    Column("first_at", DateTime, nullable=False),
+    Column("last_at", DateTime, nullable=False),
     Column("bytes", BigInteger, comment="size of the file; null where an older release wrote it"),
-    comment="Files of the archive: a file that is not named here does not count.",
+    comment="Archive files. A file without a row here is ignored.",
 )
 archive_keys = Table(
     "archive_keys",
     metadata,
-    Column("key", BigInteger, primary_key=True, autoincrement=False, comment="see parts.py"),
+    Column(
+        "key",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="digest of an identifier",
+    ),
     Column("part", BigInteger, primary_key=True, autoincrement=False, comment="archive_parts.id"),
-    comment="Which parts late events need.",
+    comment="Which archive files contain the rows that late events need.",
     sqlite_with_rowid=False,
 )
 

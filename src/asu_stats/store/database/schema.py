@@ -49,9 +49,13 @@ build_metrics = Table(
     metadata,
     row_id(),
     name("request_hash", nullable=False),
-    Column("started_at", DateTime, comment="null where no start was seen"),
+    Column("started_at", DateTime, comment="null if no start was recorded"),
     Column("finished_at", DateTime),
-    Column("duration_seconds", Integer, comment="finished - started, half up, or as reported"),
+    Column(
+        "duration_seconds",
+        Integer,
+        comment="whole seconds, rounded half up; as reported if there is no start",
+    ),
     name("status", nullable=False, comment="building, success, failure, timeout, cancelled"),
     name("error_category"),
     Column("error_message", Text),
@@ -64,7 +68,7 @@ build_metrics = Table(
     name("profile", nullable=False, server_default=_UNKNOWN),
     Column("diff_packages", Boolean),
     Column("reported_seconds", Integer, comment="duration_seconds of the finished event"),
-    Column("reported_names", JSON, comment="what the build's own events said of its request"),
+    Column("reported_names", JSON, comment="version, target, profile from the events of the build"),
     Column("phases", JSON, comment="seconds per phase"),
     UniqueConstraint("request_hash", "build_id"),
     Index(None, "finished_at"),
@@ -106,7 +110,7 @@ request_metadata = Table(
         BigInteger,
         nullable=False,
         server_default=random_number(),
-        comment="short key of request_days",
+        comment="short key for request_days",
     ),
     sqlite_with_rowid=False,
 )
@@ -131,16 +135,18 @@ client_stats = Table(
     name("version", nullable=False, server_default=_UNKNOWN),
     name("target", nullable=False, server_default=_UNKNOWN),
     name("profile", nullable=False, server_default=_UNKNOWN),
-    Column("diff_packages", Boolean, comment="null where an older server did not keep it"),
-    Column("ended_at", DateTime, comment="of a waiting request: end of the build it waited for"),
-    name("build_id", comment="the build that ended the wait"),
-    name("error_category", comment="of that build, or of the rejection"),
+    Column("diff_packages", Boolean, comment="null if the imported server did not record it"),
+    Column("ended_at", DateTime, comment="end of the build that a waiting request waited for"),
+    name("build_id", comment="build that ended the wait"),
+    name("error_category", comment="error of that build, or of the rejection"),
     name("error_type"),
-    Column("package_list", BigInteger, comment="number of what it named; null where none"),
+    Column(
+        "package_list", BigInteger, comment="package_lists.number; null if no packages were named"
+    ),
     Column("package_count", Integer),
     Column("has_custom_repos", Boolean),
     Column("has_defaults", Boolean),
-    Column("rootfs_size_mb", Integer, comment="0 if none was asked for; null where it is unknown"),
+    Column("rootfs_size_mb", Integer, comment="0 if none was requested; null if unknown"),
     Index("idx_client_stats_timestamp", "timestamp"),
     Index(
         "ix_client_stats_unended",
@@ -171,8 +177,8 @@ error_stats = Table(
     Column("count", Integer, nullable=False, server_default=text("1")),
     name("profile", nullable=False, server_default=_UNKNOWN),
     name("build_id", comment="null for a rejected request"),
-    name("client", comment="who was rejected; null for a build"),
-    Column("error_message", Text, comment="of a rejection; a build keeps its own"),
+    name("client", comment="client of a rejected request; null for a build"),
+    Column("error_message", Text, comment="of a rejection; that of a build is in build_metrics"),
     Index("idx_error_stats_timestamp", "timestamp"),
     sqlite_autoincrement=True,  # rows go when an end is corrected; their numbers stay theirs
 )
@@ -180,9 +186,9 @@ error_stats = Table(
 event_identities = Table(
     "event_identities",
     metadata,
-    Column("identity", LargeBinary, primary_key=True, comment="source and id, see identities.py"),
+    Column("identity", LargeBinary, primary_key=True, comment="digest of source and id"),
     Column("content", LargeBinary, nullable=False, comment="digest of the rest of the event"),
-    comment="Every event ever accepted. Outlives the details: twice is once, without a date.",
+    comment="Every accepted event. Kept forever: sent again, it never counts twice.",
     sqlite_with_rowid=False,
 )
 
@@ -191,16 +197,16 @@ package_names = Table(
     metadata,
     _number(),
     name("name", nullable=False, unique=True),
-    comment="Packages that were ever asked for.",
+    comment="Every package ever requested.",
 )
 
 package_lists = Table(
     "package_lists",
     metadata,
     _number(),
-    name("digest", nullable=False, unique=True, comment="of its names"),
-    Column("packages", LargeBinary, nullable=False, comment="their numbers, package_lists.py"),
-    comment="Each distinct list of packages that was asked for. Outlives the details.",
+    name("digest", nullable=False, unique=True, comment="digest of its names"),
+    Column("packages", LargeBinary, nullable=False, comment="package_names.number, encoded"),
+    comment="Every distinct list of packages. Kept forever.",
 )
 
 request_days = Table(
@@ -211,7 +217,7 @@ request_days = Table(
     name("client", primary_key=True),
     Column("first_at", BigInteger, comment="microseconds from midnight to its first request"),
     Column("last_at", BigInteger, comment="the same of its last request"),
-    comment="Days on which a client asked for a hash. Outlives the details.",
+    comment="Days on which a client requested a hash. Kept forever.",
     sqlite_with_rowid=False,
 )
 
@@ -221,7 +227,7 @@ rejected_days = Table(
     Column("request_number", BigInteger, primary_key=True, autoincrement=False),
     Column("date", Date, primary_key=True),
     name("client", primary_key=True),
-    comment="Days on which a client was rejected with a hash. Outlives the details.",
+    comment="Days on which a request of a client for a hash was rejected. Kept forever.",
     sqlite_with_rowid=False,
 )
 
@@ -229,19 +235,21 @@ store_state = Table(
     "store_state",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False, comment="always 1"),
-    Column("changes", BigInteger, nullable=False, comment="+1 with every change of a figure"),
-    Column("requests_numbered", BigInteger, nullable=False, comment="last request_number given"),
-    Column("data_since", Date, comment="first day of which anything is known"),
-    Column("archived_before", Date, comment="no detail of this day or later was ever archived"),
-    Column("hourly_since", Date, comment="first day of which there are hours; null: of all"),
+    Column("changes", BigInteger, nullable=False, comment="+1 with every change of any figure"),
+    Column("requests_numbered", BigInteger, nullable=False, comment="last request_number assigned"),
+    Column("data_since", Date, comment="first day with any data"),
+    Column("archived_before", Date, comment="details of this day or later were never archived"),
+    Column(
+        "hourly_since", Date, comment="first day with hourly figures; null if none were deleted"
+    ),
 )
 
 day_changes = Table(
     "day_changes",
     metadata,
     Column("date", Date, primary_key=True),
-    Column("changes", BigInteger, nullable=False, comment="store_state.changes at the last one"),
-    comment="When a figure of a UTC day last changed.",
+    Column("changes", BigInteger, nullable=False, comment="store_state.changes at the last change"),
+    comment="Last change of the figures of each UTC day.",
     sqlite_with_rowid=False,
 )
 
@@ -249,11 +257,22 @@ packed_days = Table(
     "packed_days",
     metadata,
     name("cube", primary_key=True),
-    Column("first_day", Integer, primary_key=True, autoincrement=False, comment="ordinal"),
+    Column(
+        "first_day",
+        Integer,
+        primary_key=True,
+        autoincrement=False,
+        comment="proleptic Gregorian ordinal",
+    ),
     Column("days", Integer, primary_key=True, autoincrement=False, comment="a power of 2"),
-    Column("changes", BigInteger, nullable=False, comment="of its days, when it was packed"),
+    Column(
+        "changes",
+        BigInteger,
+        nullable=False,
+        comment="latest day_changes.changes of its days when stored",
+    ),
     Column("payload", LargeBinary, nullable=False),
-    comment="Blocks of rollups, ready for the reports: derived, disposable, see packs.py.",
+    comment="Sums of rollups over 2^n days. Derived: may be deleted at any time.",
 )
 
 event_counts = Table(
@@ -262,7 +281,7 @@ event_counts = Table(
     name("event", primary_key=True, comment="request.received, build.started, build.finished"),
     name("result", primary_key=True, comment="accepted, duplicate, conflict"),
     Column("events", BigInteger, nullable=False),
-    comment="What came in, for the metrics.",
+    comment="Events received, for /metrics.",
     sqlite_with_rowid=False,
 )
 
@@ -272,7 +291,7 @@ api_tokens = Table(
     name("name", primary_key=True),
     name("scope", nullable=False, comment="ingest or read"),
     name("token_hash", nullable=False, unique=True, comment="SHA-256 of the token"),
-    name("prefix", nullable=False, comment="its first characters, to know it by"),
+    name("prefix", nullable=False, comment="first characters of the token, to recognise it"),
     Column("created_at", DateTime, nullable=False),
     Column("revoked_at", DateTime),
 )

@@ -57,14 +57,14 @@ def content(event: Event) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class Deduplicated:
     """A batch, sorted out: the `new` events in key order, and per event given whether it is new."""
 
     new: list[Event]
     is_new: list[bool]
 
 
-def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> Sorted:
+def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> Deduplicated:
     """Remember the identities of `events` and tell those not known before.
 
     A known identity with other content is a duplicate too, counted apart as a conflict. `tally`
@@ -102,7 +102,7 @@ def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> S
         ("events",),
         [(*counted, count) for counted, count in sorted(counts.items())],
     )
-    return Sorted([first[key][0] for key, _ in rows if key in fresh], is_new)
+    return Deduplicated([first[key][0] for key, _ in rows if key in fresh], is_new)
 
 
 def _contents(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:

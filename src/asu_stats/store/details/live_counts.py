@@ -34,7 +34,7 @@ live_counts = Table(
     name("measure", primary_key=True),
     name("label", primary_key=True),
     Column("total", BigInteger, nullable=False),
-    comment="Live events, for the counters of /metrics; never decreases.",
+    comment="Counters of live events for /metrics. They never decrease.",
     sqlite_with_rowid=False,
 )
 _ALL: Final = select(live_counts.c.measure, live_counts.c.label, live_counts.c.total)

@@ -26,12 +26,12 @@ from asu_stats.store.database.schema import build_metrics
 queue_samples = Table(
     "queue_samples",
     metadata,
-    Column("sampled_at", DateTime, primary_key=True, comment="the minute"),
-    Column("queue_length", Integer, nullable=False, comment="builds that wait"),
+    Column("sampled_at", DateTime, primary_key=True),
+    Column("queue_length", Integer, nullable=False, comment="waiting builds"),
     Column("builds_running", Integer, nullable=False),
-    Column("oldest_queued_at", DateTime, comment="of those that wait; null while none does"),
-    Column("last_finished_at", DateTime, comment="end of the build that ended last"),
-    comment="The queue, minute by minute.",
+    Column("oldest_queued_at", DateTime, comment="oldest waiting build; null if none waits"),
+    Column("last_finished_at", DateTime, comment="end of the last finished build"),
+    comment="One sample of the queue per minute.",
     sqlite_with_rowid=False,
 )
 

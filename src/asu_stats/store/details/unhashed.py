@@ -21,7 +21,7 @@ from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.times import naive
 
 
-class Taken(NamedTuple):
+class Written(NamedTuple):
     """What was written."""
 
     requests: Sequence[Received] = ()
@@ -33,10 +33,10 @@ def of(events: Sequence[Event]) -> list[Event]:
     return [event for event in events if not event.request_hash]
 
 
-def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Taken:
+def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Written:
     """Write the details of new events without hash, and count them."""
     if not events:
-        return Taken()
+        return Written()
     received = [
         (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
     ]
@@ -50,7 +50,7 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Ta
             counting.add_ended_build(deltas, now)
     build_rows.save(connection, (build for build, _, _ in ends))
     build_rows.save_errors(connection, ends)
-    return Taken(received, ends)
+    return Written(received, ends)
 
 
 def _ended(event: BuildFinished) -> Change:

@@ -123,7 +123,7 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
         ),
     ),
     # On the day on which the request was received.
-    facts.Said: (
+    facts.RequestOptions: (
         Count(CLIENT_VERSIONS, ("client", "version", "client_version"), _PATTERNS),
         Count(
             ROOTFS_SIZES, ("version", "client", "rootfs_size_mb"), {"requests": "with_rootfs_size"}
@@ -176,7 +176,13 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
 # The fields that keys are made of: columns of the fact's detail table.
 FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
     facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "package_list"),
-    facts.Said: ("client", "version", "client_version", "rootfs_size_mb", "package_count"),
+    facts.RequestOptions: (
+        "client",
+        "version",
+        "client_version",
+        "rootfs_size_mb",
+        "package_count",
+    ),
     facts.Wait: ("client", "version", *_ERROR),
     facts.Build: (*_DEVICE, "duration_seconds"),
     facts.Error: (*_ERROR, "version", "target"),
@@ -211,7 +217,7 @@ class EndedWait:
 
 
 _request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # without the list, which has a number
-_said_fields = attrgetter(*FIELDS[facts.Said])
+_option_fields = attrgetter(*FIELDS[facts.RequestOptions])
 _wait_fields = attrgetter(*FIELDS[facts.Wait])
 _build_fields = attrgetter(*FIELDS[facts.Build])
 _error_fields = attrgetter(*FIELDS[facts.Error])
@@ -232,14 +238,14 @@ def add_request(
         _add(deltas, _ONE_ERROR, received, _error_fields(request))
         return
     size = request.rootfs_size_mb
-    said = facts.Said(
+    said = facts.RequestOptions(
         request.outcome,
         request.has_custom_repos,
         request.has_defaults,
         None if size is None else size > 0,
         request.package_count is not None,
     )
-    _add(deltas, said, received, _said_fields(request))
+    _add(deltas, said, received, _option_fields(request))
 
 
 def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:

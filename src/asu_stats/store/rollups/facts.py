@@ -76,7 +76,7 @@ class Request(NamedTuple):
         return self.has_package_list
 
 
-class Said(NamedTuple):
+class RequestOptions(NamedTuple):
     """What a request said of the image it asked for: a row of `client_stats`."""
 
     outcome: str
@@ -180,4 +180,4 @@ class Error(NamedTuple):
     errors: int
 
 
-Fact: TypeAlias = Request | Said | Wait | Build | Error
+Fact: TypeAlias = Request | RequestOptions | Wait | Build | Error

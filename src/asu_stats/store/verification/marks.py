@@ -26,7 +26,7 @@ _s = store_state.c
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetainedRange:
     """What retention would keep today, and the UTC day that history can begin with."""
 
     policy: Policy
@@ -44,7 +44,7 @@ class Kept:
         return max(self.policy.first_day(table.name, self.today) for table in DETAILS)
 
 
-def missing_hours(connection: Connection, kept: Kept) -> date | None:
+def missing_hours(connection: Connection, kept: RetainedRange) -> date | None:
     """Return the mark of the hours if it hides hours that details can tell, else `None`."""
     since: date | None = connection.execute(select(_s.hourly_since)).scalar()
     if since is None or since <= kept.hours_from:
@@ -84,7 +84,7 @@ def _count_hours(connection: Connection, day: date) -> None:
         statements.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
 
 
-def correct(engine: Engine, kept: Kept) -> None:
+def correct(engine: Engine, kept: RetainedRange) -> None:
     """Correct the marks that no right clock has set: the first day, and what is archived."""
     with write_transaction(engine) as connection:
         dialects.take_turn(connection)

@@ -85,7 +85,7 @@ def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...
     if kind is facts.Request:
         outcome = case((c.cache_hit, "cache_hit"), else_=c.outcome)
         return outcome, c.diff_packages, c.request_hash != NO_HASH, c.package_list.is_not(None)
-    if kind is facts.Said:
+    if kind is facts.RequestOptions:
         features = c.has_custom_repos, c.has_defaults, c.rootfs_size_mb > 0
         return c.outcome, *features, c.package_count.is_not(None)
     if kind is facts.Wait:
@@ -108,7 +108,7 @@ def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) ->
 
 
 _SOURCES: Final = (
-    _Source(_requests, "timestamp", (facts.Request, facts.Said, facts.Wait)),
+    _Source(_requests, "timestamp", (facts.Request, facts.RequestOptions, facts.Wait)),
     _Source(_builds, "finished_at", (facts.Build,)),
     _Source(_errors, "timestamp", (facts.Error,)),
 )

@@ -26,7 +26,7 @@ from asu_stats.store.database.schema import (
 from asu_stats.store.rollups.definitions import DAILY, HOURLY, ROLLUPS, Key, Rollup
 from asu_stats.store.rollups.deltas import BOUNDS, bounds, find_bounds
 from asu_stats.store.verification import marks, recount
-from asu_stats.store.verification.marks import Kept
+from asu_stats.store.verification.marks import RetainedRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def differences(
     end: date | None = None,
     progress: Progress = lambda _: None,
     *,
-    kept: Kept | None = None,
+    kept: RetainedRange | None = None,
 ) -> Iterator[Difference]:
     """Compare the rollups of every day with its details; yield what differs: nothing.
 
@@ -69,7 +69,7 @@ def differences(
         yield from of_marks(engine, kept)
 
 
-def of_marks(engine: Engine, kept: Kept) -> list[Difference]:
+def of_marks(engine: Engine, kept: RetainedRange) -> list[Difference]:
     """Return whether hours are missing that the details can tell: `rebuild` restores them."""
     with read_snapshot(engine) as connection:
         since = marks.missing_hours(connection, kept)
@@ -90,7 +90,7 @@ def rebuild(
     end: date | None = None,
     progress: Progress = lambda _: None,
     *,
-    kept: Kept | None = None,
+    kept: RetainedRange | None = None,
 ) -> None:
     """Replace the rollups of every day by what its details add up to.
 
