@@ -1,4 +1,4 @@
-"""The questions: one module each, a function of (connection, window, filters) → a typed answer.
+"""Reports: one module per endpoint of the statistics API: query, response type and example.
 
-SQL reads rollups only and rounds nothing; averages, rates and percentiles are made in `figures`.
+SQL only adds up. Averages, rates and rounding are in `figures`.
 """

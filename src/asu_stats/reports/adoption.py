@@ -1,4 +1,4 @@
-"""How versions come and go: their share of the requests over time."""
+"""Share of each version in the requests over time."""
 
 from typing import Annotated, Final
 
@@ -16,11 +16,11 @@ from asu_stats.windows import Interval, Window
 
 
 class VersionBucket(TypedDict):
-    """What one version was asked for in one bucket."""
+    """Requests for one version in one bucket of time."""
 
-    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    timestamp: Annotated[str, Field(description="Day, Monday of the week, or month 2024-01.")]
     version: Annotated[
-        str | None, Field(description="The eight with most requests; null: all the others.")
+        str | None, Field(description="The eight with most requests; null for all others together.")
     ]
     requests: Requests
     percentage: Annotated[float | None, Field(description="Of all requests of the bucket.")]
@@ -30,9 +30,10 @@ SHOWN: Final = 8
 
 
 def read(connection: Connection, window: Window, *, interval: Interval) -> list[VersionBucket]:
-    """Return for each bucket the versions with most requests in `window`, and the others as one.
+    """Return the requests of each bucket for the versions with most requests in `window`.
 
-    Every version is in every bucket; the others only if there are any.
+    Every bucket has a row for each of them. All other versions share one row without a version, if
+    there are any.
     """
     (totals,) = sums.cubes(connection, window, VERSIONS)
     requests = {version: row[0] for (version,), row in totals.rows() if row[0]}

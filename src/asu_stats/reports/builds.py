@@ -13,7 +13,7 @@ ADDS: Final = PROFILES.adds
 
 
 class Sums(NamedTuple):
-    """What is added up, in the order of `ADDS`."""
+    """Sums of `ADDS`, in that order."""
 
     requests: int
     cache_hits: int

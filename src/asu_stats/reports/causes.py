@@ -1,7 +1,7 @@
-"""The likely cause of an alert: its most common error, package, version, target and client.
+"""Likely cause of an alert: the most common error, package, version, target and client.
 
-It is computed when an alert begins to fire, not at every evaluation, so it may read details by
-index. Request hashes are cut (docs/reference/figures.md, Request hashes).
+It is computed once, when an alert begins to fire, and may therefore read details by index. Request
+hashes are cut (docs/reference/figures.md, Request hashes).
 """
 
 import re
@@ -20,20 +20,20 @@ from asu_stats.reports.recent import Span
 from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
 
 _EXAMPLES: Final = 3
-_READ: Final = 2_000  # the newest ones say enough
-_MOSTLY: Final = 50.0  # percent from which on a name explains something
+_READ: Final = 2_000  # builds, newest first: enough for a cause
+_MOSTLY: Final = 50.0  # percent; a less common name explains nothing
 _MESSAGE: Final = 200
 
 
 class Share(TypedDict):
-    """A name and how much of the trouble it is in."""
+    """A name, and its share of the failures."""
 
     name: Annotated[str, Field(description="The common name.")]
-    percentage: Annotated[float, Field(description="Of what is explained; at least 50.")]
+    percentage: Annotated[float, Field(description="Percent of the builds; at least 50.")]
 
 
 class Example(TypedDict):
-    """One of the builds or requests that it is about."""
+    """One of the builds or requests."""
 
     request_hash: Annotated[str, Field(description="First 12 characters.")]
     version: Annotated[str, Field(description="OpenWrt version, or `SNAPSHOT`.")]
@@ -49,9 +49,9 @@ class Example(TypedDict):
 
 
 class Cause(TypedDict):
-    """What most of it is about; a name that is in less than half of it is null."""
+    """The names that at least half of the builds or requests have in common; else null."""
 
-    count: Annotated[int, Field(description="Builds or requests that were looked at.")]
+    count: Annotated[int, Field(description="Builds or requests that this is based on.")]
     error_type: Share | None
     package: Annotated[Share | None, Field(description="Named by the errors of failed builds.")]
     version: Share | None
@@ -64,7 +64,7 @@ class Cause(TypedDict):
 class _Case:
     """One of the builds or requests."""
 
-    request_hash: str | None  # history of older servers may have none
+    request_hash: str | None  # `None` in history that was imported without hashes
     version: str
     target: str
     profile: str
@@ -76,7 +76,7 @@ class _Case:
 
 
 def of_failures(connection: Connection, span: Span, subject: Mapping[str, str]) -> Cause:
-    """Explain failed builds; those of a client by its requests, rejected ones too."""
+    """Explain failed builds, or, with a client in `subject`, its failed and rejected requests."""
     if "client" in subject:
         return _cause(_of_client(connection, span, subject["client"]))
     cases = _failed(connection, span, subject)
@@ -85,7 +85,7 @@ def of_failures(connection: Connection, span: Span, subject: Mapping[str, str]) 
 
 
 def of_durations(connection: Connection, span: Span) -> Cause:
-    """Explain long builds by the slowest tenth."""
+    """Explain slow builds: by the slowest tenth."""
     b = build_metrics.c
     asked = (
         select(
@@ -112,7 +112,7 @@ def of_durations(connection: Connection, span: Span) -> Cause:
 
 
 def of_misses(connection: Connection, span: Span) -> Cause:
-    """Explain requests that were no cache hits."""
+    """Explain cache misses."""
     c = client_stats.c
     asked = (
         select(c.request_hash, c.version, c.target, c.profile, c.client)
@@ -128,7 +128,7 @@ def of_misses(connection: Connection, span: Span) -> Cause:
 
 
 def of_waiting(waiting: Sequence[tuple[str, str, str, str]]) -> Cause:
-    """Show builds that wait: hash, version, target, profile."""
+    """Describe waiting builds, given as hash, version, target and profile."""
     return _cause([_Case(*row) for row in waiting])
 
 
@@ -180,7 +180,7 @@ def _of_client(connection: Connection, span: Span, client: str) -> list[_Case]:
 
 
 def _requests() -> Select[Any]:
-    """Ask for requests and the errors of the builds that ended them."""
+    """Select requests with the errors of the builds that ended them."""
     c, b = client_stats.c, build_metrics.c
     same = and_(b.request_hash == c.request_hash, b.build_id == c.build_id)
     return select(
@@ -220,7 +220,7 @@ def _cause(cases: Sequence[_Case], clients: Counter[str | None] | None = None) -
 
 
 def _most(names: Counter[str | None]) -> Share | None:
-    """Return the name that is in at least half of it."""
+    """Return the name that at least half of the cases have, `None` if no name does."""
     if not names:
         return None
     name, count = max(names.items(), key=lambda item: (item[1], item[0] or ""))
@@ -231,7 +231,7 @@ def _most(names: Counter[str | None]) -> Share | None:
 
 
 def _different(cases: Sequence[_Case]) -> list[_Case]:
-    """Return the first cases, each of another request."""
+    """Return the first cases of different requests."""
     return list({case.request_hash: case for case in reversed(cases)}.values())[::-1][:_EXAMPLES]
 
 
@@ -248,13 +248,13 @@ def _example(case: _Case) -> Example:
 
 
 def _line(message: str | None) -> str | None:
-    """Return the first line that says something."""
+    """Return the first line with text in it."""
     lines = (line.strip() for line in (message or "")[:4096].splitlines())
     return next((line[:_MESSAGE] for line in lines if line), None)
 
 
 _NAME: Final = r"([A-Za-z0-9][A-Za-z0-9+._-]{0,99})"
-# How package managers name what they have not got; each a line, without nested repetition.
+# How package managers name a missing package. One line each, no nested repetition.
 _PACKAGES: Final = tuple(
     re.compile(pattern)
     for pattern in (
@@ -270,7 +270,7 @@ _PACKAGES: Final = tuple(
 
 
 def package_of(message: str | None) -> str | None:
-    """Return the package that an error names first, `None` if it names none."""
+    """Return the first package that an error message names, `None` if it names none."""
     for line in (message or "")[: 16 * 1024].splitlines()[:200]:
         for pattern in _PACKAGES:
             if match := pattern.search(line[:1000]):

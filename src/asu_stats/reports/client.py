@@ -1,4 +1,4 @@
-"""All that is known of one client."""
+"""Everything about one client."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ _UNHASHED = "requests_without_hash"
 class ClientVersionRequests(TypedDict):
     """A version of a client and its requests."""
 
-    client_version: Annotated[str, Field(description="Version of the client, as it names itself.")]
+    client_version: Annotated[str, Field(description="Version that the client sent.")]
     requests: Requests
 
 
@@ -72,9 +72,9 @@ class ClientReport(ClientRow):
 
 
 def read(connection: Connection, window: Window, client: str, page: Page = ALL) -> ClientReport:
-    """Return all that is known of one client in `window`; of its lists a page.
+    """Return all figures of one client in `window`. Its lists are cut to `page`.
 
-    Raises `UnknownClientError` for a client of which nothing was ever recorded.
+    Raises `UnknownClientError` for a client without any recorded request.
     """
     filters = {"client": client}
     t = CLIENTS.table

@@ -1,4 +1,4 @@
-"""Clients: their requests, and how those ended (docs/reference/figures.md, Clients)."""
+"""Clients: requests and their results (docs/reference/figures.md, Clients)."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -28,7 +28,7 @@ from asu_stats.store.blocks.cubes import (
 )
 from asu_stats.windows import Window
 
-_UNTRACED = "null where some were imported without hash, see `period.incomplete`."
+_UNTRACED = "null if some were imported without hash, see `period.incomplete`."
 ClientBuilt = Annotated[
     int | None, Field(description=f"The client's requests whose build succeeded; {_UNTRACED}")
 ]
@@ -49,7 +49,7 @@ class VersionRequests(TypedDict):
 
 
 class ClientRow(TypedDict):
-    """One client; its builds are those its own requests waited for."""
+    """One client. Its builds are those that its own requests waited for."""
 
     client: Client
     total_requests: Requests
@@ -60,7 +60,7 @@ class ClientRow(TypedDict):
     failed_builds: ClientFailed
     pending: Annotated[
         int | None,
-        Field(description=f"Requests whose build has not ended, or cancelled; {_UNTRACED}"),
+        Field(description=f"Requests whose build has not ended or was cancelled; {_UNTRACED}"),
     ]
     success_rate: Rate
     rejected_requests: Rejected
@@ -105,8 +105,8 @@ def row(
 ) -> ClientRow:
     """Return the row of a client from its sums, in the order of `CLIENTS.adds`.
 
-    `unique` are its distinct request hashes, of accepted and of rejected requests. `imported` says
-    that the window holds history of an older server, which kept no rejections.
+    `unique` holds its numbers of distinct hashes: of accepted and of rejected requests. `imported`
+    tells whether the window contains imported history, which lacks rejections.
     """
     requests, hits, good, bad, rejected, unhashed, untraced, unknown = amounts
     return {

@@ -1,4 +1,4 @@
-"""The figures of the overview beside those of the window before."""
+"""Figures of the overview, next to those of the time range before."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -20,19 +20,19 @@ from asu_stats.windows import Window
 
 
 class Compared(TypedDict):
-    """A figure of the overview beside the same of the window before."""
+    """A figure of the overview, and the same figure of the time range before."""
 
     figure: Annotated[str, Field(description="Name of the figure, as in the overview.")]
     unit: Annotated[str, Field(description="`count`, `percent` or `seconds`.")]
     value: Annotated[
-        float | None, Field(description="The figure in this time range; null if not known.")
+        float | None, Field(description="The figure in this time range; null if unknown.")
     ]
     before: Annotated[
         float | None,
-        Field(description="As many days earlier; null if unknown, or a rate over nothing."),
+        Field(description="The same number of days earlier; null if unknown or without data."),
     ]
     before_unknown: Annotated[
-        str | None, Field(description="Why nothing is known of the days before; else null.")
+        str | None, Field(description="Why the earlier figures are unknown, else null.")
     ]
     change: Annotated[
         float | None,
@@ -68,11 +68,11 @@ _FIGURES: Final[tuple[tuple[str, str, Callable[[Overview], float | None]], ...]]
 
 
 def read(connection: Connection, window: Window, now: datetime | None = None) -> list[Compared]:
-    """Return the figures of `window` and of as many days before it.
+    """Return the figures of `window`, and of the same number of days before it.
 
-    A window that `now` (UTC) lies in is compared with the days before up to the same time of day.
-    The figures before are known only if data goes back to their first day; where a time of day
-    matters, only if the details of that day are in tables.
+    If `now` (UTC) lies in `window`, the earlier days count up to the same time of day. Earlier
+    figures are `None` unless data goes back to the first of those days. With a time of day, the
+    details of that last day must still be in tables.
     """
     shown = overview.read(connection, window)
     earlier, since = window.before(), shown["period"]["data_since"]
@@ -107,16 +107,16 @@ def _unknown(
 
 
 def compared_until(window: Window, now: datetime | None) -> datetime | None:
-    """Return up to when the days before `window` count; `None` if they count as a whole."""
+    """Return the time up to which the earlier days count; `None` if they count whole."""
     if now is None or not window.start <= now.date() <= window.end:
         return None
     return now.replace(microsecond=0) - timedelta(days=window.days)
 
 
 def _up_to(connection: Connection, window: Window, last: datetime) -> Tally:
-    """Return the tally of `window` up to and including `last`.
+    """Return the tally of `window` up to and including the time `last`.
 
-    Whole days are read from rollups, the last day from its details.
+    Whole days are read from rollups, the last day from details.
     """
     just_before = aware(midnight(last.date()) - timedelta(microseconds=1))
     if window.start == last.date():

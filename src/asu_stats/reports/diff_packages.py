@@ -1,4 +1,4 @@
-"""How many requests name all their packages (`diff_packages`), and how many only further ones."""
+"""Requests with `diff_packages` (all packages are listed) and without (only extra packages are)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final, NamedTuple
@@ -26,7 +26,7 @@ class DiffPackagesOverview(TypedDict):
 
 
 class DiffPackagesVersion(TypedDict):
-    """The same of one version."""
+    """Requests for one version by `diff_packages`."""
 
     version: Version
     total: Requests
@@ -37,7 +37,7 @@ class DiffPackagesVersion(TypedDict):
 
 
 class DiffPackagesDay(TypedDict):
-    """The same of one day."""
+    """Requests of one day by `diff_packages`."""
 
     date: Day
     enabled: Annotated[int, Field(description="Requests with `diff_packages`.")]
@@ -61,7 +61,7 @@ _PLACES = [VERSIONS.place(add) for add in _VERSION]
 
 
 class Columns(NamedTuple):
-    """Accepted requests, and those with and without diff_packages: a value per day or version."""
+    """Accepted requests, with and without `diff_packages`: one value per day or version."""
 
     total: Sequence[int]
     enabled: Sequence[int]
@@ -69,19 +69,19 @@ class Columns(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Accepted requests, and those with and without diff_packages; of imported ones not all say."""
+    """Accepted requests by `diff_packages`, which some imported requests do not state."""
 
     total: int
     enabled: int
     disabled: int
     unknown: int
-    percentage: float | None  # with it, of those that say
+    percentage: float | None  # enabled, of enabled and disabled
 
 
 def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackagesReport:
-    """Return the split over all, per version and per day; days are all there up to 10,000.
+    """Return the requests by `diff_packages`: in total, per version and per day.
 
-    Of the versions a page.
+    `page` selects versions. Time ranges of more than 10,000 days leave out days without data.
     """
     days, of_days = _days(connection, window)
     (by_version,) = sums.cubes(connection, window, VERSIONS)

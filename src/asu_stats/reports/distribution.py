@@ -1,4 +1,4 @@
-"""How build durations are spread, and how that changes over time."""
+"""Histogram of build durations."""
 
 from collections.abc import Sequence
 from typing import Annotated, Final
@@ -17,12 +17,12 @@ from asu_stats.windows import Window
 
 
 class DurationBar(TypedDict):
-    """Successful builds that took about as long."""
+    """Successful builds with similar durations."""
 
     from_seconds: Annotated[int, Field(description="Shortest duration, whole seconds.")]
-    to_seconds: Annotated[int, Field(description="Included.")]
-    builds: Annotated[int, Field(description="Successful builds that took so long.")]
-    percentage: Annotated[float | None, Field(description="Of all these builds.")]
+    to_seconds: Annotated[int, Field(description="Longest duration, whole seconds.")]
+    builds: Annotated[int, Field(description="Successful builds with such durations.")]
+    percentage: Annotated[float | None, Field(description="Percent of all these builds.")]
 
 
 _BARS: Final = 24
@@ -32,9 +32,10 @@ _WIDTHS: Final = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 1800, 3600)
 def read(
     connection: Connection, window: Window, *, version: str | None = None
 ) -> list[DurationBar]:
-    """Return the successful builds that finished in `window`, by how long they took.
+    """Return a histogram of the durations of successful builds that finished in `window`.
 
-    Bars are equally wide, at most 24 reach to the 99th percentile; the last holds all slower ones.
+    All bars have the same width, except for the last, which holds all slower builds. At most 24
+    bars reach up to the 99th percentile.
     """
     (totals,) = sums.cubes(connection, window, SECONDS if version is None else VERSION_SECONDS)
     durations = of_version(totals, version)
@@ -50,9 +51,9 @@ def read(
 
 
 def bars(spread: Distribution, widths: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Return (from, to, count) of bars of one width, the last of which holds the highest percent.
+    """Return (from, to, count) of bars of equal width. The last one holds all values above p99.
 
-    The width is the first of `widths` at which at most 24 bars reach to the 99th percentile.
+    The width is the first of `widths` with which at most 24 bars reach up to p99.
     """
     least, most, p99 = spread.least, spread.most, spread.percentile(99)
     if least is None or most is None or p99 is None:

@@ -1,4 +1,4 @@
-"""Durations of builds over time."""
+"""Build durations over time."""
 
 from typing import Annotated, Final
 
@@ -16,9 +16,9 @@ from asu_stats.windows import Interval, Window
 
 
 class DurationBucket(TypedDict):
-    """Durations of the successful builds of one bucket."""
+    """Durations of successful builds in one bucket of time."""
 
-    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    timestamp: Annotated[str, Field(description="Day, Monday of the week, or month 2024-01.")]
     builds: Annotated[int, Field(description="Successful builds of known duration.")]
     avg_seconds: Average
     median_seconds: Seconds
@@ -28,7 +28,7 @@ class DurationBucket(TypedDict):
 def read(
     connection: Connection, window: Window, *, interval: Interval, version: str | None = None
 ) -> list[DurationBucket]:
-    """Return the durations of every bucket, of one version or of all."""
+    """Return the durations in each bucket, of one version or of all."""
     cube = SECONDS if version is None else VERSION_SECONDS
     found: list[DurationBucket] = []
     for stamp, _, totals in sums.cube_over_time(connection, window, interval, cube):

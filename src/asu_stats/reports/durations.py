@@ -1,4 +1,4 @@
-"""Distributions of build durations from packed days."""
+"""Distributions of build durations, from blocks."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from asu_stats.store.blocks.totals import Totals
 
 
 class VersionDurations(NamedTuple):
-    """Successful builds of one version: how many, their seconds together, and the median."""
+    """Successful builds of one version: count, seconds in total, median seconds."""
 
     version: str
     builds: int
@@ -21,14 +21,14 @@ def all_durations(seconds: Totals) -> Distribution:
 
 
 def of_version(durations: Totals, version: str | None) -> Distribution:
-    """Return the durations by version of one version, or the durations of all if it is `None`."""
+    """Return the durations of one version, or of all versions if it is `None`."""
     if version is None:
         return all_durations(durations)
     return durations.distribution(1, {0: version})
 
 
 def durations_by_version(durations: Totals) -> list[VersionDurations]:
-    """Return the durations of each version that has any."""
+    """Return the durations of each version with successful builds."""
     return [
         VersionDurations(version, found.count, found.total, found.median)
         for (version,), found in durations.summaries()

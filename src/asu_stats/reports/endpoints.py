@@ -1,4 +1,4 @@
-"""The reports that the API serves, in the order of its documentation."""
+"""All reports that the API serves, in the order of its documentation."""
 
 from typing import Final
 

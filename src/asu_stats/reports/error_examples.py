@@ -1,4 +1,4 @@
-"""The latest errors, with what they said."""
+"""The latest errors with their messages."""
 
 from datetime import timedelta
 from typing import Annotated, Final
@@ -29,9 +29,9 @@ class ErrorExample(TypedDict):
     version: Version
     target: Target
     profile: Profile
-    client: Annotated[str | None, Field(description="Who was rejected; null for a build.")]
-    request_hash: Annotated[str | None, Field(description="First 12 characters, if it is known.")]
-    message: Annotated[str | None, Field(description="Its last 2,000 characters.")]
+    client: Annotated[str | None, Field(description="Of a rejected request; null for a build.")]
+    request_hash: Annotated[str | None, Field(description="First 12 characters; null if unknown.")]
+    message: Annotated[str | None, Field(description="Last 2,000 characters of the message.")]
 
 
 def read(

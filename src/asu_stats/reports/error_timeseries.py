@@ -18,11 +18,11 @@ CATEGORIES: Final = 20
 
 
 class ErrorBucket(TypedDict):
-    """Errors of one category in one bucket."""
+    """Errors of one category in one bucket of time."""
 
-    timestamp: Annotated[str, Field(description="2024-01-01, a Monday, or 2024-01.")]
+    timestamp: Annotated[str, Field(description="Day, Monday of the week, or month 2024-01.")]
     category: Annotated[
-        str | None, Field(description="The twenty with most errors; null: all the others.")
+        str | None, Field(description="The twenty with most errors; null for all others together.")
     ]
     errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
 
@@ -30,9 +30,10 @@ class ErrorBucket(TypedDict):
 def read(
     connection: Connection, window: Window, *, interval: Interval, version: str | None = None
 ) -> list[ErrorBucket]:
-    """Return for every bucket the errors of each category that has any in `window`.
+    """Return the errors of each category in each bucket.
 
-    Where there are more than `CATEGORIES`, those with fewest are one, without name.
+    Only the `CATEGORIES` most common categories have rows of their own. All others share one row
+    without a category.
     """
     buckets = []
     seen: Counter[str] = Counter()
@@ -52,7 +53,7 @@ def read(
 def _split(
     errors: Mapping[str, int], shown: Sequence[str], rest: Sequence[None]
 ) -> Iterator[tuple[str | None, int]]:
-    """Yield the errors of the categories that are shown, and those of all others together."""
+    """Yield the errors of each shown category, and the sum of all others."""
     yield from ((category, errors.get(category, 0)) for category in shown)
     for name in rest:
         yield name, sum(errors.values()) - sum(errors.get(category, 0) for category in shown)

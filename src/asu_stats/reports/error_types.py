@@ -22,8 +22,8 @@ class ErrorTypeRow(TypedDict):
     category: Category
     type: TypeOfError
     count: Annotated[int, Field(description="Failed builds and rejected requests.")]
-    percentage: Annotated[float | None, Field(description="Of the errors that were asked for.")]
-    versions: Annotated[int, Field(description="Distinct versions it happened with.")]
+    percentage: Annotated[float | None, Field(description="Percent of the errors queried.")]
+    versions: Annotated[int, Field(description="Distinct versions with this error.")]
     top_versions: Annotated[list[VersionErrors], Field(description="At most 10.")]
 
 

@@ -37,7 +37,7 @@ class ErrorCategory(TypedDict):
 
 
 class VersionErrors(TypedDict):
-    """A version and its errors."""
+    """Errors of one version."""
 
     version: Version
     errors: Annotated[int, Field(description="Failed builds and rejected requests.")]
@@ -58,7 +58,7 @@ _VERSIONS: Final = 10
 
 
 def read(connection: Connection, window: Window, page: Page = ALL) -> Errors:
-    """Return the errors of `window` by category and type, and by version: of each a page."""
+    """Return the errors of `window` by category and type, and by version; `page` cuts both."""
     (failures,) = sums.cubes(connection, window, FAILURES)
     categories, versions = _by_category(failures, page), _by_version(failures)
     return {

@@ -1,7 +1,7 @@
-"""Fields and rows that several responses have.
+"""Fields and rows that several responses share.
 
-Rates are percentages (0-100) to 2 decimals, averages to 1 decimal, durations whole seconds; `None`
-is what can't be known or was taken over nothing.
+Rates are in percent (0 to 100) with 2 decimals, averages have 1 decimal, durations are whole
+seconds. `None` means unknown, or a rate or average of nothing.
 """
 
 from typing import Annotated, NotRequired
@@ -16,22 +16,22 @@ Client = Annotated[str, Field(description="Name of the client without its versio
 CacheHits = Annotated[int, Field(description="Accepted requests for an image that existed.")]
 Category = Annotated[str, Field(description="Category of the error.")]
 TypeOfError = Annotated[str, Field(description="Type of the error within its category.")]
-Rate = Annotated[float | None, Field(description="Percent, 2 decimals; null over nothing.")]
-Average = Annotated[float | None, Field(description="Seconds, 1 decimal; null over nothing.")]
-Seconds = Annotated[int | None, Field(description="Whole seconds; null over nothing.")]
+Rate = Annotated[float | None, Field(description="Percent, 2 decimals; null without any.")]
+Average = Annotated[float | None, Field(description="Seconds, 1 decimal; null without any.")]
+Seconds = Annotated[int | None, Field(description="Whole seconds; null without any.")]
 KnownRate = Annotated[
-    float | None, Field(description="Percent of those of which it is known, 2 decimals.")
+    float | None, Field(description="Percent of the requests that state it, 2 decimals.")
 ]
 UnknownSplit = Annotated[
-    int, Field(description="Imported requests of which diff_packages is not known; in neither.")
+    int, Field(description="Imported requests that do not state diff_packages.")
 ]
 Day = Annotated[str, Field(description="UTC day, YYYY-MM-DD.", examples=["2024-01-07"])]
 Requests = Annotated[int, Field(description="Accepted requests, by the day they were received.")]
 Built = Annotated[int, Field(description="Successful builds, by the day they finished.")]
-Failed = Annotated[int, Field(description="Builds that failed or timed out, by that day.")]
+Failed = Annotated[int, Field(description="Builds that failed or timed out, by day of their end.")]
 UniqueRequests = Annotated[
     int | None,
-    Field(description="Distinct request hashes; null where requests were imported without theirs."),
+    Field(description="Distinct request hashes; null if requests were imported without them."),
 ]
 Rejected = Annotated[
     int | None,
@@ -47,20 +47,18 @@ UniqueRejected = Annotated[
         "while the queue is full counts once. Null where `rejected_requests` is."
     ),
 ]
-Total = Annotated[
-    int, Field(description="How many entries the list has in all: `limit` bounds what is shown.")
-]
+Total = Annotated[int, Field(description="Number of entries without `limit`.")]
 
 
 class Period(TypedDict):
-    """The window of an answer."""
+    """The time range of a response."""
 
     start: Annotated[str, Field(description="UTC day, YYYY-MM-DD; with `hours` a time.")]
-    end: Annotated[str, Field(description="UTC day, included; with `hours` the time it is now.")]
+    end: Annotated[str, Field(description="UTC day, included; with `hours` the current time.")]
     days: Annotated[int | None, Field(description="Null with `hours`.")]
-    hours: NotRequired[Annotated[int, Field(description="Only where they were asked for.")]]
+    hours: NotRequired[Annotated[int, Field(description="Only with the parameter `hours`.")]]
     data_since: Annotated[
-        Day | None, Field(description="First day of which anything is known; null if none is.")
+        Day | None, Field(description="First day with any data; null without data.")
     ]
     incomplete: Annotated[
         list[str], Field(description="What is unknown in the time range, and why; usually empty.")
@@ -68,14 +66,14 @@ class Period(TypedDict):
 
 
 class TargetRequests(TypedDict):
-    """A target and its requests."""
+    """Requests for one target."""
 
     target: Target
     requests: Requests
 
 
 class ProfileRequests(TypedDict):
-    """A profile and its requests."""
+    """Requests for one profile."""
 
     profile: Profile
     requests: Requests

@@ -1,4 +1,4 @@
-"""What can't be known of a window, and why: history of older servers, missing hashes."""
+"""Why figures are incomplete: imported history lacks hashes and other data."""
 
 from collections.abc import Iterator
 
@@ -11,10 +11,10 @@ def reasons(
     unknown_outcome: int = 0,
     rejected_without_hash: int = 0,
 ) -> list[str]:
-    """Return a sentence per gap: of imported requests without hash, and what else they lack.
+    """Return a sentence for each gap in the data.
 
-    `untraced` are those that waited for a build, `unknown_diff` those that don't say diff_packages,
-    `unknown_outcome` those of which it is only known that they were no cache hits.
+    `untraced` counts imported requests that waited for an unknown build, `unknown_diff` those that
+    do not state diff_packages, and `unknown_outcome` cache misses of unknown outcome. Requests in
     `rejected_without_hash` need not be imported.
     """
     return list(

@@ -1,7 +1,7 @@
-"""The latest errors one by one, with what was said: from tables, archived or not, and from files.
+"""The latest errors one by one with their messages: from tables, archive tables and archive files.
 
-A file is read only where the tables have fewer errors than are asked for, or no text of one; the
-newest files first, and a few at most.
+Files are read only if the tables have too few errors, or lack a message: the newest files first,
+and at most a few.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ _BEGINNING, _END = datetime.min, datetime.max  # noqa: DTZ901 - stored times hav
 
 
 class LatestError(NamedTuple):
-    """An error: of a build (`build_id`), or a rejected request."""
+    """Error of a build (with `build_id`) or of a rejected request."""
 
     timestamp: datetime
     version: str
@@ -50,10 +50,10 @@ def read(
     builds_only: bool = False,
     filters: Mapping[str, str] = MappingProxyType({}),
 ) -> list[LatestError]:
-    """Return at most `limit` errors from `first` to before `after`, the newest first.
+    """Return at most `limit` errors from `first` to before `after`, newest first.
 
-    `filters` are values of columns, such as `error_type`. Errors in a file of the archive that is
-    gone or damaged are left out; `/readyz` names the file.
+    `filters` holds values of columns, such as `error_type`. Errors in a missing or damaged archive
+    file are left out; `/readyz` names the file.
     """
     found = [
         LatestError(*row)
@@ -118,7 +118,7 @@ def _rows_of(connection: Connection, table: Table, file: str) -> Rows:
 
 
 def _said_by(builds: Table) -> statements.Joined:
-    """Return what selects the texts of given builds."""
+    """Select the messages of given builds."""
     b = builds.c
 
     def select_for(given: FromClause) -> Select[Any]:
@@ -138,7 +138,7 @@ def _build_of(error: LatestError) -> _Build:
 
 
 def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build, str | None]:
-    """Return what the builds of errors said, wherever they are."""
+    """Return the messages of errors of builds, from wherever the builds are stored."""
     wanted = {_build_of(error) for error in errors if error.build_id and not error.error_message}
     found: dict[_Build, str | None] = {}
     for builds in _SAID:

@@ -1,4 +1,4 @@
-"""Totals over all history, and the counts of live events: what the metrics show."""
+"""Totals over all history, and the counters of live events, for the metrics."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _OUTCOMES: Final = {
 }
 _STATUSES: Final = {
     "success": "successful_builds",
-    "failure": "failed_builds",  # with those that timed out
+    "failure": "failed_builds",  # includes timeouts
     "timeout": "timeout_builds",
     "cancelled": "cancelled_builds",
 }
@@ -44,15 +44,15 @@ class Lifetime:
 
     requests: Mapping[str, int]  # by outcome
     clients: Mapping[str, int]  # accepted requests by client
-    builds: Mapping[str, int]  # that ended, by status
+    builds: Mapping[str, int]  # ended builds by status
     errors: Mapping[str, int]  # by category
     durations: Distribution  # of successful builds
-    events: Mapping[str, int]  # accepted, by event
-    last_finished: datetime | None  # end of the build that ended last; details only
+    events: Mapping[str, int]  # accepted events by type
+    last_finished: datetime | None  # end of the last finished build whose details are not archived
 
 
 def read(connection: Connection, *, today: date) -> Lifetime:
-    """Return the sums of all days; reads packed days, so the cost does not grow with requests."""
+    """Return the totals. Blocks are read, so the cost does not grow with the number of requests."""
     window = Window(FIRST_DAY, today)
     days = sums.days(connection, window, *_ADDS)
     totals = [int(sum(column)) for column in list(zip(*days, strict=True))[1:]]

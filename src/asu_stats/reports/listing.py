@@ -1,4 +1,4 @@
-"""Lists whose rows are made when they are taken: a page costs what it shows, whatever is behind."""
+"""Lists that make their rows on access: a page costs what it shows, however long the list is."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ ROWS_AT_A_TIME: Final = 1_000
 
 
 class Listing(Sequence[Row]):
-    """A list in its order. It holds sums in memory, so no connection is needed to take rows."""
+    """A sorted list. It holds sums in memory, so taking rows needs no connection."""
 
     def __init__(
         self, size: int, rows: Callable[[int, int], list[Row]], ranked_by: str = "requests"
     ) -> None:
-        """Take `rows`, which makes those from one place up to another.
+        """Take a function that makes the rows from one place to before another.
 
         `ranked_by` is the field that descends.
         """
@@ -40,7 +40,7 @@ class Listing(Sequence[Row]):
         return self._rows(first, first + 1)[0]
 
     def beyond(self, offset: int) -> "Listing[Row]":
-        """Return the list without its first rows."""
+        """Return the list without its first `offset` rows."""
         first = min(offset, self._size)
         return Listing(
             self._size - first,
@@ -60,24 +60,23 @@ class Listing(Sequence[Row]):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which rows of the lists of an answer are wanted: `limit` of them, or all."""
+    """The part of the lists in a response: `limit` rows from `offset`, or all."""
 
     limit: int | None = None
     offset: int = 0
 
     def of(self, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return the rows that are wanted."""
+        """Return the rows of the page."""
         if self.limit is None and isinstance(rows, Listing):
             return rows.beyond(self.offset)
         return rows if self == ALL else rows[self.places]
 
     @property
     def places(self) -> slice:
-        """Where they stand."""
         return slice(self.offset, None if self.limit is None else self.offset + self.limit)
 
     def most(self, places: int) -> int:
-        """Return how many a list inside a row holds, which has `places` at most."""
+        """Return the length of a list inside a row that has at most `places` entries."""
         return places if self.limit is None else min(places, self.limit)
 
 

@@ -1,4 +1,4 @@
-"""What is being built now, and what has just ended. Read from the details, by index."""
+"""Running builds and those that have just ended, read from the details by index."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -16,16 +16,14 @@ from asu_stats.times import aware
 
 
 class RunningBuild(TypedDict):
-    """A build that has begun and not ended."""
+    """A build that has started and not ended."""
 
     build_id: Annotated[str, Field(description="First 12 characters.")]
     version: Version
     target: Target
     profile: Profile
     started_at: Annotated[str, Field(description="RFC 3339, UTC.")]
-    worker: Annotated[
-        str | None, Field(description="Worker that runs the build; null if it is not known.")
-    ]
+    worker: Annotated[str | None, Field(description="Worker that runs the build; null if unknown.")]
 
 
 class EndedBuild(TypedDict):
@@ -46,11 +44,11 @@ class EndedBuild(TypedDict):
 class Now(TypedDict):
     """`GET /api/v1/stats/now`."""
 
-    queue_length: Annotated[int, Field(description="Builds that wait, of all servers.")]
-    builds_running: Annotated[int, Field(description="Builds that run, of all servers.")]
+    queue_length: Annotated[int, Field(description="Waiting builds of all servers.")]
+    builds_running: Annotated[int, Field(description="Running builds of all servers.")]
     running: Annotated[
         list[RunningBuild],
-        Field(description="The builds that run, newest first; at most 50."),
+        Field(description="Running builds, newest first; at most 50."),
     ]
     ended: Annotated[list[EndedBuild], Field(description="The last 12, newest first.")]
 
@@ -60,7 +58,7 @@ ENDED: Final = 12
 
 
 def read(connection: Connection, queues: Queues) -> Now:
-    """Return what is being built, what has ended, and how many builds wait."""
+    """Return the running builds, the latest ended builds, and the number of waiting builds."""
     state = queues.state_in(connection)
     return {
         "queue_length": state.queue_length,
@@ -71,7 +69,7 @@ def read(connection: Connection, queues: Queues) -> Now:
 
 
 def running(connection: Connection, queues: Queues) -> list[RunningBuild]:
-    """Return the builds that have begun and not ended, newest first."""
+    """Return the running builds, newest first."""
     return [
         {
             "build_id": shown_hash(build.build_id),
@@ -86,7 +84,7 @@ def running(connection: Connection, queues: Queues) -> list[RunningBuild]:
 
 
 def ended(connection: Connection) -> list[EndedBuild]:
-    """Return the builds that ended last, newest first."""
+    """Return the latest ended builds, newest first."""
     b = build_metrics.c
     query = (
         select(

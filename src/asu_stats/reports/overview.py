@@ -35,7 +35,7 @@ from asu_stats.windows import Window
 
 
 class Totals(TypedDict):
-    """What was asked for and what was built."""
+    """Requests and builds."""
 
     requests: Requests
     unique_requests: UniqueRequests
@@ -59,14 +59,14 @@ class BuildPerformance(TypedDict):
 
 
 class ClientRequests(TypedDict):
-    """A client and its requests."""
+    """Requests of one client."""
 
     client: Client
     requests: Requests
 
 
 class ClientsOverview(TypedDict):
-    """Who asked."""
+    """Clients with accepted requests."""
 
     total_unique: Annotated[int, Field(description="Distinct clients among the accepted requests.")]
     top_5: list[ClientRequests]
@@ -116,7 +116,7 @@ def read(connection: Connection, window: Window) -> Overview:
 
 
 def read_hours(connection: Connection, now: datetime, hours: int) -> Overview:
-    """Return the same of the `hours` hours up to and including `now`."""
+    """Return the same for the last `hours` hours, up to and including `now`."""
     first = now - timedelta(hours=hours)
     found = rolling.tally(connection, first, now)
     period: Period = {
@@ -131,7 +131,7 @@ def read_hours(connection: Connection, now: datetime, hours: int) -> Overview:
 
 
 def tally(connection: Connection, window: Window) -> Tally:
-    """Return what is counted of `window`."""
+    """Count requests, builds and clients of `window`."""
     days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
     totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
     seconds, pairs, rejected, clients = sums.cubes(
@@ -146,7 +146,7 @@ def tally(connection: Connection, window: Window) -> Tally:
 
 
 def gaps(totals: Mapping[str, int]) -> list[str]:
-    """Return why figures are incomplete, given the sums of `stats_daily` by name."""
+    """Return why figures are incomplete, from the sums of `stats_daily` by name."""
     outcomes = ("cache_hits", "queued_requests", "joined_requests", "cached_failures")
     return reasons(
         without_hash=totals["requests_without_hash"],
@@ -163,7 +163,7 @@ def _unknown_diff(totals: Mapping[str, int]) -> int:
 
 
 def response(period: Period, tally: Tally) -> Overview:
-    """Return the response that says what was counted."""
+    """Derive rates, averages and percentiles."""
     totals, unique, durations, clients = tally
     requests, hits = totals["total_requests"], totals["cache_hits"]
     successful, failed = totals["successful_builds"], totals["failed_builds"]

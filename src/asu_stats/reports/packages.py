@@ -1,4 +1,4 @@
-"""Which packages are asked for (accepted requests that were no cache hits name them)."""
+"""Packages in accepted requests. Cache hits do not list theirs."""
 
 from collections import defaultdict
 from typing import Annotated, Final
@@ -24,7 +24,7 @@ class PackageRow(TypedDict):
     package: Annotated[str, Field(description="Name of the package.")]
     requests: Annotated[
         int,
-        Field(description="Accepted requests that named it, without those answered from cache."),
+        Field(description="Accepted requests that listed the package, without cache hits."),
     ]
     percentage: Annotated[
         float | None, Field(description="Percent of all accepted requests, 2 decimals.")
@@ -39,7 +39,7 @@ def read(
 ) -> Listing[PackageRow]:
     """Return a row per package, by requests descending, then by name.
 
-    Percentages are of all accepted requests in the window, of the version and target if given.
+    Percentages are of all accepted requests in the window with the given version and target.
     """
     given = {"version": version, "target": target}
     filters = {name: value for name, value in given.items() if value is not None}
@@ -67,7 +67,7 @@ def read(
 def most(
     connection: Connection, window: Window, branch: str | None, places: int
 ) -> list[tuple[str, int]]:
-    """Return the packages asked for most, of the versions of one branch if given."""
+    """Return the most requested packages, of the versions of one branch if given."""
     counts: dict[str, int] = defaultdict(int)
     (found,) = sums.cubes(connection, window, BY_PACKAGE)
     for (version, package), (requests,) in found.rows():
@@ -77,7 +77,7 @@ def most(
 
 
 def branch_of(version: str) -> str:
-    """Return the branch of a version, as the upstream server names it."""
+    """Return the branch of a version, named as the upstream server does."""
     return version[:_BRANCH] if "." in version else version
 
 

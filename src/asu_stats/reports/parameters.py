@@ -1,4 +1,4 @@
-"""Query parameters of the reports: described once, for the parser and for OpenAPI."""
+"""Query parameters of the reports, described once for the parser and for OpenAPI."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _NAME: Final = {"type": "string", "maxLength": NAME_LENGTH}
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a request: its name, its JSON Schema, and how the store spells its value.
+    """Name and JSON Schema of a parameter, and how the store spells its value.
 
     The schema decides how a value is read: as one of an `enum`, as an `integer` from `minimum` to
     `maximum`, or as a name.
@@ -32,7 +32,7 @@ class Parameter:
     stored: Callable[[str], str] = stored_name
 
     def documented(self) -> dict[str, Any]:
-        """Return the parameter object of OpenAPI, for a query parameter."""
+        """Return the OpenAPI object of a query parameter."""
         return {
             "name": self.name,
             "in": "query",
@@ -42,7 +42,7 @@ class Parameter:
         }
 
     def read(self, text: str) -> Any:
-        """Return the value that `text` stands for. Raises `InvalidParameterError`."""
+        """Return the value of `text`. Raises `InvalidParameterError`."""
         allowed = self.schema.get("enum")
         if allowed is not None:
             if text in allowed:
@@ -63,7 +63,7 @@ class Parameter:
 
 
 def window_parameters(default_days: int) -> tuple[Parameter, ...]:
-    """Return the parameters that choose a window."""
+    """Return the parameters that select a time range."""
     days = {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": default_days}
     return (
         Parameter("days", "Number of UTC days, including today. Not with start or end.", days),

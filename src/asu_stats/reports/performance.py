@@ -1,4 +1,4 @@
-"""How long builds take, and which took longest."""
+"""Build durations, and the slowest builds."""
 
 from collections.abc import Sequence
 from datetime import datetime, time
@@ -25,7 +25,7 @@ from asu_stats.windows import Window
 Hash = Annotated[
     str | None,
     Field(
-        description="First 12 characters; whole for a caller with a `read` token. Null where the "
+        description="First 12 characters; full hash with a `read` token. Null if the "
         "build was imported without it."
     ),
 ]
@@ -62,7 +62,7 @@ class SlowBuild(TypedDict):
     profile: Profile
     duration: Annotated[int, Field(description="Whole seconds.")]
     package_count: Annotated[
-        int | None, Field(description="Packages of the image; null if it is not known.")
+        int | None, Field(description="Packages of the image; null if unknown.")
     ]
     finished_at: Annotated[str, Field(description="RFC 3339, UTC.")]
 
@@ -83,8 +83,8 @@ SLOWEST: Final = 10
 def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
     """Return the durations of successful builds that finished in `window`, in whole seconds.
 
-    `page` selects versions. `slowest_builds` has the ten slowest builds with full request hashes;
-    callers cut them before showing them (docs/reference/figures.md, Request hashes).
+    `page` selects versions. `slowest_builds` holds the ten slowest builds with full request hashes.
+    Callers shorten them for display (docs/reference/figures.md, Request hashes).
     """
     (seconds,) = sums.cubes(connection, window, SECONDS)
     everything, versions = all_durations(seconds), by_version(connection, window)
@@ -107,7 +107,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Performanc
 
 
 def by_version(connection: Connection, window: Window) -> Listing[VersionPerformance]:
-    """Return the durations of each version that has any, in the order of their requests."""
+    """Return the durations of each version that has any, by requests descending."""
     durations, versions = sums.cubes(connection, window, VERSION_SECONDS, VERSIONS)
     requests = {version: row[0] for (version,), row in versions.rows()}
     found = durations_by_version(durations)
@@ -128,7 +128,7 @@ def by_version(connection: Connection, window: Window) -> Listing[VersionPerform
 
 
 def _slowest(connection: Connection, window: Window, durations: Distribution) -> list[SlowBuild]:
-    """Return the slowest builds, read by index: the distribution says how long they took."""
+    """Return the slowest builds. The distribution tells their durations, an index finds them."""
     rows = statements.fetch_for(
         connection,
         _took,
@@ -161,7 +161,7 @@ _FIELDS: Final = (
 
 
 def _took(given: FromClause) -> Select[Any]:
-    """Select the slowest of the successful builds that took given seconds and ended in between."""
+    """Select the slowest successful builds with given durations and ends."""
     b, r = build_metrics.c, request_metadata.c
     here = (b.duration_seconds == given.c.seconds) & b.finished_at.between(
         given.c.first, given.c.last

@@ -1,4 +1,4 @@
-"""One report for versions, targets and profiles: a row per name, by requests descending."""
+"""The report behind versions, targets and profiles: a row per name, by requests descending."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ _DECIDING: Final = 4  # a name is listed with a request, cache hit, success or f
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Generic[Row]):
-    """The rows of one dimension, and in each row the names of the dimension below.
+    """The rows of one dimension. Each row can rank the names of the dimension below.
 
-    `row` is a `TypedDict` whose fields are among those that `_make` has. Names with equal requests
-    stand in the order of `order`. `cube` has the sums of each name; `below` is the dimension whose
-    names are counted and ranked in each row, and `pairs` the cube of both.
+    `row` is the `TypedDict` of a row. `order` sorts names with equal requests. `cube` has the sums
+    of each name. `below` is the dimension that each row counts and ranks, and `pairs` the cube of
+    both dimensions.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Ranking(Generic[Row]):
     def read(
         self, connection: Connection, window: Window, filters: Mapping[str, str]
     ) -> Listing[Row]:
-        """Return the rows of `window`; `filters` may name values of the other dimensions."""
+        """Return the rows of `window`. `filters` can name values of other dimensions."""
         tops: sums.Below | None = None
         if filters:
             rollup = self._rollup(self.name, *filters)
@@ -64,7 +64,7 @@ class Ranking(Generic[Row]):
 
     @staticmethod
     def _rollup(*columns: str) -> Rollup:
-        """Return the smaller of the two rollups that has the columns."""
+        """Return the smaller of the two rollups that have the columns."""
         return PROFILES if "profile" in columns else VERSION_TARGET
 
     def _make(self, found: Ranked, tops: sums.Below | None, first: int, after: int) -> list[Row]:

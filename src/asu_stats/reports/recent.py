@@ -1,6 +1,6 @@
-"""The last hours, as the monitor watches them: sums by hour, the errors in them, and the past.
+"""The last hours for the monitor: hourly sums, failed builds, and the past to compare with.
 
-A window of n hours is the hour that has begun and the n - 1 before it.
+A window of n hours is the current hour and the n - 1 hours before it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,28 +52,28 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BuildGroups:
-    """Builds that ended, those of them that failed, and how."""
+    """Ended and failed builds, and the failures by type."""
 
     ended: Mapping[Place, int]
     failed: Mapping[Place, int]
-    kinds: Sequence[tuple[str, str, str, int]]  # version, target, error type, how many
+    kinds: Sequence[tuple[str, str, str, int]]  # version, target, error type, count
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Hours of UTC time without zone, the first included, the last not."""
+    """Hours in UTC without zone: `first` is included, `after` is not."""
 
     first: datetime
     after: datetime
 
     @classmethod
     def last(cls, hours: int, *, now: datetime) -> "Span":
-        """Return the hour that has begun and those before it."""
+        """Return the current hour and the hours before it."""
         begun = naive(now).replace(minute=0, second=0, microsecond=0)
         return cls(begun - (hours - 1) * _HOUR, begun + _HOUR)
 
     def before(self, hours: int | None = None) -> "Span":
-        """Return the `hours` before it; by default as many as it has itself."""
+        """Return the `hours` hours before this span, by default as many as it has."""
         length = self.after - self.first if hours is None else hours * _HOUR
         return Span(self.first - length, self.first)
 
@@ -124,11 +124,11 @@ class Hours:
 
     @property
     def total(self) -> Sums:
-        """Sums over all."""
+        """Return the sums over all versions and targets."""
         return Sums(*map(sum, zip(*self.groups.values(), strict=True))) if self.groups else NONE
 
     def ended(self) -> dict[Place, int]:
-        """Return the successful and failed builds of each group that has any."""
+        """Return the successful and failed builds of each group with any."""
         return {
             group: builds.successful + builds.failed
             for group, builds in self.groups.items()
@@ -146,21 +146,21 @@ def hours(connection: Connection, span: Span) -> Hours:
 
 
 def clients(connection: Connection, span: Span) -> dict[tuple[str, str], ClientSums]:
-    """Return how the requests of each client for each version ended."""
+    """Return the results of the requests of each client for each version."""
     rows = statements.fetch(connection, _CLIENTS, first=span.first, after=span.after)
     return {(row[0], row[1]): ClientSums(*map(int, row[2:])) for row in rows}
 
 
 def failures(connection: Connection, span: Span) -> list[Failure]:
-    """Return the builds that failed in a span, one by one; reads details by index."""
+    """Return the failed builds of a span one by one, read from details by index."""
     rows = statements.fetch(connection, _FAILURES, first=span.first, after=span.after)
     return [Failure(*row) for row in rows]
 
 
 def past(connection: Connection, last: date) -> BuildGroups:
-    """Return the builds of the `PAST_DAYS` days that end with `last`, and what failed in them.
+    """Return ended and failed builds of the `PAST_DAYS` days that end with `last`.
 
-    The kinds are those of rejected requests too, which are mostly kinds that no build has.
+    The failures by type include rejected requests. Few error types occur with both.
     """
     window = Window(last - timedelta(days=PAST_DAYS - 1), last)
     builds = [
@@ -176,7 +176,7 @@ def past(connection: Connection, last: date) -> BuildGroups:
 
 
 def variation(connection: Connection, last: date) -> float:
-    """Return the coefficient of variation of durations in those days; 1 where it is not known."""
+    """Return the coefficient of variation of the durations in those days; 1 if unknown."""
     window = Window(last - timedelta(days=PAST_DAYS - 1), last)
     (seconds,) = sums.cubes(connection, window, SECONDS)
     return all_durations(seconds).variation or 1.0

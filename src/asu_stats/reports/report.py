@@ -1,4 +1,4 @@
-"""What a report is: said as data next to its code, listed in `endpoints`, served by the API."""
+"""What a report is: declared as data next to its code, listed in `endpoints`, served by the API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +15,11 @@ from asu_stats.windows import Window
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request asks of a report; every value is checked.
+    """The checked query of a request to a report.
 
-    `filters` are the values of the report's own parameters by name: those that were given or have
-    a default. `hours` asks for the time that ends now instead of the window. `now` is there only
-    where `Report.uses_clock` says so: any other response is kept until the data or the day changes.
+    `filters` holds the values of the report's own parameters that were given or have a default.
+    With `hours`, the time range is the last hours instead of `window`. `now` is set only if
+    `Report.uses_clock`; all other responses are cached until the data or the day changes.
     """
 
     window: Window
@@ -41,27 +41,27 @@ def _anything(_: Query) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """An endpoint of the statistics API, all of it.
+    """An endpoint of the statistics API.
 
-    `response` is the type of its JSON. `row` is the type of the rows that CSV has; a report without
-    one has no CSV. They are the response itself or its member `member`.
+    `response` is the type of its JSON. `row` is the type of a CSV row; without one there is no CSV.
+    The CSV rows are the response itself, or its member `member`.
     """
 
-    name: str  # the end of its path; with `subject`, without the last part
+    name: str  # last part of the path, or the last but one with `subject`
     summary: str
     read: Callable[[Connection, Query], Any]
     response: Any
     description: str = "Days are UTC days; every figure is exact and live."
-    parameters: tuple[Parameter, ...] = ()  # its own, next to time range, pages and format
-    subject: Parameter | None = None  # a name at the end of the path; unknown names get a 404
+    parameters: tuple[Parameter, ...] = ()  # besides time range, pages and format
+    subject: Parameter | None = None  # dimension of a name at the end of the path; 404 if unknown
     default_days: int = 30
     row: type | None = None
     member: str = ""
-    paged: bool = False  # `read` returns a `Listing`, of which the API takes a page
-    nested: bool = False  # lists in the response have pages, which `read` takes from `query.page`
-    hours: bool = False  # takes `hours`; then it uses the clock
-    by_hour: bool = False  # always reads hourly rollups; others do for `interval=hour`
-    shows_hashes: bool = False  # full request hashes if `query.full_hashes`
+    paged: bool = False  # `read` returns a `Listing`; the API cuts it to the page
+    nested: bool = False  # `read` cuts lists in the response to `query.page`
+    hours: bool = False  # accepts the parameter `hours`
+    by_hour: bool = False  # always reads hourly rollups, not only with `interval=hour`
+    shows_hashes: bool = False  # shows full request hashes if `query.full_hashes`
     uses_clock: Callable[[Query], bool] = _never
     check: Callable[[Query], None] = _anything  # raises `InvalidParameterError`
     example: Mapping[str, str] = field(default_factory=dict)  # parameters of the OpenAPI example

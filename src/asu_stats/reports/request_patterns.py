@@ -1,6 +1,6 @@
-"""What accepted requests ask for: repositories, first-boot scripts, sizes, numbers of packages.
+"""What accepted requests contain: repositories, first-boot scripts, sizes, numbers of packages.
 
-A share is of the requests that said whether; those that did not are counted apart.
+Shares are of the requests that state the value. The others are counted as unknown.
 """
 
 from collections.abc import Mapping
@@ -20,42 +20,42 @@ from asu_stats.store.blocks.totals import Totals
 from asu_stats.windows import Window
 
 _Share = Annotated[
-    float | None, Field(description="Percent of those that said whether; null over nothing.")
+    float | None, Field(description="Percent of the requests that state it; null without any.")
 ]
-_Value = Annotated[int | None, Field(description="Null over nothing.")]
+_Value = Annotated[int | None, Field(description="Null without any.")]
 
 
 class RequestShare(TypedDict):
-    """Requests that asked for something."""
+    """Requests with some option."""
 
-    count: Annotated[int, Field(description="Accepted requests that asked for it.")]
+    count: Annotated[int, Field(description="Accepted requests with it.")]
     percentage: _Share
-    unknown: Annotated[int, Field(description="Requests that did not say whether.")]
+    unknown: Annotated[int, Field(description="Requests that do not state it.")]
 
 
 ValueBar = TypedDict(
     "ValueBar",
     {
         "from": Annotated[int, Field(description="Lowest value.")],
-        "to": Annotated[int, Field(description="Included.")],
+        "to": Annotated[int, Field(description="Highest value.")],
         "requests": Annotated[int, Field(description="Requests from `from` to `to`.")],
-        "percentage": Annotated[float | None, Field(description="Of all these requests.")],
+        "percentage": Annotated[float | None, Field(description="Percent of all these requests.")],
     },
 )
 ValueBar.__doc__ = "Requests whose value lies in one range."
 
 
 class ValueDistribution(TypedDict):
-    """How a number that requests name is spread; percentiles are nearest-rank."""
+    """Distribution of a number in requests. Percentiles are nearest-rank."""
 
-    requests: Annotated[int, Field(description="Accepted requests that named one.")]
+    requests: Annotated[int, Field(description="Accepted requests that state a value.")]
     p50: _Value
     p90: _Value
     p99: _Value
     max: _Value
     histogram: Annotated[
         list[ValueBar],
-        Field(description="At most 24 bars of one width; the last one holds all that is more."),
+        Field(description="At most 24 bars of equal width, and one for all higher values."),
     ]
 
 
@@ -67,7 +67,7 @@ class RequestPatterns(TypedDict):
     with_custom_repositories: RequestShare
     with_defaults: RequestShare
     with_rootfs_size: RequestShare
-    rootfs_size_mb: Annotated[ValueDistribution, Field(description="Of those with a size.")]
+    rootfs_size_mb: Annotated[ValueDistribution, Field(description="Of the requests with a size.")]
     package_count: ValueDistribution
 
 
@@ -81,7 +81,7 @@ def read(
     version: str | None = None,
     client: str | None = None,
 ) -> RequestPatterns:
-    """Return what the accepted requests in `window` said, of one version and client if given."""
+    """Return what accepted requests in `window` contain, of one version and client if given."""
     patterns, sizes, counts = sums.cubes(
         connection, window, PATTERNS, BY_ROOTFS_SIZE, BY_PACKAGE_COUNT
     )
@@ -110,7 +110,7 @@ def _share(requests: int, said: Mapping[str, int], feature: str) -> RequestShare
 
 
 def _distribution(totals: Totals, where: Mapping[int, str]) -> ValueDistribution:
-    """Return how the last part of the keys is spread; percentiles are nearest-rank."""
+    """Return the distribution of the last part of the keys."""
     spread = totals.distribution(2, where)
     return {
         "requests": spread.count,

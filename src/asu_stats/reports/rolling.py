@@ -1,7 +1,7 @@
-"""The overview of the last hours, to the second: counted from the details, by index.
+"""The overview of the last hours, to the second, counted from the details by index.
 
-Rollups know whole UTC days and hours. This time range begins and ends at any second and is short,
-so the rows themselves are grouped and counted, by the definitions that the rollups have.
+Rollups hold whole UTC days and hours. This time range begins and ends at any second and is short,
+so its rows are grouped and counted as the definitions of the rollups say.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ def _grouped(rows: FromClause, kind: type[Fact], moment: str, *by: str) -> Selec
     """Select the fields of a fact, the columns `by`, and how many rows have them."""
     fields = zip(kind._fields, recount.made_of(kind, rows), strict=True)
     columns = (*(column.label(name) for name, column in fields), *(rows.c[name] for name in by))
-    inner = select(*columns).where(_between(rows.c[moment])).subquery()  # groups by plain columns
+    inner = select(*columns).where(_between(rows.c[moment])).subquery()  # plain columns to group by
     return select(*inner.c, func.count()).group_by(*inner.c)
 
 
@@ -67,7 +67,7 @@ _UNIQUE: Final = tuple(
 
 
 def _seen(days: Table) -> ColumnElement[bool]:
-    """Return the condition that a hash was there on days that are counted already."""
+    """Return the condition that a hash occurred on days that are already counted."""
     numbered = request_metadata.c.request_number == days.c.request_number
     first, last = (bindparam(name, type_=Date) for name in ("start", "end"))
     found = select(days.c.date).join_from(request_metadata, days, numbered)
@@ -84,9 +84,9 @@ _NEW: Final = tuple(
 def tally(
     connection: Connection, first: datetime, last: datetime, known: Window | None = None
 ) -> Tally:
-    """Return what is counted of the time after `first` up to and including `last`, both UTC.
+    """Count from after `first` up to and including `last`, both UTC.
 
-    Requests of the days `known` are not unique here.
+    Hashes that occurred on the days `known` do not count as unique.
     """
     window = {"first": naive(first), "last": naive(last)}
 

@@ -1,6 +1,6 @@
-"""Reading rollups: sums over a window, grouped by names. One function, one statement.
+"""Reading rollups: sums over a time range, grouped by names. One function, one statement.
 
-Questions about all read packed days (`store.blocks`); those with a filter read the rollup's rows.
+Reports on everything read blocks (`store.blocks`); reports with a filter read rows of rollups.
 """
 
 from collections import defaultdict
@@ -34,7 +34,7 @@ def of(
     condition: ColumnElement[bool],
     filters: Mapping[str, str] | None = None,
 ) -> Select[Any]:
-    """Select the sums of all that `rollup` adds, per value of the columns `by`."""
+    """Select all sums of `rollup`, grouped by the columns `by`."""
     t = rollup.table
     keys = [t.c[column] for column in by]
     sums = [func.sum(t.c[add]).label(add) for add in rollup.adds]
@@ -49,19 +49,19 @@ def rows(
     window: Window,
     filters: Mapping[str, str] | None = None,
 ) -> Sequence[Row[Any]]:
-    """Return the sums of a daily rollup over `window`, per value of the columns `by`."""
+    """Return all sums of a daily rollup over `window`, grouped by the columns `by`."""
     return connection.execute(of(rollup, by, in_window(rollup, window), filters)).all()
 
 
 def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]:
-    """Return the sums of packed days over `window`."""
+    """Return the totals of each cube over `window`."""
     return reader.read(connection, window.start, window.end, *wanted)
 
 
 def cube_over_time(
     connection: Connection, window: Window, interval: Interval, cube: Cube
 ) -> list[tuple[str, Window, Totals]]:
-    """Return the buckets of `window`, each with its days and the sums of packed days over them."""
+    """Return timestamp, days and totals of each bucket of `window`."""
     parts = list(window.parts(interval))
     days = [(part.start, part.end) for _, part in parts]
     found = reader.read_each(connection, days, cube)
@@ -69,14 +69,14 @@ def cube_over_time(
 
 
 class Below(Protocol):
-    """What is below names."""
+    """Counts and ranks of the names below other names."""
 
     def of(self, heads: Sequence[Key]) -> list[Top]:
-        """Return, for each of `heads`, how many names there are and those with most requests."""
+        """Return, for each of `heads`, the number of names and those with most requests."""
 
 
 class TopsOf:
-    """Names below others, from (outer name, inner name, requests)."""
+    """The same from rows of (outer name, inner name, requests)."""
 
     def __init__(self, pairs: Iterable[tuple[str, str, int]], places: int = 5) -> None:
         self._asked: dict[str, list[tuple[str, int]]] = defaultdict(list)
@@ -86,7 +86,6 @@ class TopsOf:
                 self._asked[outer].append((inner, requests))
 
     def of(self, heads: Sequence[Key]) -> list[Top]:
-        """Return, for each of `heads`, how many names there are and those with most requests."""
         found = (self._asked.get(head, ()) for (head,) in heads)
         return [Top(len(names), figures.top(names, self._places)) for names in found]
 
@@ -99,20 +98,20 @@ def _days(adds: tuple[str, ...]) -> Select[Any]:
 
 
 def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, ...]]:
-    """Return (day, sums) of `stats_daily`, of the days of `window` that have a row."""
+    """Return (day, sums) of `stats_daily`, for the days of `window` that have a row."""
     return statements.fetch(connection, _days(adds), start=window.start, end=window.end)
 
 
 def unique_requests(window: Window, pairs: Totals) -> int:
-    """Return the number of distinct request hashes: each counts at its first day in `window`.
+    """Return the number of distinct request hashes. Each counts on its first day in `window`.
 
-    `pairs` are requests by the day before `window` of the same hash, or the last one within.
+    `pairs` counts hashes by the previous day on which the same hash was requested.
     """
     return pairs.total({0: Before(window.start)})[0]
 
 
 def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
-    """Return the number of distinct request hashes of each client that has any."""
+    """Return the number of distinct request hashes of each client with any."""
     return pairs.counts(0, {1: Before(window.start)})
 
 
@@ -127,13 +126,13 @@ _SINCE = select(store_state.c.data_since)
 
 
 def data_since(connection: Connection) -> str | None:
-    """Return the first day with any data, `None` if there is none."""
+    """Return the first day with any data, `None` without data."""
     ((since,),) = statements.fetch(connection, _SINCE)
     return since.isoformat() if since else None
 
 
 def period(connection: Connection, window: Window, incomplete: list[str]) -> Period:
-    """Return what an answer says about its window; `incomplete` is what can't be known of it."""
+    """Return the time range of a response; `incomplete` says which figures are unknown and why."""
     return {
         "start": window.start.isoformat(),
         "end": window.end.isoformat(),
@@ -147,6 +146,6 @@ _HOURLY = select(store_state.c.hourly_since)
 
 
 def hourly_since(connection: Connection) -> date | None:
-    """Return the first day of which there are hours, `None` where no hour was ever deleted."""
+    """Return the first day with hourly figures; `None` if none were ever deleted."""
     found: date | None = statements.fetch(connection, _HOURLY)[0][0]
     return found

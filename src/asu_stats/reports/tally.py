@@ -1,4 +1,4 @@
-"""What is counted of a time range, before rates and percentiles are made of it."""
+"""Counts of a time range, from which rates and percentiles are derived."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from asu_stats.store.blocks.distribution import Distribution
 
 
 class Tally(NamedTuple):
-    """What is counted of a time range: sums of `stats_daily` by name, and what is no sum.
+    """Counts of a time range.
 
-    `unique` are the numbers of distinct accepted and rejected requests, `clients` are the requests
-    of each client.
+    `totals` has sums of `stats_daily` by name, `unique` the numbers of distinct accepted and
+    rejected requests, `clients` the requests of each client.
     """
 
     totals: Mapping[str, int]
@@ -20,7 +20,7 @@ class Tally(NamedTuple):
     clients: Mapping[str, int]
 
     def plus(self, later: "Tally") -> "Tally":
-        """Return the tally of both; `later` does not count as unique what was requested here."""
+        """Add a later time range. Its unique requests must not include those counted here."""
         names = self.totals.keys() | later.totals.keys()
         clients = Counter(self.clients)
         clients.update(later.clients)

@@ -34,7 +34,7 @@ BucketBuilt = Annotated[
     ),
 ]
 BucketFailed = Annotated[
-    int | None, Field(description="Builds that failed or timed out, likewise.")
+    int | None, Field(description="Builds that failed or timed out; with `client` as above.")
 ]
 
 
@@ -42,7 +42,8 @@ class Bucket(TypedDict):
     """One bucket of a time series."""
 
     timestamp: Annotated[
-        str, Field(description="2024-01-01T13:00:00Z, 2024-01-01, a Monday, or 2024-01.")
+        str,
+        Field(description="Hour 2024-01-01T13:00:00Z, day, Monday of the week, or month 2024-01."),
     ]
     requests: Requests
     cache_hits: CacheHits
@@ -64,7 +65,7 @@ Filters = Mapping[str, str]
 
 @dataclass(slots=True)
 class _Sums:
-    """What a bucket adds up to: `builds.ADDS`, and who asked."""
+    """Sums of a bucket, in the order of `builds.ADDS`, and its clients."""
 
     amounts: list[int] = field(default_factory=lambda: [0] * len(builds.ADDS))
     clients: set[str] = field(default_factory=set)
@@ -74,11 +75,10 @@ class _Sums:
 
     @property
     def client_count(self) -> int:
-        """How many asked."""
         return len(self.clients) if self.unique_clients is None else self.unique_clients
 
     def add(self, amounts: Iterable[Any]) -> None:
-        """Add the first of the sums."""
+        """Add amounts, in the order of `builds.ADDS`."""
         for place, amount in enumerate(amounts):
             self.amounts[place] += int(amount)
 
@@ -86,19 +86,19 @@ class _Sums:
 def read(
     connection: Connection, window: Window, *, interval: Interval, filters: Filters
 ) -> list[Bucket]:
-    """Return every bucket of `window`, empty ones too.
+    """Return every bucket of `window`, including empty ones.
 
-    `filters` holds at most one of version, target, profile and client. With `client` the builds
-    are those its requests waited for, `None` where that is not known, and averages
-    are `None`; with `target` or `profile` the clients are not known. Distinct requests are known of
-    whole days without filter, where no request was imported without its hash.
+    `filters` holds at most one of version, target, profile and client. With `client`, the builds
+    are those that its requests waited for, `None` if unknown, and averages are `None`. With
+    `target` or `profile`, the number of clients is unknown. Distinct requests are known for whole
+    days without a filter, unless requests were imported without hash.
     """
     found = _read(connection, window, interval, filters)
     return _buckets(list(window.timestamps(interval)), found, filters)
 
 
 def read_days(connection: Connection, window: Window, filters: Filters) -> list[Bucket]:
-    """Return the days of `window`; of more than 10,000 only those with something in them."""
+    """Return the days of `window`. More than 10,000 days leave out those without data."""
     found = _read(connection, window, "day", filters)
     if window.days > MAX_BUCKETS:
         stamps = sorted(stamp for stamp, bucket in found.items() if any(bucket.amounts))
@@ -132,7 +132,7 @@ def _read(
     return buckets
 
 
-# Those of `builds.ADDS` that are known of a client.
+# The first of `builds.ADDS`: all that is known per client.
 _CLIENT_BUILDS: Final = ("requests", "cache_hits", "successful_builds", "failed_builds")
 _UNHASHED: Final = "requests_without_hash"
 _DAY: Final = (
@@ -149,7 +149,7 @@ _DAY: Final = (
 
 
 def _read_all_days(connection: Connection, window: Window) -> dict[str, _Sums]:
-    """Read the days of everything together, which has a rollup of its own."""
+    """Read the days without filter: they have their own rollup."""
     buckets: dict[str, _Sums] = defaultdict(lambda: _Sums(unique_requests=0))
     for day, *amounts, clients, requests, unhashed in sums.days(connection, window, *_DAY):
         bucket = buckets[day.isoformat()] = _Sums(amounts)
@@ -160,7 +160,7 @@ def _read_all_days(connection: Connection, window: Window) -> dict[str, _Sums]:
 
 
 def _read_all(connection: Connection, window: Window, interval: Interval) -> dict[str, _Sums]:
-    """Read longer buckets of everything together: sums of days, distinct names of packed days."""
+    """Read longer buckets without filter: sums of days, and distinct names from blocks."""
     buckets: dict[str, _Sums] = defaultdict(_Sums)
     unhashed = set()
     for day, *amounts, _, _, without_hash in sums.days(connection, window, *_DAY):
@@ -186,7 +186,7 @@ def _builds_rollup(filters: Filters, *, hourly: bool) -> Rollup:
 def _rows(
     connection: Connection, rollup: Rollup, by: tuple[str, ...], window: Window, filters: Filters
 ) -> Iterable[Row[Any]]:
-    """Return the sums per day or hour of `rollup` and the columns `by`."""
+    """Return the sums of `rollup` per day or hour and the columns `by`."""
     time_column = rollup.key[0]
     condition = (
         sums.in_window(rollup, window) if time_column == "date" else _hours_of(rollup, window)

@@ -1,4 +1,4 @@
-"""When people ask: the hours of the week."""
+"""Requests by hour of the week."""
 
 from collections import Counter
 from typing import Annotated, Final
@@ -15,7 +15,7 @@ from asu_stats.windows import Window
 
 
 class WeekHour(TypedDict):
-    """One hour of the week, UTC, over all weeks of the window."""
+    """One hour of the week (UTC), summed over all weeks of the time range."""
 
     weekday: Annotated[int, Field(description="1 is Monday, 7 is Sunday.")]
     hour: Annotated[int, Field(description="Hour of the day in UTC, from 0.")]
