@@ -1,1 +1,1 @@
-"""Where figures are kept: details and rollups, written together in one transaction."""
+"""The store: details and rollups, written together in one transaction."""

@@ -1,4 +1,4 @@
-"""Events into the store: details and what follows from them for the rollups, both or neither."""
+"""Writes events: details and the resulting changes of rollups, in one transaction."""
 
 import contextlib
 from bisect import bisect_left
@@ -46,8 +46,8 @@ _SAVE: Final = update(store_state).values(
 )
 
 
-# Writes further rows in the transaction of a batch, of its new requests and of its builds: as they
-# were believed to end before, and as they are known to end now.
+# Writes further rows in the transaction of a batch: for its new requests, and for its builds with
+# their end before and after the batch.
 Beside: TypeAlias = Callable[
     [Connection, Sequence[Received], Sequence[tuple[EndedBuild | None, EndedBuild | None]]], None
 ]
@@ -55,7 +55,7 @@ Beside: TypeAlias = Callable[
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Per event of a batch, in the order given, whether it was new."""
+    """Whether each event of a batch was new, in the order given."""
 
     new: Sequence[bool]
 
@@ -67,7 +67,7 @@ def apply_batch(
     beside: Beside | None = None,
     live: Live | None = None,
 ) -> Applied:
-    """Write a batch in one transaction of its own: all of it, or nothing if this raises.
+    """Write a batch in one transaction: all of it, or nothing if this raises.
 
     Raises `StoreUnavailableError` when the database is unreachable.
     """
@@ -76,11 +76,11 @@ def apply_batch(
 
 
 class _KeptNothingError(Exception):
-    """Ends a transaction that is not to be kept."""
+    """Rolls a transaction back."""
 
 
 def rehearse(engine: Engine, events: Sequence[Event], *, beside: Beside | None = None) -> None:
-    """Do and raise all that `apply_batch` does, and keep nothing."""
+    """Do everything that `apply_batch` does, with its errors, and roll it back."""
     with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
         apply(connection, events, beside=beside)
         raise _KeptNothingError
@@ -89,17 +89,17 @@ def rehearse(engine: Engine, events: Sequence[Event], *, beside: Beside | None =
 def probe(engine: Engine, *, beside: Beside | None = None) -> None:
     """Raise unless events of every type can be written and a transaction can be committed.
 
-    Raises `StoreUnavailableError`, or what `apply_batch` raises for what it can't write. Only the
-    change counter moves.
+    Raises `StoreUnavailableError`, or whatever `apply_batch` raises. Changes only the change
+    counter.
     """
     rehearse(engine, _sample(), beside=beside)
-    with write_transaction(engine) as connection:  # a disk that is full shows at a commit
+    with write_transaction(engine) as connection:  # a full disk fails at commit
         dialects.take_turn(connection)
         changes.begin(connection)
 
 
 def _sample() -> Sequence[Event]:
-    """Return a request and its build, which failed: together they write to every table."""
+    """Return a request and its failed build: together they write to every table."""
     ids: Any = {
         "source": "urn:asu-stats:probe",
         "time": utc_now(),
@@ -127,11 +127,11 @@ def apply(
     beside: Beside | None = None,
     live: Live | None = None,
 ) -> Applied:
-    """Write a batch's details and the rollup deltas that follow from what really changed.
+    """Write the details of a batch, and the changes of rollups that follow from real changes.
 
-    Known events change nothing; the order of events makes no difference to any figure. `beside`
-    writes further rows in the same transaction. `live` says which events move the
-    counters of `/metrics`; without it, as in an import, none does.
+    Known events change nothing, and the order of events changes no figure. `beside` writes further
+    rows in the same transaction. `live` says which events count in `/metrics`; without it, as in an
+    import, none do.
     """
     if not events:
         return Applied(())
@@ -145,7 +145,7 @@ def apply(
 
 
 class _Batch:
-    """One batch on its way into the store: what was known, what changes, what that adds up to."""
+    """A batch while it is written: what was known, what changes, and the sums of the changes."""
 
     def __init__(self, connection: Connection, events: Sequence[Event], tally: Tally) -> None:
         self._connection = connection
@@ -199,7 +199,7 @@ class _Batch:
         self._save_state()
 
     def _take_requests(self) -> set[str]:
-        """Note the requests by hash; return the hashes whose builds matter to the batch."""
+        """Collect the requests by hash. Return the hashes whose builds matter to the batch."""
         wanted = {event.request_hash for event in self._builds}
         for place, (request, received) in enumerate(self._requests):
             request_hash = request.request_hash
@@ -236,14 +236,14 @@ class _Batch:
         request_days.add(connection, deltas, request_days.REJECTED, rejected, known)
 
     def _restore_builds(self) -> None:
-        """Bring back the archived builds that the batch is about, or that its requests wait for."""
+        """Restore the archived builds that the batch changes or that its requests wait for."""
         moments = [(wait.request_hash, wait.timestamp) for wait in self._waits.values()]
         moments += [(event.request_hash, naive(event.time)) for event in self._builds]
         builds = {(event.request_hash, event.build_id) for event in self._builds}
         self._archive.builds(builds, self._renamed, moments)
 
     def _take_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
-        """Take the build events in; return the builds whose end changed, with before and now."""
+        """Apply the build events. Return the builds whose end changed, before and after."""
         before = {build.key: build.ended() for of in builds.values() for build in of.values()}
         dirty: dict[build_rows.Key, Build] = {}
         for event in self._builds:
@@ -279,7 +279,7 @@ class _Batch:
         builds: dict[str, dict[str, Build]],
         ends: Sequence[Change],
     ) -> None:
-        """Bring the builds counted in `request_metadata` up to date."""
+        """Update the counts of builds in `request_metadata`."""
         for request_hash in self._touched_hashes - self._known_hashes:
             for build in builds[request_hash].values():
                 self._metadata[request_hash].count_build(build.status, 1)
@@ -340,7 +340,7 @@ class _Batch:
         requests.save_waits(self._connection, changed)
 
     def _waits_changed(self, ends: Sequence[Change]) -> dict[str, datetime]:
-        """Return from which end on waits of each hash may end otherwise, or are `building` now."""
+        """Return, by hash, the time from which on waits may end differently or have started."""
         since = {
             event.request_hash: requests.NOT_ENDED
             for event in self._builds
@@ -361,7 +361,7 @@ class _Batch:
         )
 
     def _save_state(self) -> None:
-        """Tell everyone which days have changed, and what is new about the whole."""
+        """Store which days have changed, and the new state of the store."""
         state = self._state
         changes.stamp(self._connection, self._deltas.days(), state.changes)
         first = min(event.time for event in self._events).date()
@@ -371,7 +371,7 @@ class _Batch:
 
 
 def _end(wait: Wait, build: Build) -> None:
-    """Write into `wait` how it ended."""
+    """Set how `wait` ended."""
     assert build.finished_at is not None  # noqa: S101 - it is one of those that have ended
     wait.status, wait.ended_at, wait.build_id = build.status, build.finished_at, build.build_id
     wait.error_category, wait.error_type = build.error_category, build.error_type

@@ -1,4 +1,4 @@
-"""Rows of a table between two days, streamed: what `asu-stats export` writes."""
+"""Rows of a table between two days as a stream, for `asu-stats export`."""
 
 import heapq
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ def _column(name: str) -> Callable[[Table], ColumnElement[Any]]:
     return lambda table: table.c[name]
 
 
-# Tables on offer, and the time that places a row of one in a window.
+# Tables that can be exported, and the time of their rows.
 TABLES: Final[Mapping[str, tuple[Table, Callable[[Table], ColumnElement[Any]]]]] = {
     "build_metrics": (
         build_metrics,
@@ -46,7 +46,7 @@ def columns(name: str) -> dict[str, type]:
 
 
 def _shown(column: Column[Any]) -> ColumnElement[Any]:
-    """Return a column as it is shown: null where something is not known."""
+    """Return a column as exported: null if unknown."""
     nothing = _NOTHING.get(column.name)
     return column if nothing is None else func.nullif(column, nothing, type_=column.type)
 
@@ -54,9 +54,9 @@ def _shown(column: Column[Any]) -> ColumnElement[Any]:
 def rows(
     connection: Connection, name: str, start: date | None, end: date | None
 ) -> Iterator[Sequence[Any]]:
-    """Yield the rows of a table from UTC day `start` to `end`, in the order of time and key.
+    """Yield the rows of a table from UTC day `start` to `end`, by time and key.
 
-    Archived rows are among them, each in its place.
+    Archived rows are included, in their places.
     """
     table, placed = TABLES[name]
     streams = [_ordered(connection, table, placed(table), start, end)]
@@ -76,7 +76,7 @@ def _ordered(
     start: date | None,
     end: date | None,
 ) -> Iterator[tuple[Any, ...]]:
-    """Stream the rows of one table, each behind what it is ordered by."""
+    """Stream the rows of one table, each with its sort key."""
     order = (placed, *table.primary_key.columns)
     query = select(*order, *(_shown(column) for column in table.columns))
     daily = "date" in table.columns
@@ -92,7 +92,7 @@ def _ordered(
 def _filed(
     connection: Connection, table: Table, start: date | None, end: date | None
 ) -> Iterator[tuple[Any, ...]]:
-    """Stream the rows of a detail table that are in files, in the same way."""
+    """Stream the rows of a detail table that are in files, each with its sort key."""
     first = midnight(start or date.min)
     after = midnight(date.max if end is None else end + timedelta(days=1))
     names = [column.name for column in table.columns]

@@ -1,4 +1,4 @@
-"""Schema migrations, run from the program itself: upgrade, and what state a database is in."""
+"""Schema migrations, run by the program itself, and the schema state of a database."""
 
 import logging
 import time
@@ -33,7 +33,7 @@ from asu_stats.store.verification import filling
 log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS: Final = 10.0
-_REJECTIONS: Final = "0017"  # the migration whose figures need files of the archive too
+_REJECTIONS: Final = "0017"  # the migration whose figures also need archive files
 # Rollups that migrations added, which are counted from the details.
 _FILLED: Final[Mapping[str, Sequence[Rollup]]] = {"0022": (GAPS,)}
 
@@ -60,7 +60,7 @@ def head() -> str:
 def current(engine: Engine) -> str | None:
     """Return the revision of a database, `None` before the first upgrade.
 
-    Raises `SchemaError` for a database of another program.
+    Raises `SchemaError` if it belongs to another program.
     """
     with read_snapshot(engine) as connection:
         return _revision(connection)
@@ -74,7 +74,7 @@ def _revision(connection: Connection) -> str | None:
 
 
 def is_go_servers(tables: Collection[str]) -> bool:
-    """Tell whether a database with these tables is a Go server's that was not adopted yet."""
+    """Tell whether tables are those of a Go server that was not adopted yet."""
     return "build_stats" in tables and not {"alembic_version", store_state.name} & set(tables)
 
 
@@ -93,11 +93,11 @@ def check_ours(tables: Collection[str]) -> None:
 
 
 def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
-    """Bring the schema to what this program needs, in one transaction without a time limit.
+    """Upgrade the schema to the revision of this program, in one transaction without a time limit.
 
-    One process at a time does so; another waits for it as long as it takes. Creates or drops the
-    indexes that only queries by hand need; returns the names of those.
-    Raises `SchemaError` where the database is newer than this program, or another program's.
+    Only one process does so at a time; others wait. Creates or drops the indexes for manual queries
+    and returns their names. Raises `SchemaError` if the database is newer than this program or
+    belongs to another one.
     """
     with write_transaction(engine, waiting=say_waiting) as connection:
         dialects.take_turn(connection, waiting=say_waiting)
@@ -105,14 +105,14 @@ def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
 
 
 def say_waiting() -> None:
-    """Say that a migration waits for other processes."""
+    """Log that a migration waits for other processes."""
     log.info("schema: waiting for another process that migrates or writes")
 
 
 def run(
     connection: Connection, found: str | None = None, *, plan_indexes: bool = True
 ) -> list[str]:
-    """Run the migrations after `found`, and do as `upgrade` does with indexes.
+    """Run the migrations after `found`, and handle indexes like `upgrade`.
 
     Raises `SchemaError` for a newer schema.
     """
@@ -131,7 +131,7 @@ def run(
 
 
 class _Progress:
-    """Says in the log how far migrations are: at the begin, every few seconds, and at the end."""
+    """Logs the progress of migrations: at the start, every few seconds, and at the end."""
 
     def __init__(self, found: str | None, missing: Sequence[str]) -> None:
         self._found = found
@@ -139,7 +139,7 @@ class _Progress:
         self._done = 0
         self._loop = Loop("migration progress", self._go_on, seconds=_PROGRESS_SECONDS)
         self._since = time.monotonic()
-        # A new database has nothing that could take long.
+        # Nothing takes long in a new database.
         self._level = logging.DEBUG if found is None else logging.INFO
 
     def __enter__(self) -> Self:
@@ -154,7 +154,6 @@ class _Progress:
             self._say("migrated" if kind is None else "not migrated")
 
     def step_done(self, **_: object) -> None:
-        """Take note of the end of a step."""
         self._done += 1
 
     def _go_on(self) -> None:
@@ -171,10 +170,9 @@ class _Progress:
 
 
 def check(engine: Engine) -> str:
-    """Return the revision of a database that is as this program needs it.
+    """Return the revision of a database with the schema of this program.
 
-    Raises `SchemaError`, which says what to do, for another revision, and `IncompleteDatabaseError`
-    where a table or column is missing.
+    Raises `SchemaError`, which tells what to do, for any other.
     """
     with read_snapshot(engine) as connection:
         found = _revision(connection)
@@ -196,11 +194,11 @@ def _everything(_tables: int) -> Select[Any]:
 
 
 def check_writable(engine: Engine) -> None:
-    """Begin to write, and change nothing.
+    """Begin a write transaction, and change nothing.
 
-    Raises `StoreUnavailableError` where the database is read-only or somebody else writes for too
-    long. It waits for no disk, so it may be asked often.
+    Raises `StoreUnavailableError` if the database is read-only or another process writes for too
+    long. It does not wait for the disk, so it can be called often.
     """
-    with write_transaction(engine) as connection:  # SQLite says so at BEGIN, PostgreSQL at UPDATE
+    with write_transaction(engine) as connection:  # SQLite fails at BEGIN, PostgreSQL at UPDATE
         nothing = update(store_state).where(false())
         connection.execute(nothing.values(changes=store_state.c.changes))

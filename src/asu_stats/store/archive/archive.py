@@ -1,9 +1,9 @@
-"""The archive: where expired details go, and how they are restored when they are needed.
+"""The archive: where expired details go, and how they are restored.
 
-Rollups are sums of details, so no figure reads an archived row. A late event may need one: the
-second end of an old build, or a request that is older than the build that ended it. `Restore`
-restores such rows in the transaction of the event, before anything else is read. Events are then
-applied as if nothing had been archived. A row is in one place at a time and keeps its `id`.
+Rollups are sums of details, so no figure reads an archived row. A late event may need one: a second
+end of an old build, or a request that is older than the build that ended it. `Restore` brings such
+rows back in the transaction of the event, before anything else is read. Events are then applied as
+if nothing had been archived. A row is in one place at a time and keeps its `id`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,11 +36,13 @@ DETAILS: Final = (build_metrics, client_stats, error_stats)
 # The time that places a row on a day.
 TIMES: Final = {build_metrics: "finished_at", client_stats: "timestamp", error_stats: "timestamp"}
 _BEGINNING: Final = datetime.min  # noqa: DTZ901 - stored times have no zone
-SLOWEST: Final = 10  # successful builds of each day that stay, since answers show them
+SLOWEST: Final = (
+    10  # successful builds of each day that are never archived, since responses show them
+)
 
 
 def _archive_of(table: Table) -> Table:
-    """Declare the archive of a detail table: the same columns, under the same numbers."""
+    """Declare the archive table of a detail table: the same columns, the same row numbers."""
     columns = (
         Column(
             column.name,
@@ -75,23 +77,23 @@ Index(None, error_stats_archive.c.timestamp)
 
 
 def names(table: Table) -> tuple[str, ...]:
-    """Return the columns of a table, the number of the row first."""
+    """Return the columns of a table, the row number first."""
     return tuple(column.name for column in table.columns)
 
 
 def everything(table: Table, *more: Table) -> FromClause:
-    """Return the rows of a detail table, live and archived, but for those in files."""
+    """Return the rows of a detail table, live and archived, without those in files."""
     all_of_it = (table, ARCHIVES[table], *more)
     return union_all(*(select(*each.columns) for each in all_of_it)).subquery(f"{table.name}_all")
 
 
 def counted(table: Table) -> FromClause:
-    """Return the same and the rows in files that `parts.load` has brought to the connection."""
+    """Return the same, with rows of files that `segments.load` loaded."""
     return everything(table, segments.UNPACKED[table])
 
 
 def slowest(table: Table, day: date) -> Select[int]:
-    """Select the numbers of a day's slowest successful builds, in the order of `performance`."""
+    """Select the row numbers of a day's slowest successful builds, as `performance` sorts them."""
     t = table.c
     first, after = bounds(day)
     here = (t.finished_at >= first) & (t.finished_at < after) & (t.status == "success")
@@ -101,7 +103,7 @@ def slowest(table: Table, day: date) -> Select[int]:
 
 
 def move(connection: Connection, source: Table, target: Table, rows: Iterable[int]) -> None:
-    """Move rows with the given numbers from one table to another of the same columns."""
+    """Move the rows with the given numbers between two tables with the same columns."""
     wanted = sorted(rows)
     if not wanted:
         return
@@ -112,7 +114,7 @@ def move(connection: Connection, source: Table, target: Table, rows: Iterable[in
 
 
 def _rows_of(table: Table) -> statements.Joined:
-    """Return what selects the rows with given numbers."""
+    """Select the rows with given numbers."""
     return lambda given: select(*table.columns).join_from(given, table, table.c.id == given.c.id)
 
 
@@ -120,7 +122,7 @@ _ID: Final = (("id", BigInteger()),)
 _ROWS: Final = {table: _rows_of(table) for pair in ARCHIVES.items() for table in pair}
 
 
-# What late events need back ---------------------------------------------------------------------
+# What late events need ---------------------------------------------------------------------------
 
 _b, _r = build_metrics_archive, client_stats_archive
 _HASH: Final = ("request_hash", _b.c.request_hash.type)
@@ -161,10 +163,10 @@ _EVER_ASKED: Final = _asked(counted(client_stats))
 
 
 class Restore:
-    """Brings back, in the transaction of a batch, the archived rows that it needs.
+    """Restores, in the transaction of a batch, the archived rows that it needs.
 
-    `archived_before` is the day before which details may be archived, `None` where none are: then
-    nothing costs anything.
+    Details before `archived_before` may be archived. If it is `None`, nothing is archived, and this
+    costs nothing.
     """
 
     def __init__(self, connection: Connection, archived_before: date | None) -> None:
@@ -177,10 +179,10 @@ class Restore:
         renamed: Iterable[str],
         moments: Iterable[tuple[str, datetime]],
     ) -> None:
-        """Bring back the archived builds that a batch may change, or that its requests wait for.
+        """Restore the archived builds that a batch may change or that its requests wait for.
 
         These are `builds` (hash, build_id), those of `renamed` hashes, and those that ended at or
-        after the moment of an event of their hash, or after the end of one brought back.
+        after the time of an event of their hash, or after the end of a restored build.
         """
         if self._before is None:
             return
@@ -199,7 +201,7 @@ class Restore:
         move(self._connection, build_metrics_archive, build_metrics, wanted)
 
     def waits(self, since: Mapping[str, datetime]) -> None:
-        """Bring back the waiting requests of each hash that had not ended before a time."""
+        """Restore the waiting requests of each hash that had not ended before a time."""
         if self._before is None:
             return
         late = sorted(item for item in since.items() if item[1] < self._before)
@@ -217,9 +219,9 @@ class Restore:
         return [(request_hash, at) for request_hash, at in rows]
 
     def after(self, ends: Iterable[tuple[str, str, EndedBuild]]) -> None:
-        """Tidy up after ends of builds (hash, build_id, end) that hold no longer.
+        """Correct the archive after ends of builds (hash, build_id, end) that no longer hold.
 
-        Their errors leave the archive, and of their days the slowest builds come back.
+        Their errors are deleted, and the slowest builds of their days are restored.
         """
         if self._before is None:
             return
@@ -241,6 +243,6 @@ class Restore:
             move(self._connection, build_metrics_archive, build_metrics, numbers)
 
     def _unpack(self, table: Table, keys: Iterable[int]) -> None:
-        """Bring back the parts of a table's archive that have something under one of `keys`."""
+        """Restore the files of a table that contain any of `keys`."""
         wanted = segments.holding(self._connection, keys)
         segments.unpack(self._connection, ARCHIVES[table], table, wanted)

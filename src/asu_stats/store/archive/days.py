@@ -1,6 +1,6 @@
-"""Which UTC days have something.
+"""UTC days with data.
 
-They are found by jumps over an index: the days between cost nothing, however many they are.
+They are found by jumps over an index. Days without data cost nothing.
 """
 
 from collections.abc import Iterable
@@ -28,9 +28,9 @@ def with_something(
     start: date | None = None,
     end: date | None = None,
 ) -> list[date]:
-    """Return the days from `start` to `end` on which a column or a file of the archive has a value.
+    """Return the days from `start` to `end` on which a column or an archive file has a value.
 
-    Of a file every day counts between its first row and its last: they are of one month.
+    For a file, all days between its first and last row count. They are in one month.
     """
     found: set[date] = set()
     for column in columns:
@@ -82,7 +82,7 @@ def last_with_details(connection: Connection, first: date, before: date) -> date
 
 
 def newest_event(connection: Connection) -> datetime | None:
-    """Return the time of the newest request, end of a build or error in tables, without zone."""
+    """Return the time of the newest request, build end or error in tables, without zone."""
     newest: list[datetime | None] = [
         connection.execute(select(func.max(live.c[moment]))).scalar()
         for live, moment in TIMES.items()

@@ -1,4 +1,4 @@
-"""Expiry: which details are archived, and which stay at any age."""
+"""Expiry: which details are archived, and which are kept at any age."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -26,32 +26,32 @@ from asu_stats.times import bounds, midnight
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How many days details and hours are kept, today included."""
+    """Number of days that details and hourly figures are kept, including today."""
 
     build_metrics_days: int = 90
     client_stats_days: int = 180
     error_stats_days: int = 180
     hourly_rollup_days: int = 90
-    latest: int = 100  # the newest builds and errors, which stay at any age
+    latest: int = 100  # the newest builds and errors, which are kept at any age
 
     def first_day(self, name: str, today: date) -> date:
-        """Return the first day of which a table, or the `hourly_rollup`s, keep everything."""
+        """Return the first day that is kept in full: of a table, or of the `hourly_rollup`s."""
         days: int = getattr(self, f"{name}_days")
         return today - timedelta(days=days - 1)
 
 
 def moment_of(table: Any) -> ColumnElement[Any]:
-    """Return the time that places a row of a detail table on a day."""
+    """Return the column with the time that decides on which day a row counts."""
     moment: ColumnElement[Any] = table.c[TIMES[table]]
     return moment
 
 
 def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
-    """Return the condition that a row of an expired day is to be archived.
+    """Return the condition that a row of an expired day can be archived.
 
-    What has not ended stays, and what answers show: the slowest builds of the day, the `latest`
-    builds and errors. So does the row with the highest number, as long as it is that:
-    SQLite would give its number to another.
+    Kept are rows without an end, and rows that responses show: the slowest builds of the day, the
+    `latest` builds and errors. The row with the highest number is kept too, because SQLite would
+    assign its number again.
     """
     first, after = bounds(day)
     t, moment = table.c, moment_of(table)
@@ -69,13 +69,13 @@ def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[
 
 
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
-    """Return the expired days that have rows; some of the rows may have to stay."""
+    """Return the expired days that have rows; some of these rows may be kept."""
     last = policy.first_day(table.name, today) - timedelta(days=1)
     return of_column(connection, moment_of(table), end=last)
 
 
 def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
-    """Return how many rows of each table a run would archive, and how many hours it would delete.
+    """Return how many rows a run would archive per table, and how many hours it would delete.
 
     Changes nothing.
     """
@@ -97,5 +97,5 @@ def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
 
 
 def count(policy: Policy, today: date, table: Any, day: date) -> Select[int]:
-    """Count the rows of a day that are to be archived."""
+    """Count the rows of a day that can be archived."""
     return select(func.count()).select_from(table).where(may_go(policy, today, table, day))

@@ -1,6 +1,6 @@
-"""Rows of a table in a file of their own, Parquet or CSV in gzip: read as they were written.
+"""Files with rows of a table, as Parquet or compressed CSV.
 
-A file takes its name only when it is complete and on the disk.
+A file gets its name only after it is complete and synced to disk.
 """
 
 import csv
@@ -27,7 +27,7 @@ Rows = Sequence[tuple[Any, ...]]
 _PARQUET: Final = b"PAR1"
 _GZIP: Final = b"\x1f\x8b"
 _NULL: Final = r"\N"
-# Anything else passes. Without number: gzip's word for a damaged file.
+# Other errors may pass. The error without a number is that of gzip for a damaged file.
 _GONE: Final = frozenset(
     {
         None,
@@ -44,9 +44,9 @@ _DAMAGE: Final = (ValueError, EOFError, LookupError, StopIteration)
 
 
 def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> int:
-    """Write rows of a table into a new file, and make its directory, which then is the owner's.
+    """Write rows of a table into a new file, and create its directory. `owner` owns both.
 
-    Returns the size of the file in bytes. Raises `StoreUnavailableError` where that fails.
+    Raises `StoreUnavailableError` if that fails.
     """
     content = _to_parquet(table, rows) if path.suffix == ".parquet" else _to_csv(table, rows)
     part = path.with_name(f"{path.name}.part")
@@ -93,8 +93,8 @@ def problem(path: Path, size: int | None) -> str | None:
 def read(path: Path, table: Table) -> Rows:
     """Return the rows of a file.
 
-    Raises `StoreRefusedError` for one that is gone, not ours to read or damaged, and
-    `StoreUnavailableError` where the disk or the system fails.
+    Raises `StoreRefusedError` if it is missing, unreadable or damaged, and `StoreUnavailableError`
+    if the disk or the system fails.
     """
     try:
         content = path.read_bytes()
@@ -110,9 +110,9 @@ def read(path: Path, table: Table) -> Rows:
 
 
 def _in_one_spelling(table: Table, rows: Rows) -> Rows:
-    """Return rows with profiles as they are stored today: files of older releases are as they were.
+    """Return rows with profiles as they are spelled today: files of older releases are unchanged.
 
-    Builds also hold what their own events said.
+    Builds also contain the names from their own events.
     """
     names = [column.name for column in table.columns]
     profile = names.index("profile")
@@ -135,11 +135,11 @@ def _in_one_spelling(table: Table, rows: Rows) -> Rows:
 
 
 def _types(table: Table) -> dict[str, type]:
-    """Return the type of each column; that of JSON is `object`."""
+    """Return the type of each column. The type of JSON is `object`."""
     return {column.name: column.type.python_type for column in table.columns}
 
 
-# CSV: null is \N, and a text that begins with a backslash gets another one ----------------------
+# CSV: null is \N; a backslash is put before a text that begins with one ------------------------
 
 
 def _cell(value: Any) -> str:
@@ -172,7 +172,7 @@ def _to_csv(table: Table, rows: Rows) -> bytes:
 
 def _from_csv(table: Table, content: bytes) -> Rows:
     lines = csv.reader(io.StringIO(gzip.decompress(content).decode(), newline=""))
-    header = [*next(lines), None]  # a column that came later is null
+    header = [*next(lines), None]  # a column added later is null
     last = len(header) - 1
     columns = [
         (header.index(name) if name in header else last, _FROM[kind])
@@ -209,7 +209,7 @@ def _from_parquet(table: Table, content: bytes) -> Rows:
         found = pq.read_table(io.BytesIO(content)).to_pydict()
     except pa.ArrowException as error:
         raise ValueError(str(error)) from None
-    nothing = [None] * len(found["id"])  # of a column that came later
+    nothing = [None] * len(found["id"])  # a column added later
     columns = [
         [None if value is None else json.loads(value) for value in found.get(name, nothing)]
         if kind is object
@@ -220,7 +220,7 @@ def _from_parquet(table: Table, content: bytes) -> Rows:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    """Return the modules of pyarrow. Raises `InvalidSettingError` where it is not installed."""
+    """Return the modules of pyarrow. Raises `InvalidSettingError` if it is not installed."""
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

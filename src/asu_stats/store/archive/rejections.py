@@ -1,8 +1,7 @@
 """Rejected hashes in archive files of releases that did not count them.
 
-The migration that adds `rejected_days` reads tables only. The upgrade reads the files of the
-archive here, in the same transaction. A rebuild of the rollups reads them again, for files that
-were missing then.
+The migration that adds `rejected_days` reads tables only. The upgrade reads the archive files here,
+in the same transaction. A rebuild of the rollups reads them again, in case files were missing.
 """
 
 import logging
@@ -31,10 +30,10 @@ _FILES: Final = (
 
 
 def count_archived(connection: Connection, *, skip_missing: bool) -> None:
-    """Count the distinct hashes of the rejected requests in archive files; known days stay.
+    """Count the distinct hashes of rejected requests in archive files. Known days do not change.
 
-    With `skip_missing` a file that can't be read is logged and left out: its rejected requests are
-    counted, but not how many of them are distinct. Otherwise raises `MissingArchiveError`.
+    With `skip_missing`, unreadable files are logged and skipped: their rejected requests still
+    count, but not as distinct ones. Otherwise raises `MissingArchiveError`.
     """
     found: set[tuple[str, RequestDay]] = set()
     place = {column.name: number for number, column in enumerate(client_stats.columns)}

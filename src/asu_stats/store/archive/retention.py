@@ -1,8 +1,7 @@
 """Retention: expired details are archived, expired hourly figures deleted.
 
-A batch is one transaction, short enough for those who record meanwhile: it grows and shrinks with
-the time that the last one took. At any moment a row is either live or archived, so a run that is
-killed is simply run again.
+A batch is one transaction, short enough for concurrent writers. Its size depends on how long the
+last one took. At any moment a row is either live or archived, so a killed run is simply run again.
 """
 
 import time
@@ -27,16 +26,12 @@ from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import HOURLY
 from asu_stats.times import midnight
 
-_HOLD_SECONDS: Final = (
-    0.04  # that a batch may keep writers waiting; the slowest then stay below 0.1
-)
+_HOLD_SECONDS: Final = 0.04  # that a batch may block writers; the slowest then stay below 0.1
 _ROWS: Final = 500
 _LEAST, _MOST = 20, 20_000
 _CHECKPOINT: Final = 16  # batches
 _FILE_ROWS: Final = 1_000  # at least, where there are so many: taking them out costs little
-_DETAILS_DAYS: Final = (
-    8  # of which details are in tables in any case: `reports.rolling` counts them
-)
+_DETAILS_DAYS: Final = 8  # days whose details always stay in tables: `reports.rolling` counts them
 
 _NEAR: Final = timedelta(days=7)
 
@@ -46,7 +41,7 @@ Progress = Callable[[date], object]
 
 @dataclass(slots=True)
 class Report:
-    """What a run did: rows per table, and how long its batches kept writers waiting."""
+    """Result of a run: rows per table, and how long its batches blocked writers."""
 
     archived: dict[str, int] = field(default_factory=dict)
     hours_deleted: int = 0
@@ -76,34 +71,34 @@ class ArchiveDirectory:
 
     path: Path
     form: files.Form
-    owner: Owner | None = None  # of the files; by default that of the directory
+    owner: Owner | None = None  # of the files; by default the owner of the directory
 
     def file(self, table: Table, day: date) -> str:
-        """Return a name that no file ever had, in the folder of a table and month."""
+        """Return an unused file name in the folder of a table and month."""
         month = f"{day:%Y-%m}"
         name = f"{table.name}-{month}-{new_id()}.{self.form}"
         return f"{table.name}/{month}/{name}"
 
 
 class BatchSize:
-    """How many rows a batch has, so that it takes about as long as it may."""
+    """Number of rows per batch, adjusted so that each takes about the allowed time."""
 
     def __init__(self) -> None:
         self.rows = _ROWS
 
     def took(self, seconds: float) -> None:
-        """Learn from a batch, and let those who wait go first."""
+        """Adjust to the duration of a batch, then pause to let waiting writers run."""
         factor = min(2.0, max(0.25, _HOLD_SECONDS / max(seconds, 1e-6)))
         self.rows = min(_MOST, max(_LEAST, int(self.rows * factor)))
         time.sleep(min(seconds, 0.1))
 
 
 def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
-    """Tell whether there is anything from before `today`.
+    """Tell whether there is data from before `today`.
 
-    Raises `ImplausibleDayError` for a day that nothing confirms: the clock may be wrong. A day is
-    confirmed by a run or events of the week before it. Events of the day itself say nothing:
-    they may come from the same clock.
+    Raises `ImplausibleDayError` if nothing confirms the day: the clock may be wrong. A run or
+    events within a week before it confirm a day. Events of the day itself do not: they may come
+    from the same clock.
     """
     start = midnight(today)
     with read_snapshot(engine) as connection:
@@ -159,7 +154,7 @@ def run(
 
 @dataclass(slots=True)
 class _Run:
-    """A run: what it is to do, how fast, and what it has done."""
+    """One run: its parameters, its batch size, and its report."""
 
     engine: Engine
     policy: Policy
@@ -169,9 +164,9 @@ class _Run:
     report: Report = field(default_factory=Report)
 
     def announce(self) -> None:
-        """Say what may be archived and which hours are gone, before the first row moves.
+        """Store what may be archived and which hours are deleted, before the first row moves.
 
-        Hours that go are figures that change: they are refused from now on.
+        Deleted hours change figures: requests for them are rejected from now on.
         """
         archived = max(self.policy.first_day(table.name, self.today) for table in DETAILS)
         hours = self.policy.first_day("hourly_rollup", self.today)
@@ -190,7 +185,7 @@ class _Run:
                 connection.execute(update(store_state).values(values))
 
     def archive_day(self, table: Any, day: date) -> None:
-        """Archive what may go of a day."""
+        """Archive the expired rows of a day."""
         with read_snapshot(self.engine) as connection:
             count = expiry.count(self.policy, self.today, table, day)
             left = connection.execute(count).scalar_one()
@@ -199,7 +194,7 @@ class _Run:
             left -= moved
 
     def delete_hours(self, table: Any) -> None:
-        """Delete expired hours, some at a time."""
+        """Delete expired hours in batches."""
         end = midnight(self.policy.first_day("hourly_rollup", self.today))
         old = select(table.c.hour).where(table.c.hour < end).order_by(table.c.hour)
         some: Any = end
@@ -212,7 +207,7 @@ class _Run:
             self.report.hours_deleted += self._batch(partial(_delete, gone))
 
     def to_files(self, table: Table, archive_directory: ArchiveDirectory) -> None:
-        """Move whole expired months of a table's archive into files."""
+        """Move whole expired months of the archive table into files."""
         before = self.policy.first_day(table.name, self.today)
         limit = min(before, self.today - timedelta(days=_DETAILS_DAYS))
         source = ARCHIVES[table]
@@ -242,7 +237,7 @@ class _Run:
                 file.unlink()
 
     def _batch(self, work: Callable[[Connection], int]) -> int:
-        """Do `work` in a transaction; return how many rows it took."""
+        """Do `work` in a transaction. Return how many rows it moved."""
         with write_transaction(self.engine) as connection:
             started = time.monotonic()
             dialects.take_turn(connection)
@@ -257,7 +252,7 @@ class _Run:
         return rows
 
     def _move(self, table: Any, day: date, connection: Connection) -> int:
-        """Move some rows of a day into the archive."""
+        """Move a batch of rows of a day into the archive."""
         here = expiry.may_go(self.policy, self.today, table, day)
         numbers = (
             select(table.c.id).where(here).order_by(expiry.moment_of(table)).limit(self.pace.rows)
@@ -273,11 +268,11 @@ class _Run:
 
 
 class _NeededMeanwhileError(Exception):
-    """A late event has brought back some of the rows that were about to be put away."""
+    """A late event has restored some of the rows that were about to be archived."""
 
 
 def _to_files(table: Table, file: str, size: int, rows: files.Rows, connection: Connection) -> int:
-    """Let a file take the place of the rows that are in it."""
+    """Replace rows of the archive table by the file that contains them."""
     source = ARCHIVES[table]
     number = archive.names(table).index("id")
     gone = delete(source).where(source.c.id.in_([row[number] for row in rows]))
@@ -292,9 +287,9 @@ def _next_month(day: date) -> date:
 
 
 def _tidy(engine: Engine, archive_directory: ArchiveDirectory) -> None:
-    """Remove files that count for nothing: of a run that was killed, or unpacked since.
+    """Remove files that no row refers to: from a killed run, or restored since.
 
-    Those of today stay: somebody may be reading them, or just be writing them.
+    Files of today are kept: another process may be reading or writing them.
     """
     with read_snapshot(engine) as connection:
         known = set(connection.execute(select(segments.archive_parts.c.file)).scalars())

@@ -1,13 +1,13 @@
-"""Parts of the archive that are files, and how their rows come back.
+"""Archive files, and how their rows are restored.
 
-A part is a file with rows of one archive table and one month. A row of `archive_parts` says that it
-counts: written, read back and compared before, the file and the row of the table change places in
-one transaction. `archive_keys` has digests of what late events may ask for, so that they find the
-parts they need without reading any. A part that is needed is unpacked: all its rows go back into
-the archive table, in the transaction that needs them, and the file is nobody's any more.
+A file contains rows of one archive table and one month. It counts only while `archive_parts` has a
+row for it. The file is written, read back and compared; then one transaction deletes the rows from
+the table and adds that row. `archive_keys` contains digests of identifiers that late events may
+refer to, so that the right files are found without reading any. If a file is needed, all its rows
+go back into the archive table, in the transaction that needs them. The file is then orphaned.
 
-Paths are stored below the archive directory, which an engine knows by `keep_in`: the directory may
-be moved with its files.
+Paths are relative to the archive directory, which `keep_in` sets for an engine. The directory can
+be moved together with its files.
 """
 
 from collections.abc import Iterable, Iterator
@@ -72,7 +72,7 @@ _DIRECTORY: Final = Path("asu-stats-archive")
 _t: Final = archive_parts.c
 _KEY: Final = (("key", BigInteger()),)
 _NOTHING: Final = MetaData()
-# Stand in queries for the rows of parts that are being counted, see `load`.
+# In queries, these stand for the rows of loaded files, see `load`.
 UNPACKED: Final = {
     table: Table(
         f"{table.name}_unpacked",
@@ -85,7 +85,7 @@ UNPACKED: Final = {
 
 
 def key(*words: str) -> int:
-    """Return the digest of what a late event asks for."""
+    """Return the digest of an identifier."""
     digest = blake2b("\0".join(words).encode("utf-8", "surrogatepass"), digest_size=8)
     return int.from_bytes(digest.digest(), signed=True)
 
@@ -111,7 +111,7 @@ def error_key(request_hash: str, build_id: str) -> int:
 
 
 def keys_of(table: Table, rows: files.Rows) -> set[int]:
-    """Return all that late events may ask for of some rows."""
+    """Return the keys of all identifiers in some rows that late events may refer to."""
     names = [column.name for column in table.columns]
     found: set[int] = set()
     for values in rows:
@@ -127,12 +127,12 @@ def keys_of(table: Table, rows: files.Rows) -> set[int]:
 
 
 def keep_in(engine: Engine, directory: Path) -> None:
-    """Let an engine find the files of its archive in a directory."""
+    """Set the archive directory of an engine."""
     engine.update_execution_options(archive_directory=directory.resolve())
 
 
 def directory_of(connection: Connection) -> Path:
-    """Return where the files of the archive are."""
+    """Return the archive directory."""
     found = connection.get_execution_options().get("archive_directory")
     return found if isinstance(found, Path) else _DIRECTORY.resolve()
 
@@ -148,7 +148,7 @@ def problems(connection: Connection) -> dict[str, str]:
 def add(
     connection: Connection, table: Table, file: str, size: int, rows: files.Rows, time: str
 ) -> None:
-    """Let a file below the archive directory, of `size` bytes, count: its rows are there now."""
+    """Add a file below the archive directory: its rows are part of the archive from now on."""
     place = [column.name for column in table.columns].index(time)
     moments = [row[place] for row in rows]
     values = {
@@ -170,7 +170,7 @@ def _holding(given: FromClause) -> Select[Any]:
 
 
 def holding(connection: Connection, keys: Iterable[int]) -> set[int]:
-    """Return the parts that have something under one of `keys`."""
+    """Return the files that contain any of `keys`."""
     wanted = sorted({(each,) for each in keys})
     return {row[0] for row in statements.fetch_for(connection, _holding, _KEY, wanted)}
 
@@ -178,19 +178,19 @@ def holding(connection: Connection, keys: Iterable[int]) -> set[int]:
 def between(
     connection: Connection, table: Table, first: datetime, after: datetime
 ) -> list[Row[Any]]:
-    """Return the parts of a table that may have rows from `first` to before `after`."""
+    """Return the files of a table that may have rows from `first` to before `after`."""
     here = (_t.table_name == table.name) & (_t.last_at >= first) & (_t.first_at < after)
     return list(connection.execute(select(*archive_parts.columns).where(here).order_by(_t.id)))
 
 
 def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:
-    """Return the files of those parts that are of a table."""
+    """Return those of the given files that belong to a table."""
     mine = _t.id.in_(list(numbers)) & (_t.table_name == table.name)
     return list(connection.execute(select(_t.file).where(mine).order_by(_t.id)).scalars())
 
 
 def rows_of(connection: Connection, table: Table, file: str) -> files.Rows:
-    """Return the rows of a part's file. Raises `MissingArchiveError`. Files never change."""
+    """Return the rows of a file. Raises `MissingArchiveError`. Files never change."""
     return _rows(directory_of(connection) / file, table, file)
 
 
@@ -205,7 +205,7 @@ def _rows(path: Path, table: Table, file: str) -> files.Rows:
 
 
 def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[int]) -> None:
-    """Bring all rows of some parts back `into` the archive table of a detail table."""
+    """Restore all rows of some files `into` the archive table of a detail table."""
     for number in sorted(numbers):
         mine = (_t.id == number) & (_t.table_name == table.name)
         file = connection.execute(select(_t.file).where(mine)).scalar()
@@ -220,7 +220,7 @@ def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[
 def load(
     connection: Connection, times: dict[Table, str], first: datetime, after: datetime
 ) -> statements.Tables:
-    """Return tables of the rows of parts from `first` to before `after`, to be named in queries."""
+    """Return tables with the rows of files from `first` to before `after`, for use in queries."""
     loaded = {}
     for table, copy in UNPACKED.items():
         place = [column.name for column in table.columns].index(times[table])
@@ -236,9 +236,9 @@ def load(
 def stream(
     connection: Connection, table: Table, time: str, first: datetime, after: datetime
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of all parts from `first` to before `after`, by time and number.
+    """Yield the rows of all files from `first` to before `after`, by time and number.
 
-    One month is in memory at a time.
+    At most one month is in memory at a time.
     """
     names = [column.name for column in table.columns]
     place, number = names.index(time), names.index("id")

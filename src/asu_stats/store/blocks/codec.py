@@ -9,15 +9,15 @@ import numpy as np
 
 from asu_stats.store.blocks.keys import Column, Ints, Values, Vocabulary, as_values
 
-_DENSE: Final = 4  # a block with one key in so many has a row for every key
+_DENSE: Final = 4  # a block in which one of so many keys occurs has a row for every key
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A cube of some days: a row of sums for each key.
+    """Sums of a cube over some days: one row for each key.
 
-    Row n is of key n, those of most keys being there; where few are, it is of the key `numbers[n]`.
-    Each key is there once.
+    Row n belongs to key n, or, if only few keys have rows, to the key `numbers[n]`. Each key occurs
+    once.
     """
 
     sums: Ints
@@ -25,7 +25,7 @@ class Block:
 
     @classmethod
     def of(cls, numbers: Ints, sums: Ints) -> "Block":
-        """Return the block of some keys, in the form that is added up faster."""
+        """Return the block of some keys, in the form that can be added faster."""
         size = int(numbers.max()) + 1 if len(numbers) else 0
         if size > _DENSE * len(numbers):
             return cls(sums, numbers)
@@ -35,11 +35,10 @@ class Block:
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes."""
         return self.sums.nbytes + (0 if self.numbers is None else self.numbers.nbytes)
 
     def add_to(self, sums: Ints) -> None:
-        """Add its rows to those of all keys."""
+        """Add its rows to `sums`, which has a row for every key."""
         if self.numbers is None:
             sums[: len(self.sums)] += self.sums
         elif sums.shape[1] == 1:  # several times as fast on one dimension
@@ -48,21 +47,22 @@ class Block:
             sums[self.numbers] += self.sums
 
     def rows(self) -> tuple[Ints, Ints]:
-        """Return the numbers of the keys that have a sum other than 0, and their sums."""
+        """Return the numbers of the keys with a sum other than 0, and their sums."""
         some = np.flatnonzero(self.sums.any(axis=1))
         return some if self.numbers is None else self.numbers[some], self.sums[some]
 
 
-# As they are stored ------------------------------------------------------------------------------
+# Stored form ------------------------------------------------------------------------------------
 
-FORM: Final = 2  # of what `encode` writes: one more where that changes
+FORM: Final = 2  # increased whenever the stored form changes
 
 
 def encode(vocabulary: Vocabulary, block: Block) -> bytes:
-    """Return a block as it is stored: compressed, a line of JSON and then columns of numbers.
+    """Return a block in its stored form: compressed, a line of JSON followed by columns of numbers.
 
-    The line has the distinct values of each part of the keys, the type of each column and how many
-    rows there are; the columns are the places of each key's parts among those values, then sums.
+    The line contains the distinct values of each part of the keys, the type of each column, and the
+    number of rows. The columns are the places of the parts of each key among those values, then the
+    sums.
     """
     numbers, sums = block.rows()
     parts = vocabulary.parts(numbers)
@@ -77,7 +77,7 @@ def encode(vocabulary: Vocabulary, block: Block) -> bytes:
 
 
 def decode(vocabulary: Vocabulary, payload: bytes) -> Block:
-    """Return a block that was stored."""
+    """Return a block from its stored form."""
     line, _, body = zlib.decompress(payload).partition(b"\n")
     names, types, rows = json.loads(line)
     columns, place = [], 0
@@ -93,7 +93,7 @@ def decode(vocabulary: Vocabulary, payload: bytes) -> Block:
 
 
 def _narrow(column: Ints) -> Values:
-    """Return whole numbers in the smallest type that holds them all."""
+    """Return the numbers in the smallest type that can hold them all."""
     if not len(column):
         return column
     bounds = np.min_scalar_type(int(column.min())), np.min_scalar_type(int(column.max()))

@@ -1,6 +1,6 @@
-"""Cubes: what packed days hold, declared as data.
+"""Cubes: which sums blocks contain, declared as data.
 
-A cube is a part of a rollup that some report asks for, summed over days.
+A cube is a part of a rollup that some report needs, summed over days.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,9 +38,9 @@ _DAY: Final = bindparam("day", type_=Date)
 
 
 def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
-    """Return a name in which the shape shows.
+    """Return a name that contains a digest of the shape.
 
-    Blocks that another release packed in another shape must not be taken for ours.
+    A block that another release stored with another shape is not found by it.
     """
     shape = (codec.FORM, rollup.name, key, adds)
     return f"{name}-{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
@@ -58,19 +58,19 @@ class Cube:
     key: tuple[str, ...]
     adds: tuple[str, ...]
     of_day: Select[Any]
-    # Makes rows of key and sums from what `of_day` selects, where those are others.
+    # Converts the rows of `of_day` into rows of key and sums, if they are different.
     derive: Callable[[Connection, Sequence[Row]], Sequence[Row]] | None = None
 
     @classmethod
     def of(
         cls, name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...] = ()
     ) -> "Cube":
-        """Declare the cube of some of the sums that `rollup` adds, or of all of them."""
+        """Declare the cube of some of the sums of `rollup`, or of all of them."""
         t = rollup.table
         adds = adds or rollup.adds
         keys = [t.c[column] for column in key]
         sums: list[ColumnElement[int]] = [t.c[add] for add in adds]
-        if key == rollup.key[1:]:  # a row of the day is a row of the cube
+        if key == rollup.key[1:]:  # each row of the rollup is a row of the cube
             of_day = select(*keys, *sums).where(t.c.date == _DAY)
         else:
             of_day = select(*keys, *map(func.sum, sums)).where(t.c.date == _DAY).group_by(*keys)
@@ -78,7 +78,7 @@ class Cube:
 
     @classmethod
     def of_packages(cls, name: str) -> "Cube":
-        """Declare the cube of packages by version: the lists of `stats_packages`, taken apart."""
+        """Declare the cube of packages by version, from the lists in `stats_packages`."""
         t, key = PACKAGES.table, ("version", "package")
         of_day = (
             select(t.c.version, t.c.package_list, func.sum(t.c.requests))
@@ -91,11 +91,10 @@ class Cube:
 
     @property
     def orders(self) -> list[Order]:
-        """What sorts each part of the key."""
+        """Sort keys for each part of the key."""
         return [order_of(column) for column in self.key]
 
     def place(self, add: str) -> int:
-        """Return the place of a sum."""
         return self.adds.index(add)
 
 
@@ -110,7 +109,7 @@ VERSION_TARGETS: Final = Cube.of(
     "version_targets", VERSION_TARGET, ("version", "target"), _REQUESTS
 )
 TARGETS: Final = Cube.of("targets", VERSION_TARGET, ("target",), _BUILDS)
-# By client, since that rollup has fewer rows, and in the order in which they are read.
+# From this rollup because it has fewer rows, which are stored in reading order.
 TARGET_PROFILES: Final = Cube.of("target_profiles", CLIENT_DEVICES, ("target", "profile"))
 BY_PROFILE: Final = Cube.of("profiles", PROFILES, ("profile",))
 BY_CLIENT: Final = Cube.of("clients", CLIENTS, ("client",))

@@ -1,4 +1,4 @@
-"""Keys of packed days as numbers: columns of sums are added up, and names come in at the end."""
+"""Keys of blocks as numbers: columns of sums are added, and names are looked up at the end."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,21 +16,20 @@ Order: TypeAlias = Callable[[Any], Any]
 
 
 def as_values(values: Sequence[Any]) -> Values:
-    """Return whole numbers or names as an array."""
     whole = not values or isinstance(values[0], int)
     return np.array(values, np.int64 if whole else np.object_)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One part of some keys: its distinct `values`, and the place in them of each key's."""
+    """One part of keys: its distinct `values`, and the place of each key's value among them."""
 
     values: Values
     codes: Ints
 
     @classmethod
     def of(cls, parts: Sequence[Any]) -> "Column":
-        """Sort out `parts`: whole numbers, names, or days, which become ordinals."""
+        """Return the column of `parts`: whole numbers, names, or days, which become ordinals."""
         values = list(dict.fromkeys(parts))
         places = {value: place for place, value in enumerate(values)}
         if values and isinstance(values[0], date):
@@ -41,11 +40,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """All keys in order, by one part after the other, in groups that differ in the last part only.
+    """All keys in order, grouped by all parts except the last.
 
-    `order` has the number of each key, `group` its group, `tails` its last part; `heads` and
-    `starts` say of each group what its keys have in common, and where it begins; `places` has the
-    place of each head.
+    `order` has the number of each key, `group` its group, `tails` its last part. For each group,
+    `heads` has the common parts and `starts` the place of its first key. `places` has the place of
+    each head.
     """
 
     order: Ints
@@ -57,7 +56,7 @@ class Groups:
 
 
 class _Names:
-    """Values, numbered as they come, each with what sorts it."""
+    """Values with a number each, and the sort key of each."""
 
     def __init__(self, order: Order) -> None:
         self.values: list[Any] = []
@@ -66,7 +65,7 @@ class _Names:
         self._numbers: dict[Any, int] = {}
 
     def numbers(self, values: Values) -> Ints:
-        """Return the numbers of `values`; new ones get the next."""
+        """Return the numbers of `values`; new values get the next numbers."""
         names, known = values.tolist(), self._numbers
         for name in names:
             if name not in known:
@@ -77,14 +76,14 @@ class _Names:
 
 
 class _Pairs:
-    """Pairs of numbers below 2 ** 31, numbered."""
+    """Pairs of numbers below 2 ** 31, with a number each."""
 
     def __init__(self) -> None:
         self._pairs = np.zeros(0, np.int64)  # ascending
         self._numbers = np.zeros(0, np.int64)
 
     def numbers(self, first: Ints, second: Ints) -> Ints:
-        """Return the numbers of pairs; new ones get the next."""
+        """Return the numbers of pairs; new pairs get the next numbers."""
         pairs = first << 32 | second
         places = np.searchsorted(self._pairs, pairs)
         here = places < len(self._pairs)
@@ -101,14 +100,14 @@ class _Pairs:
 
 
 class Vocabulary:
-    """The keys of a cube that this process has met, numbered. Safe to use from several threads."""
+    """The keys of a cube that this process knows, with a number each. Thread-safe."""
 
     def __init__(self, orders: Sequence[Order]) -> None:
-        """Begin with no keys; `orders` sort the parts of each."""
+        """Take a function per part of the keys that returns the sort key of a value."""
         width = len(orders)
         self._names = [_Names(order) for order in orders]
         self._pairs = [_Pairs() for _ in range(width - 1)]
-        # For each part the number of every key's name. Replaced as a whole, so a reader has one.
+        # For each part, the number of the value of every key. Replaced as a whole, never changed.
         self._codes = [np.zeros(0, np.int64)] * width
         self._columns: dict[int, Column] = {}
         self._groups: Groups | None = None
@@ -119,7 +118,7 @@ class Vocabulary:
         return len(self._codes[0])
 
     def numbers(self, parts: Sequence[Column]) -> Ints:
-        """Return the numbers of keys; new ones get the next."""
+        """Return the numbers of keys; new keys get the next numbers."""
         with self._lock:
             codes = [
                 names.numbers(part.values)[part.codes]
@@ -134,7 +133,7 @@ class Vocabulary:
         return numbers
 
     def column(self, place: int, size: int) -> Column:
-        """Return one part of at least the first `size` keys, its values sorted."""
+        """Return one part of at least the first `size` keys, with sorted values."""
         found = self._columns.get(place)
         if found is None or len(found.codes) < size:
             codes = self._codes[place]
@@ -157,7 +156,7 @@ class Vocabulary:
         return found
 
     def keys(self, numbers: Ints) -> Iterator[Key]:
-        """Yield the keys with some numbers."""
+        """Yield the keys with the given numbers."""
         columns = [self.column(place, self.size) for place in range(len(self._names))]
         return zip(*(c.values[c.codes[numbers]].tolist() for c in columns), strict=True)
 
@@ -184,7 +183,7 @@ class Vocabulary:
 
 
 def _grown(known: Ints, places: Ints, values: Ints) -> Ints:
-    """Return `known` with `values` at `places`: those that are there already, and the next ones."""
+    """Return `known` with `values` at `places`, which are known places or the next ones."""
     more = int(places.max(initial=-1)) + 1 - len(known)
     if more <= 0:
         return known

@@ -1,4 +1,4 @@
-"""Storing the blocks of closed days, and doing so again when a late event touched one."""
+"""Stores the blocks of closed days, again after a late event changed one."""
 
 import contextlib
 import logging
@@ -23,7 +23,7 @@ _USUAL_DAYS: Final = 30
 
 
 def stale(engine: Engine, today: date) -> list[Span]:
-    """Return the blocks of closed days that are not stored as they are now, smaller ones first."""
+    """Return the blocks of closed days that are missing or outdated, smaller ones first."""
     with read_snapshot(engine) as connection:
         changes = _all_changes(connection, today)
         t = packed_days
@@ -49,9 +49,10 @@ def stale(engine: Engine, today: date) -> list[Span]:
 
 
 def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: None) -> int:
-    """Store the blocks of closed days that are not stored as they are now; return how many.
+    """Store missing and outdated blocks of closed days; return how many.
 
-    Each is read from one state, and stored in a small transaction. Raises `StoreUnavailableError`.
+    Each is read from one snapshot and stored in a small transaction. Raises
+    `StoreUnavailableError`.
     """
     with write_transaction(engine) as connection:
         connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(NAMES)))
@@ -67,7 +68,7 @@ def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: N
 
 
 def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
-    """Return the rows of a block of every cube, as of one state of the database."""
+    """Return the rows of a block of every cube, from one snapshot."""
     first = date.fromordinal(span.first)
     last = date.fromordinal(span.first + span.days - 1)
     rows = statements.fetch(connection, reader.CHANGES, start=first, end=last)
@@ -87,13 +88,13 @@ def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
 
 
 def _all_changes(connection: Connection, today: date) -> dict[int, int]:
-    """Return when each closed day last changed."""
+    """Return the last change of each closed day."""
     rows = statements.fetch(connection, reader.CHANGES, start=date.min, end=today)
     return {day.toordinal(): count for day, count in rows if day < today}
 
 
 class Packer:
-    """Packs in the background, every minute. Several on one database do no harm."""
+    """Stores blocks in the background, every minute. Several packers on a database are harmless."""
 
     def __init__(self, engine: Engine, today: Callable[[], date]) -> None:
         self._engine = engine
@@ -114,7 +115,7 @@ class Packer:
             self._read(today)
 
     def _read(self, today: date) -> None:
-        """Read what is asked for most, so that no question is the first of the process."""
+        """Read the most common queries, so that no request is the first of the process."""
         with read_snapshot(self._engine) as connection:
             reader.read(connection, today - timedelta(days=_USUAL_DAYS - 1), today, *CUBES)
 
@@ -124,4 +125,4 @@ class Packer:
 
 
 class _StoppedError(Exception):
-    """The packer is to stop."""
+    """The packer is stopping."""

@@ -1,10 +1,9 @@
-"""Packed days: what makes a question about many days cost no more than one about few.
+"""Reads blocks: a query over many days costs about as much as one over few.
 
-A block holds a cube of 2ⁿ days that begin at a multiple of 2ⁿ, so any window is a handful of
-blocks: 30 days are at most 8, a year at most 16. Blocks are derived and disposable. `packer`
-stores those of closed days; one is valid as long as none of its days has changed since
-(`day_changes`), and a reader makes what is missing from the rollups, so an answer is exact whether
-or not anything was packed.
+A block holds a cube over 2ⁿ days that begin at a multiple of 2ⁿ, so any time range is a handful of
+blocks: 30 days are at most 8, a year at most 16. Blocks are derived and can be deleted. `packer`
+stores those of closed days. A stored block is valid as long as none of its days has changed since
+(`day_changes`). The reader builds missing blocks from rollups, so the result is exact either way.
 """
 
 import threading
@@ -30,23 +29,23 @@ from asu_stats.store.database.schema import day_changes, packed_days
 
 LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
-_CACHE_KEYS: Final = 1_000_000  # names come from strangers: what was met once is not kept for ever
+_CACHE_KEYS: Final = 1_000_000  # names come from strangers, so memory for them must be limited
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The days of a block: `days` of them from the ordinal `first`, a multiple of `days`."""
+    """Days of a block: `days` of them from the ordinal `first`, a multiple of `days`."""
 
     first: int
     days: int
 
     def halves(self) -> tuple["Span", "Span"]:
-        """Return the two blocks that this one is made of."""
+        """Return the two blocks that add up to this one."""
         half = self.days // 2
         return Span(self.first, half), Span(self.first + half, half)
 
     def changes(self, changes: Mapping[int, int]) -> int:
-        """Return when one of the days last changed; 0 if none ever did."""
+        """Return the last change of any of its days; 0 if there was none."""
         if self.days == 1:
             return changes.get(self.first, 0)
         return max(changes.get(self.first + n, 0) for n in range(self.days))
@@ -54,7 +53,7 @@ class Span:
 
 @lru_cache(maxsize=256)
 def spans(first: int, last: int) -> tuple[Span, ...]:
-    """Return the fewest blocks that together are the days from `first` to `last`."""
+    """Return the fewest blocks that cover exactly the days from `first` to `last`."""
     found = []
     while first <= last:
         days = LARGEST
@@ -66,7 +65,7 @@ def spans(first: int, last: int) -> tuple[Span, ...]:
 
 
 class _Cache:
-    """Vocabularies and blocks of one database in this process; each block as of some change."""
+    """Vocabularies and blocks of a database in this process. A block is valid for one change."""
 
     def __init__(self) -> None:
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
@@ -76,16 +75,16 @@ class _Cache:
 
     @property
     def keys(self) -> int:
-        """How many keys the vocabularies hold."""
+        """Number of keys in the vocabularies."""
         return sum(vocabulary.size for vocabulary in self.vocabularies.values())
 
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
-        """Return a block as of a change, if it is there."""
+        """Return the block of a change, `None` if it is not in memory."""
         found = self._blocks.get((cube, span))
         return found[1] if found and found[0] == changes else None
 
     def put(self, cube: Cube, span: Span, changes: int, block: Block) -> None:
-        """Remember a block; those used longest ago make room."""
+        """Keep a block in memory; the least recently used ones are dropped."""
         self._blocks.put((cube, span), (changes, block))
 
 
@@ -102,7 +101,7 @@ def _cache_of(connection: Connection) -> _Cache:
 
 
 def forget(engine: Engine) -> None:
-    """Forget what this process remembers of a database, as a new process would."""
+    """Drop everything that this process keeps in memory about a database."""
     with _caches_guard:
         _caches.pop(engine, None)
 
@@ -117,14 +116,14 @@ _PACKED: Final = (("cube", packed_days.c.cube.type), *_SPAN)
 
 
 def _stored(given: FromClause) -> Select[Any]:
-    """Select given blocks."""
+    """Select stored blocks."""
     t, same = packed_days, given.c
     here = (t.c.cube == same.cube) & (t.c.first_day == same.first) & (t.c.days == same.days)
     return select(t.c.first_day, t.c.days, t.c.changes, t.c.payload).join_from(given, t, here)
 
 
 def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[Totals]:
-    """Return each of `cubes` over the days from `start` to `end`, both included."""
+    """Return the totals of each cube over the days from `start` to `end`, both included."""
     rows = statements.fetch(connection, CHANGES, start=start, end=end)
     changes = {day.toordinal(): count for day, count in rows}
     if not changes:
@@ -141,9 +140,9 @@ def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[T
 def read_each(
     connection: Connection, windows: Sequence[tuple[date, date]], cube: Cube
 ) -> list[Totals]:
-    """Return `cube` over each of `windows`, which are in order and do not overlap.
+    """Return the totals of `cube` over each of `windows`, which are sorted and do not overlap.
 
-    Blocks of all of them are read with one statement.
+    One statement reads the blocks of all of them.
     """
     start, end = windows[0][0], windows[-1][1]
     rows = statements.fetch(connection, CHANGES, start=start, end=end)
@@ -164,7 +163,7 @@ def _nothing(cube: Cube) -> Totals:
 
 
 class Reader:
-    """Reads blocks: from memory, else as they were packed, else made from the rollups."""
+    """Reads blocks from memory, else stored ones, else builds them from rollups."""
 
     def __init__(self, connection: Connection, changes: Mapping[int, int]) -> None:
         self._connection = connection
@@ -172,7 +171,7 @@ class Reader:
         self._changes = changes
 
     def totals(self, cube: Cube, wanted: Sequence[tuple[Span, int]]) -> Totals:
-        """Return the sum of the blocks of `wanted` spans, each as of a change."""
+        """Return the sum of the `wanted` blocks, each with its last change."""
         found = [self._cache.get(cube, span, stamp) for span, stamp in wanted]
         missing = [item for item, block in zip(wanted, found, strict=True) if block is None]
         if missing:
@@ -181,7 +180,7 @@ class Reader:
         return self._sum(cube, [block for block in found if block is not None])
 
     def each(self, cube: Cube, windows: Sequence[Sequence[tuple[Span, int]]]) -> list[Totals]:
-        """Return the sums of each of several lists of blocks."""
+        """Return the sum of each of several lists of blocks."""
         missing = [item for one in windows for item in one if not self._cache.get(cube, *item)]
         if missing:
             self._load(cube, missing)
@@ -195,7 +194,7 @@ class Reader:
         return Totals(vocabulary, sums)
 
     def _load(self, cube: Cube, missing: Sequence[tuple[Span, int]]) -> None:
-        """Take what is stored of `missing` blocks, and is valid, into memory."""
+        """Load the valid stored ones of the `missing` blocks into memory."""
         stamps = dict(missing)
         rows = [(cube.name, span.first, span.days) for span in stamps]
         for first, days, changes, payload in statements.fetch_for(
@@ -207,7 +206,7 @@ class Reader:
                 self._cache.put(cube, span, changes, block)
 
     def block(self, cube: Cube, span: Span, stamp: int) -> Block:
-        """Return a block, from memory or from its parts."""
+        """Return a block from memory, or build it from its halves."""
         found = self._cache.get(cube, span, stamp)
         if found is not None:
             return found
@@ -235,5 +234,5 @@ class Reader:
         return Block.of(numbers, np.array(columns[width:], np.int64).T)
 
     def encode(self, cube: Cube, block: Block) -> bytes:
-        """Return a block as it is stored."""
+        """Return a block in its stored form."""
         return codec.encode(self._cache.vocabularies[cube], block)

@@ -1,8 +1,8 @@
-"""The change counter: what every figure is as of. Counted here, and read here at little cost.
+"""The change counter: the version of all figures.
 
-It grows with every change and is never a number that was used before, even if the database is
-restored from a backup: it is at least the time in microseconds. Answers, ETags and blocks that are
-remembered under a number stay true.
+It increases with every change and never repeats a number, even after the database is restored from
+a backup: it is at least the time in microseconds. Responses, ETags and blocks that are cached under
+a number therefore stay valid.
 """
 
 import logging
@@ -23,7 +23,7 @@ COUNTER: Final = select(store_state.c.changes)
 
 
 class State(NamedTuple):
-    """The state of the store as a change begins."""
+    """State of the store at the beginning of a change."""
 
     changes: int
     requests_numbered: int
@@ -44,19 +44,19 @@ _PAUSE_SECONDS: Final = 1.0
 
 
 def begin(connection: Connection) -> State:
-    """Count a change of figures that is about to be made in this transaction."""
+    """Count a change of figures that this transaction is about to make."""
     ((state),) = statements.fetch(connection, _NEXT, now=time.time_ns() // 1000)
     return State(*state)
 
 
 def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:
-    """Say which UTC days the change `changes` touches."""
+    """Store which UTC days the change `changes` affects."""
     rows = [(day, changes) for day in sorted(days)]
     statements.put(connection, day_changes, ("date",), ("changes",), rows)
 
 
 def since(engine: Engine, counted: int) -> tuple[int, list[date]]:
-    """Return the counter, and the UTC days on which something changed after it was `counted`."""
+    """Return the counter, and the UTC days that changed after it was `counted`."""
     t = day_changes
     with read_snapshot(engine) as connection:
         now = connection.execute(COUNTER).scalar_one()
@@ -65,9 +65,10 @@ def since(engine: Engine, counted: int) -> tuple[int, list[date]]:
 
 
 class ChangeCounter:
-    """Reads the counter from SQLite through a connection of its own, and never waits.
+    """Reads the counter from SQLite over a connection of its own, without waiting.
 
-    For one thread. On PostgreSQL, where it would be a journey, it says that it does not know.
+    For a single thread. On PostgreSQL reading would cost a round trip, so it is reported as
+    unknown.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -77,14 +78,14 @@ class ChangeCounter:
         self._not_before = 0.0
 
     def read(self) -> int | None:
-        """Return the counter, `None` where that is not known at once."""
+        """Return the counter, `None` if it is not known immediately."""
         if self._engine.dialect.name != "sqlite" or time.monotonic() < self._not_before:
             return None
         try:
             cursor = self._cursor or self._open()
             cursor.execute(self._text)
             return int(cursor.fetchall()[0][0])
-        except Exception as error:  # whoever asks properly is told what is wrong
+        except Exception as error:  # the regular query will report the error
             log.debug("change counter: %s", error)
             self.close()
             self._not_before = time.monotonic() + _PAUSE_SECONDS
@@ -96,7 +97,6 @@ class ChangeCounter:
         return self._cursor
 
     def close(self) -> None:
-        """Give the connection up."""
         if self._cursor is not None:
             self._cursor = None
             self._connection.close()

@@ -1,7 +1,7 @@
-"""All that differs between SQLite and PostgreSQL: SQL, and how values go to and from the driver.
+"""Everything that differs between SQLite and PostgreSQL: SQL, and values for the driver.
 
-On SQLite, which runs in this process, many rows are one statement run many times. On PostgreSQL,
-where every statement is a journey, many rows are one statement whose parameters are arrays, one per
+SQLite runs in this process: many rows are one statement executed many times. With PostgreSQL each
+statement costs a round trip: many rows are one statement whose parameters are arrays, one per
 column.
 """
 
@@ -62,7 +62,7 @@ _DIALECTS: Final[dict[str, DefaultDialect]] = {
 
 
 class Cursor(Protocol):
-    """As much of a driver's cursor as is used here (PEP 249)."""
+    """The part of a driver's cursor that is used here (PEP 249)."""
 
     def execute(self, statement: str, parameters: Sequence[object] = ..., /) -> object:
         """Run a statement."""
@@ -84,7 +84,7 @@ class Cursor(Protocol):
 
 
 class utc_now(FunctionElement[datetime]):  # noqa: N801 - named as SQL functions are
-    """The time of the statement in UTC, without zone, as the default of a column."""
+    """Default of a column: the time of the statement in UTC, without zone."""
 
     inherit_cache = True
     type = DateTime()
@@ -101,7 +101,7 @@ def _utc_now_of_any_session(_element: utc_now, _compiler: object, **_options: ob
 
 
 class random_name(FunctionElement[str]):  # noqa: N801
-    """A text of 128 random bits, as the default of a column."""
+    """Default of a column: a text of 128 random bits."""
 
     inherit_cache = True
     type = Text()
@@ -118,7 +118,7 @@ def _random_uuid(_element: random_name, _compiler: object, **_options: object) -
 
 
 class random_number(FunctionElement[int]):  # noqa: N801
-    """A random number below 0, of more than 50 bits, as the default of a column."""
+    """Default of a column: a negative random number of more than 50 bits."""
 
     inherit_cache = True
     type = BigInteger()
@@ -184,23 +184,24 @@ _DECODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
 
 
 def encode(dialect: Dialect, value: object) -> object:
-    """Return a single value as the driver takes it."""
+    """Return a value in the form that the driver takes."""
     if dialect == "sqlite" and isinstance(value, date):
         return _stored_time(value) if isinstance(value, datetime) else _stored_date(value)
     return value
 
 
 def plain_time(dialect: Dialect, value: datetime) -> datetime | str:
-    """Return a UTC time in whole seconds as the tables of others have it.
+    """Return a UTC time in whole seconds in the format that other programs use.
 
-    On SQLite that is what CURRENT_TIMESTAMP writes, and all that its `date()` is sure to read.
+    On SQLite that is the format of CURRENT_TIMESTAMP, the only one that its `date()` reads
+    reliably.
     """
     whole = value.replace(microsecond=0)
     return whole.isoformat(" ") if dialect == "sqlite" else whole
 
 
 def decoder(dialect: Dialect, kind: TypeEngine[Any]) -> Convert | None:
-    """Return what turns a value that is not null into one of Python, `None` where it is one."""
+    """Return the function that converts a value of the driver, `None` if none is needed."""
     return _DECODERS[dialect].get(type(kind))
 
 
@@ -218,7 +219,7 @@ def _encoded(
 
 
 def _array(kind: TypeEngine[Any], values: Iterable[object]) -> str:
-    """Return an array as PostgreSQL reads it; psycopg takes several times as long to write one."""
+    """Return an array literal of PostgreSQL; psycopg takes several times as long to write one."""
     element = _ELEMENTS.get(type(kind), _quoted)
     return f"{{{','.join('NULL' if value is None else element(value) for value in values)}}}"
 
@@ -227,21 +228,21 @@ def _array(kind: TypeEngine[Any], values: Iterable[object]) -> str:
 
 
 class Compiled(NamedTuple):
-    """A statement's text, the names of its parameters in their order, and its own constants."""
+    """A compiled statement: its text, the names of its parameters in order, and its constants."""
 
     text: str
     names: tuple[str, ...]
     constants: Mapping[str, object]
 
     def values(self, dialect: Dialect, parameters: Mapping[str, object]) -> list[object]:
-        """Return the values of the parameters in their order, as the driver takes them."""
+        """Return the values of the parameters in order, encoded."""
         given = {**self.constants, **parameters}
         return [encode(dialect, given[name]) for name in self.names]
 
 
 @lru_cache(maxsize=512)
 def compiled(dialect: Dialect, statement: ClauseElement) -> Compiled:
-    """Compile a statement, once."""
+    """Compile a statement once."""
     done = statement.compile(dialect=_DIALECTS[dialect])
     constants = {name: value for name, value in done.params.items() if value is not None}
     return Compiled(str(done), tuple(cast(Any, done).positiontup or ()), constants)
@@ -267,7 +268,7 @@ class Writer:
         self._key = len(key)
         order = [columns.index(name.removeprefix("key_")) for name in names]
         self._kinds = [table.c[columns[place]].type for place in order]
-        # Where the statement names them in another order; a single column has but one.
+        # If the statement names them in another order. A single column has only one order.
         same = order == list(range(len(columns)))
         self._reorder: Callable[[Row], Row] | None = None if same else itemgetter(*order)
 
@@ -284,7 +285,7 @@ class Writer:
             cursor.execute(self._text, columns)
 
     def write_returning(self, cursor: Cursor, rows: Sequence[Row]) -> list[Row]:
-        """Write `rows`; return what the statement returns: with a key, in the order of `rows`."""
+        """Write `rows` and return what the statement returns, with a key in the order of `rows`."""
         columns = self._columns(rows)
         if self._dialect == "postgresql":
             cursor.execute(self._text, columns)
@@ -318,7 +319,7 @@ def writer(
 def try_together(
     cursor: Cursor, dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
 ) -> bool:
-    """Insert `rows` at once where that is faster; return whether it was done, else nothing was."""
+    """Insert `rows` at once if that is faster. Returns whether it did; else nothing changed."""
     if dialect != "sqlite":
         return False
     cursor.execute("SAVEPOINT together")
@@ -392,7 +393,7 @@ def given(dialect: Dialect, fields: Sequence[Field]) -> FromClause:
 def given_values(
     dialect: Dialect, fields: Sequence[Field], rows: Sequence[Row]
 ) -> dict[str, object]:
-    """Return the parameters that stand for `rows`, which are not none."""
+    """Return the parameters for `rows`, of which there is at least one."""
     columns = _encoded(dialect, [kind for _, kind in fields], rows)
     if dialect == "postgresql":
         return {name: array for (name, _), array in zip(fields, columns, strict=True)}
@@ -402,12 +403,14 @@ def given_values(
 def next_day(dialect: Dialect, moment: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the first moment of the UTC day after that of a stored time."""
     if dialect == "sqlite":
-        return func.date(moment, "+1 day")  # a stored time of that day is greater, as text too
+        return func.date(
+            moment, "+1 day"
+        )  # any stored time of that day is greater, also compared as text
     return func.date_trunc("day", moment, type_=DateTime) + timedelta(days=1)
 
 
 def with_rows(dialect: Dialect, rows: Mapping[Table, Sequence[Row]]) -> tuple[str, list[object]]:
-    """Return how a statement begins that names tables of given rows, and its first parameters."""
+    """Return the beginning of a statement that uses tables of given rows, and its parameters."""
     texts: list[str] = []
     values: list[object] = []
     for table, given in rows.items():
@@ -424,12 +427,12 @@ def _named_rows(dialect: Dialect, table: Table) -> str:
 
 
 def lesser(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the least of values that are not null."""
+    """Return the least of several values that are not null."""
     return (func.min if dialect == "sqlite" else func.least)(*values)
 
 
 def greater(dialect: Dialect, *values: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Return the greatest of values that are not null."""
+    """Return the greatest of several values that are not null."""
     return (func.max if dialect == "sqlite" else func.greatest)(*values)
 
 
@@ -440,12 +443,12 @@ def streaming_cursor(connection: Connection) -> Cursor:
 
 
 def take_turn(connection: Connection, *, waiting: Callable[[], object] | None = None) -> None:
-    """Wait until this transaction is the only one that applies events; it stays so to its end.
+    """Wait until this is the only transaction that applies events, until its end.
 
-    `waiting` is called where it has to wait.
+    `waiting` is called if it has to wait.
 
-    On SQLite it is anyway. On PostgreSQL it would otherwise meet the others at the rows of today
-    and at the change counter, and read state that they are about to change.
+    On SQLite this is always so. On PostgreSQL it would otherwise wait for the others at the rows of
+    today and at the change counter, and read state that they are about to change.
     """
     if connection.dialect.name != "postgresql":
         return
@@ -457,7 +460,7 @@ def take_turn(connection: Connection, *, waiting: Callable[[], object] | None = 
 
 
 def now(connection: Connection) -> datetime:
-    """Return the time that all processes on the database agree on, UTC without zone."""
+    """Return the time of the database, UTC without zone: all processes agree on it."""
     if connection.dialect.name == "sqlite":
         return times.naive(times.utc_now())
     found = connection.execute(text("SELECT clock_timestamp() AT TIME ZONE 'UTC'")).scalar_one()
@@ -481,9 +484,9 @@ def database_size(connection: Connection) -> int:
 
 
 def tell_rows_per_value(connection: Connection, indexes: Mapping[Index, int]) -> None:
-    """Tell SQLite how many rows of a million share a value, for indexes it knows nothing of.
+    """Tell SQLite how many rows per million share a value, for indexes without statistics.
 
-    What ANALYZE has found stays. PostgreSQL finds out by itself.
+    Results of ANALYZE are kept. PostgreSQL collects statistics itself.
     """
     if connection.dialect.name != "sqlite":
         return

@@ -1,9 +1,9 @@
-"""Engines, and the two ways into the database: a write transaction and a read snapshot.
+"""Engines, and the two ways to use the database: a write transaction and a read snapshot.
 
-SQLite: `BEGIN IMMEDIATE` with a busy timeout starves writers of other processes for seconds, so a
-writer first takes a lock of ours, see `writer_lock`. PostgreSQL: reads are REPEATABLE READ, so that
-an answer and its change counter belong together. How connections are made is said in `sqlite` and
-`postgresql`.
+With SQLite, `BEGIN IMMEDIATE` and a busy timeout can starve writers of other processes for seconds.
+A writer therefore first takes a fair lock, see `writer_lock`. With PostgreSQL, reads are REPEATABLE
+READ, so that a response and its change counter belong together. `sqlite` and `postgresql` make the
+connections.
 """
 
 import contextlib
@@ -38,10 +38,10 @@ _POOL: Final[dict[str, Any]] = {
 
 
 def create(url: str, *, writes: bool = True) -> Engine:
-    """Return an engine for `url`; nothing is connected yet.
+    """Return an engine for `url`. Nothing is connected yet.
 
-    One that never `writes` works on a read-only file, and on a standby. Raises
-    `InvalidSettingError` for a parameter of the URL that can't be used.
+    With `writes=False` it works on a read-only file and on a standby server. Raises
+    `InvalidSettingError` for an unusable parameter of the URL.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -70,7 +70,7 @@ def _writer_lock(
 
 @contextlib.contextmanager
 def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection]:
-    """Run a block in a transaction; after an outage its connection is not used again."""
+    """Run a block in a transaction. After an outage, its connection is not used again."""
     with engine.connect().execution_options(**options) as connection, connection.begin():
         try:
             yield connection
@@ -81,7 +81,7 @@ def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection
 
 
 def _leads_nowhere(engine: Engine, error: Exception) -> bool:
-    """Tell whether an error says that the server is no longer the one to talk to."""
+    """Tell whether an error shows that the server must not be used any more."""
     if engine.dialect.name != "postgresql" or not outages.is_outage(error):
         return False
     return not outages.is_passing(error)
@@ -89,7 +89,7 @@ def _leads_nowhere(engine: Engine, error: Exception) -> bool:
 
 @contextlib.contextmanager
 def _translating(engine: Engine) -> Iterator[None]:
-    """Raise our own errors for those of the database."""
+    """Translate errors of the database."""
     try:
         yield
     except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
@@ -120,10 +120,10 @@ def write_transaction(
 ) -> Iterator[Connection]:
     """Run a block in one write transaction: committed at its end, rolled back if it raises.
 
-    With `waiting` the transaction has no time limit; that function is called if it has to wait for
-    others. Raises `StoreUnavailableError` when the database is unreachable, locked for five
-    seconds, read-only or full, and `StoreRefusedError` or SQLAlchemy's own error when it refuses a
-    statement.
+    With `waiting` the transaction has no time limit, and that function is called if it has to wait
+    for others. Raises `StoreUnavailableError` when the database is unreachable, locked for five
+    seconds, read-only or full. Raises `StoreRefusedError`, or an error of SQLAlchemy, when it
+    rejects a statement.
     """
     options = {"write": True, "unlimited": waiting is not None}
     with (
@@ -145,9 +145,9 @@ def read_snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 def checkpoint(engine: Engine) -> None:
-    """Bring SQLite's log into its file while nobody waits for it; elsewhere do nothing.
+    """Move the log of SQLite into its file while no writer waits. Does nothing on PostgreSQL.
 
-    Else a commit does that once the log is long, and keeps the next writers waiting meanwhile.
+    Otherwise a commit does that once the log is long, and blocks the next writers meanwhile.
     """
     if engine.dialect.name == "sqlite":
         connection = engine.raw_connection()

@@ -1,11 +1,11 @@
-"""Leases: of all processes on a database one runs a job, and whoever lost it can't write any more.
+"""Leases: one process runs a job at a time, and a process that lost its lease cannot write.
 
-A row per job says who holds it, until when, and how often it was taken (`fence`). A lease that is
-not renewed runs out, and another process may take the job: kill -9 of the holder costs at most
-that time. A holder that merely was asleep finds a fence that is not its own: `Lease.guard` looks
-in the transaction that is to write. Times are those of the database, so that hosts need not agree;
-on SQLite, which is on one host, those of this one. A time that a clock ahead has left is not
-waited for: a lease ends at the latest after `LONGEST`, and `correct` takes back a next run.
+A row per job contains the holder, the end of the lease, and how often it was taken (`fence`). A
+lease that is not renewed expires, and another process can take the job: kill -9 of the holder costs
+at most that time. A holder that was only suspended finds that its fence is stale: `Lease.guard`
+checks in the transaction that is about to write. All times are those of the database, so hosts need
+not agree. A time that a wrong clock left in the future is not waited for: a lease ends at the
+latest after `LONGEST`, and `correct` replaces a wrong next run.
 """
 
 import threading
@@ -84,17 +84,17 @@ class Lease:
     _over: threading.Event = field(default_factory=threading.Event)
 
     def check(self) -> None:
-        """Raise `LeaseLostError` if the job is another's by now, or is to stop.
+        """Raise `LeaseLostError` if the job was taken by another process or must stop.
 
-        A long job asks between two steps.
+        Long jobs call it between two steps.
         """
         if self._over.is_set():
             raise LeaseLostError(f"{self.name}: stopped or taken over by another process")
 
     def guard(self, connection: Connection) -> None:
-        """Raise `LeaseLostError` unless a write transaction still belongs to the holder.
+        """Raise `LeaseLostError` unless the holder still has the lease, in a write transaction.
 
-        Nobody takes the job over before that transaction ends.
+        No other process can take the job before that transaction ends.
         """
         self.check()
         mine = connection.execute(select(_t.fence).where(_is(self)).with_for_update()).first()
@@ -108,12 +108,12 @@ class Lease:
 
 
 def _is(lease: Lease) -> ColumnElement[bool]:
-    """Require that a row is still held by a lease."""
+    """Require that a lease still holds the row."""
     return (_t.name == lease.name) & (_t.fence == lease.fence) & (_t.holder == lease.holder)
 
 
 def register(engine: Engine, job: str, schedule: str, next_run_at: datetime) -> None:
-    """Make the row of a job; where there is one, let it follow a schedule that has changed."""
+    """Create the row of a job. If it exists and its schedule changed, update it."""
     with read_snapshot(engine) as connection:
         known = connection.execute(select(_t.schedule).where(_t.name == job)).scalar()
     if known == schedule:
@@ -131,7 +131,7 @@ def _free(now: datetime) -> ColumnElement[bool]:
 
 
 def is_due(engine: Engine, job: str) -> bool:
-    """Tell whether a job is to be run now and nobody does. Reads only."""
+    """Tell whether a job should run now and is not running. Only reads."""
     with read_snapshot(engine) as connection:
         now = dialects.now(connection)
         due = select(_t.name).where(_t.name == job, _t.next_run_at <= now, _free(now))
@@ -139,7 +139,7 @@ def is_due(engine: Engine, job: str) -> bool:
 
 
 def next_run(engine: Engine, job: str) -> tuple[datetime, str, datetime] | None:
-    """Return the time that it is, the schedule of a job, and when it is run next. Reads only."""
+    """Return the current time, the schedule of a job, and its next run. Only reads."""
     with read_snapshot(engine) as connection:
         now = dialects.now(connection)
         found = connection.execute(
@@ -149,9 +149,9 @@ def next_run(engine: Engine, job: str) -> tuple[datetime, str, datetime] | None:
 
 
 def correct(engine: Engine, job: str, wrong: datetime, next_run_at: datetime) -> bool:
-    """Replace the `wrong` next run of a job, and make times of its last run past ones.
+    """Replace the `wrong` next run of a job, and move times of its last run out of the future.
 
-    Return whether it was still the wrong one.
+    Returns whether the next run was still the wrong one.
     """
     with write_transaction(engine) as connection:
         now = dialects.now(connection)
@@ -167,7 +167,7 @@ def correct(engine: Engine, job: str, wrong: datetime, next_run_at: datetime) ->
 def take(
     engine: Engine, job: str, holder: str, seconds: float, *, due: bool = True
 ) -> Lease | None:
-    """Take a job for `seconds`, `None` where another has it or, with `due`, it is not time yet."""
+    """Take the lease of a job for `seconds`, `None` if it is held or, with `due`, not yet due."""
     with write_transaction(engine) as connection:
         now = dialects.now(connection)
         here = [_t.name == job, _free(now), *([_t.next_run_at <= now] if due else [])]
@@ -186,7 +186,7 @@ def take(
 
 
 def renew(lease: Lease) -> None:
-    """Prolong a lease; one that is another's by now is stopped."""
+    """Renew a lease; a lost lease is stopped."""
     with write_transaction(lease.engine) as connection:
         until = dialects.now(connection) + timedelta(seconds=lease.seconds)
         renewed = update(scheduled_jobs).where(_is(lease)).values(lease_until=until)
@@ -202,7 +202,7 @@ def give_back(
     result: Result | None = None,
     error: str | None = None,
 ) -> None:
-    """End a run and say how it went; without `next_run_at` it stays due. Of a lost one: nothing."""
+    """End a run with its result. Without `next_run_at` it stays due. Ignores a lost lease."""
     with write_transaction(lease.engine) as connection:
         now = dialects.now(connection)
         values: dict[str, Any] = {
@@ -223,20 +223,20 @@ def give_back(
 
 
 def now(engine: Engine) -> datetime:
-    """Return the time that leases go by, UTC without zone."""
+    """Return the current time of leases, UTC without zone."""
     with read_snapshot(engine) as connection:
         return dialects.now(connection)
 
 
 def last_result(engine: Engine, job: str) -> Result:
-    """Return what the last run of a job said it did; nothing where there was none."""
+    """Return the result of the last run of a job; empty if there was none."""
     with read_snapshot(engine) as connection:
         found = connection.execute(select(_t.result).where(_t.name == job)).scalar()
     return found or {}
 
 
 def states(engine: Engine) -> list[tuple[Row[Any], bool]]:
-    """Return the row of every job, by name, and whether it is being run."""
+    """Return the row of every job by name, and whether it is running."""
     with read_snapshot(engine) as connection:
         now = dialects.now(connection)
         rows = connection.execute(select(*scheduled_jobs.columns).order_by(_t.name)).all()
@@ -246,6 +246,6 @@ def states(engine: Engine) -> list[tuple[Row[Any], bool]]:
 
 
 def last_success(engine: Engine, job: str) -> datetime | None:
-    """Return the end of the last run of a job that was ok, UTC without zone."""
+    """Return the end of the last successful run of a job, UTC without zone."""
     with read_snapshot(engine) as connection:
         return connection.execute(select(_t.succeeded_at).where(_t.name == job)).scalar()

@@ -1,4 +1,4 @@
-"""Errors of the drivers: whether the database was unreachable, or refused a statement."""
+"""Errors of the drivers: the database was unreachable, or it rejected a statement."""
 
 import errno
 import os
@@ -13,12 +13,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from asu_stats.exceptions import StoreUnavailableError
 
-# Classes of the drivers' errors, which other classes are derived from.
+# Error classes of the drivers, including the classes derived from them.
 _OUTAGES: Final = {
     "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down, timed out
     "InterfaceError",
     "InternalError",  # read-only transactions, sessions that were ended, damaged indexes
-    "NotSupportedError",  # a standby's word for much that it can't do (0A000)
+    "NotSupportedError",  # what a standby reports for much that it cannot do (0A000)
     "InsufficientPrivilege",
 }
 # What a statement names is not there. Never due to the values of a row.
@@ -28,7 +28,7 @@ _MISSING: Final = {
 }
 _MISSING_IN_SQLITE: Final = re.compile(r"no such (table|column|index)|no column named|ON CONFLICT")
 _REFUSALS: Final = {"ProgramLimitExceeded", "StatementTooComplex", "TooManyColumns"}
-# The server is what it was, and so is the connection.
+# Server and connection are still usable.
 _PASSING: Final = {
     "QueryCanceled",
     "LockNotAvailable",
@@ -42,7 +42,7 @@ _BESIDE: Final = ("-wal", "-shm", "-journal")
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell whether the database was unreachable or could not write, not refused the statement."""
+    """Tell whether the database was unreachable or could not write, not rejected a statement."""
     if isinstance(error, StoreUnavailableError | PoolTimeoutError | OSError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -50,7 +50,7 @@ def is_outage(error: Exception) -> bool:
     if is_missing(error):
         return True
     kind = type(getattr(error, "orig", error))
-    if kind.__name__ == "DatabaseError":  # no finer class: SQLite's word for a damaged file
+    if kind.__name__ == "DatabaseError":  # no finer class: SQLite reports a damaged file with it
         return True
     classes = {parent.__name__ for parent in kind.__mro__}
     return bool(classes & _OUTAGES) and not classes & _REFUSALS
@@ -65,16 +65,16 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_passing(error: Exception) -> bool:
-    """Tell whether after an outage the same connection may be used again."""
+    """Tell whether the same connection can be used after an outage."""
     return bool(
         {parent.__name__ for parent in type(getattr(error, "orig", error)).__mro__} & _PASSING
     )
 
 
 def words(error: Exception, engine: Engine | None = None) -> str:
-    """Return the database's own words without statement, parameters and addresses.
+    """Return the error message of the database without statement, parameters and addresses.
 
-    Where SQLite says of a file only that it can't be opened or written to, the file is named.
+    If SQLite only says that a file cannot be opened or written to, the file is named.
     """
     cause = getattr(error, "orig", None) or error
     first_line = str(cause).strip().partition("\n")[0]
@@ -84,13 +84,13 @@ def words(error: Exception, engine: Engine | None = None) -> str:
 
 
 def of_file(error: sqlite3.Error, database: Path) -> str:
-    """Return SQLite's own words, or the file that is meant where it can't open or write one."""
+    """Return the message of SQLite, or the name of the file that it cannot open or write."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     return (code in _OF_FILES and _closed_file(database.resolve())) or f"database: {error}"
 
 
 def _closed_file(database: Path) -> str | None:
-    """Return which of a database's files this process may not read or write to, and why."""
+    """Return which file of a database this process cannot read or write, and why."""
     beside = (database, *(Path(f"{database}{end}") for end in _BESIDE), database.parent)
     for right in (os.R_OK, os.W_OK):
         for path in beside:

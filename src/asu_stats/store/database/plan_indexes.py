@@ -18,7 +18,7 @@ from asu_stats.store.database.schema import (
 
 _b, _r, _m, _e = build_metrics.c, client_stats.c, request_metadata.c, error_stats.c
 
-# Each with the rows that share a value of it, of a million: only the order of magnitude matters.
+# Each with the rows per million that share a value: only the order of magnitude matters.
 EXTRA_INDEXES: Final = {
     Index("idx_build_metrics_started", _b.started_at): 1,
     Index("idx_build_metrics_status", _b.status): 250_000,
@@ -32,10 +32,10 @@ EXTRA_INDEXES: Final = {
 
 
 def settle(connection: Connection, *, wanted: bool) -> list[str]:
-    """Create the indexes that are missing, or drop those that are there; return their names.
+    """Create missing indexes, or drop existing ones. Returns their names.
 
-    Without statistics SQLite takes any index on `column = value` for better than one on a range of
-    times, and would read all successful builds to find those of a day. So it is told otherwise.
+    Without statistics, SQLite prefers any index on `column = value` to one on a range of times, and
+    would read all successful builds to find those of one day. Therefore it gets statistics here.
     """
     found = inspect(connection)
     there = {

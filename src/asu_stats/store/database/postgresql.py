@@ -49,7 +49,7 @@ _OPTION: Final = re.compile(r"(?:-c\s*|--)((?:\\.|[^\s\\=])+)=((?:\\.|[^\s\\])*)
 
 
 class _Parameters(NamedTuple):
-    """What a URL says: for libpq, for psycopg, and settings of each transaction."""
+    """The parts of a URL: for libpq, for psycopg, and as settings of each transaction."""
 
     connect: dict[str, Any]
     prepare_threshold: int | None
@@ -100,12 +100,12 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
 def distrust(engine: Engine) -> None:
     """Have all connections of a pool replaced before they are used again.
 
-    After a fail-over they may lead to a server that is no primary any more.
+    After a failover they may lead to a server that is no longer the primary.
     """
     cast(_Gate, engine.get_execution_options()["gate"]).distrust()
 
 
-# What the URL says ------------------------------------------------------------------------------
+# Parameters of the URL---------------------------------------------------------------------------
 
 
 def _parameters(url: URL, *, writes: bool) -> _Parameters:
@@ -139,7 +139,7 @@ def _parameters(url: URL, *, writes: bool) -> _Parameters:
 
 
 def _split(options: str) -> tuple[dict[str, str], str]:
-    """Return the settings among `options`, and what is left of them for the start of a session."""
+    """Return the settings among `options`, and the rest, which is sent when a session starts."""
     settings: dict[str, str] = {}
     rest: list[str] = []
     place = len(options) - len(options.lstrip())
@@ -187,10 +187,10 @@ def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) ->
 
 
 class _Gate:
-    """What is known of a server: whether it responds, and whether connections may be stale.
+    """What is known about a server: whether it responds, and whether connections may be stale.
 
-    While it does not respond, one attempt to connect goes on at a time; all others fail at once,
-    or each request would wait for the time limit.
+    While it does not respond, only one attempt to connect is made at a time. All others fail at
+    once; otherwise each request would wait for the time limit.
     """
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ class _Gate:
             self._silent = str(error)
             raise
         except psycopg.Error:
-            self._silent = None  # it said no, and at once
+            self._silent = None  # it responded: it refused
             raise
         self._silent = None
         return made
@@ -228,7 +228,7 @@ class _Gate:
             self._stale = True
 
     def distrusted(self) -> bool:
-        """Tell, once, whether all connections are to be replaced."""
+        """Tell, once, whether all connections must be replaced."""
         if not self._stale:
             return False
         with self._guard:
@@ -237,7 +237,7 @@ class _Gate:
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that does not wait for a server that is silent and takes no connections."""
+    """A connection that stops waiting if the server is silent and accepts no connections."""
 
     _gate: _Gate | None = None
     _again: Callable[[], "_Connection"]
@@ -246,11 +246,11 @@ class _Connection(psycopg.Connection[Any]):
     def opened(
         cls, gate: _Gate | None, prepare_threshold: int | None, *arguments: Any, **options: Any
     ) -> "_Connection":
-        """Connect; prepare statements only where every transaction has the same session."""
+        """Connect. Statements are prepared only if every transaction has the same session."""
         made = cls.connect(*arguments, **options)
         try:
             found = made.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchone()
-            # A pooler makes up the number that it tells its clients.
+            # A pooler invents the process number that it reports to clients.
             direct = found is not None and found[0] == made.info.backend_pid
             made.prepare_threshold = prepare_threshold if direct else None
             made._gate = gate
@@ -280,14 +280,14 @@ class _Connection(psycopg.Connection[Any]):
             return end.value
 
     def _require_life(self) -> None:
-        """Raise `ConnectionTimeout`, and close, unless the server takes another connection."""
+        """Close and raise `ConnectionTimeout` unless the server accepts another connection."""
         if self._gate is not None:
             try:
                 self._gate.connect(self._again).close()
             except psycopg.errors.ConnectionTimeout:
                 pass
             except psycopg.Error:
-                return  # a refusal is a sign of life
+                return  # a server that refuses is alive
             else:
                 return
         self.pgconn.finish()

@@ -1,7 +1,7 @@
-"""The tables that are not sums: details, identities, tokens, and the state of the store.
+"""The tables other than rollups: details, identities, tokens, and the state of the store.
 
-Times are UTC without zone. Text keys sort by code point on both databases. A `request_hash` that is
-not known is '' (`NO_HASH`), not null, because it is part of keys.
+Times are UTC without zone. Text keys sort by code point on both databases. An unknown
+`request_hash` is '' (`NO_HASH`), not null, because it is part of keys.
 """
 
 from typing import Any
@@ -27,12 +27,12 @@ from asu_stats.store.database.metadata import metadata
 
 
 def row_id() -> Column[int]:
-    """Return an `id` column: the number of the row, a primary key that the database assigns."""
+    """Return an `id` column: a row number, assigned by the database as primary key."""
     return Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
 
 
 def name(column: str, **options: Any) -> Column[str]:
-    """Return a column of text compared by code point, not by the rules of some language."""
+    """Return a text column that is compared by code point, not by the rules of a language."""
     return Column(column, Text().with_variant(Text(collation="C"), "postgresql"), **options)
 
 
@@ -41,7 +41,7 @@ def _number() -> Column[int]:
     return Column("number", kind, primary_key=True, autoincrement=False)
 
 
-# Defaults are for rows that people insert by hand; recording gives every column.
+# Defaults are for rows inserted by hand; recording sets every column.
 _UNKNOWN = text("'unknown'")
 
 build_metrics = Table(
@@ -180,7 +180,7 @@ error_stats = Table(
     name("client", comment="client of a rejected request; null for a build"),
     Column("error_message", Text, comment="of a rejection; that of a build is in build_metrics"),
     Index("idx_error_stats_timestamp", "timestamp"),
-    sqlite_autoincrement=True,  # rows go when an end is corrected; their numbers stay theirs
+    sqlite_autoincrement=True,  # corrected ends delete rows, whose numbers are never used again
 )
 
 event_identities = Table(

@@ -29,13 +29,13 @@ _READ: Final = ("temp_store = MEMORY", "cache_size = -65536")
 _WRITE: Final = (
     "synchronous = FULL",
     "foreign_keys = ON",
-    "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times before
+    "wal_autocheckpoint = 8192",  # 32 MiB: pages of today are written many times per checkpoint
     "journal_size_limit = 67108864",
 )
 
 
 class Parameters(NamedTuple):
-    """What a URL says: for SQLite's name of a file, and for the driver."""
+    """The parts of a URL: for the file name that SQLite gets, and for the driver."""
 
     of_file: dict[str, str]
     timeout: float
@@ -43,17 +43,17 @@ class Parameters(NamedTuple):
 
     @property
     def read_only(self) -> bool:
-        """Whether the file is only to be read."""
+        """Whether the file is only read."""
         return self.of_file.get("mode") == "ro" or self.immutable
 
     @property
     def immutable(self) -> bool:
-        """Whether the file is taken for one that nobody changes."""
+        """Whether SQLite may assume that nobody changes the file."""
         return self.of_file.get("immutable", "0").lower() not in {"0", "no", "off", "false"}
 
 
 def parameters(url: URL) -> Parameters:
-    """Return what a URL says. Raises `InvalidSettingError` for what can't be as it says."""
+    """Return the parts of a URL. Raises `InvalidSettingError` for impossible values."""
     given = {}
     for name, values in url.normalized_query.items():
         if name in {"check_same_thread", "detect_types", "isolation_level", "uri"}:
@@ -83,15 +83,15 @@ def _number(given: dict[str, str], name: str, default: float, expected: str, mos
 
 
 def source(file: Path, of_file: dict[str, str]) -> str:
-    """Return SQLite's name (`file:…`) of a file that is opened as `of_file` says."""
+    """Return the name (`file:…`) with which SQLite opens a file as `of_file` says."""
     query = f"?{urlencode(of_file)}" if of_file else ""
     return f"file:{quote(os.path.abspath(file))}{query}"  # noqa: PTH100 - keeps links
 
 
 def for_reading(file: Path) -> dict[str, str]:
-    """Return how a file is opened by a command that only reads: as it is, where that can be done.
+    """Return how a command that only reads opens a file: unchanged if possible.
 
-    Raises `StoreUnavailableError` where its log holds changes that can't be read.
+    Raises `StoreUnavailableError` if its log contains changes that cannot be read.
     """
     if not file.exists() or _writable(file):
         return {}
@@ -122,7 +122,7 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         given = given._replace(of_file=parent_too)
     engine = create_engine(
         url.set(query={}),
-        # We begin transactions ourselves; without isolation level the driver only commits them.
+        # `_begin` begins transactions; without isolation level the driver only commits them.
         connect_args={
             "check_same_thread": False,
             "timeout": given.timeout,
@@ -141,8 +141,8 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         if given.of_file:
             arguments[0], options["uri"] = source(file, given.of_file), True
         elif os.geteuid() == 0 and not file.exists():
-            # It would be root's. SQLite takes an empty file for a new database.
-            with contextlib.suppress(OSError):  # which SQLite then words as its own
+            # It would belong to root. SQLite treats an empty file as a new database.
+            with contextlib.suppress(OSError):  # which SQLite then reports as its own error
                 made = file.resolve()
                 os.close(Owner.of_directory(made.parent).open(made, os.O_RDWR, 0o644))
 
@@ -169,7 +169,7 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
 
 
 class _Opened:
-    """A database file and its log, which SQLite keeps while a connection is open."""
+    """A database file and its log, which SQLite keeps while any connection is open."""
 
     def __init__(self, file: Path) -> None:
         self._log = Path(f"{file.resolve()}-wal")
@@ -178,14 +178,14 @@ class _Opened:
         self._connections: set[int] = set()
 
     def remember(self, connection: SqliteConnection) -> None:
-        """Remember which files a connection has opened, unless another one is open."""
+        """Remember the files of a connection, unless another connection is open."""
         for path in self._paths:
             if path not in self._identities and (found := _identity(path)):
                 self._identities[path] = found
         self._connections.add(id(connection))
 
     def forget(self, connection: SqliteConnection) -> None:
-        """Forget the log with the last connection, which removes it."""
+        """Forget the log together with the last connection, which removes it."""
         self._connections.discard(id(connection))
         if not self._connections:
             self._identities.pop(self._log, None)
@@ -208,7 +208,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _keep_log(connection: SqliteConnection, seconds: float) -> None:
-    """Switch to WAL. SQLite does not wait for another process that does the same just now."""
+    """Switch to WAL. SQLite does not wait if another process is switching at the same time."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -222,12 +222,12 @@ def _keep_log(connection: SqliteConnection, seconds: float) -> None:
 
 
 def of(engine: Engine) -> Parameters:
-    """Return what the URL of an engine on SQLite says."""
+    """Return the parameters of an SQLite engine."""
     return cast(Parameters, engine.get_execution_options()["sqlite"])
 
 
 def connect_apart(engine: Engine) -> SqliteConnection:
-    """Return a connection for reading beside the pool, for which others may be waiting.
+    """Return a read connection outside the pool, which may be exhausted.
 
     It waits for no lock.
     """
@@ -236,6 +236,6 @@ def connect_apart(engine: Engine) -> SqliteConnection:
 
 
 def reading(file: Path) -> SqliteConnection:
-    """Return a connection that only reads a file. Raises as `for_reading`, and SQLite's errors."""
+    """Return a connection that only reads a file. Raises like `for_reading`, or as SQLite does."""
     name = source(file, {"mode": "ro", **for_reading(file)})
     return sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS)

@@ -1,8 +1,8 @@
-"""Rows in and out of tables at the speed of the driver.
+"""Rows into and out of tables at the speed of the driver.
 
-A statement is declared in SQLAlchemy Core, compiled once per database, and its rows go to the
-driver as they are: on the way in there are several per event, and compiling, binding and wrapping
-each of them costs several times what the database does.
+A statement is declared in SQLAlchemy Core and compiled once per database. Rows go to the driver
+unchanged. A batch has several rows per event, and compiling, binding and wrapping each would cost
+several times as much as the database itself.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
 Joined: TypeAlias = Callable[[FromClause], Select[Any]]
 
 
-# One serves all statements of a connection but streams, since each is read to its end at once.
+# One per connection for everything except streams: each result is read completely at once.
 _cursors: Final[WeakKeyDictionary[Connection, Cursor]] = WeakKeyDictionary()
 
 
@@ -40,7 +40,7 @@ def _decoders(dialect: str, statement: Statement) -> tuple[Convert | None, ...]:
 
 
 class Tables(NamedTuple):
-    """Rows that were given and that a statement names as tables: how it begins, its parameters."""
+    """Given rows that a statement uses as tables: its beginning and its parameters."""
 
     begin: str = ""
     values: Sequence[object] = ()
@@ -50,11 +50,11 @@ _NO_TABLES: Final = Tables()
 
 
 def tables(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> Tables:
-    """Let statements of this connection name tables of given rows. Needs no right to write."""
+    """Let statements of this connection use tables of given rows. Needs no write access."""
     dialect = connection.dialect.name
     if dialect == "postgresql":
         return Tables(*dialects.with_rows(dialect, rows))
-    for table, given in rows.items():  # in memory, where a read-only file has them too
+    for table, given in rows.items():  # in memory, which works with a read-only file too
         table.create(connection, checkfirst=True)
         connection.execute(table.delete())
         insert(connection, table, tuple(column.name for column in table.columns), given)
@@ -68,7 +68,7 @@ def fetch(
     /,
     **parameters: object,
 ) -> list[Row]:
-    """Return the rows of a statement that was declared once, when its module was imported."""
+    """Return the rows of a statement that is declared once, at import of its module."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
     cursor = _cursor(connection)
@@ -85,7 +85,7 @@ def stream(
     /,
     **parameters: object,
 ) -> Iterator[list[Row]]:
-    """Yield what `fetch` returns in lists of `size`, one of which is in memory at a time."""
+    """Yield the rows that `fetch` returns in lists of `size`, with one list in memory at a time."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
     with contextlib.closing(dialects.streaming_cursor(connection)) as cursor:
@@ -114,7 +114,7 @@ def _joined(dialect: str, make: Joined, fields: tuple[Field, ...]) -> Select[Any
 def fetch_for(
     connection: Connection, make: Joined, fields: tuple[Field, ...], rows: Sequence[Row]
 ) -> list[Row]:
-    """Return what `make` selects, given `rows` of `fields` to join with."""
+    """Return the rows that `make` selects, joined with given `rows` of `fields`."""
     if not rows:
         return []
     dialect = connection.dialect.name
@@ -123,7 +123,7 @@ def fetch_for(
 
 
 def execute(connection: Connection, statement: Update | Delete, **parameters: object) -> None:
-    """Run a statement that was declared once, when its module was imported."""
+    """Run a statement that is declared once, at import of its module."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
     _cursor(connection).execute(compiled.text, compiled.values(dialect, parameters))
@@ -139,9 +139,9 @@ def insert(connection: Connection, table: Table, columns: Names, rows: Sequence[
 def insert_new(
     connection: Connection, table: Table, columns: Names, rows: Sequence[Row], returning: str
 ) -> set[Any]:
-    """Insert those rows whose key is not there; return their values of `returning`.
+    """Insert the rows whose key is new; return their values of `returning`.
 
-    As a rule all are new, so they are first tried together.
+    Usually all are new, so they are first inserted together.
     """
     dialect, place = connection.dialect.name, columns.index(returning)
     if not rows:
@@ -169,7 +169,7 @@ def add_returning(
     rows: Sequence[Row],
     returning: str,
 ) -> list[int]:
-    """Do as `add`; return what the column `returning` is now, row by row."""
+    """Do as `add`; return the new value of the column `returning` for each row."""
     if not rows:
         return []
     dialect = connection.dialect.name

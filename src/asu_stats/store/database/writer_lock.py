@@ -1,6 +1,6 @@
 """Mutual exclusion of the writers of one SQLite file, between threads and processes.
 
-A writer holds a `flock` on a side file, which is fair and which the kernel drops with its process.
+A writer holds a `flock` on a side file. That is fair, and the kernel releases it with the process.
 """
 
 import contextlib
@@ -18,14 +18,14 @@ from asu_stats.ownership import Owner
 
 _LONGEST_PAUSE: Final = 0.001
 _PATIENT_PAUSE: Final = 0.2
-_MODE: Final = 0o644  # where the database is not there yet
+_MODE: Final = 0o644  # the database does not exist yet
 
 
 class WriterLock:
     """Lets one writer in at a time.
 
-    Who waits for the lock holds the turn, and nobody takes the lock without it: so a process that
-    writes again and again can't come back before the one that waits.
+    A process that waits for the lock holds the turn, and the lock is never taken without the turn.
+    A process that writes again and again therefore cannot overtake a waiting one.
     """
 
     def __init__(self, database: Path, seconds: float) -> None:
@@ -39,8 +39,8 @@ class WriterLock:
     def held(self, waiting: Callable[[], object] | None = None) -> Iterator[None]:
         """Hold the lock in a block.
 
-        Without `waiting` it raises `StoreUnavailableError` when the lock is not free in time; else
-        it calls that once, and waits as long as it takes.
+        Without `waiting` this raises `StoreUnavailableError` if the lock is not free in time. With
+        it, that function is called once if the lock is not free, and this waits as long as needed.
         """
         deadline = None if waiting else time.monotonic() + self._seconds
         if not self._threads.acquire(timeout=-1 if waiting else self._seconds):

@@ -1,9 +1,9 @@
-"""Builds as the store knows them: rows of `build_metrics`, put together from events in any order.
+"""Builds: rows of `build_metrics`, combined from events in any order.
 
-A build is identified by (request_hash, build_id). Of several starts the earliest holds, of several
-ends too (the later ones "change nothing"), so the order of arrival does not matter. Version, target
-and profile are those of the build's request; while that was never seen, those that the build's own
-events repeat; else `unknown`. See docs/reference/events.md, Data.
+A build is identified by (request_hash, build_id). The earliest start and the earliest end hold, so
+the order of arrival does not matter. Version, target and profile are those of the request of the
+build. As long as the request is unknown, they come from the build events, else they are `unknown`.
+See docs/reference/events.md, Data.
 """
 
 from collections.abc import Iterable, Sequence
@@ -66,7 +66,7 @@ class Build:
         return self.started_at is not None and self.finished_at is None
 
     def start(self, event: BuildStarted) -> None:
-        """Take in a start; of several the earliest holds."""
+        """Apply a start event; the earliest start holds."""
         said = _said(event.names)
         if self.started_at is not None:
             known = (self.reported_names or {}).get("started", {})
@@ -78,7 +78,7 @@ class Build:
             self.worker_id = event.worker_id or self.worker_id
 
     def finish(self, event: BuildFinished) -> None:
-        """Take in an end; of several the earliest holds, whatever it says."""
+        """Apply an end event; the earliest end holds."""
         said = _said(event.names)
         if self.finished_at is not None:
             known = (self.reported_names or {}).get("finished", {})
@@ -97,7 +97,7 @@ class Build:
         self._report("finished", said)
 
     def settle(self, names: RequestNames | None) -> bool:
-        """Work out duration and names from all that is known; `names` are those of the request.
+        """Derive duration and names from all known data; `names` are those of the request.
 
         Returns whether the names changed.
         """
@@ -112,7 +112,7 @@ class Build:
         return before != names
 
     def ended(self) -> EndedBuild | None:
-        """Return what counts of the build, `None` while it has not ended."""
+        """Return the fact that counts, `None` while the build has not ended."""
         if self.finished_at is None:
             return None
         return EndedBuild(
@@ -133,7 +133,7 @@ class Build:
         if self.started_at is not None:
             micros = (self.finished_at - self.started_at) // timedelta(microseconds=1)
             seconds = (micros + 500_000) // 1_000_000
-            if seconds >= 0:  # else the clocks disagree, and the times say nothing
+            if seconds >= 0:  # otherwise the clocks disagree, and the times mean nothing
                 return seconds
         return self.reported_seconds
 
@@ -142,7 +142,7 @@ class Build:
         self.reported_names = {k: v for k, v in reported.items() if v} or None
 
 
-# A build, what counted of it before, and what counts now.
+# A build, the fact that counted before, and the fact that counts now.
 Change: TypeAlias = tuple[Build, EndedBuild | None, EndedBuild | None]
 
 
@@ -155,14 +155,14 @@ def _said(names: Names) -> dict[str, Any]:
 
 
 def _order(said: dict[str, Any]) -> list[tuple[str, str]]:
-    """Give what was said a place in an order, so that of two equal times always the same wins."""
+    """Return a sort key of event data, so that of two equal times always the same one wins."""
     return sorted((name, str(value)) for name, value in said.items())
 
 
 def _rank(
     end: Build | BuildFinished, at: datetime, seconds: int | None, said: dict[str, Any]
 ) -> tuple[Any, ...]:
-    """Return the order among ends of one build: by time, then by what they say."""
+    """Return the sort key of ends of one build: by time, then by data."""
     return (
         at,
         end.status,
@@ -175,7 +175,7 @@ def _rank(
 
 
 def new(event: BuildStarted | BuildFinished) -> Build:
-    """Return the build of an event as long as nothing else is known of it."""
+    """Return the build of an event, with nothing else known."""
     return Build(request_hash=event.request_hash, build_id=event.build_id)
 
 
@@ -228,7 +228,7 @@ _ERROR_KEY: Final = ("timestamp", "request_hash", "build_id")
 
 
 def save_errors(connection: Connection, changes: Iterable[Change]) -> None:
-    """Keep one row of `error_stats` per failed build."""
+    """Keep one row of `error_stats` for each failed build."""
     gone, new = [], []
     for build, before, now in changes:
         if before is not None and before.status in FAILED_STATUSES:

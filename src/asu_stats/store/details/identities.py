@@ -1,9 +1,9 @@
-"""Event identities: what makes the same event, sent again, change nothing.
+"""Event identities: they make an event that is sent again change nothing.
 
-The key of an event is its source and id, short enough to be kept for ever: a 64-bit digest of the
-source, then the id itself where it is a UUID (16 bytes; version 7 ids of one sender arrive in
-order, so they land side by side in the index), else a 128-bit digest of it. Beside it stands a
-digest of what the event says, which tells a repetition from a contradiction.
+The key of an event consists of source and id, and is short because it is kept forever: a 64-bit
+digest of the source, then the id itself if it is a UUID (16 bytes; version 7 ids of a sender are
+close together in the index), else a 128-bit digest. A digest of the content tells a repetition from
+a contradiction.
 """
 
 import re
@@ -23,7 +23,7 @@ from asu_stats.store.database.schema import event_counts, event_identities
 from asu_stats.store.details.live_counts import Tally
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
-# What an event says that a figure depends on: who says otherwise later contradicts it.
+# The parts of an event that figures depend on. A different value later is a conflict.
 _SAID: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
     RequestReceived: attrgetter(
         *("request_hash", "outcome", "version", "target", "profile", "diff_packages", "client"),
@@ -51,24 +51,24 @@ def identity(event: Event) -> bytes:
 
 
 def content(event: Event) -> bytes:
-    """Return a digest of what an event says, as far as figures depend on it."""
+    """Return a digest of the parts of an event that figures depend on."""
     said = repr((event.time.timestamp(), _SAID[type(event)](event)))
     return blake2b(said.encode(), digest_size=8).digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Deduplicated:
-    """A batch, sorted out: the `new` events in key order, and per event given whether it is new."""
+    """The `new` events of a batch in key order, and whether each given event is new."""
 
     new: list[Event]
     is_new: list[bool]
 
 
 def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> Deduplicated:
-    """Remember the identities of `events` and tell those not known before.
+    """Store the identities of `events`. Returns which of them were new.
 
-    A known identity with other content is a duplicate too, counted apart as a conflict. `tally`
-    counts those that are live.
+    A known identity with different content is a duplicate, counted separately as a conflict.
+    `tally` counts live events.
     """
     keys = [identity(event) for event in events]
     first: dict[bytes, tuple[Event, bytes]] = {}
@@ -106,7 +106,7 @@ def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> D
 
 
 def _contents(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-    """Return what is known of `keys`: the digests of what was said under them first."""
+    """Return the content digests first stored under known `keys`."""
     t = event_identities
     found: dict[bytes, bytes] = {}
     for start in range(0, len(keys), 1000):

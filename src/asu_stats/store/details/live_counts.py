@@ -1,10 +1,10 @@
-"""What came in live, added up for the counters of `/metrics`.
+"""Counters of live events for `/metrics`.
 
-A rollup follows every import and every correction. A counter of Prometheus may do neither: each
-jump would count as traffic of the moment. So these sums are of their own. Only events that happened
-at most an hour before they are accepted are added, once, as they stand at that moment. Nothing is
-ever subtracted. The sums are written in the transaction of the events, so they survive restarts
-and are the same for every process.
+A rollup follows every import and every correction. A Prometheus counter must not: each jump would
+look like current traffic. Therefore these sums are separate. Only events that happened at most an
+hour before they are accepted are added, once, as they are at that moment. Nothing is ever
+subtracted. The sums are written in the transaction of the events, so they survive restarts and are
+the same for every process.
 """
 
 from collections import Counter
@@ -42,14 +42,14 @@ _ALL: Final = select(live_counts.c.measure, live_counts.c.label, live_counts.c.t
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Which events are live: by `clock`, in UTC. Of `clients` each is counted by its name."""
+    """Which events are live, by `clock` in UTC; each of `clients` has its own counter."""
 
     clients: Collection[str]
     clock: Callable[[], datetime]
 
 
 class Tally:
-    """The live events of one batch; without `live` none is."""
+    """Live events of one batch; without `live` there are none."""
 
     def __init__(self, live: Live | None) -> None:
         self._since = live.clock().astimezone(UTC) - LIVE if live else None
@@ -57,7 +57,7 @@ class Tally:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def arrived(self, event: Event, kind: str, result: str) -> None:
-        """Count an event of a kind: `accepted`, `duplicate` or `conflict`."""
+        """Count an event by kind and result: `accepted`, `duplicate` or `conflict`."""
         if self._since and event.time >= self._since:
             self._counts[result, kind] += 1
 
@@ -90,7 +90,7 @@ class Tally:
             self._counts["duration_seconds", ""] += now.duration_seconds
 
     def write(self, connection: Connection) -> None:
-        """Add what was counted."""
+        """Add the counts to the table."""
         rows = sorted((*key, count) for key, count in self._counts.items())
         statements.add(connection, live_counts, ("measure", "label"), ("total",), rows)
 

@@ -1,8 +1,8 @@
-"""Package lists: each distinct one is kept once, under a number, as the numbers of its names.
+"""Package lists: each distinct list is stored once, numbered, as numbers of its names.
 
-A request's row and the rollup `stats_packages` hold the number of its list, so that counting a
-request costs the same however many packages it names; whoever asks for packages has the lists taken
-apart. Lists and names outlive the details.
+The row of a request and the rollup `stats_packages` contain the number of the list. Counting a
+request therefore costs the same for any number of packages. Reports on packages expand the lists.
+Lists and names are kept forever.
 """
 
 import re
@@ -31,10 +31,10 @@ _SIGNED: Final = re.compile(r"(?:^|\0)[+-]")
 
 
 def of(request: RequestReceived) -> Names:
-    """Return the packages that a request counts for, sorted; none where it counts for none.
+    """Return the packages that a request counts for, sorted.
 
-    Counted are those of accepted requests that were no cache hits. A leading `+` means nothing;
-    with a leading `-` a package is taken out, not asked for.
+    Only accepted requests that are not cache hits count. A leading `+` is ignored. A leading `-`
+    removes a package, which is not counted.
     """
     if not request.packages or request.outcome in _UNCOUNTED:
         return ()
@@ -45,7 +45,7 @@ def of(request: RequestReceived) -> Names:
 
 
 def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict[int, int]:
-    """Return the number of the list of each request that has one, by place; new lists get one."""
+    """Return the list number of each request that has one, by place; new lists get a number."""
     wanted = {place: names for place, request in enumerate(requests) if (names := of(request))}
     if not wanted:
         return {}
@@ -62,7 +62,7 @@ def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict
 
 
 def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
-    """Return how often each package was asked for, given how often each list was."""
+    """Return the requests per package, given the requests per list."""
     found: defaultdict[int, int] = defaultdict(int)
     for start in range(0, len(lists), _CHUNK):
         rows = [(number,) for number in list(lists)[start : start + _CHUNK]]
@@ -103,7 +103,7 @@ def _digest(names: Names) -> str:
 
 
 def _encode(names: Names, numbers: Mapping[str, int]) -> bytes:
-    """Return the numbers of names: sorted, as differences, compressed."""
+    """Return the numbers of names in stored form: sorted, as differences, compressed."""
     ordered = sorted(map(numbers.__getitem__, names))
     return zlib.compress(pack(f"<{len(ordered)}I", *map(sub, ordered, [0, *ordered])), 1)
 
@@ -149,7 +149,7 @@ def _numbers(
 
 
 def _named(connection: Connection, names: set[str]) -> dict[str, int]:
-    """Return the numbers of `names`; new ones get one."""
+    """Return the numbers of `names`; new names get one."""
     known = _numbers(connection, _names, _NAME, names)
     new = sorted(names - known.keys())
     if new:
@@ -165,6 +165,6 @@ _LAST_NAME: Final = select(func.max(package_names.c.number))
 
 
 def _numbered(connection: Connection, last: Select[Any], keys: Iterable[str]) -> dict[str, int]:
-    """Give each of `keys` the next number: nobody else writes in the meantime."""
+    """Give each of `keys` the next number. No other process writes meanwhile."""
     ((number,),) = statements.fetch(connection, last)
     return {key: place for place, key in enumerate(keys, (number or 0) + 1)}

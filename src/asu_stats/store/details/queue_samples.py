@@ -1,6 +1,6 @@
-"""The queue as it was each minute: what can't be told afterwards from events.
+"""One sample of the queue per minute: events cannot reconstruct it later.
 
-A rule such as "longer than an hour" needs the past of the queue; so does a look back at a bad day.
+Alert rules such as "longer than an hour" need the history of the queue.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ queue_samples = Table(
 
 
 class QueueState(NamedTuple):
-    """What waits and what runs. Times are UTC without zone."""
+    """Waiting and running builds. Times are UTC without zone."""
 
     queue_length: int
     builds_running: int
@@ -54,7 +54,7 @@ class Sample(NamedTuple):
     last_finished_at: datetime | None
 
 
-_FORGOTTEN: Final = 60  # a clock that is wrong for a minute costs few of the samples
+_FORGOTTEN: Final = 60  # a clock that is wrong for a minute deletes few samples
 _FORGET: Final = delete(queue_samples).where(
     queue_samples.c.sampled_at.in_(
         select(queue_samples.c.sampled_at)
@@ -74,9 +74,9 @@ _CLOCKS_DIFFER: Final = timedelta(minutes=5)
 
 
 def last_finished(connection: Connection, now: datetime) -> datetime | None:
-    """Return when a build of any server last ended.
+    """Return the last end of a build of any server.
 
-    `now` is UTC without zone. Ends in the future, of a clock that was ahead, do not count.
+    `now` is UTC without zone. Ends in the future, from a clock that was ahead, do not count.
     """
     latest = now + _CLOCKS_DIFFER
     found: datetime | None = statements.fetch(connection, _LAST, now=latest)[0][0]
@@ -84,7 +84,7 @@ def last_finished(connection: Connection, now: datetime) -> datetime | None:
 
 
 def take(connection: Connection, now: datetime, queue: QueueState) -> Sample:
-    """Keep the state of the queue for the minute of `now`, UTC without zone."""
+    """Store the state of the queue for the minute of `now`, UTC without zone."""
     minute = now.replace(second=0, microsecond=0)
     sample = Sample(minute, *queue, last_finished(connection, now))
     statements.put(connection, queue_samples, ("sampled_at",), Sample._fields[1:], [sample])
@@ -92,9 +92,9 @@ def take(connection: Connection, now: datetime, queue: QueueState) -> Sample:
 
 
 def forget(connection: Connection, before: datetime, after: datetime = _END) -> None:
-    """Delete samples from before a time, UTC without zone, and from after one: an hour's at most.
+    """Delete samples before a time and after one, UTC without zone: at most an hour per call.
 
-    Called every minute that is enough, and a wrong clock does not delete them all at once.
+    That is enough when called every minute, and a wrong clock cannot delete them all at once.
     """
     statements.execute(connection, _FORGET, before=before, after=after)
 

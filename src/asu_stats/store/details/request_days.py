@@ -1,9 +1,9 @@
-"""Distinct requests, exactly and as sums: pairs of a day and the day before it of the same hash.
+"""Distinct requests, exact and as sums: pairs of a day and the previous day of the same hash.
 
-For each day on which a hash was asked for, the rollups count a pair (day, previous day), with
-`NEVER` for the first. In a window [a, b] a hash is counted once, at its first day in it: the one
-whose previous day lies before a. A late day d between two known ones, p < d < n, adds (d, p), takes
-one from (n, p) and adds one to (n, d): still a sum. The same is kept per client.
+For each day on which a hash was requested, the rollups count a pair (day, previous day), with
+`NEVER` on the first. In a window [a, b] a hash counts once, on its first day there: the day whose
+previous day lies before a. A late day d between two known ones, p < d < n, adds (d, p), removes one
+from (n, p) and adds one to (n, d): still a sum. The same is stored per client.
 """
 
 from bisect import bisect_left
@@ -32,10 +32,9 @@ from asu_stats.store.rollups.deltas import Deltas
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Days:
-    """The days of some requests: their table, and the rollups that count pairs of them.
+    """Days of requests: their table, and the rollups that count pairs of them.
 
-    `daily` is the sum of `stats_daily` that counts the distinct hashes of a day, if there is one.
-    `spans` are the columns for the first and last request of a day, where they are kept.
+    `daily` is the column of `stats_daily` with the distinct hashes of a day, if there is one.
     """
 
     table: Table
@@ -53,7 +52,7 @@ REJECTED: Final = Days(rejected_days, UNIQUE_REJECTED, CLIENT_UNIQUE_REJECTED, N
 
 
 class RequestDay(NamedTuple):
-    """A day on which a client asked for a hash, known by its number."""
+    """A day on which a client requested a hash, given by its number."""
 
     request_number: int
     date: date
@@ -61,13 +60,13 @@ class RequestDay(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """Known days, sorted: of each hash, and of each hash and client."""
+    """Known days, sorted: per hash, and per hash and client."""
 
     of_hash: dict[int, list[date]]
     of_client: dict[tuple[int, str], list[date]]
 
     def put(self, number: int, day: date | None, client: str | None = None) -> None:
-        """Remember a day, of the hash alone or of a client too."""
+        """Add a day, per hash or per hash and client."""
         if day is None:
             return
         _insert_once(self.of_hash.setdefault(number, []), day)
@@ -83,10 +82,7 @@ def add(
     known: Collection[int],
     spans: Mapping[RequestDay, tuple[int, int]] | None = None,
 ) -> None:
-    """Remember `days` and count the pairs that change; `known` are numbers that may have days.
-
-    `spans` has the values of `of.spans` for each of `days`.
-    """
+    """Store `days` and count the changed pairs. `known` are numbers that may have days."""
     wanted = sorted(days)
     found, around = _load(connection, of, [day for day in wanted if day.request_number in known])
     new = [day for day in wanted if day not in found]
@@ -108,7 +104,7 @@ def _insert_once(days: list[date], day: date) -> None:
 
 
 def _pairs(days: list[date], day: date) -> Iterator[tuple[tuple[date, date], int]]:
-    """Put `day` into the sorted `days`; yield the pairs (day, previous day) it adds and takes."""
+    """Insert `day` into the sorted `days`; yield added and removed pairs (day, previous day)."""
     place = bisect_left(days, day)
     following = days[place] if place < len(days) else None
     if following == day:
@@ -127,7 +123,7 @@ _FIELDS: Final = tuple((name, request_days.c[name].type) for name in RequestDay.
 def _load(
     connection: Connection, of: Days, days: Sequence[RequestDay]
 ) -> tuple[Collection[RequestDay], _Known]:
-    """Return which of `days` are known, and the known days nearest to the others."""
+    """Return which of `days` are known, and the nearest known days of the others."""
     found, known = set(), _Known({}, {})
     for number, day, client, is_known, before, after, own_before, own_after in statements.fetch_for(
         connection, _NEIGHBOURS[of], _FIELDS, days
@@ -143,9 +139,9 @@ def _load(
 
 
 def _neighbours(t: Table, given: FromClause) -> Select[Any]:
-    """Select of each given day whether it is known, and its nearest known days.
+    """Select for each given day whether it is known, and its nearest known days.
 
-    Those of any client, of which the day itself may be one, and those of its own client.
+    For any client, where it may be the day itself, and for its own client.
     """
     of_hash = t.c.request_number == given.c.request_number
     own = of_hash & (t.c.client == given.c.client)

@@ -1,7 +1,7 @@
-"""Requests as the store knows them: rows of `request_metadata` and `client_stats`.
+"""Requests: rows of `request_metadata` and `client_stats`.
 
-The names of a request hash are those of its earliest request, so they do not depend on the order
-of arrival even where requests of one hash contradict each other.
+The names of a request hash are those of its earliest request. They do not depend on the order of
+arrival, even if requests of one hash contradict each other.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from asu_stats.store.rollups.counting import EndedWait
 
 # `ended_at` of a request whose build has not ended: later than any end.
 NOT_ENDED: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
-# `status` of a request that waited, but for which build can't be known: its hash isn't.
+# `status` of a request that waited for a build that is unknown, because its hash is.
 UNTRACED: Final = "unknown"
 
 
@@ -28,7 +28,7 @@ Received: TypeAlias = tuple[RequestReceived, datetime]
 
 
 class RequestNames(NamedTuple):
-    """What a request hash stands for."""
+    """The names that a request hash stands for."""
 
     version: str
     target: str
@@ -64,7 +64,7 @@ class Metadata:
 
     @classmethod
     def of(cls, request: RequestReceived, received: datetime, number: int) -> Self:
-        """Return the row of a hash that was never asked for before, not counting `request` yet."""
+        """Return the row of a new hash, before `request` is counted."""
         return cls(
             request.request_hash,
             *_names(request),
@@ -79,7 +79,7 @@ class Metadata:
         return RequestNames(*_names(self))
 
     def take(self, request: RequestReceived, received: datetime) -> bool:
-        """Count `request` in; return whether the names of the hash changed."""
+        """Count `request`. Returns whether the names of the hash changed."""
         changed = False
         if received <= self.first_requested_at:
             mine, names = _names(self), _names(request)
@@ -98,7 +98,7 @@ class Metadata:
         return changed
 
     def count_build(self, status: str, count: int) -> None:
-        """Count builds of the hash by how they ended."""
+        """Count builds of the hash by status."""
         self.successful_builds += count * (status == "success")
         self.failed_builds += count * (status in FAILED_STATUSES)
 
@@ -119,12 +119,12 @@ class Wait:
     error_type: str | None = None
 
     def go_on(self, *, building: bool) -> None:
-        """Wait for the end of a build, which is `building` or not yet."""
+        """Wait for the end of a build, whether or not it is `building`."""
         self.status, self.ended_at = "building" if building else "queued", NOT_ENDED
         self.build_id = self.error_category = self.error_type = None
 
     def ended(self) -> EndedWait | None:
-        """Return what counts of it, `None` while the build has not ended."""
+        """Return the fact that counts, `None` while the build has not ended."""
         if self.ended_at == NOT_ENDED:
             return None
         return EndedWait(
@@ -182,7 +182,7 @@ _ending = attrgetter("id", *_ENDING)
 
 
 def save_waits(connection: Connection, waits: Iterable[Wait]) -> None:
-    """Write how known waiting requests have ended."""
+    """Store the results of waiting requests that were known."""
     statements.update(connection, client_stats, ("id",), _ENDING, [_ending(wait) for wait in waits])
 
 
@@ -233,7 +233,7 @@ def save_requests(
     statements.insert(connection, error_stats, _ERROR, errors)
 
 
-# Of a request that waits for nothing we know of: what waited without a hash ended somehow.
+# For requests that do not wait. One that waited without a hash has ended in some way.
 _STATUS: Final = {
     "cache_hit": "success",
     "cached_failure": "failure",
@@ -284,7 +284,7 @@ def _error(request: RequestReceived, received: datetime) -> tuple[Any, ...]:
 
 
 def new_wait(request: RequestReceived, received: datetime) -> Wait | None:
-    """Return the wait that a request begins, `None` where it waits for nothing."""
+    """Return the wait that begins with a request, `None` if it does not wait."""
     if request.outcome not in WAITING_OUTCOMES:
         return None
     return Wait(

@@ -1,9 +1,9 @@
-"""Requests and builds without request hash: counted, and tied to nothing else.
+"""Requests and builds without a hash: counted, and linked to nothing else.
 
 Older servers kept no hashes, and some servers reject a request before they compute its hash.
 
-A request without hash has no row in `request_metadata`, no days and no wait; a build without hash
-is known by its one event. So they touch nothing that is known, and cost others nothing.
+A request without a hash has no row in `request_metadata`, no days and no wait. A build without a
+hash consists of a single event. They change nothing that is known, and cost other events nothing.
 """
 
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ from asu_stats.times import naive
 
 
 class Written(NamedTuple):
-    """What was written."""
+    """The rows that were written."""
 
     requests: Sequence[Received] = ()
     ends: Sequence[Change] = ()
 
 
 def of(events: Sequence[Event]) -> list[Event]:
-    """Return those of `events` that have no request hash: as a rule none."""
+    """Return those of `events` that have no request hash, usually none."""
     return [event for event in events if not event.request_hash]
 
 
@@ -54,7 +54,7 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Wr
 
 
 def _ended(event: BuildFinished) -> Change:
-    """Return the build that an event is all there is to know of."""
+    """Return the build that consists of a single event."""
     build = build_rows.new(event)
     build.finish(event)
     build.settle(None)

@@ -1,8 +1,8 @@
-"""What counts where: `COUNTS` names, for every fact, the sums of the rollups that it adds to.
+"""What counts where: `COUNTS` declares, for every fact, which sums of which rollups it adds to.
 
-Recording (`add_…` below) and recounting (`recount`) walk this one table. Everything in a rollup is
-a sum of such amounts; when something known changes, what it added is subtracted (`sign=-1`).
-Distinct counts are the exception: `request_days` and `definitions.DISTINCT` keep them.
+Recording (`add_…` below) and recounting (`recount`) use this one table. Everything in a rollup is a
+sum of such amounts. When a known fact changes, its old amounts are subtracted (`sign=-1`). Distinct
+counts are different: see `request_days` and `definitions.DISTINCT`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -66,7 +66,7 @@ _DIFF: Final = {
 _CLIENT_REQUESTS: Final = {
     "requests": "accepted",
     "cache_hits": "cache_hit",
-    "failed_builds": "cached_failure",  # failed at once, see docs/reference/figures.md
+    "failed_builds": "cached_failure",  # failed immediately, see docs/reference/figures.md
     "rejected_requests": "rejected",
     "untraced_requests": "untraced",
 }
@@ -191,7 +191,7 @@ FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class EndedBuild:
-    """An ended build, as far as it counts. `at` is when it ended, UTC as the store keeps it."""
+    """An ended build, as far as figures need it. `at` is its end, UTC without zone."""
 
     at: datetime
     status: str
@@ -216,7 +216,7 @@ class EndedWait:
     error_type: str | None
 
 
-_request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # without the list, which has a number
+_request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # all but the list, which has a number
 _option_fields = attrgetter(*FIELDS[facts.RequestOptions])
 _wait_fields = attrgetter(*FIELDS[facts.Wait])
 _build_fields = attrgetter(*FIELDS[facts.Build])
@@ -257,7 +257,7 @@ def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
 
 
 def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
-    """Count for its client how a request's build ended; a cancelled build leaves it pending."""
+    """Count the result of a request for its client; a cancelled build leaves it pending."""
     _add(deltas, facts.Wait(wait.status), wait.requested_at, _wait_fields(wait), sign)
 
 
@@ -267,7 +267,7 @@ _ONE_ERROR: Final = facts.Error(1)
 def _add(
     deltas: Deltas, fact: facts.Fact, at: datetime, fields: Sequence[Any], sign: int = 1
 ) -> None:
-    """Add what a fact of a time adds to each rollup; `fields` are the values of its `FIELDS`."""
+    """Add the amounts of a fact to each rollup; `fields` are the values of its `FIELDS`."""
     values = (at.date(), at.replace(minute=0, second=0, microsecond=0), *fields)
     for rollup, key_of, added in _plan(fact, sign):
         deltas.add(rollup, key_of(values), added)
@@ -277,7 +277,7 @@ def _add(
 def _plan(
     fact: facts.Fact, sign: int
 ) -> list[tuple[Rollup, Callable[[Sequence[Any]], Key], tuple[int, ...]]]:
-    """Return the rollups that a fact adds to, with its keys and amounts there."""
+    """Return the rollups that a fact adds to, with its keys and amounts."""
     kind = type(fact)
     plan = []
     for count in COUNTS[kind]:
@@ -291,7 +291,7 @@ def _plan(
 
 @lru_cache(maxsize=1 << 16)
 def amounts(count: Count, fact: facts.Fact) -> tuple[int, ...]:
-    """Return what a fact adds to the sums of a rollup, in their order, without zeros at the end."""
+    """Return the amounts that a fact adds to a rollup, in column order, without trailing zeros."""
     names = (count.sums.get(column) for column in count.rollup.adds)
     found = [0 if name is None else int(getattr(fact, name)) for name in names]
     while found and not found[-1]:
@@ -300,7 +300,7 @@ def amounts(count: Count, fact: facts.Fact) -> tuple[int, ...]:
 
 
 def picker(names: Sequence[str], wanted: Sequence[str]) -> Callable[[Sequence[Any]], Key]:
-    """Return a function that takes the `wanted` values, as a tuple, out of values of `names`."""
+    """Return a function that picks the `wanted` values, as a tuple, from values of `names`."""
     places = [names.index(name) for name in wanted]
     if len(places) > 1:
         return itemgetter(*places)

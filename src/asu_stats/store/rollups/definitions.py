@@ -1,9 +1,9 @@
-"""The rollups, declared as data. A rollup is a sum, nothing else, so any window is exact.
+"""Rollups, declared as data. A rollup contains only sums, so any time range is exact.
 
-Every rollup is a table with a key and columns that add up; `apply`, `verify`, `rebuild` and
-`export` walk `ROLLUPS`. Distinct counts of a day are sums too: one is added when a finer rollup
-first has something under a key (`DISTINCT`). Averages and rates are generated columns of the
-database. The shortest and longest build of a day are the only figures that are not sums.
+Every rollup is a table with a key and columns of sums. `apply`, `verify`, `rebuild` and `export`
+walk `ROLLUPS`. Distinct counts of a day are sums too: a row adds one when a finer rollup first has
+a sum above 0 under its key (`DISTINCT`). Averages and rates are generated columns of the database.
+The shortest and longest build of a day are the only figures that are not sums.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from sqlalchemy import (
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import name, row_id
 
-# The day before the first: "this request was never seen before" in a pair of days.
+# Previous day of a hash that was never requested before, in a pair of days.
 NEVER: Final = date.min
 
 Key = tuple[Any, ...]
@@ -35,7 +35,7 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rollup:
-    """A table of sums: `adds` per `key`. `key[0]` is its time: a UTC day or hour."""
+    """A table of sums: `adds` per `key`. `key[0]` is a UTC day or hour."""
 
     table: Table
     key: tuple[str, ...]
@@ -148,8 +148,8 @@ PROFILES: Final = _numbered_rollup(
     _ratio("avg_build_duration", "build_time_seconds", "timed_builds"),
 )
 
-# Requests without hash come from older servers; those of them that waited for a build are untraced:
-# how it ended for the client can't be known.
+# Requests without hash come from older servers. Those that waited for a build are untraced: their
+# result for the client is unknown.
 CLIENTS: Final = _rollup(
     "stats_clients",
     [_day(), name("client")],
@@ -215,14 +215,14 @@ CLIENT_ERRORS: Final = _rollup(
     ["errors"],
 )
 
-# Which list of packages was asked for, by number: see package_lists.py.
+# Requests by number of their package list: see package_lists.py.
 PACKAGES: Final = _rollup(
     "stats_packages",
     [_day(), name("version"), name("target"), Column("package_list", BigInteger)],
     ["requests"],
 )
 
-# Pairs (day, the day before on which the same hash was asked for): see `reports.distinct`.
+# Pairs (day, previous day with a request for the same hash): see request_days.py.
 UNIQUE_REQUESTS: Final = _rollup(
     "stats_unique_requests",
     [_day(), Column("previous_date", Date)],
@@ -328,7 +328,7 @@ HOURLY: Final = (HOURLY_PROFILES, HOURLY_CLIENTS)
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """How many keys of a finer rollup have a sum above 0: counted in a sum of a coarser one."""
+    """Number of keys of a finer rollup with a sum above 0, stored as a sum of a coarser rollup."""
 
     of: Rollup
     having: str

@@ -1,4 +1,4 @@
-"""What a batch adds to the rollups: summed in memory, then one statement for each rollup."""
+"""Changes of rollups by a batch: summed in memory, then one statement per rollup."""
 
 import operator
 from collections import defaultdict
@@ -36,7 +36,7 @@ _DISTINCT_OF: Final = {distinct.of: distinct for distinct in DISTINCT}
 
 
 class Deltas:
-    """What a batch adds to the rollups, summed per key in memory."""
+    """Changes of rollups by a batch, summed per key in memory."""
 
     def __init__(self) -> None:
         self._sums: defaultdict[Rollup, dict[Key, Sequence[int]]] = defaultdict(dict)
@@ -59,7 +59,7 @@ class Deltas:
         self.add(rollup, key, (*(0,) * rollup.place(add), amount))
 
     def of(self, rollup: Rollup) -> list[tuple[Any, ...]]:
-        """Return rows of key and sums, sorted, of the keys with a sum that is not zero."""
+        """Return sorted rows of key and sums, for keys with a sum other than 0."""
         sums = self._sums.get(rollup)
         if sums is None:
             return []
@@ -73,13 +73,13 @@ class Deltas:
         )
 
     def drop_hours(self, before: datetime) -> None:
-        """Forget what was added to hours before a time."""
+        """Drop changes of hours before a time."""
         for rollup in HOURLY:
             sums = self._sums[rollup]
             self._sums[rollup] = {key: sums[key] for key in sums if key[0] >= before}
 
     def days(self) -> set[date]:
-        """Return the UTC days on which something changes."""
+        """Return the UTC days with changes."""
         return {
             key[0]
             for rollup, sums in self._sums.items()
@@ -105,7 +105,7 @@ def add(connection: Connection, deltas: Deltas) -> None:
 def _add_distinct(
     connection: Connection, deltas: Deltas, distinct: Distinct, rows: Sequence[tuple[Any, ...]]
 ) -> None:
-    """Add `rows` to the finer rollup, and to `deltas` how many more of its keys count now."""
+    """Add `rows` to the finer rollup, and to `deltas` the change in the number of its keys."""
     rollup, into = distinct.of, distinct.into
     sums = statements.add_returning(
         connection, rollup.table, rollup.key, rollup.adds, rows, distinct.having
@@ -155,7 +155,7 @@ _SET: Final = (
 
 
 def _set_bounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Widen the bounds of each day by what was added; read them again where a build was removed."""
+    """Widen the bounds of each day by added builds; read them again if a build was removed."""
     days: dict[date, list[tuple[int, int]]] = {}
     for day, _, seconds, builds in rows:
         days.setdefault(day, []).append((seconds, builds))
@@ -169,6 +169,6 @@ def _set_bounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None
 
 
 def find_bounds(connection: Connection, day: date) -> None:
-    """Set the shortest and longest duration of a day to what its durations say."""
+    """Set the shortest and longest duration of a day from its durations."""
     ((lower, upper),) = statements.fetch(connection, _FIND, day=day)
     statements.execute(connection, _SET, day=day, lower=lower, upper=upper)

@@ -1,7 +1,7 @@
-"""Facts: what one detail row says, as far as it decides what the row adds to the rollups.
+"""Facts: the values of one detail row that decide what it adds to rollups.
 
-Each property is an amount that `counting.COUNTS` adds to the sums it is named for: a number, or
-True for 1. Facts are small and repeat, so that what a fact adds is worked out once.
+Each property is an amount that `counting.COUNTS` adds to sums: a number, or True for 1. Facts are
+small and repeat, so the amounts of each distinct fact are computed once.
 """
 
 from typing import NamedTuple, TypeAlias
@@ -59,7 +59,7 @@ class Request(NamedTuple):
 
     @property
     def without_hash(self) -> bool:
-        """Whether it was accepted, but is not known by its hash: imported history."""
+        """Whether it was accepted without a hash: imported history."""
         return self.accepted and not self.has_hash
 
     @property
@@ -68,7 +68,7 @@ class Request(NamedTuple):
 
     @property
     def untraced(self) -> bool:
-        """Whether it waited for a build that can't be found without a hash."""
+        """Whether it waited for a build that is unknown because it has no hash."""
         return not self.has_hash and self.outcome in UNTRACED_OUTCOMES
 
     @property
@@ -77,7 +77,7 @@ class Request(NamedTuple):
 
 
 class RequestOptions(NamedTuple):
-    """What a request said of the image it asked for: a row of `client_stats`."""
+    """Options of a requested image: a row of `client_stats`."""
 
     outcome: str
     has_custom_repos: bool | None
@@ -121,7 +121,7 @@ class RequestOptions(NamedTuple):
 class Wait(NamedTuple):
     """A request whose build has ended, with the status of that build: a row of `client_stats`."""
 
-    status: str | None  # None while the request waits, or if it never waited
+    status: str | None  # `None` while the request waits, or if it never waited
 
     @property
     def succeeded(self) -> bool:
@@ -157,12 +157,12 @@ class Build(NamedTuple):
 
     @property
     def timed(self) -> bool:
-        """Whether it succeeded and its duration is known."""
+        """Whether it succeeded with a known duration."""
         return self.succeeded and self.duration_seconds is not None
 
     @property
     def timed_seconds(self) -> int:
-        """Its duration, 0 if it is not `timed`."""
+        """Duration, 0 unless `timed`."""
         return (self.duration_seconds or 0) if self.timed else 0
 
     @property

@@ -1,1 +1,1 @@
-"""Verification: rollups counted again from the details, compared and repaired."""
+"""Verification: rollups are counted again from the details, compared and repaired."""

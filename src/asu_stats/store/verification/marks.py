@@ -1,7 +1,7 @@
-"""What `store_state` remembers of days, found again from the details.
+"""Boundaries of days in `store_state`, found again from the details.
 
-A mark says from which day on hours are kept, of which days details may be archived, or when the
-history begins. One that a wrong clock has set is found and corrected here.
+They are the first day with hourly figures, the last day with archived details, and the first day
+with data. Wrong values, set by a wrong clock, are found and corrected here.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _s = store_state.c
 
 @dataclass(frozen=True, slots=True)
 class RetainedRange:
-    """What retention would keep today, and the UTC day that history can begin with."""
+    """The range that retention keeps today, and the earliest possible UTC day of history."""
 
     policy: Policy
     today: date
@@ -35,17 +35,17 @@ class RetainedRange:
 
     @property
     def hours_from(self) -> date:
-        """First day whose hours are kept."""
+        """First day whose hourly figures are kept."""
         return self.policy.first_day("hourly_rollup", self.today)
 
     @property
     def details_from(self) -> date:
-        """First day of which no table's details are archived."""
+        """First day of which no details are archived."""
         return max(self.policy.first_day(table.name, self.today) for table in DETAILS)
 
 
 def missing_hours(connection: Connection, kept: RetainedRange) -> date | None:
-    """Return the mark of the hours if it hides hours that details can tell, else `None`."""
+    """Return the first day with hourly figures if details can restore earlier ones, else `None`."""
     since: date | None = connection.execute(select(_s.hourly_since)).scalar()
     if since is None or since <= kept.hours_from:
         return None
@@ -53,10 +53,10 @@ def missing_hours(connection: Connection, kept: RetainedRange) -> date | None:
 
 
 def restore_hours(engine: Engine, first: date, progress: Callable[[date], object]) -> None:
-    """Count the hours again that are not kept but should be, back to the day `first`.
+    """Count missing hours again that should be kept, back to the day `first`.
 
-    The last day comes first, and the mark moves with each day in one transaction, so hours that
-    are kept are complete at any moment.
+    The last day comes first. Each day is one transaction that also moves the boundary, so kept
+    hours are complete at any moment.
     """
     day: date | None = None
     while True:
@@ -85,7 +85,7 @@ def _count_hours(connection: Connection, day: date) -> None:
 
 
 def correct(engine: Engine, kept: RetainedRange) -> None:
-    """Correct the marks that no right clock has set: the first day, and what is archived."""
+    """Correct the first day with data and the boundary of the archive."""
     with write_transaction(engine) as connection:
         dialects.take_turn(connection)
         state = connection.execute(select(_s.data_since, _s.archived_before)).one()
@@ -103,7 +103,7 @@ def correct(engine: Engine, kept: RetainedRange) -> None:
 
 
 def _first_day(connection: Connection, oldest: date) -> date | None:
-    """Return the first day from `oldest` on of which anything is known."""
+    """Return the first day from `oldest` on with any data."""
     days = DAILY.table.c.date
     found = [connection.execute(select(func.min(days)).where(days >= oldest)).scalar()]
     for table in (build_metrics, ARCHIVES[build_metrics]):
@@ -115,7 +115,7 @@ def _first_day(connection: Connection, oldest: date) -> date | None:
 
 
 def _archived_before(connection: Connection) -> date:
-    """Return the day after the last one of which a detail is archived."""
+    """Return the day after the last one with archived details."""
     times = [ARCHIVES[live].c[moment] for live, moment in TIMES.items()]
     found = [
         connection.execute(select(func.max(column))).scalar()

@@ -1,8 +1,8 @@
-"""The rollups counted anew from the details, one day at a time: what `verify` compares with.
+"""Rollups counted again from the details, one day at a time, for `verify`.
 
-Detail rows, live and archived, are turned back into the facts that they state, and the facts are
-counted by the table by which recording counts them: `counting.COUNTS`. Distinct counts are found
-from the details of the day, independently of `request_days`.
+Detail rows, live and archived, are converted back into facts, and the facts are counted with the
+table that recording uses: `counting.COUNTS`. Distinct counts are computed from the details of the
+day, independently of `request_days`.
 """
 
 from collections import Counter
@@ -54,7 +54,7 @@ from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.store.rollups.facts import Fact
 from asu_stats.times import bounds, midnight
 
-_ROWS: Final = 1_000  # of details at a time: counting them holds up other threads
+_ROWS: Final = 1_000  # details at a time: counting blocks other threads
 
 
 _UNKNOWN: Final = classify(None)
@@ -63,23 +63,23 @@ _NO_KIND: Final = {"error_category": _UNKNOWN.category, "error_type": _UNKNOWN.t
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """A detail table, its time, and the facts that each of its rows states."""
+    """A detail table, its time, and the facts that each of its rows stands for."""
 
     rows: FromClause
     time: str
     facts: tuple[type[Fact], ...]
 
 
-# Archived details count as live ones do.
+# Archived details count like live ones.
 _requests, _builds, _errors = map(counted, (client_stats, build_metrics, error_stats))
 _r = _requests.c
 
 
 def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...]:
-    """Return the columns of detail rows that a fact is made of, in the order of its fields.
+    """Return the columns of detail rows that form a fact, in the order of its fields.
 
-    A request that was inserted by hand has the outcome `queued` and no end: `cache_hit` and
-    `status` say what became of it.
+    A request inserted by hand has the outcome `queued` and no end: its `cache_hit` and `status` say
+    what happened.
     """
     c = rows.c
     if kind is facts.Request:
@@ -97,7 +97,7 @@ def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...
 
 
 def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) -> Counter[str]:
-    """Return what facts add to the sums of a rollup; `rows` are fields of a fact, and how often."""
+    """Return the sums that facts add to a rollup; `rows` are the fields of a fact and its count."""
     sums: Counter[str] = Counter()
     for count in COUNTS[kind]:
         if count.rollup is rollup:
@@ -114,7 +114,7 @@ _SOURCES: Final = (
 )
 
 
-# The day that is counted: as a date, and as the times between which it lies.
+# The counted day: as a date, and as its first moment and the first moment after it.
 DAY: Final = bindparam("day", type_=Date)
 _FIRST: Final = bindparam("first", type_=DateTime)
 _AFTER: Final = bindparam("after", type_=DateTime)
@@ -126,13 +126,13 @@ def on_day(column: ColumnElement[datetime]) -> ColumnElement[bool]:
 
 
 def parameters_of(day: date) -> dict[str, object]:
-    """Return the parameters that stand for a UTC day."""
+    """Return the parameters of a UTC day."""
     first = midnight(day)
     return {"day": day, "first": first, "after": first + timedelta(days=1)}
 
 
 def of_day(connection: Connection, day: date) -> Deltas:
-    """Return what the details of `day` add up to, for every rollup; those in files are read."""
+    """Return the sums of the details of `day` for every rollup, including details in files."""
     deltas = Deltas()
     parameters = parameters_of(day)
     hours = [datetime.combine(day, time(hour)) for hour in range(24)]
@@ -165,7 +165,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
 
 
 class _Amounts(dict[Row, tuple[int, ...]]):
-    """What a fact adds to the sums of one rollup, by the fact's fields."""
+    """The amounts that a fact adds to one rollup, by the fields of the fact."""
 
     def __init__(self, count: Count, kind: type[Fact]) -> None:
         super().__init__()
@@ -178,7 +178,7 @@ class _Amounts(dict[Row, tuple[int, ...]]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Tally:
-    """How many rows have a key and add the same amounts to the sums of one rollup.
+    """Number of rows with the same key and the same amounts in one rollup.
 
     Keys of hourly rollups begin with the number of the hour, those of daily ones have no time.
     """
@@ -191,7 +191,7 @@ class _Tally:
 
 
 def _tallies(source: _Source) -> list[_Tally]:
-    """Return a tally for each `Count` of the facts that the rows of a source state."""
+    """Return a tally for each `Count` of the facts of a source."""
     names = [name for name, _ in _columns(source)]
     tallies, place = [], 0
     for kind in source.facts:
@@ -208,7 +208,7 @@ def _tally(
     archived: statements.Tables,
     parameters: dict[str, object],
 ) -> list[_Tally]:
-    """Count the rows that a source has on a day."""
+    """Count the rows of a source on a day."""
     tallies = _tallies(source)
     for rows in statements.stream(connection, _QUERIES[source], _ROWS, archived, **parameters):
         made: dict[int, list[Row]] = {}
@@ -221,7 +221,7 @@ def _tally(
 
 
 def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
-    """Return the columns that are read of a source: those of its facts, the hour, and its names."""
+    """Return the columns of a source to read: those of its facts, the hour, and its names."""
     fields = [("", column) for kind in source.facts for column in made_of(kind, source.rows)]
     hour = cast(extract("hour", source.rows.c[source.time]), Integer)
     names = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
@@ -229,7 +229,7 @@ def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
 
 
 def _named(source: _Source, name: str) -> ColumnElement[Any]:
-    """Return a column that keys are made of: a failure inserted by hand may lack its kind."""
+    """Return a key column: a failure inserted by hand may lack its type."""
     column = source.rows.c[name]
     return func.coalesce(column, _NO_KIND[name]) if name in _NO_KIND else column
 
@@ -243,10 +243,10 @@ _QUERIES: Final = {source: _query(source) for source in _SOURCES}
 
 
 def _pairs(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
-    """Select the distinct hashes and clients of a day's requests that count, added up.
+    """Select the distinct hashes and clients of the requests of a day, summed.
 
-    By client, day on which the client asked for the hash before, and day on which anyone did: how
-    many hashes the client asked for, and how many of those no client that comes before it.
+    By client, previous day of the client for the hash, and previous day of any client: the number
+    of hashes of the client, and of those that no earlier client of the same day requested.
     """
     d, m = of.table.c, request_metadata.c
     asked = (
@@ -321,7 +321,7 @@ def _count_gaps(
 
 
 def _unremembered(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
-    """Select a day's distinct hashes and clients that `of.table` lacks: of rows put in by hand."""
+    """Select hashes and clients of a day that `of.table` lacks: from rows inserted by hand."""
     d, m, r = of.table.c, request_metadata.c, client_stats.c
     same = d.request_number == m.request_number, d.date == DAY, d.client == r.client
     return (
@@ -362,10 +362,7 @@ _SPANS: Final = _spans()
 
 
 def remember(connection: Connection, day: date) -> None:
-    """Bring the days known of hashes and clients up to date with the details of a day.
-
-    Those that only live requests know are added, and each gets its first and last request.
-    """
+    """Add the days of hashes and clients that only live requests of a day know."""
     for of, query in _UNREMEMBERED.items():
         rows = statements.fetch(connection, query, **parameters_of(day))
         statements.insert(connection, of.table, RequestDay._fields, rows)

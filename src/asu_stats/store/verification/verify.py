@@ -1,4 +1,4 @@
-"""Rollups against details: `differences` must find nothing, ever; `rebuild` mends what it finds."""
+"""Compares rollups with details: any difference is a bug or damage, and `rebuild` repairs it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from asu_stats.store.verification.marks import RetainedRange
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure of a rollup that is not what the details add up to."""
+    """A sum of a rollup that differs from the details."""
 
     table: str
     key: Key
@@ -44,7 +44,7 @@ Progress = Callable[[date], object]
 
 
 def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
-    """Return the days that have details or rollups, within `start` and `end`."""
+    """Return the days with details or rollups, within `start` and `end`."""
     with read_snapshot(engine) as connection:
         return with_something(connection, start=start, end=end)
 
@@ -57,10 +57,10 @@ def differences(
     *,
     kept: RetainedRange | None = None,
 ) -> Iterator[Difference]:
-    """Compare the rollups of every day with its details; yield what differs: nothing.
+    """Compare the rollups of every day with its details; yield the differences.
 
-    Each day is read from one consistent state, so it may run while events come in. With `kept`
-    hours that should be kept and are not differ too.
+    Each day is read from one snapshot, so it can run while events arrive. With `kept`, missing
+    hours that should be kept are differences too.
     """
     for day in days(engine, start, end):
         yield from of_day(engine, day)
@@ -70,7 +70,7 @@ def differences(
 
 
 def of_marks(engine: Engine, kept: RetainedRange) -> list[Difference]:
-    """Return whether hours are missing that the details can tell: `rebuild` restores them."""
+    """Return whether hours are missing that `rebuild` can restore from details."""
     with read_snapshot(engine) as connection:
         since = marks.missing_hours(connection, kept)
     if since is None:
@@ -79,7 +79,7 @@ def of_marks(engine: Engine, kept: RetainedRange) -> list[Difference]:
 
 
 def of_day(engine: Engine, day: date) -> list[Difference]:
-    """Compare the rollups of one day with its details; return what differs: nothing."""
+    """Compare the rollups of one day with its details; return the differences."""
     with read_snapshot(engine) as connection:
         return list(_differences(connection, day))
 
@@ -92,11 +92,11 @@ def rebuild(
     *,
     kept: RetainedRange | None = None,
 ) -> None:
-    """Replace the rollups of every day by what its details add up to.
+    """Replace the rollups of every day by sums of its details.
 
     Each day is one transaction: a query sees its old or its new state. With `kept` and without
-    `end`, hours that should be kept are restored too, and without `start` all that is remembered of
-    days. Raises `MissingArchiveError` if a file of the archive can't be read.
+    `end`, missing hours that should be kept are restored. Without `start` as well, the boundaries
+    in `store_state` are corrected. Raises `MissingArchiveError` if an archive file cannot be read.
     """
     with write_transaction(engine) as connection:
         dialects.take_turn(connection)
@@ -123,7 +123,7 @@ def _rebuild(connection: Connection, day: date) -> None:
 
 
 def _rollups_of(connection: Connection, day: date) -> Sequence[Rollup]:
-    """Return the rollups that a day has: after some time it has no hours."""
+    """Return the rollups of a day: hourly ones are deleted after some time."""
     since = connection.execute(select(store_state.c.hourly_since)).scalar()
     gone = HOURLY if since is not None and day < since else ()
     return [rollup for rollup in ROLLUPS if rollup not in gone]
@@ -157,7 +157,7 @@ def _differences(connection: Connection, day: date) -> Iterator[Difference]:
 def _of_rows(
     rollup: Rollup, stored: Mapping[Key, Sequence[int]], counted: Mapping[Key, Sequence[int]]
 ) -> Iterator[Difference]:
-    """Yield the sums that differ; a row that is not there is as one of zeros."""
+    """Yield the sums that differ; a missing row counts as zeros."""
     nothing = [0] * len(rollup.adds)
     for key in sorted(stored.keys() | counted.keys()):
         pairs = zip(stored.get(key, nothing), counted.get(key, nothing), strict=True)
