@@ -1,1 +1,1 @@
-"""HTTP: reports, ingest, health. Parses, asks, and puts answers into their clothes."""
+"""HTTP: reports, ingest, health. Parses requests, calls the reports, and formats responses."""

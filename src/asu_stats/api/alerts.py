@@ -40,7 +40,7 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
 
 
 def read(engine: Engine, rules: Sequence[Rule]) -> reporting.Alerts:
-    """Return the answer. Raises `StoreUnavailableError`."""
+    """Return the response. Raises `StoreUnavailableError`."""
     with read_snapshot(engine) as connection:
         known = memory.read(connection)
         incidents = memory.history(connection, _HISTORY)

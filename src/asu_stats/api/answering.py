@@ -1,4 +1,4 @@
-"""From a question to an HTTP answer: snapshot, ETag, result cache, JSON or CSV, pages."""
+"""From a query to an HTTP response: snapshot, ETag, result cache, JSON or CSV, pages."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,19 +29,19 @@ _CACHED_LISTS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body and the headers that belong to it."""
+    """A body with its headers."""
 
     body: bytes
     media_type: str
     headers: Mapping[str, str]
-    # The body of one that is too long to be kept, part by part.
+    # For a body that is too long to be cached: yields it in parts.
     parts: Callable[[], Iterator[bytes]] | None = None
 
 
 class Lists:
-    """Long lists in their order, each as of one state of the change counter.
+    """Long sorted lists, each valid for one state of the change counter.
 
-    So the next page of a list is not computed again.
+    The next page of a list is then not computed again.
     """
 
     def __init__(self) -> None:
@@ -50,20 +50,20 @@ class Lists:
         )
 
     def get(self, question: tuple[str, ...], changes: int) -> Listing[Any] | None:
-        """Return the list that answers `question` as of `changes`, if it is there."""
+        """Return the list for a query, if it is cached for `changes`."""
         found = self._lists.get(question)
         return found[1] if found and found[0] == changes else None
 
     def put(self, question: tuple[str, ...], changes: int, rows: Listing[Any]) -> None:
-        """Remember a list that is long; the least recently used make room."""
+        """Cache a list if it is long. The least recently used ones are dropped."""
         if len(rows) > ROWS_AT_A_TIME:
             self._lists.put(question, (changes, rows))
 
 
 class ResultCache:
-    """Answers by question, each valid for one state of the change counter: never stale.
+    """Responses by query, each valid for one state of the change counter: never stale.
 
-    Bounded in bytes, questions included: those are as long as their sender likes.
+    Limited in bytes, including the queries, whose length clients choose.
     """
 
     def __init__(self) -> None:
@@ -72,12 +72,12 @@ class ResultCache:
         )
 
     def get(self, question: tuple[str, ...], changes: int) -> Answer | None:
-        """Return the answer to `question` as of `changes`, if it is there."""
+        """Return the response to a query, if it is cached for `changes`."""
         found = self._answers.get(question)
         return found[1] if found and found[0] == changes else None
 
     def put(self, question: tuple[str, ...], changes: int, answer: Answer) -> None:
-        """Remember an answer; the least recently used make room."""
+        """Cache a response. The least recently used ones are dropped."""
         self._answers.put(question, (changes, answer))
 
 
@@ -88,7 +88,7 @@ def _size(question: tuple[str, ...], known: tuple[int, Answer]) -> int:
 
 
 class Answering:
-    """Answers questions on consistent states of the database."""
+    """Responds to queries, each from one snapshot of the database."""
 
     def __init__(self, engine: Engine, cached: CachedResponses) -> None:
         self._engine = engine
@@ -105,12 +105,12 @@ class Answering:
         vary: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the answer to `question`, computed by `make` unless nothing changed since.
+        """Return the response to `question`. `make` computes it unless nothing changed since.
 
-        `make` gets a state of the database, and its change counter.
-        `question` says all that the answer depends on but the data; the same request means the
-        same question as long as it is `today`. A request whose `If-None-Match` names this state
-        gets 304. `headers` are on every answer, also on that.
+        `make` gets a connection to a snapshot, and its change counter. `question` contains
+        everything except the data that the response depends on. While it is `today`, the same
+        request always means the same question. A request whose `If-None-Match` names this state
+        gets 304. `headers` are added to all these responses.
         """
         with read_snapshot(self._engine) as connection:
             ((changes,),) = statements.fetch(connection, COUNTER)
@@ -139,7 +139,7 @@ class Answering:
         return response
 
     def answer_now(self, make: Callable[[Connection], Answer], *, vary: str = "") -> Response:
-        """Return an answer that depends on the clock: without ETag, and never remembered."""
+        """Return a response that depends on the clock: no ETag, never cached."""
         with read_snapshot(self._engine) as connection:
             answer = make(connection)
         headers = {"Cache-Control": "no-store", **({"Vary": vary} if vary else {})}
@@ -154,7 +154,7 @@ def to_json(value: object) -> Answer:
 
 
 def to_csv(row_type: type, rows: Sequence[Mapping[str, Any]], filename: str) -> Answer:
-    """Return rows as CSV, to be saved as `filename`: of many, part by part."""
+    """Return rows as a CSV download named `filename`; long ones are streamed."""
     headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
     parts = partial(csv_rows.to_csv, csv_rows.columns_of(row_type), rows)
     if len(rows) > ROWS_AT_A_TIME:
@@ -165,9 +165,9 @@ def to_csv(row_type: type, rows: Sequence[Mapping[str, Any]], filename: str) -> 
 def page_headers(
     request: Request, given: Mapping[str, str], page: Page, total: int
 ) -> dict[str, str]:
-    """Return `X-Total-Count` and the RFC 8288 links to the other pages, if it has a limit.
+    """Return `X-Total-Count` and, if the page has a limit, RFC 8288 links to the other pages.
 
-    `given` are the query parameters as they were read: all but the page's own are kept.
+    `given` holds the query parameters; the links keep all except those of the page.
     """
     if page.limit is None:
         return {"X-Total-Count": str(total)}
@@ -184,7 +184,7 @@ def page_headers(
         if relation in offsets:
             query = urlencode(
                 [*kept, ("limit", page.limit), ("offset", offsets[relation])],
-                quote_via=quote,  # the default writes a space as `+`
+                quote_via=quote,  # by default a space becomes `+`
                 errors="surrogateescape",
             )
             links.append(f'<{path}?{query}>; rel="{relation}"')
@@ -192,14 +192,14 @@ def page_headers(
 
 
 def route_path(request: HTTPConnection) -> str:
-    """Return the path of a request without the prefix that the service stands behind."""
+    """Return the path of a request without the root path of the service."""
     path: str = request.scope["path"]
     root: str = request.scope.get("root_path", "")
     return path.removeprefix(root) if root else path
 
 
 def _matches(header: str | None, etag: str) -> bool:
-    """Compare weakly (RFC 9110 §8.8.3.2)."""
+    """Compare ETags weakly (RFC 9110 §8.8.3.2)."""
     if header is None:
         return False
     given = {item.strip().removeprefix("W/") for item in header.split(",")}

@@ -1,4 +1,4 @@
-"""The application: its routes and layers, put together from the parts of a running service."""
+"""The application: routes and layers, made from the parts of a running service."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -41,7 +41,7 @@ from asu_stats.times import utc_now
 
 
 class Legacy(Protocol):
-    """The endpoints of older servers: routes, and what the migration page says of each."""
+    """Endpoints of older servers: their routes, and their replacements for the migration page."""
 
     def router(
         self,
@@ -67,11 +67,11 @@ def create_app(
     legacy: Legacy | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
-    """Return the application; what it is made of stays the caller's to close.
+    """Return the application. The caller closes the parts that it passes.
 
-    Without `builds` there is no build API, only statistics of builds elsewhere; without `legacy`
-    there are no endpoints of older servers.
-    `process` is what this process counts in other places, for `/metrics`.
+    Without `builds` there is no build API, only statistics of other servers. Without `legacy` there
+    are no endpoints of older servers. `process` holds metrics that other parts of this process
+    collect.
     """
     process = process or ProcessMetrics()
     cached = CachedResponses(ChangeCounter(engine), today=lambda: now().date())
@@ -88,7 +88,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         openapi_url="/openapi.json",
-        redirect_slashes=False,  # to a scheme and host that the request has chosen
+        redirect_slashes=False,  # redirects would use scheme and host of the request
         lifespan=lifespan,
     )
     problems.install(app)

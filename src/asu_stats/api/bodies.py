@@ -1,4 +1,4 @@
-"""Reading request bodies: bounded, however they are sent."""
+"""Reading request bodies with a size limit."""
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -8,7 +8,7 @@ from asu_stats import bodies
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """Return the body as it was sent. Raises 413 when it is longer than `limit` bytes."""
+    """Return the raw body. Raises 413 if it is longer than `limit` bytes."""
     body = await bodies.read(request, limit)
     if body is None:
         raise too_long(limit)
@@ -16,7 +16,7 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def too_long(limit: int, when: str = "") -> HTTPException:
-    """Return the error 413 for a body that is longer than `limit` bytes."""
+    """Return the error 413 for a body of more than `limit` bytes."""
     return HTTPException(413, f"the body is longer than {limit} bytes{when}")
 
 

@@ -1,7 +1,7 @@
-"""Content codings of request bodies (RFC 9110 §8.4.1): decompressed in small steps, with bounds.
+"""Content codings of request bodies (RFC 9110 §8.4.1): decompressed in small steps, with limits.
 
-A sender chooses what a body becomes: a few kilobytes may stand for gigabytes, and a zstd frame may
-ask for a window of as many. So the result is bounded, and the window too, as RFC 9659 has it.
+A few kilobytes can expand to gigabytes, and a zstd frame can demand a window of that size.
+Therefore the result is limited, and the window too, as RFC 9659 requires.
 """
 
 import sys
@@ -17,14 +17,14 @@ try:
         from compression import zstd
     else:
         from backports import zstd
-except ImportError:  # a Python that was built without it
+except ImportError:  # Python was built without it
     zstd = None  # type: ignore[assignment]
 
 IDENTITY: Final = "identity"
 _STEP: Final = 64 << 10
 _SLICE: Final = 16 << 10
 _WINDOW_LOG: Final = 23  # 8 MiB
-# Members of a gzip file or frames of zstd that may follow one another. Each costs a decompressor.
+# Maximum number of gzip members or zstd frames in a body. Each costs a decompressor.
 _MOST_STREAMS: Final = 1000
 
 
@@ -44,7 +44,7 @@ class _Stream(Protocol):
 
 
 class _Gzip:
-    """What `zlib` has, as `zstd` does it: input that was not used yet is kept."""
+    """`zlib` with the interface of `zstd`: unused input is kept."""
 
     def __init__(self) -> None:
         self._zlib = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -74,11 +74,11 @@ if zstd is not None:
 
 
 class TooLongError(Exception):
-    """A body that is longer than its limit once it is decompressed."""
+    """The decompressed body exceeds its limit."""
 
 
 def coding_of(headers: Headers) -> str:
-    """Return the one content coding of a body. Raises 415 for an unknown one, or several."""
+    """Return the content coding of a body. Raises 415 for an unknown one, or several."""
     given = ",".join(headers.getlist("content-encoding")).lower().split(",")
     found = [coding for item in given if (coding := item.strip()) not in {"", IDENTITY}]
     coding = found[0] if found else IDENTITY
@@ -96,8 +96,8 @@ def coding_of(headers: Headers) -> str:
 def decode(coding: str, body: bytes, limit: int) -> bytes:
     """Return a body without its coding.
 
-    Raises `TooLongError` for one of more than `limit` bytes and `ValueError`, with words fit for
-    the sender, for one that is broken. For threads: a long body takes tens of milliseconds.
+    Raises `TooLongError` for more than `limit` bytes, and `ValueError`, whose text the sender may
+    see, for a damaged body. Call it in a thread: a long body takes tens of milliseconds.
     """
     if coding == IDENTITY:
         return body
@@ -130,5 +130,5 @@ def decode(coding: str, body: bytes, limit: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """Return what the library says of an error, without its own preamble."""
+    """Return the error message of the library, without its prefix."""
     return str(error).rpartition(": ")[2].rstrip(".")

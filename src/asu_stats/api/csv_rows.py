@@ -1,4 +1,4 @@
-"""Rows as CSV (RFC 4180). A cell that a spreadsheet would run as a formula is made harmless."""
+"""Rows as CSV (RFC 4180). Cells that a spreadsheet would run as a formula are escaped."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ _PLAIN: Final = {str, int, float, bool, str | None, int | None, float | None, bo
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
-    """Yield one table part by part: a header line, then rows; lines end with CR LF (RFC 4180)."""
+    """Yield a table in parts: a header line, then rows; lines end with CR LF (RFC 4180)."""
     yield _lines([columns])
     left = iter(rows)
     while part := [[row[column] for column in columns] for row in islice(left, ROWS_AT_A_TIME)]:
@@ -33,7 +33,7 @@ def _lines(rows: Iterable[Iterable[object]]) -> bytes:
 
 
 def cell(value: object) -> str:
-    """Return the cell of a value: empty for `None`, text guarded and quoted where it must be."""
+    """Return the cell of a value: empty for `None`; text is escaped and quoted if needed."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -1,7 +1,7 @@
-"""What a call of the event ingest holds: the modes and formats of CloudEvents over HTTP.
+"""Events in an ingest request: the modes and formats of CloudEvents over HTTP.
 
-One event in structured mode or in binary mode (attributes in `ce-` headers), a batch, or a line per
-event. See the CloudEvents HTTP protocol binding 1.0.2.
+One event in structured or binary mode (attributes in `ce-` headers), a batch, or one event per
+line. See the CloudEvents HTTP protocol binding 1.0.2.
 """
 
 import re
@@ -30,7 +30,7 @@ _FORMS: Final[dict[str, Form]] = {
 }
 _EXPECTED: Final = f"expected {', '.join(list(_FORMS)[:3])} or application/x-ndjson"
 _ATTRIBUTES: Final = ("specversion", "id", "source", "type", "time", "subject", "dataschema")
-# Any of these in a header makes a call one in binary mode.
+# A request with any of these headers is in binary mode.
 _MARKS: Final = frozenset({"ce-specversion", "ce-id", "ce-source", "ce-type"})
 _QUOTED: Final = re.compile(rb'"(.*)"', re.DOTALL)
 _ESCAPED: Final = re.compile(rb"\\(.)", re.DOTALL)
@@ -39,21 +39,21 @@ _BAD_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(slots=True)
 class Batch:
-    """The events of a call, not checked yet, and the names of their places."""
+    """The unchecked events of a request, and names of their places."""
 
     form: Form
     items: list[Any] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)  # of NDJSON, where each item is
+    lines: list[int] = field(default_factory=list)  # of NDJSON: the line of each item
 
     def invalid(self, position: int, error: InvalidEventError) -> InvalidEventError:
-        """Return `error` with the place of the event that it is about."""
+        """Return `error` with the place of its event."""
         name = error.field
         if self.form == "binary" and name in _ATTRIBUTES:
             name = f"ce-{name}"
         return type(error)(name, error.problem, **self._place(position))
 
     def too_early(self, position: int, error: EventTooEarlyError) -> EventTooEarlyError:
-        """Return `error` with the place of the event that it is about."""
+        """Return `error` with the place of its event."""
         return EventTooEarlyError(error.problem, error.wait_seconds, **self._place(position))
 
     def _place(self, position: int) -> dict[str, int]:
@@ -63,7 +63,7 @@ class Batch:
 
 
 def form_of(headers: Headers) -> Form:
-    """Return how a call holds its events. Raises 415 for a content type that is not accepted."""
+    """Return the format of a request. Raises 415 for an unsupported content type."""
     media = media_type(headers)
     form = _FORMS.get(media)
     accepted = {"Accept": ", ".join(_FORMS)}
@@ -79,10 +79,10 @@ def form_of(headers: Headers) -> Form:
 
 
 def batch_of(form: Form, headers: Headers, body: bytes) -> Batch:
-    """Return the events of a call.
+    """Return the events of a request.
 
-    Raises `InvalidEventError` for a body that does not hold any as `form` says, and 413 for one
-    with too many.
+    Raises `InvalidEventError` for a body that is not in the format `form`, and 413 for too many
+    events.
     """
     if form == "binary":
         return Batch(form, [_binary_event(headers, body)])
@@ -111,7 +111,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _lines(body: bytes) -> Batch:
-    """Return a batch of one event per line; empty lines hold none."""
+    """Return a batch of one event per line; empty lines are skipped."""
     batch = Batch("lines")
     for number, line in enumerate(BytesIO(body), 1):
         if not line.strip(b" \t\r\n"):
@@ -127,7 +127,7 @@ def _lines(body: bytes) -> Batch:
 
 
 def _binary_event(headers: Headers, body: bytes) -> dict[str, Any]:
-    """Return an event in binary mode as a JSON object; extension attributes are left out."""
+    """Return an event in binary mode as a JSON object, without extension attributes."""
     event = dict(_attributes(headers))
     if body.strip():
         try:
@@ -148,7 +148,7 @@ def _attributes(headers: Headers) -> Iterator[tuple[str, str]]:
 
 
 def _decoded(name: str, value: bytes) -> str:
-    """Return the text of a header attribute, percent-decoded (CloudEvents HTTP 3.1.3.2)."""
+    """Return the value of a header attribute, percent-decoded (CloudEvents HTTP 3.1.3.2)."""
     text = value.strip(b" \t")
     if quoted := _QUOTED.fullmatch(text):
         text = _ESCAPED.sub(rb"\1", quoted[1])

@@ -1,7 +1,7 @@
-"""Statistics for those with a read token only (`read_access = "token"`).
+"""Access control for statistics (`read_access = "token"`).
 
-Stands outside of what answers from memory. Routes declare who may use them (`policies`); a path
-without a route needs a token.
+This middleware runs before the cache. Routes declare who may use them (`policies`); a path without
+a route needs a token.
 """
 
 from urllib.parse import urlencode
@@ -22,7 +22,7 @@ from asu_stats.policies import Policies
 
 
 class ReadGuard:
-    """Lets requests for statistics pass that have a read token or are signed in with one."""
+    """Passes requests for statistics on only with a read token or a session."""
 
     def __init__(
         self, app: ASGIApp, policies: Policies, access: Access, sessions: Sessions
@@ -33,7 +33,6 @@ class ReadGuard:
         self._sessions = sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on or refuse it."""
         if scope["type"] not in {"http", "websocket"}:
             await self._app(scope, receive, send)
             return
@@ -57,7 +56,7 @@ class ReadGuard:
                 await socket.close()
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
-        """Return the answer to who may not read, `None` for who may."""
+        """Return the response to a request without access, `None` if it has access."""
         cookie = connection.cookies.get(COOKIE)
         if "authorization" in connection.headers:
             try:
@@ -68,7 +67,7 @@ class ReadGuard:
                 )
             return None
         if cookie is not None and self._sessions.holds(cookie):
-            connection.state.signed_in = True  # pages offer to sign out
+            connection.state.signed_in = True  # pages then have a button to sign out
             return None
         if _is_page(connection):
             root = connection.scope.get("root_path", "")

@@ -1,4 +1,4 @@
-"""Is it alive, and can it work: `/healthz`, `/readyz`, and the queue length."""
+"""Liveness and readiness: `/healthz`, `/readyz`, and the queue length."""
 
 import logging
 import threading
@@ -30,7 +30,7 @@ from asu_stats.times import aware
 
 log = logging.getLogger(__name__)
 
-# Anybody may ask whether it is ready, and often: what an attempt to write found is good so long.
+# Anyone may call `/readyz` often, so the result of an attempt to write is reused for this long.
 _WRITABLE_SECONDS: Final = 10.0
 _UNWRITABLE_SECONDS: Final = 1.0
 _LOOK_SECONDS: Final = 2.0
@@ -63,7 +63,7 @@ class Ready(TypedDict):
 
 
 class Queue(TypedDict):
-    """Builds that wait."""
+    """Number of waiting builds."""
 
     queue_length: Annotated[int, Field(description="Builds that wait for a worker.")]
 
@@ -79,40 +79,40 @@ def router(
 ) -> APIRouter:
     """Return the health endpoints; `queue_length` counts the waiting builds.
 
-    `now` is the clock; `unreadable_rows` counts the rows of `build_events` that hold no event.
+    `now` is the clock. `unreadable_rows` counts the rows of `build_events` that contain no event.
     """
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
     archive = _Archive(engine)
     readable = Condition(log, "not ready: the database is not readable")
 
-    @routes.get("/healthz", summary="Whether the process is up", response_model=Health)
+    @routes.get("/healthz", summary="Liveness", response_model=Health)
     @declare("public", "none")
     async def healthz() -> JSONResponse:
-        """Answer as long as the process does."""
+        """Respond while the process is up."""
         return JSONResponse({"status": "ok"})
 
     @routes.get(
         "/readyz",
-        summary="Whether the server can work",
+        summary="Readiness",
         response_model=Ready,
         responses=problems.documented(503),
     )
     @declare("public", "none")
     def readyz() -> JSONResponse:
-        """Answer 200 while the database can be read and written and its schema is current."""
+        """Respond with 200 while the database can be read and written and its schema is current."""
         retry = {"Retry-After": str(problems.RETRY_SECONDS)}
         try:
             schema = migrate.check(engine)
         except SchemaError as error:
             return problems.problem(503, str(error), headers=retry)
         except StoreUnavailableError as error:
-            if not isinstance(error, IncompleteDatabaseError):  # which is in the log
+            if not isinstance(error, IncompleteDatabaseError):  # the log has the reason
                 readable.failed(error)
             return problems.unavailable(error)
         readable.works()
         if recorder.failure:
-            # The reason, which the recorder has logged, may hold paths and names of the database.
+            # The reason is in the log. It may contain paths and names of the database.
             waiting = f"events in the spool: {recorder.spooled}"
             detail = f"events cannot be written now; {waiting}"
             return problems.problem(503, detail, headers=retry)
@@ -145,21 +145,21 @@ def router(
     )
     @declare("read", "read")
     def stats() -> JSONResponse:
-        """Return the number of builds that wait for a worker."""
+        """Return the number of waiting builds."""
         return JSONResponse({"queue_length": queue_length()})
 
     return routes
 
 
 def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:
-    """Return what is odd about the clock; a process that was restarted sees it by the events."""
+    """Return what is wrong with the clock; a restarted process finds out by the events."""
     if step := clock.recent():
         return str(step)
     return clock_behind(engine, now) or "ok"
 
 
 def clock_behind(engine: Engine, now: datetime) -> str | None:
-    """Return what shows that the clock is behind, `None` if nothing does."""
+    """Return evidence that the clock is behind, `None` if there is none."""
     with read_snapshot(engine) as connection:
         newest = newest_event(connection)
     if newest and aware(newest) > now + MAX_FUTURE:
@@ -168,7 +168,7 @@ def clock_behind(engine: Engine, now: datetime) -> str | None:
 
 
 class _Attempt:
-    """An attempt to write, made again when the last one is some seconds old, once at a time."""
+    """An attempt to write. It is repeated if the last one is some seconds old, one at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -178,8 +178,8 @@ class _Attempt:
         self._writable = Condition(log, "not ready: the database is not writable")
 
     def problem(self) -> str | None:
-        """Return why the database is not writable, `None` if it can."""
-        # An attempt may take five seconds: who comes meanwhile gets what the last one found.
+        """Return why the database is not writable, `None` if it is."""
+        # An attempt may take five seconds. Other requests meanwhile get the last result.
         if not self._guard.acquire(blocking=self._good_until == 0.0):
             return self._problem
         try:
@@ -195,14 +195,14 @@ class _Attempt:
         try:
             migrate.check_writable(self._engine)
         except StoreUnavailableError as error:
-            self._writable.failed(error)  # the words may hold paths, nobody else's business
+            self._writable.failed(error)  # the message may contain paths, which are not public
             return "the database is not writable"
         self._writable.works()
         return None
 
 
 class _Archive:
-    """Looks for the files of the archive, when the last look is some seconds old."""
+    """Checks the archive files, if the last check is some seconds old."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -211,7 +211,7 @@ class _Archive:
         self._complete = Condition(log, "archive")
 
     def problems(self) -> list[str]:
-        """Return what is wrong with which file. Raises `StoreUnavailableError`."""
+        """Return which files are unusable and why. Raises `StoreUnavailableError`."""
         if time.monotonic() >= self._good_until:
             with read_snapshot(self._engine) as connection:
                 found = segments.problems(connection)

@@ -24,13 +24,13 @@ from asu_stats.policies import declare
 from asu_stats.recorder import Recorder
 
 MAX_BYTES: Final = 8 << 20
-# Of a batch, this many invalid events are named.
+# At most this many invalid events of a batch are named.
 _NAMED: Final = 100
 _CLOCK_SECONDS: Final = 60
 
 
 class Ingested(TypedDict):
-    """What became of a batch."""
+    """Result of a batch."""
 
     accepted: Annotated[int, Field(description="Number of new events.")]
     duplicates: Annotated[
@@ -47,10 +47,10 @@ def router(
     oldest: date,
     clock_behind: Callable[[datetime], str | None],
 ) -> APIRouter:
-    """Return the ingest endpoint; `now` is the clock, `refused` hears of types of bad events.
+    """Return the ingest endpoint; `now` is the clock, `refused` gets types of invalid events.
 
-    `oldest` is the first UTC day that an event may be of; `clock_behind` returns what shows that
-    the clock is behind.
+    `oldest` is the first UTC day that events may have. `clock_behind` returns evidence that the
+    clock is behind.
     """
     routes = APIRouter(tags=["ingest"])
 
@@ -86,7 +86,7 @@ def router(
         try:
             events = _events(batch, moment, oldest, refused)
         except InvalidEventError as error:
-            # A sender gives up what is invalid: a wrong clock of ours must not make it do that.
+            # A sender drops invalid events: a wrong clock of this server must not cause that.
             given = (error, *error.others)
             final = [each for each in given if not isinstance(each, EventFarAheadError)]
             if len(final) == len(given) or not (reason := _behind(moment)):
@@ -131,8 +131,8 @@ def _events(
 ) -> list[Event]:
     """Return the events of a batch.
 
-    Raises `InvalidEventError` for those that are invalid, else `EventTooEarlyError` for the one
-    that is furthest ahead.
+    Raises `InvalidEventError` for invalid events, else `EventTooEarlyError` for the event that is
+    furthest ahead.
     """
     events, early = list[Event](), list[EventTooEarlyError]()
     invalid = list[InvalidEventError]()
@@ -155,6 +155,6 @@ def _events(
 
 
 def _type_of(item: Any) -> str:
-    """Return the type that something says it is, empty if it says none."""
+    """Return the type of an unchecked event, empty if it has none."""
     kind = item.get("type") if isinstance(item, dict) else None
     return kind.removeprefix("asu.") if isinstance(kind, str) else ""

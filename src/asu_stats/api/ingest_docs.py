@@ -6,7 +6,7 @@ from asu_stats.cloudevents import HASH_LENGTH, ID_LENGTH, MAX_INTEGER, MAX_PHASE
 from asu_stats.events import OUTCOMES, STATUSES
 from asu_stats.text import NAME_LENGTH
 
-# Kept as they are, so what no database takes is refused.
+# Stored unchanged, so characters that no database accepts are rejected.
 _KEY: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "pattern": r"^[^\u0000]*$"}
 _TEXT: Final[dict[str, Any]] = {"type": ["string", "null"]}
 _NAME: Final[dict[str, Any]] = {"type": ["string", "null"], "maxLength": NAME_LENGTH}
@@ -71,7 +71,7 @@ _REQUEST: Final = _event(
         "rootfs_size_mb": _COUNT,
         **_ERROR,
     },
-    # A rejected request may have no hash.
+    # A rejected request can lack a hash.
     anyOf=[
         {"required": ["request_hash"]},
         {"properties": {"outcome": {"const": "rejected"}}},

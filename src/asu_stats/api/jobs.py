@@ -1,4 +1,4 @@
-"""What the system does by itself, and how it went: `GET /api/v1/stats/jobs`."""
+"""Periodic jobs and their results: `GET /api/v1/stats/jobs`."""
 
 from collections.abc import Sequence
 
@@ -26,9 +26,9 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
     )
     @declare("read", "read")
     def stats_jobs() -> JSONResponse:
-        """Return each job: when it last ran, for how long, how that went, and when it runs next.
+        """Return each job: its last run with duration and result, and its next run.
 
-        Each is run by one process at a time, however many servers there are.
+        One process at a time runs each job, however many servers there are.
         """
         return JSONResponse(listing.read(engine, jobs), headers={"Cache-Control": "no-cache"})
 

@@ -44,20 +44,20 @@ Address: TypeAlias = IPv4Address | IPv6Address
 
 _WINDOW: Final = 60
 _QUOTA_EXCEEDED: Final = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-_DAYS: Final = 92  # of a window that costs no more than usual
-_HOURS: Final = 7  # days of one by the hour
+_DAYS: Final = 92  # of a time range with the usual cost
+_HOURS: Final = 7  # days of an hourly time range with the usual cost
 _PAUSE_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is left of a budget, and whether a request fits into it."""
+    """State of a budget after a request: whether it is allowed, and what is left."""
 
     budget: Budget
     allowed: bool
     quota: int
     left: int
-    seconds: int  # until there is more
+    seconds: int  # until the budget is renewed
 
     @property
     def headers(self) -> dict[str, str]:
@@ -68,13 +68,13 @@ class Verdict:
 
 
 def budget_of(scope: Scope, policies: Policies) -> Budget:
-    """Return which budget an HTTP request draws from."""
+    """Return the budget that an HTTP request draws from."""
     budget = policies.of(route_path(HTTPConnection(scope))).budget
     return "expensive" if budget == "read" and _is_expensive(scope) else budget
 
 
 def _is_expensive(scope: Scope) -> bool:
-    """Tell whether a question is about a long time, or for a file of its own."""
+    """Tell whether a request is for a long time range or for CSV."""
     query = scope["query_string"].decode("ascii", "replace")
     given = dict(parse_qsl(query, max_num_fields=50)) if query.count("&") < 50 else {}
     accept = Headers(scope=scope).get("accept", "")
@@ -89,7 +89,7 @@ def _is_expensive(scope: Scope) -> bool:
             first = date.fromisoformat(given["start"])
             return ((last or _today()) - first).days >= most
     except ValueError:
-        return False  # it will be refused, which costs nothing
+        return False  # it will be rejected, which costs nothing
     return False
 
 
@@ -100,9 +100,9 @@ def _today() -> date:
 def client_of(scope: Scope, proxies: int) -> Address | None:
     """Return the address of a client behind so many proxies.
 
-    `None` for one on this machine, and where there is no address to be read. Each proxy adds the
-    address it was asked from to `X-Forwarded-For`; what stands left of what our own proxies added,
-    anybody may have written.
+    `None` for a client on this machine or an unreadable address. Each proxy appends the address of
+    its caller to `X-Forwarded-For`. Entries before those of trusted proxies can be forged by
+    anyone.
     """
     peer = scope.get("client")
     hops = [peer[0]] if peer else []
@@ -119,7 +119,7 @@ def client_of(scope: Scope, proxies: int) -> Address | None:
 
 
 def _bare(hop: str) -> str:
-    """Return an address without port and brackets, as some proxies write them."""
+    """Return an address without port and brackets, which some proxies add."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
@@ -142,14 +142,14 @@ class RateLimits:
             if quota
         }
         url = settings.rate_limit_storage
-        # Processes that share a store must know an address by the same digest.
+        # Processes that share a storage must use the same digest for an address.
         self._key = blake2b(url.encode()).digest() if url else secrets.token_bytes(32)
         self._limiter = FixedWindowRateLimiter(_storage(url))
         self._not_before = 0.0
         self._storage = Condition(log, "rate limits")
 
     async def take(self, scope: Scope) -> Verdict | None:
-        """Count a request; return `None` where it is not limited, or the store is away."""
+        """Count a request; return `None` if it is not limited, or Redis is unreachable."""
         address = client_of(scope, self.proxies)
         budget = budget_of(scope, self._policies) if address else None
         item = self._items.get(budget) if budget else None
@@ -161,11 +161,13 @@ class RateLimits:
         try:
             allowed = await self._limiter.hit(item, budget, key)
             stats = await self._limiter.get_window_stats(item, budget, key)
-            if stats.reset_time - time.time() > 2 * _WINDOW:  # it began while a clock was ahead
+            if (
+                stats.reset_time - time.time() > 2 * _WINDOW
+            ):  # the window began while a clock was ahead
                 await self._limiter.clear(item, budget, key)
                 allowed = await self._limiter.hit(item, budget, key)
                 stats = await self._limiter.get_window_stats(item, budget, key)
-        except Exception as error:  # of whatever store: who asks must not suffer from it
+        except Exception as error:  # of any storage: clients must not suffer from it
             words = str(error).partition("\n")[0] or reason(error)
             self._storage.failed(f"{words}; limits are off for a minute")
             self._not_before = time.monotonic() + _PAUSE_SECONDS
@@ -175,7 +177,7 @@ class RateLimits:
         return Verdict(budget, allowed, item.amount, stats.remaining, seconds)
 
     def _digest(self, address: Address) -> str:
-        """Return what stands for an address; of IPv6 a subscriber has a whole network."""
+        """Return a digest of an address; for IPv6, of the network of a subscriber."""
         if isinstance(address, IPv6Address):
             network = ip_network((address, 64), strict=False)
             packed = network.network_address.packed[:8]
@@ -203,14 +205,13 @@ def _made(url: str, **options: str | float) -> Storage:
 
 
 class Limited:
-    """Refuses requests that are too many, and says on every answer what is left."""
+    """Rejects requests over the limit, and adds the remaining budget to all others."""
 
     def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
         self._app = app
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on or refuse it."""
         verdict = await self._limits.take(scope) if scope["type"] == "http" else None
         if verdict is None:
             await self._app(scope, receive, send)

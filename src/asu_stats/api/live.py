@@ -36,12 +36,12 @@ _SEND_SECONDS: Final = 20.0
 _WAITING_MESSAGES: Final = 8
 _TRY_AGAIN_LATER: Final = 1013
 
-# The change counter, and the builds that wait and run: their numbers change without it.
+# Change counter, waiting and running builds: the latter can change without the counter.
 State: TypeAlias = tuple[int, int, int]
 
 
 class Listener:
-    """A socket: what it was sent last, and what waits to be sent."""
+    """A WebSocket: the last message sent, and the queue of messages to send."""
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_MESSAGES)
@@ -49,9 +49,9 @@ class Listener:
         self._not_before = 0.0
 
     def offer(self, state: State, message: str, now: float) -> None:
-        """Have a message sent, unless this state is known there or the last one was just now.
+        """Queue a message, unless this state was already sent or the last message was just now.
 
-        A full queue belongs to somebody who does not read: it is ended.
+        A full queue means a client that does not read: it is disconnected.
         """
         if not self.is_due(state, now):
             return
@@ -64,12 +64,12 @@ class Listener:
             self.queue.put_nowait(None)
 
     def is_due(self, state: State, now: float) -> bool:
-        """Tell whether a message about `state` is to be sent now."""
+        """Tell whether a message about `state` must be sent now."""
         return state != self._seen and now >= self._not_before
 
 
 class Live:
-    """The sockets of this process and the watcher that serves them."""
+    """The WebSockets of this process, and the watcher that serves them."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Live:
 
     @declare("read", "read")
     async def serve(self, socket: WebSocket) -> None:
-        """Send a message at once, and one whenever something changes, until somebody leaves."""
+        """Send a message at once, and whenever something changes, until the client leaves."""
         if not self._is_welcome(socket):
             await _refuse(socket, 403, "this origin is not one of live_origins")
             return
@@ -101,7 +101,7 @@ class Live:
             await _refuse(socket, 503, "too many connections; poll /api/v1/stats/now instead")
             return
         listener = Listener()
-        self._listeners.add(listener)  # with the watcher, before anything is awaited
+        self._listeners.add(listener)  # starts the watcher, before anything is awaited
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
         try:
@@ -115,12 +115,12 @@ class Live:
             self._listeners.discard(listener)
 
     def _is_welcome(self, socket: WebSocket) -> bool:
-        """Tell whether a page of this origin may listen; programs that are no browser have none."""
+        """Tell whether a page of this origin may connect. Programs send no origin."""
         origin = socket.headers.get("origin")
         return origin is None or origin.lower() in self._origins or is_own(socket, origin)
 
     async def _talk(self, socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
-        """Pass messages on until the other side leaves, or does not read."""
+        """Send messages until the client leaves or stops reading."""
         listening = asyncio.create_task(_listen(socket))
         sending = asyncio.create_task(_send(socket, queue))
         done, rest = await asyncio.wait({listening, sending}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,9 +133,10 @@ class Live:
                 await asyncio.wait_for(socket.close(_TRY_AGAIN_LATER), _SEND_SECONDS)
 
     async def _watch(self) -> None:
-        """Look for changes as long as anybody listens.
+        """Look for changes while any client is connected.
 
-        Each listener knows what it was sent, so none misses what changes while it connects.
+        Each listener knows its last message, so none misses a change that happens while it
+        connects.
         """
         while self._listeners:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -147,7 +148,7 @@ class Live:
             except StoreUnavailableError as error:
                 log.debug("live: %s", error)
                 continue
-            except Exception:  # or those who listen would hear nothing until somebody connects
+            except Exception:  # otherwise clients would get nothing until another one connects
                 log.exception("live: polling for changes failed")
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
                 continue
@@ -161,7 +162,7 @@ class Live:
         return changes, state.queue_length, state.builds_running
 
     def _message(self) -> tuple[State, str]:
-        """Return a message, and the state that it is about."""
+        """Return a message, and the state that it describes."""
         with read_snapshot(self._engine) as connection:
             changes = _changes(connection)
             answer = now_report.read(connection, self._queues)
@@ -180,7 +181,7 @@ def _changes(connection: Connection) -> int:
 
 
 async def _listen(socket: WebSocket) -> None:
-    """Take what the other side says, which is not heeded, until it leaves."""
+    """Read and ignore the messages of the client until it leaves."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         while True:
             message = await socket.receive()
@@ -189,14 +190,14 @@ async def _listen(socket: WebSocket) -> None:
 
 
 async def _send(socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
-    """Send what is in the queue until it is given up."""
+    """Send the messages in the queue until it is closed."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
         while (message := await queue.get()) is not None:
             await asyncio.wait_for(socket.send_text(message), _SEND_SECONDS)
 
 
 async def _refuse(socket: WebSocket, status: int, detail: str) -> None:
-    """Answer the request for a socket with a problem, where the server can, else with 403."""
+    """Reject a WebSocket handshake with a problem if the server supports that, else with 403."""
     if socket.client_state is not WebSocketState.CONNECTING and (
         socket.application_state is not WebSocketState.CONNECTING
     ):

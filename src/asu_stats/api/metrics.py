@@ -13,7 +13,7 @@ from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import OTHER, ProcessMetrics
 from asu_stats.policies import Policies, declare
 
-_NOT_ANSWERED: Final = 499  # the client left, or the server was stopped
+_NOT_ANSWERED: Final = 499  # the client disconnected, or the server was stopped
 
 
 def router(exposition: Exposition) -> APIRouter:
@@ -68,7 +68,7 @@ class Measured:
         try:
             await self._app(scope, receive, send_and_note)
         except Exception:
-            code = 500  # the response to an exception comes from further out
+            code = 500  # an outer layer responds to the exception
             self._process.crashed(route)
             raise
         finally:

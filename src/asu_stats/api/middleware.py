@@ -1,4 +1,4 @@
-"""What every request gets: one path, security headers, access for browsers, HEAD as GET."""
+"""Middleware for every request: one path, security headers, CORS, HEAD as GET."""
 
 from typing import Final
 from urllib.parse import quote
@@ -36,7 +36,8 @@ COMMON_HEADERS: Final = {
 class OneLeadingSlash:
     """Reads `//api/v1/build` as `/api/v1/build`: a server URL that ends in a slash works.
 
-    The outermost layer, so that access control, limits, caches and routes see the same path.
+    This is the outermost layer, so that access control, limits, caches and routes see the same
+    path.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -55,7 +56,7 @@ class OneLeadingSlash:
 
 
 class CommonHeaders:
-    """Puts the common headers on every answer; one that has set its own keeps it."""
+    """Adds the common headers to every response that does not have its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -76,7 +77,7 @@ class CommonHeaders:
 
 
 class Preflight:
-    """Lets browsers ask whether they may: yes, from anywhere, there are no cookies (Fetch §3.2)."""
+    """Responds to CORS preflight requests: every origin may read (Fetch §3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -89,7 +90,6 @@ class Preflight:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight request, pass others on."""
         asks = (
             scope["type"] == "http"
             and scope["method"] == "OPTIONS"
@@ -99,7 +99,7 @@ class Preflight:
 
 
 class HeadAsGet:
-    """Answers HEAD as GET without the body (RFC 9110 §9.3.2)."""
+    """Responds to HEAD as to GET, without the body (RFC 9110 §9.3.2)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

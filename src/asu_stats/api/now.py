@@ -1,4 +1,4 @@
-"""`GET /api/v1/stats/now`: what is being built at this moment."""
+"""`GET /api/v1/stats/now`: current builds."""
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
@@ -30,7 +30,7 @@ def router(engine: Engine, queues: Queues) -> APIRouter:
     )
     @declare("read", "read")
     def ask() -> JSONResponse:
-        """Return the builds of this moment."""
+        """Return the running, latest and waiting builds."""
         with read_snapshot(engine) as connection:
             answer = now.read(connection, queues)
         return JSONResponse(answer, headers={"Cache-Control": "no-cache"})

@@ -1,4 +1,4 @@
-"""Query parameters of a request: read strictly, one value each."""
+"""Query parameters of a request, parsed strictly: one value each."""
 
 from collections.abc import Iterable
 
@@ -17,5 +17,5 @@ def given_by(request: Request, parameters: Iterable[Parameter]) -> Given:
 
 
 async def only_json(request: Request) -> None:
-    """Refuse all parameters of an endpoint that takes none but the format."""
+    """Reject all parameters except `format=json`."""
     given_by(request, (ONLY_JSON,))

@@ -58,7 +58,6 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 
 
 def title(status: int) -> str:
-    """Return the name of a status."""
     return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
@@ -70,7 +69,7 @@ def problem(
     headers: Mapping[str, str] | None = None,
     members: Mapping[str, Any] | None = None,
 ) -> JSONResponse:
-    """Return an error as `application/problem+json`; `members` are further or other ones."""
+    """Return an error as `application/problem+json`; `members` are added or replace others."""
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title(status),
@@ -95,7 +94,7 @@ def media_type(policies: Policies, path: str) -> str:
 
 
 def _escaped(value: Any) -> Any:
-    """Return `value` with what is no Unicode in its texts escaped: it quotes what was sent."""
+    """Return `value` with invalid Unicode escaped in all its texts, which may quote the request."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
@@ -106,7 +105,7 @@ def _escaped(value: Any) -> Any:
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what OpenAPI says of errors with these statuses."""
+    """Return the OpenAPI objects of errors with these statuses."""
     return {
         status: {
             "description": title(status),
@@ -136,7 +135,7 @@ def _too_early(_: Request, error: Exception) -> JSONResponse:
 
 
 def _event_place(error: InvalidEventError | EventTooEarlyError, field: str) -> dict[str, Any]:
-    """Return where in the request an event is that was refused, and why it was."""
+    """Return the place of a rejected event in the request, and the reason."""
     index = [] if error.index is None else [error.index]
     part = "header" if field.startswith("ce-") else "body"
     line = {} if error.line is None else {"line": error.line}
@@ -162,7 +161,7 @@ def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
 def _http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
     headers = dict(error.headers or {})
-    if error.status_code == 405:  # static files say nothing of what is allowed
+    if error.status_code == 405:  # static files do not list allowed methods
         allowed = headers.get("Allow", "GET").split(", ")
         headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"} if "GET" in allowed else allowed))
     return problem(error.status_code, str(error.detail), headers=headers)
@@ -184,7 +183,7 @@ def _internal(request: Request, error: Exception) -> JSONResponse:
 
 def _hung_up(request: Request, _: Exception) -> JSONResponse:
     log.debug("%s: the client disconnected", request.method)
-    return problem(400, "the body is incomplete")  # nobody is there to read it
+    return problem(400, "the body is incomplete")  # the client is gone
 
 
 _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONResponse]]] = {

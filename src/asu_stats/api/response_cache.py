@@ -1,4 +1,4 @@
-"""Repeated requests are served from memory, before any routing, while no figure has changed."""
+"""Serves repeated requests from memory, before routing, while no figure has changed."""
 
 from collections.abc import Callable
 from datetime import date
@@ -74,7 +74,6 @@ class CachedResponses:
             self._responses.put(key, (changes, day, response))
 
     def close(self) -> None:
-        """Close the connection that reads the change counter."""
         self._counter.close()
 
 

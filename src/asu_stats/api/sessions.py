@@ -1,7 +1,7 @@
-"""Being signed in: a cookie that a read token has signed.
+"""Sessions of the dashboard: a cookie signed with a read token.
 
-It holds the token's name and until when it counts, signed with what the database knows of the
-token. So every process can check it without a key of its own, and it ends with the token.
+It contains the name of the token and an expiry, signed with the stored digest of the token. Every
+process can check it without a key of its own, and it ends with the token.
 """
 
 import hmac
@@ -19,18 +19,18 @@ from asu_stats.text import is_storable
 
 COOKIE: Final = "asu_stats_session"
 LASTS: Final = timedelta(days=7)
-_AHEAD_SECONDS: Final = 300  # that clocks of servers may differ
+_AHEAD_SECONDS: Final = 300  # tolerated difference between clocks of servers
 
 
 class Sessions:
-    """Signs in with read tokens, and knows who is."""
+    """Creates and checks the cookies of sessions."""
 
     def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
         self._engine = engine
         self._now = now
 
     def begin(self, token: str) -> str | None:
-        """Return the cookie's value for a valid read token, `None` for any other text."""
+        """Return the cookie for a valid read token, `None` for any other text."""
         with read_snapshot(self._engine) as connection:
             name = tokens.name_of(connection, token, "read")
         if name is None:
@@ -39,11 +39,11 @@ class Sessions:
         return _signed(name, until, tokens.digest(token))
 
     def holds(self, cookie: str) -> bool:
-        """Tell whether a cookie was signed by a token that is still valid, and counts still."""
+        """Tell whether a cookie has not expired and was signed with a token that is still valid."""
         try:
             encoded, until, _ = cookie.split(".")
             name = urlsafe_b64decode(encoded).decode()
-            # One that counts for longer was signed while a clock was ahead.
+            # A later expiry was signed while a clock was ahead.
             left = int(until) - self._now().timestamp() if until.isascii() else 0
             is_current = 0 < left <= LASTS.total_seconds() + _AHEAD_SECONDS
             if not is_storable(name) or not is_current:

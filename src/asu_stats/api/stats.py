@@ -1,4 +1,4 @@
-"""The statistics API: serves the reports that `reports.endpoints` lists, all in the same way."""
+"""The statistics API: serves all reports that `reports.endpoints` lists, in the same way."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,7 +36,7 @@ PREFIX: Final = "/api/v1/stats"
 
 
 class _AnyText(Convertor[str]):
-    """A parameter at the end of a path: anything, line breaks too, at which `path` stops."""
+    """A path parameter of any text. `path` stops at a line break."""
 
     regex = "(?s:.*)"
 
@@ -68,7 +68,6 @@ class StatsApi:
         self._lists = Lists()
 
     def router(self) -> APIRouter:
-        """Return the routes."""
         routes = APIRouter(tags=["statistics"])
         for report in REPORTS:
             _add(routes, report, partial(self._respond, report))
@@ -109,7 +108,7 @@ class StatsApi:
 
         asked = (
             request.scope["path"],
-            ascii(list(given.items())),  # joined as they are, two queries could look alike
+            ascii(list(given.items())),  # unquoted, two different queries could look the same
             *_identity(query),
             "csv" if as_csv else "json",
             "full hashes" if query.full_hashes else "",
@@ -117,7 +116,7 @@ class StatsApi:
         return self._answering.answer(request, asked, make, today=query.today, vary=", ".join(vary))
 
     def _read(self, report: Report, query: Query, connection: Connection, changes: int) -> Any:
-        """Return what a report reads; a long list only once for all its pages."""
+        """Return the result of a report. A long list is computed once for all its pages."""
         if not report.paged:
             return report.read(connection, query)
         key = (report.name, *_identity(query))
@@ -132,7 +131,7 @@ _AUTHORIZED: Final = {True: ("Authorization",), False: ()}
 
 
 def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Response]) -> None:
-    """Add the route of a report, documented."""
+    """Add the documented route of a report."""
 
     @declare("read", "read")
     def endpoint(request: Request) -> Response:
@@ -158,7 +157,7 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
     )
     extra: dict[str, Any] = {"parameters": parameters}
     if report.shows_hashes:
-        extra["security"] = [{}]  # beside the token: without one the hashes are cut
+        extra["security"] = [{}]  # the token is optional: without one, hashes are shortened
     routes.add_api_route(
         f"{PREFIX}/{report.name.replace('}', ':text}')}",
         endpoint,
@@ -178,13 +177,13 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
 
 
 def _identity(query: Query) -> tuple[str, ...]:
-    """Return what makes two queries of one report the same but for their pages."""
+    """Return what identifies a query of a report, without its page."""
     filters = (f"{name}={value}" for name, value in query.filters.items())
     return (f"{query.window.start}..{query.window.end}", *filters)
 
 
 def _written(report: Report, query: Query, result: Any, *, as_csv: bool) -> Answer:
-    """Return what a report found as CSV or JSON."""
+    """Return the result of a report as CSV or JSON."""
     if not as_csv or report.row is None:
         return to_json(result)
     name = report.name.replace("/", "-")

@@ -1,7 +1,7 @@
-"""Access tokens: who may send events, and who may see whole request hashes.
+"""Access tokens: who may send events, and who may see full request hashes.
 
-A token is 256 random bits, so its SHA-256 is as good as a slow hash; only that is stored. It is
-looked up at each use: a revoked one is refused at once, by every process.
+A token is 256 random bits, so its SHA-256 is as safe as a slow hash; only that is stored. The
+database is read at each use: a revoked token is rejected at once by every process.
 """
 
 import hmac
@@ -27,7 +27,7 @@ Scope = Literal["ingest", "read"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 REALM: Final = 'Bearer realm="asu-stats"'
 
-# For OpenAPI alone: as a dependency it names the scheme in the document and refuses nothing.
+# Only for OpenAPI: as a dependency it adds the scheme to the document and rejects nothing.
 TOKEN_SCHEME: Final = HTTPBearer(
     scheme_name="token", description="Created by `asu-stats token create`.", auto_error=False
 )
@@ -35,7 +35,7 @@ TOKEN_SCHEME: Final = HTTPBearer(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What is known of a token: everything but the token."""
+    """A stored token, without the secret."""
 
     name: str
     scope: str
@@ -53,7 +53,7 @@ class Access:
         self._ingest_digest = digest(configured.get_secret_value()) if configured else None
 
     def require(self, request: HTTPConnection, scope: Scope) -> None:
-        """Raise 401 without a valid token, 403 with one of another scope."""
+        """Raise 401 without a valid token, 403 for a token with another scope."""
         found = self.scope_of(request)
         if found is None:
             raise HTTPException(401, "expected a Bearer token", {"WWW-Authenticate": REALM})
@@ -68,7 +68,7 @@ class Access:
         return self.scope_of(request) == "read"
 
     def scope_of(self, request: HTTPConnection) -> str | None:
-        """Return the scope of the request's token, `None` without one; 401 for a wrong one."""
+        """Return the scope of the token of a request, `None` without one; 401 if it is invalid."""
         header = request.headers.get("authorization")
         if header is None:
             return None
@@ -86,9 +86,9 @@ class Access:
 
 
 def create(engine: Engine, name: str, scope: Scope) -> str:
-    """Store a new token and return it; it can't be shown again.
+    """Store a new token and return it. It cannot be shown again.
 
-    Raises `AsuStatsError` when the name is taken.
+    Raises `AsuStatsError` if the name is taken.
     """
     token = f"asu_{secrets.token_urlsafe(32)}"
     row = {
@@ -107,7 +107,7 @@ def create(engine: Engine, name: str, scope: Scope) -> str:
 
 
 def all_tokens(engine: Engine) -> list[Token]:
-    """Return all tokens by name, revoked ones too."""
+    """Return all tokens by name, including revoked ones."""
     t = api_tokens
     query = select(t.c.name, t.c.scope, t.c.prefix, t.c.created_at, t.c.revoked_at)
     with read_snapshot(engine) as connection:
@@ -115,7 +115,7 @@ def all_tokens(engine: Engine) -> list[Token]:
 
 
 def revoke(engine: Engine, name: str) -> None:
-    """Make a token invalid, now and in every process. Raises `AsuStatsError` if there is none."""
+    """Revoke a token at once, for every process. Raises `AsuStatsError` if it does not exist."""
     t = api_tokens
     now = naive(utc_now())
     with write_transaction(engine) as connection:
@@ -125,7 +125,7 @@ def revoke(engine: Engine, name: str) -> None:
 
 
 def digest(token: str) -> str:
-    """Return what is stored of a token."""
+    """Return the stored digest of a token."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -139,7 +139,7 @@ def name_of(connection: Connection, token: str, scope: Scope) -> str | None:
 
 
 def digest_of(connection: Connection, name: str, scope: Scope) -> str | None:
-    """Return what is stored of a valid token of a scope, by its name."""
+    """Return the stored digest of a valid token, by name and scope."""
     t = api_tokens
     valid = select(t.c.token_hash).where(
         t.c.name == name, t.c.scope == scope, t.c.revoked_at.is_(None)

@@ -1,1 +1,1 @@
-"""Pages for people. A page computes no figure: it asks the reports, as the API does."""
+"""Pages for people. They compute no figures: like the API, they use the reports."""

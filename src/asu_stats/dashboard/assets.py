@@ -1,7 +1,7 @@
-"""Style sheet, scripts and icon: read once, compressed once, named after what they contain.
+"""Style sheet, scripts and icon, read and compressed once.
 
-Their directory carries a digest of all of them, so that browsers may keep them forever, and
-modules can import each other by their plain names.
+Their directory is named after a digest of all files, so browsers can cache them forever, and
+modules can import each other by plain names.
 """
 
 import gzip
@@ -33,7 +33,7 @@ class Assets:
         self._packed = {name: gzip.compress(c, 9, mtime=0) for name, c in self._files.items()}
 
     def answer(self, request: Request) -> Response:
-        """Return a file; under the digest of today it may be kept forever. Raises a 404."""
+        """Return a file. Under the current digest it may be cached forever. Raises a 404."""
         name: str = request.path_params["name"]
         plain = name.removeprefix(f"{self.digest}/")
         content = self._files.get(plain)
@@ -54,11 +54,10 @@ class Assets:
 
 @lru_cache(maxsize=1)
 def of_the_package() -> Assets:
-    """Return the package's files."""
     return Assets()
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Tell whether the answer may be compressed."""
+    """Tell whether the response may be compressed."""
     offers = request.headers.get("accept-encoding", "").lower().split(",")
     return any(offer.strip() in {"gzip", "*"} or "gzip;q=1" in offer for offer in offers)

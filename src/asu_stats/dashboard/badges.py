@@ -31,7 +31,7 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A kind of badge: the field it shows, and how it is written."""
+    """A kind of badge: its field, and its format."""
 
     field: str
     label: str
@@ -52,7 +52,7 @@ def answer(
 ) -> Response:
     """Return a badge; `read` runs a report in a snapshot of the database.
 
-    Raises a 404 for a badge that there is not, and `InvalidParameterError`.
+    Raises a 404 for an unknown badge, and `InvalidParameterError`.
     """
     badge = BADGES.get(name)
     if badge is None:

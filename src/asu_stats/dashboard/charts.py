@@ -1,6 +1,6 @@
-"""Charts, said as data: which question of the API they draw, and the same rows as a table.
+"""Charts, declared as data: the API query that they draw, and the same rows as a table.
 
-The script asks the API and draws; the table behind each chart is there from the start.
+The script queries the API and draws. The table behind each chart is in the page from the start.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line or the bars of one field. `colour` is a number of the palette."""
+    """A line, or the bars of one field. `colour` is a number of the palette."""
 
     field: str
     label: str
@@ -25,7 +25,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. `kind`: lines, bars, stack. With `split` each value of that field is a series."""
+    """A chart. `kind`: lines, bars, stack. With `split`, each value of that field is a series."""
 
     name: str
     title: str
@@ -35,15 +35,15 @@ class Chart:
     rows: Rows
     kind: str = "lines"
     parameters: Mapping[str, str] = field(default_factory=dict)
-    path: str = ""  # the member of the answer that holds the rows
+    path: str = ""  # the member of the response with the rows
     split: str = ""
-    rest: str = ""  # what the series is called whose value of `split` is null
+    rest: str = ""  # name of the series whose value of `split` is null
     note: str = ""
     height: str = "usual"
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """Return what the script needs to know."""
+        """Return the data that the script needs."""
         return {
             "kind": self.kind,
             "x": self.x.field,
@@ -82,7 +82,7 @@ def over_time(
     height: str = "usual",
     **filters: str,
 ) -> Chart:
-    """Return the chart of requests over time, of all or of one name."""
+    """Return the chart of requests over time, of all requests or of one name."""
     return Chart(
         name,
         title,

@@ -1,4 +1,4 @@
-"""Marks drawn on the server: sparklines. A drawing places figures, it makes none."""
+"""Graphics drawn on the server: sparklines."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -10,7 +10,7 @@ _MARGIN: Final = 2.5
 
 
 def sparkline(values: Sequence[float | None], *, from_zero: bool = True) -> list[str]:
-    """Return the lines of a sparkline as points of SVG; where nothing is known there is a gap."""
+    """Return the lines of a sparkline as points of SVG, with gaps for unknown values."""
     known = [value for value in values if value is not None]
     if len(values) < 2 or not known:
         return []

@@ -1,4 +1,4 @@
-"""Charts alone, for a frame on a page of somebody else."""
+"""Single charts, for a frame on another website."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -31,7 +31,7 @@ def _requests(db: Connection, view: View) -> Chart:
     return charts.over_time(rows, view.interval, title=title, **asked)
 
 
-# Each chart, and the filters that it takes.
+# Each chart with its filters.
 EMBEDS: Final[Mapping[str, tuple[Callable[[Connection, View], Chart], tuple[str, ...]]]] = {
     "requests": (_requests, _SERIES),
     "versions": (names.adoption_chart, ()),
@@ -46,7 +46,7 @@ def install(
     read: Callable[..., Any],
     origins: Sequence[str],
 ) -> None:
-    """Put the charts on `routes`; pages of `origins` may show them in a frame, nobody else."""
+    """Add the charts to `routes`. Only pages of `origins` may show them in a frame."""
     ancestors = " ".join(origins) or "'none'"
 
     @routes.get("/embed/{name}", name="embed")

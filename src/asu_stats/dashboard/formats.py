@@ -1,4 +1,4 @@
-"""How figures are written on pages: in English, until the script writes them as readers do."""
+"""Formats of figures on pages: English, until the script applies the locale of the reader."""
 
 import json
 from datetime import datetime
@@ -10,7 +10,7 @@ NOTHING = "–"  # noqa: RUF001 - an en dash: there is no figure
 
 
 def number(value: float | None, decimals: int = 0) -> Markup:
-    """Return a number that the script can update, with the same number of decimals."""
+    """Return a number, which the script can update with the same number of decimals."""
     if value is None:
         return Markup('<span class="none" title="unknown">{}</span>').format(NOTHING)
     return Markup('<data value="{}">{}</data>').format(
@@ -19,7 +19,7 @@ def number(value: float | None, decimals: int = 0) -> Markup:
 
 
 def plain(value: float | None) -> Markup:
-    """Return a number of any kind, with as many decimals as it needs, two at most."""
+    """Return a number with as many decimals as needed, at most two."""
     if value is None:
         return number(None)
     shown = round(value, 2)
@@ -39,13 +39,13 @@ def duration(seconds: int | None) -> Markup:
 
 
 def moment(text: str) -> Markup:
-    """Return an RFC 3339 instant, to the second, in UTC; the script adds the local time."""
+    """Return an RFC 3339 time to the second, in UTC; the script adds the local time."""
     shown = datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}">{}</time>').format(text, shown)
 
 
 def to_json(value: Any) -> str:
-    """Return JSON to be read by people."""
+    """Return JSON for people to read."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 

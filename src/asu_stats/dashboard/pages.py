@@ -1,4 +1,4 @@
-"""The pages: rendered on the server, readable without scripts, drawn and moved by them."""
+"""The pages: rendered on the server, readable without scripts; scripts draw and update them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,9 +57,9 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What the pages are made from; `now` tells the time.
+    """Data sources of the pages; `now` is the clock.
 
-    `jobs` says what the system does by itself, `alerts` what it watches and what is wrong.
+    `jobs` returns the periodic jobs, `alerts` the rules and incidents.
     """
 
     engine: Engine
@@ -87,7 +87,7 @@ def install(
     old_endpoints: Sequence[Mapping[str, str | None]],
     sunset: date | None,
 ) -> None:
-    """Put the pages and the files they need on `app`."""
+    """Add the pages and their files to `app`."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     contents: Mapping[str, tuple[str, Read]] = {
         **_CONTENTS,

@@ -1,4 +1,4 @@
-"""Templates into pages."""
+"""Renders templates."""
 
 import gzip
 from collections.abc import Mapping
@@ -33,14 +33,14 @@ _templates.filters |= {
 
 
 def text_of(template: str, /, **values: Any) -> str:
-    """Return the text of a template that is no page."""
+    """Return the text of a template that is not a page."""
     return markup(_templates.get_template(template).render(values))
 
 
 def render(
     request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
 ) -> Response:
-    """Return a page, compressed where that is understood."""
+    """Return a page, compressed if the client accepts that."""
     root = request.scope.get("root_path", "")
     text = _templates.get_template(template).render(
         {

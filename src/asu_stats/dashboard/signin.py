@@ -1,4 +1,4 @@
-"""Signing in with a read token, where statistics are not public."""
+"""Signing in with a read token, if statistics are not public."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -26,8 +26,8 @@ def router(
 ) -> APIRouter:
     """Return the routes.
 
-    `begin` returns the value of the cookie for a valid token; `is_own` tells whether an `Origin` is
-    ours: a form on a page of somebody else signs nobody in or out.
+    `begin` returns the cookie for a valid token. `is_own` tells whether an `Origin` is this server:
+    forms on other websites must not sign anyone in or out.
     """
     routes = APIRouter(include_in_schema=False)
 
@@ -82,7 +82,7 @@ def _again(request: Request, target: str, words: str, status: int) -> Response:
 
 
 def _inside(target: str) -> str:
-    """Return a path of our own to go on to: never the address of somebody else."""
+    """Return a path of this server to redirect to, never an address elsewhere."""
     odd = not target.startswith("/") or target[1:2] in {"/", "\\"} or not target.isprintable()
     return "/" if odd else target
 
@@ -99,14 +99,14 @@ def _root(request: Request) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    """Tell whether the browser came by TLS, which a proxy may have taken off."""
+    """Tell whether the browser used TLS, which a proxy may have terminated."""
     return request.scope["scheme"] == "https" or request.headers.get("origin", "").startswith(
         "https:"
     )
 
 
 async def _form(request: Request) -> dict[str, str] | None:
-    """Return the fields of a form, `None` for another body or a form that is not ours."""
+    """Return the fields of a form, `None` for another body or a form of another website."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         return None

@@ -1,6 +1,6 @@
-"""Tables, said as data: columns, and rows found, sorted and cut into pages.
+"""Tables, declared as data: columns, and rows that are searched, sorted and cut into pages.
 
-Nothing is computed here: figures come from the reports as they are.
+They show figures of the reports unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ Link = Callable[[Row], str]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: the field of a row it shows, its heading, and how it is written.
+    """A column: its field, its heading, and its format.
 
     `kind`: `name`, `text`, `count`, `share` (a count with a bar), `rate`, `seconds`, `time`,
     `names` (the first of a list).
@@ -40,7 +40,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it is shown: the rows of one page of those that were found."""
+    """A table as shown: one page of the rows found."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
@@ -60,10 +60,10 @@ def arrange(
     empty: str,
     searched: Sequence[str] = (),
 ) -> Table:
-    """Return the rows whose names contain what is searched for, in the order asked for.
+    """Return the rows that match the search, in the requested order.
 
-    Without an order they stay as the report has them. `searched` names the fields that are looked
-    at; by default the first column's.
+    Without an order they stay as the report sorts them. `searched` names the fields to search, by
+    default the first column.
     """
     fields = searched or (columns[0].field,)
     words = view.search.casefold().split()
@@ -89,9 +89,9 @@ def arrange(
 def _places(
     rows: Sequence[Row], words: Sequence[str], fields: Sequence[str], by: str, *, descending: bool
 ) -> list[int]:
-    """Return where the rows stand that have all of `words`, in the order of the field `by`.
+    """Return the places of the rows that contain all of `words`, sorted by the field `by`.
 
-    What is not known comes last.
+    Unknown values come last.
     """
     order = order_of(by)
     known: list[tuple[Any, int]] = []

@@ -1,6 +1,6 @@
-"""What a page was asked for: window, filters, order; and the links that keep them.
+"""The view of a page: time range, filters and order, and links that keep them.
 
-Everything that makes a page what it is stands in its URL, so every view is a link.
+The URL contains the complete state of a page, so every view is a link.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ PAGES: Final = (
     ("alerts", "Alerts", "/alerts"),
     ("jobs", "Jobs", "/jobs"),
 )
-# What these show is as of now, whatever the window.
+# These show the present, whatever the time range.
 TIMELESS: Final = frozenset({"alerts", "jobs"})
 PATHS: Final = {name: path for name, _, path in PAGES}
 _API: Final = "/api/v1/stats"
@@ -43,12 +43,12 @@ _MOST_PAGES: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page as it was asked for."""
+    """State of a page, parsed from its URL."""
 
     page: str
     root: str
     window: Window
-    asked: Mapping[str, str]  # the window, as the API takes it
+    asked: Mapping[str, str]  # the time range as API parameters
     now: datetime
     hours_since: date
     filters: Mapping[str, str]
@@ -58,9 +58,9 @@ class View:
 
     @classmethod
     def of(cls, request: Request, page: str, *, now: datetime, hourly_days: int) -> "View":
-        """Read a request. Raises `InvalidParameterError`."""
+        """Parse the URL of a request. Raises `InvalidParameterError`."""
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
-        given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field is not given
+        given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field counts as missing
         asked = {name: given[name] for name in WINDOW if name in given}
         window = Window.parse(
             days=asked.get("days"),
@@ -88,21 +88,21 @@ class View:
 
     @property
     def today(self) -> date:
-        """The UTC day that it is now."""
+        """The current UTC day."""
         return self.now.date()
 
     def has_begun(self, timestamp: str) -> bool:
-        """Tell whether a bucket has begun: in one that has not, zeros were not counted."""
+        """Tell whether a bucket has begun: zeros of a later one were not counted."""
         return timestamp <= self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     @property
     def days(self) -> int | None:
-        """The number of days, where the window is the last so many."""
+        """Number of days, if the time range is the last days."""
         return int(self.asked["days"]) if "days" in self.asked else None
 
     @property
     def words(self) -> str:
-        """The window in words."""
+        """The time range in words."""
         if self.days == 1:
             return "today"
         if self.days:
@@ -113,30 +113,30 @@ class View:
 
     @property
     def live(self) -> bool:
-        """Whether what happens now is part of the window."""
+        """Whether the time range includes the present."""
         return self.window.end >= self.today
 
     @property
     def interval(self) -> Interval:
-        """How long the buckets of a chart are: about as many as can be told apart."""
+        """Interval of the buckets of charts: about as many as can be distinguished."""
         if self.window.days <= 2 and self.window.start >= self.hours_since:
             return "hour"
         return self.day_interval
 
     @property
     def day_interval(self) -> Literal["day", "week", "month"]:
-        """The same where only whole days are known."""
+        """The same, if only whole days are available."""
         days = self.window.days
         return "day" if days <= 92 else "week" if days <= 731 else "month"
 
     def link(self, page: str = "", **changes: str | None) -> str:
-        """Return the link to a page in the same window, with these filters and no others."""
+        """Return the link to a page with the same time range and only these filters."""
         return self._url(PATHS[page or self.page], {**self.asked, **_given(changes)})
 
     def same(self, **changes: str | int | None) -> str:
-        """Return the link to this view with some of its parameters changed; `None` takes one away.
+        """Return the link to this view with changed parameters; `None` removes one.
 
-        Whatever changes, the first page of a table is shown.
+        The link always shows the first page of a table.
         """
         query: dict[str, str | int | None] = {
             **self.asked,
@@ -149,19 +149,19 @@ class View:
         return self._url(PATHS[self.page], _given({**query, **changes}))
 
     def api(self, question: str, **parameters: str | None) -> str:
-        """Return the link to a question of the API in the same window."""
+        """Return the link to an API query with the same time range."""
         return self._url(f"{_API}/{question}", {**self.asked, **_given(parameters)})
 
     def csv(self, question: str, **parameters: str | None) -> str:
-        """Return the link to the same as CSV."""
+        """Return the link to the same query as CSV."""
         return self.api(question, **parameters, format="csv")
 
     def only(self, *names: str) -> dict[str, str]:
-        """Return those of the filters that a report takes."""
+        """Return the filters that a report accepts."""
         return {name: self.filters[name] for name in names if name in self.filters}
 
     def on(self, page: str) -> "View":
-        """Return the view as if another page had been asked for."""
+        """Return the view as that of another page."""
         return replace(self, page=page)
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:
@@ -174,7 +174,7 @@ def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str]:
 
 
 def _name(parameter: str, value: str) -> str:
-    """Return a filter as the store keeps it."""
+    """Return a filter in the spelling of the store."""
     value = _text(parameter, value)
     return _STORED.get(parameter, stored_name)(value)
 

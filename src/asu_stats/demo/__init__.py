@@ -1,1 +1,1 @@
-"""The demo: a believable past, and visitors that keep it going."""
+"""The demo: a simulated history, and visitors that continue it."""

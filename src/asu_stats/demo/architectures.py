@@ -1,8 +1,8 @@
-"""Architecture of the packages of each target: auc can't use a target without one."""
+"""Package architecture of each target: auc needs one."""
 
 from typing import Final
 
-# Of a target, or of a family of targets that are alike.
+# By target, or by family of similar targets.
 _ARCHITECTURES: Final = {
     "apm821xx": "powerpc_464fp",
     "armsr/armv7": "arm_cortex-a15_neon-vfpv4",
@@ -79,5 +79,5 @@ _ARCHITECTURES: Final = {
 
 
 def architecture_of(target: str) -> str:
-    """Return the architecture of the packages of a target."""
+    """Return the package architecture of a target."""
     return _ARCHITECTURES.get(target) or _ARCHITECTURES[target.partition("/")[0]]

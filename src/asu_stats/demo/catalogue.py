@@ -1,4 +1,4 @@
-"""The catalogue file of the demo: every version and device of the world, as the builds read it."""
+"""The catalogue file of the demo: every version and device of the simulated world."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from asu_stats.demo.world import World, has_target, load
 def catalogue(world: World | None = None) -> dict[str, Any]:
     """Return the catalogue in the form of `builds.catalogue.Catalogue`.
 
-    Targets that a branch did not have yet, or has no longer, are overrides of that branch.
+    A branch that lacks some targets overrides them.
     """
     world = world or load()
     targets: dict[str, list[str]] = {}
@@ -32,7 +32,7 @@ def catalogue(world: World | None = None) -> dict[str, Any]:
 
 
 def revision_of(version: str) -> str:
-    """Return a made-up revision that stays the same: LuCI asks for that of a snapshot."""
+    """Return an invented revision that never changes: LuCI requests that of a snapshot."""
     digest = hashlib.sha256(version.encode()).hexdigest()
     return f"r{20_000 + int(digest[:3], 16)}-{digest[3:13]}"
 

@@ -1,4 +1,4 @@
-"""The people who ask: who wants which image on a day, each in the manner of their client."""
+"""Simulated users: which image a user requests on a day, depending on the client."""
 
 import random
 from collections import deque
@@ -18,8 +18,8 @@ from asu_stats.releases import MAIN
 
 T = TypeVar("T")
 
-# How often somebody asks for what was asked for lately: many have the same device and take the
-# image as it is offered, and many ask twice.
+# Share of requests that repeat a recent one: many users have the same device and change nothing,
+# and many request twice.
 _AGAIN: Final = 0.55
 _AGAIN_AT_ONCE: Final = 0.1
 _AT_ONCE: Final = 4
@@ -42,7 +42,7 @@ class PlannedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ClientBehaviour:
-    """How the people of one client ask: what is likely, and the branches that the client is in."""
+    """Behaviour of the users of one client: probabilities, and the branches that include it."""
 
     diff_packages: float
     upgrader: float
@@ -59,13 +59,13 @@ MANNERS: Final = {
     "asu-web": ClientBehaviour(diff_packages=0.2, upgrader=0.4, extra=0.1),
 }
 _OTHERS: Final = ClientBehaviour(diff_packages=0.1, upgrader=0.1, extra=0.3)
-# How often somebody asks for a size of the root file system, and which, in MiB, with weights.
+# Share of requests with a root file system size, and the sizes in MiB with weights.
 _SIZED: Final = {"ofs": 0.03, "owut": 0.06}
 _SIZES: Final = {128: 2, 256: 5, 300: 1, 512: 6, 768: 1, 1000: 1, 1024: 4}
 
 
 class WeightedChoice(Generic[T]):
-    """Things to draw from, each with its weight."""
+    """Items to draw from, each with its weight."""
 
     def __init__(self, things: Sequence[T], weights: Sequence[float]) -> None:
         self._things = things
@@ -76,7 +76,7 @@ class WeightedChoice(Generic[T]):
 
 
 class _Day:
-    """What can be drawn on one day."""
+    """Choices of one day."""
 
     def __init__(self, world: World, day: date) -> None:
         self.date = day
@@ -100,7 +100,7 @@ class _Day:
         return self._versions_of_client[name]
 
     def versions(self, client: str, manner: ClientBehaviour) -> WeightedChoice[str]:
-        """Return the versions that a client is in; all, where it is in none of them."""
+        """Return the versions whose branches include a client; all, if none does."""
         if client not in self._versions:
             first, last = branch_key(manner.first_branch), branch_key(manner.last_branch)
             shares = {
@@ -113,9 +113,9 @@ class _Day:
 
 
 class Crowd:
-    """People with devices. What they want depends on the day, the seed, and what went before.
+    """Users with devices. Their requests depend on the day, the seed and earlier requests.
 
-    `remembered` is how many wishes are remembered, to be wished again.
+    `remembered` is the number of recent requests that can be repeated.
     """
 
     def __init__(self, world: World, *, seed: int, remembered: int = 1000) -> None:
@@ -129,7 +129,7 @@ class Crowd:
         self._day: _Day | None = None
 
     def ask(self, day: date) -> PlannedRequest:
-        """Return what somebody wants on a day; often it is what was wanted lately."""
+        """Return a request of a day, often a repetition of a recent one."""
         lately, chance = self._lately, self._chance
         if len(lately) < _AT_ONCE or chance.random() >= _AGAIN:
             return self.ask_new(day)
@@ -144,7 +144,7 @@ class Crowd:
         return wish
 
     def ask_new(self, day: date) -> PlannedRequest:
-        """Return what somebody wants who did not look at the others."""
+        """Return a request that repeats no other."""
         chance, today = self._chance, self._on(day)
         client = today.clients.draw(chance)
         name = split_client(client)[0]

@@ -1,4 +1,4 @@
-"""Builds as they would have gone: a line in front of a few workers, each build with its time."""
+"""Simulated builds: a queue in front of some workers, and a duration for each build."""
 
 import heapq
 import random
@@ -9,7 +9,7 @@ from asu_stats.demo.crowd import PlannedRequest
 from asu_stats.demo.troubles import BuildFailure, Troubles
 
 TIMEOUT_SECONDS: Final = 600.0
-# Mean seconds of a build where it is neither quick nor slow by chance.
+# Mean seconds of a build.
 _SLOW_TARGETS: Final = {
     "armsr/armv8": 118.0,
     "bcm27xx/bcm2711": 112.0,
@@ -28,7 +28,7 @@ _PHASES: Final = (
     ("validate_manifest", 0.12),
     ("building_image", 0.72),
 )
-# How far a build comes that fails so, as a part of its time.
+# Fraction of the duration after which a build fails, by kind of failure.
 _FAR: Final = {
     "validation": (0.08, 0.16),
     "network": (0.15, 0.8),
@@ -52,7 +52,7 @@ class Build:
 
 
 class WorkerPool:
-    """A number of workers that take what has waited longest."""
+    """Workers that take the build that has waited longest."""
 
     def __init__(self, troubles: Troubles, *, workers: int, seed: int) -> None:
         self._chance = random.Random(f"farm {seed}")  # noqa: S311 - a play
@@ -63,7 +63,7 @@ class WorkerPool:
         self._builds = 0
 
     def build(self, wish: PlannedRequest, at: float) -> Build:
-        """Return the build of a wish that is queued now, after all that were queued before."""
+        """Return the build of a request that is queued now, after all queued before."""
         chance = self._chance
         free, worker = self._free[0]
         started = round(max(free + 0.2, at + chance.uniform(0.2, 2.5)), 3)
@@ -104,7 +104,7 @@ class WorkerPool:
 
 
 def _phases(took: float, whole: float) -> dict[str, float]:
-    """Return the seconds of each phase that a build reached."""
+    """Return the seconds of each phase of a build."""
     phases = {}
     for name, share in _PHASES:
         seconds = min(took, whole * share)

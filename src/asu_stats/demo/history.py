@@ -1,4 +1,4 @@
-"""A believable past: what a busy build server would have seen in the days that end now."""
+"""A simulated history: what a busy build server would have recorded until now."""
 
 import hashlib
 import heapq
@@ -20,11 +20,11 @@ from asu_stats.times import aware, midnight
 
 SOURCE: Final = "https://demo.asu-stats.example"
 
-# As the build service does by default.
+# Defaults of the build service.
 _IMAGE_SECONDS: Final = 7 * 86400.0
 _FAILURE_SECONDS: Final = 3600.0
 
-# What the number of workers is made from: enough for an evening, not for every rush.
+# For the number of workers: enough for an evening, not for every peak.
 _BUILDS_PER_REQUEST: Final = 0.45
 _BUILD_SECONDS: Final = 85
 _WORKERS_PER_BUSY: Final = 2.6
@@ -42,13 +42,13 @@ _DAY: Final = 86400
 
 @dataclass(slots=True)
 class _Image:
-    """What became of a request hash: when its newest build ends, and how."""
+    """State of a request hash: end and result of its newest build."""
 
     finished: float
     status: str
 
     def outcome(self, at: float) -> Outcome | None:
-        """Return what a request for it becomes, `None` if it has to be built."""
+        """Return the outcome of a request for it, `None` if it has to be built."""
         if at <= self.finished:
             return "joined"
         age = at - self.finished
@@ -70,17 +70,17 @@ def history(
 ) -> Iterator[Event]:
     """Yield the events of about `requests` accepted requests in the `days` UTC days up to `now`.
 
-    They come in the order of their times, none later than `now`; some builds have not ended, and
-    some not begun. The same arguments give the same events with the same identities. Memory does
-    not grow with the number of days: what is kept is a week of request hashes. Without `incidents`
-    nothing goes wrong but the usual.
+    Events are sorted by time; none is later than `now`. Some builds have not ended, and some not
+    started. The same arguments give the same events with the same identities. Memory does not grow
+    with the number of days: it holds a week of request hashes. Without `incidents` there are only
+    the usual failures.
     """
     play = _History(days, requests, now.astimezone(UTC), seed, source, incidents=incidents)
     return play.events()
 
 
 class _History:
-    """The state of the play: who asks again when, which images there are, what happens next."""
+    """State of the simulation: repeated requests, existing images, pending events."""
 
     def __init__(
         self,
@@ -115,10 +115,10 @@ class _History:
         self._numbers = 0
 
     def events(self) -> Iterator[Event]:
-        """Yield everything that has happened by the end."""
+        """Yield all events until the end."""
         ahead = 0
         for at in self._moments():
-            # Who comes back comes at a time of their own, and takes the next free moment's place.
+            # A repeated request has its own time, and replaces the next new request.
             while self._returning and self._returning[0][0] <= at:
                 due, _, wish = heapq.heappop(self._returning)
                 yield from self._until(due)
@@ -132,13 +132,13 @@ class _History:
         yield from self._until(self._end)
 
     def _until(self, at: float) -> Iterator[Event]:
-        """Yield what happens up to a moment."""
+        """Yield the events up to a time."""
         coming = self._coming
         while coming and coming[0][0] <= at:
             yield heapq.heappop(coming)[2]
 
     def _moments(self) -> Iterator[float]:
-        """Yield the moments of requests, in order; the last few are close to the end."""
+        """Yield the times of requests in order; the last few are close to the end."""
         last = min(self._workers + 4, self._requests // 50)
         usual = self._requests - last
         hours = list(self._hours())
@@ -155,10 +155,10 @@ class _History:
             yield from sorted(math.floor(moment * 1000) / 1000 for moment in moments)
 
     def _hours(self) -> Iterator[tuple[float, float, float]]:
-        """Yield start, length and demand of every hour that has begun by the end."""
+        """Yield start, length and demand of every hour until the end."""
         for number in range(self._days):
             demand = popularity.hourly_demand(self._world, self._day(number * _DAY))
-            # Some days are just better than others.
+            # Some days are busier than others.
             mood = self._chance.uniform(0.92, 1.08)
             for hour, level in enumerate(demand):
                 start = float(number * _DAY + hour * _HOUR)
@@ -174,13 +174,13 @@ class _History:
 
     def _wish(self, at: float) -> PlannedRequest:
         day = self._day(at)
-        # New wishes at the end, so that something is being built when the history is looked at.
+        # New requests at the end, so that builds are running when the history ends.
         if at > self._end - self._last_seconds:
             return self._crowd.ask_new(day)
         return self._crowd.ask(day)
 
     def _forget(self, at: float) -> None:
-        """Forget the images that nobody gets any more."""
+        """Drop images that are no longer requested."""
         if at % _DAY == 0:
             self._images = {
                 request_hash: image
@@ -191,7 +191,7 @@ class _History:
     # Requests ---------------------------------------------------------------------------------
 
     def _receive(self, wish: PlannedRequest, at: float) -> None:
-        """Take one accepted request, and now and then one that is refused before it."""
+        """Simulate an accepted request, and sometimes a rejected one before it."""
         if self._chance.random() < _REFUSED:
             self._refuse(self._crowd.ask_new(self._day(at)), at)
         outcome = self._outcome(wish, at)
@@ -221,7 +221,7 @@ class _History:
         self._come_back(wish, at, build)
 
     def _come_back(self, wish: PlannedRequest, at: float, build: Build) -> None:
-        """Let some not wait for the end, and some try again after a failure."""
+        """Schedule repeated requests: users that do not wait, and retries after a failure."""
         impatient = _IMPATIENT_AT_RELEASE if self._is_fresh(wish.version, at) else _IMPATIENT
         if self._chance.random() < impatient:
             self._return(wish, self._chance.uniform(at, build.finished))
@@ -255,7 +255,7 @@ class _History:
         self._add(at, self._writer.request(refused, at, "rejected", error_message=text))
 
     def _turn_away(self, wish: PlannedRequest, at: float, overload: str) -> None:
-        """Refuse a request because the queue is full; an open LuCI asks again every 5 seconds."""
+        """Reject a request because the queue is full; LuCI repeats it every 5 seconds."""
         chance = self._chance
         again, pause = (chance.randint(2, 20), 5.0) if wish.client.startswith("luci/") else (0, 0.0)
         for number in range(again + 1):

@@ -1,11 +1,11 @@
-"""What people put into their images: real package names, in the sets that go together."""
+"""Packages that users add to images: real names, in sets that belong together."""
 
 import random
 from typing import Final
 
 from asu_stats.demo.world import branch_key
 
-# What a device comes with anyway; clients that send `diff_packages` list it too.
+# Default packages of a device; clients that send `diff_packages` list them too.
 _DEFAULTS: Final = (
     *("base-files", "ca-bundle", "dnsmasq", "dropbear", "fstools", "kmod-gpio-button-hotplug"),
     *("kmod-nft-offload", "libc", "libgcc", "logd", "mtd", "netifd", "odhcp6c"),
@@ -31,7 +31,7 @@ _DEFAULTS_OF_TARGET: Final = {
     ),
 }
 
-# Sets that go together, and how common each is.
+# Sets that belong together, and how common each is.
 SETS: Final[tuple[tuple[int, tuple[str, ...]], ...]] = (
     (170, ("luci-ssl",)),
     (120, ("luci-app-sqm", "sqm-scripts")),
@@ -87,8 +87,8 @@ def choose(
 ) -> tuple[str, ...]:
     """Return the packages of one image.
 
-    `whole` lists everything that the image is to hold, not just what is added. `upgrader` is how
-    likely the upgrade app is among them, `extra` how likely somebody chose beyond the usual sets.
+    With `whole` all packages of the image are listed, else only the additional ones. `upgrader` is
+    the probability of the upgrade app, `extra` that of packages besides the usual sets.
     """
     names = ["luci"]
     if whole:

@@ -1,4 +1,4 @@
-"""How much of everything is asked for: versions, devices, and the hours of a week."""
+"""Popularity of versions and devices, and demand by hour of the week."""
 
 import math
 import random
@@ -8,13 +8,13 @@ from typing import Final
 
 from asu_stats.demo.world import Device, Version, World, branch_key
 
-# What is asked for besides releases, as a share of all requests.
+# Share of all requests that are not for releases.
 _MAIN_SHARE: Final = 0.035
 _BRANCH_SNAPSHOT_SHARE: Final = 0.006
 _CANDIDATE_SHARE: Final = 0.045
 _OLD_CANDIDATE_SHARE: Final = 0.0003
 
-# A release draws a crowd on its day, which goes again within a week.
+# A release causes a peak on its day, which declines within a week.
 _PULL: Final = 0.8
 _PULL_OF_OLD_BRANCH: Final = 0.25
 _PULL_OF_CANDIDATE: Final = 0.08
@@ -33,7 +33,7 @@ _WEEKEND: Final = (
 _SATURDAY: Final = 5
 _WEEKDAYS: Final = (0.97, 0.92, 0.91, 0.93, 1.0, 0.99, 1.07)
 
-# Devices that many people have, most popular first.
+# Popular devices, most popular first.
 FAVOURITES: Final = (
     ("mediatek/filogic", "glinet_gl-mt6000"),
     ("x86/64", "generic"),
@@ -82,7 +82,7 @@ FAVOURITES: Final = (
 
 
 def by_popularity(devices: Sequence[Device], *, seed: int) -> list[Device]:
-    """Return the devices, most popular first: the favourites, then the others as chance has it."""
+    """Return the devices by popularity: well-known ones first, then the others in random order."""
     known = {(device.target, device.profile): device for device in devices}
     first = [known[key] for key in FAVOURITES if key in known]
     others = [device for device in devices if (device.target, device.profile) not in FAVOURITES]
@@ -91,15 +91,15 @@ def by_popularity(devices: Sequence[Device], *, seed: int) -> list[Device]:
 
 
 def zipf_weights(count: int) -> list[float]:
-    """Return the weight of each place in an order of popularity, with a long tail."""
+    """Return the weight of each rank, with a long tail."""
     return [1 / (place + 4) ** 1.02 for place in range(count)]
 
 
 def version_shares(world: World, day: date) -> dict[str, float]:
-    """Return the share of each version in the requests of a day; they add up to 1.
+    """Return the share of each version in the requests of a day; the shares add up to 1.
 
-    A release takes over from those before it within three weeks, a branch within months; what is
-    left keeps its own order, so old versions have a long tail.
+    A release replaces earlier ones within three weeks, a branch within months. The rest keeps its
+    order, so old versions have a long tail.
     """
     versions = world.versions_on(day)
     shares = _shares_beside_releases(versions)
@@ -140,7 +140,7 @@ def _shares_beside_releases(versions: Sequence[Version]) -> dict[str, float]:
 
 
 def _shares_in_branch(releases: Sequence[Version], share: float, day: date) -> dict[str, float]:
-    """Break the share of a branch up, newest release first."""
+    """Divide the share of a branch among its releases, newest first."""
     shares = {}
     for version in reversed(releases[1:]):
         taken = share * _taken_by_release(version.age_days(day))
@@ -159,7 +159,7 @@ def _taken_by_branch(age_days: int) -> float:
 
 
 def _pulls(world: World, day: date) -> dict[str, float]:
-    """Return how many more requests than usual (1) each fresh version draws on a day."""
+    """Return how many times the usual requests each new version gets on a day."""
     fresh = [
         version
         for version in world.versions_on(day)
@@ -184,7 +184,7 @@ def _pull(version: Version, newest_branch: str) -> float:
 
 
 def hourly_demand(world: World, day: date) -> list[float]:
-    """Return how many requests each hour of a day brings; a usual hour brings about 1."""
+    """Return the demand of each hour of a day; a usual hour has about 1."""
     weekday = day.weekday()
     level = _WEEKDAYS[weekday] * (1 + sum(_pulls(world, day).values()))
     hours = _WEEKEND if weekday >= _SATURDAY else _WORKDAY

@@ -1,4 +1,4 @@
-"""The time at which the history ends and the demo's own server begins: a restart."""
+"""End of the history and start of the server: a simulated restart."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
@@ -13,9 +13,10 @@ from asu_stats.events import (
 
 
 def restarted(events: Iterable[Event], now: datetime) -> Iterator[Event]:
-    """Yield `events`, then the ends of builds that run or wait: cancelled, as by a restart.
+    """Yield `events`, then the ends of unfinished builds: cancelled, as by a restart.
 
-    The demo's own server does not know them, so they would run or wait until they are stale.
+    The server of the demo does not know these builds. Without an end they would count as waiting or
+    running until they are stale.
     """
     going_on: dict[str, BuildStarted] = {}
     waiting: dict[str, RequestReceived] = {}

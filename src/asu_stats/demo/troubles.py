@@ -1,4 +1,4 @@
-"""What goes wrong: the usual trouble, and incidents that have a beginning and an end."""
+"""Simulated failures: the usual ones, and incidents with a beginning and an end."""
 
 import random
 import re
@@ -16,7 +16,7 @@ from asu_stats.events import FAILED_STATUSES, BuildStatus
 
 _FAILURE_RATE: Final = 0.047
 _CANCEL_RATE: Final = 0.004
-# How the usual failures divide; types that are not listed are rare.
+# Shares of the usual failures; types that are not listed are rare.
 _TYPE_WEIGHTS: Final = {
     "package_not_found": 30,
     "package_conflict": 20,
@@ -55,7 +55,7 @@ BROKEN_PACKAGE: Final = "luci-app-attendedsysupgrade"
 _HOUR: Final = 3600.0
 _DAY: Final = 24 * _HOUR
 
-# What a refusal says of the request that it refused.
+# The name in a rejection.
 _REFUSED: Final = (
     ("version", re.compile(r"Unsupported (?:version|branch): (\S+)")),
     ("target", re.compile(r"Unsupported target: ([^\s/]+/[^\s/.]+)")),
@@ -65,7 +65,7 @@ _REFUSED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class BuildFailure:
-    """How a build ends when it does not end well."""
+    """How a build fails."""
 
     status: BuildStatus
     text: str
@@ -78,7 +78,7 @@ class BuildFailure:
 
 @dataclass(frozen=True, slots=True)
 class Breakage:
-    """From some moment a version lacks a package, until somebody repairs it; times in seconds."""
+    """A version lacks a package until it is repaired; times in seconds."""
 
     version: str
     package: str
@@ -88,24 +88,23 @@ class Breakage:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """The container engine is down; while `full` the queue takes no more; times in seconds."""
+    """The container engine is down; while `full` the queue is full; times in seconds."""
 
     start: float
     end: float
 
     def is_full_at(self, at: float) -> bool:
-        """Tell whether the queue has run full."""
         return self.start + 1.2 * _HOUR <= at < self.start + 2 * _HOUR
 
 
 @cache
 def kind_of_text(text: str, status: str) -> ErrorKind:
-    """Return category and type of an error text; there are few of them, seen often."""
+    """Return category and type of an error text; there are few texts, so results are cached."""
     return classify(text, status=status)
 
 
 class Troubles:
-    """Decides which builds fail and which requests are refused; times are seconds since `first`."""
+    """Decides which builds fail and which requests are rejected. Times are seconds from `first`."""
 
     def __init__(self, world: World, *, first: date, days: int, seed: int) -> None:
         self._chance = random.Random(f"troubles {seed}")  # noqa: S311 - a play
@@ -136,7 +135,7 @@ class Troubles:
         self.outages = _outages(days)
 
     def fate(self, wish: PlannedRequest, started: float) -> BuildFailure | None:
-        """Return what goes wrong with a build, `None` if it ends well."""
+        """Return how a build fails, `None` if it succeeds."""
         chance = self._chance
         if any(each.start <= started < each.end for each in self.outages) and (
             chance.random() < _OUTAGE_RATE
@@ -156,18 +155,18 @@ class Troubles:
         return chance.choice(self._cancelled) if luck < _FAILURE_RATE + _CANCEL_RATE else None
 
     def overload(self, at: float) -> str | None:
-        """Return what is said to a request for a new build while the queue is full, else `None`."""
+        """Return the error for a request for a new build while the queue is full, else `None`."""
         if any(each.is_full_at(at) for each in self.outages):
             return self._chance.choice(self._overloads)
         return None
 
     def refusal(self) -> str:
-        """Return the text of a usual refusal."""
+        """Return the text of a usual rejection."""
         return self._refusals.draw(self._chance)
 
 
 def refused_names(text: str) -> dict[str, str]:
-    """Return version, target or profile that a refusal names, as the service would have it."""
+    """Return version, target or profile that a rejection names, as the service would store it."""
     found = {}
     for name, pattern in _REFUSED:
         if match := pattern.match(text):
@@ -178,15 +177,15 @@ def refused_names(text: str) -> dict[str, str]:
 def _by_type(
     fates: Sequence[BuildFailure], weights: dict[str, int], *, rare: float
 ) -> WeightedChoice[BuildFailure]:
-    """Return a lottery in which the types have `weights`, divided among the texts of each."""
+    """Return a choice in which each type has its weight, divided among its texts."""
     types = [fate.kind.type for fate in fates]
     return WeightedChoice(fates, [weights.get(each, rare) / types.count(each) for each in types])
 
 
 def _days_of_incidents(days: int, ago: int) -> list[int]:
-    """Return the days of an incident that happens once every thirty days, counted from the first.
+    """Return the days of an incident that happens every thirty days, counted from the first.
 
-    Histories of a few days are too short for it to have a before and an after.
+    Short histories do not contain it: there would be no time before and after.
     """
     if days <= ago:
         return [days // 2] if days >= _SHORTEST_DAYS else []

@@ -1,4 +1,4 @@
-"""Visitors of a running demo: real HTTP requests in the manner of the real clients."""
+"""Visitors of a running demo: HTTP requests that imitate real clients."""
 
 import heapq
 import ipaddress
@@ -44,7 +44,7 @@ _OVERLOADED: Final = 529
 
 @dataclass(frozen=True, slots=True)
 class PollingBehaviour:
-    """How a client waits: how often it asks, with what method, and whether it takes a refusal."""
+    """How a client polls: interval, method, and whether it gives up after a rejection."""
 
     poll_seconds: float = 5.0
     method: str = "GET"
@@ -65,13 +65,12 @@ class _Reply:
 
 
 class Visitors:
-    """A thread that asks the build service at `base_url` for images, until it is stopped.
+    """A thread that requests images from the build service at `base_url` until it is stopped.
 
-    One visitor comes every `mean_seconds` on average, now and then several at once. With
-    `calm_seconds` that is only the beginning, so that there is something to see: each pause is a
-    tenth longer than the one before, up to that. Whatever the server answers, or does not, the
-    thread goes on. Raises `InvalidSettingError` if the server is
-    not on this machine: nobody else is to be kept busy by a demo.
+    One visitor comes every `mean_seconds` on average, sometimes several at once. With
+    `calm_seconds` the pauses grow by a tenth each, up to that length. The thread continues whatever
+    the server responds. Raises `InvalidSettingError` if the server is not on this machine: a demo
+    must not load other servers.
     """
 
     def __init__(
@@ -96,11 +95,10 @@ class Visitors:
         self._thread = threading.Thread(target=self._run, name="demo-visitors", daemon=True)
 
     def start(self) -> None:
-        """Let the first visitor come."""
         self._thread.start()
 
     def stop(self, *, timeout: float = _TIMEOUT_SECONDS) -> None:
-        """Let nobody come any more; wait `timeout` seconds at most for the last to go."""
+        """Start no more visits; wait at most `timeout` seconds for the current ones."""
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -129,7 +127,7 @@ class Visitors:
             _, _, act = heapq.heappop(self._plans)
             try:
                 act()
-            except Exception:  # a demo never dies of a bad answer
+            except Exception:  # no response may end the demo
                 _log.exception("demo: unexpected error of a visitor")
 
     def _plan(self, seconds: float, act: Callable[[], None]) -> None:
@@ -137,7 +135,7 @@ class Visitors:
         heapq.heappush(self._plans, (time.monotonic() + seconds, self._planned, act))
 
     def _arrive(self) -> None:
-        """Let a visitor come, or several, and plan the next."""
+        """Start one or more visits, and schedule the next."""
         chance = self._chance
         self._plan(chance.expovariate(1 / self._mean_seconds), self._arrive)
         self._mean_seconds = min(self._calm_seconds, self._mean_seconds * _CALMER)
@@ -149,7 +147,7 @@ class Visitors:
             self._plan(chance.uniform(0, _BURST_SECONDS) if burst else 0, partial(self._post, wish))
 
     def _post(self, wish: PlannedRequest, tries: int = 0) -> None:
-        """Ask for an image."""
+        """Request an image."""
         reply = self._send("POST", "/api/v1/build", **letter(wish))
         habit = HABITS.get(split_client(wish.client)[0], _USUAL)
         if reply is None:
@@ -161,7 +159,7 @@ class Visitors:
             self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash))
 
     def _poll(self, habit: PollingBehaviour, request_hash: str, polls: int = 1) -> None:
-        """Ask how far the build is, and plan to ask again while it is not done."""
+        """Request the state of a build, and schedule the next poll if it has not ended."""
         reply = self._send(habit.method, f"/api/v1/build/{request_hash}")
         if reply and reply.status == 202 and polls < _MOST_POLLS:
             self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash, polls + 1))
@@ -174,7 +172,7 @@ class Visitors:
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> _Reply | None:
-        """Return what the server answers, `None` if it does not."""
+        """Return the response of the server, `None` without one."""
         connection = HTTPConnection(self._host, self._port, timeout=_TIMEOUT_SECONDS)
         try:
             connection.request(method, self._path + path, body, dict(headers or {}))
@@ -189,7 +187,7 @@ class Visitors:
 
 
 def letter(wish: PlannedRequest) -> dict[str, Any]:
-    """Return body and headers of a request, as the client of the wish sends it."""
+    """Return body and headers of a request as its client sends it."""
     name, version = split_client(wish.client)
     body: dict[str, Any] = {
         "version": wish.version,
@@ -201,7 +199,7 @@ def letter(wish: PlannedRequest) -> dict[str, Any]:
     if wish.rootfs_size_mb:
         body["rootfs_size_mb"] = wish.rootfs_size_mb
     headers = {"Content-Type": "application/json"}
-    if name == "auc":  # says who it is in the header alone
+    if name == "auc":  # identifies itself only in the header
         headers["User-Agent"] = f"auc ({version})"
     elif name != UNKNOWN:
         body["client"] = wish.client

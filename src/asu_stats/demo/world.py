@@ -1,4 +1,4 @@
-"""The world of the demo as data: which devices, versions and clients there are, and since when."""
+"""The simulated world as data: devices, versions and clients, and since when they exist."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from asu_stats.releases import MAIN, release_order
 
 VersionKind: TypeAlias = Literal["release", "candidate", "snapshot"]
 
-# Families of targets that were dropped or renamed: the last branch that has them, and the first.
+# Families of targets that were dropped or renamed: the last and the first branch with them.
 LAST_BRANCH: Final = {"bcm63xx": "23.05", "ipq807x": "23.05", "oxnas": "23.05"}
 FIRST_BRANCH: Final = {"qualcommax": "24.10"}
 
@@ -26,7 +26,7 @@ _LUCI: Final = re.compile(r"luci/(?:git-)?(\d\d)\.(\d{3})\.")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that images are built for."""
+    """A device with images."""
 
     target: str
     profile: str
@@ -39,7 +39,7 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version on offer; main (`SNAPSHOT`) has always been there."""
+    """A version; main (`SNAPSHOT`) has always existed."""
 
     name: str
     released: date | None
@@ -51,23 +51,23 @@ class Version:
 
     @property
     def kind(self) -> VersionKind:
-        """What sort of version it is."""
+        """Kind of version."""
         if self.name.endswith(MAIN):
             return "snapshot"
         return "candidate" if "-rc" in self.name else "release"
 
     def exists_on(self, day: date) -> bool:
-        """Tell whether the version was out."""
+        """Tell whether the version existed on a day."""
         return self.released is None or self.released <= day
 
     def age_days(self, day: date) -> int:
-        """Return how many days the version had been out; main is as old as time."""
+        """Return the age of the version in days; main counts as old."""
         return (day - (self.released or date.min)).days
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client string as servers see it, and how common it is."""
+    """A client string, and how common it is."""
 
     text: str
     weight: int
@@ -79,7 +79,7 @@ class Client:
 
     @property
     def since(self) -> date | None:
-        """The day it came out, where its version says so."""
+        """Release day of the client, if its version contains it."""
         if match := _OWUT.match(self.text):
             return date(*map(int, match.groups()))
         if match := _LUCI.match(self.text):
@@ -88,24 +88,24 @@ class Client:
         return None
 
     def exists_on(self, day: date) -> bool:
-        """Tell whether the client was out."""
+        """Tell whether the client existed on a day."""
         return self.since is None or self.since <= day
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Everything that can be asked for, and who asks; versions of a branch in their order."""
+    """All devices, versions and clients; versions of a branch are sorted by age."""
 
     devices: tuple[Device, ...]
     versions: tuple[Version, ...]
     clients: tuple[Client, ...]
 
     def versions_on(self, day: date) -> list[Version]:
-        """Return the versions that were out."""
+        """Return the versions that existed on a day."""
         return [version for version in self.versions if version.exists_on(day)]
 
     def clients_on(self, day: date) -> list[Client]:
-        """Return the clients that were out."""
+        """Return the clients that existed on a day."""
         return [client for client in self.clients if client.exists_on(day)]
 
     def branches(self) -> list[str]:
@@ -113,7 +113,7 @@ class World:
 
 
 def branch_key(branch: str) -> str:
-    """Return what sorts branches by age; main comes last."""
+    """Return a sort key of branches by age; main comes last."""
     return release_order(branch)
 
 
@@ -125,14 +125,14 @@ def has_target(branch: str, target: str) -> bool:
 
 
 def read_csv(name: str) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file that comes with the package."""
+    """Yield the rows of a CSV file in the package."""
     source = resources.files("asu_stats") / "data" / name
     return csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"), newline=""))
 
 
 @cache
 def load() -> World:
-    """Return the world that comes with the package."""
+    """Return the world from the data files of the package."""
     return World(
         devices=tuple(
             Device(row["target"], row["profile"], row["title"]) for row in read_csv("devices.csv")

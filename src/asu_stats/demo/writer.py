@@ -1,7 +1,7 @@
-"""What happens in the play, written down as events.
+"""Writes the events of the simulation.
 
-The events are made directly, not through `cloudevents.new`: every name here comes from our own
-data, clean and short, and a test sends them through the border. That takes a tenth of the time.
+The events are constructed directly, not by `cloudevents.new`, which takes ten times as long. All
+names come from package data, and a test passes the events through the parser.
 """
 
 import math
@@ -21,9 +21,9 @@ from asu_stats.events import (
 
 
 class Writer:
-    """Makes events with identities of their own.
+    """Makes events with their own identities.
 
-    `key` tells histories apart; times are seconds since `midnight`.
+    `key` distinguishes histories; times are seconds since `midnight`.
     """
 
     def __init__(self, source: str, key: str, midnight: datetime) -> None:
@@ -62,7 +62,7 @@ class Writer:
         )
 
     def started(self, wish: PlannedRequest, build: Build) -> BuildStarted:
-        """Return the event of a build's start."""
+        """Return the start event of a build."""
         return BuildStarted(
             source=f"{self._source}/workers/{build.worker}",
             id=f"demo:{self._key}:started:{build.number}",
@@ -74,7 +74,7 @@ class Writer:
         )
 
     def finished(self, wish: PlannedRequest, build: Build) -> BuildFinished:
-        """Return the event of a build's end."""
+        """Return the end event of a build."""
         fate = build.fate
         kind = fate.kind if fate else None
         return BuildFinished(

@@ -137,7 +137,7 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
 
 REPORT: Final = Report(
     name="clients/{client}",
-    summary="All that is known of one client",
+    summary="Figures of one client",
     read=lambda connection, query: read(
         connection, query.window, query.filters["client"], query.page
     ),

@@ -127,7 +127,7 @@ def row(
 
 REPORT: Final = Report(
     name="clients",
-    summary="Requests per client, and how they ended",
+    summary="Requests and results per client",
     read=lambda connection, query: read(connection, query.window),
     response=list[ClientRow],
     row=ClientRow,

@@ -150,7 +150,7 @@ def _compared(
 
 REPORT: Final = Report(
     name="comparison",
-    summary="The figures of the overview beside those of the window before",
+    summary="Overview compared with the time range before",
     read=lambda connection, query: read(connection, query.window, query.now),
     response=list[Compared],
     default_days=7,

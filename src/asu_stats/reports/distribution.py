@@ -70,7 +70,7 @@ def bars(spread: Distribution, widths: Sequence[int]) -> list[tuple[int, int, in
 
 REPORT: Final = Report(
     name="performance/distribution",
-    summary="How durations are spread",
+    summary="Histogram of build durations",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[DurationBar],
     parameters=(VERSION,),

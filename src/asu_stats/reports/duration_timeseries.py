@@ -47,7 +47,7 @@ def read(
 
 REPORT: Final = Report(
     name="performance/timeseries",
-    summary="Durations over time",
+    summary="Build durations over time",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[DurationBucket],
     parameters=(VERSION, DAYS_INTERVAL),

@@ -70,7 +70,7 @@ def read(
 
 REPORT: Final = Report(
     name="errors/examples",
-    summary="The latest errors whose details are kept",
+    summary="Latest errors with messages",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ErrorExample],
     parameters=(VERSION, CATEGORY, ERROR_TYPE),

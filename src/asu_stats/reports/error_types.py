@@ -66,7 +66,7 @@ def read(
 
 REPORT: Final = Report(
     name="errors/types",
-    summary="Errors type by type",
+    summary="Errors by type",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ErrorTypeRow],
     parameters=(VERSION, CATEGORY),

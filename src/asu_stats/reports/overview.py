@@ -212,7 +212,7 @@ def _read(connection: Connection, query: Query) -> Overview:
 
 REPORT: Final = Report(
     name="overview",
-    summary="The whole window at a glance",
+    summary="Overview of a time range",
     read=_read,
     response=Overview,
     default_days=7,

@@ -83,7 +83,7 @@ def branch_of(version: str) -> str:
 
 REPORT: Final = Report(
     name="packages",
-    summary="Packages that are asked for",
+    summary="Requested packages",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[PackageRow],
     parameters=(VERSION, TARGET),

@@ -198,7 +198,7 @@ def _read(connection: Connection, query: Query) -> Performance:
 
 REPORT: Final = Report(
     name="performance",
-    summary="How long successful builds take",
+    summary="Build durations",
     read=_read,
     response=Performance,
     row=VersionPerformance,

@@ -132,7 +132,7 @@ def _distribution(totals: Totals, where: Mapping[int, str]) -> ValueDistribution
 
 REPORT: Final = Report(
     name="request-patterns",
-    summary="What requests ask for",
+    summary="Options of requests",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=RequestPatterns,
     parameters=(VERSION, CLIENT),

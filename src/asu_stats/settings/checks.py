@@ -1,4 +1,4 @@
-"""Checks of settings beyond their types; the errors say what would be right."""
+"""Checks of settings beyond their types. The errors say what is expected."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def stripped(value: object) -> object:
 
 
 def day(value: object) -> object:
-    """Refuse what pydantic would read as a day, such as seconds since 1970."""
+    """Reject other forms that pydantic accepts for a day, such as seconds since 1970."""
     written = isinstance(value, str) and _DAY.fullmatch(value)
     if value is None or written or (isinstance(value, date) and not isinstance(value, datetime)):
         return value
@@ -36,7 +36,7 @@ def day(value: object) -> object:
 
 
 def path(value: object) -> object:
-    """Refuse a path with `~`, since no shell replaces it, or with NUL."""
+    """Reject a path with `~`, which no shell expands here, or with NUL."""
     if isinstance(value, str):
         if value.startswith("~"):
             raise ValueError("expected a path without ~, which only shells replace")
@@ -46,9 +46,9 @@ def path(value: object) -> object:
 
 
 def not_inside(directory: Path, others: Mapping[str, Path | None]) -> None:
-    """Refuse a directory, whose files are public, with one of `others` inside.
+    """Reject a directory of public files if one of `others` is inside.
 
-    Raises `ValueError` that names each by its key.
+    Raises a `ValueError` that names them by their keys.
     """
     root = Path(os.path.realpath(directory))
     inside = [
@@ -89,7 +89,7 @@ def public_url_or_nothing(text: str) -> str:
 
 
 def without_password(text: str) -> str:
-    """Refuse a URL with user or password. Raises `ValueError`."""
+    """Reject a URL with user or password. Raises `ValueError`."""
     if "@" in text.split("://", 1)[-1].split("/")[0]:
         raise ValueError("expected a URL without user and password, since it is public")
     return text

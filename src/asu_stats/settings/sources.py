@@ -1,4 +1,4 @@
-"""Where settings come from, and misspelt names there."""
+"""Sources of settings, and misspelt names in them."""
 
 import os
 from collections import Counter
@@ -44,7 +44,7 @@ def misspelt(names: Collection[str]) -> list[str]:
         upper = name.upper()
         if upper in known:
             continue
-        if upper.startswith(PREFIX):  # the prefix alone is not a similarity
+        if upper.startswith(PREFIX):  # the common prefix must not count as similarity
             near = nearest(upper.removeprefix(PREFIX), (*names, "config"), PREFIX)
             problems.append(f"{name}: no such setting{near}")
         elif upper.startswith("ASU") and (meant := get_close_matches(upper, known, 1, 0.9)):

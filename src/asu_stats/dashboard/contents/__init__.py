@@ -1,1 +1,1 @@
-"""What each page shows: the answers of the reports, put into tables and charts. One module each."""
+"""Contents of the pages: results of reports as tables and charts. One module each."""

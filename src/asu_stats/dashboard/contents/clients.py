@@ -1,4 +1,4 @@
-"""The clients, or one of them."""
+"""All clients, or one of them."""
 
 from sqlalchemy import Connection
 
@@ -12,7 +12,7 @@ from asu_stats.reports.listing import Page
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return the clients, or all about one. Raises `UnknownClientError`."""
+    """Return all clients, or everything about one. Raises `UnknownClientError`."""
     if "client" in view.filters:
         return _one(db, view, view.filters["client"])
     columns = (

@@ -1,4 +1,4 @@
-"""Columns that several pages have."""
+"""Columns that several pages share."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""What fails, and why."""
+"""Errors and their causes."""
 
 from sqlalchemy import Connection
 
@@ -11,7 +11,7 @@ from asu_stats.reports import error_examples, error_timeseries, error_types
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return errors over time, type by type, and the latest in full."""
+    """Return errors over time, by type, and the latest ones in full."""
     asked = view.only("version", "category")
     rows = error_types.read(db, view.window, **asked)
     examined = view.only("version", "category", "type")

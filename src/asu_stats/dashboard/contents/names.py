@@ -1,4 +1,4 @@
-"""Versions, targets and profiles: lists that lead from one to the next."""
+"""Versions, targets and profiles: lists that link to each other."""
 
 from typing import Final
 
@@ -24,7 +24,7 @@ _BUILDS: Final = (CACHED, SUCCESS, FAILED, BUILT, AVERAGE)
 
 
 def read_versions(db: Connection, view: View) -> Content:
-    """Return the versions, and how they come and go."""
+    """Return the versions, and their share over time."""
     columns = (
         Column(
             "version", "Version", "name", lambda row: view.link("targets", version=row["version"])
@@ -45,7 +45,7 @@ def read_versions(db: Connection, view: View) -> Content:
 
 
 def adoption_chart(db: Connection, view: View) -> Chart:
-    """Return the chart of versions coming and going."""
+    """Return the chart of the share of versions over time."""
     return Chart(
         "adoption",
         "Share of requests by version",
@@ -87,7 +87,7 @@ def read_targets(db: Connection, view: View) -> Content:
 
 
 def read_profiles(db: Connection, view: View) -> Content:
-    """Return the profiles, of all versions and targets or of some; or one profile by version."""
+    """Return the profiles of all or some versions and targets, or one profile by version."""
     if "profile" in view.filters:
         return _one_profile(db, view, view.filters["profile"])
     asked = view.only("version", "target")

@@ -1,4 +1,4 @@
-"""The whole window at a glance."""
+"""The overview of a time range."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ _TILES: Final = (
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return totals and what they were before, requests over time, and what is asked for most."""
+    """Return totals compared with the time range before, requests over time, and top lists."""
     series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
     durations: Rows = duration_timeseries.read(db, view.window, interval=view.day_interval)
     found = {row["figure"]: row for row in comparison.read(db, view.window, view.now)}
@@ -76,7 +76,7 @@ def read(db: Connection, view: View) -> Content:
 def _top(
     view: View, page: str, name: str, below: str, rows: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """Return a short list of what was asked for most, each with the page that says more."""
+    """Return a short list of the names with most requests, each with a link to its page."""
     count = "total_requests" if page == "clients" else "requests"
     asked = bisect_left(rows, 0, key=lambda row: -row[count])
     return {

@@ -1,4 +1,4 @@
-"""Which packages are asked for, and what requests say of changes to the package set."""
+"""Requested packages, and requests by `diff_packages`."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ _ASKED_OF: Final = "Share of all accepted requests. Cache hits name no packages"
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return the packages, of all versions and targets or of some, and `diff_packages`."""
+    """Return the packages of all or some versions and targets, and `diff_packages`."""
     asked = view.only("version", "target")
     columns = (
         Column("package", "Package", "name"),

@@ -1,4 +1,4 @@
-"""How long builds take, and when people ask."""
+"""Build durations, and requests by hour of the week."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return percentiles, their course and spread, and the slowest builds; hashes are cut."""
+    """Return percentiles, their trend and distribution, and the slowest builds; hashes are cut."""
     asked = view.only("version")
     answer = performance.read(db, view.window, Page(performance.SLOWEST))
     columns = (
@@ -65,7 +65,7 @@ def read(db: Connection, view: View) -> Content:
 
 
 def spread_chart(db: Connection, view: View) -> Chart:
-    """Return the chart of how long builds take, of all versions or of one."""
+    """Return the histogram of build durations, of all versions or of one."""
     asked = view.only("version")
     return Chart(
         "spread",
@@ -81,7 +81,7 @@ def spread_chart(db: Connection, view: View) -> Chart:
 
 
 def _heat(db: Connection, view: View) -> Content:
-    """Return the hours of the week, of the days whose hours are kept."""
+    """Return the hours of the week, from days with hourly figures."""
     if view.window.end < view.hours_since:
         return {"days": (), "cut": True, "since": view.hours_since}
     window = Window(max(view.window.start, view.hours_since), view.window.end)

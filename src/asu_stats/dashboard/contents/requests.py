@@ -1,4 +1,4 @@
-"""What requests ask for besides packages, and how many of those they name."""
+"""Options of requests besides packages, and the number of packages."""
 
 from typing import Final
 
@@ -21,7 +21,7 @@ _SPREADS: Final = (
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return the shares and distributions, of all requests or of one version and client."""
+    """Return shares and distributions, of all requests or of one version and client."""
     asked = view.only("version", "client")
     answer = request_patterns.read(db, view.window, **asked)
     return {
