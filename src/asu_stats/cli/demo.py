@@ -1,11 +1,8 @@
 """`asu-stats demo`: a server on a new file, with history and live builds."""
 
-import fcntl
 import ipaddress
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,7 +14,6 @@ from asu_stats import server
 from asu_stats.cli import output
 from asu_stats.cli.serve import Port
 from asu_stats.events import Event
-from asu_stats.exceptions import AsuStatsError
 from asu_stats.server import sockets
 from asu_stats.service import requirements
 from asu_stats.service.database import opened
@@ -46,10 +42,11 @@ def demo(
 
     It uses a new SQLite file. History and builds are simulated.
     """
+    from asu_stats.demo import directory as demo_directory
     from asu_stats.demo import history, restart, visitors
 
-    with sockets.listening(host, port) as listeners, _alone_in(directory):
-        _start_over(directory)
+    with sockets.listening(host, port) as listeners, demo_directory.locked(directory):
+        demo_directory.clear(directory)
         base = sockets.base_url(host, listeners)
         settings = load(
             database_url=f"sqlite:///{directory / 'demo.db'}",
@@ -83,42 +80,6 @@ def demo(
                 f"  database {settings.database_file}; stop with Ctrl-C\n"
             )
             server.serve(app, listeners, root_path=settings.root_path)
-
-
-@contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """Create the directory and lock it for this process."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "demo.lock").open("w")
-    except OSError as error:
-        raise _unusable(directory, error) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AsuStatsError(
-                f"{directory}: another demo uses this directory; choose another --directory"
-            ) from None
-        yield
-
-
-def _start_over(directory: Path) -> None:
-    """Remove the files of an earlier demo, and write the catalogue."""
-    from asu_stats.demo import catalogue
-
-    try:
-        for name in ("demo.db", "demo.db-wal", "demo.db-shm", "demo.db.lock"):
-            (directory / name).unlink(missing_ok=True)
-        for name in ("demo.db.spool", "images"):
-            shutil.rmtree(directory / name, ignore_errors=True)
-        catalogue.write(directory / "catalogue.json")
-    except OSError as error:
-        raise _unusable(directory, error) from None
-
-
-def _unusable(directory: Path, error: OSError) -> AsuStatsError:
-    return AsuStatsError(f"{error.filename or directory}: {error.strerror}")
 
 
 def _loopback(address: str) -> str:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from asu_stats.cli import comparing, options, output
+from asu_stats.cli import comparison_table, options, output
 from asu_stats.cloudevents import check_source
 from asu_stats.event_times import Acceptable
 from asu_stats.events import Event
@@ -34,6 +34,7 @@ from asu_stats.importers.sending import Commit, Sender
 from asu_stats.logs import Condition
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
+from asu_stats.service import comparing
 from asu_stats.service.database import opened
 from asu_stats.service.running import recorder_on
 from asu_stats.settings import Settings, load
@@ -371,7 +372,7 @@ def _say(
         output.print_json({**answer, "compared": [asdict(row) for row in compared]})
         return
     if compared:
-        comparing.print_compared(compared)
+        comparison_table.print_compared(compared)
     shown = {
         key: ", ".join(f"{n:,} {name}" for name, n in value.items())
         if isinstance(value, dict)

@@ -1,13 +1,12 @@
-"""What an import's source and this database say of the same days and versions."""
+"""Compares the totals of an imported source with those of this database, by day and version."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from asu_stats.cli import output
 from asu_stats.importers.go_builder import Sums, Totals
 from asu_stats.reports import sums
 from asu_stats.service.database import opened
@@ -31,21 +30,21 @@ class Compared:
 
     @property
     def missing(self) -> list[str]:
-        """Which totals this database has less of."""
+        """Totals of which this database has less."""
         return [name for name, count in self.source.items() if self.target[name] < count]
 
     @property
     def state(self) -> str:
-        """In one word; `more` is what else this database has counted."""
+        """`equal`, `fewer here`, or `more here` if this database has counted other events too."""
         if self.missing:
             return "fewer here"
         return "equal" if self.source == self.target else "more here"
 
 
 def compare(settings: Settings, totals: Totals) -> list[Compared]:
-    """Return the days and versions of `totals`, each beside what the database counts.
+    """Return the days and versions of `totals`, each with the counts of the database.
 
-    Only days of the source are looked at. Raises as opening a database does.
+    Days that the source lacks are left out. Raises as opening a database does.
     """
     if not totals.days:
         return []
@@ -72,7 +71,7 @@ def _rows(
 def _target(
     connection: Connection, window: Window, by: str, builds: Rollup
 ) -> dict[Any, dict[str, int]]:
-    """Return what the rollups count, under the names of `Sums`."""
+    """Return sums of rollups, under the names of `Sums`."""
     found: dict[Any, dict[str, int]] = {}
     for row in sums.rows(connection, LEGACY, (by,), window):
         found[getattr(row, by)] = {name: int(getattr(row, name)) for name in LEGACY.adds}
@@ -92,7 +91,7 @@ _DAILY: Final = {
 
 
 def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -> list[Compared]:
-    """Return the days of `totals`, which has sums by the names of `_DAILY`, beside ours."""
+    """Return the days of `totals`, which has sums by the names of `_DAILY`, likewise."""
     if not totals:
         return []
     window = Window(min(totals), max(totals))
@@ -110,31 +109,3 @@ def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -
         )
         for day in sorted(totals)
     ]
-
-
-# Totals that the table shows, by short names that fit side by side.
-_SHOWN: Final = {
-    "requests": "requests",
-    "cache_hits": "hits",
-    "successful_builds": "built",
-    "failed_builds": "failed",
-    "request": "request",
-    "cache_hit": "hit",
-    "build_completed": "built",
-    "failure": "failed",
-    "diff_packages_true": "diff",
-    "diff_packages_false": "no diff",
-    "seconds": "seconds",
-}
-
-
-def print_compared(rows: Sequence[Compared]) -> None:
-    """Print a table: where both agree one number, else source>here."""
-    shown = [name for name in _SHOWN if name in rows[0].source]
-    cells = [(row.name, *(_cell(row, name) for name in shown), row.state) for row in rows]
-    output.print_table(("", *(_SHOWN[name] for name in shown), ""), cells)
-
-
-def _cell(row: Compared, column: str) -> str:
-    source, target = row.source[column], row.target[column]
-    return str(source) if source == target else f"{source}>{target}"

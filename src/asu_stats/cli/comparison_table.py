@@ -1,0 +1,34 @@
+"""Prints how the totals of an imported source compare with those of this database."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from asu_stats.cli import output
+from asu_stats.service.comparing import Compared
+
+# Totals that the table shows, by short names that fit side by side.
+_SHOWN: Final = {
+    "requests": "requests",
+    "cache_hits": "hits",
+    "successful_builds": "built",
+    "failed_builds": "failed",
+    "request": "request",
+    "cache_hit": "hit",
+    "build_completed": "built",
+    "failure": "failed",
+    "diff_packages_true": "diff",
+    "diff_packages_false": "no diff",
+    "seconds": "seconds",
+}
+
+
+def print_compared(rows: Sequence[Compared]) -> None:
+    """Print a table: one number if both are equal, else source>here."""
+    shown = [name for name in _SHOWN if name in rows[0].source]
+    cells = [(row.name, *(_cell(row, name) for name in shown), row.state) for row in rows]
+    output.print_table(("", *(_SHOWN[name] for name in shown), ""), cells)
+
+
+def _cell(row: Compared, column: str) -> str:
+    source, target = row.source[column], row.target[column]
+    return str(source) if source == target else f"{source}>{target}"
