@@ -277,7 +277,7 @@ def parse(body: bytes, settings: Settings) -> BuildRequest:
     except ValueError as error:
         raise InvalidRequestError([(["body"], str(error))]) from None
     if any(_SURROGATE.search(text) for text in _texts(data)):
-        raise InvalidRequestError([(["body"], "a text holds an unpaired surrogate")])
+        raise InvalidRequestError([(["body"], "a string contains an unpaired surrogate")])
     try:
         return BuildRequest.model_validate(data, context=settings)
     except ValidationError as error:
