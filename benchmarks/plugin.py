@@ -23,7 +23,7 @@ from tests.integrations.campaign import (
     PROFILES,
     ROOT,
     VERSIONS,
-    Farm,
+    WorkerPool,
     answers,
     call,
     downloads,
@@ -65,7 +65,7 @@ def cpu_seconds(pid: int) -> float:
 class Sides:
     """The API processes, and what they need."""
 
-    def __init__(self, farm: Farm, upstream: Path, python: Path, site: int) -> None:
+    def __init__(self, farm: WorkerPool, upstream: Path, python: Path, site: int) -> None:
         scratch = farm.scratch
         redis, stats = free_port(), free_port()
         shared = {
@@ -137,7 +137,7 @@ def measure(upstream: Path, version: str, rounds: int, seconds: float) -> Turns:
     scratch = ROOT / "build" / "upstream" / "cost"
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "public").mkdir(parents=True)
-    farm = Farm(scratch)
+    farm = WorkerPool(scratch)
     content = bodies()
     found: Turns = defaultdict(list)
     try:
