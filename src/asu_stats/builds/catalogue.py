@@ -56,8 +56,8 @@ class PackageChange(BaseModel):
 class Catalogue(BaseModel):
     """Versions, targets and profiles that requests may name.
 
-    `targets` holds for every version. `overrides` maps a branch or a version to targets that it
-    differ; an empty list means that it lacks the target. Overrides of a version apply
+    `targets` applies to every version. `overrides` maps a branch or a version to the targets in
+    which it differs; an empty list means that it lacks the target. Overrides of a version apply
     after those of its branch. `branches`, if given, lists the only available branches. `aliases`
     are other names of profiles, by target.
 

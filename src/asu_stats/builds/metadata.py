@@ -24,7 +24,7 @@ from asu_stats.text import one_spelling
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 REVISION: Final = "/api/v1/revision/{version}/{board}/{subtarget}"
-# The list of a target comes first: `index` is not a profile.
+# The list of a target must come first: otherwise `index` would be read as a profile.
 ELSEWHERE: Final = tuple(
     f"/json/v1/{place}/{file}"
     for place in ("snapshots", "releases/{version}")
@@ -133,7 +133,7 @@ def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, st
     return meant
 
 
-# Clients of the build service get a 404 for what is not here, not a 401.
+# All paths below these are public, so clients get 404 for a missing document, not 401.
 _UNDER: Final = ("/json/", "/api/v1/revision/", "/releases/", "/snapshots/", "/.versions.json")
 
 
@@ -159,7 +159,7 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
         here = catalogue.revisions if catalogue else {}
         if names and names["version"] in here:
             return JSONResponse({"revision": here[names["version"]]}, headers=_CACHED)
-        return _sent_on(settings, REVISION, names)
+        return _redirect(settings, REVISION, names)
 
     add(REVISION, revision, metadata_docs.revision(REVISION))
 
@@ -179,7 +179,7 @@ def _elsewhere(settings: Settings, catalogue: Catalogue | None, path: str) -> En
             if found := demo_metadata.document(catalogue, names):
                 return JSONResponse(found, headers=_CACHED)
             names = None
-        return _sent_on(settings, path, names)
+        return _redirect(settings, path, names)
 
     return answer
 
@@ -194,7 +194,7 @@ def _always(content: Any) -> Endpoint:
     return answer
 
 
-def _sent_on(settings: Settings, path: str, names: Mapping[str, str] | None) -> Response:
+def _redirect(settings: Settings, path: str, names: Mapping[str, str] | None) -> Response:
     """Return a redirect, or a 404."""
     if names is None:
         refusal = answers.problem(404, "Not Found", metadata_docs.UNKNOWN)

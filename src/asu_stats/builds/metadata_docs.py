@@ -35,7 +35,7 @@ _BRANCH: Final = {
         "path_packages": {"type": "string"},
         "versions": {**_VERSIONS, "description": "newest first"},
         "targets": {
-            "description": "targets and the architecture of their packages, or an empty text",
+            "description": "architecture of the packages by target; empty if unknown",
             "type": "object",
             "additionalProperties": {"type": "string"},
         },
@@ -100,7 +100,7 @@ OVERVIEW: Final = _same(
     ("/json/v1/overview.json", "/api/v1/overview", "/api/overview"),
     "Releases, branches, limits",
     _found(
-        "What is on offer, as LuCI and owut read it; without a catalogue that is unknown",
+        "Available versions for LuCI and owut; unknown without a catalogue",
         _object(
             latest={**_VERSIONS, "description": "newest release of each branch, newest first"},
             branches={"type": "object", "additionalProperties": _BRANCH},
@@ -123,7 +123,7 @@ LATEST: Final = _same(
     ("/json/v1/latest.json", "/api/v1/latest"),
     "Newest releases",
     _found(
-        "`latest` as in the overview, and every version on offer",
+        "`latest` as in the overview, and every available version",
         _object(latest=_VERSIONS, versions={**_VERSIONS, "description": "newest first"}),
         {"latest": _LATEST_EXAMPLE, "versions": ["SNAPSHOT", "25.12.5", "24.10.8"]},
     ),
@@ -153,12 +153,12 @@ _DEMO_EXAMPLES: Final[dict[str, object]] = {
 }
 _SENT_ON: Final[openapi.Responses] = {
     307: {
-        "description": "It is at the same path of another build server, `metadata_url`",
+        "description": "Redirect to the same path of another build server, `metadata_url`",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
     },
     404: {
         "description": "Not Found",
-        # Unknown paths get the framework's.
+        # Unknown paths get the error of the framework.
         "content": {
             media: {"schema": _PROBLEM, "example": _PROBLEM_EXAMPLE}
             for media in ("application/json", "application/problem+json")

@@ -1,9 +1,9 @@
 """The tables of the build service: requests, jobs, results, workers, and the outbox.
 
-The first columns of `build_requests`, `build_jobs` and `build_results` are those of the Go server
-by name and meaning, so that either program can read the other's file. There are no foreign keys,
-because that server's files have jobs without a request. Own jobs have `enqueued_at`; the others are
-history that is never built, found or ended. Times are UTC without zone.
+The first columns of `build_requests`, `build_jobs` and `build_results` have the names and meanings
+of the Go server, so that each program can read the file of the other. There are no foreign keys,
+because files of that server have jobs without a request. Jobs of asu-stats have `enqueued_at`.
+Other jobs are history of the Go server and never change. Times are UTC without zone.
 """
 
 from typing import Final

@@ -52,7 +52,7 @@ class Distribution:
         return Distribution.of(counts)
 
     def largest(self, count: int) -> list[int]:
-        """Return the distinct values, descending, of the `count` builds with the largest."""
+        """Return the distinct values of the `count` largest, descending."""
         first = np.searchsorted(self._up_to, self.count - count, side="right")
         found: list[int] = self._values[first:][::-1].tolist()
         return found

@@ -77,7 +77,7 @@ class Cursor(Protocol):
         """Return the next rows, at most `size`."""
 
     def close(self) -> None:
-        """Be done with it."""
+        """Close the cursor."""
 
 
 # Defaults --------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def _quoted(value: object) -> str:
     return f'"{escaped}"'
 
 
-# What SQLite keeps; and how an element of an array is written for PostgreSQL.
+# Stored form of values for SQLite, and form of array elements for PostgreSQL.
 _ENCODERS: Final[dict[type[TypeEngine[Any]], Convert]] = {
     DateTime: _stored_time,
     Date: _stored_date,
