@@ -1,6 +1,5 @@
 """Fixtures that every test may use: an empty database of each kind, cloned from a template."""
 
-import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
 from tests import adapters
+from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
 adapters.share()
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -42,13 +41,18 @@ def postgresql_server() -> Iterator[str]:
     for hurry in ("fsync = off", "full_page_writes = off", "autovacuum = off"):
         administrate(administrator, f"ALTER SYSTEM SET {hurry}")  # no test pulls the plug on it
     administrate(administrator, "SELECT pg_reload_conf()")
-    administrate(administrator, "CREATE DATABASE template")
-    engine = engines.create(url.set(database="template").render_as_string(hide_password=False))
+    administrate(administrator, f"CREATE DATABASE {TEMPLATE}")
+    engine = engines.create(url.set(database=TEMPLATE).render_as_string(hide_password=False))
     migrate.upgrade(engine)
     engine.dispose()
     yield administrator
     server.cleanup()
     shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgresql_databases(postgresql_server: str) -> Databases:
+    return Databases(make_url(postgresql_server))
 
 
 def administrate(url: str, statement: str) -> None:
@@ -77,11 +81,9 @@ def sqlite_database(request: pytest.FixtureRequest, directory: Path | None = Non
 
 
 def postgresql_database(request: pytest.FixtureRequest) -> Iterator[str]:
-    server = request.getfixturevalue("postgresql_server")
-    name = f"test_{next(_numbers)}"
-    administrate(server, f"CREATE DATABASE {name} TEMPLATE template STRATEGY file_copy")
-    yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
+    databases: Databases = request.getfixturevalue("postgresql_databases")
+    with databases.one() as url:
+        yield url
 
 
 @pytest.fixture
