@@ -1,11 +1,11 @@
 """Figures of the insights that stored sums answer, computed naively from raw events."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from asu_stats.conformance.history import percent, rounded, when
+from asu_stats.conformance.history import client_of, percent, percentile, rounded, when
 from tests.oracle import Oracle
 from tests.support import CloudEvent
 
@@ -49,3 +49,65 @@ def cache(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
             }
         )
     return {"now": now, "what_if": what_if, "requests": len(known)}
+
+
+def starts(oracle: Oracle) -> dict[tuple[str, str], datetime]:
+    """Return the earliest start of each build."""
+    found: dict[tuple[str, str], datetime] = {}
+    for event in oracle.events:
+        if event["type"] == "asu.build.started":
+            key = event["data"]["request_hash"], event["data"]["build_id"]
+            found[key] = min(found.get(key, when(event)), when(event))
+    return found
+
+
+def queue(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
+    """Return how long requests waited, and the storms, of `insights/queue`."""
+    oracle = Oracle(history)
+    oracle.window(start, end)
+    begun = starts(oracle)
+    waits: list[tuple[int, int]] = []
+    failing: defaultdict[tuple[str, str, date], Counter[str]] = defaultdict(Counter)
+    for event in oracle.accepted + oracle.rejected:
+        data, at = event["data"], when(event)
+        request_hash, outcome = data.get("request_hash"), data["outcome"]
+        if request_hash is None:
+            continue
+        key = request_hash, client_of(data.get("client"))[0], at.date()
+        if outcome in {"rejected", "cached_failure"}:
+            failing[key][outcome] += 1
+        build = oracle.awaited(event) if outcome in {"queued", "joined"} else None
+        if build is None:
+            continue
+        if build.bad:
+            failing[key]["failure"] += 1
+        started = begun.get((request_hash, build.build_id))
+        if started is not None and build.end is not None and started <= build.end:
+            micros = max(timedelta(), started - at) // timedelta(microseconds=1)
+            waited = (Fraction(micros, 1_000_000) + Fraction(1, 2)).__floor__()
+            waits.append((at.weekday() * 24 + at.hour, waited))
+    seconds = [waited for _, waited in waits]
+    storms: dict[tuple[str, str], Counter[str]] = {}
+    since: dict[tuple[str, str], date] = {}
+    for (request_hash, client, day), counts in failing.items():
+        if sum(counts.values()) >= 10:
+            storm = request_hash, client
+            storms[storm] = storms.get(storm, Counter()) + counts
+            since[storm] = min(day, since.get(storm, day))
+    rows = [
+        (-sum(counts.values()), *storm, since[storm].isoformat())
+        for storm, counts in storms.items()
+    ]
+    return {
+        "waited": {
+            "p50_seconds": percentile(seconds, 50),
+            "p95_seconds": percentile(seconds, 95),
+            "max_seconds": max(seconds, default=None),
+        },
+        "by_hour": [
+            percentile([waited for at, waited in waits if at == hour], 95) for hour in range(168)
+        ],
+        "requests": len(seconds),
+        "storms": sorted(rows),
+        "distinct_hashes": len({request_hash for request_hash, _ in storms}),
+    }

@@ -39,6 +39,7 @@ def test_figures_equal_the_oracle(
             stats.record(history[first:after])
     for start, end in WINDOWS:
         assert cache(stats, start, end) == sums.cache(history, start, end)
+        assert queue(stats, start, end) == sums.queue(history, start, end)
     assert list(verify.differences(stats.engine)) == []
 
 
@@ -46,3 +47,17 @@ def cache(stats: Stats, start: date, end: date) -> dict[str, Any]:
     found = stats.get("insights/cache", start=start, end=end)
     requests = found["basis"]["requests"]
     return {"now": found["now"], "what_if": found["what_if"], "requests": requests}
+
+
+def queue(stats: Stats, start: date, end: date) -> dict[str, Any]:
+    found = stats.get("insights/queue", start=start, end=end)
+    return {
+        "waited": found["waited"],
+        "by_hour": [hour["waited_p95_seconds"] for hour in found["by_hour_of_week"]],
+        "requests": found["basis"]["requests"],
+        "storms": [
+            (-storm["requests"], storm["request_hash"], storm["client"], storm["since"])
+            for storm in found["storms"]
+        ],
+        "distinct_hashes": found["distinct_hashes"],
+    }

@@ -12,11 +12,14 @@ from asu_stats.builds.queues import Queues
 from asu_stats.legacy import go_server, upstream_server
 from asu_stats.reports import now, profiles, targets, timeseries
 from asu_stats.reports.endpoints import REPORTS
+from asu_stats.reports.insights import queue
+from asu_stats.reports.listing import ALL
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database import statements as prepared_statements
 from asu_stats.store.database.dialects import Cursor
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.details.queue_samples import QueueState
 from asu_stats.windows import INTERVALS, Interval, Window
 from tests.support import NOW, Stats, build, request
 
@@ -63,6 +66,8 @@ QUESTIONS: dict[str, Question] = {
     "upstream builds-by-version": lambda db, w: upstream_server.builds_by_version(db, w.end, None),
     "upstream stats/summary": lambda db, _: upstream_server.builds_24h(db, NOW),
     **{report.name: as_served(report) for report in REPORTS},
+    # The state of the queue has a test of its own, below.
+    "insights/queue": lambda db, w: queue.read(db, w, ALL, now=NOW, state=QueueState(1, 1, None)),
     **{
         f"timeseries by {interval}, {filters}": series(interval, filters)
         for interval in INTERVALS

@@ -97,13 +97,14 @@ def create_app(
     access = Access(engine, settings)
     sessions = Sessions(engine, now)
     answering = Answering(engine, cached)
+    queues = Queues(engine, now, timedelta(hours=settings.stale_after_hours))
     stats = StatsApi(
         answering,
         access,
         now=now,
         hourly_days=settings.hourly_rollup_days,
+        queues=queues,
     )
-    queues = Queues(engine, now, timedelta(hours=settings.stale_after_hours))
     live = Live(
         engine,
         queues=queues,

@@ -24,6 +24,7 @@ from asu_stats.api.answering import (
 from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.params import given_by
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
+from asu_stats.builds.queues import Queues
 from asu_stats.policies import declare
 from asu_stats.reports import asking
 from asu_stats.reports.asking import Given
@@ -60,7 +61,9 @@ class StatsApi:
         *,
         now: Callable[[], datetime],
         hourly_days: int,
+        queues: Queues,
     ) -> None:
+        self._queues = queues
         self._answering = answering
         self._access = access
         self._now = now
@@ -89,7 +92,7 @@ class StatsApi:
         asking.check(report, query, given, self._hourly_days)
         vary = (*(("Accept",) if report.row else ()), *_AUTHORIZED[report.shows_hashes])
         if query.hours is not None or report.uses_clock(query):
-            query = replace(query, now=self._now())
+            query = replace(query, now=self._now(), queues=self._queues)
             return self._answering.answer_now(
                 lambda connection: _written(
                     report, query, report.read(connection, query), as_csv=as_csv

@@ -6,10 +6,12 @@ Each report is a command; its options are the parameters of the endpoint.
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
 
+from asu_stats.builds.queues import Queues
 from asu_stats.cli import options, output
 from asu_stats.reports import asking
 from asu_stats.reports.asking import Given
@@ -72,12 +74,12 @@ def _print(
 ) -> None:
     settings = load(database_url=database)
     now = utc_now()
-    query = replace(
-        asking.query_of(report, given, now=now, subject=subject, complete=False), now=now
-    )
+    query = asking.query_of(report, given, now=now, subject=subject, complete=False)
     asking.check(report, query, given, settings.hourly_rollup_days)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
+        queues = Queues(engine, lambda: now, timedelta(hours=settings.stale_after_hours))
+        query = replace(query, now=now, queues=queues)
         with read_snapshot(engine) as connection:
             asking.check_hours(report, query, given, connection)
             found = report.read(connection, query)

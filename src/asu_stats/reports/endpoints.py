@@ -24,7 +24,7 @@ from asu_stats.reports import (
     versions,
     week,
 )
-from asu_stats.reports.insights import cache
+from asu_stats.reports.insights import cache, queue
 from asu_stats.reports.report import Report
 
 REPORTS: Final[tuple[Report, ...]] = (
@@ -49,4 +49,5 @@ REPORTS: Final[tuple[Report, ...]] = (
     error_examples.REPORT,
     client.REPORT,
     cache.REPORT,
+    queue.REPORT,
 )

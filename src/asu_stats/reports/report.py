@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from asu_stats.builds.queues import Queues
 from asu_stats.reports import parameters
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import Parameter
@@ -18,8 +19,8 @@ class Query:
     """The checked query of a request to a report.
 
     `filters` holds the values of the report's own parameters that were given or have a default.
-    With `hours`, the time range is the last hours instead of `window`. `now` is set only if
-    `Report.uses_clock`; all other responses are cached until the data or the day changes.
+    With `hours`, the time range is the last hours instead of `window`. `now` and `queues` are set
+    only if `Report.uses_clock`; all other responses are cached until the data or the day changes.
     """
 
     window: Window
@@ -28,6 +29,7 @@ class Query:
     page: Page = ALL
     hours: int | None = None
     now: datetime | None = None
+    queues: Queues | None = None
     full_hashes: bool = False
 
 

@@ -302,7 +302,7 @@ class _Batch:
         figures.md, Clients). For each hash, this checks the requests that had not ended before the
         earliest change. A request without an end is `building` while a build of its hash runs.
         """
-        since = self._waits_changed(ends)
+        since = self._waits_changed(builds, ends)
         self._archive.waits(since)
         known_waits = requests.load_waits(self._connection, since) if since else []
         known = [(wait.ended(), wait.ended_at, wait.build_id, wait.status) for wait in known_waits]
@@ -339,17 +339,20 @@ class _Batch:
                 counting.add_ended_wait(self._deltas, ended)
         requests.save_waits(self._connection, changed)
 
-    def _waits_changed(self, ends: Sequence[Change]) -> dict[str, datetime]:
+    def _waits_changed(
+        self, builds: dict[str, dict[str, Build]], ends: Sequence[Change]
+    ) -> dict[str, datetime]:
         """Return, by hash, the time from which on waits may end differently or have started."""
-        since = {
-            event.request_hash: requests.NOT_ENDED
-            for event in self._builds
-            if isinstance(event, BuildStarted) and event.request_hash in self._known_hashes
-        }
+        since: dict[str, datetime] = {}
+        for event in self._builds:
+            if isinstance(event, BuildStarted) and event.request_hash in self._known_hashes:
+                # A start that comes after the end says how long the requests waited.
+                end = builds[event.request_hash][event.build_id].finished_at or requests.NOT_ENDED
+                since[event.request_hash] = min(since.get(event.request_hash, end), end)
         for build, was, now in ends:
-            for end in (was, now):
-                if end is not None:
-                    since[build.request_hash] = min(since.get(build.request_hash, end.at), end.at)
+            for each in (was, now):
+                if each is not None:
+                    since[build.request_hash] = min(since.get(build.request_hash, each.at), each.at)
         return since
 
     def _save_metadata(self) -> None:
@@ -375,3 +378,4 @@ def _end(wait: Wait, build: Build) -> None:
     assert build.finished_at is not None  # noqa: S101 - it is one of those that have ended
     wait.status, wait.ended_at, wait.build_id = build.status, build.finished_at, build.build_id
     wait.error_category, wait.error_type = build.error_category, build.error_type
+    wait.waited_seconds = build.waited_seconds(wait.timestamp)

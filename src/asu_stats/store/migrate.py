@@ -27,7 +27,7 @@ from asu_stats.store.database.engine import (
 )
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import store_state
-from asu_stats.store.rollups.definitions import GAPS, Rollup
+from asu_stats.store.rollups.definitions import GAPS, REPEATS, WAITS, Rollup
 from asu_stats.store.verification import filling
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 _PROGRESS_SECONDS: Final = 10.0
 _REJECTIONS: Final = "0017"  # the migration whose figures also need archive files
 # Rollups that migrations added, which are counted from the details.
-_FILLED: Final[Mapping[str, Sequence[Rollup]]] = {"0022": (GAPS,)}
+_FILLED: Final[Mapping[str, Sequence[Rollup]]] = {"0022": (GAPS,), "0025": (WAITS, REPEATS)}
 
 
 def _config(

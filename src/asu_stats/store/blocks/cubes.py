@@ -31,6 +31,7 @@ from asu_stats.store.rollups.definitions import (
     UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
     VERSION_TARGET,
+    WAITS,
     Rollup,
 )
 
@@ -133,6 +134,7 @@ CLIENT_REJECTED: Final = Cube.of(
     "client_unique_rejected", CLIENT_UNIQUE_REJECTED, ("client", "previous_date")
 )
 BY_GAP: Final = Cube.of("request_gaps", GAPS, ("gap_seconds",))
+WAITED: Final = Cube.of("waits", WAITS, ("hour_of_week", "waited_seconds"))
 BY_PACKAGE: Final = Cube.of_packages("packages")
 CUBES: Final = (
     SECONDS,
@@ -153,6 +155,7 @@ CUBES: Final = (
     REJECTED,
     CLIENT_REJECTED,
     BY_GAP,
+    WAITED,
     BY_PACKAGE,
 )
 NAMES: Final = [cube.name for cube in CUBES]

@@ -147,6 +147,7 @@ client_stats = Table(
     Column("has_custom_repos", Boolean),
     Column("has_defaults", Boolean),
     Column("rootfs_size_mb", Integer, comment="0 if none was requested; null if unknown"),
+    Column("waited_seconds", Integer, comment="until the build started; null if unknown"),
     Index("idx_client_stats_timestamp", "timestamp"),
     Index(
         "ix_client_stats_unended",

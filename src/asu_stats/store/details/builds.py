@@ -127,6 +127,18 @@ class Build:
             diff_packages=self.diff_packages,
         )
 
+    def waited_seconds(self, requested_at: datetime) -> int | None:
+        """Return how long a request waited for the start, 0 if that was earlier.
+
+        `None` without a start, or if it is after the end: then the clocks disagree.
+        """
+        if self.started_at is None or self.finished_at is None:
+            return None
+        if self.started_at > self.finished_at:
+            return None
+        micros = (self.started_at - requested_at) // timedelta(microseconds=1)
+        return max(0, (micros + 500_000) // 1_000_000)
+
     def _duration(self) -> int | None:
         if self.finished_at is None:
             return None

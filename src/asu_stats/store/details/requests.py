@@ -117,11 +117,12 @@ class Wait:
     build_id: str | None = None
     error_category: str | None = None
     error_type: str | None = None
+    waited_seconds: int | None = None
 
     def go_on(self, *, building: bool) -> None:
         """Wait for the end of a build, whether or not it is `building`."""
         self.status, self.ended_at = "building" if building else "queued", NOT_ENDED
-        self.build_id = self.error_category = self.error_type = None
+        self.build_id = self.error_category = self.error_type = self.waited_seconds = None
 
     def ended(self) -> EndedWait | None:
         """Return the fact that counts, `None` while the build has not ended."""
@@ -129,11 +130,13 @@ class Wait:
             return None
         return EndedWait(
             self.timestamp,
+            self.request_hash,
             self.client,
             self.version,
             self.status,
             self.error_category,
             self.error_type,
+            self.waited_seconds,
         )
 
 
@@ -177,7 +180,10 @@ def load_waits(connection: Connection, since: Mapping[str, datetime]) -> list[Wa
     return [Wait(*row) for row in rows]
 
 
-_ENDING: Final = ("status", "ended_at", "build_id", "error_category", "error_type")
+_ENDING: Final = (
+    *("status", "ended_at", "build_id"),
+    *("error_category", "error_type", "waited_seconds"),
+)
 _ending = attrgetter("id", *_ENDING)
 
 
@@ -248,7 +254,7 @@ def _row(
     """Return the row of a request, in the order of `_ROW`."""
     if wait is None:
         category, kind = request.error_category, request.error_type
-        ending = (None, _STATUS[request.outcome], None, None, category, kind)
+        ending = (None, _STATUS[request.outcome], None, None, category, kind, None)
     else:
         ending = _ending(wait)
     return (

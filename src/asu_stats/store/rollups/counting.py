@@ -29,8 +29,10 @@ from asu_stats.store.rollups.definitions import (
     PACKAGE_COUNTS,
     PACKAGES,
     PROFILES,
+    REPEATS,
     ROOTFS_SIZES,
     VERSION_TARGET,
+    WAITS,
     Key,
     Rollup,
 )
@@ -112,6 +114,11 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
         Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "rejected"}),
         Count(PACKAGES, ("version", "target", "package_list"), {"requests": "with_package_list"}),
         Count(
+            REPEATS,
+            ("client", "request_hash"),
+            {"rejected": "rejected_with_hash", "cached_failures": "cached_failure_with_hash"},
+        ),
+        Count(
             LEGACY,
             ("version",),
             {
@@ -139,6 +146,8 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
         Count(CLIENTS, ("client",), _CLIENT_BUILDS),
         Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_BUILDS),
         Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "failed"}),
+        Count(REPEATS, ("client", "request_hash"), {"failed_builds": "failed"}),
+        Count(WAITS, ("hour_of_week", "waited_seconds"), {"requests": "timed"}),
     ),
     # On the day and in the hour in which the build ended.
     facts.Build: (
@@ -175,7 +184,7 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
 
 # The fields that keys are made of: columns of the fact's detail table.
 FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
-    facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "package_list"),
+    facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "request_hash", "package_list"),
     facts.RequestOptions: (
         "client",
         "version",
@@ -183,7 +192,10 @@ FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
         "rootfs_size_mb",
         "package_count",
     ),
-    facts.Wait: ("client", "version", *_ERROR),
+    facts.Wait: (
+        *("client", "version", *_ERROR, "request_hash"),
+        *("hour_of_week", "waited_seconds"),
+    ),
     facts.Build: (*_DEVICE, "duration_seconds"),
     facts.Error: (*_ERROR, "version", "target"),
 }
@@ -206,14 +218,24 @@ class EndedBuild:
 
 @dataclass(frozen=True, slots=True)
 class EndedWait:
-    """A request of a client whose build has ended. It counts on the day of the request."""
+    """A request of a client whose build has ended. It counts on the day of the request.
+
+    `waited_seconds` passed until the build started; `None` if that is not known.
+    """
 
     requested_at: datetime
+    request_hash: str
     client: str
     version: str
     status: str
     error_category: str | None
     error_type: str | None
+    waited_seconds: int | None
+
+    @property
+    def hour_of_week(self) -> int:
+        """The hour of the week of the request: 0 is Monday 00:00."""
+        return self.requested_at.weekday() * 24 + self.requested_at.hour
 
 
 _request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # all but the list, which has a number
@@ -258,7 +280,8 @@ def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
 
 def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
     """Count the result of a request for its client; a cancelled build leaves it pending."""
-    _add(deltas, facts.Wait(wait.status), wait.requested_at, _wait_fields(wait), sign)
+    fact = facts.Wait(wait.status, wait.waited_seconds is not None)
+    _add(deltas, fact, wait.requested_at, _wait_fields(wait), sign)
 
 
 _ONE_ERROR: Final = facts.Error(1)

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Date,
     DateTime,
     Double,
+    Index,
     Integer,
     Table,
     UniqueConstraint,
@@ -255,6 +256,22 @@ GAPS: Final = _rollup(
     ["requests"],
 )
 
+# Requests that waited, by the hour of the week in which they came: 0 is Monday 00:00.
+WAITS: Final = _rollup(
+    "stats_waits",
+    [_day(), Column("hour_of_week", Integer), Column("waited_seconds", Integer)],
+    ["requests"],
+)
+
+# Requests that came to nothing. The index has those of hashes that came often on a day.
+OFTEN: Final = "rejected + cached_failures + failed_builds >= 10"
+REPEATS: Final = _rollup(
+    "stats_repeats",
+    [_day(), name("client"), name("request_hash")],
+    ["rejected", "cached_failures", "failed_builds"],
+    Index("ix_stats_repeats_often", "date", sqlite_where=text(OFTEN), postgresql_where=text(OFTEN)),
+)
+
 HOURLY_PROFILES: Final = _rollup(
     "stats_hourly_profiles",
     [Column("hour", DateTime), name("version"), name("target"), name("profile")],
@@ -313,6 +330,8 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     CLIENT_UNIQUE_REJECTED,
     UNIQUE_REJECTED,
     GAPS,
+    WAITS,
+    REPEATS,
     DURATIONS,
     CLIENT_ERRORS,
     ERRORS,

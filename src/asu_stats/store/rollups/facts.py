@@ -75,6 +75,14 @@ class Request(NamedTuple):
     def with_package_list(self) -> bool:
         return self.has_package_list
 
+    @property
+    def rejected_with_hash(self) -> bool:
+        return self.rejected and self.has_hash
+
+    @property
+    def cached_failure_with_hash(self) -> bool:
+        return self.cached_failure and self.has_hash
+
 
 class RequestOptions(NamedTuple):
     """Options of a requested image: a row of `client_stats`."""
@@ -122,6 +130,7 @@ class Wait(NamedTuple):
     """A request whose build has ended, with the status of that build: a row of `client_stats`."""
 
     status: str | None  # `None` while the request waits, or if it never waited
+    has_start: bool  # whether it is known when the build started
 
     @property
     def succeeded(self) -> bool:
@@ -130,6 +139,11 @@ class Wait(NamedTuple):
     @property
     def failed(self) -> bool:
         return self.status in FAILED_STATUSES
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is known how long the request waited for the start of its build."""
+        return self.status is not None and self.has_start
 
 
 class Build(NamedTuple):

@@ -49,7 +49,16 @@ from asu_stats.store.details import request_gaps
 from asu_stats.store.details.request_days import ACCEPTED, REJECTED, SPAN, Days, RequestDay
 from asu_stats.store.rollups import facts, gaps
 from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, picker
-from asu_stats.store.rollups.definitions import DAILY, DISTINCT, GAPS, HOURLY, NEVER, Key, Rollup
+from asu_stats.store.rollups.definitions import (
+    DAILY,
+    DISTINCT,
+    GAPS,
+    HOURLY,
+    NEVER,
+    WAITS,
+    Key,
+    Rollup,
+)
 from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.store.rollups.facts import Fact
 from asu_stats.times import bounds, midnight
@@ -90,7 +99,7 @@ def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...
         return c.outcome, *features, c.package_count.is_not(None)
     if kind is facts.Wait:
         waited = or_(c.ended_at.is_not(None), and_(c.outcome == "queued", ~c.cache_hit))
-        return (case((waited, c.status)),)
+        return case((waited, c.status)), c.waited_seconds.is_not(None)
     if kind is facts.Build:
         return c.status, c.duration_seconds, c.diff_packages
     return (c["count"],)
@@ -135,7 +144,6 @@ def of_day(connection: Connection, day: date) -> Deltas:
     """Return the sums of the details of `day` for every rollup, including details in files."""
     deltas = Deltas()
     parameters = parameters_of(day)
-    hours = [datetime.combine(day, time(hour)) for hour in range(24)]
     archived = segments.load(connection, TIMES, *bounds(day))
     for tally in (
         tally for source in _SOURCES for tally in _tally(connection, source, archived, parameters)
@@ -143,7 +151,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
         rollup = tally.count.rollup
         for (fields, found), rows in tally.rows.items():
             if found:
-                key = (hours[fields[0]], *fields[1:]) if rollup in HOURLY else (day, *fields)
+                key = _key(rollup, day, fields)
                 added = found if rows == 1 else [rows * amount for amount in found]
                 deltas.add(rollup, key, added)
     _count_gaps(connection, day, deltas, archived)
@@ -162,6 +170,15 @@ def of_day(connection: Connection, day: date) -> Deltas:
         for key, count in counts.items():
             deltas.add_one(distinct.into, key, distinct.add, count)
     return deltas
+
+
+def _key(rollup: Rollup, day: date, fields: Key) -> Key:
+    """Return the key of a rollup on a day, of fields that may begin with an hour of the day."""
+    if rollup in HOURLY:
+        return (datetime.combine(day, time(fields[0])), *fields[1:])
+    if rollup is WAITS:
+        return (day, day.weekday() * 24 + fields[0], *fields[1:])
+    return (day, *fields)
 
 
 class _Amounts(dict[Row, tuple[int, ...]]):
@@ -223,15 +240,21 @@ def _tally(
 def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
     """Return the columns of a source to read: those of its facts, the hour, and its names."""
     fields = [("", column) for kind in source.facts for column in made_of(kind, source.rows)]
-    hour = cast(extract("hour", source.rows.c[source.time]), Integer)
     names = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
-    return [*fields, ("hour", hour), *((name, _named(source, name)) for name in names)]
+    return [*fields, ("hour", _hour(source)), *((name, _named(source, name)) for name in names)]
 
 
 def _named(source: _Source, name: str) -> ColumnElement[Any]:
     """Return a key column: a failure inserted by hand may lack its type."""
+    if name == "hour_of_week":  # `_key` adds the day: SQLite rounds 23:59:59.999999 up to it
+        return _hour(source)
     column = source.rows.c[name]
     return func.coalesce(column, _NO_KIND[name]) if name in _NO_KIND else column
+
+
+def _hour(source: _Source) -> ColumnElement[int]:
+    """Return the hour of the day of a row."""
+    return cast(extract("hour", source.rows.c[source.time]), Integer)
 
 
 def _query(source: _Source) -> Select[Any]:

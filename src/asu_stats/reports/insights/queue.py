@@ -1,0 +1,260 @@
+"""Whether the queue moves, how long requests wait, and which come again and again."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+from sqlalchemy import (
+    Connection,
+    Date,
+    DateTime,
+    Integer,
+    Select,
+    bindparam,
+    cast,
+    extract,
+    func,
+    literal_column,
+    select,
+)
+from typing_extensions import TypedDict
+
+from asu_stats.events import NO_HASH, shown_hash
+from asu_stats.reports import figures, sums
+from asu_stats.reports.fields import Client, Day, Period
+from asu_stats.reports.insights.basis import Basis
+from asu_stats.reports.listing import Page
+from asu_stats.reports.report import Query, Report
+from asu_stats.store.blocks.cubes import WAITED
+from asu_stats.store.blocks.distribution import Distribution
+from asu_stats.store.blocks.keys import Key
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics
+from asu_stats.store.details.queue_samples import QueueState, queue_samples
+from asu_stats.store.rollups.definitions import OFTEN, REPEATS
+from asu_stats.times import bounds, naive
+from asu_stats.windows import Window
+
+_Seconds = Annotated[int | None, Field(description="Whole seconds; null over nothing.")]
+
+
+class Waited(TypedDict):
+    """How long requests waited for the start of their build."""
+
+    p50_seconds: _Seconds
+    p95_seconds: _Seconds
+    max_seconds: _Seconds
+
+
+class HourOfWeek(TypedDict):
+    """An hour of the week."""
+
+    hour: Annotated[int, Field(description="0 to 167; 0 is Monday 00:00 UTC.")]
+    waiting_avg: Annotated[
+        float | None,
+        Field(description="Average queue length of its minutes, 1 decimal; null without any."),
+    ]
+    waited_p95_seconds: _Seconds
+
+
+class Storm(TypedDict):
+    """A hash that a client asked for again and again although it fails."""
+
+    request_hash: Annotated[
+        str, Field(description="First 12 characters; the full hash with a `read` token.")
+    ]
+    client: Client
+    requests: Annotated[int, Field(description="On the days with at least 10 of them.")]
+    outcome: Annotated[
+        str, Field(description="What most of them came to: rejected, cached_failure or failure.")
+    ]
+    since: Annotated[Day, Field(description="First UTC day with at least 10 of them.")]
+
+
+class QueueInsight(TypedDict):
+    """`GET /api/v1/stats/insights/queue`."""
+
+    period: Period
+    basis: Basis
+    moving: Annotated[
+        bool,
+        Field(description="Whether nothing waits, or a build started or ended within 30 minutes."),
+    ]
+    waiting: Annotated[int, Field(description="Builds that wait, of all servers.")]
+    running: Annotated[int, Field(description="Builds that run, of all servers.")]
+    expected_wait_seconds: Annotated[
+        int | None,
+        Field(
+            description="For a new request: builds that wait over the rate at which builds ended "
+            "in the last 30 minutes; null if none did."
+        ),
+    ]
+    waited: Waited
+    by_hour_of_week: list[HourOfWeek]
+    storms: Annotated[Sequence[Storm], Field(description="Most requests first.")]
+    storm_requests: Annotated[int, Field(description="Requests of all storms together.")]
+    distinct_hashes: Annotated[int, Field(description="Distinct hashes of all storms.")]
+
+
+RECENT: Final = timedelta(minutes=30)
+_AHEAD: Final = timedelta(minutes=5)  # that clocks may differ
+_HOURS: Final = 168
+_b, _s = build_metrics.c, queue_samples.c
+_SINCE: Final = bindparam("since", type_=DateTime)
+_UNTIL: Final = bindparam("until", type_=DateTime)
+_ENDED: Final = select(func.count()).where(_b.finished_at >= _SINCE, _b.finished_at <= _UNTIL)
+_STARTED: Final = select(func.count()).where(
+    _b.finished_at.is_(None), _b.started_at >= _SINCE, _b.started_at <= _UNTIL
+)
+
+
+_day, _hour = (cast(extract(part, _s.sampled_at), Integer) for part in ("dow", "hour"))
+_sample = (
+    # A week of SQL begins on Sunday. Samples have whole minutes: SQLite rounds no time to a day.
+    select(((_day + 6) % 7 * 24 + _hour).label("hour"), _s.queue_length)
+    .where(_s.sampled_at >= _SINCE, _s.sampled_at < _UNTIL)
+    .subquery("sample")
+    .c
+)
+_SAMPLES: Final[Select[Any]] = select(
+    _sample.hour, func.sum(_sample.queue_length), func.count()
+).group_by(_sample.hour)
+_t = REPEATS.table.c
+_STORMS: Final = select(
+    _t.date, _t.client, _t.request_hash, _t.rejected, _t.cached_failures, _t.failed_builds
+).where(
+    _t.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date)),
+    literal_column(OFTEN),
+    _t.request_hash != NO_HASH,
+)
+
+
+def expected_wait(waiting: int, ended: int) -> int | None:
+    """Return the seconds that `waiting` builds take when `ended` end in 30 minutes."""
+    if not waiting:
+        return 0
+    seconds = waiting * int(RECENT.total_seconds())
+    return (2 * seconds + ended) // (2 * ended) if ended else None
+
+
+def read(
+    connection: Connection,
+    window: Window,
+    page: Page,
+    *,
+    now: datetime,
+    state: QueueState,
+    full_hashes: bool = False,
+) -> QueueInsight:
+    """Return the queue `now`, in the given state, and how it was in `window`."""
+    recent = {"since": naive(now) - RECENT, "until": naive(now) + _AHEAD}
+    ((ended,),) = statements.fetch(connection, _ENDED, **recent)
+    ((started,),) = statements.fetch(connection, _STARTED, **recent)
+    (waits,) = sums.cubes(connection, window, WAITED)
+    waited = waits.distribution(1)
+    storms, hashes = _storms(connection, window, full_hashes=full_hashes)
+    moving = not state.queue_length or ended + started > 0
+    return {
+        "period": sums.period(connection, window, []),
+        "basis": {
+            "builds": ended,
+            "requests": waited.count,
+            "method": "The expected wait is the number of waiting builds over the rate of builds "
+            "that ended in the last 30 minutes; a wait lasts from the request to the start of the "
+            "build that ended it.",
+            "enough": True,
+        },
+        "moving": moving,
+        "waiting": state.queue_length,
+        "running": state.builds_running,
+        "expected_wait_seconds": expected_wait(state.queue_length, ended) if moving else None,
+        "waited": {
+            "p50_seconds": waited.percentile(50),
+            "p95_seconds": waited.percentile(95),
+            "max_seconds": waited.most,
+        },
+        "by_hour_of_week": _by_hour(connection, window, waits.rows()),
+        "storms": page.of(storms),
+        "storm_requests": sum(storm["requests"] for storm in storms),
+        "distinct_hashes": hashes,
+    }
+
+
+def _by_hour(
+    connection: Connection, window: Window, waits: Iterable[tuple[Key, list[int]]]
+) -> list[HourOfWeek]:
+    """Return the hours of the week: how many builds waited, and how long requests did."""
+    first, after = bounds(window.start, window.end)
+    samples = {
+        hour: figures.average(int(length), int(minutes))
+        for hour, length, minutes in statements.fetch(
+            connection, _SAMPLES, since=first, until=after
+        )
+    }
+    waited: defaultdict[int, dict[int, int]] = defaultdict(dict)
+    for (hour, seconds), (requests,) in waits:
+        waited[hour][seconds] = requests
+    return [
+        {
+            "hour": hour,
+            "waiting_avg": samples.get(hour),
+            "waited_p95_seconds": Distribution.of(waited[hour]).percentile(95),
+        }
+        for hour in range(_HOURS)
+    ]
+
+
+_OUTCOMES: Final = ("rejected", "cached_failure", "failure")
+
+
+def _storms(
+    connection: Connection, window: Window, *, full_hashes: bool
+) -> tuple[list[Storm], int]:
+    """Return hashes that clients asked for in vain again and again, and how many hashes it were."""
+    days: defaultdict[tuple[str, str], list[tuple[date, Sequence[int]]]] = defaultdict(list)
+    for day, client, request_hash, *counts in statements.fetch(
+        connection, _STORMS, start=window.start, end=window.end
+    ):
+        days[request_hash, client].append((day, counts))
+    found: list[Storm] = []
+    for (request_hash, client), of in sorted(days.items()):
+        counts = [sum(column) for column in zip(*(each for _, each in of), strict=True)]
+        found.append(
+            {
+                "request_hash": request_hash if full_hashes else shown_hash(request_hash),
+                "client": client,
+                "requests": int(sum(counts)),
+                "outcome": _OUTCOMES[counts.index(max(counts))],
+                "since": min(day for day, _ in of).isoformat(),
+            }
+        )
+    found.sort(key=lambda storm: -storm["requests"])
+    return found, len({request_hash for request_hash, _ in days})
+
+
+def _read(connection: Connection, query: Query) -> QueueInsight:
+    if query.now is None or query.queues is None:
+        raise ValueError("insights/queue: expected the time and the queues in the query")
+    return read(
+        connection,
+        query.window,
+        query.page,
+        now=query.now,
+        state=query.queues.state_in(connection),
+        full_hashes=query.full_hashes,
+    )
+
+
+REPORT: Final = Report(
+    name="insights/queue",
+    summary="How long requests wait, and which come again and again",
+    description="Days are UTC days. The state of the queue is that of now; the response is not "
+    "cached.",
+    read=_read,
+    response=QueueInsight,
+    nested=True,
+    shows_hashes=True,
+    uses_clock=lambda _: True,
+)
