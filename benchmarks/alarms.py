@@ -23,12 +23,12 @@ from sqlalchemy import select
 from asu_stats.alert_rules import DEFAULTS
 from asu_stats.demo.history import history
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
-from asu_stats.monitor.schema import alert_incidents
 from asu_stats.monitor.watch import Watch
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import alert_incidents
 from asu_stats.store.details.queue_samples import QueueState
 
 END: Final = datetime(2026, 9, 30, 23, 59, tzinfo=UTC)

@@ -31,6 +31,10 @@ class InvalidParameterError(AsuStatsError):
         super().__init__(f"{parameter}={shown}: expected {expected}")
 
 
+class InvalidNoteError(AsuStatsError):
+    """A note whose text or times can't be used."""
+
+
 class InvalidEventError(AsuStatsError):
     """An invalid event. `field` is the wrong member.
 

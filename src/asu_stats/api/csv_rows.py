@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, Literal, get_origin, get_type_hints
 
 from asu_stats.reports.listing import ROWS_AT_A_TIME
 
@@ -14,7 +14,11 @@ _FORMULA: Final = tuple("=+-@\t\r\n＝＋－＠")  # noqa: RUF001 - the full-wid
 def columns_of(row_type: type) -> list[str]:
     """Return the columns of a row type: its fields that are not nested."""
     hints = get_type_hints(row_type)
-    return [name for name, hint in hints.items() if hint in _PLAIN]
+    return [name for name, hint in hints.items() if _is_plain(hint)]
+
+
+def _is_plain(hint: Any) -> bool:
+    return hint in _PLAIN or get_origin(hint) is Literal
 
 
 _PLAIN: Final = {str, int, float, bool, str | None, int | None, float | None, bool | None}

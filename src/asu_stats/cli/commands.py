@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "db": ("db:app", "Schema migrations."),
     "import": ("importing:app", "Import the history of an older server."),
     "jobs": ("jobs:app", "Scheduled jobs and their last results."),
+    "note": ("note:app", "Notes on the charts of the dashboard."),
     "retention": ("retention:app", "Retention and archiving."),
     "rollups": ("rollups:app", "Compare the rollups with their details, or rebuild them."),
     "conformance": (

@@ -16,7 +16,7 @@ from asu_stats.dashboard.rendering import render
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.policies import declare
-from asu_stats.reports import timeseries
+from asu_stats.reports import annotations, timeseries
 
 _SERIES: Final = ("version", "target", "profile", "client")
 
@@ -60,7 +60,12 @@ def install(
         chart_of, filters = EMBEDS[request.path_params["name"]]
         queries.read(request.scope["query_string"], (*WINDOW, *filters, "theme"))
         view = view_of(request)
-        shown = {"view": view, "chart": read(chart_of, view), "scheme": scheme}
+
+        def drawn(db: Connection, view: View) -> dict[str, Any]:
+            noted = annotations.read(db, view.window)
+            return {"chart": chart_of(db, view), "annotations": noted}
+
+        shown = {"view": view, "scheme": scheme, **read(drawn, view)}
         answer = render(request, "embed.html", shown)
         answer.headers["Content-Security-Policy"] = (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "

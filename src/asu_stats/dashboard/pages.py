@@ -23,7 +23,7 @@ from asu_stats.dashboard.contents import (
 )
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
-from asu_stats.dashboard.view import PAGES, View
+from asu_stats.dashboard.view import PAGES, TIMELESS, View
 from asu_stats.exceptions import (
     AsuStatsError,
     InvalidParameterError,
@@ -31,8 +31,8 @@ from asu_stats.exceptions import (
     UnknownClientError,
 )
 from asu_stats.policies import declare
+from asu_stats.reports import annotations, sums
 from asu_stats.reports import now as now_report
-from asu_stats.reports import sums
 from asu_stats.store.database.engine import read_snapshot
 
 _METHODS: Final = ("get", "post")
@@ -129,12 +129,14 @@ def _page(
             with read_snapshot(sources.engine) as db:
                 content = read(db, view)
                 now = now_report.read(db, sources.queues)
+                noted = () if name in TIMELESS else annotations.read(db, view.window)
                 since = sums.period(db, view.window, [])["data_since"]
         except tuple(_STATUSES) as error:
             if "text/html" not in request.headers.get("accept", ""):
                 raise
             return _refusal(request, error)
         shown: Content = {"view": view, "title": label, "now": now, "since": since}
+        shown["annotations"] = noted
         shown |= {"alerts": alerts, **content}
         return render(request, content.get("template", template), shown)
 

@@ -51,6 +51,7 @@ def render(
             "presets": PRESETS,
             "timeless": TIMELESS,
             "view": None,
+            "annotations": (),
             "signed_in": getattr(request.state, "signed_in", False),
             **values,
         }

@@ -10,14 +10,9 @@ from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from asu_stats.monitor.evaluate import Alert, Incident
 from asu_stats.monitor.outbreaks import Subject
-from asu_stats.monitor.schema import (
-    alert_evaluations,
-    alert_incidents,
-    alert_messages,
-    alert_silences,
-    alerts,
-)
-from asu_stats.store.database import statements
+from asu_stats.monitor.schema import alert_evaluations, alert_messages, alert_silences, alerts
+from asu_stats.store.database import changes, statements
+from asu_stats.store.database.schema import alert_incidents
 from asu_stats.times import aware, naive
 
 e, i, s = alert_evaluations.c, alert_incidents.c, alert_silences.c
@@ -148,7 +143,10 @@ def write_alerts(connection: Connection, found: Sequence[Alert]) -> None:
 
 
 def write_incident(connection: Connection, stored: StoredIncident) -> None:
-    """Write an incident, new or known."""
+    """Write an incident, new or known.
+
+    Charts show when it began and ended, so that counts as a change of figures.
+    """
     row = {
         **asdict(stored.incident),
         "subject": to_text(stored.incident.subject),
@@ -160,6 +158,9 @@ def write_incident(connection: Connection, stored: StoredIncident) -> None:
     known = update(alert_incidents).where(i.id == stored.incident.id)
     if connection.execute(known.values(row)).rowcount == 0:
         connection.execute(insert(alert_incidents).values(row))
+    elif stored.incident.closed_at is None:
+        return
+    changes.begin(connection)
 
 
 def forget(connection: Connection, now: datetime) -> None:
@@ -168,7 +169,8 @@ def forget(connection: Connection, now: datetime) -> None:
     The channels notified of an open incident are kept.
     """
     limit = naive(now) - timedelta(days=KEPT_DAYS)
-    connection.execute(delete(alert_incidents).where(i.closed_at < limit))
+    if connection.execute(delete(alert_incidents).where(i.closed_at < limit)).rowcount:
+        changes.begin(connection)
     connection.execute(delete(alert_silences).where(s.until < limit))
     m = alert_messages.c
     open_ones = select(i.id + "-opened").where(i.closed_at.is_(None))

@@ -1,4 +1,4 @@
-"""The tables of the monitor: alerts, incidents, silences, and pending notifications."""
+"""The tables of the monitor: alerts, silences, and pending notifications."""
 
 from sqlalchemy import JSON, BigInteger, Column, DateTime, Double, Index, Integer, Table, Text, text
 
@@ -32,23 +32,6 @@ alerts = Table(
         "about", JSON, nullable=False, comment="pairs like subject that most of the failures share"
     ),
     comment="Alerts that are pending, firing or recently resolved.",
-    sqlite_with_rowid=False,
-)
-
-alert_incidents = Table(
-    "alert_incidents",
-    metadata,
-    name("id", primary_key=True),
-    Column("family", Text, nullable=False),
-    name("rule", nullable=False, comment="rule that opened the incident"),
-    name("subject", nullable=False, comment="JSON list of [dimension, value]"),
-    Column("severity", Text, nullable=False),
-    Column("opened_at", DateTime, nullable=False),
-    Column("closed_at", DateTime),
-    Column("notified_at", DateTime, comment="first notification; null while silenced"),
-    Column("report", JSON, nullable=False, comment="title, text, values and likely cause"),
-    Index(None, "opened_at"),
-    comment="History of alerts, including silenced ones.",
     sqlite_with_rowid=False,
 )
 

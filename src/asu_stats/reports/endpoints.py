@@ -4,6 +4,7 @@ from typing import Final
 
 from asu_stats.reports import (
     adoption,
+    annotations,
     client,
     clients,
     comparison,
@@ -24,6 +25,7 @@ from asu_stats.reports import (
     versions,
     week,
 )
+from asu_stats.reports.insights import adoption as version_adoption
 from asu_stats.reports.insights import cache, queue
 from asu_stats.reports.report import Report
 
@@ -48,6 +50,8 @@ REPORTS: Final[tuple[Report, ...]] = (
     error_timeseries.REPORT,
     error_examples.REPORT,
     client.REPORT,
+    annotations.REPORT,
     cache.REPORT,
     queue.REPORT,
+    version_adoption.REPORT,
 )

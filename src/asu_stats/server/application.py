@@ -16,9 +16,11 @@ from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.legacy import api as legacy_api
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
+from asu_stats.service import starting
 from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
 from asu_stats.settings import Settings
+from asu_stats.times import utc_now
 
 
 @contextmanager
@@ -29,6 +31,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
     `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
     with running(settings, make=True) as service:
+        starting.remember(service.engine, settings, utc_now())
         jobs = jobs_of(settings, service.engine)
         app = create_app(
             settings,

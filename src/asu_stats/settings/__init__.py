@@ -13,13 +13,19 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import checks, lists, sources, words
 from asu_stats.settings.building import BuilderName, BuildRequests, Builds, Images
-from asu_stats.settings.monitoring import Jobs, Monitoring
+from asu_stats.settings.monitoring import Insights, Jobs, Monitoring
 from asu_stats.settings.serving import Access, Legacy, LegacyShape, RateLimits, ReadAccess
 from asu_stats.settings.storage import Recording, Retention, Storage
 
 __all__ = ["BuilderName", "LegacyShape", "ReadAccess", "Settings", "load"]
 
-_PATHS: Final = ("spool_directory", "archive_directory", "store_directory", "catalogue")
+_PATHS: Final = (
+    "spool_directory",
+    "archive_directory",
+    "store_directory",
+    "catalogue",
+    "release_days",
+)
 _MAY_BE_EMPTY: Final = ("root_path", "rate_limit_storage", "metadata_url")
 
 
@@ -28,6 +34,7 @@ class Settings(
     Images,
     Builds,
     Legacy,
+    Insights,
     Monitoring,
     Jobs,
     Retention,

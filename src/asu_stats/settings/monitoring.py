@@ -1,5 +1,6 @@
-"""Settings of periodic jobs, metrics and alerts."""
+"""Settings of periodic jobs, metrics, alerts and insights."""
 
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator
@@ -72,3 +73,13 @@ class Monitoring(BaseModel):
     def _once(cls, value: Any) -> Any:
         checks.all_different(value)
         return value
+
+
+class Insights(BaseModel):
+    """Insights."""
+
+    release_days: Path | None = Field(
+        default=None,
+        description="CSV file with the columns `version` and `released` (YYYY-MM-DD): days of "
+        "releases that asu-stats does not know, or knows otherwise. Read when the server starts.",
+    )

@@ -135,7 +135,39 @@ function sets(values, drawing, open) {
   });
 }
 
-function options(drawing, open) {
+const MOST_CHARACTERS = 80; // of an annotation in a tooltip, which breaks no lines
+const MOST_LINES = 6;
+
+/** Returns the annotations that the page lists below a chart, each with the place of its bucket. */
+function annotated(figure, labels) {
+  return [...figure.querySelectorAll("[data-at]")].map((item) => {
+    const at = `${item.dataset.at.slice(0, 19)}Z`;
+    const words = item.textContent.trim().replace(/\s+/g, " ");
+    const text = words.length > MOST_CHARACTERS ? `${words.slice(0, MOST_CHARACTERS - 1)}…` : words;
+    return { text, place: Math.max(0, labels.filter((label) => label <= at).length - 1) };
+  });
+}
+
+/** Makes the plug-in that draws a thin line in every bucket that has annotations. */
+const lines = (annotations) => ({
+  id: "annotations",
+  afterDatasetsDraw({ ctx, chartArea, scales }) {
+    ctx.save();
+    ctx.strokeStyle = colour("quiet");
+    ctx.lineWidth = 1;
+    ctx.setLineDash([3, 3]);
+    for (const place of new Set(annotations().map((each) => each.place))) {
+      const x = Math.round(scales.x.getPixelForValue(place)) + 0.5;
+      ctx.beginPath();
+      ctx.moveTo(x, chartArea.top);
+      ctx.lineTo(x, chartArea.bottom);
+      ctx.stroke();
+    }
+    ctx.restore();
+  },
+});
+
+function options(drawing, open, annotations) {
   const [text, grid, raised] = [colour("quiet"), colour("line"), colour("raised")];
   const stacked = drawing.kind === "stack";
   const [first] = drawing.series;
@@ -155,6 +187,7 @@ function options(drawing, open) {
         backgroundColor: raised, titleColor: colour("text"), bodyColor: colour("text"), borderColor: grid, borderWidth: 1, padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: drawing.kind === "lines",
         callbacks: {
           title: ([item]) => (open && item.dataIndex === now(item.chart.data.labels) ? `${item.label}, so far` : item.label),
+          afterBody: ([item]) => annotations().filter((each) => item && each.place === item.dataIndex).slice(0, MOST_LINES).map((each) => each.text),
           label: (item) => `${item.dataset.label}: ${shared.written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
         },
       },
@@ -185,6 +218,7 @@ class Drawn {
 
   show() {
     const { labels, values } = arrange(this.rows, this.drawing);
+    this.annotations = annotated(this.figure, labels);
     const nothing = values.every((series) => series.data.every((value) => !value));
     this.figure.classList.toggle("blank", nothing);
     const drawn = sets(values, this.drawing, this.open);
@@ -197,7 +231,11 @@ class Drawn {
     if (this.chart) this.chart.destroy();
     this.recolour = false;
     if (!MEASURES) [this.canvas.width, this.canvas.height] = [this.canvas.parentNode.clientWidth, this.canvas.parentNode.clientHeight];
-    this.chart = new Chart(this.canvas, { data: { labels, datasets: drawn }, options: options(this.drawing, this.open) });
+    this.chart = new Chart(this.canvas, {
+      data: { labels, datasets: drawn },
+      options: options(this.drawing, this.open, () => this.annotations),
+      plugins: [lines(() => this.annotations)],
+    });
   }
 
   fail(words) {

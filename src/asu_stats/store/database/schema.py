@@ -296,3 +296,49 @@ api_tokens = Table(
     Column("created_at", DateTime, nullable=False),
     Column("revoked_at", DateTime),
 )
+
+annotations = Table(
+    "annotations",
+    metadata,
+    row_id(),
+    Column("at", DateTime, nullable=False),
+    Column("until", DateTime, comment="null: it has no duration"),
+    name("kind", nullable=False, comment="note, setting"),
+    Column("text", Text, nullable=False),
+    comment="Notes by hand and changed settings, for charts.",
+)
+
+known_settings = Table(
+    "known_settings",
+    metadata,
+    name("name", primary_key=True),
+    Column("value", Text, nullable=False),
+    comment="Settings of the last start that influence figures.",
+    sqlite_with_rowid=False,
+)
+
+release_days = Table(
+    "release_days",
+    metadata,
+    name("version", primary_key=True),
+    Column("released_on", Date, nullable=False),
+    comment="Days that the file of the setting release_days gave at the last start.",
+    sqlite_with_rowid=False,
+)
+
+alert_incidents = Table(
+    "alert_incidents",
+    metadata,
+    name("id", primary_key=True),
+    Column("family", Text, nullable=False),
+    name("rule", nullable=False, comment="rule that opened the incident"),
+    name("subject", nullable=False, comment="JSON list of [dimension, value]"),
+    Column("severity", Text, nullable=False),
+    Column("opened_at", DateTime, nullable=False),
+    Column("closed_at", DateTime),
+    Column("notified_at", DateTime, comment="first notification; null while silenced"),
+    Column("report", JSON, nullable=False, comment="title, text, values and likely cause"),
+    Index(None, "opened_at"),
+    comment="History of alerts, including silenced ones.",
+    sqlite_with_rowid=False,
+)

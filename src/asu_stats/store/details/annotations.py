@@ -1,0 +1,155 @@
+"""What explains a figure besides the events: notes, changed settings, and release days.
+
+Each change here counts in the change counter, so that no response from before it is served again.
+"""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, or_, select
+
+from asu_stats.exceptions import InvalidNoteError
+from asu_stats.store.database import changes
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import (
+    alert_incidents,
+    annotations,
+    known_settings,
+    release_days,
+)
+
+MOST_CHARACTERS: Final = 500
+Kind: TypeAlias = Literal["note", "setting"]
+
+
+class Note(NamedTuple):
+    """A stored annotation. Times are UTC without zone."""
+
+    id: int
+    kind: str
+    at: datetime
+    until: datetime | None
+    text: str
+
+
+class Incident(NamedTuple):
+    """An incident that alerts opened. `closed_at` is `None` while it is open."""
+
+    opened_at: datetime
+    closed_at: datetime | None
+    title: str
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line of characters that can be seen, without white space around it."""
+    shown = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(shown.split())
+
+
+def add(
+    connection: Connection, kind: Kind, text: str, at: datetime, until: datetime | None = None
+) -> int:
+    """Store an annotation and return its number. Raises `InvalidNoteError` for an unusable text."""
+    words = one_line(text)
+    if not words:
+        raise InvalidNoteError("the text of a note is empty")
+    if len(words) > MOST_CHARACTERS:
+        raise InvalidNoteError(
+            f"the text of a note has {len(words):,} characters: expected at most {MOST_CHARACTERS}"
+        )
+    if until is not None and until < at:
+        raise InvalidNoteError("a note ends before it begins")
+    changes.begin(connection)
+    row = {"kind": kind, "at": at, "until": until, "text": words}
+    added = insert(annotations).values(row).returning(annotations.c.id)
+    return int(connection.execute(added).scalar_one())
+
+
+def remove(connection: Connection, number: int) -> bool:
+    """Delete an annotation. Returns whether it existed."""
+    if connection.execute(delete(annotations).where(annotations.c.id == number)).rowcount == 0:
+        return False
+    changes.begin(connection)
+    return True
+
+
+_N: Final = annotations.c
+_NOTES: Final = select(_N.id, _N.kind, _N.at, _N.until, _N.text).order_by(_N.at, _N.id)
+
+
+def read(
+    connection: Connection, first: datetime | None = None, after: datetime | None = None
+) -> list[Note]:
+    """Return annotations in the order of their times: all, or those between two times."""
+    query = _NOTES
+    if first is not None and after is not None:
+        query = query.where(_N.at < after, or_(_N.at >= first, _N.until >= first))
+    return [Note(*row) for row in connection.execute(query)]
+
+
+def incidents(connection: Connection, first: datetime, after: datetime) -> list[Incident]:
+    """Return the incidents that were open at some time between two times, by their beginning."""
+    t = alert_incidents.c
+    lasting: ColumnElement[bool] = or_(t.closed_at.is_(None), t.closed_at >= first)
+    query = (
+        select(t.opened_at, t.closed_at, t.rule, t.report)
+        .where(t.opened_at < after, lasting)
+        .order_by(t.opened_at, t.id)
+    )
+    return [
+        Incident(row.opened_at, row.closed_at, _title(row.report) or row.rule)
+        for row in connection.execute(query)
+    ]
+
+
+def _title(report: Any) -> str:
+    title = report.get("title") if isinstance(report, dict) else None
+    return one_line(title)[:MOST_CHARACTERS] if isinstance(title, str) else ""
+
+
+# What a server finds at its start ---------------------------------------------------------------
+
+
+def remember_settings(engine: Engine, settings: Mapping[str, str], now: datetime) -> None:
+    """Store an annotation for each setting that differs from that of the last start.
+
+    A setting that no start has stored so far is only remembered.
+    """
+    with read_snapshot(engine) as connection:
+        if _known_settings(connection) == dict(settings):
+            return
+    with write_transaction(engine) as connection:
+        changes.begin(connection)  # other servers that start now wait here
+        before = _known_settings(connection)
+        for name, value in settings.items():
+            if before.get(name, value) != value:
+                text = f"{name}: {before[name]} → {value}"
+                add(connection, "setting", one_line(text)[:MOST_CHARACTERS], now)
+        connection.execute(delete(known_settings))
+        rows = [{"name": name, "value": value} for name, value in sorted(settings.items())]
+        connection.execute(insert(known_settings), rows)
+
+
+def _known_settings(connection: Connection) -> dict[str, str]:
+    rows = connection.execute(select(known_settings.c.name, known_settings.c.value))
+    return {row.name: row.value for row in rows}
+
+
+def put_release_days(engine: Engine, days: Mapping[str, date]) -> None:
+    """Store the release days of a file in place of those before."""
+    with read_snapshot(engine) as connection:
+        if given_release_days(connection) == days:
+            return
+    with write_transaction(engine) as connection:
+        changes.begin(connection)
+        connection.execute(delete(release_days))
+        if days:
+            rows = [{"version": version, "released_on": day} for version, day in days.items()]
+            connection.execute(insert(release_days), rows)
+
+
+def given_release_days(connection: Connection) -> dict[str, date]:
+    """Return the release days that a file gave, by version."""
+    rows = connection.execute(select(release_days.c.version, release_days.c.released_on))
+    return {row.version: row.released_on for row in rows}
