@@ -85,7 +85,11 @@ def written(stats: Stats) -> str:
     stats.record(history())
     paths = {report.name: report.name.format(**report.example) for report in REPORTS}
     queries = {
-        report.name: {name: value for name, value in report.example.items() if name != "client"}
+        report.name: {
+            name: value
+            for name, value in report.example.items()
+            if report.subject is None or name != report.subject.name
+        }
         for report in REPORTS
     }
     found = {name: _cut(stats.get(path, **queries[name])) for name, path in paths.items()}

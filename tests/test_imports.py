@@ -34,6 +34,7 @@ ORDER = (
     "error_rules",
     "error_phrases",
     "error_types",
+    "fingerprints",
     "cloudevents",
     "alert_rules",
     "webhook",

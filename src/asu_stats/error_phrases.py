@@ -70,11 +70,23 @@ class _Automaton(NamedTuple):
     without_where: int
 
 
+class Decision(NamedTuple):
+    """The type of the first rule that fits, `None` if none does, and the lines on which it fits."""
+
+    type: str | None
+    lines: Sequence[str] = ()
+
+
 def first_rule(lines: Sequence[str]) -> str | None:
     """Return the type of the first rule that fits, `None` if none does.
 
     Takes time linear in the length of `lines`, which hold no line ends.
     """
+    return decide(lines).type
+
+
+def decide(lines: Sequence[str]) -> Decision:
+    """Return the first rule that fits. Takes time linear in the length of `lines`."""
     automaton = _automaton()
     text = "\n".join(lines) + "\n"
     letters = text.encode("ascii", "replace").translate(automaton.classes)
@@ -84,15 +96,24 @@ def first_rule(lines: Sequence[str]) -> str | None:
     reader = _Reader(automaton)
     reader.read(text, zip(compress(count(), ending), filter(None, ending), strict=True))
     found = reader.fits & (reader.places | automaton.without_where)
-    return RULES[(found & -found).bit_length() - 1].type if found else None
+    if not found:
+        return Decision(None)
+    first = found & -found
+    starts = [start for start, fits in reader.fitting if fits & first]
+    fitting = [text[start : text.index("\n", start)] for start in starts]
+    return Decision(RULES[first.bit_length() - 1].type, fitting)
 
 
 class _Reader:
-    """Which rules fit a line so far (`fits`) and which have a `where` (`places`): a bit each."""
+    """Which rules fit a line so far (`fits`) and which have a `where` (`places`): a bit each.
+
+    `fitting` has where the lines begin that rules fit, and which rules.
+    """
 
     def __init__(self, automaton: _Automaton) -> None:
         self.fits = 0
         self.places = 0
+        self.fitting: list[tuple[int, int]] = []
         self._automaton = automaton
         self._numbers = automaton.numbers
         # Of the line:
@@ -115,8 +136,9 @@ class _Reader:
                 if self._is_open:
                     self._found(says, near)
                     self._end_line(start, last_ending if last == place else ())
-                else:
-                    self.fits |= says & (near | without_near)
+                elif fits := says & (near | without_near):
+                    self.fits |= fits
+                    self.fitting.append((start, fits))
                 done.clear()
                 says = near = 0
                 start = place + 1
@@ -201,7 +223,10 @@ class _Reader:
             is_last = any(head.rest.number == number for head in ending)
             if is_last and (begin == start or not phrase.whole):
                 self._found(phrase.says, phrase.is_near, phrase.is_where)
-        self.fits |= self._says & (self._near | self._automaton.without_near)
+        fits = self._says & (self._near | self._automaton.without_near)
+        if fits:
+            self.fits |= fits
+            self.fitting.append((start, fits))
         self._says = self._near = 0
         self._is_open = False
         self._waiting.clear()

@@ -6,12 +6,13 @@ are echoed), so everything here takes time linear in a bounded length: see `erro
 
 import json
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from asu_stats.error_phrases import first_rule
+from asu_stats.error_phrases import decide, first_rule
 from asu_stats.error_rules import NOISE, RULES
 
-__all__ = ["CATEGORIES", "RULES", "TAXONOMY", "ErrorKind", "classify", "kind_of"]
+__all__ = ["CATEGORIES", "RULES", "TAXONOMY", "ErrorKind", "classify", "kind_of", "telling_lines"]
 
 
 class ErrorKind(NamedTuple):
@@ -98,6 +99,8 @@ _BY_STATUS = {
 _MAX_TEXT = 64 * 1024
 _MAX_LINE = 4 * 1024
 _MAX_LINES = 1000
+_MAX_READ = 6 * 1024
+_MAX_DECIDED = 1024
 
 _CONTROL = "".join(map(chr, (*range(9), *range(14, 32), 127)))
 _LOOKS_LIKE = {
@@ -117,6 +120,12 @@ _REPLACED = (
 )
 _ANSWER_KEYS = ("title", "detail", "message", "error", "error_message", "stderr")
 _SPACES = re.compile(r"[^\S\n ][^\S\n]*| [^\S\n]+")
+_DIGITS = re.compile(r"[0-9]+")
+_TROUBLE = re.compile(
+    "error|fail|fatal|cannot|can't|unable|could not|couldn't|denied|invalid|refused|missing|exceed"
+    "|conflict|too |no space|not found|no such|not |mismatch|time|unknown|unsupported|killed|lost"
+    "|terminated|wrong|corrupt|damaged|full|out of|already provided|impossible|without|died|eof"
+)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -134,6 +143,26 @@ def kind_of(error_type: str) -> str | None:
     """Return the category of a known type (a type has only one), else None."""
     kind = _KINDS.get(error_type)
     return kind.category if kind else None
+
+
+def telling_lines(message: str) -> Sequence[str]:
+    """Return the lines that decide the type of a text, plain and lower case, in their order.
+
+    Of a text that no rule fits these are the lines that speak of trouble, or else all of them. Of a
+    longer text the first and the last 3 KiB are read; there, only lines that speak of trouble,
+    those that differ in numbers alone once, and of these again only both ends.
+    """
+    lines = _lines(_cut(message, _MAX_READ))
+    troubled = None
+    if len(message) > _MAX_DECIDED:
+        troubled = [line for line in lines if _TROUBLE.search(line)] or lines
+        alike = _DIGITS.sub("0", "\n".join(troubled)).split("\n")
+        once = dict(zip(reversed(alike), reversed(troubled), strict=True))
+        troubled = lines = _cut("\n".join(reversed(once.values())), _MAX_DECIDED).split("\n")
+    found = decide(lines).lines
+    if found:
+        return found
+    return troubled or [line for line in lines if _TROUBLE.search(line)] or lines
 
 
 def _lines(message: str) -> list[str]:

@@ -110,6 +110,13 @@ class UnknownClientError(AsuStatsError):
         super().__init__(f"client {client!r}: no request of this client is known")
 
 
+class UnknownFingerprintError(AsuStatsError):
+    """No error ever had this fingerprint."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(f"fingerprint {fingerprint!r}: no error with it is known")
+
+
 class StoreUnavailableError(AsuStatsError):
     """The database can't be reached or can't write now. What was to be written is not written.
 

@@ -8,6 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from asu_stats import fingerprints
 from asu_stats.cli import stats as commands
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.report import Report
@@ -18,7 +19,10 @@ TODAY = datetime.now(UTC).date()
 # Days that are over: figures of a day that goes on depend on when it is.
 FIRST, LAST = ((TODAY - timedelta(days=days)).isoformat() for days in (5, 1))
 # A name for each subject of a report.
-SUBJECTS = {"client": "luci", "fingerprint": ""}
+SUBJECTS = {
+    "client": "luci",
+    "fingerprint": fingerprints.of(None, "build", "unknown").fingerprint,
+}
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,12 @@ from asu_stats.store.archive import archive, segments
 from asu_stats.store.database import leases, schema
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.details import live_counts, queue_samples
-from asu_stats.store.rollups import definitions
+from asu_stats.store.rollups import definitions, names
 
 OWNERS: Final = (
     schema,
     definitions,
+    names,
     live_counts,
     archive,
     segments,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event
 
+from asu_stats import fingerprints
 from asu_stats.builds.queues import Queues
 from asu_stats.legacy import go_server, upstream_server
 from asu_stats.reports import now, profiles, targets, timeseries
@@ -39,11 +40,17 @@ DETAILS = (
 )
 
 
+SUBJECTS = {
+    "client": "luci",
+    "fingerprint": fingerprints.of(None, "build", "unknown").fingerprint,
+}
+
+
 def as_served(report: Report) -> Question:
     filters = {each.name: each.schema.get("default") for each in report.parameters}
     given = {name: value for name, value in filters.items() if value is not None}
     if report.subject:
-        given[report.subject.name] = "luci"
+        given[report.subject.name] = SUBJECTS[report.subject.name]
     return lambda db, window: report.read(db, Query(window, NOW.date(), given))
 
 

@@ -20,6 +20,7 @@ from asu_stats.exceptions import (
     InvalidParameterError,
     StoreUnavailableError,
     UnknownClientError,
+    UnknownFingerprintError,
 )
 from asu_stats.policies import Policies
 from asu_stats.text import cut_utf8
@@ -142,7 +143,7 @@ def _event_place(error: InvalidEventError | EventTooEarlyError, field: str) -> d
     return {"loc": [part, *index, *filter(None, [field])], **line, "msg": error.problem}
 
 
-def _unknown_client(_: Request, error: Exception) -> JSONResponse:
+def _unknown_name(_: Request, error: Exception) -> JSONResponse:
     return problem(404, str(error))
 
 
@@ -190,7 +191,8 @@ _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONRes
     InvalidParameterError: _invalid_parameter,
     InvalidEventError: _invalid_event,
     EventTooEarlyError: _too_early,
-    UnknownClientError: _unknown_client,
+    UnknownClientError: _unknown_name,
+    UnknownFingerprintError: _unknown_name,
     StoreUnavailableError: _store_unavailable,
     HTTPException: _http,
     RequestValidationError: _validation,

@@ -29,6 +29,7 @@ from asu_stats.exceptions import (
     InvalidParameterError,
     StoreUnavailableError,
     UnknownClientError,
+    UnknownFingerprintError,
 )
 from asu_stats.policies import declare
 from asu_stats.reports import annotations, sums
@@ -39,6 +40,7 @@ _METHODS: Final = ("get", "post")
 _STATUSES: Final[Mapping[type[AsuStatsError], int]] = {
     InvalidParameterError: 422,
     UnknownClientError: 404,
+    UnknownFingerprintError: 404,
     StoreUnavailableError: 503,
 }
 Read = Callable[[Connection, View], Content]

@@ -20,7 +20,7 @@ DEFAULT_DAYS: Final = 7
 PRESETS: Final = ((1, "Today"), (7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
 _STORED: Final = {"client": client_name, "profile": stored_profile}
 WINDOW: Final = ("days", "start", "end")
-FILTERS: Final = ("version", "target", "profile", "client", "category", "type")
+FILTERS: Final = ("version", "target", "profile", "client", "category", "type", "fingerprint")
 PAGES: Final = (
     ("overview", "Overview", "/"),
     ("versions", "Versions", "/versions"),

@@ -4,7 +4,6 @@ It is computed once, when an alert begins to fire, and may therefore read detail
 hashes are cut (docs/reference/figures.md, Request hashes).
 """
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select
 from typing_extensions import TypedDict
 
 from asu_stats.events import FAILED_STATUSES, shown_hash
+from asu_stats.fingerprints import package_of
 from asu_stats.reports import figures
 from asu_stats.reports.recent import Span
 from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
@@ -251,28 +251,3 @@ def _line(message: str | None) -> str | None:
     """Return the first line with text in it."""
     lines = (line.strip() for line in (message or "")[:4096].splitlines())
     return next((line[:_MESSAGE] for line in lines if line), None)
-
-
-_NAME: Final = r"([A-Za-z0-9][A-Za-z0-9+._-]{0,99})"
-# How package managers name a missing package. One line each, no nested repetition.
-_PACKAGES: Final = tuple(
-    re.compile(pattern)
-    for pattern in (
-        rf"missing \({_NAME}",
-        rf"conflicts \({_NAME}",
-        rf"^\s*{_NAME} \(no such package\)",
-        rf"Unknown package '{_NAME}'",
-        rf"Cannot install package {_NAME}",
-        rf"Package {_NAME} is missing",
-        rf"nothing provides '?{_NAME}",
-    )
-)
-
-
-def package_of(message: str | None) -> str | None:
-    """Return the first package that an error message names, `None` if it names none."""
-    for line in (message or "")[: 16 * 1024].splitlines()[:200]:
-        for pattern in _PACKAGES:
-            if match := pattern.search(line[:1000]):
-                return match[1].rstrip(".")
-    return None

@@ -26,7 +26,8 @@ from asu_stats.reports import (
     week,
 )
 from asu_stats.reports.insights import adoption as version_adoption
-from asu_stats.reports.insights import cache, queue
+from asu_stats.reports.insights import cache, failures, fingerprints, queue
+from asu_stats.reports.insights import packages as failing_packages
 from asu_stats.reports.report import Report
 
 REPORTS: Final[tuple[Report, ...]] = (
@@ -51,6 +52,10 @@ REPORTS: Final[tuple[Report, ...]] = (
     error_examples.REPORT,
     client.REPORT,
     annotations.REPORT,
+    failures.REPORT,
+    fingerprints.REPORT,
+    fingerprints.ONE,
+    failing_packages.REPORT,
     cache.REPORT,
     queue.REPORT,
     version_adoption.REPORT,

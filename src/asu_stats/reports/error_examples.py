@@ -32,6 +32,9 @@ class ErrorExample(TypedDict):
     client: Annotated[str | None, Field(description="Of a rejected request; null for a build.")]
     request_hash: Annotated[str | None, Field(description="First 12 characters; null if unknown.")]
     message: Annotated[str | None, Field(description="Last 2,000 characters of the message.")]
+    fingerprint: Annotated[
+        str | None, Field(description="Texts that differ only in names have the same.")
+    ]
 
 
 def read(
@@ -41,10 +44,12 @@ def read(
     version: str | None = None,
     category: str | None = None,
     type: str | None = None,  # noqa: A002 - as the API calls it
+    fingerprint: str | None = None,
 ) -> list[ErrorExample]:
     """Return the latest errors in `window` of a version, category and type, newest first."""
     first = midnight(window.start)
     asked = {"version": version, "error_category": category, "error_type": type}
+    asked["fingerprint"] = fingerprint
     found = latest_errors.read(
         connection,
         EXAMPLES,
@@ -63,6 +68,7 @@ def read(
             "client": error.client,
             "request_hash": shown_hash(error.request_hash) or None,
             "message": error.error_message[-_MESSAGE:] if error.error_message else None,
+            "fingerprint": error.fingerprint,
         }
         for error in found
     ]

@@ -35,6 +35,7 @@ class LatestError(NamedTuple):
     request_hash: str
     build_id: str | None
     error_message: str | None
+    fingerprint: str | None
 
 
 _COLUMNS: Final = LatestError._fields

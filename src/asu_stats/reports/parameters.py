@@ -7,7 +7,7 @@ from typing import Any, Final
 from asu_stats.events import client_name
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.text import NAME_LENGTH, stored_name, stored_profile
-from asu_stats.windows import INTERVALS, MAX_DAYS, MAX_HOURS, parse_number
+from asu_stats.windows import INTERVALS, MAX_DAYS, MAX_HOURS, parse_date, parse_number
 
 MAX_LIMIT: Final = 1000
 MAX_OFFSET: Final = 999_999_999
@@ -23,7 +23,7 @@ class Parameter:
     """Name and JSON Schema of a parameter, and how the store spells its value.
 
     The schema decides how a value is read: as one of an `enum`, as an `integer` from `minimum` to
-    `maximum`, or as a name.
+    `maximum`, as a day, or as a name.
     """
 
     name: str
@@ -51,6 +51,8 @@ class Parameter:
         if self.schema.get("type") == "integer":
             least, most = self.schema["minimum"], self.schema["maximum"]
             return parse_number(self.name, text, least=least, most=most)
+        if self.schema.get("format") == "date":
+            return parse_date(self.name, text)
         if len(text) > NAME_LENGTH:
             expected = f"at most {NAME_LENGTH} characters"
             raise InvalidParameterError(self.name, got=text, expected=expected)
@@ -70,6 +72,11 @@ def window_parameters(default_days: int) -> tuple[Parameter, ...]:
         Parameter("start", "First UTC day of the time range.", _DATE),
         Parameter("end", "Last UTC day of the time range, inclusive. Default: today.", _DATE),
     )
+
+
+def day_parameter(name: str, description: str) -> Parameter:
+    """Return a parameter that is a UTC day."""
+    return Parameter(name, description, _DATE)
 
 
 HOURS: Final = Parameter(

@@ -2,7 +2,7 @@
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
@@ -10,6 +10,7 @@ from typing import Any, Final, TypeAlias
 from sqlalchemy import Connection, Engine, bindparam, update
 
 from asu_stats.events import (
+    FAILED_STATUSES,
     UNKNOWN,
     BuildFinished,
     BuildStarted,
@@ -17,12 +18,15 @@ from asu_stats.events import (
     RequestReceived,
     new_id,
 )
+from asu_stats.store.archive import errors as archived_errors
 from asu_stats.store.archive.archive import Restore
 from asu_stats.store.database import changes, dialects, statements
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.details import builds as build_rows
 from asu_stats.store.details import (
+    error_fingerprints,
+    errors,
     identities,
     package_lists,
     request_days,
@@ -31,13 +35,14 @@ from asu_stats.store.details import (
     unhashed,
 )
 from asu_stats.store.details.builds import Build, Change
+from asu_stats.store.details.errors import NOTHING
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
 from asu_stats.store.details.request_gaps import Asked
 from asu_stats.store.details.requests import Metadata, Received, Wait
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups import deltas as rollup_deltas
-from asu_stats.store.rollups.counting import EndedBuild
+from asu_stats.store.rollups.counting import Attempt, EndedBuild
 from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.times import midnight, naive, utc_now
 
@@ -45,6 +50,9 @@ _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
 )
 
+
+Waits: TypeAlias = Iterable[Wait]
+_NOBODY: Final = (None, None, None)
 
 # Writes further rows in the transaction of a batch: for its new requests, and for its builds with
 # their end before and after the batch.
@@ -165,6 +173,8 @@ class _Batch:
         self._touched_hashes: set[str] = set()
         self._renamed: set[str] = set()
         self._waits: dict[int, Wait] = {}
+        self._changed: dict[build_rows.Key, Build] = {}
+        self._ended: list[Build] = []
         self._state = changes.State(0, 0, None)
         self._numbers = 0
         self._archive = Restore(connection, None)
@@ -177,15 +187,20 @@ class _Batch:
         builds_wanted = self._take_requests()
         self._restore_builds()
         builds = build_rows.load(connection, sorted(builds_wanted))
+        attempts = {build.key: build.attempt() for of in builds.values() for build in of.values()}
+        lists = package_lists.numbers(connection, [request for request, _ in self._requests])
+        for place, wait in self._waits.items():
+            wait.package_list = lists.get(place)
         ends = self._take_builds(builds)
+        said = errors.name(connection, self._requests, self._ended)
         self._resolve_waits(builds, ends)
         self._count_days()  # reads details that are written below
-        lists = package_lists.numbers(connection, [request for request, _ in self._requests])
         for place, (request, received) in enumerate(self._requests):
-            counting.add_request(deltas, request, received, lists.get(place))
-        requests.save_requests(connection, self._requests, self._waits, lists)
-        build_rows.save_errors(connection, ends)
-        self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
+            counting.add_request(
+                deltas, request, received, lists.get(place), said.get(place, NOTHING)
+            )
+        requests.save_requests(connection, self._requests, self._waits, lists, said)
+        self._save_builds(attempts, ends)
         self._save_metadata()
         taken = unhashed.write(connection, deltas, self._unhashed)
         for request, _ in taken.requests:
@@ -245,24 +260,23 @@ class _Batch:
     def _take_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
         """Apply the build events. Return the builds whose end changed, before and after."""
         before = {build.key: build.ended() for of in builds.values() for build in of.values()}
-        dirty: dict[build_rows.Key, Build] = {}
+        changed = self._changed
         for event in self._builds:
             of = builds[event.request_hash]
             build = of.setdefault(event.build_id, build_rows.new(event))
-            dirty[build.key] = build
+            changed[build.key] = build
             if isinstance(event, BuildStarted):
                 build.start(event)
-            else:
-                build.finish(event)
+            elif build.finish(event):
+                self._ended.append(build)
         for request_hash, of in builds.items():
             metadata = self._metadata.get(request_hash)
             for build in of.values():
                 if build.settle(metadata.names if metadata else None):
-                    dirty[build.key] = build
-        build_rows.save(self._connection, dirty.values())
+                    changed[build.key] = build
         ends = [
             (build, was, now)
-            for build in dirty.values()
+            for build in changed.values()
             if (was := before.get(build.key)) != (now := build.ended())
         ]
         for _, was, now in ends:
@@ -302,15 +316,6 @@ class _Batch:
         figures.md, Clients). For each hash, this checks the requests that had not ended before the
         earliest change. A request without an end is `building` while a build of its hash runs.
         """
-        since = self._waits_changed(builds, ends)
-        self._archive.waits(since)
-        known_waits = requests.load_waits(self._connection, since) if since else []
-        known = [(wait.ended(), wait.ended_at, wait.build_id, wait.status) for wait in known_waits]
-        running = {
-            request_hash
-            for request_hash, of in builds.items()
-            if any(build.runs for build in of.values())
-        }
         order = {
             request_hash: sorted(
                 (build.finished_at, build.build_id)
@@ -318,6 +323,15 @@ class _Batch:
                 if build.finished_at is not None
             )
             for request_hash, of in builds.items()
+        }
+        since = self._waits_changed(builds, ends, order)
+        self._archive.waits(since)
+        known_waits = requests.load_waits(self._connection, since) if since else []
+        known = [(wait.ended(), wait.ended_at, wait.build_id, wait.status) for wait in known_waits]
+        running = {
+            request_hash
+            for request_hash, of in builds.items()
+            if any(build.runs for build in of.values())
         }
         for wait in (*known_waits, *self._waits.values()):
             after = order[wait.request_hash]
@@ -338,11 +352,59 @@ class _Batch:
             if ended is not None:
                 counting.add_ended_wait(self._deltas, ended)
         requests.save_waits(self._connection, changed)
+        self._find_askers(builds, since, (*known_waits, *self._waits.values()))
+
+    def _find_askers(
+        self, builds: dict[str, dict[str, Build]], since: Mapping[str, datetime], waits: Waits
+    ) -> None:
+        """Let builds know who asked for them: the earliest request that waited for each.
+
+        `waits` are all that ended at or after the time `since` of their hash.
+        """
+        asked: dict[build_rows.Key, list[Wait]] = {}
+        for wait in waits:
+            if wait.build_id is not None:
+                asked.setdefault((wait.request_hash, wait.build_id), []).append(wait)
+        for request_hash, first in since.items():
+            for build in builds[request_hash].values():
+                if build.finished_at is None or build.finished_at < first:
+                    continue
+                first_wait = requests.earliest(self._connection, asked.get(build.key, ()))
+                asker = requests.asker(first_wait) if first_wait else _NOBODY
+                if build.asked_by(*asker):
+                    self._changed[build.key] = build
+
+    def _save_builds(
+        self, attempts: Mapping[build_rows.Key, Attempt | None], ends: Sequence[Change]
+    ) -> None:
+        """Write the builds that changed and their errors; count who asked for them."""
+        connection, gone = self._connection, []
+        build_rows.save(connection, self._changed.values())
+        for build in self._changed.values():
+            was, now = attempts.get(build.key), build.attempt()
+            if was is not None and was.status in FAILED_STATUSES and build in self._ended:
+                gone.append((was.fingerprint, was.at, was.request_hash))
+            if was == now:
+                continue
+            if was is not None:
+                counting.add_attempt(self._deltas, was, -1)
+            if now is not None:
+                counting.add_attempt(self._deltas, now)
+        build_rows.save_errors(connection, ends)
+        self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
+        archived_errors.find_examples(connection, error_fingerprints.forget(connection, gone))
 
     def _waits_changed(
-        self, builds: dict[str, dict[str, Build]], ends: Sequence[Change]
+        self,
+        builds: dict[str, dict[str, Build]],
+        ends: Sequence[Change],
+        order: Mapping[str, Sequence[tuple[datetime, str]]],
     ) -> dict[str, datetime]:
-        """Return, by hash, the time from which on waits may end differently or have started."""
+        """Return, by hash, the time from which on waits may end differently or have started.
+
+        A request that comes after the end of the build it waited for may be the one that asked for
+        it, so the other waits of that build matter too.
+        """
         since: dict[str, datetime] = {}
         for event in self._builds:
             if isinstance(event, BuildStarted) and event.request_hash in self._known_hashes:
@@ -353,6 +415,12 @@ class _Batch:
             for each in (was, now):
                 if each is not None:
                     since[build.request_hash] = min(since.get(build.request_hash, each.at), each.at)
+        for wait in self._waits.values():
+            after = order[wait.request_hash]
+            place = bisect_left(after, (wait.timestamp, ""))
+            if place < len(after):
+                end_at = after[place][0]
+                since[wait.request_hash] = min(since.get(wait.request_hash, end_at), end_at)
         return since
 
     def _save_metadata(self) -> None:

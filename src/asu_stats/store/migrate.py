@@ -27,15 +27,27 @@ from asu_stats.store.database.engine import (
 )
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import store_state
-from asu_stats.store.rollups.definitions import GAPS, REPEATS, WAITS, Rollup
-from asu_stats.store.verification import filling
+from asu_stats.store.rollups.definitions import (
+    ATTEMPTS,
+    FAILURES,
+    GAPS,
+    REPEATS,
+    WAITS,
+    Rollup,
+)
+from asu_stats.store.verification import backfill, filling
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_SECONDS: Final = 10.0
 _REJECTIONS: Final = "0017"  # the migration whose figures also need archive files
+_FAILURES: Final = "0027"  # the migration that adds columns to details
 # Rollups that migrations added, which are counted from the details.
-_FILLED: Final[Mapping[str, Sequence[Rollup]]] = {"0022": (GAPS,), "0025": (WAITS, REPEATS)}
+_FILLED: Final[Mapping[str, Sequence[Rollup]]] = {
+    "0022": (GAPS,),
+    "0025": (WAITS, REPEATS),
+    _FAILURES: (ATTEMPTS, FAILURES),
+}
 
 
 def _config(
@@ -123,6 +135,8 @@ def run(
             command.upgrade(_config(connection, progress.step_done), "head")
         if found is not None and _REJECTIONS in missing:
             rejections.count_archived(connection, skip_missing=True)
+        if found is not None and _FAILURES in missing:
+            backfill.fill(connection)
         if found is not None and (new := [r for at in missing for r in _FILLED.get(at, ())]):
             filling.fill(connection, new)
     except (CommandError, RevisionError) as error:

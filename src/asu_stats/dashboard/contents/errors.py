@@ -1,5 +1,7 @@
 """Errors and their causes."""
 
+from typing import Final
+
 from sqlalchemy import Connection
 
 from asu_stats.dashboard import charts
@@ -7,11 +9,20 @@ from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
-from asu_stats.reports import error_examples, error_timeseries, error_types
+from asu_stats.reports import error_timeseries, error_types
+from asu_stats.reports.insights import fingerprints
+from asu_stats.reports.listing import Page
+
+_TEXTS: Final = 20
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return errors over time, by type, and the latest ones in full."""
+    """Return errors over time, type by type and text by text; or all about one fingerprint.
+
+    Raises `UnknownFingerprintError`.
+    """
+    if "fingerprint" in view.filters:
+        return _one(db, view, view.filters["fingerprint"])
     asked = view.only("version", "category")
     rows = error_types.read(db, view.window, **asked)
     examined = view.only("version", "category", "type")
@@ -30,6 +41,7 @@ def read(db: Connection, view: View) -> Content:
         Column("versions", "Versions", secondary=True),
         Column("top_versions", "Top versions", "names", secondary=True),
     )
+    texts = fingerprints.read(db, view.window, Page(_TEXTS), examined)
     wanted = view.filters.get("type")
     one = [row for row in rows if row["type"] == wanted] if wanted else []
     return {
@@ -43,8 +55,49 @@ def read(db: Connection, view: View) -> Content:
         ),
         "asked": asked,
         "affected": one[0]["top_versions"] if one else [],
-        "examples": error_examples.read(db, view.window, **examined),
+        "fingerprints": texts["fingerprints"],
+        "fingerprints_total": texts["fingerprints_total"],
         "examined": examined,
+    }
+
+
+def _one(db: Connection, view: View, fingerprint: str) -> Content:
+    one = fingerprints.read_one(db, view.window, fingerprint)
+    days = [(row["timestamp"], row["count"]) for row in one["timeseries"] if row["count"]]
+    return {
+        "template": "fingerprint.html",
+        "one": one,
+        "lists": [
+            {
+                "title": "Latest days",
+                "rows": [
+                    {"name": day, "requests": n, "link": view.same(start=day, end=day)}
+                    for day, n in reversed(days)
+                ],
+            },
+            {
+                "title": "Versions",
+                "rows": [
+                    {
+                        "name": row["version"],
+                        "requests": row["count"],
+                        "link": view.link("errors", version=row["version"]),
+                    }
+                    for row in one["top_versions"]
+                ],
+            },
+            {
+                "title": "Profiles",
+                "rows": [
+                    {
+                        "name": row["profile"],
+                        "requests": row["count"],
+                        "link": view.link("profiles", profile=row["profile"]),
+                    }
+                    for row in one["top_profiles"]
+                ],
+            },
+        ],
     }
 
 

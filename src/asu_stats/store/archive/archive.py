@@ -74,6 +74,7 @@ Index(None, build_metrics_archive.c.finished_at)
 Index(None, client_stats_archive.c.request_hash, client_stats_archive.c.ended_at)
 Index(None, client_stats_archive.c.timestamp)
 Index(None, error_stats_archive.c.timestamp)
+Index(None, error_stats_archive.c.fingerprint, error_stats_archive.c.timestamp)
 
 
 def names(table: Table) -> tuple[str, ...]:

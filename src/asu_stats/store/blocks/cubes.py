@@ -16,6 +16,7 @@ from asu_stats.store.blocks.keys import Order
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.definitions import (
+    ATTEMPTS,
     CLIENT_DEVICES,
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
@@ -90,6 +91,16 @@ class Cube:
         full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
         return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
 
+    @classmethod
+    def of_packages_of_builds(cls, name: str) -> "Cube":
+        """Declare the cube of builds by package: the lists of `stats_attempts`, taken apart."""
+        t, key = ATTEMPTS.table, ("package",)
+        sums = (func.sum(t.c[add]) for add in ATTEMPTS.adds)
+        of_day = select(t.c.package_list, *sums).where(t.c.date == _DAY).group_by(t.c.package_list)
+        derive = package_lists.of_builds
+        full_name = _name_of(name, ATTEMPTS, key, ATTEMPTS.adds)
+        return cls(full_name, ATTEMPTS, key, ATTEMPTS.adds, of_day, derive)
+
     @property
     def orders(self) -> list[Order]:
         """Sort keys for each part of the key."""
@@ -136,7 +147,15 @@ CLIENT_REJECTED: Final = Cube.of(
 BY_GAP: Final = Cube.of("request_gaps", GAPS, ("gap_seconds",))
 WAITED: Final = Cube.of("waits", WAITS, ("hour_of_week", "waited_seconds"))
 BY_PACKAGE: Final = Cube.of_packages("packages")
+BUILDS_OF: Final = Cube.of("builds_of", ATTEMPTS, ("device",))
+BUILDS_ASKED: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
+BUILDS_MADE: Final = Cube.of("builds_made", ATTEMPTS, ("worker",))
+BUILDS_WITH: Final = Cube.of_packages_of_builds("builds_with")
 CUBES: Final = (
+    BUILDS_OF,
+    BUILDS_ASKED,
+    BUILDS_MADE,
+    BUILDS_WITH,
     SECONDS,
     VERSION_SECONDS,
     VERSIONS,

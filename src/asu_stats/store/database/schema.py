@@ -70,6 +70,11 @@ build_metrics = Table(
     Column("reported_seconds", Integer, comment="duration_seconds of the finished event"),
     Column("reported_names", JSON, comment="version, target, profile from the events of the build"),
     Column("phases", JSON, comment="seconds per phase"),
+    name("client", comment="of the earliest request that waited for it"),
+    name("client_version"),
+    Column("package_list", BigInteger, comment="number of what that request named"),
+    name("fingerprint", comment="of its error"),
+    name("package", comment="that its error names; null where none"),
     UniqueConstraint("request_hash", "build_id"),
     Index(None, "finished_at"),
     Index(
@@ -180,8 +185,27 @@ error_stats = Table(
     name("build_id", comment="null for a rejected request"),
     name("client", comment="client of a rejected request; null for a build"),
     Column("error_message", Text, comment="of a rejection; that of a build is in build_metrics"),
+    name("client_version"),
+    name("fingerprint"),
+    name("package", comment="that it names; null where none"),
     Index("idx_error_stats_timestamp", "timestamp"),
+    Index(None, "fingerprint", "timestamp"),
     sqlite_autoincrement=True,  # corrected ends delete rows, whose numbers are never used again
+)
+
+error_fingerprints = Table(
+    "error_fingerprints",
+    metadata,
+    name("fingerprint", primary_key=True),
+    name("error_category", nullable=False),
+    name("error_type", nullable=False),
+    Column("pattern", Text, nullable=False, comment="telling lines, names replaced"),
+    Column("algorithm", Integer, nullable=False, comment="of fingerprints.py, that made it"),
+    Column("example", Text, comment="text of its earliest error"),
+    name("example_hash", comment="request hash of that"),
+    Column("example_at", DateTime),
+    comment="What fingerprints of errors stand for. Outlives the details.",
+    sqlite_with_rowid=False,
 )
 
 event_identities = Table(

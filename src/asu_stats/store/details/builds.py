@@ -14,6 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, func, select
 
+from asu_stats.error_types import classify
 from asu_stats.events import (
     FAILED_STATUSES,
     UNKNOWN,
@@ -24,10 +25,12 @@ from asu_stats.events import (
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, error_stats
 from asu_stats.store.details.requests import RequestNames
-from asu_stats.store.rollups.counting import EndedBuild
+from asu_stats.store.rollups.counting import Attempt, EndedBuild, Rejection
 from asu_stats.times import aware, naive
 
 Key = tuple[str, str]
+
+_UNKNOWN: Final = classify(None)
 
 _NAMES: Final = ("version", "target", "profile")
 
@@ -54,6 +57,11 @@ class Build:
     reported_seconds: int | None = None
     reported_names: dict[str, dict[str, Any]] | None = None
     phases: dict[str, float] | None = None
+    client: str | None = None
+    client_version: str | None = None
+    package_list: int | None = None
+    fingerprint: str | None = None
+    package: str | None = None
 
     @property
     def key(self) -> Key:
@@ -77,15 +85,18 @@ class Build:
         if self.finished_at is None or self.worker_id is None:
             self.worker_id = event.worker_id or self.worker_id
 
-    def finish(self, event: BuildFinished) -> None:
-        """Apply an end event; the earliest end holds."""
+    def finish(self, event: BuildFinished) -> bool:
+        """Take in an end; of several the earliest holds, whatever it says.
+
+        Returns whether it holds.
+        """
         said = _said(event.names)
         if self.finished_at is not None:
             known = (self.reported_names or {}).get("finished", {})
             if _rank(self, self.finished_at, self.reported_seconds, known) <= _rank(
                 event, naive(event.time), event.duration_seconds, said
             ):
-                return
+                return False
         self.finished_at = naive(event.time)
         self.status = event.status
         self.error_category = event.error_category
@@ -94,7 +105,37 @@ class Build:
         self.reported_seconds = event.duration_seconds
         self.phases = dict(event.phases) if event.phases is not None else None
         self.worker_id = event.worker_id or self.worker_id
+        self.fingerprint = self.package = None
         self._report("finished", said)
+        return True
+
+    def name_error(self, said: Rejection) -> None:
+        """Remember what its error says."""
+        self.fingerprint, self.package = said.fingerprint, said.package or None
+
+    def asked_by(self, client: str | None, version: str | None, package_list: int | None) -> bool:
+        """Remember who asked for it and with which packages; return whether that changed."""
+        before = self.client, self.client_version, self.package_list
+        self.client, self.client_version, self.package_list = client, version, package_list
+        return before != (client, version, package_list)
+
+    def attempt(self) -> Attempt | None:
+        """Return what counts of it for who asked, `None` while it has not ended."""
+        if self.finished_at is None:
+            return None
+        return Attempt(
+            at=self.finished_at,
+            status=self.status,
+            fingerprint=self.fingerprint or "",
+            error_category=self.error_category or _UNKNOWN.category,
+            error_type=self.error_type or _UNKNOWN.type,
+            package=self.package or "",
+            device=(self.version, self.target, self.profile),
+            asker=(self.client or UNKNOWN, self.client_version or UNKNOWN),
+            worker=(self.worker_id or UNKNOWN,),
+            package_list=self.package_list or 0,
+            request_hash=self.request_hash,
+        )
 
     def settle(self, names: RequestNames | None) -> bool:
         """Derive duration and names from all known data; `names` are those of the request.
@@ -235,6 +276,8 @@ _ERROR: Final = (
     "request_hash",
     "profile",
     "build_id",
+    "fingerprint",
+    "package",
 )
 _ERROR_KEY: Final = ("timestamp", "request_hash", "build_id")
 
@@ -247,7 +290,8 @@ def save_errors(connection: Connection, changes: Iterable[Change]) -> None:
             gone.append((before.at, build.request_hash, build.build_id))
         if now is not None and now.status in FAILED_STATUSES:
             names = now.version, now.target, build.request_hash, now.profile, build.build_id
-            new.append((now.at, now.error_category, now.error_type, *names))
+            said = build.fingerprint, build.package
+            new.append((now.at, now.error_category, now.error_type, *names, *said))
     statements.delete(connection, error_stats, _ERROR_KEY, gone)
     statements.insert(connection, error_stats, _ERROR, new)
 

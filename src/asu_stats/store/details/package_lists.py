@@ -61,6 +61,13 @@ def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict
     return {place: known[digests[names]] for place, names in wanted.items()}
 
 
+def digests(connection: Connection, lists: Iterable[int]) -> dict[int, str]:
+    """Return the digests of lists with given numbers: they do not depend on what came first."""
+    rows = [(number,) for number in sorted(set(lists))]
+    found = statements.fetch_for(connection, _digests, _NUMBER, rows)
+    return {number: digest for number, digest in found}  # noqa: C416 - rows of any length
+
+
 def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
     """Return the requests per package, given the requests per list."""
     found: defaultdict[int, int] = defaultdict(int)
@@ -84,6 +91,25 @@ def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
         name: found[number]
         for number, name in statements.fetch_for(connection, _of_names, _NUMBER, rows)
     }
+
+
+def names_of(connection: Connection, lists: Iterable[int]) -> dict[int, Names]:
+    """Return the packages of lists with given numbers."""
+    rows = [(number,) for number in sorted(set(lists))]
+    parts = {
+        number: _decode(packages).tolist()
+        for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, rows)
+    }
+    wanted = [(number,) for number in sorted({each for of in parts.values() for each in of})]
+    known = {row[0]: row[1] for row in statements.fetch_for(connection, _of_names, _NUMBER, wanted)}
+    return {number: tuple(map(known.__getitem__, of)) for number, of in parts.items()}
+
+
+def of_builds(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """Return (package, successful, failed builds) for rows of (list, successful, failed builds)."""
+    found = list(rows)
+    good, bad = (count(connection, {row[0]: int(row[place]) for row in found}) for place in (1, 2))
+    return [(package, good.get(package, 0), bad.get(package, 0)) for package in good | bad]
 
 
 def by_version(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
@@ -121,6 +147,12 @@ def _lists(given: FromClause) -> Select[Any]:
     """Select the numbers of lists with given digests."""
     t = package_lists
     return select(t.c.digest, t.c.number).join_from(given, t, t.c.digest == given.c.digest)
+
+
+def _digests(given: FromClause) -> Select[Any]:
+    """Select the digests of lists with given numbers."""
+    t = package_lists
+    return select(t.c.number, t.c.digest).join_from(given, t, t.c.number == given.c.number)
 
 
 def _names(given: FromClause) -> Select[Any]:

@@ -12,10 +12,17 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, select
 
-from asu_stats.events import FAILED_STATUSES, UNTRACED_OUTCOMES, WAITING_OUTCOMES, RequestReceived
+from asu_stats.events import (
+    FAILED_STATUSES,
+    UNKNOWN,
+    UNTRACED_OUTCOMES,
+    WAITING_OUTCOMES,
+    RequestReceived,
+)
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import client_stats, error_stats, request_metadata
-from asu_stats.store.rollups.counting import EndedWait
+from asu_stats.store.details import package_lists
+from asu_stats.store.rollups.counting import EndedWait, Rejection
 
 # `ended_at` of a request whose build has not ended: later than any end.
 NOT_ENDED: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
@@ -118,6 +125,8 @@ class Wait:
     error_category: str | None = None
     error_type: str | None = None
     waited_seconds: int | None = None
+    client_version: str = UNKNOWN
+    package_list: int | None = None
 
     def go_on(self, *, building: bool) -> None:
         """Wait for the end of a build, whether or not it is `building`."""
@@ -180,6 +189,20 @@ def load_waits(connection: Connection, since: Mapping[str, datetime]) -> list[Wa
     return [Wait(*row) for row in rows]
 
 
+def earliest(connection: Connection, waits: Sequence[Wait]) -> Wait | None:
+    """Return the wait that began first; of equal ones always the same, whatever came first."""
+    if len(waits) < 2:
+        return waits[0] if waits else None
+    first = min(_began(wait) for wait in waits)
+    tied = [wait for wait in waits if _began(wait) == first]
+    if len({wait.package_list for wait in tied}) == 1:
+        return tied[0]
+    digests = package_lists.digests(connection, (wait.package_list or 0 for wait in tied))
+    return min(tied, key=lambda wait: digests.get(wait.package_list or 0, ""))
+
+
+asker = attrgetter("client", "client_version", "package_list")
+_began = attrgetter("timestamp", "client", "client_version")
 _ENDING: Final = (
     *("status", "ended_at", "build_id"),
     *("error_category", "error_type", "waited_seconds"),
@@ -217,6 +240,9 @@ _ERROR: Final = (
     "profile",
     "client",
     "error_message",
+    "client_version",
+    "fingerprint",
+    "package",
 )
 
 
@@ -225,17 +251,19 @@ def save_requests(
     requests: Sequence[Received],
     waits: Mapping[int, Wait],
     package_lists: Mapping[int, int],
+    said: Mapping[int, Rejection],
 ) -> None:
     """Write the rows of new requests.
 
-    By place in `requests`: `waits` of those that wait, and the numbers of `package_lists`.
+    By place in `requests`: `waits` of those that wait, the numbers of `package_lists`, and what the
+    errors of rejected ones `said`.
     """
     rows = [
         _row(*item, waits.get(place), package_lists.get(place))
         for place, item in enumerate(requests)
     ]
     statements.insert(connection, client_stats, _ROW, rows)
-    errors = [_error(*item) for item in requests if item[0].outcome == "rejected"]
+    errors = [_error(*requests[place], rejection) for place, rejection in said.items()]
     statements.insert(connection, error_stats, _ERROR, errors)
 
 
@@ -274,7 +302,7 @@ def _row(
     )
 
 
-def _error(request: RequestReceived, received: datetime) -> tuple[Any, ...]:
+def _error(request: RequestReceived, received: datetime, said: Rejection) -> tuple[Any, ...]:
     """Return the row of a rejection, in the order of `_ERROR`."""
     return (
         received,
@@ -286,6 +314,9 @@ def _error(request: RequestReceived, received: datetime) -> tuple[Any, ...]:
         request.profile,
         request.client,
         request.error_message,
+        request.client_version,
+        said.fingerprint,
+        said.package or None,
     )
 
 
@@ -299,4 +330,5 @@ def new_wait(request: RequestReceived, received: datetime) -> Wait | None:
         timestamp=received,
         client=request.client,
         version=request.version,
+        client_version=request.client_version,
     )

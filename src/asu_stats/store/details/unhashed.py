@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 
 from asu_stats.events import BuildFinished, Event, RequestReceived
 from asu_stats.store.details import builds as build_rows
-from asu_stats.store.details import package_lists, requests
+from asu_stats.store.details import errors, package_lists, requests
 from asu_stats.store.details.builds import Change
+from asu_stats.store.details.errors import NOTHING
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups.deltas import Deltas
@@ -41,13 +42,16 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Wr
         (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
     ]
     lists = package_lists.numbers(connection, [request for request, _ in received])
-    for place, (request, at) in enumerate(received):
-        counting.add_request(deltas, request, at, lists.get(place))
-    requests.save_requests(connection, received, {}, lists)
     ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
-    for _, _, now in ends:
-        if now is not None:
+    said = errors.name(connection, received, [build for build, _, _ in ends])
+    for place, (request, at) in enumerate(received):
+        counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
+    requests.save_requests(connection, received, {}, lists, said)
+    for build, _, now in ends:
+        attempt = build.attempt()
+        if now is not None and attempt is not None:
             counting.add_ended_build(deltas, now)
+            counting.add_attempt(deltas, attempt)
     build_rows.save(connection, (build for build, _, _ in ends))
     build_rows.save_errors(connection, ends)
     return Written(received, ends)

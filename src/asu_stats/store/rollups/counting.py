@@ -12,9 +12,10 @@ from functools import lru_cache
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
-from asu_stats.events import NO_HASH, RequestReceived
+from asu_stats.events import NO_HASH, UNKNOWN, RequestReceived
 from asu_stats.store.rollups import facts
 from asu_stats.store.rollups.definitions import (
+    ATTEMPTS,
     CLIENT_DEVICES,
     CLIENT_ERRORS,
     CLIENT_VERSIONS,
@@ -22,6 +23,7 @@ from asu_stats.store.rollups.definitions import (
     DAILY,
     DURATIONS,
     ERRORS,
+    FAILURES,
     HOURLY,
     HOURLY_CLIENTS,
     HOURLY_PROFILES,
@@ -37,6 +39,7 @@ from asu_stats.store.rollups.definitions import (
     Rollup,
 )
 from asu_stats.store.rollups.deltas import Deltas
+from asu_stats.store.rollups.names import Names, number_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,6 +87,8 @@ _PATTERNS: Final = {
     "rootfs_size_true": "with_rootfs_size",
     "rootfs_size_false": "without_rootfs_size",
 }
+_MADE: Final = ("device", "asker", "worker", "package_list")
+_FAILURE: Final = ("fingerprint", *_ERROR, "package", *_MADE, "request_hash")
 _CLIENT_BUILDS: Final = {"successful_builds": "succeeded", "failed_builds": "failed"}
 
 COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
@@ -178,11 +183,19 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
             },
         ),
     ),
+    # The same, with who asked for it.
+    facts.Attempt: (
+        Count(ATTEMPTS, _MADE, {"successful_builds": "succeeded", "failed_builds": "failed"}),
+        Count(FAILURES, _FAILURE, {"failed_builds": "failed"}),
+    ),
     # On the day of the failed build or the rejected request.
-    facts.Error: (Count(ERRORS, (*_ERROR, "version", "target"), {"errors": "errors"}),),
+    facts.Error: (
+        Count(ERRORS, (*_ERROR, "version", "target"), {"errors": "errors"}),
+        Count(FAILURES, _FAILURE, {"rejected_requests": "rejections"}),
+    ),
 }
 
-# The fields that keys are made of: columns of the fact's detail table.
+# The fields that keys are made of: columns of the fact's detail table, or numbers of `NUMBERED`.
 FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
     facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "request_hash", "package_list"),
     facts.RequestOptions: (
@@ -197,7 +210,14 @@ FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
         *("hour_of_week", "waited_seconds"),
     ),
     facts.Build: (*_DEVICE, "duration_seconds"),
-    facts.Error: (*_ERROR, "version", "target"),
+    facts.Attempt: _FAILURE,
+    facts.Error: (*_FAILURE, "version", "target"),
+}
+# Numbers in keys, and the columns whose names they stand for.
+NUMBERED: Final[Mapping[str, tuple[str, ...]]] = {
+    "device": _DEVICE,
+    "asker": ("client", "client_version"),
+    "worker": ("worker_id",),
 }
 
 
@@ -214,6 +234,35 @@ class EndedBuild:
     error_category: str | None
     error_type: str | None
     diff_packages: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """An ended build with who asked for it and what it said; `at` is when it ended.
+
+    `device` are version, target and profile, `asker` client and client version of the earliest
+    request that waited for it; `package_list` is what that request named, 0 if it named nothing.
+    """
+
+    at: datetime
+    status: str
+    fingerprint: str
+    error_category: str
+    error_type: str
+    package: str
+    device: Names
+    asker: Names
+    worker: Names
+    package_list: int
+    request_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """What a rejected request said: its fingerprint and the package it names, if any."""
+
+    fingerprint: str = ""
+    package: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,13 +291,22 @@ _request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # all but the list, w
 _option_fields = attrgetter(*FIELDS[facts.RequestOptions])
 _wait_fields = attrgetter(*FIELDS[facts.Wait])
 _build_fields = attrgetter(*FIELDS[facts.Build])
-_error_fields = attrgetter(*FIELDS[facts.Error])
+_error_fields = attrgetter(*_ERROR, "version", "target")
+_NOT_COUNTED: Final = (0,) * len(_MADE)
+_NOBODY: Final[Names] = (UNKNOWN,)
 
 
 def add_request(
-    deltas: Deltas, request: RequestReceived, received: datetime, package_list: int | None
+    deltas: Deltas,
+    request: RequestReceived,
+    received: datetime,
+    package_list: int | None,
+    said: Rejection,
 ) -> None:
-    """Count a request and, if it was rejected, its error. `package_list` is its list's number."""
+    """Count a request and, if it was rejected, its error.
+
+    `package_list` is the number of its list, `said` what its error says.
+    """
     fact = facts.Request(
         request.outcome,
         request.diff_packages,
@@ -257,17 +315,22 @@ def add_request(
     )
     _add(deltas, fact, received, (*_request_fields(request), package_list))
     if fact.rejected:
-        _add(deltas, _ONE_ERROR, received, _error_fields(request))
+        category, error_type, *names = _error_fields(request)
+        device = request.version, request.target, request.profile
+        asker = request.client, request.client_version
+        numbers = _numbers(deltas, device, asker, _NOBODY)
+        key = said.fingerprint, category, error_type, said.package, *numbers, 0
+        _add(deltas, _REJECTION, received, (*key, request.request_hash, *names))
         return
     size = request.rootfs_size_mb
-    said = facts.RequestOptions(
+    features = facts.RequestOptions(
         request.outcome,
         request.has_custom_repos,
         request.has_defaults,
         None if size is None else size > 0,
         request.package_count is not None,
     )
-    _add(deltas, said, received, _option_fields(request))
+    _add(deltas, features, received, _option_fields(request))
 
 
 def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
@@ -275,7 +338,24 @@ def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
     fact = facts.Build(build.status, build.duration_seconds, build.diff_packages)
     _add(deltas, fact, build.at, _build_fields(build), sign)
     if fact.failed:
-        _add(deltas, _ONE_ERROR, build.at, _error_fields(build), sign)
+        category, error_type, *names = _error_fields(build)
+        key = "", category, error_type, "", *_NOT_COUNTED, ""
+        _add(deltas, _FAILED_BUILD, build.at, (*key, *names), sign)
+
+
+def add_attempt(deltas: Deltas, attempt: Attempt, sign: int = 1) -> None:
+    """Count an ended build for who asked for it and, if it failed, what it said."""
+    numbers = _numbers(deltas, attempt.device, attempt.asker, attempt.worker)
+    kind = attempt.fingerprint, attempt.error_category, attempt.error_type, attempt.package
+    fields = *kind, *numbers, attempt.package_list, attempt.request_hash
+    _add(deltas, facts.Attempt(attempt.status), attempt.at, fields, sign)
+
+
+def _numbers(deltas: Deltas, *names: Names) -> list[int]:
+    """Return the numbers of names, and let the rollups know what they stand for."""
+    numbers = [number_of(each) for each in names]
+    deltas.names.update(zip(numbers, names, strict=True))
+    return numbers
 
 
 def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
@@ -284,7 +364,8 @@ def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
     _add(deltas, fact, wait.requested_at, _wait_fields(wait), sign)
 
 
-_ONE_ERROR: Final = facts.Error(1)
+_REJECTION: Final = facts.Error(1, is_rejection=True)
+_FAILED_BUILD: Final = facts.Error(1, is_rejection=False)
 
 
 def _add(
@@ -296,7 +377,7 @@ def _add(
         deltas.add(rollup, key_of(values), added)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 16, typed=True)  # facts of two kinds may have equal fields
 def _plan(
     fact: facts.Fact, sign: int
 ) -> list[tuple[Rollup, Callable[[Sequence[Any]], Key], tuple[int, ...]]]:

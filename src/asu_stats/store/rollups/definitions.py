@@ -314,6 +314,39 @@ LEGACY: Final = _rollup(
     ],
 )
 
+# Ended builds, and failures with what they said, by numbers of names: see `names`. `device` stands
+# for version, target and profile, `asker` for the client and its version, `worker` for a worker.
+ATTEMPTS: Final = _rollup(
+    "stats_attempts",
+    [
+        _day(),
+        Column("device", BigInteger),
+        Column("asker", BigInteger),
+        Column("worker", BigInteger),
+        Column("package_list", BigInteger),
+    ],
+    ["successful_builds", "failed_builds"],
+)
+
+FAILURES: Final = _rollup(
+    "stats_failures",
+    [
+        _day(),
+        name("fingerprint"),
+        name("error_category"),
+        name("error_type"),
+        name("package"),
+        Column("device", BigInteger),
+        Column("asker", BigInteger),
+        Column("worker", BigInteger),
+        Column("package_list", BigInteger),
+        name("request_hash"),
+    ],
+    ["failed_builds", "rejected_requests"],
+)
+
+Index(None, FAILURES.table.c.fingerprint, FAILURES.table.c.date)
+
 # Finer rollups come before those that count how many of their keys there are.
 ROLLUPS: Final[tuple[Rollup, ...]] = (
     PROFILES,
@@ -337,6 +370,8 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     ERRORS,
     LEGACY,
     PACKAGES,
+    ATTEMPTS,
+    FAILURES,
     DAILY,
 )
 

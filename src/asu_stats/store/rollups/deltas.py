@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from asu_stats.store.database import dialects, statements
+from asu_stats.store.rollups import names as number_names
 from asu_stats.store.rollups.definitions import (
     DAILY,
     DISTINCT,
@@ -36,9 +37,13 @@ _DISTINCT_OF: Final = {distinct.of: distinct for distinct in DISTINCT}
 
 
 class Deltas:
-    """Changes of rollups by a batch, summed per key in memory."""
+    """Changes of rollups by a batch, summed per key in memory.
+
+    `names` are the names that numbers in its keys stand for.
+    """
 
     def __init__(self) -> None:
+        self.names: dict[int, number_names.Names] = {}
         self._sums: defaultdict[Rollup, dict[Key, Sequence[int]]] = defaultdict(dict)
 
     def add(self, rollup: Rollup, key: Key, amounts: Sequence[int]) -> None:
@@ -99,6 +104,7 @@ def add(connection: Connection, deltas: Deltas) -> None:
             statements.add(connection, rollup.table, rollup.key, rollup.adds, rows)
         else:
             _add_distinct(connection, deltas, distinct, rows)
+    number_names.keep(connection, deltas.names)
     _set_bounds(connection, deltas.of(DURATIONS))
 
 

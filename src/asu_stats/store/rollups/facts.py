@@ -188,10 +188,29 @@ class Build(NamedTuple):
         return self.succeeded and self.diff_packages is False
 
 
+class Attempt(NamedTuple):
+    """A build that has ended, with who asked for it: a row of `build_metrics`."""
+
+    status: str
+
+    @property
+    def succeeded(self) -> bool:
+        return self.status == "success"
+
+    @property
+    def failed(self) -> bool:
+        return self.status in FAILED_STATUSES
+
+
 class Error(NamedTuple):
     """A rejected request or a failed build: a row of `error_stats`."""
 
     errors: int
+    is_rejection: bool
+
+    @property
+    def rejections(self) -> int:
+        return self.errors if self.is_rejection else 0
 
 
-Fact: TypeAlias = Request | RequestOptions | Wait | Build | Error
+Fact: TypeAlias = Request | RequestOptions | Wait | Build | Attempt | Error

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete
 from asu_stats.exceptions import MissingArchiveError
 from asu_stats.store.archive.days import DETAILS, with_something
 from asu_stats.store.database import changes, statements
+from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import Rollup
 from asu_stats.store.verification import recount
 
@@ -37,5 +38,6 @@ def fill(connection: Connection, rollups: Sequence[Rollup]) -> None:
             connection.execute(delete(rollup.table).where(here), recount.parameters_of(day))
             columns = (*rollup.key, *rollup.adds)
             statements.insert(connection, rollup.table, columns, deltas.of(rollup))
+        names.keep(connection, deltas.names)
     if days:
         changes.stamp(connection, days, changes.begin(connection).changes)

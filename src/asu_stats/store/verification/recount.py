@@ -6,7 +6,7 @@ day, independently of `request_days`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from itertools import groupby
@@ -28,12 +28,13 @@ from sqlalchemy import (
     exists,
     extract,
     func,
+    literal,
     or_,
     select,
 )
 
 from asu_stats.error_types import classify
-from asu_stats.events import NO_HASH
+from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.archive import TIMES, counted
 from asu_stats.store.database import statements
@@ -48,7 +49,7 @@ from asu_stats.store.database.schema import (
 from asu_stats.store.details import request_gaps
 from asu_stats.store.details.request_days import ACCEPTED, REJECTED, SPAN, Days, RequestDay
 from asu_stats.store.rollups import facts, gaps
-from asu_stats.store.rollups.counting import COUNTS, FIELDS, Count, amounts, picker
+from asu_stats.store.rollups.counting import COUNTS, FIELDS, NUMBERED, Count, amounts, picker
 from asu_stats.store.rollups.definitions import (
     DAILY,
     DISTINCT,
@@ -61,13 +62,24 @@ from asu_stats.store.rollups.definitions import (
 )
 from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.store.rollups.facts import Fact
+from asu_stats.store.rollups.names import number_of
 from asu_stats.times import bounds, midnight
 
 _ROWS: Final = 1_000  # details at a time: counting blocks other threads
 
 
-_UNKNOWN: Final = classify(None)
-_NO_KIND: Final = {"error_category": _UNKNOWN.category, "error_type": _UNKNOWN.type}
+UNKNOWN_KIND: Final = classify(None)
+# What a key has where a detail row says nothing: one that was inserted by hand, or is older.
+_NOTHING: Final[Mapping[str, str | int]] = {
+    "error_category": UNKNOWN_KIND.category,
+    "error_type": UNKNOWN_KIND.type,
+    "fingerprint": "",
+    "package": "",
+    "client": UNKNOWN,
+    "client_version": UNKNOWN,
+    "worker_id": UNKNOWN,
+    "package_list": 0,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,7 +114,9 @@ def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...
         return case((waited, c.status)), c.waited_seconds.is_not(None)
     if kind is facts.Build:
         return c.status, c.duration_seconds, c.diff_packages
-    return (c["count"],)
+    if kind is facts.Attempt:
+        return (c.status,)
+    return c["count"], c.build_id.is_(None)
 
 
 def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) -> Counter[str]:
@@ -118,7 +132,7 @@ def totals(kind: type[Fact], rollup: Rollup, rows: Iterable[tuple[Row, int]]) ->
 
 _SOURCES: Final = (
     _Source(_requests, "timestamp", (facts.Request, facts.RequestOptions, facts.Wait)),
-    _Source(_builds, "finished_at", (facts.Build,)),
+    _Source(_builds, "finished_at", (facts.Build, facts.Attempt)),
     _Source(_errors, "timestamp", (facts.Error,)),
 )
 
@@ -142,11 +156,13 @@ def parameters_of(day: date) -> dict[str, object]:
 
 def of_day(connection: Connection, day: date) -> Deltas:
     """Return the sums of the details of `day` for every rollup, including details in files."""
-    deltas = Deltas()
     parameters = parameters_of(day)
     archived = segments.load(connection, TIMES, *bounds(day))
+    deltas = Deltas()
     for tally in (
-        tally for source in _SOURCES for tally in _tally(connection, source, archived, parameters)
+        tally
+        for source in _SOURCES
+        for tally in _tally(connection, source, archived, parameters, deltas)
     ):
         rollup = tally.count.rollup
         for (fields, found), rows in tally.rows.items():
@@ -209,7 +225,7 @@ class _Tally:
 
 def _tallies(source: _Source) -> list[_Tally]:
     """Return a tally for each `Count` of the facts of a source."""
-    names = [name for name, _ in _columns(source)]
+    names = [name for name, _ in (*_columns(source), *_numbered(source))]
     tallies, place = [], 0
     for kind in source.facts:
         fact = slice(place, place := place + len(kind._fields))
@@ -224,10 +240,18 @@ def _tally(
     source: _Source,
     archived: statements.Tables,
     parameters: dict[str, object],
+    deltas: Deltas,
 ) -> list[_Tally]:
-    """Count the rows of a source on a day."""
-    tallies = _tallies(source)
-    for rows in statements.stream(connection, _QUERIES[source], _ROWS, archived, **parameters):
+    """Count the rows that a source has on a day; `deltas` learn which names have numbers."""
+    tallies, numbered = _tallies(source), [names_of for _, names_of in _numbered(source)]
+    for found in statements.stream(connection, _QUERIES[source], _ROWS, archived, **parameters):
+        rows = found
+        if numbered:
+            names = [[names_of(row) for names_of in numbered] for row in found]
+            numbers = [[number_of(each) for each in of] for of in names]
+            for of_row, named in zip(numbers, names, strict=True):
+                deltas.names.update(zip(of_row, named, strict=True))
+            rows = [(*row, *of_row) for row, of_row in zip(found, numbers, strict=True)]
         made: dict[int, list[Row]] = {}
         for tally in tallies:
             if tally.fact.start not in made:
@@ -240,16 +264,30 @@ def _tally(
 def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
     """Return the columns of a source to read: those of its facts, the hour, and its names."""
     fields = [("", column) for kind in source.facts for column in made_of(kind, source.rows)]
-    names = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
+    names = dict.fromkeys(
+        column
+        for kind in source.facts
+        for name in FIELDS[kind]
+        for column in NUMBERED.get(name, (name,))
+    )
     return [*fields, ("hour", _hour(source)), *((name, _named(source, name)) for name in names)]
 
 
+def _numbered(source: _Source) -> list[tuple[str, Callable[[Row], Key]]]:
+    """Return the numbers in keys of a source's facts, and what takes their names out of a row."""
+    columns = [name for name, _ in _columns(source)]
+    wanted = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
+    return [(name, picker(columns, NUMBERED[name])) for name in wanted if name in NUMBERED]
+
+
 def _named(source: _Source, name: str) -> ColumnElement[Any]:
-    """Return a key column: a failure inserted by hand may lack its type."""
+    """Return a key column."""
     if name == "hour_of_week":  # `_key` adds the day: SQLite rounds 23:59:59.999999 up to it
         return _hour(source)
+    if name not in source.rows.c:
+        return literal(_NOTHING[name])
     column = source.rows.c[name]
-    return func.coalesce(column, _NO_KIND[name]) if name in _NO_KIND else column
+    return func.coalesce(column, _NOTHING[name]) if name in _NOTHING else column
 
 
 def _hour(source: _Source) -> ColumnElement[int]:

@@ -23,6 +23,7 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import (
     store_state,
 )
+from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import DAILY, HOURLY, ROLLUPS, Key, Rollup
 from asu_stats.store.rollups.deltas import BOUNDS, bounds, find_bounds
 from asu_stats.store.verification import marks, recount
@@ -118,6 +119,7 @@ def _rebuild(connection: Connection, day: date) -> None:
     for rollup in _rollups_of(connection, day):
         connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))
         statements.insert(connection, rollup.table, (*rollup.key, *rollup.adds), deltas.of(rollup))
+    names.keep(connection, deltas.names)
     find_bounds(connection, day)
     changes.stamp(connection, [day], changes.begin(connection).changes)
 

@@ -1,0 +1,115 @@
+"""Packages that make builds fail, by branch: the to-do list of package maintainers."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import date
+from typing import Annotated, Final
+
+from pydantic import Field
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
+
+from asu_stats.reports import sums
+from asu_stats.reports.fields import Day, Period, Total, TypeOfError
+from asu_stats.reports.insights import rows
+from asu_stats.reports.insights.basis import Basis
+from asu_stats.reports.insights.rows import Failure, Known
+from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.report import Report
+from asu_stats.windows import Window
+
+
+class PackageFailures(TypedDict):
+    """A package of a branch that errors name."""
+
+    package: Annotated[str, Field(description="Named first by the text of the error.")]
+    branch: Annotated[str, Field(description="`23.05` of `23.05.2`; `SNAPSHOT` is one too.")]
+    failures: Annotated[int, Field(description="Failed builds and rejected requests.")]
+    requests_hit: Annotated[int, Field(description="Distinct request hashes among them.")]
+    devices: Annotated[int, Field(description="Distinct (target, profile).")]
+    first_seen: Annotated[Day, Field(description="First day in the time range.")]
+    last_seen: Annotated[Day, Field(description="Last day in the time range.")]
+    failing_today: Annotated[bool, Field(description="Whether it failed on the current UTC day.")]
+    type: Annotated[TypeOfError, Field(description="The most common type of these errors.")]
+    example: Annotated[str | None, Field(description="A text of that type with this fingerprint.")]
+
+
+class FailingPackages(TypedDict):
+    """`GET /api/v1/stats/insights/packages`."""
+
+    period: Period
+    basis: Basis
+    packages: Sequence[PackageFailures]
+    packages_total: Total
+
+
+_METHOD: Final = (
+    "Failed builds and rejected requests whose error text names a package, by the package that it "
+    "names first and the branch of the version."
+)
+Key = tuple[str, str]
+
+
+def read(connection: Connection, window: Window, today: date, page: Page = ALL) -> FailingPackages:
+    """Return a row per package and branch, by failures descending, then by package and branch."""
+    groups: dict[Key, list[Failure]] = defaultdict(list)
+    failures = [failure for failure in rows.read(connection, window, {}) if failure.package]
+    for failure in failures:
+        groups[failure.package, failure.branch].append(failure)
+    counts = {key: sum(failure.count for failure in of) for key, of in groups.items()}
+    ranked = [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    shown = page.of(ranked)
+    common = {key: _most_common(groups[key]) for key in shown}
+    known = rows.known(connection, {fingerprint for _, fingerprint in common.values()})
+    return {
+        "period": sums.period(connection, window, []),
+        "basis": rows.basis(connection, window, _METHOD, found=failures),
+        "packages": [_row(key, groups[key], today, *common[key], known) for key in shown],
+        "packages_total": len(ranked),
+    }
+
+
+def _most_common(failures: Sequence[Failure]) -> tuple[str, str]:
+    """Return the type with most failures, and its fingerprint with most; equal ones by name."""
+    counts: Counter[tuple[str, str]] = Counter()
+    types: Counter[str] = Counter()
+    for failure in failures:
+        types[failure.type] += failure.count
+        counts[failure.type, failure.fingerprint] += failure.count
+    return min(counts, key=lambda kind: (-types[kind[0]], kind[0], -counts[kind], kind[1]))
+
+
+def _row(
+    key: Key,
+    failures: Sequence[Failure],
+    today: date,
+    error_type: str,
+    fingerprint: str,
+    known: dict[str, Known],
+) -> PackageFailures:
+    days = {failure.day for failure in failures}
+    package, branch = key
+    example = known.get(fingerprint)
+    return {
+        "package": package,
+        "branch": branch,
+        "failures": sum(failure.count for failure in failures),
+        "requests_hit": rows.requests_hit(failures),
+        "devices": rows.devices(failures),
+        "first_seen": min(days).isoformat(),
+        "last_seen": max(days).isoformat(),
+        "failing_today": today in days,
+        "type": error_type,
+        "example": example.example if example else None,
+    }
+
+
+REPORT: Final = Report(
+    name="insights/packages",
+    summary="Packages that make builds fail, by branch",
+    read=lambda connection, query: read(connection, query.window, query.today, query.page),
+    response=FailingPackages,
+    row=PackageFailures,
+    member="packages",
+    nested=True,
+)

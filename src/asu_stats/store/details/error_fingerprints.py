@@ -1,0 +1,151 @@
+"""What fingerprints of errors stand for: pattern, category, type, and the earliest error.
+
+The example is the earliest by time, then by request hash, then by text, so it does not depend on
+the order of arrival. A fingerprint that is beyond the limits counts as `other` of its type.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Connection, FromClause, Select, func, select, update
+
+from asu_stats import fingerprints
+from asu_stats.fingerprints import Fingerprint
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import error_fingerprints
+from asu_stats.store.rollups.counting import Rejection
+
+MOST_OF_TYPE: Final = 2_000
+MOST: Final = 50_000
+EXAMPLE: Final = 2_000  # characters, from the end
+
+_t: Final = error_fingerprints.c
+_COLUMNS: Final = tuple(column.name for column in error_fingerprints.columns)
+_EXAMPLE: Final = ("example", "example_hash", "example_at")
+_FINGERPRINT: Final = (("fingerprint", _t.fingerprint.type),)
+_COUNTS: Final = select(_t.error_type, func.count()).group_by(_t.error_type)
+
+
+class Said(NamedTuple):
+    """An error: when it happened (as the store keeps times), of which request, and its text."""
+
+    category: str
+    type: str
+    text: str | None
+    at: datetime
+    request_hash: str
+
+
+class Example(NamedTuple):
+    """The earliest error of a fingerprint; the order is that of examples."""
+
+    at: datetime
+    request_hash: str
+    text: str
+
+    @classmethod
+    def of(cls, at: datetime, request_hash: str, text: str | None) -> "Example":
+        return cls(at, request_hash, (text or "")[-EXAMPLE:])
+
+
+def settle(connection: Connection, errors: Sequence[Said]) -> list[Rejection]:
+    """Return fingerprint and package of new errors; remember fingerprints that are new."""
+    if not errors:
+        return []
+    found = [fingerprints.of(each.text, each.category, each.type) for each in errors]
+    kinds = {fingerprint: each[:2] for fingerprint, each in zip(found, errors, strict=True)}
+    known = _known_rows(connection, kinds)
+    others = _beyond(connection, kinds, known)
+    if others:
+        found = [others.get(fingerprint, fingerprint) for fingerprint in found]
+        kinds |= {others[each]: kinds[each] for each in others}
+        known |= _known_rows(connection, others.values())
+    examples: dict[Fingerprint, Example] = {}
+    for fingerprint, each in zip(found, errors, strict=True):
+        example = Example.of(each.at, each.request_hash, each.text)
+        examples[fingerprint] = min(example, examples.get(fingerprint, example))
+    _write(connection, kinds, examples, known)
+    return [
+        Rejection(fingerprint.fingerprint, fingerprints.package_of(each.text) or "")
+        for fingerprint, each in zip(found, errors, strict=True)
+    ]
+
+
+def _beyond(
+    connection: Connection,
+    kinds: dict[Fingerprint, tuple[str, str]],
+    known: dict[str, Example | None],
+) -> dict[Fingerprint, Fingerprint]:
+    """Return those that are too many, and what they count as."""
+    new = [each for each in kinds if each.fingerprint not in known]
+    if not new:
+        return {}
+    counts: Counter[str] = Counter(dict(statements.fetch(connection, _COUNTS)))
+    total, found = counts.total(), {}
+    for fingerprint in sorted(new):
+        category, error_type = kinds[fingerprint]
+        if counts[error_type] >= MOST_OF_TYPE or total >= MOST:
+            found[fingerprint] = fingerprints.other(category, error_type)
+        else:
+            counts[error_type] += 1
+            total += 1
+    return found
+
+
+def _write(
+    connection: Connection,
+    kinds: dict[Fingerprint, tuple[str, str]],
+    examples: dict[Fingerprint, Example],
+    known: dict[str, Example | None],
+) -> None:
+    """Insert new fingerprints, and change examples that are not the earliest."""
+    new, changed = [], []
+    for (name, pattern), example in examples.items():
+        row = example.text, example.request_hash, example.at
+        if name not in known:
+            kind = kinds[Fingerprint(name, pattern)]
+            new.append((name, *kind, pattern, fingerprints.ALGORITHM, *row))
+        elif (before := known[name]) is None or example < before:
+            changed.append((name, *row))
+    statements.insert(connection, error_fingerprints, _COLUMNS, sorted(new))
+    key = ("fingerprint",)
+    statements.update(connection, error_fingerprints, key, _EXAMPLE, sorted(changed))
+
+
+def _select_known(given: FromClause) -> Select[Any]:
+    same = _t.fingerprint == given.c.fingerprint
+    columns = _t.fingerprint, _t.example_at, _t.example_hash, _t.example
+    return select(*columns).join_from(given, error_fingerprints, same)
+
+
+def _known_rows(connection: Connection, wanted: Iterable[Fingerprint]) -> dict[str, Example | None]:
+    """Return the examples of those that are known."""
+    rows = sorted({(each.fingerprint,) for each in wanted})
+    found = statements.fetch_for(connection, _select_known, _FINGERPRINT, rows)
+    return {row[0]: None if row[1] is None else Example(*row[1:]) for row in found}
+
+
+def forget(connection: Connection, gone: Iterable[tuple[str, datetime, str]]) -> list[str]:
+    """Take errors (fingerprint, time, hash) that hold no longer out of the examples.
+
+    Returns the fingerprints that need another example: see `store.archive.errors`.
+    """
+    wanted = sorted(set(gone))
+    rows = sorted({(name,) for name, _, _ in wanted})
+    found = statements.fetch_for(connection, _select_known, _FINGERPRINT, rows)
+    examples = {row[0]: (row[1], row[2]) for row in found}
+    lost = [name for name, *example in wanted if examples.get(name) == tuple(example)]
+    set_example(connection, dict.fromkeys(lost))
+    return lost
+
+
+def set_example(connection: Connection, examples: dict[str, Example | None]) -> None:
+    """Set the examples of fingerprints."""
+    for name, example in examples.items():
+        row = (None, None, None) if example is None else (
+            example.text, example.request_hash, example.at
+        )  # fmt: skip
+        values = dict(zip(_EXAMPLE, row, strict=True))
+        connection.execute(update(error_fingerprints).where(_t.fingerprint == name).values(values))

@@ -1,0 +1,53 @@
+"""The errors of a batch: what failed builds and rejected requests say."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection
+
+from asu_stats.events import FAILED_STATUSES, UNKNOWN
+from asu_stats.store.details import error_fingerprints
+from asu_stats.store.details.builds import Build
+from asu_stats.store.details.error_fingerprints import Said
+from asu_stats.store.details.requests import Received
+from asu_stats.store.rollups.counting import Rejection
+
+NOTHING: Final = Rejection()
+
+
+def name(
+    connection: Connection, requests: Sequence[Received], ended: Sequence[Build]
+) -> dict[int, Rejection]:
+    """Return what the rejected ones of new requests say, by place; builds are told theirs."""
+    rejected = [
+        place for place, (request, _) in enumerate(requests) if request.outcome == "rejected"
+    ]
+    failed = [
+        (build, build.finished_at)
+        for build in ended
+        if build.status in FAILED_STATUSES and build.finished_at is not None
+    ]
+    said = [
+        Said(
+            request.error_category or UNKNOWN,
+            request.error_type or UNKNOWN,
+            request.error_message,
+            at,
+            request.request_hash,
+        )
+        for request, at in (requests[place] for place in rejected)
+    ]
+    said += [
+        Said(
+            build.error_category or UNKNOWN,
+            build.error_type or UNKNOWN,
+            build.error_message,
+            at,
+            build.request_hash,
+        )
+        for build, at in failed
+    ]
+    found = error_fingerprints.settle(connection, said)
+    for (build, _), rejection in zip(failed, found[len(rejected) :], strict=True):
+        build.name_error(rejection)
+    return dict(zip(rejected, found, strict=False))

@@ -1,0 +1,58 @@
+"""Names as a number: a part of a rollup's key that stands for several names.
+
+A key of a device, a client with its version and a worker would be too long for an index of
+PostgreSQL, and takes much space. The number is a digest of the names, so nothing has to be looked
+up to count, and details can be counted again. `name_numbers` has the names of each number.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final
+
+from sqlalchemy import JSON, BigInteger, Column, Connection, FromClause, Select, Table, select
+
+from asu_stats.store.database import statements
+from asu_stats.store.database.metadata import metadata
+
+Names = tuple[str, ...]
+
+name_numbers = Table(
+    "name_numbers",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="digest of names"),
+    Column("names", JSON, nullable=False),
+    comment="Names that parts of keys stand for. Outlives the details.",
+    sqlite_with_rowid=False,
+)
+
+
+@lru_cache(maxsize=1 << 14)
+def number_of(names: Names) -> int:
+    """Return the number of names."""
+    text = "\0".join((str(len(names)), *names)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), signed=True)
+
+
+_NUMBER: Final = (("number", name_numbers.c.number.type),)
+
+
+def _known(given: FromClause) -> Select[tuple[int, list[str]]]:
+    t = name_numbers
+    return select(t.c.number, t.c.names).join_from(given, t, t.c.number == given.c.number)
+
+
+def of(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
+    """Return the names that numbers stand for."""
+    rows = [(number,) for number in sorted(set(numbers))]
+    found = statements.fetch_for(connection, _known, _NUMBER, rows)
+    return {number: tuple(names) for number, names in found}
+
+
+def keep(connection: Connection, names: Mapping[int, Names]) -> None:
+    """Remember what numbers stand for."""
+    if not names:
+        return
+    known: Collection[int] = of(connection, names)
+    new = [(number, list(names[number])) for number in sorted(names.keys() - known)]
+    statements.insert(connection, name_numbers, ("number", "names"), new)
