@@ -71,6 +71,12 @@ def test_windows_that_are_over_are_compared_as_a_whole(stats: Stats) -> None:
     assert row["compared_until"] == "2026-09-23T12:00:00Z"
 
 
+def test_before_a_window_of_thousands_of_years_is_nothing(sqlite_stats: Stats) -> None:
+    rows = sqlite_stats.get("comparison", start="1970-01-01", end="9998-12-31")
+    assert {row["before"] for row in rows} == {None}
+    assert sqlite_stats.client.get("/?start=2000-01-01&end=9998-12-31").status_code < 500
+
+
 def test_the_overview_compares_so_too(sqlite_stats: Stats) -> None:
     late = NOW - 7 * DAY + SECOND
     sqlite_stats.record(

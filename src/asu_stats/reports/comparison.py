@@ -108,7 +108,7 @@ def _unknown(
 
 def compared_until(window: Window, now: datetime | None) -> datetime | None:
     """Return the time up to which the earlier days count; `None` if they count whole."""
-    if now is None or not window.start <= now.date() <= window.end:
+    if now is None or not window.start <= now.date() <= window.end or not window.before():
         return None
     return now.replace(microsecond=0) - timedelta(days=window.days)
 
