@@ -65,13 +65,14 @@ def create_app(
     jobs: Sequence[Job] = (),
     process: ProcessMetrics | None = None,
     legacy: Legacy | None = None,
+    problems_elsewhere: Callable[[], Sequence[str]] = list,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the application. The caller closes the parts that it passes.
 
     Without `builds` there is no build API, only statistics of other servers. Without `legacy` there
     are no endpoints of older servers. `process` holds metrics that other parts of this process
-    collect.
+    collect, `problems_elsewhere` what `/readyz` shows beside the problems of the application.
     """
     process = process or ProcessMetrics()
     cached = CachedResponses(ChangeCounter(engine), today=lambda: now().date())
@@ -146,6 +147,7 @@ def create_app(
             clock=process.clock,
             now=now,
             unreadable_rows=unreadable_rows,
+            problems_elsewhere=problems_elsewhere,
         ),
         metrics.router(
             Exposition(

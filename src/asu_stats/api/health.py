@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -76,10 +76,12 @@ def router(
     clock: ClockWatch,
     now: Callable[[], datetime],
     unreadable_rows: Callable[[], int] = lambda: 0,
+    problems_elsewhere: Callable[[], Sequence[str]] = list,
 ) -> APIRouter:
     """Return the health endpoints; `queue_length` counts the waiting builds.
 
     `now` is the clock. `unreadable_rows` counts the rows of `build_events` that contain no event.
+    `problems_elsewhere` are further problems of this process.
     """
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
@@ -125,6 +127,7 @@ def router(
         ]
         if rows := unreadable_rows():
             found.append(f"build_events: {counted(rows, 'row')} can't be read; the log names them")
+        found += problems_elsewhere()
         return JSONResponse(
             {
                 "status": "degraded" if found else "ready",

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -38,12 +39,26 @@ def serve(
             help="Serve the build API, or only the statistics of other servers.",
         ),
     ] = None,
+    follow_go_builder: Annotated[
+        Path | None,
+        typer.Option(
+            "--follow-go-builder",
+            help="Import the statistics of a Go server from its SQLite file, and follow it.",
+            metavar="PATH",
+        ),
+    ] = None,
 ) -> None:
     """Run the server: statistics API, ingest and build service.
 
     An SQLite file is created and upgraded automatically. PostgreSQL needs `asu-stats db upgrade`.
     """
-    settings = load(database_url=database, workers=workers, builder=builder, build_api=build_api)
+    settings = load(
+        database_url=database,
+        workers=workers,
+        builder=builder,
+        build_api=build_api,
+        follow_go_builder=follow_go_builder,
+    )
     with sockets.listening(host, port) as listeners, server.started(settings) as app:
         typer.echo(f"asu-stats: listening on {sockets.base_url(host, listeners)}/", err=True)
         server.serve(app, listeners, root_path=settings.root_path)

@@ -25,6 +25,7 @@ _PATHS: Final = (
     "store_directory",
     "catalogue",
     "release_days",
+    "follow_go_builder",
 )
 _MAY_BE_EMPTY: Final = ("root_path", "rate_limit_storage", "metadata_url")
 

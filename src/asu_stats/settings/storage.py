@@ -107,6 +107,12 @@ class Recording(BaseModel):
     recorder_batch_events: int = Field(
         default=2_000, ge=1, le=MANY, description="Maximum number of events in one transaction."
     )
+    follow_go_builder: Path | None = Field(
+        default=None,
+        description="SQLite file of a Go server. `serve` imports its rows, and then each new row "
+        "within seconds, like `asu-stats import go-builder --follow`; of several servers one does. "
+        "Default: no file.",
+    )
 
     @field_validator("oldest_event")
     @classmethod
