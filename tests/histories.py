@@ -48,6 +48,7 @@ FEATURES: dict[str, tuple[Any, ...]] = {
     "has_defaults": ("absent", None, True, False),
     "rootfs_size_mb": ("absent", None, 0, 64, 256, 257, 104_857),
 }
+PHASES = (0, 0.0004, 0.0005, 9.9994, 9.9995, 12.345, 99.994, 100.05, 1234.5)
 ERRORS = (("build", "package_not_found"), ("build", "image_too_big"), ("network", "tls_failed"))
 OUTCOMES = ("queued", "joined", "cache_hit", "cached_failure", "rejected")
 STATUSES = ("success", "success", "failure", "timeout", "cancelled")
@@ -121,6 +122,7 @@ def builds(draw: st.DrawFn) -> list[dict[str, Any]]:
             data["error_category"], data["error_type"] = draw(st.sampled_from(ERRORS))
         if draw(st.booleans()):
             data["duration_seconds"] = draw(st.integers(0, 200))
+            data["phases"] = {"setup": draw(st.sampled_from(PHASES)), "building_image": 61}
         events.append({"type": "asu.build.finished", "time": end, "data": data})
     return events
 

@@ -111,3 +111,28 @@ def queue(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
         "storms": sorted(rows),
         "distinct_hashes": len({request_hash for request_hash, _ in storms}),
     }
+
+
+def phases(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
+    """Return the phases of `insights/phases`, as tuples of builds, p50 and p95."""
+    oracle = Oracle(history)
+    oracle.window(start, end)
+    said = {}
+    for event in sorted(oracle.events, key=when, reverse=True):
+        if event["type"] == "asu.build.finished":  # the earliest comes last
+            key = event["data"]["request_hash"], event["data"]["build_id"]
+            said[key] = event["data"]
+    took: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for build in oracle.finished:
+        data = said[build.request_hash or "", build.build_id]
+        for phase, seconds in (data.get("phases") or {}).items() if build.good else ():
+            step = 1 if seconds < 10 else 10 if seconds < 100 else 100 if seconds < 1000 else 1000
+            steps = (Fraction(str(seconds)) * 1000 / step + Fraction(1, 2)).__floor__()
+            assert build.end is not None
+            day = build.end.date().isoformat()
+            for part in (("all",), ("version", build.version), ("day", day)):
+                took[phase, *part].append(steps * step)
+    return {
+        "/".join(key): (len(of), *((percentile(of, p) or 0) / 1000 for p in (50, 95)))
+        for key, of in took.items()
+    }

@@ -40,6 +40,7 @@ def test_figures_equal_the_oracle(
     for start, end in WINDOWS:
         assert cache(stats, start, end) == sums.cache(history, start, end)
         assert queue(stats, start, end) == sums.queue(history, start, end)
+        assert phases(stats, start, end) == sums.phases(history, start, end)
     assert list(verify.differences(stats.engine)) == []
 
 
@@ -61,3 +62,17 @@ def queue(stats: Stats, start: date, end: date) -> dict[str, Any]:
         ],
         "distinct_hashes": found["distinct_hashes"],
     }
+
+
+def phases(stats: Stats, start: date, end: date) -> dict[str, Any]:
+    found = stats.get("insights/phases", start=start, end=end)
+    names = ("builds", "p50_seconds", "p95_seconds")
+    rows = {}
+    for phase in found["phases"]:
+        rows[f"{phase['phase']}/all"] = tuple(phase[name] for name in names)
+        for row in phase["by_version"]:
+            key = f"{phase['phase']}/version/{row['version']}"
+            rows[key] = tuple(row[name] for name in names)
+    for row in found["timeseries"]:
+        rows[f"{row['phase']}/day/{row['day']}"] = tuple(row[name] for name in names)
+    return rows

@@ -26,7 +26,7 @@ from asu_stats.reports import (
     week,
 )
 from asu_stats.reports.insights import adoption as version_adoption
-from asu_stats.reports.insights import cache, failures, fingerprints, queue
+from asu_stats.reports.insights import cache, failures, fingerprints, phases, queue
 from asu_stats.reports.insights import packages as failing_packages
 from asu_stats.reports.report import Report
 
@@ -59,4 +59,5 @@ REPORTS: Final[tuple[Report, ...]] = (
     cache.REPORT,
     queue.REPORT,
     version_adoption.REPORT,
+    phases.REPORT,
 )

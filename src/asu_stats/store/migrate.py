@@ -31,6 +31,7 @@ from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
     FAILURES,
     GAPS,
+    PHASES,
     REPEATS,
     WAITS,
     Rollup,
@@ -47,6 +48,7 @@ _FILLED: Final[Mapping[str, Sequence[Rollup]]] = {
     "0022": (GAPS,),
     "0025": (WAITS, REPEATS),
     _FAILURES: (ATTEMPTS, FAILURES),
+    "0028": (PHASES,),
 }
 
 

@@ -27,6 +27,7 @@ from asu_stats.store.rollups.definitions import (
     GAPS,
     PACKAGE_COUNTS,
     PACKAGES,
+    PHASES,
     PROFILES,
     ROOTFS_SIZES,
     UNIQUE_REJECTED,
@@ -146,6 +147,8 @@ CLIENT_REJECTED: Final = Cube.of(
 )
 BY_GAP: Final = Cube.of("request_gaps", GAPS, ("gap_seconds",))
 WAITED: Final = Cube.of("waits", WAITS, ("hour_of_week", "waited_seconds"))
+PHASE_VERSIONS: Final = Cube.of("phase_versions", PHASES, ("phase", "version", "milliseconds"))
+PHASE_WORKERS: Final = Cube.of("phase_workers", PHASES, ("phase", "worker", "milliseconds"))
 BY_PACKAGE: Final = Cube.of_packages("packages")
 BUILDS_OF: Final = Cube.of("builds_of", ATTEMPTS, ("device",))
 BUILDS_ASKED: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
@@ -175,6 +178,8 @@ CUBES: Final = (
     CLIENT_REJECTED,
     BY_GAP,
     WAITED,
+    PHASE_VERSIONS,
+    PHASE_WORKERS,
     BY_PACKAGE,
 )
 NAMES: Final = [cube.name for cube in CUBES]

@@ -25,6 +25,7 @@ from asu_stats.events import (
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, error_stats
 from asu_stats.store.details.requests import RequestNames
+from asu_stats.store.rollups import phases
 from asu_stats.store.rollups.counting import Attempt, EndedBuild, Rejection
 from asu_stats.times import aware, naive
 
@@ -166,7 +167,13 @@ class Build:
             error_category=self.error_category,
             error_type=self.error_type,
             diff_packages=self.diff_packages,
+            **self._phases(),
         )
+
+    def _phases(self) -> dict[str, Any]:
+        if self.status != "success" or not self.phases:
+            return {}
+        return {"phases": phases.counted(self.phases), "worker": self.worker_id or UNKNOWN}
 
     def waited_seconds(self, requested_at: datetime) -> int | None:
         """Return how long a request waited for the start, 0 if that was earlier.
@@ -224,6 +231,7 @@ def _rank(
         end.error_message or "",
         -1 if seconds is None else seconds,
         _order(said),
+        sorted((end.phases or {}).items()),
     )
 
 

@@ -30,6 +30,7 @@ from asu_stats.store.rollups.definitions import (
     LEGACY,
     PACKAGE_COUNTS,
     PACKAGES,
+    PHASES,
     PROFILES,
     REPEATS,
     ROOTFS_SIZES,
@@ -193,6 +194,10 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
         Count(ERRORS, (*_ERROR, "version", "target"), {"errors": "errors"}),
         Count(FAILURES, _FAILURE, {"rejected_requests": "rejections"}),
     ),
+    # On the day on which the build ended.
+    facts.Phase: (
+        Count(PHASES, ("phase", "version", "worker", "milliseconds"), {"builds": "builds"}),
+    ),
 }
 
 # The fields that keys are made of: columns of the fact's detail table, or numbers of `NUMBERED`.
@@ -212,6 +217,7 @@ FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
     facts.Build: (*_DEVICE, "duration_seconds"),
     facts.Attempt: _FAILURE,
     facts.Error: (*_FAILURE, "version", "target"),
+    facts.Phase: ("phase", "version", "worker", "milliseconds"),
 }
 # Numbers in keys, and the columns whose names they stand for.
 NUMBERED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -234,6 +240,9 @@ class EndedBuild:
     error_category: str | None
     error_type: str | None
     diff_packages: bool | None
+    # Of a successful build that said its phases: name and milliseconds of each, and the worker.
+    phases: tuple[tuple[str, int], ...] = ()
+    worker: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +350,8 @@ def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
         category, error_type, *names = _error_fields(build)
         key = "", category, error_type, "", *_NOT_COUNTED, ""
         _add(deltas, _FAILED_BUILD, build.at, (*key, *names), sign)
+    for phase, milliseconds in build.phases:
+        _add(deltas, _ONE_PHASE, build.at, (phase, build.version, build.worker, milliseconds), sign)
 
 
 def add_attempt(deltas: Deltas, attempt: Attempt, sign: int = 1) -> None:
@@ -366,6 +377,7 @@ def add_ended_wait(deltas: Deltas, wait: EndedWait, sign: int = 1) -> None:
 
 _REJECTION: Final = facts.Error(1, is_rejection=True)
 _FAILED_BUILD: Final = facts.Error(1, is_rejection=False)
+_ONE_PHASE: Final = facts.Phase(1)
 
 
 def _add(
@@ -393,7 +405,7 @@ def _plan(
     return plan
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 16, typed=True)  # facts of two types may be equal tuples
 def amounts(count: Count, fact: facts.Fact) -> tuple[int, ...]:
     """Return the amounts that a fact adds to a rollup, in column order, without trailing zeros."""
     names = (count.sums.get(column) for column in count.rollup.adds)

@@ -204,6 +204,19 @@ DURATIONS: Final = _rollup(
     ["builds"],
 )
 
+# How long phases of successful builds took: see phases.py.
+PHASES: Final = _rollup(
+    "stats_phases",
+    [
+        _day(),
+        name("phase"),
+        name("version"),
+        name("worker"),
+        Column("milliseconds", BigInteger),
+    ],
+    ["builds"],
+)
+
 ERRORS: Final = _rollup(
     "stats_errors",
     [_day(), name("error_category"), name("error_type"), name("version"), name("target")],
@@ -366,6 +379,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     WAITS,
     REPEATS,
     DURATIONS,
+    PHASES,
     CLIENT_ERRORS,
     ERRORS,
     LEGACY,

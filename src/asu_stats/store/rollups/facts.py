@@ -213,4 +213,10 @@ class Error(NamedTuple):
         return self.errors if self.is_rejection else 0
 
 
-Fact: TypeAlias = Request | RequestOptions | Wait | Build | Attempt | Error
+class Phase(NamedTuple):
+    """A phase of a successful build: a member of `phases` of a row of `build_metrics`."""
+
+    builds: int
+
+
+Fact: TypeAlias = Request | RequestOptions | Wait | Build | Attempt | Error | Phase

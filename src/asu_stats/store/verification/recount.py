@@ -48,7 +48,7 @@ from asu_stats.store.database.schema import (
 )
 from asu_stats.store.details import request_gaps
 from asu_stats.store.details.request_days import ACCEPTED, REJECTED, SPAN, Days, RequestDay
-from asu_stats.store.rollups import facts, gaps
+from asu_stats.store.rollups import facts, gaps, phases
 from asu_stats.store.rollups.counting import COUNTS, FIELDS, NUMBERED, Count, amounts, picker
 from asu_stats.store.rollups.definitions import (
     DAILY,
@@ -56,6 +56,7 @@ from asu_stats.store.rollups.definitions import (
     GAPS,
     HOURLY,
     NEVER,
+    PHASES,
     WAITS,
     Key,
     Rollup,
@@ -170,6 +171,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
                 key = _key(rollup, day, fields)
                 added = found if rows == 1 else [rows * amount for amount in found]
                 deltas.add(rollup, key, added)
+    _count_phases(connection, day, deltas, archived)
     _count_gaps(connection, day, deltas, archived)
     for of, query in _PAIRS.items():
         for client, own, previous, of_client, hashes in statements.fetch(
@@ -338,6 +340,22 @@ _PAIRS: Final = {
     ACCEPTED: _pairs(ACCEPTED, _r.outcome != "rejected"),
     REJECTED: _pairs(REJECTED, _r.outcome == "rejected"),
 }
+
+
+_b = _builds.c
+_PHASES: Final = select(_b.phases, _b.version, func.coalesce(_b.worker_id, UNKNOWN)).where(
+    on_day(_b.finished_at), _b.status == "success", _b.phases.is_not(None)
+)
+
+
+def _count_phases(
+    connection: Connection, day: date, deltas: Deltas, archived: statements.Tables
+) -> None:
+    """Count the phases of the builds that succeeded on a day."""
+    for rows in statements.stream(connection, _PHASES, _ROWS, archived, **parameters_of(day)):
+        for said, version, worker in rows:
+            for phase, milliseconds in phases.counted(said):
+                deltas.add(PHASES, (day, phase, version, worker, milliseconds), (1,))
 
 
 def _asked() -> Select[Any]:

@@ -1,0 +1,153 @@
+"""How long each phase of a build takes: a slow network is another phase than a slow disk."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from pydantic import Field
+from sqlalchemy import Connection
+from typing_extensions import TypedDict
+
+from asu_stats.releases import as_text, release_order
+from asu_stats.reports import sums
+from asu_stats.reports.fields import Day, Period, Total, Version
+from asu_stats.reports.insights.basis import Basis
+from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.report import Report
+from asu_stats.store.blocks.cubes import PHASE_VERSIONS, PHASE_WORKERS
+from asu_stats.store.blocks.distribution import Distribution
+from asu_stats.store.blocks.totals import Totals
+from asu_stats.windows import Window
+
+_Builds = Annotated[int, Field(description="Successful builds that said how long it took.")]
+_Seconds = Annotated[float | None, Field(description="Nearest rank; up to 3 decimals.")]
+
+
+class WorkerPhase(TypedDict):
+    """A phase on one worker."""
+
+    worker: Annotated[str, Field(description="Worker, or `unknown`.")]
+    builds: _Builds
+    p50_seconds: _Seconds
+    p95_seconds: _Seconds
+
+
+class VersionPhase(TypedDict):
+    """A phase of the builds of one version."""
+
+    version: Version
+    builds: _Builds
+    p50_seconds: _Seconds
+    p95_seconds: _Seconds
+
+
+class Phase(TypedDict):
+    """A phase of builds."""
+
+    phase: Annotated[str, Field(description="Name of the phase, as builds report it.")]
+    builds: _Builds
+    p50_seconds: _Seconds
+    p95_seconds: _Seconds
+    by_worker: Sequence[WorkerPhase]
+    by_worker_total: Total
+    by_version: Sequence[VersionPhase]
+    by_version_total: Total
+
+
+class DayPhase(TypedDict):
+    """A phase on one day."""
+
+    day: Day
+    phase: Annotated[str, Field(description="Name of the phase.")]
+    builds: _Builds
+    p50_seconds: _Seconds
+    p95_seconds: _Seconds
+
+
+class Phases(TypedDict):
+    """`GET /api/v1/stats/insights/phases`."""
+
+    period: Period
+    basis: Basis
+    phases: Annotated[Sequence[Phase], Field(description="Most builds first.")]
+    timeseries: Annotated[
+        list[DayPhase], Field(description="Days on which builds ended, each with its phases.")
+    ]
+
+
+_Took = dict[int, int]  # builds by milliseconds
+
+
+def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
+    """Return how long each phase took in `window`, by worker, by version and by day."""
+    workers, versions = sums.cubes(connection, window, PHASE_WORKERS, PHASE_VERSIONS)
+    by_worker, by_version = _by_phase(workers), _by_phase(versions)
+    found = [
+        {
+            "phase": phase,
+            **_figures(_together(names.values())),
+            **_of("worker", names, page, as_text),
+            **_of("version", by_version[phase], page, release_order),
+        }
+        for phase, names in by_worker.items()
+    ]
+    found.sort(key=lambda row: (-row["builds"], row["phase"]))
+    builds = max((row["builds"] for row in found), default=0)
+    days = sums.cube_over_time(connection, window, "day", PHASE_WORKERS) if builds else []
+    return {
+        "period": sums.period(connection, window, []),
+        "basis": {
+            "builds": builds,
+            "requests": 0,
+            "method": "Percentiles are nearest rank, of the successful builds that said how long "
+            "the phase took.",
+            "enough": builds > 0,
+        },
+        "phases": page.of(found),  # type: ignore[typeddict-item]  # made of its parts
+        "timeseries": [
+            {"day": day, "phase": phase, **_figures(_together(names.values()))}  # type: ignore[typeddict-item]
+            for day, _, totals in days
+            for phase, names in sorted(_by_phase(totals).items())
+        ],
+    }
+
+
+def _by_phase(totals: Totals) -> dict[str, dict[str, _Took]]:
+    """Return how many builds took how long, by phase and worker or version."""
+    found: defaultdict[str, defaultdict[str, _Took]] = defaultdict(lambda: defaultdict(dict))
+    for (phase, name, milliseconds), (builds,) in totals.rows():
+        found[phase][name][milliseconds] = builds
+    return {phase: dict(names) for phase, names in found.items()}
+
+
+def _together(parts: Iterable[_Took]) -> _Took:
+    """Return how many builds of all parts took how long."""
+    found: defaultdict[int, int] = defaultdict(int)
+    for part in parts:
+        for milliseconds, builds in part.items():
+            found[milliseconds] += builds
+    return found
+
+
+def _figures(took: _Took) -> dict[str, Any]:
+    distribution = Distribution.of(took)
+    p50, p95 = (distribution.percentile(percent) or 0 for percent in (50, 95))
+    return {"builds": distribution.count, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
+
+
+def _of(
+    what: str, names: Mapping[str, _Took], page: Page, order: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return the rows of workers or versions, and how many there are."""
+    rows = [{what: name, **_figures(took)} for name, took in names.items()]
+    rows.sort(key=lambda row: (-row["builds"], order(row[what])))
+    return {f"by_{what}": rows[: page.most(len(rows))], f"by_{what}_total": len(rows)}
+
+
+REPORT: Final = Report(
+    name="insights/phases",
+    summary="How long each phase of a build takes",
+    read=lambda connection, query: read(connection, query.window, query.page),
+    response=Phases,
+    nested=True,
+)
