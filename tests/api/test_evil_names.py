@@ -51,6 +51,11 @@ PAGES = (
     "/clients",
     "/packages",
     "/errors",
+    "/insights",
+    "/insights/queue",
+    "/insights/cache",
+    "/insights/adoption",
+    "/insights/phases",
     "/performance",
     "/alerts",
 )

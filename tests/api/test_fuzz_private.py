@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from asu_stats.api import tokens
-from asu_stats.dashboard.view import PAGES
+from asu_stats.dashboard.view import PATHS
 from tests.api import fuzzing
 from tests.api.test_fuzz import HOSTILE_HEADERS, HOSTILE_TEXT, PARAMETERS, QUESTIONS, Sent
 from tests.support import NOW, Stats, build, request
@@ -75,7 +75,7 @@ class Private:
         return self.chance.choice((cookie, cookie, cookie[:-1], f'"{cookie}"', "\\001", "=;,"))
 
     def path(self) -> str:
-        pages = (*(path for _, _, path in PAGES), "/docs", "/sign-in", "/metrics", "/static/x")
+        pages = (*PATHS.values(), "/docs", "/sign-in", "/metrics", "/static/x")
         others = (f"/badge/{self.quoted(self.some('requests'))}.svg", "/embed/requests", "//x")
         question = f"/api/v1/stats/{self.chance.choice(QUESTIONS)}"
         path = self.chance.choice((*pages, *others, question, question, "/api/v1/builds-per-day"))

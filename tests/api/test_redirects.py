@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from asu_stats.dashboard.view import PAGES
+from asu_stats.dashboard.view import PATHS
 from tests.support import Stats
 
 HOSTS: tuple[dict[str, str], ...] = (
@@ -18,7 +18,7 @@ def paths(stats: Stats) -> Iterator[str]:
     """Every path that is served, with names in place of its parameters."""
     for path in stats.client.get("/openapi.json").json()["paths"]:
         yield path.replace("{", "").replace("}", "")
-    yield from (path for _, _, path in PAGES)
+    yield from PATHS.values()
     yield from ("/docs", "/docs/migration", "/badge/requests.svg", "/embed/requests", "/static/x")
     yield from ("/openapi.json", "/sign-in", "/sign-out", "/healthz", "/nothing")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from asu_stats.dashboard.view import PAGES
+from asu_stats.dashboard.view import PATHS
 from tests.builds.support import body
 from tests.conftest import sqlite_database
 from tests.support import TOKEN, Stats, request
@@ -19,7 +19,7 @@ def paths(stats: Stats) -> list[str]:
     """Every path that GET is served at, with names in place of its parameters."""
     document = stats.client.get("/openapi.json").json()["paths"]
     served = [path for path, operations in document.items() if "get" in operations]
-    pages = [path for _, _, path in PAGES]
+    pages = list(PATHS.values())
     named = [path.replace("{", "").replace("}", "") for path in served]
     return sorted({*named, *pages, "/docs", "/openapi.json", "/static/x", "/sign-in", "/nothing"})
 

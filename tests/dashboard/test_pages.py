@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from asu_stats.dashboard.view import PAGES
+from asu_stats.dashboard.view import PATHS as PATH_OF
 from asu_stats.exceptions import StoreUnavailableError
 from tests.support import Stats, build, request
 
 HTML = {"accept": "text/html,application/xhtml+xml"}
-PATHS = [path for _, _, path in PAGES]
+PATHS = [*PATH_OF.values()]
 MOST_BYTES = 400_000
 ODD = (
     "q=%ff%00%ed%a0%80",

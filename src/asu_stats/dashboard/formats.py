@@ -6,6 +6,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from asu_stats.text import counted
+
 NOTHING = "–"  # noqa: RUF001 - an en dash: there is no figure
 
 
@@ -26,13 +28,19 @@ def plain(value: float | None) -> Markup:
     return number(shown, 0 if shown == int(shown) else len(str(shown).partition(".")[2]))
 
 
-def duration(seconds: int | None) -> Markup:
-    """Return seconds as minutes and seconds."""
-    if seconds is None:
+def duration(exact: float | None) -> Markup:
+    """Return seconds as minutes and seconds; less than ten with one decimal, if it has any."""
+    if exact is None:
         return number(None)
+    if exact < 10 and exact != int(exact):
+        return Markup("<span>{:.1f} s</span>").format(exact)
+    seconds = round(exact)
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
+    days, hours_left = divmod(hours, 24)
     words = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    if days and not (hours_left or minutes or rest):
+        words = counted(days, "day")
     if seconds < 60:
         words = f"{seconds} s"
     return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", words)

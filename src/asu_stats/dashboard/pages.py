@@ -15,6 +15,7 @@ from asu_stats.dashboard import assets, badges, embeds
 from asu_stats.dashboard.contents import (
     clients,
     errors,
+    insights,
     names,
     overview,
     packages,
@@ -23,7 +24,7 @@ from asu_stats.dashboard.contents import (
 )
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
-from asu_stats.dashboard.view import PAGES, TIMELESS, View
+from asu_stats.dashboard.view import PAGES, PATHS, TIMELESS, TOPICS, View
 from asu_stats.exceptions import (
     AsuStatsError,
     InvalidParameterError,
@@ -93,11 +94,14 @@ def install(
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     contents: Mapping[str, tuple[str, Read]] = {
         **_CONTENTS,
+        **{name: ("insights.html", insights.reader(sources.queues)) for name, _ in TOPICS},
         "alerts": ("alerts.html", lambda _db, _view: {}),
         "jobs": ("jobs.html", lambda _db, _view: {"jobs": sources.jobs()}),
     }
-    for name, label, path in PAGES:
-        page = _page(sources, name, label, *contents[name])
+    labels = {name: f"Insights: {label}" for name, label in TOPICS}
+    labels |= {name: label for name, label, _ in PAGES}
+    for name, path in PATHS.items():
+        page = _page(sources, name, labels[name], *contents[name])
         declare("read", "read")(page)
         routes.add_api_route(path, page, methods=["GET"], name=name)
 

@@ -22,7 +22,7 @@ class Column:
     """A column: its field, its heading, and its format.
 
     `kind`: `name`, `text`, `count`, `share` (a count with a bar), `rate`, `seconds`, `time`,
-    `names` (the first of a list).
+    `names` (the first of a list), `plain` (as many decimals as it has, two at most).
     """
 
     field: str

@@ -30,13 +30,22 @@ PAGES: Final = (
     ("packages", "Packages", "/packages"),
     ("requests", "Requests", "/requests"),
     ("errors", "Errors", "/errors"),
+    ("insights", "Insights", "/insights"),
     ("performance", "Performance", "/performance"),
     ("alerts", "Alerts", "/alerts"),
     ("jobs", "Jobs", "/jobs"),
 )
 # These show the present, whatever the time range.
 TIMELESS: Final = frozenset({"alerts", "jobs"})
-PATHS: Final = {name: path for name, _, path in PAGES}
+# The pages behind one of them: the first is that page itself.
+TOPICS: Final = (
+    ("insights", "Failures"),
+    ("insights/queue", "Queue"),
+    ("insights/cache", "Cache"),
+    ("insights/adoption", "Adoption"),
+    ("insights/phases", "Phases"),
+)
+PATHS: Final = {name: f"/{name}" for name, _ in TOPICS} | {name: path for name, _, path in PAGES}
 _API: Final = "/api/v1/stats"
 _MOST_PAGES: Final = 1_000_000
 

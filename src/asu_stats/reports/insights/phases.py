@@ -82,7 +82,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     """Return how long each phase took in `window`, by worker, by version and by day."""
     workers, versions = sums.cubes(connection, window, PHASE_WORKERS, PHASE_VERSIONS)
     by_worker, by_version = _by_phase(workers), _by_phase(versions)
-    found = [
+    found: list[Any] = [
         {
             "phase": phase,
             **_figures(_together(names.values())),
@@ -103,7 +103,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
             "the phase took.",
             "enough": builds > 0,
         },
-        "phases": page.of(found),  # type: ignore[typeddict-item]  # made of its parts
+        "phases": page.of(found),
         "timeseries": [
             {"day": day, "phase": phase, **_figures(_together(names.values()))}  # type: ignore[typeddict-item]
             for day, _, totals in days

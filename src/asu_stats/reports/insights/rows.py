@@ -5,6 +5,7 @@ for. Filters are names of its fields, such as `version`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -24,7 +25,8 @@ from asu_stats.windows import Window
 Device = tuple[str, str]
 
 
-class Failure(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Failure:
     """Failures of one day and request."""
 
     day: date
@@ -107,7 +109,8 @@ def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> 
     found = []
     for row in rows:
         device, asker, worker = (known.get(number, _NOBODY) for number in row[5:8])
-        failure = Failure(*row[:5], *device, *asker[:2], worker[0], *row[8:])
+        fields: list[Any] = [*row[:5], *device, *asker[:2], worker[0], *row[8:]]
+        failure = Failure(*fields)
         if all(getattr(failure, name) == value for name, value in named.items()):
             found.append(failure)
     return found

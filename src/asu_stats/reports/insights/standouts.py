@@ -196,7 +196,7 @@ def _builds(
     connection: Connection, window: Window, filters: Mapping[str, str]
 ) -> tuple[Mapping[Value, int], int]:
     """Return the ended builds of each value, and of all."""
-    wanted = {name: value for name, value in filters.items() if name in (*_DEVICE, "client")}
+    wanted = {name: filters[name] for name in (*_DEVICE, "client") if name in filters}
     if wanted:
         return _filtered(connection, window, wanted)
     counts: dict[Value, int] = defaultdict(int)
@@ -234,7 +234,7 @@ def _add_asker(counts: dict[Value, int], found: Any, count: int) -> None:
 
 
 def _filtered(
-    connection: Connection, window: Window, wanted: Mapping[str, str]
+    connection: Connection, window: Window, wanted: Mapping[Dimension, str]
 ) -> tuple[Mapping[Value, int], int]:
     """Return the same of builds that have all of some names: from the rollup's rows."""
     by = ("device", "asker", "worker", "package_list")
@@ -243,10 +243,11 @@ def _filtered(
     counts: dict[Value, int] = defaultdict(int)
     lists: dict[int, int] = defaultdict(int)
     total = 0
-    for device, asker, worker, package_list, succeeded, failed in found:
+    for row in found:
+        device, asker, worker, package_list, succeeded, failed = tuple(row)
         count = int(succeeded + failed)
-        own = dict(zip((*_DEVICE, "client"), (*known.get(device, ()), *known.get(asker, ())[:1]),
-                       strict=False))  # fmt: skip
+        named = (*known.get(device, ()), *known.get(asker, ())[:1])
+        own: dict[Dimension, str] = dict(zip((*_DEVICE, "client"), named, strict=False))
         if any(own.get(name) != value for name, value in wanted.items()):
             continue
         total += count

@@ -1,0 +1,336 @@
+"""Insights in plain words: what each report under `insights/` found, and what it rests on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection
+
+from asu_stats.builds.queues import Queues
+from asu_stats.dashboard.contents.columns import Content
+from asu_stats.dashboard.tables import Column
+from asu_stats.dashboard.view import FILTERS, TOPICS, View
+from asu_stats.reports.endpoints import REPORTS
+from asu_stats.reports.listing import Page
+from asu_stats.reports.report import Query, Report
+
+ROWS: Final = 20
+_REPORTS: Final = {report.name.removeprefix("insights/"): report for report in REPORTS}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure of a response: its label, and the way to it through the members."""
+
+    label: str
+    path: tuple[str, ...]
+    kind: str = "count"
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A list of a response as a table; `hint` says how to read it."""
+
+    member: str
+    title: str
+    columns: tuple[Column, ...]
+    empty: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One report: what it says in words, its figures, and its lists."""
+
+    report: str
+    title: str
+    words: str
+    lists: tuple[List, ...]
+    figures: tuple[Figure, ...] = ()
+
+
+_FAILURES: Final = Column("failures", "Failures")
+_SINCE: Final = Column("first_seen", "First seen", "text", secondary=True)
+_LAST: Final = Column("last_seen", "Last seen", "text")
+_HIT: Final = Column("requests_hit", "Requests hit", hint="Distinct request hashes")
+_DEVICES: Final = Column("devices", "Devices", secondary=True)
+
+SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
+    "insights": (
+        Section(
+            "failures",
+            "Why builds fail",
+            "Failed builds and rejected requests by who can fix them: the user, the client "
+            "program, the package maintainers, or whoever runs the server.",
+            (
+                List(
+                    "by_culprit",
+                    "Who can fix it",
+                    (
+                        Column("culprit", "Culprit", "text"),
+                        Column("failures", "Failures", "share"),
+                        Column("percentage", "Share", "rate"),
+                    ),
+                    "Nothing failed in this time range.",
+                    "A large share of unknown causes means that error rules are missing.",
+                ),
+                List(
+                    "over_represented",
+                    "What stands out",
+                    (
+                        Column("value", "Value", "name"),
+                        Column("dimension", "Dimension", "text"),
+                        _FAILURES,
+                        Column("builds", "Builds", secondary=True),
+                        Column("failure_rate", "Failure rate", "rate"),
+                        Column("failure_rate_elsewhere", "Elsewhere", "rate"),
+                        Column("p_value", "Chance", "text", secondary=True),
+                    ),
+                    "Nothing fails significantly more often than the rest.",
+                    "Fails far more often than everything else. What a row explains is taken out "
+                    "of the rows below it. Select one to look inside.",
+                ),
+                List(
+                    "groups",
+                    "Groups of failures",
+                    (
+                        Column("type", "Error type", "name"),
+                        Column("culprit", "Culprit", "text"),
+                        Column("failures", "Failures", "share"),
+                        _HIT,
+                        _DEVICES,
+                        Column("reason", "Why this culprit", "text", secondary=True),
+                        _LAST,
+                    ),
+                    "Nothing failed in this time range.",
+                ),
+            ),
+        ),
+        Section(
+            "packages",
+            "Failing packages",
+            "Packages that made builds fail, by branch: the to-do list of their maintainers.",
+            (
+                List(
+                    "packages",
+                    "Packages",
+                    (
+                        Column("package", "Package", "name"),
+                        Column("branch", "Branch", "text"),
+                        Column("failures", "Failures", "share"),
+                        _HIT,
+                        _DEVICES,
+                        Column("type", "Error type", "text", secondary=True),
+                        _SINCE,
+                        _LAST,
+                        Column("failing_today", "Still failing", "text"),
+                    ),
+                    "No error of this time range names a package.",
+                ),
+            ),
+        ),
+    ),
+    "insights/queue": (
+        Section(
+            "queue",
+            "The queue",
+            "How long a request waits for its build to start, and who asks again and again.",
+            (
+                List(
+                    "storms",
+                    "Retry storms",
+                    (
+                        Column("request_hash", "Request", "text"),
+                        Column("client", "Client", "text"),
+                        Column("requests", "Requests", "share"),
+                        Column("outcome", "Outcome", "text"),
+                        Column("since", "Since", "text"),
+                    ),
+                    "Nobody repeated a failing request many times.",
+                    "The same request failed or was rejected again and again.",
+                ),
+            ),
+            (
+                Figure("Moving", ("moving",), "text"),
+                Figure("Waiting", ("waiting",)),
+                Figure("Running", ("running",)),
+                Figure("Expected wait", ("expected_wait_seconds",), "seconds"),
+                Figure("Median wait", ("waited", "p50_seconds"), "seconds"),
+                Figure("p95", ("waited", "p95_seconds"), "seconds"),
+                Figure("Longest", ("waited", "max_seconds"), "seconds"),
+            ),
+        ),
+    ),
+    "insights/cache": (
+        Section(
+            "cache",
+            "The cache",
+            "What keeping images for longer or shorter would bring, from the time between equal "
+            "requests.",
+            (
+                List(
+                    "what_if",
+                    "If images were kept for",
+                    (
+                        Column("ttl_seconds", "Time to live", "seconds"),
+                        Column("hit_rate", "Hit rate", "rate"),
+                        Column("builds_saved", "Builds saved", "share"),
+                        Column("build_hours_saved", "Build hours saved", "plain"),
+                    ),
+                    "No requests in this time range.",
+                    "Compared with no cache at all.",
+                ),
+                List(
+                    "worth_keeping",
+                    "Most worth keeping",
+                    (
+                        Column("profile", "Profile", "name"),
+                        Column("version", "Version", "text"),
+                        Column("target", "Target", "text", secondary=True),
+                        Column("requests", "Requests", "share"),
+                        Column("build_seconds", "Build time", "seconds"),
+                    ),
+                    "No image was asked for twice.",
+                ),
+            ),
+            (
+                Figure("Hit rate", ("now", "hit_rate"), "rate"),
+                Figure("Hits", ("now", "hits")),
+                Figure("Builds", ("now", "builds")),
+            ),
+        ),
+    ),
+    "insights/adoption": (
+        Section(
+            "adoption",
+            "Adoption of versions",
+            "How fast releases replace each other, and how many still ask for branches that have "
+            "reached their end of life.",
+            (
+                List(
+                    "versions",
+                    "Versions",
+                    (
+                        Column("version", "Version", "name"),
+                        Column("released_on", "Released", "text"),
+                        Column("days_since_release", "Days since"),
+                        Column("share", "Share of requests", "rate"),
+                    ),
+                    "No requests in this time range.",
+                ),
+            ),
+            (Figure("Share of end-of-life branches", ("end_of_life_share",), "rate"),),
+        ),
+    ),
+    "insights/phases": (
+        Section(
+            "phases",
+            "Phases of builds",
+            "Where builds spend their time: a slow network shows in one phase, a slow disk in "
+            "another.",
+            (
+                List(
+                    "phases",
+                    "Phases",
+                    (
+                        Column("phase", "Phase", "name"),
+                        Column("builds", "Builds", "share"),
+                        Column("p50_seconds", "Median", "seconds"),
+                        Column("p95_seconds", "p95", "seconds"),
+                    ),
+                    "No build of this time range told its phases.",
+                ),
+            ),
+        ),
+    ),
+}
+
+
+def reader(queues: Queues) -> Callable[[Connection, View], Content]:
+    """Return what reads a page: the topics, and the sections of the one that is asked for."""
+
+    def read(db: Connection, view: View) -> Content:
+        sections = [_read(db, view, queues, section) for section in SECTIONS[view.page]]
+        return {"topics": TOPICS, "sections": sections}
+
+    return read
+
+
+def _read(db: Connection, view: View, queues: Queues, section: Section) -> Content:
+    report = _REPORTS[section.report]
+    asked = _filters(view, report)
+    query = Query(
+        window=view.window,
+        today=view.today,
+        filters={
+            each.name: each.schema["default"]
+            for each in report.parameters
+            if "default" in each.schema
+        }
+        | asked,
+        page=Page(ROWS),
+        now=view.now,
+        queues=queues,
+    )
+    found = report.read(db, query)
+    basis = found["basis"]
+    return {
+        "name": section.report,
+        "title": section.title,
+        "words": section.words,
+        "basis": basis,
+        "asked": asked,
+        "figures": [
+            (figure.label, figure.kind, _at(found, figure.path)) for figure in section.figures
+        ],
+        "lists": [_list(view, each, found[each.member]) for each in section.lists],
+    }
+
+
+def _filters(view: View, report: Report) -> dict[str, str]:
+    """Return the filters of the view that a report takes."""
+    taken = {parameter.name for parameter in report.parameters}
+    return view.only(*(name for name in FILTERS if name in taken))
+
+
+def _at(found: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        found = None if found is None else found[name]
+    return ("yes" if found else "no") if isinstance(found, bool) else found
+
+
+def _list(view: View, shown: List, rows: Sequence[Mapping[str, Any]]) -> Content:
+    rows = [_row(row) for row in rows[:ROWS]]
+    first, *rest = shown.columns
+    if shown.member == "over_represented":
+        first = Column(first.field, first.label, first.kind, lambda row: _inside(view, row))
+    return {
+        "member": shown.member,
+        "title": shown.title,
+        "hint": shown.hint,
+        "empty": shown.empty,
+        "columns": (first, *rest),
+        "rows": rows,
+        "most": {
+            column.field: max((row[column.field] or 0 for row in rows), default=0)
+            for column in shown.columns
+            if column.kind == "share"
+        },
+    }
+
+
+def _inside(view: View, row: Mapping[str, Any]) -> str:
+    """Return the link to the same page with only what a row is about, if there is such a filter."""
+    dimension = row["dimension"]
+    return view.same(**{dimension: row["value"]}) if dimension in FILTERS else view.same()
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as it is shown: chances and yes or no in words."""
+    shown = {
+        name: ("yes" if value else "no") if isinstance(value, bool) else value
+        for name, value in row.items()
+    }
+    if isinstance(chance := row.get("p_value"), float):
+        shown["p_value"] = "less than 1 in 10,000" if chance < 1e-4 else f"{chance:.4f}"
+    return shown
