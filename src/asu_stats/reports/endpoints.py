@@ -26,7 +26,15 @@ from asu_stats.reports import (
     week,
 )
 from asu_stats.reports.insights import adoption as version_adoption
-from asu_stats.reports.insights import cache, failures, fingerprints, phases, queue
+from asu_stats.reports.insights import (
+    cache,
+    capacity,
+    failures,
+    fingerprints,
+    phases,
+    queue,
+    warmup,
+)
 from asu_stats.reports.insights import packages as failing_packages
 from asu_stats.reports.report import Report
 
@@ -60,4 +68,6 @@ REPORTS: Final[tuple[Report, ...]] = (
     queue.REPORT,
     version_adoption.REPORT,
     phases.REPORT,
+    warmup.REPORT,
+    capacity.REPORT,
 )

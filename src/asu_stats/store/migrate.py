@@ -29,8 +29,11 @@ from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
+    BUSY_SECONDS,
     FAILURES,
     GAPS,
+    HOURLY_PROFILES,
+    PACKAGES,
     PHASES,
     REPEATS,
     WAITS,
@@ -49,6 +52,7 @@ _FILLED: Final[Mapping[str, Sequence[Rollup]]] = {
     "0025": (WAITS, REPEATS),
     _FAILURES: (ATTEMPTS, FAILURES),
     "0028": (PHASES,),
+    "0029": (HOURLY_PROFILES, BUSY_SECONDS, PACKAGES),
 }
 
 

@@ -16,6 +16,7 @@ from asu_stats.events import NO_HASH, UNKNOWN, RequestReceived
 from asu_stats.store.rollups import facts
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
+    BUSY_SECONDS,
     CLIENT_DEVICES,
     CLIENT_ERRORS,
     CLIENT_VERSIONS,
@@ -112,13 +113,13 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
         ),
         Count(VERSION_TARGET, _DEVICE[:2], {**_REQUESTS, **_DIFF}),
         Count(PROFILES, _DEVICE, _REQUESTS),
-        Count(HOURLY_PROFILES, _DEVICE, _REQUESTS),
+        Count(HOURLY_PROFILES, _DEVICE, {**_REQUESTS, "queued_requests": "queued"}),
         Count(CLIENTS, ("client",), {**_CLIENT_REQUESTS, **_WITHOUT_HASH}),
         Count(HOURLY_CLIENTS, ("client", "version"), _CLIENT_REQUESTS),
         Count(CLIENT_VERSIONS, ("client", "version", "client_version"), {"requests": "accepted"}),
         Count(CLIENT_DEVICES, ("client", "target", "profile"), {"requests": "accepted"}),
         Count(CLIENT_ERRORS, ("client", *_ERROR), {"errors": "rejected"}),
-        Count(PACKAGES, ("version", "target", "package_list"), {"requests": "with_package_list"}),
+        Count(PACKAGES, (*_DEVICE, "package_list"), {"requests": "with_package_list"}),
         Count(
             REPEATS,
             ("client", "request_hash"),
@@ -173,6 +174,7 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
         Count(PROFILES, _DEVICE, _BUILDS),
         Count(HOURLY_PROFILES, _DEVICE, _BUILDS),
         Count(DURATIONS, ("version", "duration_seconds"), {"builds": "timed"}),
+        Count(BUSY_SECONDS, ("duration_seconds",), {"builds": "with_duration"}),
         Count(
             LEGACY,
             ("version",),

@@ -217,6 +217,13 @@ PHASES: Final = _rollup(
     ["builds"],
 )
 
+# How long builds occupied a worker, however they ended.
+BUSY_SECONDS: Final = _rollup(
+    "stats_busy_seconds",
+    [_day(), Column("seconds", Integer)],
+    ["builds"],
+)
+
 ERRORS: Final = _rollup(
     "stats_errors",
     [_day(), name("error_category"), name("error_type"), name("version"), name("target")],
@@ -232,7 +239,7 @@ CLIENT_ERRORS: Final = _rollup(
 # Requests by number of their package list: see package_lists.py.
 PACKAGES: Final = _rollup(
     "stats_packages",
-    [_day(), name("version"), name("target"), Column("package_list", BigInteger)],
+    [_day(), name("version"), name("target"), name("profile"), Column("package_list", BigInteger)],
     ["requests"],
 )
 
@@ -295,6 +302,7 @@ HOURLY_PROFILES: Final = _rollup(
         "failure_count",
         "timed_builds",
         "build_time_seconds",
+        "queued_requests",
     ],
 )
 
@@ -380,6 +388,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
     REPEATS,
     DURATIONS,
     PHASES,
+    BUSY_SECONDS,
     CLIENT_ERRORS,
     ERRORS,
     LEGACY,

@@ -170,6 +170,10 @@ class Build(NamedTuple):
         return self.status == "cancelled"
 
     @property
+    def with_duration(self) -> bool:
+        return self.duration_seconds is not None
+
+    @property
     def timed(self) -> bool:
         """Whether it succeeded with a known duration."""
         return self.succeeded and self.duration_seconds is not None

@@ -7,13 +7,14 @@ and archived details say of every day, earliest first.
 import logging
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
 from asu_stats.exceptions import MissingArchiveError
 from asu_stats.store.archive.days import DETAILS, with_something
 from asu_stats.store.database import changes, statements
+from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups import names
-from asu_stats.store.rollups.definitions import Rollup
+from asu_stats.store.rollups.definitions import HOURLY, Rollup
 from asu_stats.store.verification import recount
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ def fill(connection: Connection, rollups: Sequence[Rollup]) -> None:
     it once the file is restored.
     """
     days = with_something(connection, DETAILS)
+    since = connection.execute(select(store_state.c.hourly_since)).scalar()
     for day in days:
         try:
             recount.remember(connection, day)
@@ -34,7 +36,10 @@ def fill(connection: Connection, rollups: Sequence[Rollup]) -> None:
             log.warning("schema: new figures of %s not counted: %s", day, error)
             continue
         for rollup in rollups:
-            here = rollup.table.c[rollup.key[0]] == recount.DAY
+            time = rollup.table.c[rollup.key[0]]
+            if rollup in HOURLY and since is not None and day < since:
+                continue
+            here = recount.on_day(time) if rollup in HOURLY else time == recount.DAY
             connection.execute(delete(rollup.table).where(here), recount.parameters_of(day))
             columns = (*rollup.key, *rollup.adds)
             statements.insert(connection, rollup.table, columns, deltas.of(rollup))

@@ -1,0 +1,247 @@
+"""Which images will be asked for after a release, so that they can be built before."""
+
+from collections.abc import Collection, Iterable
+from datetime import date, timedelta
+from typing import Annotated, Any, Final, NamedTuple, TypeAlias
+
+from pydantic import Field
+from sqlalchemy import Connection, case, func, select
+from typing_extensions import TypedDict
+
+from asu_stats.releases import branch_of, is_release, release_order
+from asu_stats.reports import figures, release_days, sums
+from asu_stats.reports.fields import Period, Profile, Target, Version
+from asu_stats.reports.insights.basis import Basis
+from asu_stats.reports.parameters import VERSION, Parameter
+from asu_stats.reports.report import Report
+from asu_stats.store.database.schema import package_lists
+from asu_stats.store.rollups.definitions import PACKAGES
+from asu_stats.windows import FIRST_DAY, Window
+
+
+class Image(TypedDict):
+    """An image that will be asked for."""
+
+    target: Target
+    profile: Profile
+    packages_digest: Annotated[
+        str, Field(description="Identifies the list of packages: `digest` of `package_lists`.")
+    ]
+    expected_requests: Annotated[
+        float, Field(description="In the first 14 days after the release, 1 decimal.")
+    ]
+
+
+class Tried(TypedDict):
+    """What the list would have been worth at an earlier release."""
+
+    version: Version
+    released_on: Annotated[str, Field(description="UTC day, YYYY-MM-DD.")]
+    requests: Annotated[
+        int,
+        Field(description="Requests for the version that named packages, in its first 14 days."),
+    ]
+    hit_rate: Annotated[
+        float | None, Field(description="Percent of them for images on the list, 2 decimals.")
+    ]
+
+
+class Warmup(TypedDict):
+    """`GET /api/v1/stats/insights/warmup`."""
+
+    period: Period
+    basis: Basis
+    version: Annotated[
+        Version | None, Field(description="As given, else the newest release; null: none is known.")
+    ]
+    images: Annotated[list[Image], Field(description="Most expected requests first.")]
+    backtest: Annotated[
+        list[Tried],
+        Field(
+            description="Earlier releases, newest first, with a list made before each; at most 3."
+        ),
+    ]
+
+
+FIRST_DAYS: Final = 14
+_RELEASES: Final = 3
+_LEAST_REQUESTS: Final = 20
+_MOST_HISTORY: Final = 92
+_SAME_BRANCH: Final = 2  # times as much as a request of another branch
+METHOD: Final = (
+    "Images are ranked by the requests of the time range that named packages and were no cache "
+    "hits, those of the same branch counted twice; expected requests are an image's share of them "
+    "times the mean of earlier releases."
+)
+
+IMAGES: Final = Parameter(
+    "images",
+    "Maximum number of images.",
+    {"type": "integer", "minimum": 1, "maximum": 1_000, "default": 100},
+)
+FOR_VERSION: Final = Parameter(
+    "version",
+    "The release to prepare for, known or not yet. Default: the newest.",
+    VERSION.schema,
+    VERSION.stored,
+)
+
+_Key: TypeAlias = tuple[str, str, str]  # target, profile, digest of the packages
+
+
+class _Release(NamedTuple):
+    day: date
+    version: str
+
+
+class _Ranked(NamedTuple):
+    """The images that were asked for most before a release: weights, and that of all."""
+
+    images: list[tuple[_Key, int]]
+    weight: int
+
+
+def read(
+    connection: Connection, window: Window, today: date, images: int, version: str | None = None
+) -> Warmup:
+    """Return the images to build before a release, and what such lists were worth before."""
+    last = min(window.end, today)
+    past = Window(min(last, max(window.start, last - timedelta(days=_MOST_HISTORY - 1))), last)
+    requests = int(sums.rows(connection, PACKAGES, (), past)[0].requests or 0)
+    releases = _releases(connection, window, last)
+    chosen = version or (releases[0].version if releases else None)
+    found: Warmup = {
+        "period": sums.period(connection, window, []),
+        "basis": {"builds": 0, "requests": requests, "method": METHOD, "enough": False},
+        "version": chosen,
+        "images": [],
+        "backtest": [],
+    }
+    if chosen is None or requests < _LEAST_REQUESTS:
+        return found
+    found["basis"]["enough"] = True
+    ranked = _rank(connection, past, branch_of(chosen), images)
+    tried = _backtest(connection, _before(releases, chosen), past.days, last, images)
+    mean = sum(each["requests"] for each in tried) / len(tried) if tried else None
+    if mean is None:
+        mean = requests * FIRST_DAYS / past.days
+    found["images"] = [
+        {
+            "target": target,
+            "profile": profile,
+            "packages_digest": digest,
+            "expected_requests": round(mean * weight / ranked.weight, 1),
+        }
+        for (target, profile, digest), weight in ranked.images
+    ]
+    found["backtest"] = tried
+    return found
+
+
+def _releases(connection: Connection, window: Window, last: date) -> list[_Release]:
+    """Return the releases up to a day, newest first: those known, and those asked for."""
+    known = release_days.published(connection)
+    days = {version: day for version, day in known.items() if is_release(version)}
+    asked = release_days.requested(connection, window)
+    unknown = {version for version in asked if version not in known and is_release(version)}
+    days |= release_days.first_requested(connection, unknown, last)
+    found = [_Release(day, version) for version, day in days.items() if day <= last]
+    return sorted(found, key=lambda each: (each.day, release_order(each.version)), reverse=True)
+
+
+def _before(releases: Iterable[_Release], chosen: str) -> list[_Release]:
+    """Return the releases that came before a version, newest first."""
+    order = release_order(chosen)
+    day = next((each.day for each in releases if each.version == chosen), None)
+    return [
+        each
+        for each in releases
+        if each.version != chosen
+        and (day is None or (each.day, release_order(each.version)) < (day, order))
+    ]
+
+
+_P: Final = PACKAGES.table.c
+_L: Final = package_lists.c
+
+
+def _rank(connection: Connection, window: Window, branch: str | None, images: int) -> _Ranked:
+    """Return the images asked for most in `window`, with requests of a branch counted twice."""
+    versions = release_days.requested(connection, window)
+    same = [version for version in versions if branch and branch_of(version) == branch]
+    weight: Any = _P.requests
+    if same:
+        weight = _P.requests * case((_P.version.in_(same), _SAME_BRANCH), else_=1)
+    here = _P.date.between(window.start, window.end), _P.profile != "unknown"
+    grouped = (
+        select(_P.target, _P.profile, _P.package_list, func.sum(weight).label("weight"))
+        .where(*here)
+        .group_by(_P.target, _P.profile, _P.package_list)
+        .subquery("grouped")
+    )
+    g = grouped.c
+    most = (
+        select(g.target, g.profile, _L.digest, g.weight)
+        .join_from(grouped, package_lists, _L.number == g.package_list)
+        .order_by(g.weight.desc(), g.target, g.profile, _L.digest)
+        .limit(images)
+    )
+    total = connection.execute(select(func.sum(weight)).where(*here)).scalar()
+    rows = connection.execute(most)
+    return _Ranked([((row[0], row[1], row[2]), int(row[3])) for row in rows], int(total or 0))
+
+
+def _backtest(
+    connection: Connection, releases: Collection[_Release], days: int, last: date, images: int
+) -> list[Tried]:
+    """Return the share of the requests for earlier releases that a list made before would have had.
+
+    Only releases count whose first 14 days are over and known, and that were asked for.
+    """
+    since = date.fromisoformat(sums.data_since(connection) or last.isoformat())
+    found: list[Tried] = []
+    for day, version in releases:
+        first_days = Window(day, day + timedelta(days=FIRST_DAYS - 1))
+        if day - timedelta(days=FIRST_DAYS) < since or len(found) == _RELEASES:
+            break
+        if first_days.end >= last:
+            continue
+        asked = _asked(connection, first_days, version)
+        requests = sum(asked.values())
+        if requests < _LEAST_REQUESTS:
+            continue
+        before = Window(max(FIRST_DAY, day - timedelta(days=days)), day - timedelta(days=1))
+        ranked = _rank(connection, before, branch_of(version), images)
+        hits = sum(asked.get(image, 0) for image, _ in ranked.images)
+        found.append(
+            {
+                "version": version,
+                "released_on": day.isoformat(),
+                "requests": requests,
+                "hit_rate": figures.rate(hits, requests),
+            }
+        )
+    return found
+
+
+def _asked(connection: Connection, window: Window, version: str) -> dict[_Key, int]:
+    """Return the requests for a version by image."""
+    days = _P.date.between(window.start, window.end)
+    query = (
+        select(_P.target, _P.profile, _L.digest, func.sum(_P.requests))
+        .join_from(PACKAGES.table, package_lists, _L.number == _P.package_list)
+        .where(days, _P.version == version)
+        .group_by(_P.target, _P.profile, _L.digest)
+    )
+    return {(row[0], row[1], row[2]): int(row[3]) for row in connection.execute(query)}
+
+
+REPORT: Final = Report(
+    name="insights/warmup",
+    summary="Images that will be asked for after a release",
+    description="From requests that named packages and were no cache hits: those that a warm cache "
+    "would have served.",
+    read=lambda connection, query: read(connection, query.window, query.today, **query.filters),
+    response=Warmup,
+    parameters=(FOR_VERSION, IMAGES),
+)
