@@ -55,6 +55,7 @@ PAGES = (
     "/insights/queue",
     "/insights/cache",
     "/insights/adoption",
+    "/insights/capacity",
     "/insights/phases",
     "/performance",
     "/alerts",

@@ -28,7 +28,7 @@ PAGES = (
     "/errors?days=30&category=validation&type=unsupported_profile",
     "/insights?days=30&version=25.12.5",
     "/insights/queue?days=30",
-    "/insights/adoption?days=30",
+    "/insights/capacity?days=30",
     "/performance",
     "/alerts",
     "/jobs",

@@ -227,3 +227,20 @@ def test_more_than_workers_can_do_has_no_waiting_time(sqlite_stats: Stats) -> No
     assert found["utilisation"] > 100
     assert found["wait"] == {"mean_seconds": None, "p95_seconds": None}
     assert found["workers_needed"] > 1
+
+
+def test_a_longer_time_to_live_saves_builds(sqlite_stats: Stats) -> None:
+    events: list[Any] = []
+    for day in range(20):
+        for name in ("same", f"other-{day}"):  # one of two was there the day before
+            end = NOW - day * DAY
+            events += [request(name, end), build(name, end=end, seconds=600)]
+    sqlite_stats.record(*events)
+    dates = {"start": NOW.date() - 18 * DAY, "end": NOW.date() - DAY}
+    now = sqlite_stats.get("insights/capacity", **dates, workers=1)
+    for lifetime, factor in ((0, 1), (86_399, 1), (86_400, 0.5)):
+        found = sqlite_stats.get("insights/capacity", **dates, workers=1, ttl_seconds=lifetime)
+        assert found["utilisation"] == pytest.approx(factor * now["utilisation"], abs=0.01)
+        assert found["forecast"][0]["build_hours"] == pytest.approx(
+            factor * now["forecast"][0]["build_hours"], abs=0.01
+        )

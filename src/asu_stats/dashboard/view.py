@@ -43,6 +43,7 @@ TOPICS: Final = (
     ("insights/queue", "Queue"),
     ("insights/cache", "Cache"),
     ("insights/adoption", "Adoption"),
+    ("insights/capacity", "Capacity"),
     ("insights/phases", "Phases"),
 )
 PATHS: Final = {name: f"/{name}" for name, _ in TOPICS} | {name: path for name, _, path in PAGES}

@@ -221,6 +221,63 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
             ),
             (Figure("Share of end-of-life branches", ("end_of_life_share",), "rate"),),
         ),
+        Section(
+            "warmup",
+            "Images to build first",
+            "After a release, these images are likely to be asked for.",
+            (
+                List(
+                    "images",
+                    "Images",
+                    (
+                        Column("profile", "Profile", "name"),
+                        Column("target", "Target", "text"),
+                        Column("packages_digest", "Package list", "text", secondary=True),
+                        Column("expected_requests", "Expected requests", "plain"),
+                    ),
+                    "Not enough requests with package lists.",
+                ),
+                List(
+                    "backtest",
+                    "At earlier releases",
+                    (
+                        Column("version", "Version", "name"),
+                        Column("hit_rate", "Requests that the list had", "rate"),
+                    ),
+                    "No earlier release to compare with.",
+                ),
+            ),
+        ),
+    ),
+    "insights/capacity": (
+        Section(
+            "capacity",
+            "Capacity",
+            "How busy the workers are, how many are needed, and what the next four weeks "
+            "will bring.",
+            (
+                List(
+                    "forecast",
+                    "Forecast",
+                    (
+                        Column("date", "Day", "name"),
+                        Column("requests", "Requests", "plain"),
+                        Column("low", "At least", "plain", secondary=True),
+                        Column("high", "At most", "plain", secondary=True),
+                        Column("build_hours", "Build hours", "plain"),
+                    ),
+                    "A forecast needs more days of requests.",
+                ),
+            ),
+            (
+                Figure("Workers", ("workers",)),
+                Figure("Utilisation", ("utilisation",), "rate"),
+                Figure("Mean wait", ("wait", "mean_seconds"), "seconds"),
+                Figure("p95 wait", ("wait", "p95_seconds"), "seconds"),
+                Figure("Workers needed", ("workers_needed",)),
+                Figure("Mean build time", ("service_seconds", "mean"), "seconds"),
+            ),
+        ),
     ),
     "insights/phases": (
         Section(

@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Day, Period
-from asu_stats.reports.insights import forecasts, queueing
+from asu_stats.reports.insights import cache, forecasts, queueing
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.parameters import Parameter
 from asu_stats.reports.report import Report
@@ -126,6 +126,11 @@ WORKERS: Final = Parameter(
     "Number of workers, instead of that which was seen.",
     {"type": "integer", "minimum": 1, "maximum": _MOST_WORKERS},
 )
+LIFETIME: Final = Parameter(
+    "ttl_seconds",
+    "As if images were kept for so many seconds after their last request.",
+    {"type": "integer", "minimum": 0, "maximum": cache.LIFETIMES[-1]},
+)
 GROWTH: Final = Parameter(
     "growth",
     "Percent more requests than now.",
@@ -171,8 +176,10 @@ def read(connection: Connection, window: Window, today: date, asked: Mapping[str
     if not complete or not arrived or complete.days < LEAST_DAYS or not busy or not queued:
         return found
     found["basis"]["enough"] = True
+    missed = _missed(connection, complete, asked.get("ttl_seconds"))
     rates = [
-        scale * builds / hours for builds, hours in zip(arrived.builds, arrived.hours, strict=True)
+        scale * missed * builds / hours
+        for builds, hours in zip(arrived.builds, arrived.hours, strict=True)
     ]
     found["arrivals_by_hour_of_week"] = [
         {
@@ -196,7 +203,7 @@ def read(connection: Connection, window: Window, today: date, asked: Mapping[str
         wait = queueing.wait(simulated, workers)
         found["wait"] = {"mean_seconds": round(wait.mean, 1), "p95_seconds": round(wait.p95, 1)}
     found["workers_needed"] = queueing.workers_needed(simulated, load, asked["target_wait_seconds"])
-    hours_each = queued / sum(arrived.requests) * seconds / busy / 3_600
+    hours_each = missed * queued / sum(arrived.requests) * seconds / busy / 3_600
     if predicted := _predict(connection, window, today, hours_each, scale):
         found["forecast"], forecast = predicted
         found["forecast_method"] = forecast.method
@@ -205,6 +212,19 @@ def read(connection: Connection, window: Window, today: date, asked: Mapping[str
             "seasonal_naive_mase": _shown(forecast.seasonal_naive_mase),
         }
     return found
+
+
+def _missed(connection: Connection, window: Window, lifetime: int | None) -> float:
+    """Return by what the builds of `window` are multiplied with another time to live.
+
+    These are the requests with a known hash that would be no hits, over those that were none.
+    """
+    if lifetime is None:
+        return 1.0
+    counted = sums.days(connection, window, "total_requests", "requests_without_hash", "cache_hits")
+    known = sum(int(row[1]) - int(row[2]) for row in counted)
+    misses = known - sum(int(row[3]) for row in counted)
+    return (known - cache.hits(connection, window, [lifetime])[0]) / misses if misses > 0 else 1.0
 
 
 def _complete(connection: Connection, window: Window, today: date) -> Window | None:
@@ -331,5 +351,5 @@ REPORT: Final = Report(
     "simulation has a fixed seed.",
     read=lambda connection, query: read(connection, query.window, query.today, query.filters),
     response=Capacity,
-    parameters=(TARGET_WAIT, WORKERS, GROWTH),
+    parameters=(TARGET_WAIT, WORKERS, LIFETIME, GROWTH),
 )
