@@ -22,7 +22,9 @@ EVENTS = [
         has_defaults=True,
         has_custom_repos=False,
     ),
-    *build("h1", "success", end=NOW - timedelta(days=1) + timedelta(minutes=2)),
+    *build(
+        "h1", "success", end=NOW - timedelta(days=1) + timedelta(minutes=2), phases={"setup": 2.5}
+    ),
     request("h1", outcome="cache_hit"),
     request("h2", NOW - timedelta(minutes=5), client="owut/1"),
     *build("h2", "failure", error_type="disk_full", error_category="storage"),
