@@ -4,6 +4,7 @@ Importing takes most of the time of a command. The commands themselves are impor
 """
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import pkgutil
@@ -110,7 +111,8 @@ class Process:
 
     def send_signal(self, number: int) -> None:
         if self._process.exitcode is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # its parent noticed the end before us
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         self.send_signal(signal.SIGTERM)

@@ -26,7 +26,8 @@ def _refused(stats: Stats, url: str, parameter: str) -> str:
 
 
 def test_every_endpoint_refuses_what_it_does_not_know(sqlite_stats: Stats) -> None:
-    sqlite_stats.record(request("h1", client="luci/1"), build("h1"))
+    sqlite_stats.record(request("h1", client="luci/1"), build("h1", "failure"))
+    (known,) = sqlite_stats.get("insights/fingerprints")["fingerprints"]
     paths = [
         path
         for path, methods in sqlite_stats.client.get("/openapi.json").json()["paths"].items()
@@ -35,7 +36,7 @@ def test_every_endpoint_refuses_what_it_does_not_know(sqlite_stats: Stats) -> No
     ]
     assert len(paths) >= 22
     for path in paths:
-        url = path.replace("{client}", "luci")
+        url = path.replace("{client}", "luci").replace("{fingerprint}", known["fingerprint"])
         assert sqlite_stats.client.get(url).status_code == 200
         assert _refused(sqlite_stats, f"{url}?nonsense=1", "nonsense").endswith("format")
         assert "only one value" in _refused(

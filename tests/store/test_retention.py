@@ -1,6 +1,7 @@
 """Retention: details leave, every answer stays, and what comes late finds what it needs."""
 
 import gzip
+import json
 import os
 import random
 import time
@@ -30,6 +31,7 @@ from tests.store.older import back_to
 from tests.support import NOW, Stats, build, request
 
 TODAY = NOW.date()
+OF_DETAILS: dict[str, Any] = {"worth_keeping": [], "worth_keeping_since": None}
 DAYS = (1, 7, 30, 90, 365)
 USUAL = Policy(30, 60, 60, 90, latest=1)
 SHORT = Policy(build_metrics_days=5, client_stats_days=10, error_stats_days=10, latest=1)
@@ -39,13 +41,20 @@ def questions(stats: Stats, windows: Sequence[int]) -> Iterator[str]:
     """Yield the URL of every question, of windows of so many days."""
     document = stats.client.get("/openapi.json").json()["paths"]
     old = [path for path, item in document.items() if item.get("get", {}).get("deprecated")]
-    names = [f"/api/v1/stats/{report.name}" for report in REPORTS if not report.subject]
+    names = [
+        f"/api/v1/stats/{report.name}"
+        for report in REPORTS
+        if not report.subject and report.name != "insights/capacity"
+    ]
     first, last = TODAY - timedelta(days=110), TODAY - timedelta(days=62)
     yield f"/api/v1/stats/errors/examples?start={first}&end={last}"
     yield "/api/v1/stats/errors/examples?days=365&category=build&version=SNAPSHOT"
     for days in windows:
         for path in (*names, "/api/v1/stats/clients/luci", *(old if days in {7, 365} else ())):
             yield f"{path}?days={days}"
+        if days <= USUAL.hourly_rollup_days:
+            # How many workers there are is read from builds whose details are kept.
+            yield f"/api/v1/stats/insights/capacity?days={days}&workers=2"
         yield f"/api/v1/stats/targets?days={days}&version=SNAPSHOT"
         yield f"/api/v1/stats/profiles?days={days}&format=csv"
         for interval in ("hour", "week", "month") if days <= 90 else ("week",):
@@ -57,7 +66,10 @@ def answers(stats: Stats, *windows: int) -> dict[str, tuple[int, bytes]]:
     found = {}
     for url in questions(stats, windows or DAYS[-1:]):
         answer = stats.client.get(url)
-        found[url] = answer.status_code, answer.content
+        content = answer.content
+        if "insights/cache" in url:  # lists images of requests whose details are kept
+            content = json.dumps({**answer.json(), **OF_DETAILS}).encode()
+        found[url] = answer.status_code, content
     assert {status for status, _ in found.values()} <= {200, 404, 422}
     return found
 
