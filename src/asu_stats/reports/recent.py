@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from sqlalchemy import Connection, DateTime, Select, bindparam, func, select
 
 from asu_stats.reports import sums
-from asu_stats.reports.builds import Sums
+from asu_stats.reports.builds import ADDS, Sums
 from asu_stats.reports.durations import all_durations
 from asu_stats.store.blocks.cubes import SECONDS
 from asu_stats.store.database import statements
@@ -84,7 +84,7 @@ _AFTER: Final = bindparam("after", type_=DateTime)
 
 def _by_version_and_target() -> Select[Any]:
     t = HOURLY_PROFILES.table.c
-    adds = [func.sum(t[add]) for add in HOURLY_PROFILES.adds]
+    adds = [func.sum(t[add]) for add in ADDS]
     return (
         select(t.version, t.target, *adds)
         .where(t.hour >= _FIRST, t.hour < _AFTER)
