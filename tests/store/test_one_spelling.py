@@ -135,8 +135,10 @@ def test_rows_of_older_releases_are_merged(
     stats.record(*events)
     anew = counted(stats)
     if archive:
-        # Hours are deleted; rows of files have no known wait (docs/reference/figures.md, Queue).
-        left_out = {"stats_hourly_profiles", "stats_hourly_clients", "stats_waits"}
+        left_out = {"stats_hourly_profiles", "stats_hourly_clients"}
+        if archive != "tables":
+            # The upgrade reads no builds in files, and which builds are there depends on their ids.
+            left_out.add("stats_waits")
         anew, merged = ({k: v for k, v in of.items() if k not in left_out} for of in (anew, merged))
     assert anew == merged
     assert answers(stats) == said

@@ -61,7 +61,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
             "failures",
             "Why builds fail",
             "Failed builds and rejected requests by who can fix them: the user, the client "
-            "program, the package maintainers, or whoever runs the server.",
+            "program, the package maintainers, or the operator of the server.",
             (
                 List(
                     "by_culprit",

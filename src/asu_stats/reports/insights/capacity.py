@@ -118,7 +118,7 @@ METHOD: Final = (
 
 TARGET_WAIT: Final = Parameter(
     "target_wait_seconds",
-    "95% of the builds shall wait at most so many seconds.",
+    "Number of seconds that 95% of the builds should wait at most.",
     {"type": "integer", "minimum": 0, "maximum": 86_400, "default": 60},
 )
 WORKERS: Final = Parameter(
