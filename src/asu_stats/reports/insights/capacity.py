@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from heapq import heappop, heappush
 from typing import Annotated, Final, NamedTuple
@@ -17,6 +17,7 @@ from asu_stats.reports.insights import cache, forecasts, queueing
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.parameters import Parameter
 from asu_stats.reports.report import Report
+from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics
 from asu_stats.store.rollups.definitions import BUSY_SECONDS, HOURLY_PROFILES
@@ -189,10 +190,11 @@ def read(connection: Connection, window: Window, today: date, asked: Mapping[str
         }
         for hour, rate in enumerate(rates)
     ]
-    seconds = sum(second * builds for second, builds in durations)
+    took = Distribution.of(dict(durations))
+    seconds = took.total
     found["service_seconds"] = {
         "mean": figures.average(seconds, busy),
-        "p95": _percentile(durations, busy),
+        "p95": took.percentile(queueing.PERCENTILE),
     }
     load = queueing.load(rates, seconds / busy)
     workers = asked.get("workers") or _most_at_once(connection, window, load)
@@ -241,15 +243,6 @@ def _durations(connection: Connection, window: Window) -> list[tuple[int, int]]:
     """Return seconds that builds occupied a worker, ascending, and how many took so long."""
     rows = sums.rows(connection, BUSY_SECONDS, ("seconds",), window)
     return sorted((row.seconds, int(row.builds)) for row in rows if row.builds)
-
-
-def _percentile(durations: Sequence[tuple[int, int]], builds: int) -> int:
-    left = -(-builds * queueing.PERCENTILE // 100)
-    for second, count in durations:
-        left -= count
-        if left <= 0:
-            return second
-    raise AssertionError  # pragma: no cover - the counts add up to `builds`
 
 
 _H: Final = HOURLY_PROFILES.table.c

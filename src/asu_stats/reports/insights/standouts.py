@@ -100,13 +100,15 @@ def _candidates(
         known.count += failure.failed_builds
         known.values |= values
     found = list(by_request.values())
-    counts = Counter(value for each in found for value in each.values)
-    tried = len(counts)
+    requests, builds_of = _counts(found)
+    tried = len(requests)
     base = _base(found, total)
     worth = {
         value
-        for value, count in counts.items()
-        if count >= _LEAST and _p(count, _own(value, found, builds), len(found), base) * tried < _P
+        for value, count in requests.items()
+        if count >= _LEAST
+        and _p(count, _own(builds.get(value, 0), builds_of[value], count), len(found), base) * tried
+        < _P
     }
     for each in found:
         each.values &= worth
@@ -118,10 +120,23 @@ def _base(found: Sequence[_Failed], total: int) -> int:
     return total - sum(each.count - 1 for each in found)
 
 
-def _own(value: Value, found: Sequence[_Failed], builds: Mapping[Value, int]) -> int:
-    """Return the ended builds with a value, a failing request counting once."""
-    mine = [each.count for each in found if value in each.values]
-    return max(builds.get(value, 0) - sum(mine) + len(mine), len(mine))
+def _counts(found: Iterable[_Failed]) -> tuple[Counter[Value], Counter[Value]]:
+    """Return how many failing requests each value has, and how many failed builds."""
+    requests: Counter[Value] = Counter()
+    builds: Counter[Value] = Counter()
+    for each in found:
+        for value in each.values:
+            requests[value] += 1
+            builds[value] += each.count
+    return requests, builds
+
+
+def _own(builds: int, failed: int, requests: int) -> int:
+    """Return the ended builds with a value, a failing request counting once.
+
+    `failed` of them failed, of so many `requests`.
+    """
+    return max(builds - failed + requests, requests)
 
 
 def _p(failures: int, builds: int, all_failures: int, all_builds: int) -> float:
@@ -137,16 +152,18 @@ def _ranked(
     taken: list[_Failed] = []
     found: list[Standout] = []
     while left and len(found) < _ROWS:
-        counts = Counter(value for each in left for value in each.values)
+        requests, builds_of = _counts(left)
         base = _base(left, total - sum(each.count for each in taken))
-        explained: Counter[Value] = Counter()
-        for each in taken:
-            explained.update(dict.fromkeys(each.values, each.count))
-        own = {value: builds.get(value, 0) - explained[value] for value in counts}
+        _, explained = _counts(taken)
+        own = {value: builds.get(value, 0) - explained[value] for value in requests}
         best = min(
             (
-                (_p(count, _own(value, left, own), len(left), base) * many, _order(value), value)
-                for value, count in counts.items()
+                (
+                    _p(count, _own(own[value], builds_of[value], count), len(left), base) * many,
+                    _order(value),
+                    value,
+                )
+                for value, count in requests.items()
                 if count >= _LEAST
             ),
             default=None,
