@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,11 @@ PATIENCE = 120.0  # seconds until a test gives up; a busy machine may need many
 
 
 class Recorder:
-    """Remembers what it was given."""
+    """Remembers what it was given: `events` as they came, the others each event once.
+
+    A process that starts delivers what lies in the outbox, also what another thread is about to
+    deliver. So an event may come twice, and counts once, as in the store.
+    """
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -31,13 +35,16 @@ class Recorder:
         self.events += events
 
     def requests(self) -> list[RequestReceived]:
-        return [event for event in self.events if isinstance(event, RequestReceived)]
+        return [event for event in self._once() if isinstance(event, RequestReceived)]
 
     def started(self) -> list[BuildStarted]:
-        return [event for event in self.events if isinstance(event, BuildStarted)]
+        return [event for event in self._once() if isinstance(event, BuildStarted)]
 
     def finished(self) -> list[BuildFinished]:
-        return [event for event in self.events if isinstance(event, BuildFinished)]
+        return [event for event in self._once() if isinstance(event, BuildFinished)]
+
+    def _once(self) -> Collection[Event]:
+        return {event.id: event for event in tuple(self.events)}.values()
 
     def outcomes(self) -> list[str]:
         return [event.outcome for event in self.requests()]

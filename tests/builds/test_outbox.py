@@ -89,7 +89,7 @@ def test_unreadable_rows_are_kept_logged_once_and_block_no_others(
     submit(service)
     for handed_on in (1, 0):
         assert service.outbox.redeliver(older_than=timedelta(0)) == handed_on
-    assert recorder.outcomes() == ["queued", "queued"]
+    assert len(recorder.events) == 2, "when it was submitted, and again"
     assert [row["event"] for row in rows(engine, build_events)] == bad
     assert len(caplog.records) == len(bad)
 
