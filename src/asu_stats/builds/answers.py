@@ -116,7 +116,7 @@ def unknown() -> Answer:
 
 
 def range_refused(status: int, headers: Mapping[str, str]) -> Answer:
-    """Return 400 or 416 for a `Range` that is malformed or outside of the image."""
+    """Return 400 or 416 for a `Range` that is malformed or outside the image."""
     if status == 416:
         length = {"Content-Range": headers["Content-Range"]}
         answer = problem(416, "Range Not Satisfiable", "the image has no such bytes")
@@ -153,7 +153,7 @@ def overload_text(waiting: int) -> str:
 
 
 def unavailable(error: StoreUnavailableError) -> Answer:
-    """Return the 503 that says for anybody what is wrong with the database."""
+    """Return the 503 with the public reason of a database error."""
     return problem(
         503,
         "Service Unavailable",

@@ -62,7 +62,7 @@ def router(service: BuildService) -> APIRouter:
 
     @declare("build", "none", "/store/")
     def image(request: Request) -> Response:
-        """Return a built image; its path has `bin_dir` of the response 200 and the image's name."""
+        """Return a built image. Its path is `bin_dir` of the response 200, and the name."""
         file = service.images.find(request.path_params["path"])
         found = file and _Image.of(file)
         return found or _response(answers.problem(404, "Not Found", "no such image"))
@@ -72,7 +72,7 @@ def router(service: BuildService) -> APIRouter:
         (
             "/api/v1/build/{request_hash}",
             build_status,
-            "Request a build",
+            "State of a build",
             openapi.STATUS_PARAMETERS,
             openapi.GET_RESPONSES,
         ),
@@ -100,7 +100,7 @@ class _Image(FileResponse):
 
     @classmethod
     def of(cls, file: Path) -> Self | None:
-        """Return the response with `file`, `None` if it was removed meanwhile."""
+        """Return the response with `file`, `None` if the file no longer exists."""
         try:
             known = file.stat()
         except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What runs in the background of a process: workers, their signs of life, and maintenance."""
+"""Background work of a process: workers, their heartbeats, and maintenance."""
 
 import logging
 import time
@@ -49,7 +49,7 @@ class Background:
         self._registry = Registry(service.engine, settings)
         self._clock = clock or ClockWatch()
         self._silence_seconds = float(settings.worker_timeout_seconds)
-        self._beats = Condition(_log, "signs of life")
+        self._beats = Condition(_log, "heartbeats")
         waits = Condition(_log, "workers wait")
         self.workers: list[Worker] = []
         if builder:
@@ -89,7 +89,7 @@ class Background:
         return not late and all(loops_ended)
 
     def _beat(self) -> None:
-        """Give signs of life, four in the time after which a worker counts as dead."""
+        """Send heartbeats, four in the time after which a worker counts as lost."""
         holders = {each.holder: each.build_id for each in self.workers if each.has_name}
         if not holders:
             return
@@ -124,7 +124,7 @@ class Background:
 
 
 class _Task:
-    """Something to do again and again."""
+    """A periodic piece of maintenance. An error is logged, and the next run is not affected."""
 
     def __init__(self, name: str, seconds: float, do: Callable[[], object]) -> None:
         self._seconds = seconds
@@ -148,7 +148,7 @@ class _Task:
 
 
 class _Redelivery:
-    """Hands on events left behind: all of them at the start, later those of some age."""
+    """Delivers pending events: all of them at the start, later those of dead processes."""
 
     def __init__(self, service: BuildService) -> None:
         self._outbox = service.outbox
@@ -166,7 +166,7 @@ class _StaleBuilds:
     """Ends builds of dead workers, unless this process itself was unable to check for a while.
 
     During an outage of the database, or while the machine is suspended, no worker can report that
-    it is alive. All workers get the full time again afterwards.
+    it is alive. Afterwards, all workers get the full time again.
     """
 
     def __init__(self, service: BuildService, *, clock: Callable[[], float] = time.time) -> None:
@@ -190,10 +190,10 @@ class _StaleBuilds:
 
 
 class _Clock:
-    """Takes back times in the future, which a clock that was ahead has left behind.
+    """Sets times in the future to now. A clock that was ahead has left them.
 
-    They are looked for at the start, after each step of the clock, and every hour: another host's
-    clock may have been ahead.
+    It checks at the start, after each step of the clock, and every hour, because the clock of
+    another host may have been ahead.
     """
 
     def __init__(self, service: BuildService, clock: ClockWatch) -> None:
@@ -215,9 +215,9 @@ class _Clock:
 
 def _expire(service: BuildService, clock: ClockWatch | None = None) -> None:
     step = clock.recent() if clock else None
-    if step is None or step.seconds < 0:  # one that is ahead by mistake must not delete images
+    if step is None or step.seconds < 0:  # a clock that is ahead must not delete images
         service.queue.expire()
-    staged = service.images.staged()  # before asking what runs: a build runs first, then stages
+    staged = service.images.staged()  # read first: a build runs before it is staged
     running = service.queue.running()
     for build_id in staged:
         if build_id not in running:

@@ -1,7 +1,7 @@
-"""The demo's stand-in for the download site: what owut and the firmware selector read there.
+"""Simulates the download site for the demo: the files that owut and the firmware selector read.
 
-Versions, devices and images in the forms of downloads.openwrt.org, made from the catalogue, so that
-clients need no other server. A device's images have the same bytes at each download.
+Versions, devices and images come from the catalogue, in the formats of downloads.openwrt.org.
+Clients then need no other server. Images have the same bytes at each download.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from asu_stats.builds.catalogue import Catalogue, is_release
 from asu_stats.policies import declare
 from asu_stats.releases import MAIN
 
-# The firmware selector puts a slash too many before what it asks of snapshots.
+# The firmware selector sends an extra slash in paths of snapshots.
 _PLACES: Final = ("/snapshots", "/snapshots/", "/releases/{version}")
 _CACHED: Final = {"Cache-Control": "public, max-age=300"}
 _KERNEL: Final = "6.12.0"
-_BUILT_AT: Final = 1_767_225_600  # seconds since 1970: a day for all images
+_BUILT_AT: Final = 1_767_225_600  # seconds since 1970, for all images
 _IMAGE_BYTES: Final = 4096
 DEFAULT_PACKAGES: Final = (
     *("base-files", "busybox", "ca-bundle", "dnsmasq", "dropbear", "firewall4", "fstools"),
@@ -40,7 +40,7 @@ class Image(NamedTuple):
 
     @property
     def content(self) -> bytes:
-        """Bytes that belong to the name."""
+        """Bytes that are derived from the name."""
         return hashlib.sha256(self.name.encode()).digest() * (_IMAGE_BYTES // 32)
 
     def described(self) -> dict[str, str]:
@@ -50,7 +50,7 @@ class Image(NamedTuple):
 
 
 def prefix_of(version: str, target: str, profile: str) -> str:
-    """Return what the names of a device's images begin with."""
+    """Return the common prefix of the names of a device's images."""
     return f"openwrt-{version}-{target.replace('/', '-')}-{profile}"
 
 

@@ -1,7 +1,7 @@
 """Metadata of packages and images that clients read before a build, for the demo.
 
-In the forms of the upstream server: an index of an architecture maps names to versions, one of a
-target has such a map in `packages`, and a profile's JSON has the members of its profiles.json.
+The formats are upstream's: the index of an architecture maps names to versions, the index of a
+target has such a map in `packages`, and the document of a profile is its entry in profiles.json.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A fair lock: threads get it in the order in which they asked for it."""
+"""A fair lock for threads."""
 
 import contextlib
 import threading
@@ -36,7 +36,7 @@ class FairLock:
         if turn.wait(seconds):
             return True
         with self._guard:
-            if turn.is_set():  # in the last moment
+            if turn.is_set():  # released just now
                 return True
             self._waiting.remove(turn)
             return False

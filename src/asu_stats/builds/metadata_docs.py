@@ -186,7 +186,7 @@ def _parameters(path: str) -> list[dict[str, Any]]:
 def revision(path: str) -> Docs:
     """Return the description of the revision of a version."""
     example = {"revision": "r28739-d9340319c6"}
-    found = _found("It is in the catalogue", _object(revision={"type": "string"}), example)
+    found = _found("The revision in the catalogue", _object(revision={"type": "string"}), example)
     return {
         "summary": "Revision of a version",
         "description": "LuCI requests it for snapshots.",
@@ -198,7 +198,9 @@ def revision(path: str) -> Docs:
 def elsewhere(path: str) -> Docs:
     """Return the description of a document that is on another server, except in the demo."""
     summary = "Images of a device" if "{profile}" in path else "Packages and their versions"
-    found = _found("Of the demo", {"type": "object"}, _DEMO_EXAMPLES[path.rpartition("/")[2]])
+    found = _found(
+        "Only from the demo builder", {"type": "object"}, _DEMO_EXAMPLES[path.rpartition("/")[2]]
+    )
     return {
         "summary": summary,
         "description": "For owut and auc. Only the demo has it.",

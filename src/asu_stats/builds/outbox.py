@@ -63,7 +63,7 @@ class Outbox:
 
     @property
     def unreadable(self) -> int:
-        """How many rows the last `redeliver` found in which no event can be read."""
+        """Number of rows that the last `redeliver` could not read."""
         return len(self._unreadable)
 
     @contextlib.contextmanager
@@ -87,7 +87,7 @@ class Outbox:
             self._forget_later(events)
 
     def hand_on(self, events: Sequence[Event]) -> bool:
-        """Deliver events to the recorder. Returns whether that worked; builds never fail by it."""
+        """Deliver events to the recorder. Returns whether it took them; it never raises."""
         events = self._dated(events)
         try:
             self._record(events)
@@ -99,7 +99,7 @@ class Outbox:
         return True
 
     def _dated(self, events: Sequence[Event]) -> list[Event]:
-        """Return the events without those from a clock that was not set."""
+        """Return the events, without those whose time is from before the clock was set."""
         found = [event for event in events if event.time >= self._oldest]
         if len(found) < len(events):
             _log.error(

@@ -256,7 +256,7 @@ def client_of(client: str | None, user_agent: str | None) -> str:
 def knows_all_phases(client: str) -> bool:
     """Return False for a LuCI from before 2024-11, which stops at any phase but two.
 
-    Its package versions tell: `git-…` up to OpenWrt 23.05, then `YEAR.DAY.…~…`.
+    Package versions are `git-…` up to OpenWrt 23.05, then `YEAR.DAY.…~…`.
     """
     name, _, version = client.partition("/")
     if name.strip() != "luci":

@@ -202,7 +202,7 @@ def running_builds() -> Select[str]:
 
 
 def future_times(now: datetime) -> list[Update]:
-    """Set times to now that are further ahead than clocks of hosts differ."""
+    """Set times that are more than a minute in the future to now."""
     ahead = now + timedelta(minutes=1)
     places: tuple[tuple[Table, Column[Any], ColumnElement[bool]], ...] = (
         (build_jobs, j.enqueued_at, j.status == PENDING),

@@ -1,6 +1,6 @@
-"""Whether a request that parses can be built here: the refusals and their words.
+"""Checks whether a valid request can be built here.
 
-The words are those of the upstream server: clients show them, and some look for their beginning.
+The messages are upstream's: clients show them, and some recognise how they begin.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ class RefusedRequestError(AsuStatsError):
 def repository_allowed(url: str, allowed: Iterable[str]) -> bool:
     """Tell whether `url` lies below one of the URLs of `allowed`.
 
-    A URL with a user, or with a path that a server may read as another one, does not.
+    A URL with a user name, or with a path that a server may normalise, never does.
     """
     asked = urls.parse(url)
     if asked is None:
@@ -44,10 +44,10 @@ def repository_allowed(url: str, allowed: Iterable[str]) -> bool:
 def validate(
     request: BuildRequest, settings: Settings, catalogue: Catalogue | None = None
 ) -> BuildRequest:
-    """Return the request with the profile that is meant.
+    """Return the request with the profile that its name or alias stands for.
 
-    Raises `RefusedRequestError` when it can't be built here. Without a catalogue every version,
-    target and profile is taken.
+    Raises `RefusedRequestError` if it cannot be built here. Without a catalogue every version,
+    target and profile is accepted.
     """
     if request.defaults and not settings.allow_defaults:
         raise RefusedRequestError(

@@ -1,4 +1,4 @@
-"""A worker: takes one build after the other and sees each of them to its end."""
+"""A worker: claims builds one after the other, and stores the result of each."""
 
 import errno
 import functools
@@ -42,7 +42,7 @@ _DIRECTORIES: Final = re.compile(r"(?:(?<![\w./])|(?<=^-\w))/(?!/)(?:[^\s:=,/]*/
 class Worker:
     """Builds in a thread of its own, one at a time, from `start` to `stop`.
 
-    `waits` is the condition of taking builds, which the workers of a process share.
+    `waits` logs failures to claim builds; the workers of a process share it.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Take no more builds; one that runs goes back to the queue."""
+        """Claim no more builds. A running build is queued again."""
         self._stopping.set()
         with self._guard:
             if self._attempt:
@@ -79,14 +79,14 @@ class Worker:
         self._wakeups.notify()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the end; return whether it came in time."""
+        """Wait for the end of the thread. Returns whether it ended in time."""
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
     @property
     def has_name(self) -> bool:
-        """Tell whether signs of life are due."""
+        """Whether the worker has a name, so that it must send heartbeats."""
         return self._has_name
 
     @property
@@ -96,11 +96,11 @@ class Worker:
         return attempt.job.build_id if attempt else None
 
     def lose_name(self) -> None:
-        """Take another name before the next build: somebody else has this one."""
+        """Take another name before the next build: another worker has this one."""
         self._has_name = False
 
     def lose_build(self, build_id: str) -> None:
-        """Stop a build that was ended from outside."""
+        """Stop a build that another process has ended."""
         with self._guard:
             if self._attempt and self._attempt.job.build_id == build_id:
                 self._attempt.stop("lost")
@@ -127,7 +127,7 @@ class Worker:
                 continue
             try:
                 self._work(job)
-            except Exception:  # without signs of life it will be ended as that of a lost worker
+            except Exception:  # without heartbeats the build ends as that of a lost worker
                 _log.exception(
                     "build %s: the result could not be stored", shown_hash(job.request_hash)
                 )
@@ -185,7 +185,7 @@ class Worker:
             raise _store_failed(error) from error
 
     def _insist(self, step: functools.partial[bool]) -> bool:
-        """Do `step`, again and again while the database is unreachable."""
+        """Run `step`, and retry while the database is unreachable."""
         give_up: float | None = None
         while True:
             try:
@@ -199,7 +199,7 @@ class Worker:
 
 
 def succeeded(attempt: Attempt, result: Result) -> Ending:
-    """Return the ending of a build that brought `result`."""
+    """Return the ending of a successful build."""
     return Ending(
         status="success",
         phases=attempt.phases(),
@@ -213,9 +213,9 @@ def succeeded(attempt: Attempt, result: Result) -> Ending:
 
 
 def failed(attempt: Attempt | None, error: Exception) -> Ending:
-    """Return the ending of a build that `error` ended.
+    """Return the ending of a build that failed with `error`.
 
-    The recorded text is the line that clients see, with the log where that says something else.
+    The recorded text is the line that clients see, plus the log if that changes the type of error.
     """
     known = error if isinstance(error, BuildFailedError) else _unforeseen(attempt, error)
     text, log = str(known), known.log
@@ -235,9 +235,9 @@ def failed(attempt: Attempt | None, error: Exception) -> Ending:
 
 
 def _unforeseen(attempt: Attempt | None, error: Exception) -> BuildFailedError:
-    """Return what clients may know of an error that nobody foresaw: the log has its words.
+    """Return an unexpected error as clients may see it.
 
-    Those could hold paths of the server.
+    Its own text is only logged, because it could contain paths of this server.
     """
     if isinstance(error, OSError) and _is_of_store(attempt, error):
         return _store_failed(error)
@@ -248,7 +248,7 @@ def _unforeseen(attempt: Attempt | None, error: Exception) -> BuildFailedError:
 
 
 def _is_of_store(attempt: Attempt | None, error: OSError) -> bool:
-    """Tell whether an error is about the folder of a build, or came before there was one."""
+    """Tell whether an error is about the directory of a build, or from before it existed."""
     if attempt is None:
         return True
     names = (name for name in (error.filename, error.filename2) if isinstance(name, str | Path))
@@ -264,12 +264,12 @@ def _store_failed(error: OSError) -> BuildFailedError:
 
 
 def _shown(command: Sequence[str]) -> list[str]:
-    """Return a command as clients see it: without the directories of this server."""
+    """Return a command as clients may see it: without the directories of this server."""
     return [_DIRECTORIES.sub("", argument) for argument in command]
 
 
 def timed_out(attempt: Attempt, stopped: BuildStoppedError, seconds: float) -> Ending:
-    """Return the ending of a build that took too long."""
+    """Return the ending of a build that timed out."""
     text = str(stopped)
     if text == stopped.reason:
         text = f"Build timed out: it took longer than the {seconds:g} seconds allowed"

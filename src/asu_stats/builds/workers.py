@@ -1,7 +1,7 @@
-"""Names of workers and their signs of life, in the database.
+"""Names and heartbeats of workers, in the database.
 
-A worker takes the first of `w1`, `w2`, … that nobody holds, so that names are the same after a
-restart and never meant twice, on however many hosts.
+A worker takes the first free name of `w1`, `w2`, …. Names are therefore the same after a restart,
+and unique on any number of hosts.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ MAX_NAMES: Final = 10_000
 
 
 class Registry:
-    """Who works. Raises `StoreUnavailableError` when the database is unreachable."""
+    """The registered workers. Raises `StoreUnavailableError` when the database is unreachable."""
 
     def __init__(self, engine: Engine, settings: Settings, *, clock: Clock = utc_now) -> None:
         self._engine = engine
@@ -30,7 +30,7 @@ class Registry:
         self._clock = clock
 
     def take_name(self, holder: str) -> str:
-        """Return a name that is nobody else's while `holder` gives signs of life."""
+        """Return a name that belongs to `holder` as long as it sends heartbeats."""
         now = naive(self._clock())
         with write_transaction(self._engine) as connection:
             sql.exclude_others(connection)
@@ -48,10 +48,10 @@ class Registry:
             return name
 
     def beat(self, holders: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
-        """Give signs of life of workers (by holder) and of the builds that they run.
+        """Store heartbeats of workers (by holder) and of the builds that they run.
 
-        Return those holders and builds that are no longer theirs: another worker has the name, or
-        the build was ended because no sign of life came for too long.
+        Returns the holders that lost their name to another worker, and the builds that were ended
+        because no heartbeat arrived in time.
         """
         now = naive(self._clock())
         lost_names, lost_builds = set(), set()
@@ -69,7 +69,7 @@ class Registry:
         return lost_names, lost_builds
 
     def release(self, holder: str) -> None:
-        """Give a name back."""
+        """Release the name of a worker that stops."""
         with write_transaction(self._engine) as connection:
             connection.execute(
                 update(build_workers)

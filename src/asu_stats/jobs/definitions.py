@@ -124,7 +124,7 @@ def _closed(days: Iterable[date], today: date) -> list[date]:
 
 
 def _turn(engine: Engine, today: date) -> list[date]:
-    """Return the closed days that are due."""
+    """Return the closed days that are verified today even without a change."""
     place = today.toordinal() % _ROUND
     days = (day for day in verify.days(engine) if day.toordinal() % _ROUND == place)
     return _closed(days, today)

@@ -24,7 +24,7 @@ class JobRow(TypedDict):
     schedule: Annotated[str, Field(description="Crontab, in UTC.")]
     running: Annotated[bool, Field(description="Whether it is running now.")]
     last_started_at: Moment
-    last_finished_at: Annotated[Moment, Field(description="Status of the last finished run.")]
+    last_finished_at: Annotated[Moment, Field(description="End of the last finished run.")]
     last_duration_seconds: Annotated[float | None, Field(description="Duration of that run.")]
     last_status: Annotated[
         str | None,

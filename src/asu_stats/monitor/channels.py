@@ -87,7 +87,7 @@ def _apprise(urls: Sequence[str]) -> list[Channel]:
         import apprise
     except ModuleNotFoundError:
         raise InvalidSettingError("notify: apprise is missing: install asu-stats[alerts]") from None
-    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its words may hold addresses
+    logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its messages may contain addresses
     found = []
     for number, url in enumerate(urls, 1):
         service = apprise.Apprise.instantiate(url)
@@ -107,7 +107,7 @@ def _notify(service: Any, _message_id: str, body: Mapping[str, Any]) -> None:
         done = service.notify(
             body=data["body"], title=data["subject_line"], notify_type=kind, body_format="text"
         )
-    except Exception as error:  # of whatever service it is
+    except Exception as error:  # each service raises its own exceptions
         raise DeliveryError(reason(error)) from error
     if not done:
         raise DeliveryError("not accepted")

@@ -1,4 +1,4 @@
-"""From readings to alerts and incidents, as pure functions.
+"""Computes alerts and incidents from readings, as pure functions.
 
 An alert is a rule and a subject: ok → pending → firing → resolved. Notifications are per incident:
 an alert that begins to fire joins an open incident that explains it, or opens a new one.
@@ -37,7 +37,7 @@ class Alert:
     sample: int
     expected: float | None = None
     recovering_since: datetime | None = None
-    times: int = 0  # it has fired lately
+    times: int = 0  # that it fired within six hours
     incident: str | None = None
     about: Subject = ()  # the most common value, for dimensions that the subject lacks
 
@@ -49,7 +49,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What people are notified of: opened by an alert, closed when all its alerts are resolved."""
+    """Alerts that are notified together. One opens it; it closes when all are resolved."""
 
     id: str
     family: Family
@@ -78,7 +78,7 @@ def evaluate(
     incidents: Iterable[Incident],
     now: datetime,
 ) -> Evaluation:
-    """Return the alerts and incidents that follow from those of the evaluation before."""
+    """Return the alerts and incidents that follow from those of the previous evaluation."""
     known: dict[str, dict[Subject, Alert]] = defaultdict(dict)
     for alert in before:
         known[alert.rule][alert.subject] = alert

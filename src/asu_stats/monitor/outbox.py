@@ -35,7 +35,7 @@ class Message:
     channel: str
     body: Mapping[str, Any]
     created_at: datetime
-    attempts: int  # with the one that it was taken for
+    attempts: int  # including the current one
 
 
 def put(

@@ -33,7 +33,7 @@ class Finding:
     subject: Subject
     failures: int  # of different requests
     builds: int
-    expected: float  # rate: the larger one of its past's and its siblings'
+    expected: float  # rate: that of its past or of its siblings, whichever is higher
     chance: float  # p-value, corrected for the number of groups
 
     @property
@@ -211,7 +211,7 @@ def _finding(
         return None
     finding = Finding(subject, failures, builds, max(rates), 1.0)
     if not rule.is_beyond(finding.points) and tried > 1:
-        return finding  # saves most of the sums
+        return finding  # most groups need no significance test
     chance = max(fisher(failures, builds, *others) for others in chances)
     return replace(finding, chance=min(1.0, chance * tried))
 

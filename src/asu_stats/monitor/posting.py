@@ -12,7 +12,7 @@ from asu_stats.exceptions import reason
 from asu_stats.webhook import Webhook
 
 TIMEOUT_SECONDS: Final = 5.0
-_FINAL: Final = frozenset({410})  # the receiver is gone and says so
+_FINAL: Final = frozenset({410})  # 410 Gone: the receiver was removed for good
 
 
 class DeliveryError(Exception):
@@ -42,7 +42,7 @@ def _words(error: object) -> str:
 def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: datetime) -> None:
     """Post a message. Raises `DeliveryError` without the address or the response in its text."""
     encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-    call = urllib.request.Request(  # noqa: S310 - the settings take http and https only
+    call = urllib.request.Request(  # noqa: S310 - the settings accept http and https only
         webhook.address, encoded, webhook.headers(message_id, encoded, now)
     )
     try:

@@ -26,7 +26,7 @@ from asu_stats.times import naive
 
 _LONGEST_WAITING: Final = 3
 _REGULAR: Final = timedelta(minutes=10)
-_FAR_AHEAD: Final = timedelta(hours=3)  # that clocks of servers never differ
+_FAR_AHEAD: Final = timedelta(hours=3)  # more than the clocks of servers ever differ
 Waiting: TypeAlias = Sequence[tuple[str, str, str, str]]
 
 
@@ -91,8 +91,8 @@ class Watch:
         """Evaluate, store the results, and put notifications into the outbox.
 
         Nothing is written if another process evaluated in the meantime, or for a later time. A
-        later time does not count if it is hours away, or nobody has evaluated since the last run
-        saw it: then it is from a clock that was ahead.
+        later time does not count if it is hours away, or if no process has evaluated since the last
+        run saw it: then it is from a clock that was ahead.
         `guard` can abort the transaction.
         """
         queue = self.queue()

@@ -1,4 +1,4 @@
-"""Builders: what turns a request into images. A worker gives each build to one as an `Attempt`."""
+"""Builders turn requests into images. A worker passes each build to one as an `Attempt`."""
 
 import threading
 import time
@@ -22,9 +22,9 @@ PHASES: Final = (
 
 
 class BuildFailedError(AsuStatsError):
-    """A build that can't bring images. The text is for the client; `log` says more.
+    """A build that failed. The text is for the client; `log` has the details.
 
-    `category` and `type` are of the error taxonomy, where the text alone would not tell.
+    `category` and `type` are set where the text alone does not determine the type of error.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class BuildFailedError(AsuStatsError):
 
 
 class BuildStoppedError(AsuStatsError):
-    """A build that has to end now: its time is up, the server stops, or it was ended already."""
+    """A build that must end now: it timed out, the process stops, or another one ended it."""
 
     def __init__(self, reason: StopReason, text: str = "") -> None:
         self.reason: StopReason = reason
@@ -51,7 +51,7 @@ class BuildStoppedError(AsuStatsError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a build brought: a folder of images and what the client is told of them.
+    """Result of a successful build: a directory of images, and their data for the client.
 
     `answer` has members of a profiles.json: `id`, `target`, `titles`, `version_number`,
     `version_code`, `images` and so on; `build_at` is RFC 3339.
@@ -65,9 +65,9 @@ class Result:
 
 @dataclass(slots=True)
 class Attempt:
-    """One build while it runs: its folder, its time, what it says, and whether it must stop.
+    """A running build: its directory, time limit and output, and whether it must stop.
 
-    `command`, `stdout` and `stderr` are the newest; they are kept however the build ends.
+    `command`, `stdout` and `stderr` are those of the last command, whatever the result.
     """
 
     job: Job
@@ -85,14 +85,14 @@ class Attempt:
     _stopped: threading.Event = field(default_factory=threading.Event, init=False)
 
     def enter(self, phase: str) -> None:
-        """Begin a phase, one of `PHASES`. Raises `BuildStoppedError`."""
+        """Start a phase, one of `PHASES`. Raises `BuildStoppedError`."""
         self.check()
         self._leave()
         self._phase = phase
         self.announce(phase)
 
     def keep_output(self, stdout: str, stderr: str) -> None:
-        """Keep what the newest command has written."""
+        """Set the output of the last command."""
         self.stdout, self.stderr = stdout, stderr
 
     def _leave(self) -> None:
@@ -106,29 +106,29 @@ class Attempt:
         return {phase: round(seconds, 3) for phase, seconds in self._phases.items()}
 
     def stop(self, reason: StopReason) -> None:
-        """Make the build end soon; the first reason counts."""
+        """Ask the build to stop. The first reason counts."""
         self._reason = self._reason or reason
         self._stopped.set()
 
     def check(self) -> None:
-        """Raise `BuildStoppedError` if the build has to end now."""
+        """Raise `BuildStoppedError` if the build must end now."""
         if self._reason:
             raise BuildStoppedError(self._reason)
         if time.monotonic() - self._began >= self.seconds:
             raise BuildStoppedError("timeout")
 
     def pause(self, seconds: float) -> None:
-        """Wait. Raises `BuildStoppedError` as soon as the build has to end."""
+        """Wait. Raises `BuildStoppedError` as soon as the build must end."""
         left = self.seconds - (time.monotonic() - self._began)
         self._stopped.wait(max(0.0, min(seconds, left)))
         self.check()
 
 
 class Builder(Protocol):
-    """Makes images. One builder serves many workers at once."""
+    """Builds images. One builder serves many workers at once."""
 
     def build(self, attempt: Attempt) -> Result:
-        """Build what `attempt.job` asks for, below `attempt.directory`.
+        """Build the request of `attempt.job`, below `attempt.directory`.
 
-        Raises `BuildFailedError`, or `BuildStoppedError` when `attempt` says so.
+        Raises `BuildFailedError`, or `BuildStoppedError` if the attempt must stop.
         """

@@ -1,4 +1,4 @@
-"""From the output folder of an ImageBuilder to images that can be served."""
+"""Collects the images in the output directory of an ImageBuilder."""
 
 import hashlib
 import json
@@ -18,10 +18,10 @@ _SUMS: Final = "sha256sums"
 
 
 def collect(source: Path, target: Path, *, profile: str, manifest: Mapping[str, str]) -> Result:
-    """Move the images of `profile` from `source` to `target` and return what is known of them.
+    """Move the images of `profile` from `source` to `target`, and return the result of the build.
 
-    Only what profiles.json names is taken, and only plain files of that folder whose checksum is
-    the one given there. Raises `BuildFailedError` if there are none.
+    Images must be named in profiles.json, be plain files of `source`, and have the checksum given
+    there. Raises `BuildFailedError` for an image that is not, or if there are none.
     """
     content = _profiles_json(source)
     profiles = content.pop("profiles", None)

@@ -1,7 +1,7 @@
 """Builds by running commands, e.g. in the directory of an ImageBuilder or with `podman run`.
 
-A command is a template. It is split into arguments first and filled afterwards, and no shell ever
-sees it: what a client sends can neither become another argument nor another command.
+A command is a template. It is split into arguments first and filled afterwards, without a shell:
+client input can become neither another argument nor another command.
 """
 
 import contextlib
@@ -75,7 +75,7 @@ class Step:
 
     @classmethod
     def parse(cls, template: str) -> Self:
-        """Return the step that `template`, `[PHASE: ]COMMAND`, stands for.
+        """Return the step of a template, `[PHASE: ]COMMAND`.
 
         Raises `InvalidSettingError` for unknown placeholders and unbalanced quotes.
         """
@@ -102,7 +102,7 @@ class Step:
 
 
 def _placeholders(template: str, known: Sequence[str], setting: str) -> list[str]:
-    """Return the names in a template; raises `InvalidSettingError` for others than `known`."""
+    """Return the names in a template. Raises `InvalidSettingError` for an unknown name."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
@@ -130,11 +130,11 @@ class CommandBuilder:
         self._steps = [Step.parse(template) for template in settings.command or DEFAULT_COMMANDS]
         self._directory = str(getattr(settings, "command_directory", DEFAULT_DIRECTORY))
         _placeholders(self._directory, _DIRECTORY_PLACEHOLDERS, "command_directory")
-        # Two builds in one ImageBuilder directory would mix; commands of one's own may be apart.
+        # Builds would mix in one ImageBuilder directory. Configured commands isolate builds.
         self._own_commands = bool(settings.command)
 
     def build(self, attempt: Attempt) -> Result:
-        """Run the commands of each phase, check what they say, and collect the images."""
+        """Run the commands of each phase, check their output, and collect the images."""
         request = attempt.job.request
         attempt.enter("container_setup")
         values = _values(attempt)
@@ -173,7 +173,7 @@ class CommandBuilder:
 
 
 def _values(attempt: Attempt) -> dict[str, str]:
-    """Return what the placeholders stand for, and write the files that some of them name."""
+    """Return the values of the placeholders, and write the files that some of them name."""
     job, request = attempt.job, attempt.job.request
     board, _, subtarget = request.target.partition("/")
     bin_dir, files = attempt.directory / "bin", attempt.directory / "files"
@@ -263,7 +263,7 @@ def _failed(step: str, finished: Finished) -> BuildFailedError:
 
 
 def _use_description(request: BuildRequest, finished: Finished, values: dict[str, str]) -> None:
-    """Check the revision, and find out what to add to and take from the default packages."""
+    """Check the revision, and set the packages to add to and remove from the defaults."""
     if finished.returncode:
         raise _failed("validate_revision", finished)
     found = ib.Description.read(finished.stdout, request.profile)

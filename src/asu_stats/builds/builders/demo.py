@@ -1,7 +1,6 @@
-"""Builds that are only played: believable durations and real error texts, small real files.
+"""Simulated builds: realistic durations, real error texts, and small real files.
 
-What happens to a request depends on the seed and its hash alone, so the same request meets the same
-fate every time.
+The result of a request depends only on the seed and its hash, so it is always the same.
 """
 
 import csv
@@ -24,7 +23,7 @@ from asu_stats.events import FAILED_STATUSES
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
 
-# How the time of a build is spent; the first phase is `init`.
+# Share of each phase in the duration of a build; the first phase is `init`.
 SHARES: Final = (
     ("container_setup", 0.12),
     ("validate_revision", 0.06),
@@ -37,7 +36,7 @@ INCIDENT_VERSION: Final = "25.12.0-rc2"
 INCIDENT_PACKAGE: Final = "luci-app-sqm"
 INCIDENT_RATE: Final = 0.6
 INCIDENT_TYPE: Final = "package_conflict"
-# What fails mostly is what is asked for, seldom the server.
+# Most failures are due to the request, few to the server.
 _CATEGORY_WEIGHTS: Final = {
     "validation": 3,
     "build": 74,
@@ -46,8 +45,8 @@ _CATEGORY_WEIGHTS: Final = {
     "storage": 4,
 }
 _IMAGE_BYTES: Final = 4096
-_FINDS_PACKAGES: Final = 3  # phases until a package that does not exist is noticed
-# Words of error texts that belong to one target alone.
+_FINDS_PACKAGES: Final = 3  # phases until a missing package fails the build
+# Words of error texts that occur with a single target.
 _PLACES: Final = {
     "aarch64_generic": "rockchip/armv8",
     "armeabi": "mvebu/cortexa9",
@@ -57,7 +56,7 @@ _PLACES: Final = {
     "rockchip_armv8": "rockchip/armv8",
     "x86_64": "x86/64",
 }
-# What else a text says of a request, and what it would say of another.
+# Names in error texts, and the names of a request that replace them.
 _NAMES: Final = (
     (re.compile(r"(?<=openwrt/imagebuilder:)(?!latest)[\w.-]*\w"), "{tag}"),
     (re.compile(r'(?<=Profile ")[^"]+'), "{profile}"),
@@ -68,7 +67,7 @@ _PACKAGE_TYPES: Final = {"package_not_found", "package_conflict", "package_unsat
 
 
 class FailureExample(NamedTuple):
-    """A real error text and how a build with it ends."""
+    """A real error text, and the status of a build with it."""
 
     text: str
     category: str
@@ -76,7 +75,7 @@ class FailureExample(NamedTuple):
     status: str
 
     def can_meet(self, request: BuildRequest) -> bool:
-        """Tell whether a build of this request could end so."""
+        """Tell whether a build of this request could fail with this error."""
         if self.type == "version_mismatch" and not request.version_code:
             return False
         if self.type == "manifest_mismatch" and not request.packages_versions:
@@ -86,7 +85,7 @@ class FailureExample(NamedTuple):
         )
 
     def text_for(self, request: BuildRequest) -> str:
-        """Return the text with the names of this request in it."""
+        """Return the text with the names of this request."""
         target_tag = request.target.replace("/", "-")
         names = {
             "tag": f"{target_tag}-{ib.version_tag(request.version)}",
@@ -102,7 +101,7 @@ class FailureExample(NamedTuple):
 
 
 def load_misfortunes() -> list[FailureExample]:
-    """Return the error texts of builds that come with the package."""
+    """Return the examples of failed builds in `data/errors.csv`."""
     source = resources.files("asu_stats") / "data" / "errors.csv"
     rows = csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"), newline=""))
     return [
@@ -113,7 +112,7 @@ def load_misfortunes() -> list[FailureExample]:
 
 
 class DemoBuilder:
-    """Plays builds of `settings.demo_seconds` on average; targets and devices differ in speed."""
+    """Simulates builds of `settings.demo_seconds` on average; targets and devices vary."""
 
     def __init__(
         self,
@@ -155,14 +154,14 @@ class DemoBuilder:
         )
 
     def seconds(self, request: BuildRequest, request_hash: str) -> float:
-        """Return how long a build takes: a matter of target, profile, packages, and chance."""
+        """Return the duration of a build in seconds. It depends on target, profile and chance."""
         place = self._random(request.target).uniform(0.7, 1.3)
         device = self._random(f"{request.target}/{request.profile}").uniform(0.85, 1.15)
         luck = self._random(f"seconds {request_hash}").lognormvariate(-0.045, 0.3)
         return self._mean_seconds * place * device * luck
 
     def fate(self, request: BuildRequest, request_hash: str) -> FailureExample | None:
-        """Return what goes wrong, `None` for a build that ends well."""
+        """Return the failure of a build, `None` for a build that succeeds."""
         chance = self._random(f"fate {request_hash}")
         incident = (
             request.version == INCIDENT_VERSION and INCIDENT_PACKAGE in request.wanted_packages
@@ -174,11 +173,11 @@ class DemoBuilder:
         return _choose(chance, kinds if incident and kinds else possible)
 
     def _random(self, key: str) -> random.Random:
-        return random.Random(f"{self._seed} {key}")  # noqa: S311 - a play
+        return random.Random(f"{self._seed} {key}")  # noqa: S311 - a simulation
 
 
 def _not_found(packages: Sequence[str]) -> FailureExample:
-    """Return what an ImageBuilder says of packages that do not exist."""
+    """Return the error of an ImageBuilder about packages that do not exist."""
     wanted = "".join(
         f"  {name} (no such package):\n    required by: world[{name}]\n" for name in packages
     )
@@ -187,7 +186,7 @@ def _not_found(packages: Sequence[str]) -> FailureExample:
 
 
 def _summary(kind: str, text: str) -> str:
-    """Return the line that the command builder would make of what an ImageBuilder says."""
+    """Return the line that the command builder derives from an ImageBuilder's output."""
     line, _, more = text.strip().partition("\n")
     if "Impossible package selection" in line:
         return line
@@ -211,7 +210,7 @@ def _choose(chance: random.Random, misfortunes: Sequence[FailureExample]) -> Fai
 
 
 def _write_image(attempt: Attempt) -> Result:
-    """Write what an ImageBuilder would, in small."""
+    """Write the output of an ImageBuilder, with small images."""
     request, request_hash = attempt.job.request, attempt.job.request_hash
     source = attempt.directory / "bin"
     source.mkdir()
@@ -249,10 +248,10 @@ def _write_image(attempt: Attempt) -> Result:
 
 
 def image_kinds(target: str) -> Sequence[tuple[str, str]]:
-    """Return types and file endings of a target's images: a PC boots a whole disk.
+    """Return types and file name extensions of a target's images.
 
-    x86 has BIOS and EFI; Arm and LoongArch machines have EFI alone. By the type clients find the
-    image to install.
+    PCs need images of a whole disk, for BIOS and EFI; Arm and LoongArch machines for EFI only.
+    Clients select the image to install by its type.
     """
     if target.startswith("x86/"):
         return ("combined", "img.gz"), ("combined-efi", "img.gz")

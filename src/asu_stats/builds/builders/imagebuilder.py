@@ -1,6 +1,6 @@
-"""What the ImageBuilder says, read: its description, package lists, and why packages don't fit.
+"""Parses the output of an ImageBuilder: description, package lists, package conflicts.
 
-The texts of failures are those of the upstream server: clients show them.
+The error texts are those of the upstream server, because clients show them.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from asu_stats.builds.builders import BuildFailedError
 
 
 class Description(NamedTuple):
-    """What `make info` tells: the revision, and the packages of every image and of a profile."""
+    """Output of `make info`: the revision, and the packages of every image and of a profile."""
 
     version_code: str
     default_packages: frozenset[str]
@@ -20,7 +20,7 @@ class Description(NamedTuple):
 
     @classmethod
     def read(cls, text: str, profile: str) -> Self:
-        """Return what `text` says; raises `BuildFailedError` if it doesn't."""
+        """Return the description in `text`. Raises `BuildFailedError` if a part is missing."""
         lines = text.splitlines()
         return cls(
             _value(lines, "Current Revision: ").strip('"'),
@@ -59,20 +59,20 @@ def _profile_packages(lines: Sequence[str], profile: str) -> frozenset[str]:
 
 
 def difference(wanted: Sequence[str], defaults: Iterable[str]) -> list[str]:
-    """Return packages to take out (`-name`) and to put in, so that only those wanted remain."""
+    """Return the packages to remove (`-name`) and to add, so that exactly `wanted` remain."""
     surplus = sorted(set(defaults) - set(wanted))
     return [name if name.startswith("-") else f"-{name}" for name in surplus] + list(wanted)
 
 
 def read_manifest(text: str) -> dict[str, str]:
-    """Return package → version of a list in opkg's form (`name - version`) or apk's."""
+    """Return package → version of a list in the format of opkg (`name - version`) or apk."""
     separator = " - " if " - " in text else " "
     pairs = (line.split(separator) for line in text.splitlines())
     return {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and all(pair)}
 
 
 def check_manifest(manifest: Mapping[str, str], wanted: Mapping[str, str]) -> None:
-    """Raise `BuildFailedError` unless all wanted packages are there, in their versions."""
+    """Raise `BuildFailedError` unless the manifest has all `wanted` packages and versions."""
     for name, version in wanted.items():
         if name.startswith("-"):
             continue
@@ -86,7 +86,7 @@ def check_manifest(manifest: Mapping[str, str], wanted: Mapping[str, str]) -> No
 
 
 def packages_hash(names: Iterable[str]) -> str:
-    """Return what identifies a set of packages in the name of an image."""
+    """Return the identifier of a set of packages in image names: 12 hex digits."""
     return hashlib.sha256(" ".join(sorted(set(names))).encode()).hexdigest()[:12]
 
 
@@ -116,7 +116,7 @@ _LINE: Final = 4096
 
 
 def package_problem(stderr: str) -> str:
-    """Return in one line which packages are missing or exclude each other."""
+    """Return one line that names missing and conflicting packages."""
     missing: set[str] = set()
     conflicts: set[str] = set()
     before = ""
@@ -129,7 +129,7 @@ def package_problem(stderr: str) -> str:
             if holder := _APK_NAME.search(before):
                 conflicts.add(holder[1])
         before = line
-    # opkg says of a package in conflict also that it can't be installed.
+    # opkg reports conflicting packages as not installable, too.
     missing -= conflicts
     parts = [
         f"{what} ({', '.join(sorted(names))})"

@@ -9,14 +9,14 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
-# All have one version here, in indexes as in manifests.
+# The version of every demo package, in indexes and manifests.
 VERSION: Final = "1.0-r1"
 # Such as `20251202`, `1.1`, `-3.11`, and with a digest `5.7.6.e624513f`.
 _ABI_VERSION: Final = re.compile(r"-?\d[\d.]*(?:[0-9a-f]{8}|[a-z])?\Z")
 
 
 def is_known(package: str) -> bool:
-    """Tell whether there is such a package; a library may have its ABI version behind its name."""
+    """Tell whether a package exists. The name of a library may end in its ABI version."""
     if package in _names():
         return True
     stem = _without_abi(package)

@@ -1,4 +1,4 @@
-"""Running a command: no shell, a process group of its own, bounded output, and a certain end."""
+"""Runs commands without a shell, each in its own process group, and always ends them."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ MAX_OUTPUT: Final = 8 << 20
 TERM_SECONDS: Final = 5.0
 _HEAD: Final = MAX_OUTPUT // 2
 _TICK_SECONDS: Final = 0.1
-# Of our own environment a command sees only this: never settings, tokens, or make's flags.
+# Environment variables that commands inherit: never settings, tokens, or the flags of make.
 _PASSED_ON: Final = (
     "PATH",
     "HOME",
@@ -35,7 +35,7 @@ _PASSED_ON: Final = (
 
 
 class Finished(NamedTuple):
-    """How a command ended: exit status (negative: the signal that killed it) and its output."""
+    """Exit status of a command (negative: the signal that killed it) and its output."""
 
     returncode: int
     stdout: str
@@ -43,7 +43,7 @@ class Finished(NamedTuple):
 
 
 class _Output:
-    """The first and the last part of a stream; what lies between is dropped."""
+    """The first and the last four megabytes of a stream; the middle is dropped."""
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -55,7 +55,7 @@ class _Output:
         self._head += data[:room]
         self._tail += data[max(room, 0) :]
         excess = len(self._tail) - _HEAD
-        if excess > _HEAD:  # now and then, so that cutting stays cheap
+        if excess > _HEAD:  # not at each call, so that cutting stays cheap
             del self._tail[:excess]
             self._dropped += excess
 
@@ -65,7 +65,7 @@ class _Output:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment that commands run in."""
+    """Return the environment of commands."""
     return {"LANG": "C.UTF-8"} | {
         name: os.environ[name] for name in _PASSED_ON if name in os.environ
     }
@@ -79,11 +79,11 @@ def run(
     keep: Callable[[str, str], None],
     inherit: Sequence[int] = (),
 ) -> Finished:
-    """Run a command and return how it ended, together with all processes that it started.
+    """Run a command until it and all processes that it started have ended.
 
     `check` is called about ten times a second; if it raises, the whole group is ended. `keep` gets
-    what was written to stdout and stderr, in any case. The descriptors `inherit` stay open in the
-    command. Raises `OSError` if it can't be started.
+    the output to stdout and stderr in any case. The descriptors `inherit` stay open in the command.
+    Raises `OSError` if the command cannot be started.
     """
     process = subprocess.Popen(  # noqa: S603 - a list of arguments, never a shell
         arguments,
@@ -113,14 +113,14 @@ def _read(
     outputs: Mapping[IO[bytes], _Output],
     check: Callable[[], None],
 ) -> None:
-    """Gather output until the command has ended and nothing more is there to read."""
+    """Collect output until the command has ended and all of its output is read."""
     with selectors.DefaultSelector() as selector:
         for stream, output in outputs.items():
             os.set_blocking(stream.fileno(), False)
             selector.register(stream, selectors.EVENT_READ, output)
         while True:
             ended = _has_ended(process)
-            if ended:  # what it left in the background would hold the pipes open
+            if ended:  # background processes would hold the pipes open
                 _signal(process.pid, signal.SIGKILL)
             ready = selector.select(0 if ended else _TICK_SECONDS) if selector.get_map() else []
             for key, _ in ready:
@@ -136,13 +136,13 @@ def _read(
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a command has ended, without letting its number go to another process."""
+    """Tell whether a command has ended. It is not reaped, so its process id stays reserved."""
     flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
     return os.waitid(os.P_PID, process.pid, flags) is not None
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End every process of the group: politely, then for certain."""
+    """End every process of the group: SIGTERM first, then SIGKILL."""
     if not _has_ended(process):
         _signal(process.pid, signal.SIGTERM)
         deadline = time.monotonic() + TERM_SECONDS
@@ -153,6 +153,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal(group: int, number: signal.Signals) -> None:
-    """Send a signal to a group whose first process was not waited for: the number is still its."""
+    """Send a signal to a group whose leader was not reaped, so its id is still its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
