@@ -317,7 +317,7 @@ def _worker_lost(job: Job, silence_seconds: int) -> Ending:
     return Ending(
         status="timeout",
         error_message=(
-            f"Work-horse terminated unexpectedly; worker {job.worker_id} gave no sign of life for "
+            f"Work-horse terminated unexpectedly; worker {job.worker_id} sent no heartbeat for "
             f"{silence_seconds} seconds"
         ),
         error_category="container",

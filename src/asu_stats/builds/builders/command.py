@@ -25,7 +25,7 @@ from asu_stats.exceptions import InvalidSettingError
 from asu_stats.ownership import Owner
 from asu_stats.settings import Settings
 
-DEFAULT_DIRECTORY: Final = "imagebuilders/{version}/{target}"
+_DIRECTORY: Final = "imagebuilders/{version}/{target}"
 DEFAULT_COMMANDS: Final = (
     "validate_revision: make info",
     "validate_manifest: make manifest PROFILE={profile} PACKAGES={packages} STRIP_ABI=1",
@@ -52,14 +52,6 @@ PLACEHOLDERS: Final = (
     "build_id",
     "bin_dir",
     "files",
-)
-_DIRECTORY_PLACEHOLDERS: Final = (
-    "version",
-    "version_tag",
-    "target",
-    "target_tag",
-    "board",
-    "subtarget",
 )
 _PHASE: Final = re.compile(rf"({'|'.join(PHASES)}):(?:\s+|$)")
 _TAIL: Final = 4096
@@ -88,33 +80,33 @@ class Step:
         if not arguments:
             raise InvalidSettingError(f"command: {template!r}: expected a command line")
         for argument in arguments:
-            _placeholders(argument, PLACEHOLDERS, "command")
+            _placeholders(argument)
         return cls(phase, arguments)
 
     def fill(self, values: Mapping[str, str]) -> list[str]:
         """Return the arguments; one is left out if it has placeholders and all are empty."""
         filled = []
         for argument in self.arguments:
-            names = _placeholders(argument, PLACEHOLDERS, "command")
+            names = _placeholders(argument)
             if not names or any(values[name] for name in names):
                 filled.append(argument.format_map(values))
         return filled
 
 
-def _placeholders(template: str, known: Sequence[str], setting: str) -> list[str]:
+def _placeholders(template: str) -> list[str]:
     """Return the names in a template. Raises `InvalidSettingError` for an unknown name."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
-        raise InvalidSettingError(f"{setting}: {template!r}: {error}") from None
+        raise InvalidSettingError(f"command: {template!r}: {error}") from None
     names = []
     for _, name, form, conversion in parts:
         if name is None:
             continue
-        if name not in known or form or conversion:
+        if name not in PLACEHOLDERS or form or conversion:
             raise InvalidSettingError(
-                f"{setting}: {template!r}: unknown placeholder {{{name}}}; known are "
-                + ", ".join(known)
+                f"command: {template!r}: unknown placeholder {{{name}}}; known are "
+                + ", ".join(PLACEHOLDERS)
             )
         names.append(name)
     return names
@@ -128,8 +120,6 @@ class CommandBuilder:
 
     def __init__(self, settings: Settings) -> None:
         self._steps = [Step.parse(template) for template in settings.command or DEFAULT_COMMANDS]
-        self._directory = str(getattr(settings, "command_directory", DEFAULT_DIRECTORY))
-        _placeholders(self._directory, _DIRECTORY_PLACEHOLDERS, "command_directory")
         # Builds would mix in one ImageBuilder directory. Configured commands isolate builds.
         self._own_commands = bool(settings.command)
 
@@ -138,7 +128,7 @@ class CommandBuilder:
         request = attempt.job.request
         attempt.enter("container_setup")
         values = _values(attempt)
-        directory = Path(self._directory.format_map(values)).absolute()
+        directory = Path(_DIRECTORY.format_map(values)).absolute()
         if not directory.is_dir():
             raise BuildFailedError(
                 f"Image not found: no ImageBuilder for {request.version} on {request.target} here",
