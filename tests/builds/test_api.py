@@ -139,7 +139,7 @@ def test_an_old_luci_that_joins_late_sees_coarse_phases(
     assert (joined.status_code, joined.json()["imagebuilder_status"]) == (202, "init")
     assert client.get(f"{URL}/{request_hash}").json()["imagebuilder_status"] == "init"
 
-    service.queue.put_back(job)
+    service.queue.requeue(job)
     again = service.queue.claim("w2")
     assert again
     service.queue.progress(again, "container_setup")

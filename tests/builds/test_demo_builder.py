@@ -17,7 +17,7 @@ from asu_stats.builds.builders.demo import (
     INCIDENT_VERSION,
     DemoBuilder,
     FailureExample,
-    load_misfortunes,
+    load_failure_examples,
 )
 from asu_stats.builds.builders.known_packages import is_known
 from asu_stats.builds.images import ImageStore
@@ -39,7 +39,7 @@ MISFORTUNES = [
 
 def demo(tmp_path: Path, **changes: Any) -> DemoBuilder:
     settings = settings_for(tmp_path, demo_seconds=changes.pop("demo_seconds", 0.01))
-    return DemoBuilder(settings, misfortunes=MISFORTUNES, **changes)
+    return DemoBuilder(settings, examples=MISFORTUNES, **changes)
 
 
 def attempt_for(tmp_path: Path, **changes: Any) -> Attempt:
@@ -59,7 +59,7 @@ def attempt_for(tmp_path: Path, **changes: Any) -> Attempt:
 
 def fates(builder: DemoBuilder, **changes: Any) -> list[FailureExample | None]:
     asked = (request(profile=f"p{number}", **changes) for number in range(1000))
-    return [builder.fate(each, each.request_hash) for each in asked]
+    return [builder.failure(each, each.request_hash) for each in asked]
 
 
 def test_the_same_seed_is_the_same_fate(tmp_path: Path) -> None:
@@ -104,9 +104,7 @@ def test_a_build_that_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int, error: type[Exception]
 ) -> None:
     monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
-    builder = DemoBuilder(
-        settings_for(tmp_path, demo_seconds=0.01), misfortunes=[MISFORTUNES[index]]
-    )
+    builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), examples=[MISFORTUNES[index]])
     with pytest.raises(error) as caught:
         builder.build(attempt_for(tmp_path))
     assert str(caught.value) == MISFORTUNES[index].text
@@ -114,7 +112,7 @@ def test_a_build_that_does_not(
 
 def failure_of(tmp_path: Path, misfortune: FailureExample, **changes: Any) -> tuple[str, str]:
     """Return what the client is told of a build that must fail, and its output."""
-    builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), misfortunes=[misfortune])
+    builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), examples=[misfortune])
     attempt = attempt_for(tmp_path, **changes)
     with pytest.raises(BuildFailedError) as caught:
         builder.build(attempt)
@@ -157,13 +155,15 @@ def test_texts_speak_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.M
     told, _ = failure_of(tmp_path, misfortune)
     assert told.endswith("imagebuilder:mediatek-filogic-v24.10.2")
     asked = request(version="24.10.1", target="x86/64", profile="generic")
-    for text in (each.text_for(asked) for each in load_misfortunes() if each.can_meet(asked)):
+    for text in (
+        each.text_for(asked) for each in load_failure_examples() if each.applies_to(asked)
+    ):
         assert not any(word in text for word in ("ramips", "ath79", "ar71xx", "laird", "wr703n"))
-    texts = [each for each in load_misfortunes() if "target-x86_64_musl" in each.text]
-    assert [each.can_meet(asked) for each in texts] == [True]
-    assert [each.can_meet(request()) for each in texts] == [False]
+    texts = [each for each in load_failure_examples() if "target-x86_64_musl" in each.text]
+    assert [each.applies_to(asked) for each in texts] == [True]
+    assert [each.applies_to(request()) for each in texts] == [False]
     mismatch = FailureExample("Received x (requested r1)", "build", "version_mismatch", "failure")
-    assert not mismatch.can_meet(request())
+    assert not mismatch.applies_to(request())
     assert mismatch.text_for(request(version_code="r7-ab")) == "Received x (requested r7-ab)"
 
 
@@ -194,7 +194,7 @@ def test_it_can_be_stopped(tmp_path: Path) -> None:
 
 
 def test_the_texts_that_come_with_it_are_real() -> None:
-    texts = load_misfortunes()
+    texts = load_failure_examples()
     assert len(texts) > 50
     assert {each.status for each in texts} == {"failure", "timeout"}
     assert INCIDENT_TYPE in {each.type for each in texts}

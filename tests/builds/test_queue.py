@@ -295,7 +295,7 @@ def test_a_lost_worker_ends_its_build_once(
     assert [each.build_id for each in service.queue.end_stale()] == [job.build_id]
     assert service.queue.end_stale() == []
     assert not finish_well(service, job), "it came back, too late"
-    assert not service.queue.put_back(job)
+    assert not service.queue.requeue(job)
 
     event = recorder.finished()[0]
     assert len(recorder.finished()) == 1
@@ -345,8 +345,8 @@ def test_a_shutdown_puts_a_build_back_at_its_place(
     clock.move(seconds=1)
     submit(service, clock, profile="second")
     job = claim(service)
-    assert service.queue.put_back(job)
-    assert not service.queue.put_back(job)
+    assert service.queue.requeue(job)
+    assert not service.queue.requeue(job)
 
     assert [event.status for event in recorder.finished()] == ["cancelled"]
     assert recorder.finished()[0].error_type == "build_cancelled"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asu_stats.builds.catalogue import Catalogue, branch_of
-from asu_stats.builds.validation import RefusedRequestError, repository_allowed, validate
+from asu_stats.builds.validation import RejectedRequestError, repository_allowed, validate
 from asu_stats.error_types import classify
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.releases import release_order
@@ -50,7 +50,7 @@ CATALOGUE = Catalogue(
     ],
 )
 def test_refusals(tmp_path: Path, changes: dict[str, Any], error_type: str, detail: str) -> None:
-    with pytest.raises(RefusedRequestError) as caught:
+    with pytest.raises(RejectedRequestError) as caught:
         validate(request(**changes), settings_for(tmp_path), CATALOGUE)
     assert str(caught.value).startswith(detail)
     assert caught.value.error_type == error_type
@@ -59,7 +59,7 @@ def test_refusals(tmp_path: Path, changes: dict[str, Any], error_type: str, deta
 
 def test_branches_may_be_listed(tmp_path: Path) -> None:
     catalogue = CATALOGUE.model_copy(update={"branches": ["24.10"]})
-    with pytest.raises(RefusedRequestError, match=r"^Unsupported branch: 23\.05\.5$"):
+    with pytest.raises(RejectedRequestError, match=r"^Unsupported branch: 23\.05\.5$"):
         validate(request(version="23.05.5"), settings_for(tmp_path), catalogue)
     validate(request(version="24.10-SNAPSHOT"), settings_for(tmp_path), catalogue)
 
@@ -86,7 +86,7 @@ def test_without_a_catalogue_all_is_taken_but_nothing(tmp_path: Path) -> None:
     settings = settings_for(tmp_path)
     assert validate(request(version="99.99", target="a/b"), settings).version == "99.99"
     for changes in ({"version": ""}, {"target": "a/"}, {"profile": ""}):
-        with pytest.raises(RefusedRequestError):
+        with pytest.raises(RejectedRequestError):
             validate(request(**changes), settings)
 
 

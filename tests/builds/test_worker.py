@@ -294,9 +294,9 @@ def test_names_of_workers_are_theirs_alone(engine: Engine, tmp_path: Path, clock
     registry.release("b")
     assert registry.take_name("d") == "w2"
     clock.move(seconds=61)
-    assert registry.beat({"a": None, "d": None}) == (set(), set())
+    assert registry.heartbeat({"a": None, "d": None}) == (set(), set())
     assert registry.take_name("e") == "w3"
-    assert registry.beat({"a": "no-such-build", "c": None}) == ({"c"}, {"no-such-build"})
+    assert registry.heartbeat({"a": "no-such-build", "c": None}) == ({"c"}, {"no-such-build"})
 
 
 def test_after_an_outage_workers_get_their_time_anew(
@@ -346,8 +346,8 @@ from asu_stats.store.database import engine as engines
 url, store = sys.argv[1:]
 settings = Settings(store_directory=store, workers=2, demo_seconds=0.02, worker_timeout_seconds=2)
 service = BuildService(engines.create(url), settings, lambda events: None)
-misfortunes = [FailureExample("x", "build", "unknown", "failure")]
-shop = Background(service, DemoBuilder(settings, misfortunes=misfortunes))
+examples = [FailureExample("x", "build", "unknown", "failure")]
+shop = Background(service, DemoBuilder(settings, examples=examples))
 shop.start()
 print("ready", flush=True)
 sys.stdin.read()

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
 from asu_stats.api.app import create_app
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.builds.service import BuildService
 from asu_stats.exceptions import AsuStatsError, InvalidSettingError
 from asu_stats.jobs import definitions, listing
@@ -145,7 +145,7 @@ def test_a_scheduler_that_is_closed_stops_what_runs_and_another_goes_on(engine: 
 
 
 def test_the_queue_minute_by_minute(stats: Stats) -> None:
-    queues = Queues(stats.engine, lambda: datetime.now(UTC), timedelta(hours=6))
+    queues = CombinedQueue(stats.engine, lambda: datetime.now(UTC), timedelta(hours=6))
     job = definitions.queue_sampling(stats.engine, queues.state, keep_days=2)
     runner = Runner(stats.engine, [job])
     runner.register()

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 
 from asu_stats import fingerprints
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.legacy import go_server, upstream_server
 from asu_stats.reports import now, profiles, targets, timeseries
 from asu_stats.reports.endpoints import REPORTS
@@ -173,7 +173,7 @@ def badly_read(stats: Stats, question: Question, monkeypatch: pytest.MonkeyPatch
 
 def test_the_queue_reads_by_index(filled: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of requests and builds of others only those that wait and run are read."""
-    queues = Queues(filled.engine, lambda: NOW, timedelta(hours=6))
+    queues = CombinedQueue(filled.engine, lambda: NOW, timedelta(hours=6))
     with (
         recorded(filled.engine, monkeypatch) as statements,
         read_snapshot(filled.engine) as connection,

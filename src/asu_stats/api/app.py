@@ -26,7 +26,7 @@ from asu_stats.api.stats import StatsApi
 from asu_stats.api.tokens import Access
 from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.builds.service import BuildService
 from asu_stats.dashboard import pages, signin
 from asu_stats.jobs import listing
@@ -98,7 +98,7 @@ def create_app(
     access = Access(engine, settings)
     sessions = Sessions(engine, now)
     answering = Answering(engine, cached)
-    queues = Queues(engine, now, timedelta(hours=settings.stale_after_hours))
+    queues = CombinedQueue(engine, now, timedelta(hours=settings.stale_after_hours))
     stats = StatsApi(
         answering,
         access,

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from asu_stats.api import problems
 from asu_stats.api.origins import is_own
 from asu_stats.api.stats import PREFIX
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.policies import declare
 from asu_stats.reports import now as now_report
@@ -75,7 +75,7 @@ class Live:
         self,
         engine: Engine,
         *,
-        queues: Queues,
+        queues: CombinedQueue,
         origins: Sequence[str],
         most: int,
     ) -> None:

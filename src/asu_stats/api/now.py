@@ -7,14 +7,14 @@ from sqlalchemy import Engine
 from asu_stats.api import params, problems
 from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.stats import PREFIX
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.policies import declare
 from asu_stats.reports import now
 from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
 
 
-def router(engine: Engine, queues: Queues) -> APIRouter:
+def router(engine: Engine, queues: CombinedQueue) -> APIRouter:
     routes = APIRouter(tags=["statistics"])
 
     @routes.get(

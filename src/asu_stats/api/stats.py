@@ -24,7 +24,7 @@ from asu_stats.api.answering import (
 from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.params import given_by
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.policies import declare
 from asu_stats.reports import asking
 from asu_stats.reports.asking import Given
@@ -61,7 +61,7 @@ class StatsApi:
         *,
         now: Callable[[], datetime],
         hourly_days: int,
-        queues: Queues,
+        queues: CombinedQueue,
     ) -> None:
         self._queues = queues
         self._answering = answering

@@ -12,8 +12,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from asu_stats import bodies
-from asu_stats.builds import answers, openapi
-from asu_stats.builds.answers import Answer
+from asu_stats.builds import build_responses, openapi
+from asu_stats.builds.build_responses import BuildResponse
 from asu_stats.builds.service import BuildService
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.policies import declare
@@ -45,7 +45,7 @@ def router(service: BuildService) -> APIRouter:
             body = await _body(request)
         except ClientDisconnect:
             return Response(status_code=400)  # the client has disconnected
-        if isinstance(body, Answer):
+        if isinstance(body, BuildResponse):
             return _response(body)
         return await run_in_threadpool(_request, service, body, user_agent)
 
@@ -54,18 +54,18 @@ def router(service: BuildService) -> APIRouter:
         """Return the state of a build; the headers contain it too, for `HEAD`."""
         request_hash: str = request.path_params["request_hash"]
         if not _HASH.fullmatch(request_hash):
-            return _response(answers.unknown())
+            return _response(build_responses.unknown_hash())
         try:
             return _response(service.look_up(request_hash))
         except StoreUnavailableError as error:
-            return _response(answers.unavailable(error))
+            return _response(build_responses.unavailable(error))
 
     @declare("build", "none", "/store/")
     def image(request: Request) -> Response:
         """Return a built image. Its path is `bin_dir` of the response 200, and the name."""
         file = service.images.find(request.path_params["path"])
         found = file and _Image.of(file)
-        return found or _response(answers.problem(404, "Not Found", "no such image"))
+        return found or _response(build_responses.problem(404, "Not Found", "no such image"))
 
     # Paths are read from the request: path arguments would add a 422 to the OpenAPI document.
     for url, endpoint, summary, parameters, responses in (
@@ -120,8 +120,10 @@ class _Image(FileResponse):
             nonlocal refused
             if message["type"] == "http.response.start" and message["status"] >= 400:
                 refused = True
-                answer = answers.range_refused(message["status"], Headers(raw=message["headers"]))
-                await _response(answer)(scope, receive, send)
+                problem = build_responses.invalid_range(
+                    message["status"], Headers(raw=message["headers"])
+                )
+                await _response(problem)(scope, receive, send)
             elif not refused:
                 await send(message)
 
@@ -132,20 +134,20 @@ def _request(service: BuildService, body: bytes, user_agent: str | None) -> Resp
     try:
         return _response(service.request(body, user_agent=user_agent))
     except StoreUnavailableError as error:
-        return _response(answers.unavailable(error))
+        return _response(build_responses.unavailable(error))
 
 
-def _response(answer: Answer) -> Response:
-    return JSONResponse(answer.body, answer.status, headers=dict(answer.headers))
+def _response(content: BuildResponse) -> Response:
+    return JSONResponse(content.body, content.status, headers=dict(content.headers))
 
 
-async def _body(request: Request) -> bytes | Answer:
+async def _body(request: Request) -> bytes | BuildResponse:
     """Return the body, or an error response if it is not plain JSON or too large."""
     media = request.headers.get("content-type", "").partition(";")[0].strip()
     if not _JSON.fullmatch(media):
-        return answers.unsupported("expected a body with content type application/json")
+        return build_responses.unsupported("expected a body with content type application/json")
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
-        return answers.unsupported("expected a body without Content-Encoding")
+        return build_responses.unsupported("expected a body without Content-Encoding")
     body = await bodies.read(request, MAX_BODY_BYTES)
-    return answers.too_large(MAX_BODY_BYTES) if body is None else body
+    return build_responses.too_large(MAX_BODY_BYTES) if body is None else body

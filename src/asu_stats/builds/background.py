@@ -49,15 +49,17 @@ class Background:
         self._registry = Registry(service.engine, settings)
         self._clock = clock or ClockWatch()
         self._silence_seconds = float(settings.worker_timeout_seconds)
-        self._beats = Condition(_log, "heartbeats")
+        self._heartbeats = Condition(_log, "heartbeats")
         waits = Condition(_log, "workers wait")
         self.workers: list[Worker] = []
         if builder:
             self.workers += [
                 Worker(service, builder, self._registry, waits) for _ in range(settings.workers)
             ]
-        self._heart = Loop("build-heart", self._beat, seconds=min(15.0, self._silence_seconds / 4))
-        self._tasks = self._all_tasks()
+        self._heartbeat = Loop(
+            "build-heartbeat", self._send_heartbeats, seconds=min(15.0, self._silence_seconds / 4)
+        )
+        self._maintenance_steps = self._all_steps()
         self._maintenance = Loop(
             "build-maintenance", self._maintain, seconds=self._until_due, at_once=True
         )
@@ -65,7 +67,7 @@ class Background:
     def start(self) -> None:
         for worker in self.workers:
             worker.start()
-        self._heart.start()
+        self._heartbeat.start()
         self._maintenance.start()
 
     def stop(self, *, seconds: float = STOP_SECONDS) -> bool:
@@ -74,11 +76,11 @@ class Background:
         for worker in self.workers:
             worker.stop()
         late = [each for each in self.workers if not each.join(deadline - time.monotonic())]
-        self._heart.stop()
+        self._heartbeat.stop()
         self._maintenance.stop()
         loops_ended = [
             loop.join(max(0.1, deadline - time.monotonic()))
-            for loop in (self._heart, self._maintenance)
+            for loop in (self._heartbeat, self._maintenance)
         ]
         try:
             for worker in self.workers:
@@ -88,17 +90,17 @@ class Background:
             _log.warning("stopped without releasing worker names: %s", error)
         return not late and all(loops_ended)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         """Send heartbeats, four in the time after which a worker counts as lost."""
         holders = {each.holder: each.build_id for each in self.workers if each.has_name}
         if not holders:
             return
         try:
-            lost_names, lost_builds = self._registry.beat(holders)
+            lost_names, lost_builds = self._registry.heartbeat(holders)
         except StoreUnavailableError as error:
-            self._beats.failed(error)
+            self._heartbeats.failed(error)
             return
-        self._beats.works()
+        self._heartbeats.works()
         for worker in self.workers:
             if worker.holder in lost_names:
                 worker.lose_name()
@@ -106,24 +108,28 @@ class Background:
                 worker.lose_build(build_id)
 
     def _maintain(self) -> None:
-        for task in self._tasks:
-            task.do_if_due()
+        for step in self._maintenance_steps:
+            step.do_if_due()
 
     def _until_due(self) -> float:
-        return min(1.0, *(task.due_in() for task in self._tasks))
+        return min(1.0, *(step.due_in() for step in self._maintenance_steps))
 
-    def _all_tasks(self) -> list["_Task"]:
+    def _all_steps(self) -> list["_MaintenanceStep"]:
         service = self._service
         return [
-            _Task("clock", _SWEEP_SECONDS, _Clock(service, self._clock)),
-            _Task("events", _REDELIVER_SECONDS, _Redelivery(service)),
-            _Task("lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)),
-            _Task("outbox", _SWEEP_SECONDS, service.outbox.sweep),
-            _Task("expired images", _EXPIRE_SECONDS, lambda: _expire(service, self._clock)),
+            _MaintenanceStep("clock", _SWEEP_SECONDS, _ClockCorrection(service, self._clock)),
+            _MaintenanceStep("events", _REDELIVER_SECONDS, _Redelivery(service)),
+            _MaintenanceStep(
+                "lost workers", min(5.0, self._silence_seconds / 4), _StaleBuilds(service)
+            ),
+            _MaintenanceStep("outbox", _SWEEP_SECONDS, service.outbox.sweep),
+            _MaintenanceStep(
+                "expired images", _EXPIRE_SECONDS, lambda: _expire(service, self._clock)
+            ),
         ]
 
 
-class _Task:
+class _MaintenanceStep:
     """A periodic piece of maintenance. An error is logged, and the next run is not affected."""
 
     def __init__(self, name: str, seconds: float, do: Callable[[], object]) -> None:
@@ -173,23 +179,23 @@ class _StaleBuilds:
         self._queue = service.queue
         self._clock = clock
         self._silence = float(service.settings.worker_timeout_seconds)
-        self._looked: float | None = None
-        self._patient_until = 0.0
+        self._checked_at: float | None = None
+        self._grace_until = 0.0
 
     def __call__(self) -> None:
         self._queue.length()  # raises while the database is unreachable
         now = self._clock()
-        if self._looked is not None and abs(now - self._looked) > self._silence / 2:
-            self._patient_until = now + self._silence
-        self._looked = now
-        if now >= self._patient_until:
+        if self._checked_at is not None and abs(now - self._checked_at) > self._silence / 2:
+            self._grace_until = now + self._silence
+        self._checked_at = now
+        if now >= self._grace_until:
             for job in self._queue.end_stale():
                 _log.warning(
                     "build %s: worker %s is lost", shown_hash(job.request_hash), job.worker_id
                 )
 
 
-class _Clock:
+class _ClockCorrection:
     """Sets times in the future to now. A clock that was ahead has left them.
 
     It checks at the start, after each step of the clock, and every hour, because the clock of
@@ -200,17 +206,17 @@ class _Clock:
         self._queue = service.queue
         self._clock = clock
         self._steps = -1
-        self._again = 0.0
+        self._next_check = 0.0
 
     def __call__(self) -> None:
         steps = self._clock.check()
-        if steps == self._steps and time.monotonic() < self._again:
+        if steps == self._steps and time.monotonic() < self._next_check:
             return
         if steps > max(0, self._steps):
             _log.warning("clock: %s", self._clock.last)
         if corrected := self._queue.correct_times():
             _log.warning("clock: times in the future set to now: rows=%d", corrected)
-        self._steps, self._again = steps, time.monotonic() + _HOUR_SECONDS
+        self._steps, self._next_check = steps, time.monotonic() + _HOUR_SECONDS
 
 
 def _expire(service: BuildService, clock: ClockWatch | None = None) -> None:

@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from asu_stats.builds import answers, metadata_docs
+from asu_stats.builds import build_responses, metadata_docs
 from asu_stats.builds.builders.demo import image_kinds
 from asu_stats.builds.catalogue import Catalogue, is_release
 from asu_stats.policies import declare
 from asu_stats.releases import MAIN
 
 # The firmware selector sends an extra slash in paths of snapshots.
-_PLACES: Final = ("/snapshots", "/snapshots/", "/releases/{version}")
+_PREFIXES: Final = ("/snapshots", "/snapshots/", "/releases/{version}")
 _CACHED: Final = {"Cache-Control": "public, max-age=300"}
 _KERNEL: Final = "6.12.0"
 _BUILT_AT: Final = 1_767_225_600  # seconds since 1970, for all images
@@ -43,7 +43,7 @@ class Image(NamedTuple):
         """Bytes that are derived from the name."""
         return hashlib.sha256(self.name.encode()).digest() * (_IMAGE_BYTES // 32)
 
-    def described(self) -> dict[str, str]:
+    def document(self) -> dict[str, str]:
         """Return its entry in a profiles.json."""
         digest = hashlib.sha256(self.content).hexdigest()
         return {**self._asdict(), "sha256": digest, "sha256_unsigned": digest}
@@ -67,7 +67,7 @@ def profile_of(version: str, target: str, profile: str, other_names: list[str]) 
     return {
         "device_packages": [],
         "image_prefix": prefix_of(version, target, profile),
-        "images": [image.described() for image in images_of(version, target, profile)],
+        "images": [image.document() for image in images_of(version, target, profile)],
         "supported_devices": [name.replace("_", ",", 1) for name in (profile, *other_names)],
         "titles": [{"title": profile.replace("_", " ")}],
     }
@@ -85,20 +85,20 @@ def router(catalogue: Catalogue | None) -> APIRouter:
         return _json(_versions(offered))
 
     routes.get("/.versions.json")(versions)
-    for place in _PLACES:
+    for prefix in _PREFIXES:
         for path, find in (
             ("/.targets.json", _targets),
             ("/.overview.json", _overview),
             ("/targets/{board}/{subtarget}/profiles.json", _profiles),
             ("/targets/{board}/{subtarget}/{file}", _image),
         ):
-            routes.get(place + path)(_endpoint(offered, find))
+            routes.get(prefix + path)(_endpoint(offered, find))
     return routes
 
 
 def _endpoint(catalogue: Catalogue, find: Find) -> Callable[[Request], Any]:
     @declare("build", "none")
-    async def answer(request: Request) -> Response:
+    async def respond(request: Request) -> Response:
         names = request.path_params
         version = names.get("version", MAIN)
         target = f"{names.get('board')}/{names.get('subtarget')}"
@@ -106,10 +106,10 @@ def _endpoint(catalogue: Catalogue, find: Find) -> Callable[[Request], Any]:
             found = find(catalogue, version, target, names.get("file", ""))
             if found is not None:
                 return found
-        refusal = answers.problem(404, "Not Found", metadata_docs.UNKNOWN)
-        return JSONResponse(refusal.body, refusal.status)
+        problem = build_responses.problem(404, "Not Found", metadata_docs.UNAVAILABLE)
+        return JSONResponse(problem.body, problem.status)
 
-    return answer
+    return respond
 
 
 def _json(content: object) -> Response:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from asu_stats import __version__
-from asu_stats.builds import answers, demo_downloads, demo_metadata, metadata_docs
+from asu_stats.builds import build_responses, demo_downloads, demo_metadata, metadata_docs
 from asu_stats.builds.catalogue import Catalogue, is_release
 from asu_stats.policies import declare
 from asu_stats.releases import MAIN
@@ -25,7 +25,7 @@ Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 REVISION: Final = "/api/v1/revision/{version}/{board}/{subtarget}"
 # The list of a target must come first: otherwise `index` would be read as a profile.
-ELSEWHERE: Final = tuple(
+REDIRECTED_PATHS: Final = tuple(
     f"/json/v1/{place}/{file}"
     for place in ("snapshots", "releases/{version}")
     for file in (
@@ -106,7 +106,7 @@ def overview(catalogue: Catalogue | None, settings: Settings) -> dict[str, Any]:
     }
 
 
-def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, str] | None:
+def resolve_names(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, str] | None:
     """Return the names in a path, aliases replaced; `None` if one is unknown.
 
     Without a version it is main. Without a catalogue every name is accepted.
@@ -134,7 +134,7 @@ def known(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict[str, st
 
 
 # All paths below these are public, so clients get 404 for a missing document, not 401.
-_UNDER: Final = ("/json/", "/api/v1/revision/", "/releases/", "/snapshots/", "/.versions.json")
+_PREFIXES: Final = ("/json/", "/api/v1/revision/", "/releases/", "/snapshots/", "/.versions.json")
 
 
 def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
@@ -143,19 +143,21 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
 
     def add(path: str, endpoint: Endpoint, docs: metadata_docs.Docs) -> None:
         # Paths are read from the request: path arguments would add a 422 to the OpenAPI document.
-        declared = declare("build", "none", *_UNDER)(endpoint)
+        declared = declare("build", "none", *_PREFIXES)(endpoint)
         routes.get(path, response_class=Response, **docs)(declared)
 
     everything = overview(catalogue, settings)
     for path, docs in metadata_docs.OVERVIEW.items():
-        add(path, _always(everything), docs)
+        add(path, _constant(everything), docs)
     for path, docs in metadata_docs.LATEST.items():
-        add(path, _always({"latest": everything["latest"], "versions": versions(catalogue)}), docs)
+        add(
+            path, _constant({"latest": everything["latest"], "versions": versions(catalogue)}), docs
+        )
     for path, docs in metadata_docs.BRANCHES.items():
-        add(path, _always(list(everything["branches"].values())), docs)
+        add(path, _constant(list(everything["branches"].values())), docs)
 
     async def revision(request: Request) -> Response:
-        names = known(catalogue, request.path_params)
+        names = resolve_names(catalogue, request.path_params)
         here = catalogue.revisions if catalogue else {}
         if names and names["version"] in here:
             return JSONResponse({"revision": here[names["version"]]}, headers=_CACHED)
@@ -163,44 +165,44 @@ def router(settings: Settings, catalogue: Catalogue | None) -> APIRouter:
 
     add(REVISION, revision, metadata_docs.revision(REVISION))
 
-    for path in ELSEWHERE:
-        add(path, _elsewhere(settings, catalogue, path), metadata_docs.elsewhere(path))
+    for path in REDIRECTED_PATHS:
+        add(path, _redirecting(settings, catalogue, path), metadata_docs.redirected(path))
     if settings.builder == "demo":
         routes.routes.extend(demo_downloads.router(catalogue).routes)
     return routes
 
 
-def _elsewhere(settings: Settings, catalogue: Catalogue | None, path: str) -> Endpoint:
+def _redirecting(settings: Settings, catalogue: Catalogue | None, path: str) -> Endpoint:
     """Return an endpoint that redirects clients; the demo responds itself."""
 
-    async def answer(request: Request) -> Response:
-        names = known(catalogue, request.path_params)
+    async def respond(request: Request) -> Response:
+        names = resolve_names(catalogue, request.path_params)
         if names and settings.builder == "demo":
             if found := demo_metadata.document(catalogue, names):
                 return JSONResponse(found, headers=_CACHED)
             names = None
         return _redirect(settings, path, names)
 
-    return answer
+    return respond
 
 
-def _always(content: Any) -> Endpoint:
+def _constant(content: Any) -> Endpoint:
     """Return an endpoint with a constant response: settings and catalogue are read once."""
     body = json.dumps(content, separators=(",", ":")).encode()
 
-    async def answer(_: Request) -> Response:
+    async def respond(_: Request) -> Response:
         return Response(body, media_type="application/json", headers=_CACHED)
 
-    return answer
+    return respond
 
 
 def _redirect(settings: Settings, path: str, names: Mapping[str, str] | None) -> Response:
     """Return a redirect, or a 404."""
     if names is None:
-        refusal = answers.problem(404, "Not Found", metadata_docs.UNKNOWN)
+        problem = build_responses.problem(404, "Not Found", metadata_docs.UNAVAILABLE)
     elif not settings.metadata_url:
-        refusal = answers.problem(404, "Not Found", metadata_docs.NOWHERE)
+        problem = build_responses.problem(404, "Not Found", metadata_docs.NOT_IN_CATALOGUE)
     else:
         url = settings.metadata_url.rstrip("/") + path.format_map(names)
         return Response(status_code=307, headers={"Location": url, **_CACHED})
-    return JSONResponse(refusal.body, refusal.status)
+    return JSONResponse(problem.body, problem.status)

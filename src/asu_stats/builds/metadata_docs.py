@@ -10,8 +10,8 @@ Docs: TypeAlias = dict[str, Any]
 NAME_PATTERN: Final = "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 # A comma in the name of a profile is an underscore.
 _PROFILE_PATTERN: Final = NAME_PATTERN.replace("._-", "._,-")
-UNKNOWN: Final = "the version, target or profile is not available"
-NOWHERE: Final = "not in the catalogue, and metadata_url is not set"
+UNAVAILABLE: Final = "the version, target or profile is not available"
+NOT_IN_CATALOGUE: Final = "not in the catalogue, and metadata_url is not set"
 
 _VERSIONS: Final = {"type": "array", "items": {"type": "string"}}
 _CHANGE: Final = {
@@ -77,7 +77,7 @@ _OVERVIEW_EXAMPLE: Final = {
         "max_defaults_length": 20480,
     },
 }
-_PROBLEM_EXAMPLE: Final = {"status": 404, "title": "Not Found", "detail": UNKNOWN}
+_PROBLEM_EXAMPLE: Final = {"status": 404, "title": "Not Found", "detail": UNAVAILABLE}
 
 
 def _object(**members: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +151,7 @@ _DEMO_EXAMPLES: Final[dict[str, object]] = {
         "images": [{"type": "sysupgrade", "filesystem": "squashfs", "name": "a-sysupgrade.bin"}],
     },
 }
-_SENT_ON: Final[openapi.Responses] = {
+_REDIRECT: Final[openapi.Responses] = {
     307: {
         "description": "Redirect to the same path of another build server, `metadata_url`",
         "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
@@ -190,12 +190,12 @@ def revision(path: str) -> Docs:
     return {
         "summary": "Revision of a version",
         "description": "LuCI requests it for snapshots.",
-        "responses": {**found, **_SENT_ON},
+        "responses": {**found, **_REDIRECT},
         "openapi_extra": {"parameters": _parameters(path)},
     }
 
 
-def elsewhere(path: str) -> Docs:
+def redirected(path: str) -> Docs:
     """Return the description of a document that is on another server, except in the demo."""
     summary = "Images of a device" if "{profile}" in path else "Packages and their versions"
     found = _found(
@@ -205,6 +205,6 @@ def elsewhere(path: str) -> Docs:
         "summary": summary,
         "description": "For owut and auc. Only the demo has it.",
         "status_code": 307,
-        "responses": {**found, **_SENT_ON},
+        "responses": {**found, **_REDIRECT},
         "openapi_extra": {"parameters": _parameters(path)},
     }

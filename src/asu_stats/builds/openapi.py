@@ -72,25 +72,27 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "propertyNames": names, "additionalProperties": value}
 
 
-def _answer(description: str, example: dict[str, Any], *, headers: bool = False) -> dict[str, Any]:
+def _response(
+    description: str, example: dict[str, Any], *, headers: bool = False
+) -> dict[str, Any]:
     """Return the description of a response with a JSON object."""
-    said: dict[str, Any] = {
+    schema: dict[str, Any] = {
         "type": "object",
         "required": ["status", "detail"],
         "properties": {"status": {"type": "integer"}, "detail": {"type": "string"}},
     }
-    answer: dict[str, Any] = {
+    response: dict[str, Any] = {
         "description": description,
-        "content": {"application/json": {"schema": said, "example": example}},
+        "content": {"application/json": {"schema": schema, "example": example}},
     }
     if headers:
-        said["required"] += ["request_hash", "enqueued_at", "imagebuilder_status"]
-        said["properties"] |= {
+        schema["required"] += ["request_hash", "enqueued_at", "imagebuilder_status"]
+        schema["properties"] |= {
             "request_hash": {"type": "string", "pattern": HASH_PATTERN},
             "enqueued_at": {"type": "string", "format": "date-time"},
             "imagebuilder_status": {"type": "string"},
         }
-        answer["headers"] = {
+        response["headers"] = {
             "X-Imagebuilder-Status": {
                 "description": "queued, one of the phases of a build, done or failed",
                 "schema": {"type": "string"},
@@ -100,28 +102,28 @@ def _answer(description: str, example: dict[str, Any], *, headers: bool = False)
                 "schema": {"type": "string", "pattern": "^[0-9]+$"},
             },
         }
-    return answer
+    return response
 
 
 def _problem(status: int, title: str, detail: str, *, retry: bool = False) -> dict[str, Any]:
-    answer = _answer(title, {"status": status, "title": title, "detail": detail})
+    response = _response(title, {"status": status, "title": title, "detail": detail})
     if retry:
-        answer["headers"] = {
+        response["headers"] = {
             "Retry-After": {"description": "seconds", "schema": {"type": "string"}}
         }
-    return answer
+    return response
 
 
 def _not_found(detail: str) -> dict[str, Any]:
     """Return the description of a 404; unknown paths get the framework's."""
-    answer = _problem(404, "Not Found", detail)
-    said = answer["content"]["application/json"]["schema"]
-    answer["content"]["application/problem+json"] = {"schema": said}
-    return answer
+    response = _problem(404, "Not Found", detail)
+    schema = response["content"]["application/json"]["schema"]
+    response["content"]["application/problem+json"] = {"schema": schema}
+    return response
 
 
 _BUILD: Final[Responses] = {
-    200: _answer(
+    200: _response(
         "The image exists: `/store/{bin_dir}/{name}` for each of `images`",
         {
             "status": 200,
@@ -153,7 +155,7 @@ _BUILD: Final[Responses] = {
         },
         headers=True,
     ),
-    202: _answer(
+    202: _response(
         "The build is queued or running",
         {
             "status": 202,
@@ -165,7 +167,7 @@ _BUILD: Final[Responses] = {
         },
         headers=True,
     ),
-    500: _answer(
+    500: _response(
         "The build failed; the failure is remembered for a while",
         {
             "status": 500,

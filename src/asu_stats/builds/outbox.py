@@ -32,7 +32,7 @@ Record: TypeAlias = Callable[[Sequence[Event]], object]
 
 _log = logging.getLogger(__name__)
 _BATCH: Final = 500
-LEFT_BEHIND: Final = timedelta(seconds=60)
+REDELIVERY_AGE: Final = timedelta(seconds=60)
 _AHEAD: Final = timedelta(minutes=5)  # a later time was written while a clock was ahead
 
 
@@ -59,7 +59,7 @@ class Outbox:
         self._guard = threading.Lock()
         self._delivered: list[str] = []
         self._unreadable: set[int] = set()  # rows that have been logged and are still there
-        self._handing = Condition(_log, "recorder")
+        self._recording = Condition(_log, "recorder")
 
     @property
     def unreadable(self) -> int:
@@ -82,20 +82,20 @@ class Outbox:
             yield change
             events = self._dated(change.events)
             if events:
-                self._put(connection, events)
-        if events and self.hand_on(events):
-            self._forget_later(events)
+                self._store(connection, events)
+        if events and self.deliver(events):
+            self._delete_later(events)
 
-    def hand_on(self, events: Sequence[Event]) -> bool:
+    def deliver(self, events: Sequence[Event]) -> bool:
         """Deliver events to the recorder. Returns whether it took them; it never raises."""
         events = self._dated(events)
         try:
             self._record(events)
         except Exception as error:
             words = f"events not recorded: {reason(error)}"
-            self._handing.failed(words, count=len(events), level=logging.ERROR, exc_info=True)
+            self._recording.failed(words, count=len(events), level=logging.ERROR, exc_info=True)
             return False
-        self._handing.works()
+        self._recording.works()
         return True
 
     def _dated(self, events: Sequence[Event]) -> list[Event]:
@@ -110,7 +110,7 @@ class Outbox:
         return found
 
     @staticmethod
-    def _put(connection: Connection, events: Sequence[Event]) -> None:
+    def _store(connection: Connection, events: Sequence[Event]) -> None:
         created = naive(utc_now())
         connection.execute(
             insert(build_events),
@@ -124,7 +124,7 @@ class Outbox:
             ],
         )
 
-    def _forget_later(self, events: Sequence[Event]) -> None:
+    def _delete_later(self, events: Sequence[Event]) -> None:
         with self._guard:
             self._delivered += [event.id for event in events]
 
@@ -146,27 +146,27 @@ class Outbox:
                 self._delivered += ids[done:]
         return done
 
-    def redeliver(self, *, older_than: timedelta = LEFT_BEHIND) -> int:
+    def redeliver(self, *, older_than: timedelta = REDELIVERY_AGE) -> int:
         """Deliver the events of dead processes. Returns how many.
 
         An unreadable row stays in the table and is logged once.
         """
         count, after, unreadable = 0, 0, set[int]()
-        while rows := self._left_behind(older_than, after):
+        while rows := self._pending(older_than, after):
             found = {number: event for number, text in rows if (event := self._read(number, text))}
             unreadable |= {number for number, _ in rows} - found.keys()
             if found:
-                if not self.hand_on(list(found.values())):
+                if not self.deliver(list(found.values())):
                     return count
                 with write_transaction(self._engine) as connection:
-                    mine = build_events.c.id.in_(list(found))
-                    connection.execute(delete(build_events).where(mine))
+                    delivered = build_events.c.id.in_(list(found))
+                    connection.execute(delete(build_events).where(delivered))
             count += len(found)
             after = rows[-1][0]
         self._unreadable = unreadable
         return count
 
-    def _left_behind(self, age: timedelta, after: int) -> list[tuple[int, str]]:
+    def _pending(self, age: timedelta, after: int) -> list[tuple[int, str]]:
         created = build_events.c.created_at
         query = (
             select(build_events.c.id, build_events.c.event)

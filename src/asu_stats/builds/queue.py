@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from sqlalchemy import Connection, Engine, delete, insert, update
 
-from asu_stats.builds import collection
+from asu_stats.builds import emitted_events
 from asu_stats.builds import statements as sql
 from asu_stats.builds.images import ImageStore
 from asu_stats.builds.jobs import (
@@ -87,10 +87,10 @@ class BuildQueue:
                 return Submission(_outcome_of(known), known, waiting)
             if waiting > self._settings.max_pending_jobs:
                 return Submission("rejected", None, waiting)
-            _remember(connection, request, client=client, received=received)
+            _store_request(connection, request, client=client, received=received)
             _enqueue(connection, request_hash, received)
             change.events.append(
-                collection.request_received(
+                emitted_events.request_received(
                     self._source, request, client=client, received=received, outcome="queued"
                 )
             )
@@ -107,7 +107,7 @@ class BuildQueue:
             return _waiting(connection)
 
     def _state(self, connection: Connection, request_hash: str) -> State | None:
-        row = connection.execute(sql.newest(request_hash)).mappings().first()
+        row = connection.execute(sql.newest_job(request_hash)).mappings().first()
         if row is None:
             return None
         position = None
@@ -155,7 +155,7 @@ class BuildQueue:
             if row is None:
                 return None
             job = sql.job_of(change.connection, row)
-            change.events.append(collection.build_started(self._source, job))
+            change.events.append(emitted_events.build_started(self._source, job))
         self._waited(max(0.0, (job.started_at - job.enqueued_at).total_seconds()))
         return job
 
@@ -177,15 +177,15 @@ class BuildQueue:
             if connection.execute(sql.end(job, ending, finished)).rowcount == 0:
                 return False
             if ending.status == "success":
-                _keep_result(connection, job, ending, finished)
+                _store_result(connection, job, ending, finished)
             if publish:
                 publish()
             change.events.append(
-                collection.build_finished(self._source, job, ending, finished=finished)
+                emitted_events.build_finished(self._source, job, ending, finished=finished)
             )
             return True
 
-    def put_back(self, job: Job) -> bool:
+    def requeue(self, job: Job) -> bool:
         """End a running build as cancelled and queue it again at its old position.
 
         For shutdowns. A shutdown is not a failure, so the requests for the build keep
@@ -199,7 +199,7 @@ class BuildQueue:
                 return False
             _enqueue(connection, job.request_hash, job.enqueued_at)
             change.events.append(
-                collection.build_finished(self._source, job, ending, finished=finished)
+                emitted_events.build_finished(self._source, job, ending, finished=finished)
             )
             return True
 
@@ -220,7 +220,7 @@ class BuildQueue:
                 finished = max(self._clock(), job.started_at)
                 connection.execute(sql.end(job, ending, finished))
                 change.events.append(
-                    collection.build_finished(self._source, job, ending, finished=finished)
+                    emitted_events.build_finished(self._source, job, ending, finished=finished)
                 )
                 ended.append(job)
             return ended
@@ -259,9 +259,7 @@ class BuildQueue:
             connection = change.connection
             results = sql.expired_results(kept, kept_moving, kept_defaults, limit)
             hashes = list(connection.execute(results).scalars())
-            failures = list(
-                connection.execute(sql.forgettable_failures(remembered, limit)).scalars()
-            )
+            failures = list(connection.execute(sql.expired_failures(remembered, limit)).scalars())
             for request_hash in hashes:
                 self._images.retire(request_hash)
             for statement in (*sql.forget_results(hashes), *sql.forget_failures(failures)):
@@ -286,7 +284,7 @@ def _outcome_of(state: State) -> Outcome:
     return "cached_failure" if state.status == FAILED else "cache_hit"
 
 
-def _remember(
+def _store_request(
     connection: Connection, request: BuildRequest, *, client: str, received: datetime
 ) -> None:
     """Store a request; for a known one, the first client and time stay."""
@@ -305,7 +303,7 @@ def _enqueue(connection: Connection, request_hash: str, enqueued_at: datetime) -
     )
 
 
-def _keep_result(connection: Connection, job: Job, ending: Ending, finished: datetime) -> None:
+def _store_result(connection: Connection, job: Job, ending: Ending, finished: datetime) -> None:
     """Store the result of a build; it replaces an earlier one of the same hash."""
     row = sql.result_row(job, ending, finished)
     same = build_results.c.request_hash == job.request_hash

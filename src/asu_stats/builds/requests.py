@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from asu_stats.builds import faults
+from asu_stats.builds import validation_messages
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
 from asu_stats.strict_json import parse_json
@@ -283,7 +283,7 @@ def parse(body: bytes, settings: Settings) -> BuildRequest:
     except ValidationError as error:
         raise InvalidRequestError(
             [
-                (["body", *map(_short, item["loc"])], faults.words(item))
+                (["body", *map(_short, item["loc"])], validation_messages.message_of(item))
                 for item in error.errors(include_url=False)[:20]
             ]
         ) from None

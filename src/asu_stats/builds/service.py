@@ -6,14 +6,14 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from asu_stats.builds import answers, collection, requests
-from asu_stats.builds.answers import Answer
+from asu_stats.builds import build_responses, emitted_events, requests
+from asu_stats.builds.build_responses import BuildResponse
 from asu_stats.builds.catalogue import Catalogue
 from asu_stats.builds.images import ImageStore
 from asu_stats.builds.outbox import Outbox, Record
 from asu_stats.builds.queue import BuildQueue, Clock
 from asu_stats.builds.requests import BuildRequest, InvalidRequestError
-from asu_stats.builds.validation import RefusedRequestError, validate
+from asu_stats.builds.validation import RejectedRequestError, validate
 from asu_stats.builds.wakeups import Wakeups
 from asu_stats.events import Outcome, shown_hash
 from asu_stats.settings import Settings
@@ -54,7 +54,7 @@ class BuildService:
         self.wakeups = Wakeups()
         self._clock = clock
 
-    def request(self, body: bytes, *, user_agent: str | None = None) -> Answer:
+    def request(self, body: bytes, *, user_agent: str | None = None) -> BuildResponse:
         """Process a build request. Every valid body is recorded, with any outcome.
 
         Raises `StoreUnavailableError`, with nothing changed, when the database is unreachable.
@@ -63,21 +63,21 @@ class BuildService:
         try:
             request = requests.parse(body, self.settings)
         except InvalidRequestError as error:
-            return answers.invalid(error)
+            return build_responses.invalid(error)
         client = requests.client_of(request.client, user_agent)
         try:
             request = validate(request, self.settings, self.catalogue)
-        except RefusedRequestError as error:
+        except RejectedRequestError as error:
             rejection = {
                 "error_message": str(error),
                 "error_category": "validation",
                 "error_type": error.error_type,
             }
             self._record(request, client, received, "rejected", rejection)
-            return answers.refused(str(error))
+            return build_responses.rejected(str(error))
         return self._submit(request, client, received)
 
-    def _submit(self, request: BuildRequest, client: str, received: datetime) -> Answer:
+    def _submit(self, request: BuildRequest, client: str, received: datetime) -> BuildResponse:
         outcome, state, waiting = self.queue.submit(request, client=client, received=received)
         if outcome == "queued":
             self.wakeups.notify()
@@ -85,14 +85,14 @@ class BuildService:
             self._record(request, client, received, outcome)
         if state:
             _log.info("request %s: %s", shown_hash(state.request_hash), outcome)
-            return answers.of_state(state)
+            return build_responses.of_state(state)
         rejection = {
-            "error_message": answers.overload_text(waiting),
+            "error_message": build_responses.overload_text(waiting),
             "error_category": "validation",
             "error_type": "queue_full",
         }
         self._record(request, client, received, "rejected", rejection)
-        return answers.overloaded(waiting)
+        return build_responses.overloaded(waiting)
 
     def _record(
         self,
@@ -102,7 +102,7 @@ class BuildService:
         outcome: Outcome,
         error: Mapping[str, str] | None = None,
     ) -> None:
-        event = collection.request_received(
+        event = emitted_events.request_received(
             self.settings.event_source,
             request,
             client=client,
@@ -110,12 +110,12 @@ class BuildService:
             outcome=outcome,
             error=error,
         )
-        self.outbox.hand_on([event])
+        self.outbox.deliver([event])
 
-    def look_up(self, request_hash: str) -> Answer:
+    def look_up(self, request_hash: str) -> BuildResponse:
         """Return the response with the state of a request hash, 404 if it is unknown.
 
         Raises `StoreUnavailableError` when the database is unreachable.
         """
         state = self.queue.find(request_hash)
-        return answers.of_state(state) if state else answers.unknown()
+        return build_responses.of_state(state) if state else build_responses.unknown_hash()

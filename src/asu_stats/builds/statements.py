@@ -62,7 +62,7 @@ def count_waiting(before: tuple[datetime, int] | None = None) -> Select[int]:
     return query if before is None else query.where(tuple_(j.enqueued_at, j.id) < tuple_(*before))
 
 
-def newest(request_hash: str) -> Select[*tuple[Any, ...]]:
+def newest_job(request_hash: str) -> Select[*tuple[Any, ...]]:
     """Select the newest job of a request hash with its request and result."""
     requested = (c for c in build_requests.c if c.name != "request_hash")
     return (
@@ -82,7 +82,7 @@ def newest(request_hash: str) -> Select[*tuple[Any, ...]]:
 
 
 def state_of(row: RowMapping, queue_position: int | None = None) -> State:
-    """Return the state in a row of `newest`."""
+    """Return the state in a row of `newest_job`."""
     return State(
         request=request_of(row),
         queue_position=queue_position,
@@ -138,14 +138,14 @@ def job_of(connection: Connection, row: RowMapping) -> Job:
     )
 
 
-def running(job: Job) -> ColumnElement[bool]:
+def is_running(job: Job) -> ColumnElement[bool]:
     """Return the condition that a claimed build has not ended."""
     return (j.id == job.id) & (j.build_id == job.build_id) & (j.status == BUILDING)
 
 
 def set_phase(job: Job, phase: str) -> Update:
     """Store the phase of a running build."""
-    return update(build_jobs).where(running(job)).values(imagebuilder_status=phase)
+    return update(build_jobs).where(is_running(job)).values(imagebuilder_status=phase)
 
 
 def set_coarse_phases(request_hash: str) -> Update:
@@ -158,7 +158,7 @@ def end(job: Job, ending: Ending, finished: datetime) -> Update:
     """End a build, if it is running."""
     return (
         update(build_jobs)
-        .where(running(job))
+        .where(is_running(job))
         .values(
             status=COMPLETED if ending.status == "success" else FAILED,
             ended_as=ending.status,
@@ -253,7 +253,7 @@ def expired_results(
     )
 
 
-def forgettable_failures(limit: datetime, count: int) -> Select[int]:
+def expired_failures(limit: datetime, count: int) -> Select[int]:
     """Select failed jobs that are no longer remembered but whose output is still stored."""
     return (
         select(j.id)

@@ -14,7 +14,7 @@ from asu_stats.settings import Settings
 DISTRO = "openwrt"
 
 
-class RefusedRequestError(AsuStatsError):
+class RejectedRequestError(AsuStatsError):
     """A request that fails validation. `error_type` is the type of error that it counts as."""
 
     def __init__(self, error_type: str, detail: str) -> None:
@@ -27,15 +27,15 @@ def repository_allowed(url: str, allowed: Iterable[str]) -> bool:
 
     A URL with a user name, or with a path that a server may normalise, never does.
     """
-    asked = urls.parse(url)
-    if asked is None:
+    requested = urls.parse(url)
+    if requested is None:
         return False
-    path = asked.parts.path
-    disguised = "\\" in url or "%" in asked.parts.netloc or {".", ".."} & set(path.split("/"))
-    if asked.parts.username is not None or disguised or "%2e" in path.lower():
+    path = requested.parts.path
+    disguised = "\\" in url or "%" in requested.parts.netloc or {".", ".."} & set(path.split("/"))
+    if requested.parts.username is not None or disguised or "%2e" in path.lower():
         return False
     return any(
-        asked.origin == base.origin and path.startswith(f"{base.parts.path.rstrip('/')}/")
+        requested.origin == base.origin and path.startswith(f"{base.parts.path.rstrip('/')}/")
         for each in allowed
         if (base := urls.parse(each))
     )
@@ -46,18 +46,18 @@ def validate(
 ) -> BuildRequest:
     """Return the request with the profile that its name or alias stands for.
 
-    Raises `RefusedRequestError` if it cannot be built here. Without a catalogue every version,
+    Raises `RejectedRequestError` if it cannot be built here. Without a catalogue every version,
     target and profile is accepted.
     """
     if request.defaults and not settings.allow_defaults:
-        raise RefusedRequestError(
+        raise RejectedRequestError(
             "defaults_not_allowed", "Handling `defaults` not enabled on server"
         )
     for url in request.repositories.values():
         if not repository_allowed(url, settings.repository_allow_list):
-            raise RefusedRequestError("repository_not_allowed", f"Repository not allowed: {url}")
+            raise RejectedRequestError("repository_not_allowed", f"Repository not allowed: {url}")
     if request.distro != DISTRO:
-        raise RefusedRequestError("unsupported_distro", f"Unsupported distro: {request.distro}")
+        raise RejectedRequestError("unsupported_distro", f"Unsupported distro: {request.distro}")
     profile = _offered_profile(request, catalogue)
     return request.model_copy(update={"profile": profile})
 
@@ -65,11 +65,11 @@ def validate(
 def _offered_profile(request: BuildRequest, catalogue: Catalogue | None) -> str:
     version, target, profile = request.version, request.target, request.profile
     if catalogue and not catalogue.offers_branch(version):
-        raise RefusedRequestError("unsupported_version", f"Unsupported branch: {version}")
+        raise RejectedRequestError("unsupported_version", f"Unsupported branch: {version}")
     if not version or (catalogue and not catalogue.offers_version(version)):
-        raise RefusedRequestError("unsupported_version", f"Unsupported version: {version}")
+        raise RejectedRequestError("unsupported_version", f"Unsupported version: {version}")
     if not all(target.split("/")) or (catalogue and target not in catalogue.targets_of(version)):
-        raise RefusedRequestError(
+        raise RejectedRequestError(
             "unsupported_target",
             f"Unsupported target: {target}. The requested target was either dropped, is still "
             "being built or is not supported by the selected version. Please check the forums or "
@@ -77,7 +77,7 @@ def _offered_profile(request: BuildRequest, catalogue: Catalogue | None) -> str:
         )
     meant = catalogue.profile_of(version, target, profile) if catalogue else profile
     if not meant:
-        raise RefusedRequestError(
+        raise RejectedRequestError(
             "unsupported_profile",
             f"Unsupported profile: {profile}. The requested profile was either dropped or never "
             "existed. Please check the forums for more information.",

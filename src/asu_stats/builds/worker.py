@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 POLL_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 1.0
 # How long a stopping worker retries to store the result of its build while the database is down.
-FAREWELL_SECONDS: Final = 5.0
+SHUTDOWN_RETRY_SECONDS: Final = 5.0
 # The directories of an absolute path, also within an argument (`BIN_DIR=/srv/x`, `-v/srv/x`), not
 # of a URL.
 _DIRECTORIES: Final = re.compile(r"(?:(?<![\w./])|(?<=^-\w))/(?!/)(?:[^\s:=,/]*/)*")
@@ -152,7 +152,7 @@ class Worker:
             if stopped.reason == "timeout" and attempt:
                 self._end(job, timed_out(attempt, stopped, self._seconds))
             elif stopped.reason == "shutdown":
-                self._insist(functools.partial(self._queue.put_back, job))
+                self._retry(functools.partial(self._queue.requeue, job))
             _log.info("build %s: stopped, %s", shown_hash(job.request_hash), stopped.reason)
         except Exception as error:
             if not isinstance(error, BuildFailedError):
@@ -171,7 +171,7 @@ class Worker:
 
     def _end(self, job: Job, ending: Ending, result: Result | None = None) -> None:
         publish = functools.partial(self._publish, result, job.request_hash) if result else None
-        ended = self._insist(functools.partial(self._queue.finish, job, ending, publish=publish))
+        ended = self._retry(functools.partial(self._queue.finish, job, ending, publish=publish))
         _log.info(
             "build %s: %s",
             shown_hash(job.request_hash),
@@ -184,7 +184,7 @@ class Worker:
         except OSError as error:
             raise _store_failed(error) from error
 
-    def _insist(self, step: functools.partial[bool]) -> bool:
+    def _retry(self, step: functools.partial[bool]) -> bool:
         """Run `step`, and retry while the database is unreachable."""
         give_up: float | None = None
         while True:
@@ -192,7 +192,7 @@ class Worker:
                 return step()
             except StoreUnavailableError:
                 if self._stopping.is_set():
-                    give_up = give_up or time.monotonic() + FAREWELL_SECONDS
+                    give_up = give_up or time.monotonic() + SHUTDOWN_RETRY_SECONDS
                     if time.monotonic() > give_up:
                         return False
                 time.sleep(RETRY_SECONDS)
@@ -203,7 +203,7 @@ def succeeded(attempt: Attempt, result: Result) -> Ending:
     return Ending(
         status="success",
         phases=attempt.phases(),
-        command=_shown(attempt.command),
+        command=_public_command(attempt.command),
         stdout=attempt.stdout,
         stderr=attempt.stderr,
         images=result.images,
@@ -217,29 +217,29 @@ def failed(attempt: Attempt | None, error: Exception) -> Ending:
 
     The recorded text is the line that clients see, plus the log if that changes the type of error.
     """
-    known = error if isinstance(error, BuildFailedError) else _unforeseen(attempt, error)
+    known = error if isinstance(error, BuildFailedError) else _unexpected(attempt, error)
     text, log = str(known), known.log
-    says_more = log and classify(f"{text}\n{log}", status="failure") != classify(text)
+    is_informative = log and classify(f"{text}\n{log}", status="failure") != classify(text)
     line = text.strip().partition("\n")[0]
     return Ending(
         status="failure",
         phases=attempt.phases() if attempt else {},
-        error_message=f"{text}\n{log}" if says_more else text,
+        error_message=f"{text}\n{log}" if is_informative else text,
         error_category=known.category,
         error_type=known.type,
         detail=line if line.startswith("Error: ") else f"Error: {line}",
-        command=_shown(attempt.command) if attempt else [],
+        command=_public_command(attempt.command) if attempt else [],
         stdout=attempt.stdout if attempt else "",
         stderr=attempt.stderr if attempt else "",
     )
 
 
-def _unforeseen(attempt: Attempt | None, error: Exception) -> BuildFailedError:
+def _unexpected(attempt: Attempt | None, error: Exception) -> BuildFailedError:
     """Return an unexpected error as clients may see it.
 
     Its own text is only logged, because it could contain paths of this server.
     """
-    if isinstance(error, OSError) and _is_of_store(attempt, error):
+    if isinstance(error, OSError) and _is_storage_error(attempt, error):
         return _store_failed(error)
     kind = classify(f"{type(error).__name__}: {error}", status="failure")
     return BuildFailedError(
@@ -247,7 +247,7 @@ def _unforeseen(attempt: Attempt | None, error: Exception) -> BuildFailedError:
     )
 
 
-def _is_of_store(attempt: Attempt | None, error: OSError) -> bool:
+def _is_storage_error(attempt: Attempt | None, error: OSError) -> bool:
     """Tell whether an error is about the directory of a build, or from before it existed."""
     if attempt is None:
         return True
@@ -263,7 +263,7 @@ def _store_failed(error: OSError) -> BuildFailedError:
     )
 
 
-def _shown(command: Sequence[str]) -> list[str]:
+def _public_command(command: Sequence[str]) -> list[str]:
     """Return a command as clients may see it: without the directories of this server."""
     return [_DIRECTORIES.sub("", argument) for argument in command]
 
@@ -281,7 +281,7 @@ def timed_out(attempt: Attempt, stopped: BuildStoppedError, seconds: float) -> E
         error_category="build",
         error_type="build_timeout",
         detail=line if line.startswith("Error: ") else f"Error: {line}",
-        command=_shown(attempt.command),
+        command=_public_command(attempt.command),
         stdout=attempt.stdout,
         stderr=attempt.stderr,
     )

@@ -47,7 +47,7 @@ class Registry:
             )
             return name
 
-    def beat(self, holders: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
+    def heartbeat(self, holders: Mapping[str, str | None]) -> tuple[set[str], set[str]]:
         """Store heartbeats of workers (by holder) and of the builds that they run.
 
         Returns the holders that lost their name to another worker, and the builds that were ended

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cli import options, output
 from asu_stats.reports import asking
 from asu_stats.reports.asking import Given
@@ -78,7 +78,7 @@ def _print(
     asking.check(report, query, given, settings.hourly_rollup_days)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
-        queues = Queues(engine, lambda: now, timedelta(hours=settings.stale_after_hours))
+        queues = CombinedQueue(engine, lambda: now, timedelta(hours=settings.stale_after_hours))
         query = replace(query, now=now, queues=queues)
         with read_snapshot(engine) as connection:
             asking.check_hours(report, query, given, connection)

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Connection, Engine
 from starlette.responses import Response
 
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.dashboard import assets, badges, embeds
 from asu_stats.dashboard.contents import (
     clients,
@@ -67,7 +67,7 @@ class Sources:
 
     engine: Engine
     now: Callable[[], datetime]
-    queues: Queues
+    queues: CombinedQueue
     hourly_days: int
     jobs: Callable[[], Sequence[Mapping[str, Any]]]
     alerts: Callable[[], Mapping[str, Any]]

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from asu_stats import __version__
 from asu_stats.builds import worker_states
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
 from asu_stats.metrics.domain import gauge
@@ -39,7 +39,7 @@ class Exposition(Collector):
         settings: Settings,
         recorder: Recorder,
         process: ProcessMetrics,
-        queues: Queues,
+        queues: CombinedQueue,
         *,
         now: Callable[[], datetime],
         unreadable_rows: Callable[[], int] = lambda: 0,

@@ -7,7 +7,7 @@ from pydantic import Field
 from sqlalchemy import Connection, select
 from typing_extensions import TypedDict
 
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
 from asu_stats.reports.fields import Profile, Seconds, Target, Version
@@ -57,7 +57,7 @@ RUNNING: Final = 50
 ENDED: Final = 12
 
 
-def read(connection: Connection, queues: Queues) -> Now:
+def read(connection: Connection, queues: CombinedQueue) -> Now:
     """Return the running builds, the latest ended builds, and the number of waiting builds."""
     state = queues.state_in(connection)
     return {
@@ -68,7 +68,7 @@ def read(connection: Connection, queues: Queues) -> Now:
     }
 
 
-def running(connection: Connection, queues: Queues) -> list[RunningBuild]:
+def running(connection: Connection, queues: CombinedQueue) -> list[RunningBuild]:
     """Return the running builds, newest first."""
     return [
         {

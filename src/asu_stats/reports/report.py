@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.reports import parameters
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import Parameter
@@ -29,7 +29,7 @@ class Query:
     page: Page = ALL
     hours: int | None = None
     now: datetime | None = None
-    queues: Queues | None = None
+    queues: CombinedQueue | None = None
     full_hashes: bool = False
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.monitor import channels
@@ -29,9 +29,9 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def queues_of(settings: Settings, engine: Engine) -> Queues:
+def queues_of(settings: Settings, engine: Engine) -> CombinedQueue:
     """Return the queue of all servers."""
-    return Queues(engine, utc_now, timedelta(hours=settings.stale_after_hours))
+    return CombinedQueue(engine, utc_now, timedelta(hours=settings.stale_after_hours))
 
 
 def kept_of(settings: Settings) -> RetainedRange:

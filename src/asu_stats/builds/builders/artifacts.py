@@ -32,7 +32,7 @@ def collect(source: Path, target: Path, *, profile: str, manifest: Mapping[str, 
     if not isinstance(images, list) or not images or len(images) > MAX_IMAGES:
         raise _missing("No images found in JSON file")
     target.mkdir()
-    names = [_take(source, target, image) for image in images]
+    names = [_move_image(source, target, image) for image in images]
     sums = "".join(f"{_sha256(target / name)} *{name}\n" for name in names)
     (target / _SUMS).write_text(sums)
     answer = {
@@ -65,7 +65,7 @@ def _profiles_json(source: Path) -> dict[str, Any]:
     return content
 
 
-def _take(source: Path, target: Path, image: object) -> str:
+def _move_image(source: Path, target: Path, image: object) -> str:
     if not isinstance(image, dict):
         raise _missing("No images found in JSON file")
     try:

@@ -142,13 +142,13 @@ class CommandBuilder:
                 type="container_setup_failed",
             )
         manifest: dict[str, str] = {}
-        apart = contextlib.nullcontext(()) if self._own_commands else _alone(attempt, directory)
-        with apart as inherit:
+        lock = contextlib.nullcontext(()) if self._own_commands else _exclusive(attempt, directory)
+        with lock as inherit:
             for step in self._steps:
                 attempt.enter(step.phase)
                 finished = _run(attempt, step, values, directory, inherit)
                 if step.phase == "validate_revision":
-                    _use_description(request, finished, values)
+                    _apply_description(request, finished, values)
                 elif step.phase == "validate_manifest":
                     manifest = _read_manifest(request, finished)
                     values["packages_hash"] = ib.packages_hash(manifest)
@@ -197,7 +197,7 @@ def _values(attempt: Attempt) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _alone(attempt: Attempt, directory: Path) -> Iterator[tuple[int, ...]]:
+def _exclusive(attempt: Attempt, directory: Path) -> Iterator[tuple[int, ...]]:
     """Wait until no other build, of any process, runs in `directory`.
 
     The commands inherit the lock: those of a killed worker keep it until they have ended.
@@ -252,7 +252,7 @@ def _failed(step: str, finished: Finished) -> BuildFailedError:
     )
 
 
-def _use_description(request: BuildRequest, finished: Finished, values: dict[str, str]) -> None:
+def _apply_description(request: BuildRequest, finished: Finished, values: dict[str, str]) -> None:
     """Check the revision, and set the packages to add to and remove from the defaults."""
     if finished.returncode:
         raise _failed("validate_revision", finished)

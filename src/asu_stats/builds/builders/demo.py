@@ -45,9 +45,9 @@ _CATEGORY_WEIGHTS: Final = {
     "storage": 4,
 }
 _IMAGE_BYTES: Final = 4096
-_FINDS_PACKAGES: Final = 3  # phases until a missing package fails the build
+_PHASES_UNTIL_MISSING: Final = 3  # phases until a missing package fails the build
 # Words of error texts that occur with a single target.
-_PLACES: Final = {
+_TARGET_WORDS: Final = {
     "aarch64_generic": "rockchip/armv8",
     "armeabi": "mvebu/cortexa9",
     "mt7981": "mediatek/filogic",
@@ -74,14 +74,14 @@ class FailureExample(NamedTuple):
     type: str
     status: str
 
-    def can_meet(self, request: BuildRequest) -> bool:
+    def applies_to(self, request: BuildRequest) -> bool:
         """Tell whether a build of this request could fail with this error."""
         if self.type == "version_mismatch" and not request.version_code:
             return False
         if self.type == "manifest_mismatch" and not request.packages_versions:
             return False
         return all(
-            request.target == target for word, target in _PLACES.items() if word in self.text
+            request.target == target for word, target in _TARGET_WORDS.items() if word in self.text
         )
 
     def text_for(self, request: BuildRequest) -> str:
@@ -100,7 +100,7 @@ class FailureExample(NamedTuple):
         return text
 
 
-def load_misfortunes() -> list[FailureExample]:
+def load_failure_examples() -> list[FailureExample]:
     """Return the examples of failed builds in `data/errors.csv`."""
     source = resources.files("asu_stats") / "data" / "errors.csv"
     rows = csv.DictReader(io.StringIO(source.read_text(encoding="utf-8"), newline=""))
@@ -119,11 +119,11 @@ class DemoBuilder:
         settings: Settings,
         *,
         seed: int = 0,
-        misfortunes: Sequence[FailureExample] | None = None,
+        examples: Sequence[FailureExample] | None = None,
     ) -> None:
         self._mean_seconds = settings.demo_seconds
         self._seed = seed
-        self._misfortunes = list(misfortunes or load_misfortunes())
+        self._examples = list(examples or load_failure_examples())
 
     def build(self, attempt: Attempt) -> Result:
         """Wait as long as a build takes; then fail, or write an image."""
@@ -135,22 +135,22 @@ class DemoBuilder:
             for name in request.wanted_packages
             if not name.startswith("-") and not is_known(name)
         ]
-        fate = _not_found(unknown) if unknown else self.fate(request, request_hash)
-        phases = chance.randint(1, len(SHARES)) if fate else len(SHARES)
+        failure = _not_found(unknown) if unknown else self.failure(request, request_hash)
+        phases = chance.randint(1, len(SHARES)) if failure else len(SHARES)
         if unknown:
-            phases = _FINDS_PACKAGES
+            phases = _PHASES_UNTIL_MISSING
         attempt.command = ["make", "image", f"PROFILE={request.profile}"]
         for phase, share in SHARES[:phases]:
             attempt.enter(phase)
             attempt.pause(seconds * share)
-        if fate is None:
+        if failure is None:
             return _write_image(attempt)
-        text = fate.text_for(request)
+        text = failure.text_for(request)
         attempt.stderr = text
-        if fate.status == "timeout":
+        if failure.status == "timeout":
             raise BuildStoppedError("timeout", text)
         raise BuildFailedError(
-            _summary(fate.type, text), log=text, category=fate.category, type=fate.type
+            _summary(failure.type, text), log=text, category=failure.category, type=failure.type
         )
 
     def seconds(self, request: BuildRequest, request_hash: str) -> float:
@@ -160,7 +160,7 @@ class DemoBuilder:
         luck = self._random(f"seconds {request_hash}").lognormvariate(-0.045, 0.3)
         return self._mean_seconds * place * device * luck
 
-    def fate(self, request: BuildRequest, request_hash: str) -> FailureExample | None:
+    def failure(self, request: BuildRequest, request_hash: str) -> FailureExample | None:
         """Return the failure of a build, `None` for a build that succeeds."""
         chance = self._random(f"fate {request_hash}")
         incident = (
@@ -168,7 +168,7 @@ class DemoBuilder:
         )
         if chance.random() >= (INCIDENT_RATE if incident else FAILURE_RATE):
             return None
-        possible = [each for each in self._misfortunes if each.can_meet(request)]
+        possible = [each for each in self._examples if each.applies_to(request)]
         kinds = [each for each in possible if each.type == INCIDENT_TYPE]
         return _choose(chance, kinds if incident and kinds else possible)
 
@@ -199,10 +199,10 @@ def _summary(kind: str, text: str) -> str:
     return line
 
 
-def _choose(chance: random.Random, misfortunes: Sequence[FailureExample]) -> FailureExample:
-    """Return one of `misfortunes`: first a category, then one of its texts."""
+def _choose(chance: random.Random, examples: Sequence[FailureExample]) -> FailureExample:
+    """Return one of `examples`: first a category, then one of its texts."""
     by_category: dict[str, list[FailureExample]] = {}
-    for each in misfortunes:
+    for each in examples:
         by_category.setdefault(each.category, []).append(each)
     categories = sorted(by_category)
     weights = [_CATEGORY_WEIGHTS.get(category, 1) for category in categories]

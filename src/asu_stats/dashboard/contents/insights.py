@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column
 from asu_stats.dashboard.view import FILTERS, TOPICS, View
@@ -303,7 +303,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
 }
 
 
-def reader(queues: Queues) -> Callable[[Connection, View], Content]:
+def reader(queues: CombinedQueue) -> Callable[[Connection, View], Content]:
     """Return what reads a page: the topics, and the sections of the one that is asked for."""
 
     def read(db: Connection, view: View) -> Content:
@@ -313,7 +313,7 @@ def reader(queues: Queues) -> Callable[[Connection, View], Content]:
     return read
 
 
-def _read(db: Connection, view: View, queues: Queues, section: Section) -> Content:
+def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -> Content:
     report = _REPORTS[section.report]
     asked = _filters(view, report)
     query = Query(

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
 
 from asu_stats.alert_rules import DEFAULTS
-from asu_stats.builds.queues import Queues
+from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.builds.schema import build_jobs
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.monitor.watch import Watch
@@ -148,7 +148,7 @@ def test_ours_and_theirs_each_once(stats: Stats) -> None:
     builds = stats.get("now")["running"]
     assert {build["worker"] for build in builds} == {"w1", None}
 
-    stats.builds.queue.put_back(job)  # as at a shutdown
+    stats.builds.queue.requeue(job)  # as at a shutdown
     assert seen(stats) == (1, 1)
 
 
@@ -185,7 +185,7 @@ def test_more_builds_run_than_are_listed(stats: Stats) -> None:
 def test_queue_rules_watch_foreign_servers(stats: Stats) -> None:
     rules = [rule for rule in DEFAULTS if rule.family == "queue"]
     assert {rule.watch for rule in rules} == {"queue_length", "stalled_minutes"}
-    queues = Queues(stats.engine, lambda: stats.now, SIX_HOURS)
+    queues = CombinedQueue(stats.engine, lambda: stats.now, SIX_HOURS)
     watch = Watch(stats.engine, rules, (), queues.state, queues.waiting_longest)
 
     def firing() -> set[str]:

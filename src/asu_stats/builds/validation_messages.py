@@ -32,17 +32,17 @@ _KINDS: Final = {
 }
 
 
-def words(fault: Mapping[str, Any]) -> str:
+def message_of(error: Mapping[str, Any]) -> str:
     """Return the text for an error of pydantic: the value and what was expected."""
-    kind, ctx, place = fault["type"], fault.get("ctx", {}), fault["loc"]
-    value = fault.get("input")
+    kind, ctx, location = error["type"], error.get("ctx", {}), error["loc"]
+    value = error.get("input")
     if kind == "string_pattern_mismatch":
-        what, expected = _pattern(place)
+        what, expected = _pattern(location)
         return f"{shown(value)} is not {what}; expected {expected}"
     if kind in _KINDS:
         return _KINDS[kind]
     if kind == "string_too_long":
-        what = f"{shown(value)} " if place[0] in _PATTERNS else ""  # no scripts, no keys
+        what = f"{shown(value)} " if location[0] in _PATTERNS else ""  # no scripts, no keys
         return f"{what}is longer than {ctx.get('max_length', ctx.get('limit'))} characters"
     if kind == "too_long":
         return f"has more than {ctx['max_length']} entries"
@@ -52,12 +52,12 @@ def words(fault: Mapping[str, Any]) -> str:
         return f"{shown(value)} is too small; expected at least {ctx['ge']}"
     if kind == "less_than_equal":
         return f"{shown(value)} is too large; expected at most {ctx.get('le', ctx.get('limit'))}"
-    message: str = fault["msg"]
+    message: str = error["msg"]
     return message.removeprefix("Input should be ").strip()
 
 
-def _pattern(place: tuple[str | int, ...]) -> tuple[str, str]:
-    member, is_key = str(place[0]), place[-1] == "[key]"
+def _pattern(location: tuple[str | int, ...]) -> tuple[str, str]:
+    member, is_key = str(location[0]), location[-1] == "[key]"
     if member == "packages_versions" and not is_key:
         return _PACKAGE_VERSION
     if member == "repositories" and is_key:

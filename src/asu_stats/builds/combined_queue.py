@@ -37,10 +37,10 @@ _SINCE: Final = bindparam("since", type_=DateTime)
 _ROWS: Final = bindparam("rows", type_=Integer)
 _DEVICE: Final = ("version", "target", "profile")
 
-_job, _request, _build, _asked = build_jobs.c, build_requests.c, build_metrics.c, client_stats.c
+_job, _request, _build, _requested = build_jobs.c, build_requests.c, build_metrics.c, client_stats.c
 _own = build_jobs.alias("own").c
 # Constants, as in the index. An abandoned build may have left its requests `building`.
-_UNENDED: Final = _asked.status.in_((literal_column("'queued'"), literal_column("'building'")))
+_UNENDED: Final = _requested.status.in_((literal_column("'queued'"), literal_column("'building'")))
 
 
 class RunningBuild(NamedTuple):
@@ -109,18 +109,18 @@ def _waiting() -> CTE:
     )
     # The own job waits, runs, or ended after the request: the event of its end is on the way.
     of_ours = exists().where(
-        _own.request_hash == _asked.request_hash,
+        _own.request_hash == _requested.request_hash,
         _own.enqueued_at.is_not(None),
-        _own.finished_at.is_(None) | (_own.finished_at >= _asked.timestamp),
+        _own.finished_at.is_(None) | (_own.finished_at >= _requested.timestamp),
     )
     theirs = (
         select(
-            _asked.request_hash,
-            *(func.min(_asked[name]) for name in _DEVICE),
-            func.min(_asked.timestamp),
+            _requested.request_hash,
+            *(func.min(_requested[name]) for name in _DEVICE),
+            func.min(_requested.timestamp),
         )
-        .where(_UNENDED, _asked.timestamp >= _SINCE, ~of_ours)
-        .group_by(_asked.request_hash)
+        .where(_UNENDED, _requested.timestamp >= _SINCE, ~of_ours)
+        .group_by(_requested.request_hash)
     )
     queued = union_all(ours, theirs).subquery("queued")
     running = exists().where(_build.request_hash == queued.c.request_hash, _runs_elsewhere())
@@ -147,7 +147,7 @@ _LONGEST_WAITING: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Queues:
+class CombinedQueue:
     """The queue of all servers at the time of `clock`."""
 
     engine: Engine

@@ -24,7 +24,7 @@ _DETAIL_BYTES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class BuildResponse:
     """A response of the build API with a JSON body."""
 
     status: int
@@ -32,10 +32,10 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def of_state(state: State) -> Answer:
+def of_state(state: State) -> BuildResponse:
     """Return the response 200, 202 or 500 with the state of the build of a request hash."""
-    tell = {PENDING: _queued, BUILDING: _started, FAILED: _failed}.get(state.status, _done)
-    status, phase, body = tell(state)
+    describe = {PENDING: _queued, BUILDING: _started, FAILED: _failed}.get(state.status, _done)
+    status, phase, body = describe(state)
     known = {
         "status": status,
         "request_hash": state.request_hash,
@@ -45,7 +45,7 @@ def of_state(state: State) -> Answer:
         "X-Imagebuilder-Status": phase,
         "X-Queue-Position": str(state.queue_position or 0),
     }
-    return Answer(status, {**body, **known}, headers)
+    return BuildResponse(status, {**body, **known}, headers)
 
 
 def _queued(state: State) -> tuple[int, str, dict[str, Any]]:
@@ -98,49 +98,49 @@ def _time(instant: datetime) -> str:
 
 def problem(
     status: int, title: str, detail: str, *, retry_seconds: int | None = None, **more: Any
-) -> Answer:
+) -> BuildResponse:
     """Return an error response; `detail` is always one string."""
     headers = {} if retry_seconds is None else {"Retry-After": str(retry_seconds)}
     body = {"status": status, "title": title, "detail": cut_utf8(detail, _DETAIL_BYTES), **more}
-    return Answer(status, body, headers)
+    return BuildResponse(status, body, headers)
 
 
-def refused(detail: str) -> Answer:
+def rejected(detail: str) -> BuildResponse:
     """Return the response to a request that fails validation."""
     return problem(400, "Bad Request", detail)
 
 
-def unknown() -> Answer:
+def unknown_hash() -> BuildResponse:
     """Return the 404 for an unknown request hash."""
     return problem(404, "Not Found", "could not find provided request hash")
 
 
-def range_refused(status: int, headers: Mapping[str, str]) -> Answer:
+def invalid_range(status: int, headers: Mapping[str, str]) -> BuildResponse:
     """Return 400 or 416 for a `Range` that is malformed or outside the image."""
     if status == 416:
         length = {"Content-Range": headers["Content-Range"]}
-        answer = problem(416, "Range Not Satisfiable", "the image has no such bytes")
-        return Answer(416, answer.body, length)
+        response = problem(416, "Range Not Satisfiable", "the image has no such bytes")
+        return BuildResponse(416, response.body, length)
     return problem(400, "Bad Request", "Range: expected bytes=FIRST-LAST")
 
 
-def too_large(limit: int) -> Answer:
+def too_large(limit: int) -> BuildResponse:
     """Return the 413 for a body of more than `limit` bytes."""
     return problem(413, "Content Too Large", f"the body is larger than {limit} bytes")
 
 
-def unsupported(detail: str) -> Answer:
+def unsupported(detail: str) -> BuildResponse:
     """Return the 415 for a body that is not plain JSON."""
     return problem(415, "Unsupported Media Type", detail)
 
 
-def invalid(error: InvalidRequestError) -> Answer:
+def invalid(error: InvalidRequestError) -> BuildResponse:
     """Return the 422 for a body that is not a build request."""
     errors = [{"loc": place, "msg": problem} for place, problem in error.errors]
     return problem(422, "Unprocessable Content", str(error), type="about:blank", errors=errors)
 
 
-def overloaded(waiting: int) -> Answer:
+def overloaded(waiting: int) -> BuildResponse:
     """Return the 529 for a full queue."""
     return problem(
         529, "Server overloaded", overload_text(waiting), retry_seconds=OVERLOAD_RETRY_SECONDS
@@ -152,7 +152,7 @@ def overload_text(waiting: int) -> str:
     return f"server overload, queue contains too many build requests: {waiting}"
 
 
-def unavailable(error: StoreUnavailableError) -> Answer:
+def unavailable(error: StoreUnavailableError) -> BuildResponse:
     """Return the 503 with the public reason of a database error."""
     return problem(
         503,
