@@ -36,7 +36,10 @@ def build(request: SimpleNamespace) -> str:
         job.meta["detail"] = "Error: Impossible package selection: missing (zz)"
         job.meta["stderr"] = "ERROR: unable to select packages"
         raise RuntimeError("Impossible package selection: missing (zz)")
-    if kind == "killed":
+    if kind.startswith("overtaken"):
+        # As an equal job would set it that another worker ran at the same time.
+        job.set_status(JobStatus(kind.removeprefix("overtaken-")))
+    if kind.startswith(("killed", "overtaken")):
         os.kill(os.getpid(), signal.SIGKILL)
     if kind in {"long", "stopped"}:
         time.sleep(30)
@@ -115,6 +118,18 @@ def test_every_execution_of_a_job_is_a_build_of_its_own(redis: Redis, recorded: 
     ids = [each["build_id"] for each in recorded.finished]
     assert len(set(ids)) == 2
     assert [each["build_id"] for each in recorded.started] == ids
+
+
+@pytest.mark.parametrize("other", ["finished", "failed"])
+def test_a_build_that_is_killed_after_an_equal_one_ended(
+    redis: Redis, recorded: Recorded, other: str
+) -> None:
+    """RQ keeps no result of it and tells the worker nothing."""
+    run(redis, f"overtaken-{other}")
+    (finished,) = recorded.finished
+    assert finished["status"] == "failure"
+    assert finished["error_message"].startswith("Work-horse terminated unexpectedly; waitpid retur")
+    assert list(finished["phases"]) == ["init", "container_setup", "building_image"]
 
 
 def test_a_build_whose_worker_is_gone(redis: Redis, recorded: Recorded) -> None:

@@ -32,6 +32,7 @@ from asu_stats.times import utc_now
 BUILD_ID: Final = "rq:"  # followed by the execution
 _CHUNK: Final = 1 << 16
 _NOT_ENDED: Final = "the work horse ended without a result"
+_LOST: Final = "Work-horse terminated unexpectedly; waitpid returned {}"  # RQ's words
 _STATUSES: Final[Mapping[JobStatus, BuildStatus]] = {
     JobStatus.FINISHED: "success",
     JobStatus.FAILED: "failure",
@@ -52,6 +53,7 @@ class Execution:
     ended: float = 0.0
     error: str = ""
     names: dict[str, Any] = field(default_factory=dict)
+    wait_status: int = 0  # of the work horse: waitpid(2)
 
     def tell(self, **said: Any) -> None:
         """Send something from the work horse to the worker; never blocks."""
@@ -165,6 +167,14 @@ class StatsWorker(Worker):
             self._raised = exc_info[0]
         super().handle_exception(job, *exc_info)
 
+    def wait_for_horse(self) -> Any:
+        """Note how the work horse ended."""
+        found = super().wait_for_horse()
+        with unharmed(BaseTimeoutException):
+            if self._observed is not None:
+                self._observed.wait_status = found[1] or 0
+        return found
+
     def handle_work_horse_killed(self, job: Job, retpid: Any, ret_val: Any, rusage: Any) -> None:
         """Note whether RQ itself killed a work horse that did not stop at its time-out."""
         with unharmed():
@@ -187,7 +197,11 @@ class StatsWorker(Worker):
 
 
 def _finish(observed: Execution, job: Job, worker: str) -> None:
-    """Emit the end of a build that this worker has run."""
+    """Emit the end of a build that this worker has run.
+
+    If equal jobs run at once and one of them has ended, RQ keeps no result of one that is killed
+    after it: the status of the job is that of the other. Ours is how the work horse ended.
+    """
     found = emitter()
     observed.collect()
     observed.close()
@@ -195,7 +209,10 @@ def _finish(observed: Execution, job: Job, worker: str) -> None:
         status = job.get_status()
         if status not in _STATUSES:
             return  # this worker is being killed: another one will find the job abandoned
-        observed.end(_STATUSES[status], "" if status == JobStatus.FINISHED else _NOT_ENDED)
+        if observed.wait_status:
+            observed.end("failure", _LOST.format(observed.wait_status))
+        else:
+            observed.end(_STATUSES[status], "" if status == JobStatus.FINISHED else _NOT_ENDED)
     if found is not None and observed.status is not None:
         found.build_finished(
             build_id=observed.build_id,
