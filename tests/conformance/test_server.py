@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 from asu_stats.cli.program import app
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.conformance.client import HttpServer, UnusableServerError
+from asu_stats.conformance.differences import differences
 from asu_stats.conformance.oracle import Oracle
-from asu_stats.conformance.questions import one_spelling, questions
+from asu_stats.conformance.questions import last_hours, one_spelling, questions
 from asu_stats.conformance.run import run
 from asu_stats.conformance.scenario import DAYS, scenario
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError, InvalidSettingError
@@ -86,6 +87,9 @@ class Naive:
 
     def get(self, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
         asked = dict(query)
+        if hours := asked.pop("hours", None):
+            oracle = Oracle(map(one_spelling, self.events.values()))
+            return 200, oracle.moments(self.now - timedelta(hours=int(hours)), self.now).overview()
         if days := asked.pop("days", None):
             end = self.now.date()
             start = end - timedelta(days=int(days) - 1)
@@ -101,7 +105,7 @@ class Naive:
         found = self._answers[key].get((path, frozenset(asked.items())))
         if found is None:
             return 404, {}
-        body = json.loads(json.dumps(found.expected))
+        body = json.loads(json.dumps(found.answer([])))
         if not self.events:
             body["period"]["data_since"] = None
         return 200, body
@@ -165,12 +169,18 @@ class OneFigureOff(Naive):
         return status, body
 
 
+ABSENT = {
+    *("timeseries/week", "packages", "errors/types", "request-patterns", "comparison"),
+    *("performance/distribution", "errors/examples"),
+}
+
+
 class LacksMembers(Naive):
     """Has only the required endpoints, without the optional members, and more of its own."""
 
     def get(self, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
         status, body = super().get(path, query)
-        if path.endswith(("/week", "/packages", "/types", "/request-patterns")):
+        if path.removeprefix("/api/v1/stats/") in ABSENT or "hours" in query:
             return 404, {}
         if path.endswith("/overview"):
             del body["totals"]["cancelled_builds"], body["period"]["incomplete"]
@@ -190,9 +200,8 @@ def test_another_server_may_lack_what_is_optional() -> None:
     assert found_in(Naive()) == []
     outcome = run(LacksMembers(), now=NOW)
     assert outcome.differences == []
-    assert {path.removeprefix("/api/v1/stats/") for path in outcome.absent} == {
-        *("timeseries/week", "packages", "errors/types", "request-patterns")
-    }
+    absent = {path.removeprefix("/api/v1/stats/") for path in outcome.absent}
+    assert absent == {*ABSENT, "overview?hours="}
 
 
 @pytest.mark.parametrize(
@@ -216,6 +225,50 @@ def test_one_figure_is_named() -> None:
     assert found.request == "GET /api/v1/stats/versions?start=2026-09-26&end=2026-09-27"
     assert found.place == "[22.03.7].requests"
     assert int(found.received) == int(found.expected) + 1
+
+
+def halves(bars: Any) -> list[dict[str, Any]]:
+    """Return one bar as two, as another server would choose them."""
+    (bar,) = bars
+    middle = (bar["from_seconds"] + bar["to_seconds"]) // 2
+    return [
+        {"from_seconds": bar["from_seconds"], "to_seconds": middle, "builds": 0},
+        {"from_seconds": middle + 1, "to_seconds": bar["to_seconds"], "builds": bar["builds"]},
+    ]
+
+
+NEWEST = "2026-09-29T22:56:13.871647+00:00"
+DISTRIBUTION = "performance/distribution"
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "place"),
+    [
+        ("overview", lambda body: {**body, "totals": {"requests": 1}}, "totals.requests"),
+        ("comparison", lambda rows: [{**rows[0], "before": 1}, *rows[1:]], "[requests].before"),
+        (DISTRIBUTION, halves, "[0].builds"),
+        (DISTRIBUTION, lambda bars: [{**bars[0], "to_seconds": 1}], "[1]"),
+        (DISTRIBUTION, lambda bars: [bars[0], bars[0]], "[1].from_seconds"),
+        (DISTRIBUTION, lambda _: [], "[0]"),
+        (DISTRIBUTION, lambda _: "none", "body"),
+        ("errors/examples", lambda rows: rows[1:], f"[{NEWEST}]"),
+        ("errors/examples", lambda rows: rows[::-1], " (order)"),
+        ("errors/examples", lambda _: [{"timestamp": None}], f"[{NEWEST}]"),
+    ],
+)
+def test_what_a_server_may_form_is_checked(
+    path: str, change: Callable[[Any], object], place: str
+) -> None:
+    made = scenario(FIRST)
+    oracle = Oracle(map(one_spelling, made.events))
+    days = FIRST + timedelta(days=4), FIRST + timedelta(days=5)
+    hours = last_hours(oracle, FIRST, NOW)
+    asked = [*questions(oracle, *days, FIRST.isoformat())] if path != "overview" else [*hours]
+    question = next(q for q in asked if q.path == f"/api/v1/stats/{path}")
+    good = question.answer([])
+    assert differences("", question.answer(good), good) == []
+    bad = change(good)
+    assert place in {found.place for found in differences("", question.answer(bad), bad)}
 
 
 def test_days_that_are_not_over_are_refused() -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any, Final
 
-from asu_stats.conformance.history import client_of
+from asu_stats.conformance import chosen
+from asu_stats.conformance.history import client_of, when
 from asu_stats.conformance.oracle import Oracle
 
 _PREFIX: Final = "/api/v1/stats/"
@@ -14,14 +16,17 @@ OPTIONAL: Final = frozenset({"incomplete", "cancelled_builds", "unique_rejected_
 _ROWS: Final = OPTIONAL | {"cache_hits", "successful_builds", "failed_builds", "success_rate"}
 _DIFF: Final = OPTIONAL | {"unknown", "diff_packages_unknown"}
 _SERIES: Final = OPTIONAL | {"unique_requests", "cache_hit_rate", "success_rate"}
+_DAY: Final = timedelta(days=1)
+_CLOCKS: Final = timedelta(minutes=5)  # by which another clock may differ
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One query and its expected response.
+    """One query and its expected response: a value, or a function that returns it.
 
-    `optional` are members that may be absent. `required` is false for endpoints that a server may
-    lack: those that are beside the statistics API of docs/reference/api.md.
+    The function is given the response, for what a server may form as it likes. `optional` are
+    members that may be absent. `required` is false for endpoints that a server may lack: those that
+    are beside the statistics API of docs/reference/api.md.
     """
 
     path: str
@@ -30,12 +35,16 @@ class Question:
     optional: frozenset[str] = OPTIONAL
     required: bool = True
 
+    def answer(self, received: Any) -> Any:
+        """Return the expected response."""
+        return self.expected(received) if callable(self.expected) else self.expected
+
 
 def questions(oracle: Oracle, start: date, end: date, data_since: str) -> Iterator[Question]:
     """Return every question about the days from `start` to `end`."""
     oracle.window(start, end)
     window = {"start": start.isoformat(), "end": end.isoformat()}
-    for question in (*_lists(oracle), *_series(oracle), *_further(oracle)):
+    for question in (*_lists(oracle), *_series(oracle), *_further(oracle), *_compared(oracle)):
         yield _since(question, window, data_since)
 
 
@@ -44,6 +53,25 @@ def last_days(oracle: Oracle, first: date, today: date, data_since: str) -> Ques
     oracle.window(first, today)
     days = {"days": str((today - first).days + 1)}
     return _since(Question("overview", {}, oracle.overview(), _DIFF), days, data_since)
+
+
+def last_hours(oracle: Oracle, first: date, now: datetime) -> Iterator[Question]:
+    """Return questions about the last hours, for up to three numbers of hours.
+
+    No event is near the moment where such a time range begins: the server has its own clock.
+    """
+    moments = [when(e) for e in oracle.events]
+    most = (now - datetime.combine(first, time(), UTC)) // timedelta(hours=1)
+    quiet = []
+    for hours in range(1, most + 1):
+        start = now - timedelta(hours=hours)
+        if all(abs(moment - start) > _CLOCKS for moment in moments):
+            quiet.append(hours)
+    for hours in sorted({quiet[0], quiet[len(quiet) // 2], quiet[-1]} if quiet else ()):
+        expected = oracle.moments(now - timedelta(hours=hours), now).overview()
+        del expected["period"]
+        query = {"hours": str(hours)}
+        yield Question(f"{_PREFIX}overview", query, expected, _DIFF, required=False)
 
 
 def _since(question: Question, window: dict[str, str], data_since: str) -> Question:
@@ -110,9 +138,31 @@ def _further(oracle: Oracle) -> Iterator[Question]:
         ("performance/timeseries", {"interval": "day"}, oracle.durations("day")),
         ("versions/timeseries", {"interval": "day"}, oracle.adoption("day")),
         ("timeseries/week", {}, oracle.week()),
+        ("performance/distribution", {}, partial(chosen.bars, oracle)),
+        (
+            "performance/distribution",
+            by_version,
+            partial(chosen.bars, oracle, version=by_version["version"]),
+        ),
+        ("errors/examples", {}, partial(chosen.examples, oracle)),
     )
     for path, query, expected in further:
         yield Question(path, query, expected, OPTIONAL, required=False)
+
+
+def _compared(oracle: Oracle) -> Iterator[Question]:
+    """Return the question about the figures beside those of the time range before.
+
+    Only if events of the history lie before that one too: else it depends on the server's own.
+    """
+    start, end = oracle.start, oracle.end
+    rows = oracle.comparison(datetime.combine(end + _DAY, time(), UTC))
+    if any(row["before_unknown"] for row in rows):
+        return
+    members = ("figure", "unit", "value", "before", "change")
+    expected = [{name: row[name] for name in members} for row in rows]
+    oracle.window(start, end)
+    yield Question("comparison", {}, expected, required=False)
 
 
 def windows(first: date, last: date) -> list[tuple[date, date]]:
