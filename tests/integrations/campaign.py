@@ -375,7 +375,8 @@ def run(upstream: Path, python: Path, *, requests: int, threads: int, seed: int)
             known, _ = control.communicate("", 60)
             ended = json.loads(known)
             total = sum(map(len, ended["results"].values()))
-            until(lambda: _builds(scratch, "status <> 'building'") >= total, "events of builds")
+            until(lambda: _builds(scratch, "status <> 'building'") >= total, "ends of builds")
+            until(lambda: not _builds(scratch, "status = 'building'"), "the last builds")
             rows, builds = _details(scratch)
             counts = check_requests(sent, rows)
             counts += check_builds(ended["results"], builds)
@@ -399,8 +400,10 @@ def check_totals(url: str, counts: Counter[str]) -> None:
 
 
 def _is_idle(redis: int) -> bool:
+    """Tell whether RQ has no job: waiting, between the queue and a worker, or in work."""
     cli = shutil.which("redis-cli") or "redis-cli"
-    commands = (("llen", "rq:queue:default"), ("zcard", "rq:wip:default"))
+    queue = "rq:queue:default"
+    commands = (("llen", queue), ("llen", f"{queue}:intermediate"), ("zcard", "rq:wip:default"))
     return all(
         subprocess.check_output([cli, "-p", str(redis), *command], text=True).strip() == "0"
         for command in commands
