@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test lint format bench lock venv clean screenshots docs crash fuzz soak upstream \
-  chromium prometheus redis
+  dist chromium prometheus redis
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -89,6 +89,11 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for eve
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
 	  pyproject.toml -o requirements/bench.txt
+
+# The same commit gives the same bytes.
+dist: $(VENV)/.runtime ## Wheel and sdist in dist/
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build
+	@cd dist && sha256sum asu_stats-*
 
 clean: ## Remove what these targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,79 @@
+"""The wheel and the sdist: complete, reproducible, and without dependencies of the base."""
+
+import email
+import tarfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hatchling import build
+
+ROOT = Path(__file__).parent.parent
+
+
+KINDS: dict[str, Callable[[str], str]] = {"wheel": build.build_wheel, "sdist": build.build_sdist}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
+    """Build each kind of package twice."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+        found: dict[str, list[Path]] = {}
+        for kind, make in KINDS.items():
+            for number in (1, 2):
+                directory = tmp_path_factory.mktemp(f"{kind}{number}")
+                found.setdefault(kind, []).append(directory / make(str(directory)))
+        return found
+
+
+def project() -> dict[str, Any]:
+    found: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return found
+
+
+def files(*folders: str) -> set[str]:
+    """Return the paths of all files below some folders of the project."""
+    paths = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
+    return {str(path.relative_to(ROOT)) for path in paths if path.parent.name != "__pycache__"}
+
+
+@pytest.fixture
+def wheel(built: dict[str, list[Path]]) -> Iterator[zipfile.ZipFile]:
+    with zipfile.ZipFile(built["wheel"][0]) as found:
+        yield found
+
+
+def test_the_wheel_holds_the_package_and_the_files_for_operators(wheel: zipfile.ZipFile) -> None:
+    data = f"asu_stats-{project()['version']}.data/data/share"
+    expected = {name.removeprefix("src/") for name in files("src/asu_stats")}
+    expected |= {f"{data}/asu-stats/{n.removeprefix('deploy/')}" for n in files("deploy")}
+    expected |= {f"{data}/doc/asu-stats/{n.removeprefix('docs/')}" for n in files("docs")}
+    held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert {name for name in held if "__pycache__" in name} == set()
+    assert expected <= held
+
+
+def test_the_base_needs_no_other_package(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    metadata = email.message_from_string(wheel.read(name).decode())
+    needed = metadata.get_all("Requires-Dist") or []
+    assert needed
+    assert [line for line in needed if "extra ==" not in line] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_builds_are_reproducible(built: dict[str, list[Path]], kind: str) -> None:
+    first, second = (path.read_bytes() for path in built[kind])
+    assert first == second
+
+
+def test_the_sdist_holds_what_tests_and_make_need(built: dict[str, list[Path]]) -> None:
+    with tarfile.open(built["sdist"][0]) as found:
+        held = {name.partition("/")[2] for name in found.getnames()}
+    needed = files("src", "tests", "benchmarks", "requirements", "deploy", "docs")
+    assert needed | {"Makefile", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md"} <= held
