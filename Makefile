@@ -85,6 +85,9 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for eve
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra all --extra build pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra server --extra postgresql --extra build -c requirements/runtime.txt \
+	  pyproject.toml -o requirements/container.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra dev --extra build -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
