@@ -47,6 +47,18 @@ def test_rules() -> None:
     assert found.returncode == 0, found.stdout + found.stderr
 
 
+def test_configuration_of_the_container(tmp_path: Path) -> None:
+    for path in (DEPLOY / "container" / "prometheus.yml", RULES):
+        shutil.copy(path, tmp_path)
+    found = subprocess.run(
+        ["promtool", "check", "config", tmp_path / "prometheus.yml"],  # noqa: S607
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 class Prometheus:
     """A Prometheus of our own that scrapes one server twice a second."""
 
