@@ -44,6 +44,7 @@ ORDER = (
     "integrations",
     "conformance",
     "store",
+    "backup",
     "jobs",
     "builds",
     "importers",

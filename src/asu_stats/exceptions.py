@@ -147,6 +147,13 @@ class MissingArchiveError(StoreRefusedError):
     """A file of the archive that is needed can't be read. Names it below the archive directory."""
 
 
+class BackupError(AsuStatsError):
+    """A backup that can't be made, read or restored: which one, and why."""
+
+    def __init__(self, place: object, problem: str) -> None:
+        super().__init__(f"{place}: {problem}")
+
+
 class SchemaError(AsuStatsError):
     """The database holds no schema, or an older or newer one than this program needs."""
 

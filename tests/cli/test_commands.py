@@ -57,6 +57,8 @@ COMMANDS = (
     "db",
     "db upgrade",
     "db status",
+    "db backup",
+    "db restore",
     "import",
     "import go-builder",
     "import redis",

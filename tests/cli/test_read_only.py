@@ -30,6 +30,7 @@ from tests.support import Stats, build, request
 # Each with what it prints of the history of `filled`.
 COMMANDS = {
     "db status": "current",
+    "db backup BACKUP": "archive files",
     "export client_stats": "luci",
     "export build_metrics --format ndjson": '"status": "success"',
     "rollups verify": "no difference",
@@ -64,7 +65,9 @@ def filled(url: str, place: Path) -> None:
 
 def run(url: str, command: str, archive: Path) -> str:
     environment = {"ASU_STATS_ARCHIVE_DIRECTORY": str(archive)}
-    found = CliRunner().invoke(app, [*command.split(), "--database", url], env=environment)
+    with tempfile.TemporaryDirectory() as place:
+        words = command.replace("BACKUP", f"{place}/backup.zip").split()
+        found = CliRunner().invoke(app, [*words, "--database", url], env=environment)
     assert found.exit_code in ((0, 1) if command == "alerts check" else (0,)), found.exception
     return found.output
 
@@ -167,13 +170,15 @@ needs_root = pytest.mark.skipif(
 
 
 def as_nobody(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return forked.run(
-        arguments,
-        env={**os.environ, "ASU_STATS_DATABASE_URL": f"sqlite:///{file}"}
-        | {"ASU_STATS_ARCHIVE_DIRECTORY": str(file.parent / "archive")},
-        cwd="/",
-        user="nobody",
-    )
+    with tempfile.TemporaryDirectory(prefix="asu-stats-backup-") as place:
+        Path(place).chmod(0o777)
+        return forked.run(
+            [word.replace("BACKUP", f"{place}/backup.zip") for word in arguments],
+            env={**os.environ, "ASU_STATS_DATABASE_URL": f"sqlite:///{file}"}
+            | {"ASU_STATS_ARCHIVE_DIRECTORY": str(file.parent / "archive")},
+            cwd="/",
+            user="nobody",
+        )
 
 
 def all_of_them(file: Path) -> None:

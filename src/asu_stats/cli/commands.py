@@ -18,7 +18,7 @@ _COMMANDS: Final = {
     "stats": ("stats:stats", "Figures of the statistics API."),
     "insights": ("stats:insights", "Why builds fail, what got worse, what to do."),
     "alerts": ("alerts:app", "Alert rules and incidents."),
-    "db": ("db:app", "Schema migrations."),
+    "db": ("db:app", "Schema, backup and check of the database."),
     "import": ("importing:app", "Import the history of an older server."),
     "jobs": ("jobs:app", "Scheduled jobs and their last results."),
     "note": ("note:app", "Notes on the charts of the dashboard."),

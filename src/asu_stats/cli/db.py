@@ -1,4 +1,4 @@
-"""`asu-stats db`: schema migrations."""
+"""`asu-stats db`: schema, backup, restore and check of the database."""
 
 import os
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from asu_stats.cli import options, output
+from asu_stats.cli import backup, options, output
 from asu_stats.exceptions import AsuStatsError, ForeignDataError
 from asu_stats.importers import go_adoption, go_file, go_times
 from asu_stats.ownership import Owner
@@ -17,7 +17,9 @@ from asu_stats.store.database import dialects
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 
-app = typer.Typer(help="Schema migrations.", no_args_is_help=True)
+app = typer.Typer(help="Schema, backup and check of the database.", no_args_is_help=True)
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 @app.command()

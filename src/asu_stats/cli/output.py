@@ -9,12 +9,14 @@ from typing import Any, Final
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
     Task,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -66,13 +68,15 @@ class _Speed(ProgressColumn):
 
 
 @contextmanager
-def progress(total: int | None, what: str) -> Iterator[Progress]:
-    """Show a progress bar on standard error if it is a terminal."""
+def progress(total: int | None, what: str, *, of_bytes: bool = False) -> Iterator[Progress]:
+    """Show a progress bar on standard error if it is a terminal: of items or `of_bytes`."""
+    counted = (
+        (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(), _Speed())
+    )
     with Progress(
         TextColumn(what),
         BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
+        *counted,
         TimeRemainingColumn(),
         console=errors,
         transient=True,

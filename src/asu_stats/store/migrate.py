@@ -70,9 +70,9 @@ def _config(
 @cache  # readiness asks for it, and it takes 28 ms to read all migrations
 def head() -> str:
     """Return the revision that this program needs."""
-    revision = ScriptDirectory.from_config(_config()).get_current_head()
-    assert revision is not None  # noqa: S101 - there is always one
-    return revision
+    found = ScriptDirectory.from_config(_config()).get_current_head()
+    assert found is not None  # noqa: S101 - there is always one
+    return found
 
 
 def current(engine: Engine) -> str | None:
@@ -81,10 +81,11 @@ def current(engine: Engine) -> str | None:
     Raises `SchemaError` if it belongs to another program.
     """
     with read_snapshot(engine) as connection:
-        return _revision(connection)
+        return revision(connection)
 
 
-def _revision(connection: Connection) -> str | None:
+def revision(connection: Connection) -> str | None:
+    """Return the same, read in a transaction."""
     found = MigrationContext.configure(connection).get_current_revision()
     if found is None:
         check_ours(dialects.own_tables(connection))
@@ -119,7 +120,7 @@ def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
     """
     with write_transaction(engine, waiting=say_waiting) as connection:
         dialects.take_turn(connection, waiting=say_waiting)
-        return run(connection, _revision(connection), plan_indexes=plan_indexes)
+        return run(connection, revision(connection), plan_indexes=plan_indexes)
 
 
 def say_waiting() -> None:
@@ -148,6 +149,17 @@ def run(
     except (CommandError, RevisionError) as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
     return indexes.settle(connection, wanted=plan_indexes)
+
+
+def is_known(schema: str) -> bool:
+    """Tell whether this program knows a schema: newer releases have others."""
+    every = ScriptDirectory.from_config(_config()).walk_revisions()
+    return schema in {each.revision for each in every}
+
+
+def create(connection: Connection, schema: str) -> None:
+    """Create a known schema in an empty database."""
+    command.upgrade(_config(connection, lambda **_: None), schema)
 
 
 class _Progress:
@@ -195,7 +207,7 @@ def check(engine: Engine) -> str:
     Raises `SchemaError`, which tells what to do, for any other.
     """
     with read_snapshot(engine) as connection:
-        found = _revision(connection)
+        found = revision(connection)
         if found != head():
             state = "has no schema" if found is None else f"has schema {found}"
             raise SchemaError(

@@ -3,14 +3,16 @@
 A file gets its name only after it is complete and synced to disk.
 """
 
+import contextlib
 import csv
 import errno
+import fcntl
 import gzip
 import io
 import json
 import os
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -66,6 +68,30 @@ def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> i
     except OSError as error:
         raise StoreUnavailableError(f"archive: {path}: {error.strerror}") from None
     return len(content)
+
+
+@contextlib.contextmanager
+def locked(directory: Path, *, to_remove: bool) -> Iterator[bool]:
+    """Hold the lock of an archive directory; yield whether it is held.
+
+    Any number of backups share it, and wait for a process that removes files. That process does not
+    wait: it does not get the lock while a backup is made. A directory that is missing has none.
+    """
+    how = fcntl.LOCK_EX | fcntl.LOCK_NB if to_remove else fcntl.LOCK_SH
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def problem(path: Path, size: int | None) -> str | None:

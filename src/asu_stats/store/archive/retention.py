@@ -148,7 +148,9 @@ def run(
     if archive_directory is not None:
         for table in DETAILS:
             this.to_files(table, archive_directory)
-        _tidy(engine, archive_directory)
+        with files.locked(archive_directory.path, to_remove=True) as alone:
+            if alone:
+                _tidy(engine, archive_directory)
     return this.report
 
 

@@ -135,12 +135,13 @@ def write_transaction(
 
 
 @contextlib.contextmanager
-def read_snapshot(engine: Engine) -> Iterator[Connection]:
+def read_snapshot(engine: Engine, *, unlimited: bool = False) -> Iterator[Connection]:
     """Run a block on one consistent, read-only state of the database.
 
-    Raises as `write_transaction` does.
+    `unlimited` lifts the time limits. Raises as `write_transaction` does.
     """
-    with _translating(engine), _transaction(engine, {"snapshot": True}) as connection:
+    options = {"snapshot": True, "unlimited": unlimited}
+    with _translating(engine), _transaction(engine, options) as connection:
         yield connection
 
 

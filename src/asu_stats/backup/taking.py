@@ -1,0 +1,282 @@
+"""Makes a backup while servers run.
+
+The spool is copied first: an event leaves the spool only after it is in the database, so the copy
+of the database that follows has it, or the copy of the spool. Archive files never change, and none
+is removed between the copy of the database, which lists them, and their own copies.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, Engine, select
+
+from asu_stats import __version__
+from asu_stats.backup import container
+from asu_stats.backup.container import Manifest, Progress, TableCopy, Writer
+from asu_stats.exceptions import BackupError
+from asu_stats.ownership import Owner
+from asu_stats.recorder import records
+from asu_stats.store import migrate
+from asu_stats.store.archive import files
+from asu_stats.store.archive.segments import archive_parts
+from asu_stats.store.database import copies, dialects
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.times import utc_now
+
+_WORK, _PART = ".part", "backup.zip"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a backup is made of."""
+
+    engine: Engine
+    archive_directory: Path
+    spool: Path
+    skip_missing: bool = False
+
+
+def size(engine: Engine) -> int:
+    """Return about how many bytes `take` reports to `progress`, without archive and spool."""
+    with read_snapshot(engine) as connection:
+        if engine.dialect.name == "sqlite":
+            return 2 * dialects.database_size(connection)
+        return sum(copies.table_bytes(connection, name) for name in copies.columns(connection))
+
+
+def place(target: Path, now: datetime) -> Path:
+    """Return the file of a new backup: `target`, or one named after the time in that directory.
+
+    Raises `BackupError` if it exists, or its directory does not.
+    """
+    file = target / f"asu-stats-{now:%Y-%m-%dT%H%M%SZ}.zip" if target.is_dir() else target
+    if os.path.lexists(file):
+        raise BackupError(file, "exists; give another name, or a directory")
+    if not file.parent.is_dir():
+        raise BackupError(file.parent, "no such directory")
+    return file
+
+
+def take(source: Source, file: Path, progress: Progress) -> Manifest:
+    """Write a backup to `file`, which gets its name when it is complete and synced to disk.
+
+    `progress` is called with numbers of bytes. Raises `BackupError` if a file cannot be read or
+    written, and `StoreUnavailableError`.
+    """
+    with _workspace(file) as work:
+        part = work / _PART
+        with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "w+b") as opened:
+            with container.writing(opened) as backup:
+                manifest = _write(source, backup, work, progress)
+            opened.flush()
+            os.fsync(opened.fileno())
+        Owner.of_directory(file.parent).give(part)
+        part.replace(file)
+        _sync(file.parent)
+    return manifest
+
+
+def _write(source: Source, backup: Writer, work: Path, progress: Progress) -> Manifest:
+    _add_spool(source.spool, backup)
+    with files.locked(source.archive_directory, to_remove=False):
+        if source.engine.dialect.name == "sqlite":
+            facts, names = _add_file(source, backup, work, progress)
+        else:
+            facts, names = _add_tables(source, backup, progress)
+        missing = _add_archive(source, backup, names, progress)
+    return backup.finish(program=__version__, missing_archive_files=missing, **facts)
+
+
+def _add_file(
+    source: Source, backup: Writer, work: Path, progress: Progress
+) -> tuple[dict[str, Any], list[str]]:
+    """Add the copy of an SQLite file; return facts about it, and the archive files it lists."""
+    copy, done = work / container.DATABASE, 0
+    os.close(os.open(copy, os.O_RDWR | os.O_CREAT, 0o600))
+
+    def grown(to: int) -> None:
+        nonlocal done
+        progress(to - done)
+        done = to
+
+    taken = utc_now()
+    copies.into_file(source.engine, copy, grown)
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)) as found:
+        tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master")}
+        if copies.VERSION_TABLE not in tables:
+            raise BackupError(source.engine.url.database, "has no schema; there is nothing in it")
+        (revision,) = found.execute("SELECT max(version_num) FROM alembic_version").fetchone()
+        listed = (
+            found.execute("SELECT file FROM archive_parts") if "archive_parts" in tables else ()
+        )
+        names = [name for (name,) in listed]
+    with copy.open("rb") as opened:
+        backup.add(container.DATABASE, _chunks(opened, progress))
+    copy.unlink()
+    return _facts(source, taken, revision, {}), names
+
+
+def _add_tables(
+    source: Source, backup: Writer, progress: Progress
+) -> tuple[dict[str, Any], list[str]]:
+    """Add the rows of each table of PostgreSQL; return the same."""
+    with read_snapshot(source.engine, unlimited=True) as connection:
+        copies.make_portable(connection)
+        taken = dialects.now(connection)
+        revision = migrate.revision(connection)
+        if revision is None:
+            raise BackupError("database", "has no schema; there is nothing in it")
+        tables = {
+            name: _add_table(connection, name, columns, backup, progress)
+            for name, columns in copies.columns(connection).items()
+        }
+        names = []
+        if archive_parts.name in tables:
+            names = list(connection.execute(select(archive_parts.c.file)).scalars())
+    return _facts(source, taken, revision, tables), names
+
+
+def _add_table(
+    connection: Connection, name: str, columns: list[str], backup: Writer, progress: Progress
+) -> TableCopy:
+    left, rows = copies.table_bytes(connection, name), 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal left, rows
+        for chunk in copies.rows_out(connection, name, columns):
+            rows += chunk.count(b"\n")
+            step = min(left, len(chunk))
+            left -= step
+            progress(step)
+            yield chunk
+
+    backup.add(f"{container.TABLES}{name}", counted())
+    progress(left)
+    return TableCopy(tuple(columns), rows)
+
+
+def _facts(
+    source: Source, taken: datetime, revision: str, tables: dict[str, TableCopy]
+) -> dict[str, Any]:
+    return {
+        "taken_at": f"{taken:%Y-%m-%dT%H:%M:%SZ}",
+        "database": source.engine.dialect.name,
+        "schema_revision": revision,
+        "tables": tables,
+    }
+
+
+def _add_archive(source: Source, backup: Writer, names: list[str], progress: Progress) -> list[str]:
+    """Add the archive files; return the names of missing ones if they may be missing."""
+    missing = []
+    for name in sorted(names):
+        path = source.archive_directory / name
+        if Path(name).is_absolute():
+            raise BackupError(path, "not below archive_directory: run `asu-stats db upgrade` first")
+        problem = files.problem(path, None)
+        if problem is not None and source.skip_missing:
+            missing.append(name)
+            continue
+        if problem is not None:
+            words = f"archive file {problem}; restore it, or use --skip-missing"
+            raise BackupError(path, words)
+        with _reading(path) as opened:
+            chunks = _chunks(opened, progress)
+            backup.add(f"{container.ARCHIVE}{name}", chunks, compress=False)
+    return missing
+
+
+def _add_spool(directory: Path, backup: Writer) -> None:
+    """Add the complete lines of all files in the spool."""
+    if not directory.is_dir():
+        return
+    for path in sorted(directory.iterdir()):
+        if path.suffix in {".spool", ".ndjson"} and path.is_file() and not path.is_symlink():
+            with contextlib.suppress(FileNotFoundError), _reading(path) as opened:
+                lines = _lines(opened)
+                first = next(lines, None)
+                if first is not None:  # one that is empty belongs to a process that waits
+                    backup.add(f"{container.SPOOL}{path.name}", _joined(first, lines))
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines of a file, without one that is being written and without reserved space."""
+    for line in file:
+        if line.endswith(b"\n"):
+            yield line
+        elif rest := line.rstrip(b"\0"):
+            with contextlib.suppress(ValueError):
+                records.decode(rest)
+                yield rest + b"\n"
+
+
+def _joined(first: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from lines
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        opened = path.open("rb")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise BackupError(path, error.strerror or str(error)) from None
+    with opened:
+        yield opened
+
+
+def _chunks(file: IO[bytes], progress: Progress) -> Iterator[bytes]:
+    while chunk := file.read(container.CHUNK):
+        progress(len(chunk))
+        yield chunk
+
+
+@contextlib.contextmanager
+def _workspace(file: Path) -> Iterator[Path]:
+    """Make a locked directory beside `file`, and remove it and those of dead processes."""
+    work = file.with_name(f"{file.name}{_WORK}")
+    try:
+        for old in {work, *file.parent.glob(f"asu-stats-*.zip{_WORK}")}:
+            with contextlib.suppress(OSError), _locked(old):
+                if {each.name for each in old.iterdir()} <= {_PART, container.DATABASE}:
+                    shutil.rmtree(old)
+        work.mkdir(mode=0o700)
+        with _locked(work):
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except FileExistsError:
+        raise BackupError(work, "exists: another backup is being made") from None
+    except OSError as error:
+        raise BackupError(error.filename or file, error.strerror or str(error)) from None
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of a directory. Raises `OSError` if another process does."""
+    handle = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
