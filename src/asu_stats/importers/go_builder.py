@@ -1,7 +1,7 @@
 """Imports the history in a SQLite file of the Go server: every row of `build_stats` once.
 
-An event's identity is made from the file's first row and the row's number, so the same file read
-again, or read on after a crash, changes nothing. Each pass reads one state of the file.
+The identity of an event consists of the file's first row and the number of its own row. Reading a
+file again, or resuming after a crash, therefore changes nothing. Each pass reads one snapshot.
 """
 
 import logging
@@ -39,7 +39,7 @@ Counted: TypeAlias = tuple[str, Event]  # the kind of its row
 
 @dataclass(slots=True)
 class Sums:
-    """What the rows of a day or version add up to, as `stats_legacy` and the durations have it."""
+    """Sums of the rows of a day or version, named as in `stats_legacy`; durations in seconds."""
 
     request: int = 0
     cache_hit: int = 0
@@ -115,7 +115,7 @@ class GoBuilder:
                 self._read(connection, sender, progress, begin)
 
     def _begin_again(self, source: str | None) -> None:
-        """Start again at the first row: the file was replaced or emptied."""
+        """Restart at the first row: the file was replaced or emptied."""
         if self._given and source != self._first:
             raise OtherHistoryError(
                 self.path,

@@ -25,8 +25,8 @@ _SOURCE: Final = "urn:asu-stats:go-builder:"
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Return a read-only connection to a file of the Go server, which may keep writing to it.
 
-    Raises `ForeignDataError` for a path that is not such a file, and for one that is damaged or
-    locked, also while it is being read.
+    Raises `ForeignDataError` if the path is not such a file, or if the file is damaged or locked,
+    also while it is being read.
     """
     try:
         _check_file(path)

@@ -1,18 +1,18 @@
 """Matches rows of `build_stats` with rows of the Go server's other tables, if unambiguous.
 
-`build_stats` names no request. A row of it and a row of another table are taken for the same thing
-if both name the same version, target, profile and diff_packages, happened within seconds of each
-other in the order in which the server wrote them, and neither has another such partner. A row with
-two possible partners has none. A match adds details (hash, client, packages, worker, start, error
+`build_stats` names no request. A row of it matches a row of another table if both have the same
+version, target, profile and diff_packages, if they were written within seconds of each other in the
+order in which the server writes them, and if neither has another such partner. A row with two
+possible partners has no match. A match adds details (hash, client, packages, worker, start, error
 text) and never changes a count.
 
 - a request: the row of `build_requests`, which is written just before its event;
 - a successful build: the row of `build_results`, which also has its duration;
-- a failed build: the newest job of a hash, if that has failed. Older jobs of a hash contain what
-  happened to the newest, so they are not used.
+- a failed build: the newest job of a hash, if it failed. Older jobs are not used, because the
+  server overwrote them with the data of the newest.
 
-A request's hash is taken over only if its hash has one job, and the end of that is matched too:
-otherwise the request would seem to wait, or to have ended with another build of that hash.
+A request gets its hash only if the hash has a single job and the end of that job is matched too.
+Otherwise the request would seem to wait, or to have ended with another build of that hash.
 """
 
 import sqlite3
@@ -128,8 +128,8 @@ _LATEST: Final = {
 class Match(NamedTuple):
     """Data of a row from other tables.
 
-    `end_row` of a request is the row of the build that it waited for; without it the request must
-    not be tied to its hash.
+    `end_row` of a request is the row of the build that it waited for. Without it the request must
+    not get its hash.
     """
 
     kind: str
@@ -189,7 +189,7 @@ class Matches:
         return Match(*found) if found else None
 
     def is_paired(self, match: Match, row_id: int, after: int) -> bool:
-        """Tell whether `row_id` is the end that a request behind the row `after` waited for."""
+        """Tell whether `row_id` is the end that a request after the row `after` waited for."""
         found = self._connection.execute(_PAIRED, (match.request_hash, row_id, after))
         return found.fetchone() is not None
 

@@ -1,7 +1,7 @@
 """Rows of the Go server's `build_stats` as events, one event per row.
 
-`timestamp` is written afterwards, so that of a build is its end. Only a successful build
-has a duration; 0 means none. A `Match` has the data of other tables.
+The server writes a row after the fact, so the `timestamp` of a build is its end. Only successful
+builds have a duration; 0 means none. A `Match` has the data of other tables.
 """
 
 import json

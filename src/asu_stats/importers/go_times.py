@@ -2,8 +2,8 @@
 
     2026-01-04 09:12:22.12 +0100 CET m=+86412.000000001
 
-The offset is used; the name of the zone is ignored, and so are the seconds after `m=`, which a
-process counted itself. A time without offset is UTC, like SQLite's CURRENT_TIMESTAMP.
+The offset is used. The name of the zone and `m=`, a monotonic clock reading, are ignored. A time
+without offset is UTC, like SQLite's CURRENT_TIMESTAMP.
 """
 
 import re

@@ -1,9 +1,9 @@
 """Matches samples of several series that belong to one request or build, if unambiguous.
 
-A request leaves a sample in `requests`, milliseconds later one in `clients`, and if the image was
-there one in `cache-hits`. Requests that follow each other closely form a cluster; who was answered
-from the cache is known if all have the same client, or all or none were. Else the counts are kept,
-and the clients of the cluster are not known.
+A request leaves a sample in `requests`, milliseconds later one in `clients`, and for a cache hit
+one in `cache-hits`. Requests within 250 ms of each other form a cluster. The clients of a cluster
+are known if all are the same, or if all or none of its requests are cache hits. Otherwise the
+requests are counted without their clients.
 """
 
 from bisect import bisect_left, bisect_right
@@ -108,8 +108,7 @@ def _seconds(timed: list[tuple[int, float]], times: list[int], place: int) -> in
 def failures(samples: Samples) -> tuple[list[tuple[int, Failed | None]], list[Failed]]:
     """Return the failed builds with their entries in the error list, and unmatched entries.
 
-    A sample says nothing but its time, so which of several entries of a second is its makes no
-    difference.
+    A sample has nothing but a time, so any assignment of entries of the same second is equivalent.
     """
     found: list[tuple[int, Failed | None]] = []
     entries, left = list(samples.failed), []

@@ -1,7 +1,7 @@
 """The upstream Python server's Redis TimeSeries, a UTC day at a time, and its list of errors.
 
-Every sample is +1 at a millisecond, but those of `stats:time`, which are seconds. Names are taken
-from labels: a key is not to be taken apart, for a client is free text.
+Every sample is +1 at a millisecond, except those of `stats:time`, which are seconds. Names are read
+from labels. Keys cannot be split into names, because a client is free text.
 """
 
 import re

@@ -1,8 +1,8 @@
 """Imports the history of the upstream Python server from Redis: sums without request hashes.
 
-What the series say is counted: requests and cache hits by time, builds by version, target and
-profile with their durations, failures with what the list of errors has of them. A request has no
-version there, and whether it was accepted is not known of those that were no hits.
+It imports requests and cache hits by time, builds with version, target, profile and duration, and
+failures with their entry in the error list. Requests have no version there. Of requests that were
+not cache hits, it is unknown whether they were accepted.
 """
 
 import contextlib
@@ -88,7 +88,7 @@ class RedisServer:
         sender.flush()
 
     def _is_known(self, kind: str, at: int) -> bool:
-        """Tell whether an event is of a build that RQ's results have brought in."""
+        """Tell whether an event is about a build that was imported from the results of RQ."""
         before = self._builds_before
         return kind == "build.finished" and before is not None and at >= before.timestamp() * 1000
 
@@ -155,7 +155,7 @@ class RedisServer:
 
 
 def connect(url: str) -> Any:
-    """Return a client of the Redis at `url`. Raises `ForeignDataError` for a URL without use."""
+    """Return a client of the Redis at `url`. Raises `ForeignDataError` for an unusable URL."""
     try:
         import redis
     except ModuleNotFoundError:

@@ -1,7 +1,7 @@
 """Detects history that was imported before under another source, which would count twice.
 
-The source of an import is made from the first row or sample. Where that was pruned since, the same
-rows have another source, and so another identity.
+The source of an import is derived from the first row or sample. If that row was pruned since, the
+same rows have another source, and therefore other identities.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from asu_stats.store.details import identities
 from asu_stats.times import bounds, naive
 
 _IMPORTED = ("go-builder:", "redis:")
-_SURE = 10  # events of a day that have happened before, and no fewer than half of its events
+_SURE = 10  # minimum number of known events of a day; they must also be half of its events
 _SOURCE = "urn:asu-stats:go-builder:"
 
 _REQUEST = ("timestamp", "version", "target", "profile")
@@ -29,7 +29,7 @@ _BUILD = ("finished_at", "build_id")
 
 
 def refusing(engine: Engine, place: str) -> Callable[[Sequence[Event]], None]:
-    """Return what raises `OtherHistoryError` for a first batch whose events happened before."""
+    """Return a check of first batches: `OtherHistoryError` if their events are known already."""
 
     def check(events: Sequence[Event]) -> None:
         days: defaultdict[date, list[Event]] = defaultdict(list)
@@ -41,12 +41,12 @@ def refusing(engine: Engine, place: str) -> Callable[[Sequence[Event]], None]:
         day = max(days, key=lambda day: len(days[day]))
         happened, before = _before(engine, day, days[day])
         if happened >= min(_SURE, len(days[day])) and 2 * happened >= len(days[day]):
-            source = f"--source {before}" if before else "--source and the source printed then"
+            source = f"--source {before}" if before else "--source with the source that it printed"
             raise OtherHistoryError(
                 place,
                 f"imported before under another source: {happened} of {len(days[day])} events of "
-                f"{day} are there. Its beginning was pruned, or it is a copy. To go on with the "
-                f"import of then, use {source}; to count them once more, --force",
+                f"{day} are in the database. The first rows were deleted since, or this is a copy. "
+                f"To continue the earlier import, use {source}; to count the events again, --force",
             )
 
     return check
@@ -60,7 +60,7 @@ def _is_known(engine: Engine, events: Sequence[Event]) -> bool:
 
 
 def _before(engine: Engine, day: date, events: Sequence[Event]) -> tuple[int, str | None]:
-    """Return how many events of a day are there, and the source they have if builds tell it."""
+    """Return how many events of a day are known, and their source if their builds contain it."""
     first, after = bounds(day)
     with read_snapshot(engine) as connection:
         requests = [*_rows(connection, client_stats, _REQUEST, first, after)]
@@ -86,7 +86,7 @@ def _rows(
     first: datetime,
     after: datetime,
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield columns of a detail table's rows of a time: live, archived, and in files."""
+    """Yield columns of a detail table's rows in a time range: live, archived, and in files."""
     moment = TIMES[table]
     for each in (table, ARCHIVES[table]):
         here = (each.c[moment] >= first) & (each.c[moment] < after)

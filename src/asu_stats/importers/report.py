@@ -1,4 +1,4 @@
-"""What an import has come to: figures for its end, and the rows that could not be understood."""
+"""Result of an import: a summary, and a file of the rows that were not fully imported."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class Summary:
     """Counts of one run. `events` were sent, of which `accepted` were new to the store.
 
-    `early` rows are ahead of this host's clock: another import takes them when their time has come.
+    `early` rows are ahead of this host's clock. A later import takes them.
     """
 
     source: str = ""
@@ -36,21 +36,21 @@ class Summary:
     unknown: list[str] = field(default_factory=list)
 
     def see(self, at: datetime) -> None:
-        """Widen the time that the rows span."""
+        """Extend the time range of the rows to `at`."""
         self.first = at if self.first is None else min(self.first, at)
         self.last = at if self.last is None else max(self.last, at)
 
     @property
     def duplicates(self) -> int:
-        """Events that the store knew before."""
+        """Events that the store had before."""
         return self.events - self.accepted
 
 
 class Rejected:
-    """The file of rows that were not, or not wholly, understood: one JSON object a line.
+    """The file of rows that were rejected or imported in part: one JSON object per line.
 
-    It is replaced when there is such a row. If it can't be written, `problem` says why and
-    rows are only counted: the import goes on.
+    It is replaced at the first such row. If it cannot be written, `problem` is the reason, rows are
+    only counted, and the import continues.
     """
 
     def __init__(self, path: Path) -> None:
@@ -72,7 +72,7 @@ class Rejected:
                 self._file.close()
 
     def put(self, row: Mapping[str, Any], reason: str, *, imported: bool) -> None:
-        """Keep a row. `imported` tells whether it counts all the same, without what is wrong."""
+        """Write a row. `imported` tells whether it counts, without its invalid values."""
         if self.problem is not None:
             return
         try:

@@ -1,8 +1,8 @@
 """The request in the arguments of an RQ job, read from the pickle without unpickling it.
 
 A pickle is a program. Its instructions are listed here, not executed: nothing is imported, created
-or called. Upstream's request has its fields in a fixed order, and no value in it can be a boolean,
-list or object where a name is expected, so what strangers send can't pass for another field.
+or called. Upstream's request has its fields in a fixed order, and where a name is expected, no
+value can be a boolean, list or object. So client input cannot be mistaken for another field.
 """
 
 import pickletools
@@ -25,7 +25,7 @@ class _Mark(str):
 
 
 def request(data: bytes) -> dict[str, Any]:
-    """Return what is known of the request in a job's `data`: members of events, or nothing."""
+    """Return the request in a job's `data` as members of events, empty if it is unreadable."""
     try:
         tokens = list(_tokens(zlib.decompressobj().decompress(data, _MOST_BYTES)))
         return _read(tokens)
@@ -34,7 +34,7 @@ def request(data: bytes) -> dict[str, Any]:
 
 
 def _tokens(pickle: bytes) -> Iterator[Any]:
-    """List the values of a pickle in order: texts, constants, and marks for all else."""
+    """Yield the values of a pickle in order: texts, constants, and marks for everything else."""
     memo: dict[Any, Any] = {}
     last: Any = _OTHER
     for instruction, argument, _ in pickletools.genops(pickle):

@@ -1,8 +1,8 @@
-"""Builds of the upstream server as RQ keeps them in Redis, read from outside.
+"""Imports builds of the upstream server from the results that RQ keeps in Redis.
 
-RQ keeps a result per execution of a job, at least for 30 minutes: when it started and ended, and
-the text of a failure. What is pickled (arguments, meta data, return values) is never unpickled,
-because that could run any code; `rq_arguments` reads the request without that.
+RQ keeps a result per execution of a job for at least 30 minutes: start, end, and the text of a
+failure. Pickled values (arguments, metadata, return values) are never unpickled, because that could
+run any code; `rq_arguments` reads the request without unpickling.
 """
 
 import base64
@@ -24,7 +24,7 @@ from asu_stats.importers.report import Rejected, Summary
 from asu_stats.importers.sending import Sender
 from asu_stats.text import stored_name
 
-BUILD_ID: Final = "rq:"  # the plug-in for the upstream server names builds so too
+BUILD_ID: Final = "rq:"  # the plug-in for the upstream server uses the same prefix
 _QUEUE: Final = "default"
 _TEXT_BYTES: Final = 64 << 10
 _SUCCESSFUL: Final = "1"
@@ -38,7 +38,7 @@ _UNSURE_SECONDS: Final = 3.0
 
 
 class _Seen(NamedTuple):
-    """What is known of a job: its score in the registry, since when, and its last result."""
+    """State of a job: its score in the registry, since when, and its last result."""
 
     score: float
     since: float
@@ -49,7 +49,7 @@ class RqBuilds:
     """The results and running executions of a queue; each is sent once while this object lives.
 
     Builds that ended at or before `after` are left out. With `requests` each execution is also sent
-    as the request that queued it. Raises `ForeignDataError` where Redis can't be read.
+    as the request that queued it. Raises `ForeignDataError` if Redis cannot be read.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class RqBuilds:
         self._started: set[str] = set()
 
     def read(self, sender: Sender, *, requests: bool) -> None:
-        """Send what is new."""
+        """Send new results and running executions."""
         self._summary.source = self._summary.source or self._source
         with self._asking():
             self._read_started(sender)
@@ -103,7 +103,7 @@ class RqBuilds:
         self._started = running
 
     def _read_job(self, job: str, last: _Entry, sender: Sender, *, requests: bool) -> _Entry:
-        """Send the results of a job after `last`; return the last one now."""
+        """Send the results of a job after `last`. Return its last result."""
         results = self._client.xrange(f"rq:results:{job}")
         new = [(entry, payload) for entry, payload in results if _entry(entry) > last]
         if not new:
@@ -145,7 +145,7 @@ class RqBuilds:
             self._send(sender, "request.received", f"{job}:{queued}", moment, data)
 
     def _names(self, job: str) -> dict[str, Any]:
-        """Return what build events repeat of their request, as far as the job says it."""
+        """Return the request fields that build events repeat, if the job has them."""
         said = rq_arguments.request(self._data(job))
         return {name: said[name] for name in _REPEATED if name in said}
 
@@ -182,7 +182,7 @@ class RqBuilds:
 
 
 def build_id(execution: str) -> str:
-    """Return the identity of the build that an execution is."""
+    """Return the build id of an execution."""
     return f"{BUILD_ID}{execution}"
 
 
@@ -204,7 +204,7 @@ def _moment(seconds: bytes | str) -> datetime:
 
 
 def _exception(value: bytes | str) -> str:
-    """Return the text of a failure: RQ compresses it. It is cut before it can be large."""
+    """Return the text of a failure, which RQ compresses; at most 64 KiB are decompressed."""
     try:
         data = zlib.decompressobj().decompress(base64.b64decode(value), _TEXT_BYTES)
     except (binascii.Error, zlib.error, ValueError):

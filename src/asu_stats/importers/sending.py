@@ -1,4 +1,4 @@
-"""Events on their way to the store, a batch at a time."""
+"""Commits the events of an import in batches."""
 
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -13,9 +13,9 @@ Commit = Callable[[Sequence[Event]], int]
 
 
 class Sender:
-    """Gathers events and commits them in batches; `summary` counts them.
+    """Collects events and commits them in batches; `summary` counts them.
 
-    `check` sees the first batch of a source, and may refuse it by raising.
+    `check` gets the first batch of each source, and raises to reject it.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class Sender:
         self._events: list[Event] = []
 
     def send(self, together: Sequence[Event]) -> None:
-        """Send events that belong into one transaction."""
+        """Send events that must be committed in one transaction."""
         self._events += together
         if len(self._events) >= BATCH_EVENTS:
             self.flush()
 
     def flush(self) -> None:
-        """Commit what has gathered."""
+        """Commit the collected events."""
         events, self._events = self._events, []
         if events:
             if self._checked != events[0].source:

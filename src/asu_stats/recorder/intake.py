@@ -1,4 +1,4 @@
-"""What waits in memory for the writer thread of a recorder, and how that thread waits for it."""
+"""The queue in memory between the callers of a recorder and its writer thread."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ class Recorded:
 
 @dataclass(slots=True)
 class Call:
-    """Events that were recorded together, and the future that says what became of them."""
+    """Events that were recorded together, and the future of their result."""
 
     events: Sequence[Event]
     all_or_nothing: bool
@@ -30,9 +30,9 @@ class Call:
 
 
 class Intake:
-    """Calls, and functions that make events. Any thread adds to it; one takes batches from it.
+    """Calls, and functions that create events. Any thread adds; one thread takes batches.
 
-    An event waits `gather_seconds` at most for others to share its batch of about `batch_events`.
+    An event waits at most `gather_seconds` for others to share its batch of about `batch_events`.
     """
 
     def __init__(self, *, batch_events: int, gather_seconds: float) -> None:
@@ -41,7 +41,7 @@ class Intake:
         self._gather_seconds = gather_seconds
         self._calls: deque[Call] = deque()
         self._later: deque[Make] = deque()
-        self._taken = 0  # events that were submitted or taken, and are not done
+        self._taken = 0  # events that were submitted or taken, and are not finished
         self._wake = threading.Condition()
         self._idle = False
         self._gathering = False
@@ -49,16 +49,16 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """Events that are not done yet."""
+        """Events that are not finished yet."""
         return self._taken + len(self._later)
 
     @property
     def later(self) -> int:
-        """Events that are still to be made."""
+        """Events that are not created yet."""
         return len(self._later)
 
     def submit(self, call: Call) -> Call:
-        """Add a call; without events it ends the gathering."""
+        """Add a call. A call without events does not wait for a batch to fill."""
         with self._wake:
             self._calls.append(call)
             self._taken += len(call.events)
@@ -67,9 +67,9 @@ class Intake:
         return call
 
     def add(self, make: Make, *, hurry: bool) -> None:
-        """Add a function that makes an event, without a lock and a wake-up each time.
+        """Add a function that creates an event, usually without a lock and a wake-up.
 
-        With `hurry` it ends the gathering.
+        With `hurry` it does not wait for a batch to fill.
         """
         self._later.append(make)
         self._hurry = self._hurry or hurry
@@ -78,22 +78,22 @@ class Intake:
                 self._wake.notify()
 
     def close(self) -> None:
-        """Let the thread take what is left, and end."""
+        """Make the writer thread end once the queue is empty."""
         with self._wake:
             self.closing = True
             self._wake.notify()
 
     def rest(self) -> Make | None:
-        """Return a function that was added while the thread ended, if there is one."""
+        """Return a function that was added while the writer thread ended, if any."""
         try:
             return self._later.popleft()
         except IndexError:
             return None
 
     def take(self, until: Callable[[], float]) -> tuple[list[Make], list[Call]]:
-        """Wait for events until a time (`time.monotonic`); return what one batch holds."""
+        """Wait for events until a time (`time.monotonic`). Return one batch."""
         with self._wake:
-            self._idle = True  # from here on `add` wakes us
+            self._idle = True  # from here on `add` notifies
             while not self._calls and not self._later and not self.closing:
                 pause = until() - time.monotonic()
                 if pause <= 0:
@@ -117,13 +117,13 @@ class Intake:
             return makes, calls
 
     def end(self, count: int) -> bool:
-        """Note that `count` events are done. Returns whether the thread is to end."""
+        """Count `count` events as finished. Returns whether the writer thread must end."""
         with self._wake:
             self._taken -= count
             return self.closing and not self._calls and not self._later
 
     def _gather(self) -> None:
-        """Wait for a batch to fill, unless `flush`, `close` or an event is in a hurry."""
+        """Wait for a batch to fill, until `flush`, `close` or an event with `hurry`."""
         until = time.monotonic() + self._gather_seconds
         self._gathering = True
         while (

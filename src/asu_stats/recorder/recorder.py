@@ -58,11 +58,11 @@ class Recorder:
 
     `sink` writes a batch in one transaction or raises: `StoreUnavailableError` when the store is
     unreachable, `InvalidEventError` with an index when it rejects that event, anything else when it
-    rejects the batch. `rehearse` does and raises the same but stores nothing; without it the sink
+    rejects the batch. `rehearse` does and raises the same but stores nothing. Without it, the sink
     must name the events that it rejects. `probe` raises unless the store can write events of every
     type. After a failure the recorder waits at most `longest_pause` seconds before it tries again,
     longer if the store says so. With `in_order` no event overtakes an earlier one of this process
-    in the spool. An event waits `gather_seconds` at most for others to share its batch. Use as a
+    in the spool. An event waits at most `gather_seconds` for others to share its batch. Use it as a
     context manager, or call `close`.
     """
 
@@ -150,21 +150,21 @@ class Recorder:
         try:
             call.done.result(WAIT_SECONDS)
         except FutureTimeoutError:
-            self._put_aside(events)  # written twice is counted once
+            self._put_aside(events)  # an event that is written twice counts once
 
     def record_later(self, make: Make, *, hurry: bool = False) -> None:
         """Record the event that `make` returns, if any, once the writer thread has called it.
 
-        Costs the caller next to nothing: no lock and no wake-up per event, unless it is in a
-        `hurry` and does not wait for others to share its batch. `make` must not raise. If the queue
-        is full, it is called at once and its event spooled. A crash of the process may lose the
+        This costs the caller almost nothing: no lock and no wake-up per event. With `hurry` the
+        event does not wait for others to share its batch. `make` must not raise. If the queue is
+        full, it is called immediately and its event is spooled. A crash of the process may lose the
         latest events.
         """
         if self._intake.closing or self._intake.later >= self._queue_events:
             self._spool_now(make)
             return
         self._intake.add(make, hurry=hurry)
-        if self._intake.closing:  # since the check above: the writer may be gone
+        if self._intake.closing:  # closed after the check above: the writer may have ended
             self._spool_rest()
 
     def commit(self, events: Sequence[Event]) -> Recorded:
@@ -204,7 +204,7 @@ class Recorder:
         self._spool.close()
 
     def _spool_rest(self) -> None:
-        """Spool what `record_later` was given while the recorder closed."""
+        """Spool the events that `record_later` got while the recorder closed."""
         while make := self._intake.rest():
             self._spool_now(make)
 
@@ -213,7 +213,7 @@ class Recorder:
             self._put_aside(events)
 
     def _made(self, makes: Sequence[Make]) -> list[Event]:
-        """Return the events of `record_later`. One that cannot be made counts as lost."""
+        """Return the events of `record_later`. One that cannot be created counts as lost."""
         events: list[Event] = []
         for make in makes:
             try:
@@ -303,7 +303,7 @@ class Recorder:
         except StoreUnavailableError as unavailable:
             self._became_unreachable(unavailable)
             return unavailable
-        if found is None:  # rejected by chance: the sender should send it again
+        if found is None:  # rejected once only: the sender should send it again
             return StoreUnavailableError(_words(error))
         index, error = found
         self._accepting.failed(f"event {_shown(events[index])}: {_words(error)}")
@@ -312,7 +312,7 @@ class Recorder:
     def _first_refused(self, events: Sequence[Event]) -> tuple[int, Exception] | None:
         """Return the index of the first event that the store rejects, and why.
 
-        `None` if it accepts all of them now. Takes a logarithmic number of rehearsals.
+        `None` if it accepts all of them now. A binary search over rehearsals finds it.
         """
         if self._rehearse is None:
             return None
@@ -330,7 +330,7 @@ class Recorder:
         return None if error is None else (refused - 1, error)
 
     def _store_works(self, refusal: Exception | None = None) -> bool:
-        """Tell whether the store can write, as a `refusal` may show, and note a failure."""
+        """Tell whether the store can write, or a `rejection` shows that it can. Log a failure."""
         if isinstance(refusal, MissingArchiveError | InvalidEventError):
             return True
         try:
@@ -344,10 +344,10 @@ class Recorder:
         return True
 
     def _take(self, events: Sequence[Event]) -> bool:
-        """Write events of which the store may reject some. Returns whether it can write.
+        """Write events, some of which the store may reject. Returns whether it can write.
 
-        Rejected events become dead letters if the store can write others. If it does not name the
-        event that it rejects, the batch is halved until one is left. Raises `StoreUnavailableError`
+        Rejected events become dead letters if the store accepts others. If it does not name the
+        rejected event, the batch is halved until one event is left. Raises `StoreUnavailableError`
         when it is unreachable.
         """
         parts, works = deque([events]), False
@@ -443,9 +443,9 @@ class Recorder:
         self._note(StoreUnavailableError(reason))
 
     def _back_off(self, least: float = 0.0) -> float:
-        """Double the pause. Returns the time of the next try, at least `least` seconds from now."""
+        """Double the pause. Returns the time of the next try, at least `least` seconds away."""
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), self._longest_pause)
-        spread = random.uniform(0.5, 1.0)  # noqa: S311 - so that many senders don't return at once
+        spread = random.uniform(0.5, 1.0)  # noqa: S311 - so that many senders do not retry at once
         self._replay_at = time.monotonic() + max(self._pause * spread, least)
         return self._replay_at
 

@@ -82,12 +82,12 @@ def read(file: int, offset: int, end: int, most: int) -> Batch | None:
     """Return about `most` records of an open file from `offset` on, `None` at `end`.
 
     Reads in linear time and holds some MiB in memory at most. NULs at the end of the file are
-    space that was reserved. Raises `OSError`.
+    reserved space. Raises `OSError`.
     """
     if offset >= end:
         return None
     batch, place = Batch(end=offset), offset
-    line: list[bytes] = []  # the beginning of one that is not complete
+    line: list[bytes] = []  # the beginning of an incomplete line
     length = 0
     while place < end:
         chunk = os.pread(file, min(_CHUNK, end - place), place)

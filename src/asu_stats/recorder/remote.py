@@ -1,7 +1,7 @@
 """The sink of a recorder that sends events to another asu-stats server over HTTP.
 
-docs/reference/events.md says what each status means to a sender. It uses the standard library only,
-so other servers need no further packages.
+docs/reference/events.md defines what each status means for a sender. Only the standard library is
+used, so other servers need no further packages.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from asu_stats.http_client import connection_to, retry_after_seconds
 PATH: Final = "/api/v1/stats/events"
 _MEDIA_TYPE: Final = "application/cloudevents-batch+json"
 _RESPONSE_BYTES: Final = 64 << 10
-_CALL_BYTES: Final = 4 << 20  # half of what a server takes in a call
+_CALL_BYTES: Final = 4 << 20  # half of what a server accepts per call
 _LONGEST_RETRY: Final = 3600.0
 
 
@@ -53,7 +53,7 @@ class HttpSink:
     def __call__(self, events: Sequence[Event]) -> Delivered:
         """Send a batch and return once the server has committed it.
 
-        Raises `StoreUnavailableError` if the same events are to be sent again later,
+        Raises `StoreUnavailableError` if the same events must be sent again later,
         `InvalidEventError` with the index of an event that the server rejects as invalid, and
         `StoreRefusedError` if the batch is too large.
         """
@@ -87,7 +87,7 @@ class HttpSink:
             try:
                 return self._exchange(data)
             except (ConnectionError, http.client.RemoteDisconnected):
-                # The server has closed an idle connection. Sent twice, an event counts once.
+                # The server has closed an idle connection. An event that is sent twice counts once.
                 if not reused:
                     raise
                 self._connection.close()
@@ -121,7 +121,7 @@ def _detail(answer: bytes) -> str:
 
 
 def _index(answer: bytes) -> int | None:
-    """Return the index of the event that a response refuses: `loc` is `["body", INDEX, …]`."""
+    """Return the index of the event that was rejected: `loc` is `["body", INDEX, …]`."""
     errors = _problem(answer).get("errors")
     first = errors[0] if isinstance(errors, list) and errors else None
     loc = first.get("loc") if isinstance(first, dict) else None

@@ -73,7 +73,7 @@ class Spool:
         self._closed = False
         self._taken = 0  # up to where records have been replayed
         self._orphan: _Orphan | None = None
-        self._replayed: set[str] = set()  # files that are to be removed
+        self._replayed: set[str] = set()  # files that must still be removed
         self._writes = Condition(log, "spool: cannot write")
         self._damage = Condition(log, "spool")
         self._reserve_space()
@@ -97,7 +97,7 @@ class Spool:
             return len(kept)
 
     def replay(self, take: Take, batch_events: int) -> bool:
-        """Pass pending events to `take` in order, batch by batch, until it returns false.
+        """Pass pending events to `take` in order, batch by batch, until it returns False.
 
         Files of dead processes follow. Returns whether all were taken. After a crash in between,
         a file is replayed from its start, which is harmless: duplicates change nothing.
@@ -225,7 +225,9 @@ class Spool:
 
     def _reserve_space(self) -> None:
         if self._reserve:
-            with contextlib.suppress(OSError):  # without the space it works until the disk is full
+            with contextlib.suppress(
+                OSError
+            ):  # without reserved space it works until the disk is full
                 os.posix_fallocate(self._file, 0, min(self._reserve, self._limit) or 1)
 
     def _empty(self) -> None:
@@ -243,7 +245,7 @@ class Spool:
             os.fsync(self._file)
         except OSError as error:
             self._writes.failed(f"{self._path}: {error.strerror or error}", level=logging.ERROR)
-            with contextlib.suppress(OSError):  # half a record would be reported as damaged
+            with contextlib.suppress(OSError):  # part of a record would be reported as damaged
                 os.ftruncate(self._file, offset)
             return False
         self._writes.works()

@@ -1,1 +1,1 @@
-"""A service without HTTP: database, recorder, build service and jobs, made from the settings."""
+"""A service without HTTP: database, recorder, build service and jobs, from the settings."""

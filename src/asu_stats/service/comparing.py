@@ -35,16 +35,16 @@ class Compared:
 
     @property
     def state(self) -> str:
-        """`equal`, `fewer here`, or `more here` if this database has counted other events too."""
+        """`equal`, `fewer here`, or `more here` if this database has other events too."""
         if self.missing:
             return "fewer here"
         return "equal" if self.source == self.target else "more here"
 
 
 def compare(settings: Settings, totals: Totals) -> list[Compared]:
-    """Return the days and versions of `totals`, each with the counts of the database.
+    """Return the days and versions of `totals`, each with the totals of the database.
 
-    Days that the source lacks are left out. Raises as opening a database does.
+    Days without data in the source are left out. Raises the errors of `service.database.opened`.
     """
     if not totals.days:
         return []
@@ -71,7 +71,7 @@ def _rows(
 def _target(
     connection: Connection, window: Window, by: str, builds: Rollup
 ) -> dict[Any, dict[str, int]]:
-    """Return sums of rollups, under the names of `Sums`."""
+    """Return sums of rollups, named as in `Sums`."""
     found: dict[Any, dict[str, int]] = {}
     for row in sums.rows(connection, LEGACY, (by,), window):
         found[getattr(row, by)] = {name: int(getattr(row, name)) for name in LEGACY.adds}
@@ -91,7 +91,7 @@ _DAILY: Final = {
 
 
 def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -> list[Compared]:
-    """Return the days of `totals`, which has sums by the names of `_DAILY`, likewise."""
+    """Return the days of `totals`, each with the totals of the database, named as in `_DAILY`."""
     if not totals:
         return []
     window = Window(min(totals), max(totals))

@@ -52,7 +52,7 @@ def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> It
 
 @contextmanager
 def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
-    """Check that a file that SQLite reads without locks is not written meanwhile."""
+    """Check that a file that SQLite reads without locks does not change during the block."""
     if not sqlite.of(engine).immutable:
         yield
         return
@@ -68,7 +68,7 @@ def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
 
 
 def _look_at(file: Path, *, make: bool) -> None:
-    """Look into an SQLite file without changing it, as our own connections would."""
+    """Check an SQLite file without changing it; a normal connection would change it."""
     try:
         if not file.exists():
             if make:
@@ -86,7 +86,7 @@ def _look_at(file: Path, *, make: bool) -> None:
 
 
 def _named(file: Path | None, words: str) -> str:
-    """Return an error text with the name of the file, if it is about the database."""
+    """Return an error text. If it is about the database, it names the file."""
     return _with_name(file, words) if words.startswith("database") else words
 
 

@@ -1,8 +1,8 @@
 """Follows the SQLite file of a Go server while this server runs (setting `follow_go_builder`).
 
 The same as `asu-stats import go-builder PATH --follow`: events do not move the counters of
-`/metrics`, and are not written to `build_stats`. Of several servers one follows, under a lease.
-Each starts at the first row; rows that are known change nothing.
+`/metrics`, and are not written to `build_stats`. One of several servers follows it, under a lease.
+Each server starts at the first row; known rows change nothing.
 """
 
 import copy
@@ -44,11 +44,11 @@ _PATIENCE_SECONDS: Final = 60.0
 
 
 class Following:
-    """Imports new rows of a Go server's file, from entering to leaving."""
+    """Imports new rows of a Go server's file while its context is open."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         path = settings.follow_go_builder
-        assert path is not None  # noqa: S101 - the caller's to check
+        assert path is not None  # noqa: S101 - the caller checks it
         self._path = path
         self._engine = engine
         self._rejected = Rejected(settings.spool_path / f"{path.name}.rejected.ndjson")
@@ -59,7 +59,7 @@ class Following:
             self._rejected,
             lambda: Acceptable(utc_now(), settings.oldest_event),
         )
-        self._sources: set[str] = set()  # that were checked
+        self._sources: set[str] = set()  # already checked
         self._holder = new_id()
         self._lease: Lease | None = None
         self._turn_at = 0.0
@@ -82,16 +82,16 @@ class Following:
         try:
             self._end_turn()
         except StoreUnavailableError as error:
-            log.debug("%s: %s", JOB, error)  # the lease runs out by itself
+            log.debug("%s: %s", JOB, error)  # the lease expires by itself
         self._rejected.__exit__(None, None, None)
 
     def problems(self) -> list[str]:
-        """Return why the file is not followed, without its directory; nothing if it is."""
+        """Return the reason if the file cannot be followed, without its directory; else nothing."""
         error = self._error
         return [] if error is None else [f"{JOB}: {self._path.name}: the log has the reason"]
 
     def read(self) -> None:
-        """Import the rows that are new, if it is this server's turn."""
+        """Import new rows if this server holds the lease."""
         if not self._is_ours() or self._refused:
             return
         history, rows = copy.copy(self._history), self._summary.rows
@@ -113,7 +113,7 @@ class Following:
             self._readable.works()
 
     def _is_ours(self) -> bool:
-        """Tell whether this server holds the lease; take it if no server does."""
+        """Tell whether this server holds the lease; take it if it is free."""
         now = time.monotonic()
         if self._lease is not None and now < self._turn_at:
             return True
@@ -125,7 +125,7 @@ class Following:
         return self._lease is not None
 
     def _end_turn(self) -> None:
-        """Give the lease back, with the result so far. Another server may take it."""
+        """Release the lease, with the result so far. Another server may take it."""
         lease, self._lease = self._lease, None
         if lease is not None:
             leases.give_back(
@@ -136,7 +136,7 @@ class Following:
             )
 
     def _check(self) -> None:
-        """Renew the lease. Raises `LeaseLostError` if it is another server's, or this one stops."""
+        """Renew the lease. Raises `LeaseLostError` if another server took it, or this one stops."""
         assert self._lease is not None  # noqa: S101 - only its holder reads
         if self._stopping.is_set():
             self._lease.stop()

@@ -35,7 +35,7 @@ def queues_of(settings: Settings, engine: Engine) -> CombinedQueue:
 
 
 def kept_of(settings: Settings) -> RetainedRange:
-    """Return what retention keeps today."""
+    """Return the range of days that retention keeps today."""
     return RetainedRange(policy_of(settings), utc_today(), settings.oldest_event)
 
 

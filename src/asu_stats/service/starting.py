@@ -1,4 +1,4 @@
-"""What a server tells the database as it starts: changed settings, and the days of releases."""
+"""Stores changed settings and release days at the start of a server."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from asu_stats.settings import Settings
 from asu_stats.store.details import annotations
 from asu_stats.times import naive
 
-# Settings that influence figures, and say nothing that is secret or names a place on this machine.
+# Settings that influence figures and contain no secret and no path of this machine.
 INFLUENTIAL: Final = (
     "build_api",
     "builder",
@@ -34,7 +34,7 @@ MAX_FILE_BYTES: Final = 1 << 20
 
 
 def remember(engine: Engine, settings: Settings, now: datetime) -> None:
-    """Store what charts and reports show of the settings. Raises `InvalidSettingError`."""
+    """Store the settings and release days that charts show. Raises `InvalidSettingError`."""
     days = _release_days(settings.release_days) if settings.release_days else {}
     annotations.put_release_days(engine, days)
     given = {name: _text(getattr(settings, name)) for name in INFLUENTIAL}
