@@ -1,4 +1,4 @@
-"""Rules as data: what is watched, from where on it is an alert, and for how long."""
+"""Alert rules as data: the watched value, its limit, and how long it must exceed the limit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Self, TypeAlias
@@ -46,8 +46,8 @@ FAMILIES: Final[Mapping[Watched, Family]] = {
     "stalled_minutes": "queue",
 }
 _PERCENTAGES: Final = frozenset({"success_rate", "client_failure_rate", "cache_hit_rate"})
-_MOST: Final = 10**9  # of what has no end: more than any server will see
-# The least and the greatest value that each can have.
+_MOST: Final = 10**9  # for values without an upper limit: more than any server reaches
+# Range of each value.
 _RANGES: Final[Mapping[Watched, tuple[int, int]]] = {
     "success_rate": (0, 100),
     "success_rate_change": (-100, 100),
@@ -120,7 +120,7 @@ class Rule(BaseModel):
         return self
 
     def _check_reach(self) -> None:
-        """Refuse limits out of reach, and shares instead of percent."""
+        """Reject limits out of range, and fractions instead of percent."""
         least, most = _RANGES[self.watch]
         for name, value in (("", self.limit), ("recover: ", self.recover)):
             if self.watch in _PERCENTAGES and value is not None and 0 < value < 1:
@@ -286,10 +286,10 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
 
 
 def merged(given: Sequence[object]) -> Sequence[object]:
-    """Return rules as settings give them, on top of the defaults.
+    """Return the rules of the settings, merged with the defaults.
 
-    One that has the name of a default changes what it says of it and leaves the rest. Raises
-    `ValueError` where a name is given twice.
+    A rule with the name of a default overrides only the keys that it states. Raises `ValueError`
+    for a name that is given twice.
     """
     rules: dict[str, object] = {rule.name: rule for rule in DEFAULTS}
     seen = set()

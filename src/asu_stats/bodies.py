@@ -1,12 +1,12 @@
-"""Bodies of requests, read no further than they are wanted."""
+"""Reads request bodies up to a limit."""
 
 from starlette.requests import Request
 
 
 async def read(request: Request, limit: int) -> bytes | None:
-    """Return the body as it was sent, `None` if it is longer than `limit` bytes.
+    """Return the raw body, `None` if it is longer than `limit` bytes.
 
-    One that announces its length is not read then. Raises `ClientDisconnect`.
+    A body with a longer `Content-Length` is not read. Raises `ClientDisconnect`.
     """
     length = request.headers.get("content-length", "")
     if length.isdecimal() and (len(length) > 18 or int(length) > limit):

@@ -1,4 +1,4 @@
-"""What a process keeps in memory, bounded."""
+"""Bounded caches in memory."""
 
 import threading
 from collections import OrderedDict
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Values by key; the least recently used make room. Safe from any thread.
+    """Values by key; the least recently used are dropped. Safe from any thread.
 
     It holds at most `entries` values, and `size_bytes` as `size` measures a key and its value.
     """

@@ -1,7 +1,7 @@
-"""Fisher's exact test, one-sided, and the tail of the normal distribution.
+"""Significance: Fisher's exact test, one-sided, and the tail of the normal distribution.
 
-It is exact for small numbers, and it treats the past as a sample too,
-unlike a binomial test against the rate of the past.
+Fisher's test is exact for small numbers. Unlike a binomial test against the rate of the past, it
+treats the past as a sample too.
 """
 
 import math
@@ -26,7 +26,7 @@ def fisher(failures: int, builds: int, other_failures: int, others: int) -> floa
     for count in range(least, most + 1):
         tail += term
         if term < tail * 1e-12 and count * total > builds * failed:
-            break  # from here on they only get smaller
+            break  # all later terms are smaller
         term *= (failed - count) * (builds - count)
         term /= (count + 1) * (passed - builds + count + 1)
     return min(1.0, tail)

@@ -1,4 +1,4 @@
-"""Steps of the time of day, noticed beside a clock that only goes forward."""
+"""Detects steps of the wall clock by comparing it with a monotonic clock."""
 
 import threading
 import time
@@ -14,14 +14,14 @@ SHOWN_SECONDS: Final = 3_600.0
 
 
 def steady() -> float:
-    """Return seconds of a clock that goes on while the machine sleeps, where there is one."""
+    """Return seconds of a monotonic clock; it includes time asleep if the system supports it."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if boot is None else time.clock_gettime(boot)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A jump of the time of day: seconds, positive for forward, and the time after it."""
+    """A jump of the wall clock: seconds, positive for forward, and the time after it."""
 
     seconds: float
     at: datetime
@@ -32,7 +32,7 @@ class Step:
 
 
 class ClockWatch:
-    """Counts the steps of this host's clock since the process began. Safe from any thread."""
+    """Counts the steps of the wall clock since the process started. Safe from any thread."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class ClockWatch:
         self._seen = 0.0
 
     def check(self) -> int:
-        """Compare the clocks; return how many steps there were so far."""
+        """Compare the clocks. Return the number of steps so far."""
         with self._guard:
             now, steady = self._wall(), self._steady()
             seconds = now - steady - self._offset

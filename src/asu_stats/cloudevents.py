@@ -267,7 +267,7 @@ def _names(data: Data) -> Names:
 def _request_received(
     source: str, event_id: str, time: datetime, data: Data, *, imported: bool
 ) -> RequestReceived:
-    rejected = data.get("outcome") == "rejected"  # may have happened before there was a hash
+    rejected = data.get("outcome") == "rejected"  # may lack the hash
     request_hash = _request_hash(data, optional=imported or rejected)
     is_history = imported and not request_hash
     outcome = _one_of(data, "outcome", IMPORTED_OUTCOMES if is_history else OUTCOMES)
@@ -302,7 +302,7 @@ def _request_received(
 def _build_started(
     source: str, event_id: str, time: datetime, data: Data, *, imported: bool
 ) -> BuildStarted:
-    del imported  # without its hash a start belongs to nothing
+    del imported  # a start always needs a hash
     return BuildStarted(
         source=source,
         id=event_id,

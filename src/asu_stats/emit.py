@@ -5,10 +5,10 @@
     with Emitter("https://stats.example.org", token, "/var/spool/asu-stats") as emitter:
         emitter.request(request_hash=…, outcome="queued", version="24.10.2", …)
 
-An emitter is a recorder whose store is a server elsewhere. It never raises into the caller and
-never waits for the network: events are checked and sent in the background, in batches; a request
-waits a second at most for others to share its batch. While the server is unreachable they wait in
-the spool directory. Standard library only.
+An emitter is a recorder whose store is another server. It never raises into the caller and never
+waits for the network. Events are checked and sent in the background, in batches; a request event
+waits at most one second for others to share its batch. While the server is unreachable, events wait
+in the spool directory. Standard library only.
 """
 
 import logging
@@ -39,7 +39,7 @@ _QUEUE_EVENTS: Final = 10_000
 _BATCH_EVENTS: Final = 500
 _LONGEST_PAUSE: Final = 30.0
 # A call per event would cost the sender more than everything else about the event. Events of builds
-# are few and do not wait; requests do: twice the time saves a fifth of the processor time for each.
+# are few and do not wait. For requests, doubling this saves a fifth of the processor time of each.
 _GATHER_SECONDS: Final = 1.0
 
 
@@ -51,8 +51,8 @@ class Emitter:
 
     A call blocks only to write the spool, if the queue in memory is full.
 
-    Threads may share an emitter. After a fork, parent and child each go on with their own queue and
-    spool file; nothing is started before the first event of a process.
+    Threads may share an emitter. After a fork, parent and child continue with separate queues and
+    spool files; nothing is started before the first event of a process.
 
     Raises `InvalidSettingError` for a URL that can't be used; no other method raises.
     """
@@ -66,7 +66,7 @@ class Emitter:
         source: str | None = None,
         spool_bytes: int = 64 << 20,
     ) -> None:
-        HttpSink(url, token)  # refuses a bad URL here rather than at the first event
+        HttpSink(url, token)  # raises for a bad URL here rather than at the first event
         self._url, self._token = url, token
         self._directory = Path(spool_directory)
         self._source = source or f"http://{socket.getfqdn() or 'localhost'}"
@@ -97,11 +97,11 @@ class Emitter:
         id: str = "",  # noqa: A002 - the attribute's name in CloudEvents
         **optional: Any,
     ) -> None:
-        """Send that a build request was received. Only a rejected one may lack a hash.
+        """Send the event of a received build request. Only a rejected request may lack a hash.
 
-        `time` is when (default: now), `id` an identity of the event that stays the same if it is
-        sent again (default: a fresh one). `optional` are further members of the event's data, such
-        as `client`, `packages`, `error_message`: see docs/reference/events.md.
+        `time` is the time of the event (default: now), `id` an identity that must stay the same if
+        the event is sent again (default: a new one). `optional` are further members of the event's
+        data, such as `client`, `packages`, `error_message`: see docs/reference/events.md.
         """
         data = {
             "request_hash": request_hash,
@@ -125,7 +125,7 @@ class Emitter:
         id: str = "",  # noqa: A002
         **optional: Any,
     ) -> None:
-        """Send that a build started. `build_id` names this one build, not its request hash."""
+        """Send the event of a started build. `build_id` names this one build, not its hash."""
         data = {"build_id": build_id, "request_hash": request_hash, **optional}
         self._emit("build.started", data, time, id)
 
@@ -140,7 +140,7 @@ class Emitter:
         id: str = "",  # noqa: A002
         **optional: Any,
     ) -> None:
-        """Send that a build ended. `phases` are its phases in seconds."""
+        """Send the event of a finished build. `phases` are its phases in seconds."""
         data = {"build_id": build_id, "request_hash": request_hash, "status": status, **optional}
         if phases:
             data["phases"] = dict(phases)
@@ -152,7 +152,7 @@ class Emitter:
         return running is None or running[0].flush(timeout)
 
     def close(self) -> None:
-        """Send what waits, or spool it, and stop. A later event starts the emitter again."""
+        """Send or spool pending events, and stop. A later event starts the emitter again."""
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
@@ -161,10 +161,10 @@ class Emitter:
             sink.close()
 
     def stats(self) -> dict[str, int | str | None]:
-        """Return what has happened to the events of this process.
+        """Return counts of the events of this process.
 
         `waiting` in memory, `spooled` in this process's spool file, `sent`, `dead_lettered` (the
-        server refuses them for good), `lost` (neither memory nor spool had room), `invalid` (never
+        server rejects them for good), `lost` (neither memory nor spool had room), `invalid` (never
         sent), and the `error` that the server or the network reports now.
         """
         recorder = self._running[0] if self._running else None
@@ -235,7 +235,7 @@ class Emitter:
             return self._running
 
     def _forked(self) -> None:
-        """Start from nothing in a process that was forked: threads and spool are the parent's."""
+        """Reset the emitter in a forked process: threads and spool belong to the parent."""
         running, self._running = self._running, None
         self._lock = threading.Lock()
         self._refused = self._lost = 0
@@ -246,10 +246,10 @@ class Emitter:
 
 
 def request_later(emitter: Emitter, read: Callable[[], Mapping[str, Any] | None]) -> None:
-    """Send the request that `read` returns the arguments of, if any, as `Emitter.request` does.
+    """Send a request event like `Emitter.request`, with the arguments that `read` returns, if any.
 
-    For plug-ins: the background thread calls `read`, so it costs no response any time. `time` is
-    required. A fault in `read` is the plug-in's to report; the event counts as lost.
+    For plug-ins: the background thread calls `read`, so it delays no response. `time` is required.
+    The plug-in must report exceptions in `read`; the event counts as lost.
     """
     emitter._later(partial(emitter._read, read))
 

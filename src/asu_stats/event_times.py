@@ -27,7 +27,7 @@ class Acceptable:
     oldest: date = OLDEST_EVENT
 
     def check(self, moment: datetime) -> None:
-        """Raise `InvalidEventError` for a time that no clock that is right can show."""
+        """Raise `InvalidEventError` for a time before `oldest`, or more than 24 hours ahead."""
         if moment < aware(midnight(self.oldest)):
             problem = f"expected {self.oldest} or later (oldest_event), got {format_time(moment)}"
             raise InvalidEventError("time", problem)

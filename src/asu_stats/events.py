@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 from asu_stats.text import clean_name, stored_name
 
 UNKNOWN: Final = "unknown"
-# The request hash of a rejected request that got none, and of history imported without hashes.
+# Request hash of rejected requests and imported history without a hash.
 NO_HASH: Final = ""
 
 Outcome: TypeAlias = Literal[
@@ -41,7 +41,7 @@ _SHOWN_CHARACTERS: Final = 12
 
 
 def shown_hash(request_hash: str) -> str:
-    """Return as much of a hash as everyone may see: the whole one opens its image."""
+    """Return the part of a hash that everybody may see. The full hash opens its image."""
     return request_hash[:_SHOWN_CHARACTERS]
 
 
@@ -63,8 +63,8 @@ class RequestReceived:
     """One build request and its outcome, received at `time` (UTC).
 
     A rejected request may lack the hash (`NO_HASH`): some servers compute it after validation.
-    Imported history may lack it too, and then also diff_packages. Optional fields are `None` where
-    nothing was said; a `rootfs_size_mb` of 0 says that the request asked for no size.
+    Imported history may lack it too, and then also diff_packages. Optional fields are `None` if the
+    event does not state them; a `rootfs_size_mb` of 0 means that the request asked for no size.
     """
 
     source: str
@@ -105,8 +105,8 @@ class BuildStarted:
 class BuildFinished:
     """A build ended at `time` (UTC). `duration_seconds` is used if no start was received.
 
-    An imported one may lack the hash (`NO_HASH`). Then no other event is about the same build, and
-    its `build_id` is unique.
+    An imported build may lack the hash (`NO_HASH`). Then no other event is about the same build,
+    and its `build_id` is unique.
     """
 
     source: str
@@ -149,7 +149,7 @@ def client_name(text: str) -> str:
 
 
 def new_id() -> str:
-    """Return a fresh UUID version 7 (RFC 9562): unique, and later ones sort after earlier ones."""
+    """Return a new UUID version 7 (RFC 9562): unique, and later ones sort after earlier ones."""
     millis = f"{clock.time_ns() // 1_000_000:012x}"
     random = os.urandom(10).hex()
     variant = "89ab"[int(random[3], 16) & 3]

@@ -1,11 +1,11 @@
-"""Every error that asu-stats raises on purpose: one tree, with words that help the reader on."""
+"""Every error that asu-stats raises on purpose, in one class hierarchy."""
 
 import ssl
 from collections.abc import Sequence
 
 
 def reason(error: BaseException) -> str:
-    """Return why something failed, for anybody: without class names, addresses and values."""
+    """Return a public reason for an error: without class names, addresses and values."""
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLError):
@@ -18,7 +18,7 @@ def reason(error: BaseException) -> str:
 
 
 class AsuStatsError(Exception):
-    """Base of all errors below; `str()` of it is fit to be shown to a person."""
+    """Base of all errors below. `str()` of it is a message for people."""
 
 
 class InvalidParameterError(AsuStatsError):
@@ -86,21 +86,21 @@ class EventTooEarlyError(AsuStatsError):
 
 
 def _place(index: int | None, line: int | None) -> str:
-    """Return how a message names the place of an event in what was sent."""
+    """Return the place of an event in a request body, for messages."""
     if line is not None:
         return f"line {line}: event"
     return "event" if index is None else f"events[{index}]"
 
 
 class ForeignDataError(AsuStatsError):
-    """Another server's data that can't be read: what, and why. Nothing more of it is imported."""
+    """Data of another server that cannot be read. The import stops."""
 
     def __init__(self, place: object, problem: str) -> None:
         super().__init__(f"{place}: {problem}")
 
 
 class OtherHistoryError(ForeignDataError):
-    """Another server's data that is not what it was before. Importing it would count wrong."""
+    """Data of another server that changed since the last import. Importing it would count wrong."""
 
 
 class UnknownClientError(AsuStatsError):
@@ -118,10 +118,10 @@ class UnknownFingerprintError(AsuStatsError):
 
 
 class StoreUnavailableError(AsuStatsError):
-    """The database can't be reached or can't write now. What was to be written is not written.
+    """The database is unreachable or cannot write now. Nothing was written.
 
-    `retry_after_seconds` is how long it asks to be left alone, if it says so. `public` says why in
-    words for anybody: `str()` of the error may name files and addresses.
+    `retry_after_seconds` is the requested pause, if any. `public` is a reason that everybody may
+    see: `str()` of the error may name files and addresses.
     """
 
     public = "the database is unreachable"
@@ -132,7 +132,7 @@ class StoreUnavailableError(AsuStatsError):
 
 
 class IncompleteDatabaseError(StoreUnavailableError):
-    """A table, column or index of the database is missing: it was dropped, or not restored."""
+    """A table, column or index of the database is missing: it was dropped or not restored."""
 
     def __init__(self, words: str) -> None:
         self.public = f"the database is incomplete: {words.removeprefix('database: ')}"
@@ -140,11 +140,11 @@ class IncompleteDatabaseError(StoreUnavailableError):
 
 
 class StoreRefusedError(AsuStatsError):
-    """The database refused a statement. What was to be written is not written."""
+    """The database rejected a statement. Nothing was written."""
 
 
 class MissingArchiveError(StoreRefusedError):
-    """A file of the archive that is needed can't be read. Names it below the archive directory."""
+    """A required archive file cannot be read. The message has its path in the archive directory."""
 
 
 class BackupError(AsuStatsError):
@@ -155,7 +155,7 @@ class BackupError(AsuStatsError):
 
 
 class SchemaError(AsuStatsError):
-    """The database holds no schema, or an older or newer one than this program needs."""
+    """The database has no schema, or an older or newer one than this program needs."""
 
 
 class InvalidSettingError(AsuStatsError):
@@ -163,7 +163,7 @@ class InvalidSettingError(AsuStatsError):
 
 
 class UndeclaredRouteError(AsuStatsError):
-    """A route does not say who may use it and which budget it draws from. A bug: nothing starts."""
+    """A route without declared access and budget. This is a bug: the server does not start."""
 
 
 class NotStartedError(AsuStatsError):
@@ -176,8 +176,8 @@ class NotStartedError(AsuStatsError):
 
 
 class ImplausibleDayError(AsuStatsError):
-    """The clock says a day that nothing confirms. Nothing was archived or deleted."""
+    """The day of the clock is not confirmed by anything. Nothing was archived or deleted."""
 
 
 class LeaseLostError(AsuStatsError):
-    """A job is another process's by now, or is to stop. What was to be written is not written."""
+    """Another process took over the job, or the job must stop. Nothing was written."""

@@ -1,11 +1,11 @@
-"""From the text of a failure to its fingerprint: texts that differ only in names are one.
+"""Fingerprints of error texts: texts that differ only in names have the same fingerprint.
 
-Of a text the lines are taken that decide its type (`error_types`). In these lines, names, numbers,
-paths, hashes, versions and URLs become placeholders; what is left is the pattern. The fingerprint
-is a digest of category, type and pattern. It stays the same as long as the pattern does: a stored
-fingerprint says by which `ALGORITHM` it was made, and is never computed again.
+The pattern of a text is made of the lines that decide its type (`error_types`). In these lines,
+names, numbers, paths, hashes, versions and URLs become placeholders. The fingerprint is a digest of
+category, type and pattern. A stored fingerprint has the number of the `ALGORITHM` that computed it,
+and is never computed again.
 
-Texts come from others, so everything here takes time linear in a bounded length.
+Texts are untrusted, so everything here takes time linear in a bounded length.
 """
 
 import re
@@ -17,30 +17,30 @@ from typing import Final, NamedTuple
 from asu_stats.error_rules import RULES
 from asu_stats.error_types import telling_lines
 
-#: One more whenever the same text may give another pattern.
+#: Incremented when the pattern of a text may change.
 ALGORITHM: Final = 1
 LENGTH: Final = 16
 
-_LINES: Final = 8  # that are read
-_KEPT: Final = 3  # of a pattern
+_LINES: Final = 8  # lines that are read
+_KEPT: Final = 3  # lines of a pattern
 _LINE: Final = 200  # characters
 
 
 class Fingerprint(NamedTuple):
-    """What a text is known by: a digest of category, type and pattern, and the pattern."""
+    """A digest of category, type and pattern, and the pattern."""
 
     fingerprint: str
     pattern: str
 
 
 def of(message: str | None, category: str, error_type: str) -> Fingerprint:
-    """Return the fingerprint of an error with a text, or without; never raises."""
+    """Return the fingerprint of an error, which may have no text. Never raises."""
     pattern = pattern_of(message or "") or f"{error_type} (no text)"
     return Fingerprint(_digest(category, error_type, pattern), pattern)
 
 
 def other(category: str, error_type: str) -> Fingerprint:
-    """Return what stands for all fingerprints of a type that are not kept apart."""
+    """Return the fingerprint of all errors of a type beyond the limit of fingerprints."""
     return Fingerprint(_digest(category, error_type, "\0"), f"{error_type} (all others)")
 
 
@@ -51,7 +51,7 @@ def _digest(*words: str) -> str:
 
 @lru_cache(maxsize=256)
 def pattern_of(message: str) -> str:
-    """Return the telling lines of a text with placeholders, empty if the text says nothing."""
+    """Return the lines of a text that decide its type, with placeholders; may be empty."""
     lines = _validation(message) or telling_lines(message)
     text = "\n".join(line[:_LINE] for line in lines[:_LINES])
     for mask, replacement in _MASKS:
@@ -71,14 +71,14 @@ def _says_something(line: str) -> bool:
 _PLACEHOLDER: Final = re.compile(r"<[a-z]+>")
 _STATUSES: Final = frozenset({"error", "failed", "failure", "timeout", "cancelled", "rejected"})
 
-# The answer of FastAPI to a request that does not fit: a list of errors, each with the input.
+# FastAPI's response to an invalid request: a list of errors, each with the input.
 _FIELD: Final = re.compile(
     r"""["']loc["']: ?[\[(]([^\])]{0,200})[\])]|["']msg["']: ?["'](.{0,200}?)["'](?=[,}])"""
 )
 
 
 def _validation(message: str) -> Sequence[str]:
-    """Return which field of a request is invalid and why, where that is what a text says."""
+    """Return the invalid fields of a request and the reasons, if that is what a text contains."""
     begin = message[:4096]
     if "loc" not in begin or "msg" not in begin:
         return ()
@@ -98,7 +98,7 @@ def _validation(message: str) -> Sequence[str]:
 # Names in the places where tools put them ---------------------------------------------------------
 
 _WORD: Final = r"""['"`]?[^\s'"`,;()\[\]<>]{0,100}[^\s'"`,;:.()\[\]<>]['"`]?"""
-_BEFORE: Final = r"(?<!\S)"  # a word is read from its begin only: that takes linear time
+_BEFORE: Final = r"(?<!\S)"  # matching starts at the beginning of a word only: linear time
 _SUBJECTS: Final = (
     r"(?:device profile|profile|device|board|model|target|subtarget|version|branch|release|distro"
     r"|distribution)"
@@ -110,7 +110,7 @@ def _replace(expression: str, replacement: str) -> tuple[re.Pattern[str], str]:
 
 
 _MASKS: Final = (
-    # Who says it says nothing of what happened.
+    # Class names of exceptions do not say what happened.
     _replace(r"^(?:(?:[a-z_][\w.]{0,80}exception|(?:[\w.]{0,80}\.)?(?:runtime)?error): ){1,3}", ""),
     _replace(r"^(?:[a-z_]\w{0,40}\.){1,5}(?=\w{0,40}error: )", ""),
     _replace(r"\binncorrect\b", "incorrect"),
@@ -222,7 +222,7 @@ _KINDS: Final[Sequence[tuple[Callable[[str], object], str]]] = (
 
 
 def _token(match: re.Match[str]) -> str:
-    """Return what stands for a word: itself, or a placeholder."""
+    """Return a word, or the placeholder that replaces it."""
     quote, quoted = match.groups()
     if quoted:
         after = match.string[match.end() : match.end() + 7]
@@ -242,7 +242,7 @@ def _kind(word: str, otherwise: str) -> str:
 
 _NAME: Final = r"([A-Za-z0-9][A-Za-z0-9+._~-]{0,99})"
 _BUILT: Final = r"([A-Za-z0-9][A-Za-z0-9+._-]{0,99}?)-\d[\w.~]{0,60}(?:-r\d+)?"
-# How package managers name a package: what to look for, and the line that it stands in.
+# How package managers name a package: a text to search for, and the line around it.
 _PACKAGES: Final = tuple(
     (mark, re.compile(pattern))
     for mark, pattern in (
@@ -283,7 +283,7 @@ def package_of(message: str | None) -> str | None:
 
 
 def _named(text: str, mark: str, fits: re.Pattern[str]) -> tuple[int, str] | None:
-    """Return the first place of a mark whose line names a package, and the package."""
+    """Return the first place of `mark` whose line names a package, and the package."""
     place = text.find(mark)
     for _ in range(_PLACES):
         if place < 0:

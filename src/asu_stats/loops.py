@@ -1,4 +1,4 @@
-"""Threads that do something again and again until they are stopped."""
+"""Threads that call a function periodically until they are stopped."""
 
 import logging
 import threading
@@ -44,11 +44,11 @@ class Loop:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let it end after what it is doing; does not wait."""
+        """Let the loop end after the current call. Does not wait."""
         self._stopping.set()
 
     def join(self, seconds: float | None = None) -> bool:
-        """Stop it and wait so long; return whether it has ended."""
+        """Stop the loop and wait at most `seconds`. Returns whether it has ended."""
         self.stop()
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -70,7 +70,7 @@ class Loop:
                 return
 
     def _wait(self) -> bool:
-        """Pause; return whether it is to end."""
+        """Pause. Returns whether the loop must end."""
         return self._stopping.wait(self._seconds() if callable(self._seconds) else self._seconds)
 
     def _once(self) -> None:
@@ -79,5 +79,5 @@ class Loop:
             self._sound.works()
         except StoreUnavailableError as error:
             log.debug("%s: %s", self._name, error)
-        except Exception as error:  # a bug; the thread must live on all the same
+        except Exception as error:  # a bug; the thread must survive it
             self._sound.failed(reason(error), level=logging.ERROR, exc_info=True)

@@ -1,7 +1,7 @@
-"""Owner and mode of the files beside a database: those of the database, as SQLite has it.
+"""Owner and mode of the files beside a database: those of the database, as SQLite does it.
 
-Root runs a command now and then, and the service runs as another user. What root made, the service
-could not open. And a file that holds the same data as the database is as private as the database.
+If root runs a command while the service runs as another user, the service could not open the files
+that root created. A file with the same data as the database must also be as private as it.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ _READ_WRITE = 0o666
 
 
 class Owner(NamedTuple):
-    """Who gets a file that is made, and its permission bits; `None` for those of the caller."""
+    """Owner of created files, and their permission bits; `None` for those of the caller."""
 
     uid: int
     gid: int
@@ -21,9 +21,9 @@ class Owner(NamedTuple):
 
     @classmethod
     def of(cls, database: Path | None, place: Path) -> Self:
-        """Return the owner of the database; without such a file, that of `place`.
+        """Return the owner of the database, or of `place` if there is no database file.
 
-        Where `place` is not there yet, the directory counts that it is to be made in.
+        If `place` does not exist, the owner of its first existing parent counts.
         """
         if database is not None:
             with contextlib.suppress(OSError):
@@ -33,7 +33,7 @@ class Owner(NamedTuple):
 
     @classmethod
     def of_directory(cls, place: Path) -> Self:
-        """Return the owner of a directory, or of the one that it is to be made in."""
+        """Return the owner of a directory, or of its first existing parent."""
         for directory in (place, *place.absolute().parents):
             with contextlib.suppress(OSError):
                 found = directory.stat()
@@ -41,7 +41,7 @@ class Owner(NamedTuple):
         return cls(os.geteuid(), os.getegid())
 
     def create(self, path: Path, flags: int, mode: int) -> int:
-        """Create a file and return its descriptor. Raises `OSError`, also where there is one."""
+        """Create a file and return its descriptor. Raises `OSError`, also if the file exists."""
         flags |= os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(path, flags, mode)
         try:
@@ -54,7 +54,7 @@ class Owner(NamedTuple):
         return file
 
     def open(self, path: Path, flags: int, mode: int) -> int:
-        """Open a file and return its descriptor; one that is not there is created.
+        """Open a file, or create it, and return its descriptor.
 
         Raises `OSError`.
         """
@@ -66,7 +66,7 @@ class Owner(NamedTuple):
             return os.open(path, flags | os.O_CLOEXEC)
 
     def make_directory(self, path: Path) -> None:
-        """Make a directory and those above it, unless they are there."""
+        """Create a directory and its parents, unless they exist."""
         missing = [each for each in (path, *path.parents) if not each.exists()]
         for directory in reversed(missing):
             try:
@@ -75,17 +75,17 @@ class Owner(NamedTuple):
                 continue
             self.give(directory)
             if self.mode is not None:
-                directory.chmod(self.mode | (self.mode & 0o444) >> 2)  # to enter where to read
+                directory.chmod(self.mode | (self.mode & 0o444) >> 2)  # who may read may also enter
         if not path.is_dir():
-            path.mkdir()  # raises what is wrong with it
+            path.mkdir()  # raises the reason
 
     def give(self, file: int | Path) -> None:
-        """Let a file belong to the owner. Only root can give files away; others keep theirs."""
+        """Change the owner of a file. Only root can do that; other users keep their files."""
         if os.geteuid() == 0:
             os.chown(file, self.uid, self.gid, follow_symlinks=isinstance(file, int))
 
     def give_all(self, directory: Path) -> None:
-        """Let a directory belong to the owner, with all that is in it."""
+        """Change the owner of a directory and everything in it."""
         if os.geteuid() == 0:
             for place, _, names in os.walk(directory):
                 for path in (Path(place), *(Path(place, name) for name in names)):

@@ -1,8 +1,8 @@
-"""Who may use a route, and which budget its requests draw from: declared where the route is.
+"""Access and budget of routes, declared next to each route.
 
 Access control, rate limits, metrics and error responses read the same table, `Policies`. A route
-that declares nothing keeps the server from starting. A path that no route has counts as `UNKNOWN`:
-closed and limited.
+without a declaration keeps the server from starting. A path without a route counts as `UNKNOWN`:
+it needs a token and is limited.
 """
 
 import re
@@ -12,11 +12,11 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from asu_stats.exceptions import UndeclaredRouteError
 
-# With `read_access = "token"`, `read` needs a token. `public` is for everybody, `build` for the
-# clients of the build service, that is for everybody too; `ingest` routes check a token themselves.
+# With `read_access = "token"`, `read` needs a token. `public` is for everybody. So is `build`, for
+# the clients of the build service. `ingest` routes check a token themselves.
 Access: TypeAlias = Literal["public", "read", "ingest", "build"]
-# `none` is never limited. Requests that draw from `read` draw from `expensive` instead if they ask
-# for a long time range or for CSV.
+# `none` is never limited. Requests for a long time range or for CSV draw from `expensive` instead
+# of `read`.
 Budget: TypeAlias = Literal["none", "read", "expensive", "ingest"]
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -28,7 +28,7 @@ _NAMED_GROUP: Final = re.compile(r"\?P<\w+>")
 class Policy:
     """Access and budget of a route.
 
-    They hold for all paths that begin with one of `under`, too, unless another route has them.
+    They also apply to all paths that begin with one of `under` and have no route of their own.
     """
 
     access: Access
@@ -105,7 +105,7 @@ class Policies:
 
 
 def _each(routes: Iterable[Any]) -> Iterator[Any]:
-    """Yield every route. Raises `UndeclaredRouteError` for a kind that this can't look into."""
+    """Yield every route. Raises `UndeclaredRouteError` for an unknown kind of route."""
     for route in routes:
         included = getattr(route, "original_router", None)
         if included is not None:

@@ -7,14 +7,14 @@ from urllib.parse import parse_qsl
 
 from asu_stats.exceptions import InvalidParameterError
 
-_SHOWN: Final = 40  # characters of a name that is not known
+_SHOWN: Final = 40  # characters of an unknown name
 
 
 def read(query: bytes, known: Iterable[str]) -> dict[str, str]:
     """Return the parameters of a query string.
 
-    Raises `InvalidParameterError` for one that is not `known`, naming the one that is spelt most
-    like it or else all of them, and for one that is there twice.
+    Raises `InvalidParameterError` for a repeated parameter, and for one that is not `known`; the
+    error names the most similar known parameter, else all of them.
     """
     names = list(known)
     given: dict[str, str] = {}

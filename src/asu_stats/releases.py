@@ -15,12 +15,12 @@ _RELEASE: Final = re.compile(r"([0-9]{1,4}\.[0-9]{1,4})\.[0-9]{1,4}")
 _BRANCH: Final = re.compile(r"([0-9]{1,4}\.[0-9]{1,4})(?:[.-].*)?", re.DOTALL)
 _DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _VERSION_LENGTH: Final = 255
-_LONGEST: Final = 0xD000  # digits: what `chr` makes of more may be no character
+_LONGEST: Final = 0xD000  # digits: above it, `chr` may return a surrogate
 
 
 @lru_cache(maxsize=8192)
 def release_order(version: str) -> str:
-    """Return a text that sorts versions, or branches, by age; of names that are equal, one text.
+    """Return a sort key that orders versions, or branches, by age.
 
     A candidate comes before its release, a branch's snapshot before all versions of the branch,
     main last. Names that do not begin with a digit come first. Numbers count as numbers.
@@ -28,7 +28,7 @@ def release_order(version: str) -> str:
     if version == MAIN:
         return "2"
     found = ["1" if version[:1] in _DIGITS else "0"]
-    # What may follow at one place, in ascending order: a candidate, nothing, text, a dot, a number.
+    # Order of what can follow at one place: a candidate, the end, text, a dot, a number.
     for number, dot, text in _PARTS.findall(version):
         if number:
             digits = number.lstrip("0")
@@ -41,12 +41,12 @@ def release_order(version: str) -> str:
 
 
 def as_text(name: str) -> str:
-    """Return what sorts names that have no order of their own."""
+    """Return the sort key of names that sort as text."""
     return name
 
 
 def order_of(column: str) -> Callable[[str], str]:
-    """Return what sorts the names of a column: versions by age, all others as text."""
+    """Return the function for sort keys of a column: versions by age, all others as text."""
     return release_order if column in {"version", "client_version"} else as_text
 
 
@@ -58,7 +58,7 @@ def is_release(version: str) -> bool:
 def branch_of(version: str) -> str | None:
     """Return the branch of a version: `24.10.0-rc1` and `24.10-SNAPSHOT` are of `24.10`.
 
-    Main and names that are not made of numbers have none.
+    Main and names without version numbers have none.
     """
     found = _BRANCH.fullmatch(version)
     return found[1] if found else None

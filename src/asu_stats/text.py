@@ -1,4 +1,4 @@
-"""Cleaning of untrusted text, once, where it enters (docs/reference/events.md, Data)."""
+"""Cleans untrusted text once, where it enters (docs/reference/events.md, Data)."""
 
 import re
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ def counted(number: int, noun: str) -> str:
 def plainly(value: object) -> str:
     """Return a JSON value in words for people: `yes`, not `True`."""
     if value is None:
-        return "–"  # noqa: RUF001 - an en dash: there is none
+        return "–"  # noqa: RUF001 - an en dash: no value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
@@ -102,7 +102,7 @@ def one_spelling(profile: str) -> str:
 
 
 def stored_profile(text: str, limit: int = NAME_BYTES) -> str:
-    """Return `text` as profiles are stored: as `stored_name`, in the one spelling of a device."""
+    """Return `text` as profiles are stored: like `stored_name`, with `_` for each comma."""
     return stored_name(one_spelling(text), limit)
 
 
@@ -111,7 +111,7 @@ def _fit(name: str, limit: int) -> str:
     if len(whole) <= limit:
         return name
     digest = "~" + blake2b(whole, digest_size=6).hexdigest()
-    # As many characters go as come: what NAME_LENGTH allowed it allows when it is sent again.
+    # As many characters are cut as are added, so that the result is within NAME_LENGTH too.
     return cut_utf8(name[: -len(digest)], limit - len(digest)) + digest
 
 

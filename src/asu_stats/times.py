@@ -4,12 +4,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 
 def utc_now() -> datetime:
-    """Return the instant that it is now."""
+    """Return the current instant."""
     return datetime.now(UTC)
 
 
 def utc_today() -> date:
-    """Return the UTC day that it is now."""
+    """Return the current UTC day."""
     return utc_now().date()
 
 

@@ -1,4 +1,4 @@
-"""URLs taken apart in one place: origin, path, and the URL without its password."""
+"""Parses URLs: origin, path, and the URL without user and password."""
 
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
@@ -29,7 +29,7 @@ class Url(NamedTuple):
 
 
 def parse(text: str, schemes: tuple[str, ...] = WEB) -> Url | None:
-    """Return an absolute URL taken apart.
+    """Return the parts of an absolute URL.
 
     `None` for text that is not a URL, and for one without host or with a scheme other than
     `schemes`.
@@ -46,6 +46,6 @@ def parse(text: str, schemes: tuple[str, ...] = WEB) -> Url | None:
 
 
 def without_user(text: str) -> str:
-    """Return a URL without user and password. Raises `ValueError` if it is none."""
+    """Return a URL without user and password. Raises `ValueError` for other text."""
     parts = urlsplit(text)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

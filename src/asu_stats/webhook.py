@@ -1,4 +1,4 @@
-"""A webhook signed as Standard Webhooks have it: who gets a message can tell that it is from us.
+"""Webhooks signed according to Standard Webhooks, so that receivers can verify the sender.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -20,7 +20,7 @@ _LEAST, _MOST = 24, 64  # bytes of a secret
 
 
 class Webhook(BaseModel):
-    """Where messages are posted, and what they are signed with."""
+    """The URL that messages are posted to, and the secret that signs them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class Webhook(BaseModel):
     @field_validator("url", mode="before")
     @classmethod
     def _absolute(cls, value: object) -> object:
-        """Refuse what browsers would correct: a slash too few or too many, white space."""
+        """Reject URLs that browsers would correct: wrong number of slashes, white space."""
         if isinstance(value, str) and not (
             urls.parse(value) and value.isprintable() and " " not in value
         ):
@@ -44,7 +44,7 @@ class Webhook(BaseModel):
     @classmethod
     def _user(cls, value: AnyHttpUrl) -> AnyHttpUrl:
         if ":" in unquote(value.username or ""):
-            raise ValueError("the user of basic authentication can have no colon")
+            raise ValueError("the user name of basic authentication cannot contain a colon")
         return value
 
     @field_validator("secret")
@@ -59,7 +59,7 @@ class Webhook(BaseModel):
         return urls.without_user(str(self.url))
 
     def headers(self, message_id: str, body: bytes, now: datetime) -> dict[str, str]:
-        """Return the headers that sign a body, and those that say who we are."""
+        """Return the headers with the signature of a body, and those for authentication."""
         timestamp = str(int(now.timestamp()))
         signed = b".".join((message_id.encode(), timestamp.encode(), body))
         digest = hmac.new(_decoded(self.secret), signed, hashlib.sha256).digest()

@@ -36,7 +36,7 @@ RULES = (
     "either days, or start and end",
     "expected a day not after",
     "one filter at a time",
-    "a window of at most 10000 buckets",
+    "a time range of at most 10000 buckets",
     "hours are kept from",
     "is more than 5 minutes in the future",
     "is more than 24 hours in the future",

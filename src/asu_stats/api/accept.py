@@ -1,4 +1,4 @@
-"""What an `Accept` header prefers (RFC 9110 §12.5.1)."""
+"""The preference of an `Accept` header for CSV or JSON (RFC 9110 §12.5.1)."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""From a query to an HTTP response: snapshot, ETag, result cache, JSON or CSV, pages."""
+"""Turns a query into an HTTP response: snapshot, ETag, result cache, JSON or CSV, pages."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ _CACHED_LISTS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body with its headers."""
+    """Body and headers of a response."""
 
     body: bytes
     media_type: str
@@ -105,11 +105,11 @@ class Answering:
         vary: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response to `question`. `make` computes it unless nothing changed since.
+        """Return the response to a query. `make` computes it unless nothing changed since.
 
         `make` gets a connection to a snapshot, and its change counter. `question` contains
-        everything except the data that the response depends on. While it is `today`, the same
-        request always means the same question. A request whose `If-None-Match` names this state
+        everything that the response depends on, except the data. While it is `today`, the same
+        request always means the same query. A request whose `If-None-Match` names this state
         gets 304. `headers` are added to all these responses.
         """
         with read_snapshot(self._engine) as connection:

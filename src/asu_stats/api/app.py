@@ -1,4 +1,4 @@
-"""The application: routes and layers, made from the parts of a running service."""
+"""The application: routes and middleware around the parts of a running service."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -72,7 +72,7 @@ def create_app(
 
     Without `builds` there is no build API, only statistics of other servers. Without `legacy` there
     are no endpoints of older servers. `process` holds metrics that other parts of this process
-    collect, `problems_elsewhere` what `/readyz` shows beside the problems of the application.
+    collect. `problems_elsewhere` returns further problems that `/readyz` shows.
     """
     process = process or ProcessMetrics()
     cached = CachedResponses(ChangeCounter(engine), today=lambda: now().date())
@@ -124,7 +124,7 @@ def create_app(
     def unreadable_rows() -> int:
         return builds.outbox.unreadable if builds else 0
 
-    # Taken as they are: `include_router` builds each route again, at the first request.
+    # Added directly: `include_router` would build each route again, at the first request.
     for routes in (
         stats.router(),
         now_api.router(engine, queues),

@@ -39,7 +39,7 @@ _BAD_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(slots=True)
 class Batch:
-    """The unchecked events of a request, and names of their places."""
+    """The unchecked events of a request, and their places for error messages."""
 
     form: Form
     items: list[Any] = field(default_factory=list)
@@ -72,7 +72,7 @@ def form_of(headers: Headers) -> Form:
         raise HTTPException(415, f"{problem}: {_EXPECTED}", accepted)
     if form in {"either", "lines"} and not _MARKS.isdisjoint(headers):
         if form == "lines":
-            problem = "Content-Type: expected application/json beside the header ce-specversion"
+            problem = "Content-Type: expected application/json with the header ce-specversion"
             raise HTTPException(415, problem, accepted)
         return "binary"
     return form

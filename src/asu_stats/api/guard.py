@@ -22,7 +22,7 @@ from asu_stats.policies import Policies
 
 
 class ReadGuard:
-    """Passes requests for statistics on only with a read token or a session."""
+    """Middleware that rejects requests for statistics without a read token or a session."""
 
     def __init__(
         self, app: ASGIApp, policies: Policies, access: Access, sessions: Sessions

@@ -44,7 +44,7 @@ class Health(TypedDict):
 
 
 class Ready(TypedDict):
-    """The database answers and can be written to, and its schema is current."""
+    """The database is reachable and writable, and its schema is current."""
 
     status: Annotated[
         Literal["ready", "degraded"],
@@ -155,7 +155,7 @@ def router(
 
 
 def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:
-    """Return what is wrong with the clock; a restarted process finds out by the events."""
+    """Return what is wrong with the clock: a recent jump, or events from the future."""
     if step := clock.recent():
         return str(step)
     return clock_behind(engine, now) or "ok"
@@ -171,7 +171,7 @@ def clock_behind(engine: Engine, now: datetime) -> str | None:
 
 
 class _Attempt:
-    """An attempt to write. It is repeated if the last one is some seconds old, one at a time."""
+    """Tries to write to the database, if the last attempt is some seconds old; one at a time."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -214,7 +214,7 @@ class _Archive:
         self._complete = Condition(log, "archive")
 
     def problems(self) -> list[str]:
-        """Return which files are unusable and why. Raises `StoreUnavailableError`."""
+        """Return the unusable files and the reasons. Raises `StoreUnavailableError`."""
         if time.monotonic() >= self._good_until:
             with read_snapshot(self._engine) as connection:
                 found = segments.problems(connection)

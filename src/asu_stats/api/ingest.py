@@ -67,8 +67,8 @@ def router(
         """Store one CloudEvent or a batch: all, or nothing.
 
         200 is sent only after they are committed. The same event (`source` and `id`) sent again is
-        a duplicate and changes nothing, so after 408, 425, 429, 5xx or silence send the same again;
-        other 4xx are final for what they name. 425: an event is ahead of this server's clock.
+        a duplicate and changes nothing. After 408, 425, 429, 5xx or no response, send the same
+        again. Other 4xx are final. 425: an event is ahead of this server's clock.
         """
         await run_in_threadpool(access.require, request, "ingest")
         form = form_of(request.headers)

@@ -115,7 +115,7 @@ class Live:
             self._listeners.discard(listener)
 
     def _is_welcome(self, socket: WebSocket) -> bool:
-        """Tell whether a page of this origin may connect. Programs send no origin."""
+        """Tell whether the origin of a page may connect. Programs send no origin."""
         origin = socket.headers.get("origin")
         return origin is None or origin.lower() in self._origins or is_own(socket, origin)
 
@@ -133,7 +133,7 @@ class Live:
                 await asyncio.wait_for(socket.close(_TRY_AGAIN_LATER), _SEND_SECONDS)
 
     async def _watch(self) -> None:
-        """Look for changes while any client is connected.
+        """Poll for changes while any client is connected.
 
         Each listener knows its last message, so none misses a change that happens while it
         connects.

@@ -55,7 +55,7 @@ class Measured:
             await self._app(scope, receive, send)
             return
         code = _NOT_ANSWERED
-        # A template, never a path that was sent: strangers choose those.
+        # The template of the route, because anybody can request any path.
         route = self._policies.template(route_path(HTTPConnection(scope))) or OTHER
 
         async def send_and_note(message: Message) -> None:

@@ -11,10 +11,10 @@ _PAGES_OF: Final = {"ws": "http", "wss": "https"}
 
 
 def is_own(connection: HTTPConnection, origin: str) -> bool:
-    """Tell whether `origin` is the place that the request was sent to.
+    """Tell whether `origin` is the server that the request was sent to.
 
-    A proxy may have taken off TLS: a page loaded by https may make requests that arrive by http,
-    but never the other way round.
+    A proxy may terminate TLS: requests of a page loaded by https may arrive by http, but never the
+    other way round.
     """
     scheme = connection.scope["scheme"]
     page = _origin(origin)
@@ -27,7 +27,7 @@ def is_own(connection: HTTPConnection, origin: str) -> bool:
 
 
 def _origin(text: str) -> Origin | None:
-    """Return an origin (RFC 6454 §6.2), `None` for text that no page has as its origin."""
+    """Return an origin (RFC 6454 §6.2), `None` for text that is not the origin of a page."""
     text = text.lower()
     url = urls.parse(text)
     if url is None or text != f"{url.origin.scheme}://{url.parts.netloc}" or "@" in text:

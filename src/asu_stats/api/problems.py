@@ -148,7 +148,7 @@ def _unknown_name(_: Request, error: Exception) -> JSONResponse:
 
 
 def unavailable(error: StoreUnavailableError) -> JSONResponse:
-    """Return the 503 that says for anybody what is wrong with the database."""
+    """Return the 503 with the public reason of a database error."""
     log.debug("answered 503: %s", error)
     retry = {"Retry-After": str(RETRY_SECONDS)}
     return problem(503, f"{error.public}; try again later", headers=retry)
@@ -202,7 +202,7 @@ _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONRes
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of `app` a problem, also those that the framework raises."""
+    """Turn every error of `app` into a problem, also those that the framework raises."""
     for kind, tell in _HANDLERS.items():
         app.add_exception_handler(kind, partial(_answer, tell))
 

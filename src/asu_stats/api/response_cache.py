@@ -78,7 +78,7 @@ class CachedResponses:
 
 
 class ServeCached:
-    """Middleware that sends cached responses and passes other requests on."""
+    """Middleware that responds from the cache, and passes all other requests on."""
 
     def __init__(self, app: ASGIApp, cached: CachedResponses) -> None:
         self._app = app

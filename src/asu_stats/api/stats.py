@@ -1,4 +1,4 @@
-"""The statistics API: serves all reports that `reports.endpoints` lists, in the same way."""
+"""The statistics API: serves all reports of `reports.endpoints` in the same way."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -149,7 +149,7 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
     ok: dict[str, Any] = {"content": {"application/json": example}}
     if report.row:
         of = f" of `{report.member}`" if report.member else ""
-        rows = {"type": "string", "description": f"The rows{of}, without what is nested."}
+        rows = {"type": "string", "description": f"The rows{of}, without nested lists and objects."}
         ok["content"]["text/csv"] = {"schema": rows}
     failures = (
         *((404,) if report.subject else ()),
@@ -180,7 +180,7 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
 
 
 def _identity(query: Query) -> tuple[str, ...]:
-    """Return what identifies a query of a report, without its page."""
+    """Return the parts that identify a query of a report, without its page."""
     filters = (f"{name}={value}" for name, value in query.filters.items())
     return (f"{query.window.start}..{query.window.end}", *filters)
 

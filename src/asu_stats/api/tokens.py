@@ -1,6 +1,6 @@
-"""Access tokens: who may send events, and who may see full request hashes.
+"""Access tokens: for sending events, and for reading statistics and full request hashes.
 
-A token is 256 random bits, so its SHA-256 is as safe as a slow hash; only that is stored. The
+A token is 256 random bits, so a fast hash is safe; only its SHA-256 is stored. The
 database is read at each use: a revoked token is rejected at once by every process.
 """
 

@@ -1,6 +1,6 @@
-"""Endpoints and table of the servers before this one, kept until their sunset.
+"""Endpoints and table of older servers, kept until their sunset.
 
-Nothing but `server.application` and `service.running` imports this folder. To end it: delete the
-folder and what they import of it, the settings `legacy_…`, and docs of both; the rollup
-`stats_legacy` goes with a migration.
+Only `server.application` and `service.running` import this folder. To remove it, delete the folder,
+their imports of it, the settings `legacy_…` and the docs of both, and drop the rollup
+`stats_legacy` in a migration.
 """

@@ -1,4 +1,4 @@
-"""The old endpoints: answered as before, and said in headers and document to be deprecated."""
+"""Serves the legacy endpoints as before, and marks them as deprecated."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime
@@ -23,7 +23,7 @@ _TEXT: Final = "text/plain; charset=utf-8"
 
 
 class LegacyApi:
-    """The endpoints that older servers had, in the shape of one of them."""
+    """The endpoints of older servers, in the response format of one of them."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class LegacyApi:
         return self._answering.answer(request, asked, make, today=today, headers=headers)
 
     def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
-        """Compute each response: queue and hours change without an event."""
+        """Compute the response for each request: queue and hours change without an event."""
         with read_snapshot(self._engine) as connection:
             builds = upstream_server.builds_24h(connection, self._now())
         answer = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
@@ -108,7 +108,7 @@ class LegacyApi:
 
 
 def _first(request: Request, name: str) -> str | None:
-    """Return the first value of a parameter: as the old servers, whatever else is there."""
+    """Return the first value of a parameter. Like the older servers, ignore all others."""
     values = request.query_params.getlist(name)
     return values[0] if values else None
 
@@ -142,11 +142,11 @@ def router(
     now: Callable[[], datetime],
     queue_length: Callable[[], int],
 ) -> APIRouter:
-    """Return the routes of the server whose shape the settings name."""
+    """Return the routes, in the response format that the settings select."""
     return LegacyApi(answering, engine, settings, now=now, queue_length=queue_length).router()
 
 
 def guide(settings: Settings) -> Sequence[Mapping[str, str | None]]:
-    """Return what the migration page says of each endpoint."""
+    """Return path, replacement and description of each endpoint, for the migration page."""
     shown = endpoints(settings.legacy_shape)
     return [{"old": e.path, "new": e.successor, "description": e.description} for e in shown]

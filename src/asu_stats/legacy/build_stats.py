@@ -1,8 +1,8 @@
-"""The old `build_stats` table, written beside our own, so that old dashboards go on.
+"""The table `build_stats` of the Go server, also written for dashboards that still read it.
 
-A row is one thing that happened, without any identity: equal rows are as good as each other. So a
-build whose end, names or duration turn out otherwise has one row taken out that says what was
-believed, and one put in that says what is known. Its rows add up to what `stats_legacy` holds.
+A row is one occurrence without an identity, so equal rows are interchangeable. If the end, names or
+duration of a build change, a row with the old values is deleted and one with the new values is
+inserted. The sums of the rows are those of `stats_legacy`.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ from asu_stats.store.database.schema import row_id
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups.counting import EndedBuild
 
-# As the Go server has it.
+# The declaration of the Go server.
 build_stats = Table(
     "build_stats",
     metadata,
@@ -68,10 +68,10 @@ _Row: TypeAlias = tuple[Any, ...]
 
 
 def _same(column: str) -> ColumnElement[bool]:
-    """Return the condition that a column has a given value, null where it may be."""
+    """Return the condition that a column has a given value, which may be null."""
     stored = build_stats.c[column]
     value = bindparam(column, type_=stored.type)
-    # PostgreSQL has no index for what may be null; the time's is the one that matters.
+    # PostgreSQL uses no index for a comparison that allows null; `timestamp` needs its index.
     return stored == value if column == "timestamp" else stored.is_not_distinct_from(value)
 
 
@@ -86,7 +86,7 @@ def write(
 ) -> None:
     """Write a row per new request that was queued or a cache hit, and one per ended build.
 
-    `ends` are what was believed of a build before, and what is known now.
+    `ends` are the builds whose end changed, before and after.
     """
     dialect = connection.dialect.name
     rows: Counter[_Row] = Counter()
@@ -116,6 +116,6 @@ def _row(
     seconds: int,
     diff_packages: bool | None,
 ) -> _Row:
-    """Return a row, in the order of `COLUMNS`; there, what is not known is null."""
+    """Return a row, in the order of `COLUMNS`. Unknown names are null."""
     known = (None if name == UNKNOWN else name for name in names)
     return dialects.plain_time(dialect, at), event_type, *known, seconds, diff_packages

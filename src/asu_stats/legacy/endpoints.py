@@ -1,4 +1,4 @@
-"""The old endpoints, said as data: where they are, what they take, what answers now."""
+"""The legacy endpoints as data: path, parameters, response and replacement."""
 
 import re
 from collections.abc import Callable
@@ -21,16 +21,16 @@ _MAX_ENTRIES: Final = 5000
 _MAX_PLACES: Final = 100
 _SIXTY_FOUR_BITS: Final = 2**63
 
-# What the Go server read as a number: what stands before it goes, what stands behind it too.
+# What the Go server reads as a number: leading spaces, and text after the number, are ignored.
 _NUMBER: Final = re.compile(r"[ \t]*([+-]?)0*([0-9]+)", re.ASCII)
 
-# Makes the answer of a state of the database, of today and of each parameter as it was given.
+# Returns the response, from a connection, the current day, and each parameter as it was sent.
 Read = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An old endpoint: `read` makes its answer, of today and its parameters."""
+    """A legacy endpoint. `read` computes its response."""
 
     name: str
     summary: str
@@ -48,7 +48,7 @@ class Endpoint:
 
 
 def number_in(text: str | None, default: int) -> int:
-    """Return the number that `text` begins with, as the Go server read it, else the default."""
+    """Return the number at the beginning of `text`, as the Go server reads it, else the default."""
     found = _NUMBER.match(text or "")
     if found is None or len(found[2]) > 19 or int(found[2]) >= _SIXTY_FOUR_BITS:
         return default
@@ -56,23 +56,23 @@ def number_in(text: str | None, default: int) -> int:
 
 
 def window_of(days: int, today: date) -> Window:
-    """Return the `days` days that end today: all there are at most, none for 0 or less."""
+    """Return the `days` days that end today, at most back to 1970; none for 0 or less."""
     most = (today - FIRST_DAY).days + 1
     return Window.last(max(0, min(days, most)), today=today)
 
 
 def _number(name: str, default: int, meaning: str) -> Parameter:
-    description = f"{meaning} Anything that is no number means the default."
+    description = f"{meaning} Anything that is not a number means the default."
     return Parameter(name, description, {"type": "string", "default": str(default)})
 
 
-_DAYS: Final = _number("days", 30, "That many UTC days, today included.")
-_WEEKS: Final = _number("weeks", 26, "That many weeks of UTC days, today included.")
-_ENTRIES: Final = _number("n", 100, f"Most entries, {_MAX_ENTRIES} at most.")
-_BRANCH: Final = Parameter("branch", "Only versions that begin so.", {"type": "string"})
+_DAYS: Final = _number("days", 30, "Number of UTC days, including today.")
+_WEEKS: Final = _number("weeks", 26, "Number of weeks of UTC days, including today.")
+_ENTRIES: Final = _number("n", 100, f"Maximum number of entries, at most {_MAX_ENTRIES}.")
+_BRANCH: Final = Parameter("branch", "Only versions that begin with this text.", {"type": "string"})
 
 _OF_BRANCH: Final = Parameter("branch", "Only versions of this branch.", {"type": "string"})
-_PLACES: Final = _number("n", 30, f"Most packages, {_MAX_PLACES} at most.")
+_PLACES: Final = _number("n", 30, f"Maximum number of packages, at most {_MAX_PLACES}.")
 
 _WindowRead = Callable[[Connection, Window], Any]
 
@@ -96,7 +96,7 @@ def _top_packages(db: Connection, today: date, branch: str | None, n: str | None
 
 
 def _nothing(*_: object) -> None:
-    """Stand for what is answered elsewhere."""
+    """Stand in for an endpoint that `legacy.api` computes itself."""
 
 
 _KINDS: Final = {"build_completed": 4, "cache_hit": 2, "failure": 1, "request": 5}
@@ -104,12 +104,12 @@ _TIMESERIES: Final = "/api/v1/stats/timeseries?interval=day"
 _VERSIONS: Final = "/api/v1/stats/versions"
 _DIFF: Final = "/api/v1/stats/diff-packages"
 _EVENTS: Final = (
-    "`request` counts builds newly queued, `cache_hit` images that were there, `build_completed` "
-    "and `failure` the ends of builds; kinds that did not occur are left out."
+    "`request` counts newly queued builds, `cache_hit` requests whose image existed, "
+    "`build_completed` and `failure` the ends of builds. Kinds without events are left out."
 )
 _SPLIT: Final = (
-    "Queued builds and successful builds together, as before: most builds count twice. Where "
-    "diff_packages is not known, it counts in the total only."
+    "Queued builds and successful builds together, as before: most builds count twice. If "
+    "diff_packages is unknown, a build counts in the total only."
 )
 
 _DIFF_PACKAGES: Final = (
@@ -132,7 +132,7 @@ _DIFF_PACKAGES: Final = (
     Endpoint(
         "diff-packages-by-version",
         "Builds by version and diff_packages",
-        f"{_SPLIT} Versions descend as text; `null` where there are none.",
+        f"{_SPLIT} Versions descend as text; `null` without data.",
         _DIFF,
         list[go_server.VersionDiffPackages] | None,
         [
@@ -150,7 +150,7 @@ _DIFF_PACKAGES: Final = (
     Endpoint(
         "diff-packages-trend",
         "Builds by day and diff_packages",
-        f"{_SPLIT} The newest day comes first; `null` where there are none.",
+        f"{_SPLIT} Newest day first; `null` without data.",
         _DIFF,
         list[go_server.DayDiffPackages] | None,
         [
@@ -169,7 +169,7 @@ _DIFF_PACKAGES: Final = (
 _GO: Final = (
     Endpoint(
         "builds-per-day",
-        "What happened, by day",
+        "Events by day",
         _EVENTS,
         _TIMESERIES,
         dict[str, go_server.Kinds],
@@ -179,8 +179,8 @@ _GO: Final = (
     ),
     Endpoint(
         "builds-by-version",
-        "What happened, by version",
-        f"{_EVENTS} Builds whose version is not known are left out.",
+        "Events by version",
+        f"{_EVENTS} Builds of an unknown version are left out.",
         _VERSIONS,
         dict[str, go_server.Kinds],
         {"24.10.4": _KINDS},
@@ -192,7 +192,7 @@ _GO: Final = (
 
 
 class Summary(TypedDict):
-    """Builds that wait, and those that succeeded in the last 24 hours."""
+    """Waiting builds, and successful builds of the last 24 hours."""
 
     queue_length: Annotated[int, Field(description="Builds that wait for a worker.")]
     builds_24h: Annotated[int, Field(description="Builds of the last 24 hours.")]
@@ -202,7 +202,7 @@ _UPSTREAM: Final = (
     Endpoint(
         "stats/summary",
         "Waiting builds, and those of the last 24 hours",
-        "Successful builds, by the hour: those of this hour and the 23 before it.",
+        "Successful builds of the current hour and the 23 hours before it.",
         "/api/v1/stats/overview?days=1",
         Summary,
         {"queue_length": 3, "builds_24h": 120},
@@ -211,7 +211,7 @@ _UPSTREAM: Final = (
     Endpoint(
         "builds-per-day",
         "Requests, cache hits and failed builds of 30 days",
-        "Requests are all that could be read, rejected ones too.",
+        "Requests include rejected requests.",
         _TIMESERIES,
         upstream_server.Chart,
         {
@@ -227,7 +227,7 @@ _UPSTREAM: Final = (
     Endpoint(
         "builds-by-version",
         "Successful builds of 26 weeks by branch or version",
-        "Weeks are seven UTC days, the last of them ends today.",
+        "A week is seven UTC days; the last week ends today.",
         _VERSIONS,
         upstream_server.Chart,
         {"labels": ["2025-12-29Z"], "datasets": [{"label": "24.10", "data": [4.0]}]},
@@ -236,8 +236,8 @@ _UPSTREAM: Final = (
     ),
     Endpoint(
         "top-packages",
-        "Packages asked for most",
-        "Requests of 30 days that named a package, without those answered from cache.",
+        "Most requested packages",
+        "Requests of 30 days that named a package, without cache hits.",
         "/api/v1/stats/packages",
         upstream_server.TopPackages,
         {"packages": [{"name": "luci", "count": 3}], "branch": None, "days": 30},
@@ -247,7 +247,7 @@ _UPSTREAM: Final = (
     Endpoint(
         "build-errors",
         "Failed builds as text",
-        "The newest come first, each on a line; request hashes are replaced by `[job-id]`.",
+        "One line per build, newest first. `[job-id]` replaces request hashes.",
         "/api/v1/stats/errors",
         str,
         "No build errors recorded.",
@@ -259,5 +259,5 @@ _UPSTREAM: Final = (
 
 
 def endpoints(shape: LegacyShape) -> tuple[Endpoint, ...]:
-    """Return the old endpoints, in the shape of one of the servers that had them."""
+    """Return the legacy endpoints, in the response format of one of the older servers."""
     return _GO if shape == "go" else _UPSTREAM

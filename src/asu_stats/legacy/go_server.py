@@ -16,13 +16,13 @@ from asu_stats.reports import sums
 from asu_stats.store.rollups.definitions import LEGACY
 from asu_stats.windows import Window
 
-# How often each kind of event occurred; kinds that did not are left out.
+# Number of events by kind. Kinds without events are left out.
 Kinds = dict[str, int]
 _KINDS = ("build_completed", "cache_hit", "failure", "request")
 
 
 class DiffPackages(TypedDict):
-    """Requests and successful builds together, by diff_packages; it is not known of all."""
+    """Requests and successful builds together, by diff_packages, which may be unknown."""
 
     total_builds: Annotated[int, Field(description="Requests and successful builds together.")]
     diff_packages_true: Annotated[
@@ -40,7 +40,7 @@ class DiffPackages(TypedDict):
 
 
 class VersionDiffPackages(TypedDict):
-    """The same of one version."""
+    """`DiffPackages` of one version."""
 
     version: Annotated[str, Field(description="OpenWrt version, or `SNAPSHOT`.")]
     total_builds: Annotated[int, Field(description="Requests and successful builds together.")]
@@ -56,7 +56,7 @@ class VersionDiffPackages(TypedDict):
 
 
 class DayDiffPackages(TypedDict):
-    """The same of one UTC day."""
+    """`DiffPackages` of one UTC day."""
 
     date: Annotated[str, Field(description="UTC day, YYYY-MM-DD.")]
     diff_packages_true: Annotated[
@@ -69,19 +69,19 @@ class DayDiffPackages(TypedDict):
 
 
 def builds_per_day(connection: Connection, window: Window) -> dict[str, Kinds]:
-    """Return what happened on each day on which something did."""
+    """Return the events of each day with any."""
     return _kinds(
         sums.rows(connection, LEGACY, ("date",), window), lambda row: row.date.isoformat()
     )
 
 
 def builds_by_version(connection: Connection, window: Window) -> dict[str, Kinds]:
-    """Return what happened to each version; what has none is left out."""
+    """Return the events of each version. Events without a version are left out."""
     return _kinds(_versions(connection, window), lambda row: row.version)
 
 
 def diff_packages(connection: Connection, window: Window) -> DiffPackages:
-    """Return the split of everything, also of what has no version."""
+    """Return the totals by diff_packages, including events without a version."""
     (row,) = sums.rows(connection, LEGACY, (), window)
     total, enabled, disabled = _split(row)
     return {
@@ -96,7 +96,7 @@ def diff_packages(connection: Connection, window: Window) -> DiffPackages:
 def diff_packages_by_version(
     connection: Connection, window: Window
 ) -> list[VersionDiffPackages] | None:
-    """Return the split per version, versions descending as text; `None` where there are none."""
+    """Return the counts per version, versions descending as text; `None` without data."""
     found = {row.version: _split(row) for row in _versions(connection, window)}
     rows: list[VersionDiffPackages] = [
         {
@@ -113,7 +113,7 @@ def diff_packages_by_version(
 
 
 def diff_packages_trend(connection: Connection, window: Window) -> list[DayDiffPackages] | None:
-    """Return the split per day, the newest first; `None` where there are none."""
+    """Return the counts per day, newest first; `None` without data."""
     found = {row.date: _split(row) for row in sums.rows(connection, LEGACY, ("date",), window)}
     rows: list[DayDiffPackages] = [
         {
@@ -142,12 +142,12 @@ def _kinds(rows: Iterable[Row[Any]], name: Callable[[Row[Any]], str]) -> dict[st
 
 
 def _split(row: Row[Any]) -> tuple[int, int, int]:
-    """Return how many there are, and how many with and without diff_packages."""
+    """Return the total, and the counts with and without diff_packages."""
     total = int(row.request or 0) + int(row.build_completed or 0)
     return total, int(row.diff_packages_true or 0), int(row.diff_packages_false or 0)
 
 
 def _percentage(part: int, whole: int) -> float:
-    """Return a percentage as that server had it: not rounded, 0 of nothing, whole ones as 70."""
+    """Return a percentage in the format of that server: not rounded, 0 over 0, `70` not `70.0`."""
     value = part / whole * 100 if whole else 0.0
     return int(value) if value.is_integer() else value

@@ -1,4 +1,4 @@
-"""What the upstream Python server's endpoints answered."""
+"""Responses of the endpoints of the upstream Python server."""
 
 import re
 from collections import defaultdict
@@ -23,7 +23,7 @@ _MESSAGE: Final = 200
 
 
 class Dataset(TypedDict):
-    """One curve of a chart; `color` is said where every chart has the same curves."""
+    """One line of a chart. `color` is only in charts with fixed lines."""
 
     label: Annotated[str, Field(description="Name of the values.")]
     data: Annotated[list[float], Field(description="Values, one for each label.")]
@@ -31,29 +31,29 @@ class Dataset(TypedDict):
 
 
 class Chart(TypedDict):
-    """Curves over days or weeks; labels are their first UTC days."""
+    """Lines over days or weeks. Labels are the first UTC day of each."""
 
     labels: Annotated[list[str], Field(description="Names along the horizontal axis.")]
     datasets: list[Dataset]
 
 
 class PackageCount(TypedDict):
-    """How often a package was asked for."""
+    """Number of requests that named a package."""
 
     name: Annotated[str, Field(description="Name of the package.")]
     count: Annotated[int, Field(description="Requests that named the package.")]
 
 
 class TopPackages(TypedDict):
-    """The packages asked for most."""
+    """The most requested packages."""
 
     packages: list[PackageCount]
-    branch: Annotated[str | None, Field(description="Branch that was asked for; null for all.")]
+    branch: Annotated[str | None, Field(description="The requested branch; null for all.")]
     days: Annotated[int, Field(description="Days that were counted.")]
 
 
 def builds_per_day(connection: Connection, today: date) -> Chart:
-    """Return requests (rejected ones too, as there), cache hits and failed builds of 30 days."""
+    """Return requests (with rejected ones, like upstream), cache hits and failures of 30 days."""
     window = Window.last(DAYS, today=today)
     adds = ("total_requests", "rejected_requests", "cache_hits", "failed_builds")
     found = {day: amounts for day, *amounts in sums.days(connection, window, *adds)}
@@ -76,7 +76,7 @@ def builds_per_day(connection: Connection, today: date) -> Chart:
 def builds_by_version(connection: Connection, today: date, branch: str | None) -> Chart:
     """Return successful builds of 26 weeks, the last of which ends today.
 
-    Without `branch` there is a curve per branch; with it one per version that begins so.
+    Without `branch` there is a line per branch, with it one per version that begins with it.
     """
     window = Window.last(7 * WEEKS, today=today)
     found: dict[str, list[float]] = defaultdict(lambda: [0.0] * WEEKS)
@@ -96,14 +96,14 @@ def builds_by_version(connection: Connection, today: date, branch: str | None) -
 
 
 def top_packages(connection: Connection, today: date, branch: str | None, n: int) -> TopPackages:
-    """Return the packages asked for most in 30 days, `n` at most; `branch` as it was given."""
+    """Return at most `n` packages that were requested most in 30 days."""
     found = most(connection, Window.last(DAYS, today=today), branch or None, n)
     packages: list[PackageCount] = [{"name": name, "count": count} for name, count in found]
     return {"packages": packages, "branch": branch, "days": DAYS}
 
 
 def builds_24h(connection: Connection, now: datetime) -> int:
-    """Return the successful builds of this hour and the 23 before it."""
+    """Return the successful builds of the current hour and the 23 hours before it."""
     t = HOURLY_PROFILES.table
     first = naive(now).replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
     statement = select(func.sum(t.c.success_count)).where(t.c.hour >= first)
@@ -111,7 +111,7 @@ def builds_24h(connection: Connection, now: datetime) -> int:
 
 
 def build_errors(connection: Connection, entries: int) -> str:
-    """Return the failed builds that ended last as text, the newest first."""
+    """Return the latest failed builds as text, newest first."""
     found = latest_errors.read(connection, entries, builds_only=True)
     if not found:
         return "No build errors recorded."
@@ -132,8 +132,8 @@ def _time(moment: datetime) -> str:
 
 
 def _message(row: LatestError) -> str:
-    """Return an error text on one line. A request hash opens the image, so none is shown."""
+    """Return an error text on one line, without request hashes, which open the image."""
     line = " ".join((row.error_message or row.error_type).split())
-    if len(row.request_hash) > 12:  # of another kind than ours
+    if len(row.request_hash) > 12:  # not a hash of asu-stats
         line = line.replace(row.request_hash, "[job-id]")
     return _HASH.sub("[job-id]", line)[:_MESSAGE]

@@ -22,7 +22,7 @@ from asu_stats.store.details.live_counts import DURATION_BUCKETS, LONGER
 from asu_stats.store.details.queue_samples import QueueState
 from asu_stats.times import aware
 
-TASKS: Final = ("verify", "retention", "alerts")  # jobs that are worth an alert
+TASKS: Final = ("verify", "retention", "alerts")  # jobs that alerting rules use
 EVENTS: Final = tuple(TYPE_NAMES.values())
 
 
@@ -39,7 +39,7 @@ def gauges(name: str, meaning: str, label: str, values: Mapping[str, float]) -> 
 
 
 def counter(name: str, meaning: str, label: str, values: Mapping[str, int]) -> Metric:
-    """Return a counter with one label; its name goes without `_total`."""
+    """Return a counter with one label. `name` lacks the suffix `_total`."""
     family = CounterMetricFamily(name, meaning, labels=[label])
     for value, amount in values.items():
         family.add_metric([value], amount)
@@ -194,7 +194,7 @@ def of_events(
     """Yield received live events; `invalid` counts rejected calls of this process."""
     family = CounterMetricFamily(
         "asu_stats_events",
-        "Live events in. Accepted and duplicate: of the database; invalid: refused by this "
+        "Received live events. Accepted and duplicate: of the database; invalid: rejected by this "
         "process.",
         labels=["event", "result"],
     )

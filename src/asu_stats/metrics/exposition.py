@@ -69,7 +69,9 @@ class Exposition(Collector):
             of_database = ()
         yield from of_database
         yield gauge(
-            "asu_stats_database_up", "1 if the database answered, else 0.", int(bool(of_database))
+            "asu_stats_database_up",
+            "1 if the database is reachable, else 0.",
+            int(bool(of_database)),
         )
         yield from self._of_recorder()
         yield from self._of_clock()
@@ -137,7 +139,7 @@ class Exposition(Collector):
             ("dead_lettered", "Events that the database rejected.", counters.dead_lettered),
             (
                 "damaged",
-                "Damaged lines of spool files, kept aside by this process.",
+                "Damaged lines of spool files that this process found and kept in a file.",
                 self._recorder.damaged,
             ),
         ):
@@ -154,7 +156,7 @@ class Exposition(Collector):
         )
         yield gauge(
             "asu_stats_build_events_unreadable_rows",
-            "Rows of build_events that hold no event; they stay there. From the database.",
+            "Unreadable rows of build_events; they stay in the table. From the database.",
             self._unreadable_rows(),
         )
 

@@ -32,13 +32,13 @@ class ProcessMetrics:
         labels = ("method", "route", "code")
         self._requests = Counter(
             "asu_stats_http_requests",
-            "HTTP requests answered by this process, by route template.",
+            "HTTP responses of this process, by route template.",
             labels,
             registry=self._registry,
         )
         self._seconds = Histogram(
             "asu_stats_http_request_duration_seconds",
-            "Seconds from a request to the end of its answer, in this process.",
+            "Seconds from a request to the end of its response, in this process.",
             labels,
             buckets=HTTP_BUCKETS,
             registry=self._registry,
@@ -57,7 +57,7 @@ class ProcessMetrics:
         )
         self._crashes = Counter(
             "asu_stats_unhandled_errors",
-            "Requests that this process could not answer because of an error of its own.",
+            "Requests that ended with an unhandled error of this process.",
             ("route",),
             registry=self._registry,
         )

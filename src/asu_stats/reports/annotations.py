@@ -22,7 +22,7 @@ _Happened: TypeAlias = tuple[datetime, Kind, str, datetime | None]
 class Annotation(TypedDict):
     """Something that happened at a time, or from one time to another."""
 
-    at: Annotated[str, Field(description="RFC 3339, UTC. Of a release the beginning of its day.")]
+    at: Annotated[str, Field(description="RFC 3339, UTC. For a release, the start of its day.")]
     kind: Annotated[
         Kind,
         Field(
@@ -38,7 +38,7 @@ class Annotation(TypedDict):
 
 
 def read(connection: Connection, window: Window) -> list[Annotation]:
-    """Return what happened in a time range, or began before and lasted, by time."""
+    """Return what happened in a time range, or began before it and lasted into it, by time."""
     first, after = bounds(window.start, window.end)
     found: list[_Happened] = [
         (midnight(day), "release", f"{version} released", None)
@@ -66,8 +66,8 @@ def read(connection: Connection, window: Window) -> list[Annotation]:
 REPORT = Report(
     name="annotations",
     summary="Releases, incidents, changed settings and notes",
-    description="What charts mark: by time, oldest first. What began before the time range is "
-    "among them if it lasted into it.",
+    description="Marks in charts, oldest first. One that began before the time range is included "
+    "if it lasted into it.",
     read=lambda connection, query: read(connection, query.window),
     response=list[Annotation],
     row=Annotation,

@@ -1,4 +1,4 @@
-"""From parameters to the query of a report, in the same way for the API and the command line."""
+"""Parses parameters into the query of a report, for the API and the command line alike."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
@@ -24,8 +24,8 @@ class Given(dict[str, str]):
     def of(cls, query: bytes, parameters: Iterable[Parameter]) -> "Given":
         """Read the query string of an endpoint that takes `parameters`.
 
-        Raises `InvalidParameterError` for any other, for one given twice, and for a format that the
-        endpoint does not have.
+        Raises `InvalidParameterError` for an unknown parameter, a repeated one, and a format that
+        the endpoint does not have.
         """
         known = {parameter.name: parameter for parameter in parameters}
         given = cls(queries.read(query, known))
@@ -33,7 +33,7 @@ class Given(dict[str, str]):
         return given
 
     def value_of(self, parameter: Parameter) -> Any:
-        """Return the value of a parameter, its default if it is not given.
+        """Return the value of a parameter, or its default.
 
         Raises `InvalidParameterError`.
         """
@@ -44,10 +44,10 @@ class Given(dict[str, str]):
 def query_of(
     report: Report, given: Given, *, now: datetime, subject: str | None = None, complete: bool
 ) -> Query:
-    """Return what is asked of a report.
+    """Return the query of a report.
 
-    `subject` is the name that a report with `Report.subject` is about. Of a `complete` list only a
-    given limit makes a page. Raises `InvalidParameterError`.
+    `subject` is the name that a report with `Report.subject` is about. A `complete` list is cut
+    to a page only if a limit is given. Raises `InvalidParameterError`.
     """
     filters = {each.name: given.value_of(each) for each in report.parameters}
     if report.subject and subject is not None:
@@ -66,19 +66,19 @@ def query_of(
 
 
 def check(report: Report, query: Query, given: Given, hourly_days: int) -> None:
-    """Raise `InvalidParameterError` for too many buckets, or for hours that are deleted soon.
+    """Raise `InvalidParameterError` for too many buckets, or for hours past their retention.
 
-    `hourly_days` is for how many days hourly figures are kept.
+    `hourly_days` is the number of days for which hourly figures are kept.
     """
     interval = _interval(report, query)
     if interval == "hour":
         _check_hours(query, given, query.today - timedelta(days=hourly_days - 1))
     if interval and query.window.buckets(interval) > MAX_BUCKETS:
-        raise _refused_window(given, f"a window of at most {MAX_BUCKETS} buckets")
+        raise _refused_window(given, f"a time range of at most {MAX_BUCKETS} buckets")
 
 
 def check_hours(report: Report, query: Query, given: Given, connection: Connection) -> None:
-    """Raise `InvalidParameterError` where the hours of a window are deleted already."""
+    """Raise `InvalidParameterError` if hours of the time range are deleted already."""
     if _interval(report, query) == "hour" and (oldest := sums.hourly_since(connection)):
         _check_hours(query, given, oldest)
 
@@ -89,7 +89,7 @@ def _check_hours(query: Query, given: Given, oldest: date) -> None:
 
 
 def _interval(report: Report, query: Query) -> Interval | None:
-    """Return the length of the buckets that a response has, `None` if it has none."""
+    """Return the interval of the buckets of a response, `None` if it has no buckets."""
     if report.by_hour:
         return "hour"
     found: Interval | None = query.filters.get("interval")
@@ -107,7 +107,7 @@ def _window(report: Report, given: Given, today: date) -> Window:
 
 
 def _hours(given: Given) -> int | None:
-    """Return how many hours are asked for. Raises `InvalidParameterError`."""
+    """Return the parameter `hours`. Raises `InvalidParameterError`."""
     if HOURS.name in given and given.keys() & set(_WINDOW):
         expected = "either days, or start and end, or hours"
         raise InvalidParameterError(HOURS.name, got=given[HOURS.name], expected=expected)
@@ -116,12 +116,12 @@ def _hours(given: Given) -> int | None:
 
 
 def _of_hours(hours: int, now: datetime) -> Window:
-    """Return the days in which the last hours lie."""
+    """Return the days that the last hours fall into."""
     return Window((now - timedelta(hours=hours)).date(), now.date())
 
 
 def _refused_window(given: Given, expected: str) -> InvalidParameterError:
-    """Return the error that names the parameter which chose a window."""
+    """Return an error about the parameter that selected the time range."""
     name = next((name for name in _WINDOW if name in given), "interval")
     return InvalidParameterError(name, got=given.get(name, "hour"), expected=expected)
 

@@ -1,7 +1,7 @@
 """Likely cause of an alert: the most common error, package, version, target and client.
 
-It is computed once, when an alert begins to fire, and may therefore read details by index. Request
-hashes are cut (docs/reference/figures.md, Request hashes).
+It is computed once, when an alert begins to fire, so it may read details by index. Request hashes
+are cut (docs/reference/figures.md, Request hashes).
 """
 
 from collections import Counter

@@ -41,8 +41,8 @@ class Compared(TypedDict):
     compared_until: Annotated[
         str | None,
         Field(
-            description="Where today is in the time range: up to when the days before it count, "
-            "the same time of day. Else null."
+            description="End of the earlier time range if this one includes today: the same time "
+            "of day. Else null."
         ),
     ]
 

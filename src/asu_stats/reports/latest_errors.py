@@ -119,7 +119,7 @@ def _rows_of(connection: Connection, table: Table, file: str) -> Rows:
 
 
 def _said_by(builds: Table) -> statements.Joined:
-    """Select the messages of given builds."""
+    """Return a function that selects the messages of given builds."""
     b = builds.c
 
     def select_for(given: FromClause) -> Select[Any]:

@@ -52,7 +52,7 @@ class Lifetime:
 
 
 def read(connection: Connection, *, today: date) -> Lifetime:
-    """Return the totals. Blocks are read, so the cost does not grow with the number of requests."""
+    """Return the totals. They are read from blocks: the cost does not grow with the requests."""
     window = Window(FIRST_DAY, today)
     days = sums.days(connection, window, *_ADDS)
     totals = [int(sum(column)) for column in list(zip(*days, strict=True))[1:]]

@@ -1,4 +1,4 @@
-"""Lists that make their rows on access: a page costs what it shows, however long the list is."""
+"""Lists that create their rows on access: a page costs only the rows that it shows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Listing(Sequence[Row]):
     def __init__(
         self, size: int, rows: Callable[[int, int], list[Row]], ranked_by: str = "requests"
     ) -> None:
-        """Take a function that makes the rows from one place to before another.
+        """Take a function that creates the rows from one place to before another.
 
-        `ranked_by` is the field that descends.
+        `ranked_by` is the field by which the rows descend.
         """
         self._size = size
         self._rows = rows

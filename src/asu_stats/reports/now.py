@@ -1,4 +1,4 @@
-"""Running builds and those that have just ended, read from the details by index."""
+"""Running builds and the latest ended builds, read from the details by index."""
 
 from datetime import datetime
 from typing import Annotated, Any, Final

@@ -116,7 +116,7 @@ def read(connection: Connection, window: Window) -> Overview:
 
 
 def read_hours(connection: Connection, now: datetime, hours: int) -> Overview:
-    """Return the same for the last `hours` hours, up to and including `now`."""
+    """Return the overview of the last `hours` hours, up to and including `now`."""
     first = now - timedelta(hours=hours)
     found = rolling.tally(connection, first, now)
     period: Period = {

@@ -1,4 +1,4 @@
-"""Packages in accepted requests. Cache hits do not list theirs."""
+"""Packages in accepted requests. Cache hits do not list packages."""
 
 from collections import defaultdict
 from typing import Annotated, Final

@@ -81,7 +81,7 @@ def day_parameter(name: str, description: str) -> Parameter:
 
 HOURS: Final = Parameter(
     "hours",
-    "Instead of days: the last so many hours up to now, to the second.",
+    "Instead of days: the last hours up to now, to the second.",
     {"type": "integer", "minimum": 1, "maximum": MAX_HOURS},
 )
 VERSION: Final = Parameter("version", "Only this version.", _NAME)

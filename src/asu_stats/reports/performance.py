@@ -128,7 +128,7 @@ def by_version(connection: Connection, window: Window) -> Listing[VersionPerform
 
 
 def _slowest(connection: Connection, window: Window, durations: Distribution) -> list[SlowBuild]:
-    """Return the slowest builds. The distribution tells their durations, an index finds them."""
+    """Return the slowest builds: their durations from the distribution, the rows by index."""
     rows = statements.fetch_for(
         connection,
         _took,

@@ -1,6 +1,6 @@
-"""When versions were released: as a file or asu-stats knows, else when they were first asked for.
+"""Release days of versions: from a file or the built-in table, else the day of the first request.
 
-The table that comes with asu-stats has the days of OpenWrt's releases, candidates and branches.
+The built-in table has the days of OpenWrt's releases, candidates and branches.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,13 +22,13 @@ SUPPORTED_BRANCHES = 2
 
 @cache
 def shipped() -> Mapping[str, date]:
-    """Return the days that come with asu-stats."""
+    """Return the days of the built-in table."""
     source = resources.files("asu_stats") / "data" / "versions.csv"
     return days_of(source.read_text(encoding="utf-8"))
 
 
 def published(connection: Connection) -> dict[str, date]:
-    """Return the known release days by version; those of the operator's file come first."""
+    """Return the known release days by version. The operator's file overrides the table."""
     return {**shipped(), **annotations.given_release_days(connection)}
 
 
@@ -65,7 +65,7 @@ def first_requested(
 
 
 def of_versions(connection: Connection, versions: Collection[str], until: date) -> dict[str, date]:
-    """Return the release day of each of `versions`, as far as it is known.
+    """Return the release day of each of `versions` that has a known one.
 
     A release that is in no list counts as released on the day of its first accepted request.
     Candidates and snapshots in no list have no day.
@@ -77,7 +77,7 @@ def of_versions(connection: Connection, versions: Collection[str], until: date) 
 
 
 def supported_branches(days: Mapping[str, date], on: date) -> set[str]:
-    """Return the two newest branches of which there was a release by a day."""
+    """Return the two newest branches with a release on or before a day."""
     branches = {
         branch
         for version, day in days.items()
@@ -97,8 +97,8 @@ def is_end_of_life(version: str, supported: Collection[str]) -> bool:
 def released_in(connection: Connection, window: Window) -> list[tuple[date, str]]:
     """Return the releases of a time range: day and version.
 
-    Versions in no list are among them, except those that the first day with any data has: they may
-    be older.
+    Versions that are in no list are included, except those of the first day with any data, because
+    they may be older.
     """
     known = published(connection)
     days = {version: day for version, day in known.items() if is_release(version)}

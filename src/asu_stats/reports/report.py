@@ -1,4 +1,4 @@
-"""What a report is: declared as data next to its code, listed in `endpoints`, served by the API."""
+"""Reports as data: declared next to their code, listed in `endpoints`, served by the API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

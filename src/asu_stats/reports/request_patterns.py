@@ -1,6 +1,6 @@
 """What accepted requests contain: repositories, first-boot scripts, sizes, numbers of packages.
 
-Shares are of the requests that state the value. The others are counted as unknown.
+Shares are of the requests that state the value. All other requests are counted as unknown.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The overview of the last hours, to the second, counted from the details by index.
 
-Rollups hold whole UTC days and hours. This time range begins and ends at any second and is short,
-so its rows are grouped and counted as the definitions of the rollups say.
+Rollups hold whole UTC days and hours. This time range is short and begins and ends at any second,
+so its detail rows are counted here, with the definitions that the rollups use.
 """
 
 from collections import Counter

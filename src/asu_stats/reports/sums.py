@@ -1,6 +1,6 @@
 """Reading rollups: sums over a time range, grouped by names. One function, one statement.
 
-Reports on everything read blocks (`store.blocks`); reports with a filter read rows of rollups.
+Unfiltered reports read blocks (`store.blocks`); filtered reports read rows of rollups.
 """
 
 from collections import defaultdict
@@ -76,7 +76,7 @@ class Below(Protocol):
 
 
 class TopsOf:
-    """The same from rows of (outer name, inner name, requests)."""
+    """Counts and ranks from rows of (outer name, inner name, requests)."""
 
     def __init__(self, pairs: Iterable[tuple[str, str, int]], places: int = 5) -> None:
         self._asked: dict[str, list[tuple[str, int]]] = defaultdict(list)

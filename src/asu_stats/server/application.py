@@ -52,15 +52,15 @@ def started(settings: Settings) -> Iterator[FastAPI]:
             yield app
 
 
-# What an application around this one has found out about a request for itself.
+# Keys of the scope that an outer application sets for itself.
 _OUTER: Final = {"app_root_path", "endpoint", "path_params", "route", "router"}
 
 
 class Server:
     """An ASGI application that runs a service for as long as its lifespan.
 
-    ASGI knows no lifespan of mounted applications: mounted, it needs its `lifespan` handed to the
-    application that it is mounted on.
+    ASGI does not run the lifespan of mounted applications: pass `lifespan` to the application that
+    it is mounted on.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -90,9 +90,9 @@ class Server:
             await self._app(self._own(scope), receive, send)
 
     def _own(self, scope: Scope) -> Scope:
-        """Return a scope as a server hands it to an application that is not mounted anywhere.
+        """Return a scope as for an application that is not mounted.
 
-        The setting `root_path` is put before the path, unless the caller knows of a prefix.
+        The setting `root_path` is put before the path, unless the caller sets a prefix.
         """
         own = {name: value for name, value in scope.items() if name not in _OUTER}
         prefix = self.settings.root_path

@@ -1,6 +1,6 @@
 """Connections with limits on the size and duration of requests, for both parsers.
 
-uvicorn parses with httptools, or with h11 where httptools is missing. Neither limits the size of
+uvicorn parses with httptools, or with h11 if httptools is missing. Neither limits the size of
 headers or the time that a client takes to send a request. Both close a connection while the client
 is still sending; the kernel then resets it, and the client never sees the response.
 """
@@ -21,12 +21,12 @@ HEAD_BYTES: Final = 64 << 10
 HEAD_FIELDS: Final = 100
 TARGET_BYTES: Final = (64 << 10) - 1
 HEAD_SECONDS = 10.0
-# A body may pause for this long, and must not be slower than the rate over such a time.
+# Longest pause in a body. Over such a time, the body must reach the minimum rate.
 BODY_SECONDS = 20.0
 BODY_BYTES_PER_SECOND: Final = 1024
-# Read of a request after its response.
+# Bytes of a request that are still read after the response to it.
 DISCARDED_BYTES: Final = 64 << 20
-# Bytes that are parsed at once: a limit is exceeded by no more than that before it is noticed.
+# Bytes that are parsed at once. A limit is exceeded by at most this before it is noticed.
 SLICE: Final = 16 << 10
 
 Phase: TypeAlias = Literal["head", "body"]
@@ -39,7 +39,7 @@ LARGE_HEAD: Final = (
 
 
 class Bounded(asyncio.Protocol, ABC):
-    """What a protocol of uvicorn lacks; stands before it in the order of base classes."""
+    """Limits for a protocol of uvicorn; comes before it in the order of base classes."""
 
     transport: asyncio.Transport
     flow: FlowControl
@@ -48,7 +48,7 @@ class Bounded(asyncio.Protocol, ABC):
     scope: Any
     headers: list[tuple[bytes, bytes]]
     cycle: Any
-    pipeline: Any = ()  # requests that wait for the response to another
+    pipeline: Any = ()  # requests that wait for the response to an earlier one
 
     media_type: Callable[[str], str]  # of an error response, by path
 
@@ -64,30 +64,30 @@ class Bounded(asyncio.Protocol, ABC):
 
     @abstractmethod
     def _phase(self) -> Phase | None:
-        """Return what the client has to send next, `None` while it waits for a response."""
+        """Return what the client must send next, `None` while it waits for a response."""
 
     @abstractmethod
     def _has_begun(self) -> bool:
-        """Tell whether a part of a request has arrived, and not all of it."""
+        """Tell whether a request has arrived in part."""
 
     @abstractmethod
     def _target(self) -> bytes:
         """Return the target of the request that arrives, as far as it is known."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         self._connection = cast(asyncio.Transport, transport)
         super().connection_made(cast(asyncio.Transport, _Leaving(self._connection, self)))
         self._wait("head", 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing more."""
+        """Stop all waiting."""
         self._is_stopping = True
         self._stop_waiting()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, a slice at a time."""
+        """Parse received data, a slice at a time."""
         for start in range(0, len(data), SLICE):
             part = data[start : start + SLICE] if len(data) > SLICE else data
             if not self._is_leaving:
@@ -119,20 +119,20 @@ class Bounded(asyncio.Protocol, ABC):
         return bool(cast(Any, super())._should_upgrade())
 
     def handle_websocket_upgrade(self, *event: Any) -> None:
-        """Leave the connection to the WebSocket protocol."""
+        """Pass the connection to the WebSocket protocol."""
         self._is_upgraded = True
         self._stop_waiting()
         cast(Any, super()).handle_websocket_upgrade(*event)
 
     def shutdown(self) -> None:
-        """End the connection as soon as the response that is being made has been sent."""
+        """End the connection once the current response has been sent."""
         self._is_stopping = True
         if self._is_leaving:
             self._connection.abort()
         cast(Any, super()).shutdown()
 
     def refuse(self, status: int, detail: str) -> None:
-        """Respond with a problem to a request that no endpoint will see, and leave."""
+        """Respond with a problem to a request that no endpoint will get, and end the connection."""
         if self._is_leaving or self._connection.is_closing():
             return
         cycle = self.cycle
@@ -140,7 +140,9 @@ class Bounded(asyncio.Protocol, ABC):
             own = self._phase() == "body" and not self.pipeline
             cycle.disconnected = True
             cycle.message_event.set()
-            if cycle.response_started or not own:  # it would be taken for a part of that response
+            if (
+                cycle.response_started or not own
+            ):  # the client would read it as part of that response
                 self._connection.close()
                 return
         path = self._target().partition(b"?")[0].decode("latin-1")
@@ -155,7 +157,7 @@ class Bounded(asyncio.Protocol, ABC):
         self._leave()
 
     def leave(self) -> None:
-        """Close the connection, after what the client still sends has been read."""
+        """Close the connection, after reading what the client still sends."""
         if not self._is_upgraded and self._has_begun():
             self._leave()
         elif not self._is_leaving:
@@ -167,7 +169,7 @@ class Bounded(asyncio.Protocol, ABC):
         return self._is_leaving or self._connection.is_closing()
 
     def _leave(self) -> None:
-        """Send an end of file; the connection is closed when that of the client arrives."""
+        """Send an end of file. The connection is closed when the client sends one too."""
         if self._is_leaving:
             return
         if self._is_stopping or self._connection.is_closing():
@@ -180,7 +182,7 @@ class Bounded(asyncio.Protocol, ABC):
         self._start_timer()
 
     def _wait(self, phase: Phase | None, received: int) -> None:
-        """Set the deadline for what has to arrive now, after so many bytes of it."""
+        """Set the deadline for the next data, after `received` bytes."""
         is_new = phase != self._awaited or self.scope is not self._awaited_of
         self._awaited, self._awaited_of = phase, self.scope
         now = self.loop.time()
@@ -194,7 +196,7 @@ class Bounded(asyncio.Protocol, ABC):
         self._start_timer()
 
     def _start_timer(self) -> None:
-        """Start the timer, unless it runs: it looks at the deadline again when it ends."""
+        """Start the timer, unless it runs. It checks the deadline again when it ends."""
         if self._timer is None and self._deadline < inf:
             self._timer = self.loop.call_at(self._deadline, self._look)
 
@@ -209,7 +211,9 @@ class Bounded(asyncio.Protocol, ABC):
         self._timer = None
         now, phase, responding = self.loop.time(), self._phase(), self._is_responding()
         if not self._is_leaving and (self.flow.read_paused or (responding and phase == "head")):
-            self._deadline = max(self._deadline, now + HEAD_SECONDS)  # the client waits for us
+            self._deadline = max(
+                self._deadline, now + HEAD_SECONDS
+            )  # the client is waiting for the server
         if now < self._deadline:
             self._start_timer()
         elif self._is_leaving:
@@ -221,7 +225,7 @@ class Bounded(asyncio.Protocol, ABC):
 
 
 class _Leaving:
-    """The transport that uvicorn writes to: it is closed when the client has sent its request."""
+    """The transport that uvicorn writes to. It closes once the client has sent its request."""
 
     def __init__(self, transport: asyncio.Transport, connection: Bounded) -> None:
         self._transport = transport

@@ -1,4 +1,4 @@
-"""The protocols of uvicorn with bounds, and with a problem as the response to what is no HTTP."""
+"""The protocols of uvicorn with limits, and with a problem as the response to invalid HTTP."""
 
 import asyncio
 import logging
@@ -19,16 +19,16 @@ from asu_stats.server.connection import (
     Phase,
 )
 
-# Before websockets is imported: it never responds to a handshake with a longer line.
+# Set before websockets is imported, which never responds to a handshake with a longer line.
 os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(TARGET_BYTES + HEAD_BYTES))
 
 PROTOCOL: type[asyncio.Protocol]
-# Requests of one connection that wait for their turn. Each takes a hundred times its own size.
+# Pipelined requests per connection. Each takes a hundred times its own size in memory.
 _PIPELINED: Final = 32
 
 
 class _H11Connection(h11.Connection):
-    """Refuses a head before it is parsed."""
+    """Rejects a head that is too large before it is parsed."""
 
     refusal: tuple[int, str] | None = None
 
@@ -52,7 +52,7 @@ def _refusal(received: bytes) -> tuple[int, str] | None:
 
 
 class _H11(Bounded, H11Protocol):
-    """What parses where httptools is missing."""
+    """The protocol if httptools is missing."""
 
     conn: _H11Connection
 
@@ -83,18 +83,18 @@ class _H11(Bounded, H11Protocol):
 
 try:
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-except ModuleNotFoundError:  # h11 parses slower, and says less of errors
+except ModuleNotFoundError:  # h11 is slower, and its errors have less detail
     PROTOCOL = _H11
 else:
 
     class _HttpTools(Bounded, HttpToolsProtocol):
-        """What parses otherwise."""
+        """The usual protocol."""
 
-        url = b""  # of the request; there is none yet when its first line is bad
+        url = b""  # of the request; empty if its first line is invalid
         _begun = False
         _in_body = False
         _is_silent = True
-        _unparsed = 0  # bytes since the parser passed something on
+        _unparsed = 0  # bytes since the last callback of the parser
         _fields = 0
         _field_bytes = 0
         _refused: tuple[int, str] | None = None
@@ -104,7 +104,7 @@ else:
             super()._parse(part)
             self._unparsed = self._unparsed + len(part) if self._is_silent else 0
             if self._unparsed > HEAD_BYTES - (0 if self._in_body else self._field_bytes):
-                self.refuse(*LARGE_HEAD)  # the parser keeps the beginning of a field
+                self.refuse(*LARGE_HEAD)  # the parser buffers an incomplete field
 
         def on_message_begin(self) -> None:
             self._begun, self._in_body, self._is_silent = True, False, False
@@ -123,7 +123,7 @@ else:
             self._field_bytes += len(name) + len(value) + 4
             if self._fields > HEAD_FIELDS or self._field_bytes > HEAD_BYTES:
                 self._stop(LARGE_HEAD)
-            if not self._in_body:  # a trailer is no header: the application has begun
+            if not self._in_body:  # a trailer is not a header: the application is running
                 super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
@@ -164,9 +164,9 @@ else:
 
 
 def quieten() -> None:
-    """Keep out of the log what strangers could fill it with.
+    """Keep messages out of the log that anybody could fill it with.
 
-    uvicorn takes a socket that was refused with a response for a fault of the application.
+    uvicorn logs a rejected WebSocket handshake as an error of the application.
     """
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg not in _QUIET)
 

@@ -1,4 +1,4 @@
-"""An application on sockets of its own, served by uvicorn until a signal comes."""
+"""Serves an application on given sockets with uvicorn until a signal arrives."""
 
 import signal
 import socket
@@ -14,8 +14,8 @@ from asu_stats.api import problems
 from asu_stats.server.protocol import PROTOCOL, quieten
 
 _WEBSOCKET_BYTES: Final = 65_536
-# A thread that records may keep the one that answers waiting so long; Python's own 5 ms is longer
-# than most answers take.
+# How long a recording thread may delay a responding one. Python's default of 5 ms is longer than
+# most responses take.
 _SWITCH_SECONDS: Final = 0.0005
 
 
@@ -30,7 +30,7 @@ def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = 
         http=type("Protocol", (PROTOCOL,), {"media_type": staticmethod(media_type)}),
         root_path=root_path,
         log_config=None,
-        access_log=False,  # paths hold whole request hashes
+        access_log=False,  # paths contain full request hashes
         server_header=False,
         proxy_headers=False,
         ws_max_size=_WEBSOCKET_BYTES,

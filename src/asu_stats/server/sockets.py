@@ -1,4 +1,4 @@
-"""The sockets that a server listens on, bound before anything else is begun."""
+"""The sockets that a server listens on, bound before anything else starts."""
 
 import errno
 import socket
@@ -8,10 +8,10 @@ from typing import Any, Final, TypeAlias
 
 from asu_stats.exceptions import AsuStatsError
 
-_BACKLOG: Final = 2048  # as uvicorn has it
+_BACKLOG: Final = 2048  # the default of uvicorn
 _ATTEMPTS: Final = 20
 _LOCALHOST: Final = ("127.0.0.1", "::1")
-# Errors that mean that this machine does not have such an address.
+# Errors for an address that this machine does not have.
 _ABSENT: Final = {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV}
 
 _Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
@@ -43,7 +43,7 @@ def _listen(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         words = error.strerror or str(error)
         raise AsuStatsError(f"{_place(host, port)}: {words[:1].lower()}{words[1:]}") from None
-    except UnicodeError:  # a name that IDNA can't write
+    except UnicodeError:  # a name that IDNA cannot encode
         raise AsuStatsError(f"{_place(host, port)}: not a host name") from None
 
 

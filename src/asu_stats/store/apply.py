@@ -88,7 +88,7 @@ class _KeptNothingError(Exception):
 
 
 def rehearse(engine: Engine, events: Sequence[Event], *, beside: Beside | None = None) -> None:
-    """Do everything that `apply_batch` does, with its errors, and roll it back."""
+    """Do the same as `apply_batch`, with the same errors, and roll it back."""
     with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
         apply(connection, events, beside=beside)
         raise _KeptNothingError
@@ -153,7 +153,7 @@ def apply(
 
 
 class _Batch:
-    """A batch while it is written: what was known, what changes, and the sums of the changes."""
+    """A batch while it is written: known rows, changed rows, and the sums of the changes."""
 
     def __init__(self, connection: Connection, events: Sequence[Event], tally: Tally) -> None:
         self._connection = connection
@@ -357,7 +357,7 @@ class _Batch:
     def _find_askers(
         self, builds: dict[str, dict[str, Build]], since: Mapping[str, datetime], waits: Waits
     ) -> None:
-        """Let builds know who asked for them: the earliest request that waited for each.
+        """Set client and packages of builds: those of the earliest request that waited for each.
 
         `waits` are all that ended at or after the time `since` of their hash.
         """
@@ -377,7 +377,7 @@ class _Batch:
     def _save_builds(
         self, attempts: Mapping[build_rows.Key, Attempt | None], ends: Sequence[Change]
     ) -> None:
-        """Write the builds that changed and their errors; count who asked for them."""
+        """Write the changed builds and their errors, and count them by client and packages."""
         connection, gone = self._connection, []
         build_rows.save(connection, self._changed.values())
         for build in self._changed.values():
@@ -400,15 +400,15 @@ class _Batch:
         ends: Sequence[Change],
         order: Mapping[str, Sequence[tuple[datetime, str]]],
     ) -> dict[str, datetime]:
-        """Return, by hash, the time from which on waits may end differently or have started.
+        """Return, by hash, the time from which on the results of waits may have changed.
 
-        A request that comes after the end of the build it waited for may be the one that asked for
-        it, so the other waits of that build matter too.
+        A request that arrives after the end of the build it waited for may now be the earliest one
+        of that build, so the other waits of the build matter too.
         """
         since: dict[str, datetime] = {}
         for event in self._builds:
             if isinstance(event, BuildStarted) and event.request_hash in self._known_hashes:
-                # A start that comes after the end says how long the requests waited.
+                # A start that arrives after the end determines how long the requests waited.
                 end = builds[event.request_hash][event.build_id].finished_at or requests.NOT_ENDED
                 since[event.request_hash] = min(since.get(event.request_hash, end), end)
         for build, was, now in ends:
@@ -442,8 +442,8 @@ class _Batch:
 
 
 def _end(wait: Wait, build: Build) -> None:
-    """Set how `wait` ended."""
-    assert build.finished_at is not None  # noqa: S101 - it is one of those that have ended
+    """Set the result of `wait`: the end of `build`."""
+    assert build.finished_at is not None  # noqa: S101 - only builds that ended are passed
     wait.status, wait.ended_at, wait.build_id = build.status, build.finished_at, build.build_id
     wait.error_category, wait.error_type = build.error_category, build.error_type
     wait.waited_seconds = build.waited_seconds(wait.timestamp)

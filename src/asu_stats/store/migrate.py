@@ -93,7 +93,7 @@ def revision(connection: Connection) -> str | None:
 
 
 def is_go_servers(tables: Collection[str]) -> bool:
-    """Tell whether tables are those of a Go server that was not adopted yet."""
+    """Tell whether tables are those of a Go server that was not converted yet."""
     return "build_stats" in tables and not {"alembic_version", store_state.name} & set(tables)
 
 
@@ -204,7 +204,7 @@ class _Progress:
 def check(engine: Engine) -> str:
     """Return the revision of a database with the schema of this program.
 
-    Raises `SchemaError`, which tells what to do, for any other.
+    Raises `SchemaError`, which says what to do, for any other.
     """
     with read_snapshot(engine) as connection:
         found = revision(connection)
@@ -226,7 +226,7 @@ def _everything(_tables: int) -> Select[Any]:
 
 
 def check_writable(engine: Engine) -> None:
-    """Begin a write transaction, and change nothing.
+    """Check that a write transaction can begin. Changes nothing.
 
     Raises `StoreUnavailableError` if the database is read-only or another process writes for too
     long. It does not wait for the disk, so it can be called often.

@@ -89,12 +89,12 @@ def everything(table: Table, *more: Table) -> FromClause:
 
 
 def counted(table: Table) -> FromClause:
-    """Return the same, with rows of files that `segments.load` loaded."""
+    """Return the rows of `everything`, and the rows of files that `segments.load` has loaded."""
     return everything(table, segments.UNPACKED[table])
 
 
 def slowest(table: Table, day: date) -> Select[int]:
-    """Select the row numbers of a day's slowest successful builds, as `performance` sorts them."""
+    """Select the row numbers of a day's slowest successful builds, sorted like `performance`."""
     t = table.c
     first, after = bounds(day)
     here = (t.finished_at >= first) & (t.finished_at < after) & (t.status == "success")
@@ -151,7 +151,7 @@ _AFTER: Final = bindparam("after", type_=DateTime)
 
 
 def _asked(rows: FromClause) -> Select[Any]:
-    """Select the accepted requests of a time that are known by their hash."""
+    """Select the accepted requests with a hash in a time range."""
     t = rows.c
     here = (t.timestamp >= _FIRST) & (t.timestamp < _AFTER)
     return select(t.request_hash, t.timestamp).where(
@@ -166,8 +166,8 @@ _EVER_ASKED: Final = _asked(counted(client_stats))
 class Restore:
     """Restores, in the transaction of a batch, the archived rows that it needs.
 
-    Details before `archived_before` may be archived. If it is `None`, nothing is archived, and this
-    costs nothing.
+    Details before `archived_before` may be archived. If it is `None`, nothing is archived, and the
+    methods return at once.
     """
 
     def __init__(self, connection: Connection, archived_before: date | None) -> None:
@@ -202,7 +202,7 @@ class Restore:
         move(self._connection, build_metrics_archive, build_metrics, wanted)
 
     def waits(self, since: Mapping[str, datetime]) -> None:
-        """Restore the waiting requests of each hash that had not ended before a time."""
+        """Restore the waits of each hash that had not ended before a time."""
         if self._before is None:
             return
         late = sorted(item for item in since.items() if item[1] < self._before)
@@ -220,7 +220,7 @@ class Restore:
         return [(request_hash, at) for request_hash, at in rows]
 
     def after(self, ends: Iterable[tuple[str, str, EndedBuild]]) -> None:
-        """Correct the archive after ends of builds (hash, build_id, end) that no longer hold.
+        """Correct the archive after changed ends of builds (hash, build_id, old end).
 
         Their errors are deleted, and the slowest builds of their days are restored.
         """

@@ -1,6 +1,6 @@
 """UTC days with data.
 
-They are found by jumps over an index. Days without data cost nothing.
+They are found by skipping through an index, so days without data cost nothing.
 """
 
 from collections.abc import Iterable

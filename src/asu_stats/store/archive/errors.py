@@ -1,4 +1,4 @@
-"""The earliest error of a fingerprint, found again in the details: live or in archive tables."""
+"""Finds the earliest error of a fingerprint in the details, live or in archive tables."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -13,7 +13,7 @@ from asu_stats.store.details.error_fingerprints import Example
 _e = everything(error_stats).c
 _b = everything(build_metrics).c
 _SAME: Final = and_(_b.request_hash == _e.request_hash, _b.build_id == _e.build_id)
-_TIED: Final = 100  # errors of one moment that are compared by their texts
+_TIED: Final = 100  # errors with the same time and hash that are compared by their texts
 
 
 def _earliest(fingerprint: str) -> Select[Any]:
@@ -24,7 +24,7 @@ def _earliest(fingerprint: str) -> Select[Any]:
 
 
 def find_examples(connection: Connection, fingerprints: Iterable[str]) -> None:
-    """Set the examples of fingerprints to their earliest errors, null where there is none."""
+    """Set the examples of fingerprints to their earliest errors, or to null without any."""
     found: dict[str, Example | None] = {}
     for fingerprint in fingerprints:
         rows = connection.execute(_earliest(fingerprint)).all()

@@ -1,4 +1,4 @@
-"""Expiry: which details are archived, and which are kept at any age."""
+"""Expiry: which details can be archived, and which are kept at any age."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -32,7 +32,7 @@ class Policy:
     client_stats_days: int = 180
     error_stats_days: int = 180
     hourly_rollup_days: int = 90
-    latest: int = 100  # the newest builds and errors, which are kept at any age
+    latest: int = 100  # number of newest builds and errors that are kept at any age
 
     def first_day(self, name: str, today: date) -> date:
         """Return the first day that is kept in full: of a table, or of the `hourly_rollup`s."""
@@ -49,9 +49,9 @@ def moment_of(table: Any) -> ColumnElement[Any]:
 def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
     """Return the condition that a row of an expired day can be archived.
 
-    Kept are rows without an end, and rows that responses show: the slowest builds of the day, the
-    `latest` builds and errors. The row with the highest number is kept too, because SQLite would
-    assign its number again.
+    Rows without an end are kept, and rows that responses show: the slowest builds of the day, and
+    the `latest` builds and errors. The row with the highest number is kept too, because SQLite
+    would assign its number again.
     """
     first, after = bounds(day)
     t, moment = table.c, moment_of(table)

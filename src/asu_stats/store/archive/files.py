@@ -29,7 +29,7 @@ Rows = Sequence[tuple[Any, ...]]
 _PARQUET: Final = b"PAR1"
 _GZIP: Final = b"\x1f\x8b"
 _NULL: Final = r"\N"
-# Other errors may pass. The error without a number is that of gzip for a damaged file.
+# All other errors may be temporary. gzip raises an error without number for a damaged file.
 _GONE: Final = frozenset(
     {
         None,
@@ -95,9 +95,9 @@ def locked(directory: Path, *, to_remove: bool) -> Iterator[bool]:
 
 
 def problem(path: Path, size: int | None) -> str | None:
-    """Return what is wrong with a file of `size` bytes, as far as its ends tell.
+    """Return what is wrong with a file of `size` bytes. Only its beginning and end are read.
 
-    A full disk or a copy that broke off leaves files empty or short, a power failure full of zeros.
+    A full disk or an interrupted copy leaves files empty or short, a power failure full of zeros.
     """
     try:
         with path.open("rb") as file:
@@ -112,7 +112,7 @@ def problem(path: Path, size: int | None) -> str | None:
     if path.suffix == ".parquet":
         whole = head == tail == _PARQUET
     else:
-        whole = head[:2] == _GZIP and any(tail)  # the length of what is compressed
+        whole = head[:2] == _GZIP and any(tail)  # the last bytes are the length of the content
     return None if whole else "is damaged"
 
 
@@ -136,7 +136,7 @@ def read(path: Path, table: Table) -> Rows:
 
 
 def _in_one_spelling(table: Table, rows: Rows) -> Rows:
-    """Return rows with profiles as they are spelled today: files of older releases are unchanged.
+    """Return rows with profiles in the current spelling. Files of older releases never change.
 
     Builds also contain the names from their own events.
     """

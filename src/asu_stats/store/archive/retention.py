@@ -1,7 +1,7 @@
 """Retention: expired details are archived, expired hourly figures deleted.
 
 A batch is one transaction, short enough for concurrent writers. Its size depends on how long the
-last one took. At any moment a row is either live or archived, so a killed run is simply run again.
+last one took. At any moment a row is either live or archived, so a killed run can be repeated.
 """
 
 import time
@@ -26,11 +26,13 @@ from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import HOURLY
 from asu_stats.times import midnight
 
-_HOLD_SECONDS: Final = 0.04  # that a batch may block writers; the slowest then stay below 0.1
+_HOLD_SECONDS: Final = (
+    0.04  # how long a batch may block writers; the slowest batches then stay below 0.1
+)
 _ROWS: Final = 500
 _LEAST, _MOST = 20, 20_000
 _CHECKPOINT: Final = 16  # batches
-_FILE_ROWS: Final = 1_000  # at least, where there are so many: taking them out costs little
+_FILE_ROWS: Final = 1_000  # minimum rows per file, if there are as many: deleting them is fast
 _DETAILS_DAYS: Final = 8  # days whose details always stay in tables: `reports.rolling` counts them
 
 _NEAR: Final = timedelta(days=7)

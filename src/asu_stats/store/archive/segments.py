@@ -138,7 +138,7 @@ def directory_of(connection: Connection) -> Path:
 
 
 def problems(connection: Connection) -> dict[str, str]:
-    """Return what is wrong with files of the archive, by name, as far as a look tells."""
+    """Return the unusable files of the archive, by name, with the reason; files are not read."""
     directory = directory_of(connection)
     rows = connection.execute(select(_t.file, _t.bytes).order_by(_t.file)).all()
     found = {name: files.problem(directory / name, size) for name, size in rows}
@@ -148,7 +148,7 @@ def problems(connection: Connection) -> dict[str, str]:
 def add(
     connection: Connection, table: Table, file: str, size: int, rows: files.Rows, time: str
 ) -> None:
-    """Add a file below the archive directory: its rows are part of the archive from now on."""
+    """Register a file below the archive directory. From now on its rows are archived."""
     place = [column.name for column in table.columns].index(time)
     moments = [row[place] for row in rows]
     values = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from asu_stats.store.blocks.keys import Column, Ints, Values, Vocabulary, as_values
 
-_DENSE: Final = 4  # a block in which one of so many keys occurs has a row for every key
+_DENSE: Final = 4  # if at least one in this many keys occurs, a block has a row for every key
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Block:
 
     @classmethod
     def of(cls, numbers: Ints, sums: Ints) -> "Block":
-        """Return the block of some keys, in the form that can be added faster."""
+        """Return the block of some keys, in the form that is faster to add."""
         size = int(numbers.max()) + 1 if len(numbers) else 0
         if size > _DENSE * len(numbers):
             return cls(sums, numbers)

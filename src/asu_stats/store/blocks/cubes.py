@@ -43,7 +43,7 @@ _DAY: Final = bindparam("day", type_=Date)
 def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
     """Return a name that contains a digest of the shape.
 
-    A block that another release stored with another shape is not found by it.
+    A block that another release stored with another shape has another name.
     """
     shape = (codec.FORM, rollup.name, key, adds)
     return f"{name}-{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
@@ -94,7 +94,7 @@ class Cube:
 
     @classmethod
     def of_packages_of_builds(cls, name: str) -> "Cube":
-        """Declare the cube of builds by package: the lists of `stats_attempts`, taken apart."""
+        """Declare the cube of builds by package, from the lists in `stats_attempts`."""
         t, key = ATTEMPTS.table, ("package",)
         sums = (func.sum(t.c[add]) for add in ATTEMPTS.adds)
         of_day = select(t.c.package_list, *sums).where(t.c.date == _DAY).group_by(t.c.package_list)

@@ -58,13 +58,13 @@ class Distribution:
         return found
 
     def histogram(self, edges: list[int]) -> list[int]:
-        """Return how many lie below each of the ascending `edges`, and not below the one before."""
+        """Return the number of values below each of the ascending `edges`, from the previous on."""
         up_to = np.concatenate(([0], self._up_to))[np.searchsorted(self._values, edges)]
         found: list[int] = np.diff(up_to, prepend=0).tolist()
         return found
 
     def percentile(self, percent: int) -> int | None:
-        """Return the nearest-rank percentile; `None` of nothing.
+        """Return the nearest-rank percentile, `None` without values.
 
         That is the smallest value such that at least `percent` % are no larger.
         """
@@ -76,7 +76,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A distribution in short: the median is nearest-rank."""
+    """Count, total and median of a distribution. The median is nearest-rank."""
 
     count: int
     total: int
@@ -86,8 +86,8 @@ class Summary:
 def summaries(groups: Groups, counts: Ints) -> list[Summary]:
     """Return the distribution of the last part of the keys in each group; counts may be 0.
 
-    The median of a group without counts means nothing. Each median is the middle one of its group,
-    counted through all groups.
+    The median of a group without counts is meaningless. One search over the running counts of all
+    groups finds all medians.
     """
     if not len(counts):
         return []

@@ -1,4 +1,4 @@
-"""Keys of blocks as numbers: columns of sums are added, and names are looked up at the end."""
+"""Keys of blocks as numbers: sums are added by number, and names are looked up at the end."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +56,7 @@ class Groups:
 
 
 class _Names:
-    """Values with a number each, and the sort key of each."""
+    """Values, each with a number and a sort key."""
 
     def __init__(self, order: Order) -> None:
         self.values: list[Any] = []

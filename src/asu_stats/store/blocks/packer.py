@@ -1,4 +1,4 @@
-"""Stores the blocks of closed days, again after a late event changed one."""
+"""Stores the blocks of closed days, and again after a late event has changed one."""
 
 import contextlib
 import logging
@@ -115,7 +115,7 @@ class Packer:
             self._read(today)
 
     def _read(self, today: date) -> None:
-        """Read the most common queries, so that no request is the first of the process."""
+        """Read the most common time range, so that its blocks are cached for the first request."""
         with read_snapshot(self._engine) as connection:
             reader.read(connection, today - timedelta(days=_USUAL_DAYS - 1), today, *CUBES)
 

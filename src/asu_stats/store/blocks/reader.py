@@ -1,4 +1,4 @@
-"""Reads blocks: a query over many days costs about as much as one over few.
+"""Reads blocks: a query over many days costs about as much as a query over a few.
 
 A block holds a cube over 2ⁿ days that begin at a multiple of 2ⁿ, so any time range is a handful of
 blocks: 30 days are at most 8, a year at most 16. Blocks are derived and can be deleted. `packer`
@@ -29,7 +29,7 @@ from asu_stats.store.database.schema import day_changes, packed_days
 
 LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
-_CACHE_KEYS: Final = 1_000_000  # names come from strangers, so memory for them must be limited
+_CACHE_KEYS: Final = 1_000_000  # names are untrusted, so memory for them must be limited
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
-"""What packed days add up to over a time range: totals, counts, ranks and distributions.
+"""Sums of blocks over a time range: totals, counts, ranks and distributions.
 
-Reports get whole numbers, names and lists; columns and codes stay here.
+Reports get whole numbers, names and lists. NumPy arrays do not leave this package.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,17 +53,17 @@ class Ranked:
         return found
 
     def counts(self, first: int, after: int) -> list[int]:
-        """Return their first sums."""
+        """Return the first sum of each of these ranks."""
         found: list[int] = self._sums[first:after, 0].tolist()
         return found
 
     def rows(self, first: int, after: int) -> list[list[int]]:
-        """Return all their sums, a row for each name."""
+        """Return all sums of these ranks, a row for each name."""
         found: list[list[int]] = self._sums[first:after].tolist()
         return found
 
     def columns(self, first: int, after: int) -> list[list[int]]:
-        """Return all their sums, a column for each sum."""
+        """Return all sums of these ranks, a column for each sum."""
         found: list[list[int]] = self._sums[first:after].T.tolist()
         return found
 
@@ -130,7 +130,7 @@ def top_of_each(group: Ints, counts: Ints, places: int) -> tuple[Ints, Ints]:
         return some, np.zeros(0, np.int64)
     of_group, less = group[some], counts.max() - counts[some]
     if (int(of_group[-1]) + 1) * (int(less.max()) + 1) * size < 1 << 63:
-        # One number for all of it: sorting those is several times as fast.
+        # Sorting one combined number is several times as fast.
         key = (of_group * (less.max() + 1) + less) * size + np.arange(size)
         order = some[np.sort(key) % size]
     else:
@@ -168,7 +168,7 @@ class Totals:
         return dict(zip(values[some].tolist(), sums[some].tolist(), strict=True))
 
     def ranked(self, place: int, where: Where | None = None) -> Ranked:
-        """Return the same, ranked."""
+        """Return `counts`, ranked."""
         values, sums = self._spread(place, where)
         return Ranked(values, sums.reshape(-1, 1))
 
@@ -191,13 +191,13 @@ class Totals:
         return Tops(groups, counts[groups.order], places)
 
     def distribution(self, place: int, where: Where | None = None) -> Distribution:
-        """Return how one part of the keys, a whole number, is distributed."""
+        """Return the distribution of one part of the keys, a whole number."""
         values, sums = self._spread(place, where)
         some = np.flatnonzero(sums)
         return Distribution(values[some], sums[some])
 
     def summaries(self) -> list[tuple[Key, Summary]]:
-        """Return how the last part of the keys, a whole number, is distributed for each head."""
+        """Return the distribution of the last part of the keys, a whole number, for each head."""
         groups = self.vocabulary.groups(len(self.sums))
         found = zip(groups.heads, summaries(groups, self.sums[groups.order, 0]), strict=True)
         return [(head, summary) for head, summary in found if summary.count]

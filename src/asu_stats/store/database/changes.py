@@ -50,7 +50,7 @@ def begin(connection: Connection) -> State:
 
 
 def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:
-    """Store which UTC days the change `changes` affects."""
+    """Store that the change with the number `changes` affects the UTC `days`."""
     rows = [(day, changes) for day in sorted(days)]
     statements.put(connection, day_changes, ("date",), ("changes",), rows)
 
@@ -65,7 +65,7 @@ def since(engine: Engine, counted: int) -> tuple[int, list[date]]:
 
 
 class ChangeCounter:
-    """Reads the counter from SQLite over a connection of its own, without waiting.
+    """Reads the counter from SQLite on a separate connection, without waiting.
 
     For a single thread. On PostgreSQL reading would cost a round trip, so it is reported as
     unknown.

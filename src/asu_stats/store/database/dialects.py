@@ -208,7 +208,7 @@ def decoder(dialect: Dialect, kind: TypeEngine[Any]) -> Convert | None:
 def _encoded(
     dialect: Dialect, kinds: Sequence[TypeEngine[Any]], rows: Sequence[Row]
 ) -> list[Sequence[object]]:
-    """Return the columns of `rows` as the driver takes them: values, or an array of them."""
+    """Return the columns of `rows` in the form of the driver: values, or an array literal."""
     columns = zip(kinds, zip(*rows, strict=True), strict=True)
     if dialect == "postgresql":
         return [_array(kind, values) for kind, values in columns]
@@ -268,7 +268,7 @@ class Writer:
         self._key = len(key)
         order = [columns.index(name.removeprefix("key_")) for name in names]
         self._kinds = [table.c[columns[place]].type for place in order]
-        # If the statement names them in another order. A single column has only one order.
+        # For a statement that names the columns in another order.
         same = order == list(range(len(columns)))
         self._reorder: Callable[[Row], Row] | None = None if same else itemgetter(*order)
 
@@ -310,8 +310,9 @@ def writer(
 ) -> Writer:
     """Return the writer of rows of `columns`.
 
-    `insert` adds rows, `ignore` those whose key is not there, `add` and `put` add to or replace
-    the other columns of the row with the same `key`, `update` sets them and `delete` removes it.
+    `insert` inserts rows, `ignore` only those with a new key. `add` and `put` insert, or add to or
+    replace the other columns of the row with the same `key`. `update` only replaces them, `delete`
+    deletes the row.
     """
     return Writer(dialect, kind, table, columns, key, returning)
 
@@ -319,7 +320,7 @@ def writer(
 def try_together(
     cursor: Cursor, dialect: Dialect, table: Table, columns: tuple[str, ...], rows: Sequence[Row]
 ) -> bool:
-    """Insert `rows` at once if that is faster. Returns whether it did; else nothing changed."""
+    """Insert `rows` in one statement if that is faster. Returns whether it did."""
     if dialect != "sqlite":
         return False
     cursor.execute("SAVEPOINT together")
@@ -368,7 +369,7 @@ def _statement(
 
 
 def _arrays(fields: Sequence[Field]) -> FromClause:
-    """Return rows given as arrays, one parameter per column."""
+    """Return a table of rows that are passed as arrays, one parameter per column."""
     arrays = (bindparam(name, type_=ARRAY(kind)) for name, kind in fields)
     return (
         func.unnest(*arrays)
@@ -378,7 +379,7 @@ def _arrays(fields: Sequence[Field]) -> FromClause:
 
 
 def given(dialect: Dialect, fields: Sequence[Field]) -> FromClause:
-    """Return a table of rows that are given as parameters, see `given_values`, to join with."""
+    """Return a table of rows that are passed as parameters, see `given_values`, for joins."""
     if dialect == "postgresql":
         return _arrays(fields)
     each = func.json_each(bindparam("given_rows", type_=Text)).table_valued("value", name="each")
@@ -393,7 +394,7 @@ def given(dialect: Dialect, fields: Sequence[Field]) -> FromClause:
 def given_values(
     dialect: Dialect, fields: Sequence[Field], rows: Sequence[Row]
 ) -> dict[str, object]:
-    """Return the parameters for `rows`, of which there is at least one."""
+    """Return the parameters for `rows`, which are not empty."""
     columns = _encoded(dialect, [kind for _, kind in fields], rows)
     if dialect == "postgresql":
         return {name: array for (name, _), array in zip(fields, columns, strict=True)}
@@ -410,7 +411,7 @@ def next_day(dialect: Dialect, moment: ColumnElement[Any]) -> ColumnElement[Any]
 
 
 def with_rows(dialect: Dialect, rows: Mapping[Table, Sequence[Row]]) -> tuple[str, list[object]]:
-    """Return the beginning of a statement that uses tables of given rows, and its parameters."""
+    """Return the WITH clause of a statement that uses tables of given rows, and its parameters."""
     texts: list[str] = []
     values: list[object] = []
     for table, given in rows.items():
@@ -447,8 +448,8 @@ def take_turn(connection: Connection, *, waiting: Callable[[], object] | None = 
 
     `waiting` is called if it has to wait.
 
-    On SQLite this is always so. On PostgreSQL it would otherwise wait for the others at the rows of
-    today and at the change counter, and read state that they are about to change.
+    On SQLite, every writer is alone. On PostgreSQL, it would otherwise wait for the others at the
+    rows of today and at the change counter, and read state that they are about to change.
     """
     if connection.dialect.name != "postgresql":
         return

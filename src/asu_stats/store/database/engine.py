@@ -70,7 +70,7 @@ def _writer_lock(
 
 @contextlib.contextmanager
 def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection]:
-    """Run a block in a transaction. After an outage, its connection is not used again."""
+    """Run a block in a transaction. After an outage, its connection is discarded."""
     with engine.connect().execution_options(**options) as connection, connection.begin():
         try:
             yield connection
@@ -109,7 +109,7 @@ def _translating(engine: Engine) -> Iterator[None]:
 
 
 def completeness(engine: Engine) -> Condition:
-    """Return whether a database has all that statements name, as far as it is known."""
+    """Return the condition that logs missing tables, columns and indexes of a database."""
     with _locks_guard:
         return _completeness.setdefault(engine, Condition(log, "schema"))
 
@@ -136,9 +136,9 @@ def write_transaction(
 
 @contextlib.contextmanager
 def read_snapshot(engine: Engine, *, unlimited: bool = False) -> Iterator[Connection]:
-    """Run a block on one consistent, read-only state of the database.
+    """Run a block on one consistent, read-only snapshot of the database.
 
-    `unlimited` lifts the time limits. Raises as `write_transaction` does.
+    `unlimited` lifts the time limits. Raises the errors of `write_transaction`.
     """
     options = {"snapshot": True, "unlimited": unlimited}
     with _translating(engine), _transaction(engine, options) as connection:

@@ -18,10 +18,10 @@ _OUTAGES: Final = {
     "OperationalError",  # SQLite: locked, full, I/O; psycopg: connection lost, shut down, timed out
     "InterfaceError",
     "InternalError",  # read-only transactions, sessions that were ended, damaged indexes
-    "NotSupportedError",  # what a standby reports for much that it cannot do (0A000)
+    "NotSupportedError",  # a standby reports it for some statements (0A000)
     "InsufficientPrivilege",
 }
-# What a statement names is not there. Never due to the values of a row.
+# A table, column or index of a statement does not exist. Never due to the values of a row.
 _MISSING: Final = {
     *("UndefinedTable", "UndefinedColumn", "UndefinedObject", "InvalidSchemaName"),
     "InvalidColumnReference",  # ON CONFLICT without its unique index
@@ -50,7 +50,7 @@ def is_outage(error: Exception) -> bool:
     if is_missing(error):
         return True
     kind = type(getattr(error, "orig", error))
-    if kind.__name__ == "DatabaseError":  # no finer class: SQLite reports a damaged file with it
+    if kind.__name__ == "DatabaseError":  # SQLite raises this class itself only for a damaged file
         return True
     classes = {parent.__name__ for parent in kind.__mro__}
     return bool(classes & _OUTAGES) and not classes & _REFUSALS

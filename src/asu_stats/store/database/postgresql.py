@@ -1,13 +1,13 @@
 """Connections to PostgreSQL, directly or through a pooler such as PgBouncer.
 
-What the URL (or libpq's environment variable) says counts; what is here are defaults. Session
-settings are sent with each BEGIN: a pooler in transaction mode gives every transaction another
-session, and PgBouncer refuses the startup parameter `options`. They cost no round trip.
+Parameters of the URL (or libpq's environment variables) override the defaults here. Session
+settings are sent with each BEGIN, because a pooler in transaction mode gives every transaction
+another session, and PgBouncer rejects the startup parameter `options`. They cost no round trip.
 
-No call waits longer than a server takes to prove that it is alive. A host that vanished is noticed
-by the kernel (keepalives, `tcp_user_timeout`). A host that accepts packets but does not respond is
-noticed by `_Connection`: after some seconds of silence it tries to connect once more, and gives up
-where that gets no response either. A long statement of a server that is alive goes on.
+No call waits for a dead server. The kernel detects a host that vanished (keepalives,
+`tcp_user_timeout`). `_Connection` detects a host that accepts packets but does not respond: after
+some seconds of silence it opens another connection, and gives up if that gets no response either.
+A long statement on a live server is not affected.
 """
 
 import difflib
@@ -25,7 +25,9 @@ from sqlalchemy.exc import InvalidatePoolError
 
 from asu_stats.exceptions import InvalidSettingError
 
-_SILENT_SECONDS: Final = 5.0  # of a connection, before the server has to prove that it is alive
+_SILENT_SECONDS: Final = (
+    5.0  # of silence on a connection, before the server is checked with another one
+)
 _SETTINGS: Final = {"timezone": "UTC", "lock_timeout": "5s", "statement_timeout": "60s"}
 _LIMITS: Final = (
     *("statement_timeout", "lock_timeout", "transaction_timeout"),
@@ -39,12 +41,12 @@ _CONNECT: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",  # ms
 }
-# Settings that a session takes at its start only; all others are set per transaction.
+# Settings that can be set only at the start of a session. All others are set per transaction.
 _AT_START: Final = {
     *("ignore_system_indexes", "jit_debugging_support", "jit_profiling_support"),
     *("log_connections", "log_disconnections", "post_auth_delay"),
 }
-# `-c name=value`, `-cname=value` or `--name=value`; a backslash takes the meaning of what follows.
+# `-c name=value`, `-cname=value` or `--name=value`; a backslash escapes the next character.
 _OPTION: Final = re.compile(r"(?:-c\s*|--)((?:\\.|[^\s\\=])+)=((?:\\.|[^\s\\])*)\s*", re.DOTALL)
 
 
@@ -59,7 +61,7 @@ class _Parameters(NamedTuple):
 def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
     """Return an engine for `url`; nothing is connected yet.
 
-    Where it `writes` and the URL names several hosts, the primary is chosen.
+    With `writes`, the primary is chosen if the URL names several hosts.
     Raises `InvalidSettingError` for a parameter that is unknown.
     """
     given = _parameters(url, writes=writes)
@@ -69,7 +71,7 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
     engine = create_engine(
         bare.set(query=hosts),
         pool_pre_ping=True,
-        use_native_hstore=False,  # to look for it would cost each connection a round trip
+        use_native_hstore=False,  # searching for it would cost each connection a round trip
         connect_args={**given.connect, "autocommit": True},  # `_begin` begins transactions
         execution_options={"gate": gate},
         **pool,
@@ -98,14 +100,14 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
 
 
 def distrust(engine: Engine) -> None:
-    """Have all connections of a pool replaced before they are used again.
+    """Replace all connections of a pool before they are used again.
 
-    After a failover they may lead to a server that is no longer the primary.
+    After a failover they may be connected to a server that is no longer the primary.
     """
     cast(_Gate, engine.get_execution_options()["gate"]).distrust()
 
 
-# Parameters of the URL---------------------------------------------------------------------------
+# Parameters of the URL --------------------------------------------------------------------------
 
 
 def _parameters(url: URL, *, writes: bool) -> _Parameters:
@@ -187,7 +189,7 @@ def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) ->
 
 
 class _Gate:
-    """What is known about a server: whether it responds, and whether connections may be stale.
+    """State of a server: whether it responds, and whether connections may be stale.
 
     While it does not respond, only one attempt to connect is made at a time. All others fail at
     once; otherwise each request would wait for the time limit.
@@ -223,12 +225,12 @@ class _Gate:
         return made
 
     def distrust(self) -> None:
-        """Have all connections replaced."""
+        """Mark all connections as stale."""
         with self._guard:
             self._stale = True
 
     def distrusted(self) -> bool:
-        """Tell, once, whether all connections must be replaced."""
+        """Return whether all connections are stale, and reset that."""
         if not self._stale:
             return False
         with self._guard:
@@ -261,7 +263,7 @@ class _Connection(psycopg.Connection[Any]):
         return made
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
-        """Wait for the server, as long as it is alive."""
+        """Wait for the server as long as it is alive."""
         return super().wait(self._watched(gen), *arguments, **options)
 
     def _watched(self, waiting: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
@@ -287,7 +289,7 @@ class _Connection(psycopg.Connection[Any]):
             except psycopg.errors.ConnectionTimeout:
                 pass
             except psycopg.Error:
-                return  # a server that refuses is alive
+                return  # a server that rejects the connection is alive
             else:
                 return
         self.pgconn.finish()

@@ -1,12 +1,11 @@
 """Connections to an SQLite file: WAL with `synchronous=FULL`, or read-only.
 
-What the URL says counts; what is here are defaults. A file that can't be written to, or lies in a
-directory that can't, is opened for reading where that is all that a command wants. Without the
-right to make side files SQLite can't read a database in WAL mode at all, except as one that nobody
-changes (`immutable`), which is then checked.
+Parameters of the URL override the defaults here. A command that only reads also works on a
+read-only file or directory. Without the right to create side files, SQLite can read a database in
+WAL mode only as `immutable`, and `service.database` checks that the file does not change meanwhile.
 
-SQLite goes on writing to a file that was moved, replaced or deleted, and what it commits there is
-lost with the process. Each transaction therefore checks that the file is still the one it opened.
+SQLite continues to write to a file that was moved, replaced or deleted, and these commits are lost
+with the process. Each transaction therefore checks that the file is still the same.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ _WRITE: Final = (
 
 
 class Parameters(NamedTuple):
-    """The parts of a URL: for the file name that SQLite gets, and for the driver."""
+    """Parameters of a URL: for the file name that SQLite gets, and for the driver."""
 
     of_file: dict[str, str]
     timeout: float
@@ -53,7 +52,7 @@ class Parameters(NamedTuple):
 
 
 def parameters(url: URL) -> Parameters:
-    """Return the parts of a URL. Raises `InvalidSettingError` for impossible values."""
+    """Return the parameters of a URL. Raises `InvalidSettingError` for invalid ones."""
     given = {}
     for name, values in url.normalized_query.items():
         if name in {"check_same_thread", "detect_types", "isolation_level", "uri"}:
@@ -83,13 +82,13 @@ def _number(given: dict[str, str], name: str, default: float, expected: str, mos
 
 
 def source(file: Path, of_file: dict[str, str]) -> str:
-    """Return the name (`file:…`) with which SQLite opens a file as `of_file` says."""
+    """Return the URI (`file:…`) with which SQLite opens a file with the parameters `of_file`."""
     query = f"?{urlencode(of_file)}" if of_file else ""
     return f"file:{quote(os.path.abspath(file))}{query}"  # noqa: PTH100 - keeps links
 
 
 def for_reading(file: Path) -> dict[str, str]:
-    """Return how a command that only reads opens a file: unchanged if possible.
+    """Return the URI parameters with which a command that only reads opens a file.
 
     Raises `StoreUnavailableError` if its log contains changes that cannot be read.
     """
@@ -113,7 +112,7 @@ def _writable(path: Path) -> bool:
 def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
     """Return an engine for `url`; nothing is connected yet.
 
-    Raises `InvalidSettingError` for a parameter of the URL that can't be used; see `for_reading`.
+    Raises `InvalidSettingError` for an invalid parameter of the URL; see `for_reading`.
     """
     given = parameters(url)
     file = Path(url.database or "")
@@ -141,8 +140,8 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         if given.of_file:
             arguments[0], options["uri"] = source(file, given.of_file), True
         elif os.geteuid() == 0 and not file.exists():
-            # It would belong to root. SQLite treats an empty file as a new database.
-            with contextlib.suppress(OSError):  # which SQLite then reports as its own error
+            # Otherwise root would own it. SQLite treats an empty file as a new database.
+            with contextlib.suppress(OSError):  # SQLite then reports the error itself
                 made = file.resolve()
                 os.close(Owner.of_directory(made.parent).open(made, os.O_RDWR, 0o644))
 
@@ -185,13 +184,13 @@ class _Opened:
         self._connections.add(id(connection))
 
     def forget(self, connection: SqliteConnection) -> None:
-        """Forget the log together with the last connection, which removes it."""
+        """Forget a connection. After the last one, SQLite deletes the log: forget that too."""
         self._connections.discard(id(connection))
         if not self._connections:
             self._identities.pop(self._log, None)
 
     def check(self) -> None:
-        """Raise `StoreUnavailableError` unless the files are still in their places."""
+        """Raise `StoreUnavailableError` if a file was moved, replaced or deleted."""
         for path, known in list(self._identities.items()):
             if _identity(path) != known:
                 words = "moved, replaced or deleted while in use; put it back, or restart"
@@ -199,7 +198,7 @@ class _Opened:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return device and inode, `None` where there is no such file."""
+    """Return device and inode, `None` if the file does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -236,6 +235,6 @@ def connect_apart(engine: Engine) -> SqliteConnection:
 
 
 def reading(file: Path) -> SqliteConnection:
-    """Return a connection that only reads a file. Raises like `for_reading`, or as SQLite does."""
+    """Return a read-only connection. Raises the errors of `for_reading` and of SQLite."""
     name = source(file, {"mode": "ro", **for_reading(file)})
     return sqlite3.connect(name, uri=True, timeout=BUSY_SECONDS)

@@ -1,4 +1,4 @@
-"""Rows into and out of tables at the speed of the driver.
+"""Reads and writes rows at the speed of the driver.
 
 A statement is declared in SQLAlchemy Core and compiled once per database. Rows go to the driver
 unchanged. A batch has several rows per event, and compiling, binding and wrapping each would cost
@@ -19,7 +19,7 @@ from asu_stats.store.database.dialects import Convert, Cursor, Field, Row
 
 Names: TypeAlias = tuple[str, ...]
 Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
-# Makes a SELECT that joins rows given as parameters.
+# Returns a SELECT that joins a table of rows that are passed as parameters.
 Joined: TypeAlias = Callable[[FromClause], Select[Any]]
 
 
@@ -54,7 +54,10 @@ def tables(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> Table
     dialect = connection.dialect.name
     if dialect == "postgresql":
         return Tables(*dialects.with_rows(dialect, rows))
-    for table, given in rows.items():  # in memory, which works with a read-only file too
+    for (
+        table,
+        given,
+    ) in rows.items():  # temporary tables are in memory, so a read-only file works too
         table.create(connection, checkfirst=True)
         connection.execute(table.delete())
         insert(connection, table, tuple(column.name for column in table.columns), given)
@@ -169,7 +172,7 @@ def add_returning(
     rows: Sequence[Row],
     returning: str,
 ) -> list[int]:
-    """Do as `add`; return the new value of the column `returning` for each row."""
+    """Like `add`. Return the new value of the column `returning` for each row."""
     if not rows:
         return []
     dialect = connection.dialect.name

@@ -25,7 +25,7 @@ class WriterLock:
     """Lets one writer in at a time.
 
     A process that waits for the lock holds the turn, and the lock is never taken without the turn.
-    A process that writes again and again therefore cannot overtake a waiting one.
+    A process that writes repeatedly therefore cannot overtake a waiting one.
     """
 
     def __init__(self, database: Path, seconds: float) -> None:
@@ -85,7 +85,7 @@ class WriterLock:
             os.close(file)
 
     def _opened(self, path: Path) -> int:
-        """Open a side file, which is made if need be; to lock it, reading it is enough."""
+        """Open or create a side file. Read access is enough to lock it."""
         owner = Owner.of(self._database, self._database.parent)
         try:
             return owner.open(path, os.O_RDWR, _MODE)

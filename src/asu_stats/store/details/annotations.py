@@ -1,4 +1,4 @@
-"""What explains a figure besides the events: notes, changed settings, and release days.
+"""Explanations of figures: notes, changed settings, and release days.
 
 Each change here counts in the change counter, so that no response from before it is served again.
 """
@@ -42,7 +42,7 @@ class Incident(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line of characters that can be seen, without white space around it."""
+    """Return a text as one line of printable characters, without white space around it."""
     shown = "".join(character if character.isprintable() else " " for character in text)
     return " ".join(shown.split())
 
@@ -89,7 +89,7 @@ def read(
 
 
 def incidents(connection: Connection, first: datetime, after: datetime) -> list[Incident]:
-    """Return the incidents that were open at some time between two times, by their beginning."""
+    """Return the incidents that were open between two times, in the order of their start."""
     t = alert_incidents.c
     lasting: ColumnElement[bool] = or_(t.closed_at.is_(None), t.closed_at >= first)
     query = (
@@ -108,7 +108,7 @@ def _title(report: Any) -> str:
     return one_line(title)[:MOST_CHARACTERS] if isinstance(title, str) else ""
 
 
-# What a server finds at its start ---------------------------------------------------------------
+# At the start of a server ---------------------------------------------------------------
 
 
 def remember_settings(engine: Engine, settings: Mapping[str, str], now: datetime) -> None:
@@ -120,7 +120,7 @@ def remember_settings(engine: Engine, settings: Mapping[str, str], now: datetime
         if _known_settings(connection) == dict(settings):
             return
     with write_transaction(engine) as connection:
-        changes.begin(connection)  # other servers that start now wait here
+        changes.begin(connection)  # serialises servers that start at the same time
         before = _known_settings(connection)
         for name, value in settings.items():
             if before.get(name, value) != value:
@@ -137,7 +137,7 @@ def _known_settings(connection: Connection) -> dict[str, str]:
 
 
 def put_release_days(engine: Engine, days: Mapping[str, date]) -> None:
-    """Store the release days of a file in place of those before."""
+    """Replace the stored release days by those of a file."""
     with read_snapshot(engine) as connection:
         if given_release_days(connection) == days:
             return
@@ -150,6 +150,6 @@ def put_release_days(engine: Engine, days: Mapping[str, date]) -> None:
 
 
 def given_release_days(connection: Connection) -> dict[str, date]:
-    """Return the release days that a file gave, by version."""
+    """Return the release days from the file, by version."""
     rows = connection.execute(select(release_days.c.version, release_days.c.released_on))
     return {row.version: row.released_on for row in rows}

@@ -87,9 +87,9 @@ class Build:
             self.worker_id = event.worker_id or self.worker_id
 
     def finish(self, event: BuildFinished) -> bool:
-        """Take in an end; of several the earliest holds, whatever it says.
+        """Apply an end event; the earliest end holds, whatever its status.
 
-        Returns whether it holds.
+        Returns whether this one holds.
         """
         said = _said(event.names)
         if self.finished_at is not None:
@@ -111,17 +111,17 @@ class Build:
         return True
 
     def name_error(self, said: Rejection) -> None:
-        """Remember what its error says."""
+        """Set fingerprint and package of its error."""
         self.fingerprint, self.package = said.fingerprint, said.package or None
 
     def asked_by(self, client: str | None, version: str | None, package_list: int | None) -> bool:
-        """Remember who asked for it and with which packages; return whether that changed."""
+        """Set the client and packages of its earliest request. Returns whether they changed."""
         before = self.client, self.client_version, self.package_list
         self.client, self.client_version, self.package_list = client, version, package_list
         return before != (client, version, package_list)
 
     def attempt(self) -> Attempt | None:
-        """Return what counts of it for who asked, `None` while it has not ended."""
+        """Return the fact with its client and packages, `None` while the build has not ended."""
         if self.finished_at is None:
             return None
         return Attempt(
@@ -193,7 +193,7 @@ class Build:
         if self.started_at is not None:
             micros = (self.finished_at - self.started_at) // timedelta(microseconds=1)
             seconds = (micros + 500_000) // 1_000_000
-            if seconds >= 0:  # otherwise the clocks disagree, and the times mean nothing
+            if seconds >= 0:  # otherwise the clocks disagree, and the times are meaningless
                 return seconds
         return self.reported_seconds
 
@@ -215,7 +215,7 @@ def _said(names: Names) -> dict[str, Any]:
 
 
 def _order(said: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return a sort key of event data, so that of two equal times always the same one wins."""
+    """Return a sort key of event data. With equal times, it decides which event holds."""
     return sorted((name, str(value)) for name, value in said.items())
 
 

@@ -1,7 +1,7 @@
-"""What fingerprints of errors stand for: pattern, category, type, and the earliest error.
+"""Fingerprints of errors: pattern, category, type, and the earliest error as an example.
 
 The example is the earliest by time, then by request hash, then by text, so it does not depend on
-the order of arrival. A fingerprint that is beyond the limits counts as `other` of its type.
+the order of arrival. Fingerprints beyond the limits count as `other` of their type.
 """
 
 from collections import Counter
@@ -51,7 +51,7 @@ class Example(NamedTuple):
 
 
 def settle(connection: Connection, errors: Sequence[Said]) -> list[Rejection]:
-    """Return fingerprint and package of new errors; remember fingerprints that are new."""
+    """Return fingerprint and package of new errors, and store new fingerprints."""
     if not errors:
         return []
     found = [fingerprints.of(each.text, each.category, each.type) for each in errors]
@@ -78,7 +78,7 @@ def _beyond(
     kinds: dict[Fingerprint, tuple[str, str]],
     known: dict[str, Example | None],
 ) -> dict[Fingerprint, Fingerprint]:
-    """Return those that are too many, and what they count as."""
+    """Return the new fingerprints that exceed the limits, and what they count as."""
     new = [each for each in kinds if each.fingerprint not in known]
     if not new:
         return {}
@@ -121,14 +121,14 @@ def _select_known(given: FromClause) -> Select[Any]:
 
 
 def _known_rows(connection: Connection, wanted: Iterable[Fingerprint]) -> dict[str, Example | None]:
-    """Return the examples of those that are known."""
+    """Return the examples of known fingerprints."""
     rows = sorted({(each.fingerprint,) for each in wanted})
     found = statements.fetch_for(connection, _select_known, _FINGERPRINT, rows)
     return {row[0]: None if row[1] is None else Example(*row[1:]) for row in found}
 
 
 def forget(connection: Connection, gone: Iterable[tuple[str, datetime, str]]) -> list[str]:
-    """Take errors (fingerprint, time, hash) that hold no longer out of the examples.
+    """Remove errors (fingerprint, time, hash) that no longer hold from the examples.
 
     Returns the fingerprints that need another example: see `store.archive.errors`.
     """

@@ -1,4 +1,4 @@
-"""The errors of a batch: what failed builds and rejected requests say."""
+"""Fingerprints and packages of the errors of a batch."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -18,7 +18,7 @@ NOTHING: Final = Rejection()
 def name(
     connection: Connection, requests: Sequence[Received], ended: Sequence[Build]
 ) -> dict[int, Rejection]:
-    """Return what the rejected ones of new requests say, by place; builds are told theirs."""
+    """Return fingerprint and package of rejected requests, by place, and set those of builds."""
     rejected = [
         place for place, (request, _) in enumerate(requests) if request.outcome == "rejected"
     ]

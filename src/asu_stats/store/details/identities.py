@@ -1,4 +1,4 @@
-"""Event identities: they make an event that is sent again change nothing.
+"""Event identities: an event that is sent again changes nothing.
 
 The key of an event consists of source and id, and is short because it is kept forever: a 64-bit
 digest of the source, then the id itself if it is a UUID (16 bytes; version 7 ids of a sender are

@@ -62,7 +62,7 @@ def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict
 
 
 def digests(connection: Connection, lists: Iterable[int]) -> dict[int, str]:
-    """Return the digests of lists with given numbers: they do not depend on what came first."""
+    """Return the digests of lists by number. They do not depend on the order of arrival."""
     rows = [(number,) for number in sorted(set(lists))]
     found = statements.fetch_for(connection, _digests, _NUMBER, rows)
     return {number: digest for number, digest in found}  # noqa: C416 - rows of any length

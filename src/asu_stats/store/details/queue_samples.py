@@ -54,7 +54,7 @@ class Sample(NamedTuple):
     last_finished_at: datetime | None
 
 
-_FORGOTTEN: Final = 60  # a clock that is wrong for a minute deletes few samples
+_FORGOTTEN: Final = 60  # limits what a wrong clock deletes per minute
 _FORGET: Final = delete(queue_samples).where(
     queue_samples.c.sampled_at.in_(
         select(queue_samples.c.sampled_at)

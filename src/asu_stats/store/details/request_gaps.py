@@ -1,4 +1,4 @@
-"""Gaps between successive accepted requests of one hash, exactly and as sums.
+"""Gaps between successive accepted requests of one hash, exact and as sums.
 
 A request counts by its gap: the time since the request of the same hash before it. A late request
 changes two gaps, its own and that of the request after it. `request_days` knows the first and last
@@ -33,7 +33,7 @@ _FIELDS: Final = tuple((name, request_days.c[name].type) for name in _KEY[:2])
 
 
 class Asked(NamedTuple):
-    """An accepted request: number and hash, when it came as the store keeps times, and client."""
+    """An accepted request: number and hash, its time without zone, and its client."""
 
     number: int
     request_hash: str
@@ -53,10 +53,10 @@ def add(
     known: Collection[int],
     details: Details,
 ) -> dict[RequestDay, Span]:
-    """Count the gaps that new requests have and change; `known` are numbers that may have days.
+    """Count the gaps of new requests and the changed gaps. `known` are numbers with possible days.
 
-    Returns the first and last request of each day and client; days that are known are widened.
-    Comes before `request_days.add`, and before the details of the requests are written.
+    Returns the first and last request of each day and client, and widens known days. Must be called
+    before `request_days.add`, and before the details of the requests are written.
     """
     spans: dict[RequestDay, Span] = {}
     times: defaultdict[tuple[int, str], list[datetime]] = defaultdict(list)
@@ -168,7 +168,7 @@ def _between(
 def _of_hashes(
     wanted: Iterable[tuple[str, datetime]], requests: Iterable[tuple[str, datetime]]
 ) -> dict[str, list[datetime]]:
-    """Return when each hash of `wanted` was asked for, in order."""
+    """Return the times of the requests of each hash of `wanted`, in order."""
     hashes = {request_hash for request_hash, _ in wanted}
     found: defaultdict[str, list[datetime]] = defaultdict(list)
     for request_hash, at in requests:
@@ -180,7 +180,7 @@ def _of_hashes(
 
 
 def _count(deltas: Deltas, stored: list[datetime], times: Sequence[datetime]) -> None:
-    """Put `times` among the `stored` requests next to them, and count how the gaps change."""
+    """Insert `times` into the adjacent `stored` requests, and count the changes of the gaps."""
     for at in times:
         place = bisect_right(stored, at)
         around, after = stored[max(0, place - 1) : place], stored[place : place + 1]

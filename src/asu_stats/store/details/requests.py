@@ -26,11 +26,11 @@ from asu_stats.store.rollups.counting import EndedWait, Rejection
 
 # `ended_at` of a request whose build has not ended: later than any end.
 NOT_ENDED: Final = datetime.max  # noqa: DTZ901 - stored times have no zone
-# `status` of a request that waited for a build that is unknown, because its hash is.
+# `status` of a request without hash: the build that it waited for is unknown.
 UNTRACED: Final = "unknown"
 
 
-# A request and when it was received, as the store keeps times.
+# A request, and the time when it was received, without zone.
 Received: TypeAlias = tuple[RequestReceived, datetime]
 
 
@@ -157,14 +157,14 @@ _values = attrgetter(*_COLUMNS)
 
 
 def _known(given: FromClause) -> Select[Any]:
-    """Select what is known of given hashes."""
+    """Select the rows of given hashes."""
     t = request_metadata
     same = t.c.request_hash == given.c.request_hash
     return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
 
 
 def load(connection: Connection, hashes: Sequence[str]) -> dict[str, Metadata]:
-    """Return what is known of each of `hashes`."""
+    """Return the metadata of each known hash."""
     rows = statements.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
     return {row[0]: Metadata(*row) for row in rows}
 
@@ -190,7 +190,7 @@ def load_waits(connection: Connection, since: Mapping[str, datetime]) -> list[Wa
 
 
 def earliest(connection: Connection, waits: Sequence[Wait]) -> Wait | None:
-    """Return the wait that began first; of equal ones always the same, whatever came first."""
+    """Return the wait that began first. With equal times, the order of arrival does not matter."""
     if len(waits) < 2:
         return waits[0] if waits else None
     first = min(_began(wait) for wait in waits)
@@ -255,8 +255,8 @@ def save_requests(
 ) -> None:
     """Write the rows of new requests.
 
-    By place in `requests`: `waits` of those that wait, the numbers of `package_lists`, and what the
-    errors of rejected ones `said`.
+    `waits`, `package_lists` (numbers) and `said` (errors of rejected requests) are by place in
+    `requests`.
     """
     rows = [
         _row(*item, waits.get(place), package_lists.get(place))

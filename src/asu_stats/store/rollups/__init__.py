@@ -1,1 +1,1 @@
-"""Rollups: which sums there are, which facts add to them, and how they are written."""
+"""Rollups: their sums, the facts that add to them, and how they are written."""

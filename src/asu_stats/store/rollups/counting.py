@@ -1,4 +1,4 @@
-"""What counts where: `COUNTS` declares, for every fact, which sums of which rollups it adds to.
+"""`COUNTS` declares for every fact to which sums of which rollups it adds.
 
 Recording (`add_…` below) and recounting (`recount`) use this one table. Everything in a rollup is a
 sum of such amounts. When a known fact changes, its old amounts are subtracted (`sign=-1`). Distinct
@@ -186,7 +186,7 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
             },
         ),
     ),
-    # The same, with who asked for it.
+    # On the day on which the build ended, by client and packages.
     facts.Attempt: (
         Count(ATTEMPTS, _MADE, {"successful_builds": "succeeded", "failed_builds": "failed"}),
         Count(FAILURES, _FAILURE, {"failed_builds": "failed"}),
@@ -202,7 +202,7 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
     ),
 }
 
-# The fields that keys are made of: columns of the fact's detail table, or numbers of `NUMBERED`.
+# The fields of keys: columns of the fact's detail table, or numbers of `NUMBERED`.
 FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
     facts.Request: (*_DEVICE, "client", "client_version", *_ERROR, "request_hash", "package_list"),
     facts.RequestOptions: (
@@ -231,7 +231,7 @@ NUMBERED: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class EndedBuild:
-    """An ended build, as far as figures need it. `at` is its end, UTC without zone."""
+    """An ended build, with the data that figures need. `at` is its end, UTC without zone."""
 
     at: datetime
     status: str
@@ -242,14 +242,14 @@ class EndedBuild:
     error_category: str | None
     error_type: str | None
     diff_packages: bool | None
-    # Of a successful build that said its phases: name and milliseconds of each, and the worker.
+    # Name and milliseconds of each phase of a successful build, and its worker.
     phases: tuple[tuple[str, int], ...] = ()
     worker: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An ended build with who asked for it and what it said; `at` is when it ended.
+    """An ended build with its client, packages and error. `at` is its end.
 
     `device` are version, target and profile, `asker` client and client version of the earliest
     request that waited for it; `package_list` is what that request named, 0 if it named nothing.
@@ -270,7 +270,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """What a rejected request said: its fingerprint and the package it names, if any."""
+    """Fingerprint of an error, and the package that it names, if any."""
 
     fingerprint: str = ""
     package: str = ""
@@ -298,7 +298,9 @@ class EndedWait:
         return self.requested_at.weekday() * 24 + self.requested_at.hour
 
 
-_request_fields = attrgetter(*FIELDS[facts.Request][:-1])  # all but the list, which has a number
+_request_fields = attrgetter(
+    *FIELDS[facts.Request][:-1]
+)  # all except the list, whose number is added
 _option_fields = attrgetter(*FIELDS[facts.RequestOptions])
 _wait_fields = attrgetter(*FIELDS[facts.Wait])
 _build_fields = attrgetter(*FIELDS[facts.Build])
@@ -316,7 +318,7 @@ def add_request(
 ) -> None:
     """Count a request and, if it was rejected, its error.
 
-    `package_list` is the number of its list, `said` what its error says.
+    `package_list` is the number of its list; `said` has fingerprint and package of its error.
     """
     fact = facts.Request(
         request.outcome,
@@ -357,7 +359,7 @@ def add_ended_build(deltas: Deltas, build: EndedBuild, sign: int = 1) -> None:
 
 
 def add_attempt(deltas: Deltas, attempt: Attempt, sign: int = 1) -> None:
-    """Count an ended build for who asked for it and, if it failed, what it said."""
+    """Count an ended build by client and packages and, if it failed, by fingerprint."""
     numbers = _numbers(deltas, attempt.device, attempt.asker, attempt.worker)
     kind = attempt.fingerprint, attempt.error_category, attempt.error_type, attempt.package
     fields = *kind, *numbers, attempt.package_list, attempt.request_hash
@@ -365,7 +367,7 @@ def add_attempt(deltas: Deltas, attempt: Attempt, sign: int = 1) -> None:
 
 
 def _numbers(deltas: Deltas, *names: Names) -> list[int]:
-    """Return the numbers of names, and let the rollups know what they stand for."""
+    """Return the numbers of names, and store the names with the deltas."""
     numbers = [number_of(each) for each in names]
     deltas.names.update(zip(numbers, names, strict=True))
     return numbers

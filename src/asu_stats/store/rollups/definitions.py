@@ -217,7 +217,7 @@ PHASES: Final = _rollup(
     ["builds"],
 )
 
-# How long builds occupied a worker, however they ended.
+# How long builds occupied a worker, whatever their status.
 BUSY_SECONDS: Final = _rollup(
     "stats_busy_seconds",
     [_day(), Column("seconds", Integer)],
@@ -283,7 +283,7 @@ WAITS: Final = _rollup(
     ["requests"],
 )
 
-# Requests that came to nothing. The index has those of hashes that came often on a day.
+# Requests without success. The index has hashes that were requested often on a day.
 OFTEN: Final = "rejected + cached_failures + failed_builds >= 10"
 REPEATS: Final = _rollup(
     "stats_repeats",
@@ -319,9 +319,9 @@ HOURLY_CLIENTS: Final = _rollup(
     ],
 )
 
-# What the endpoints of the Go server count, under its names: they have no target, and their
-# `request` is an outcome `queued` alone. The sums of diff_packages are of `request` and
-# `build_completed` together; where a build's is not known, it is in neither.
+# The counts of the Go server's endpoints, under its names: without target, and `request` is only
+# the outcome `queued`. The sums of diff_packages are of `request` and `build_completed` together; a
+# build with unknown diff_packages is in neither.
 LEGACY: Final = _rollup(
     "stats_legacy",
     [_day(), name("version")],
@@ -335,7 +335,7 @@ LEGACY: Final = _rollup(
     ],
 )
 
-# Ended builds, and failures with what they said, by numbers of names: see `names`. `device` stands
+# Ended builds, and failures by fingerprint, by numbers of names: see `names`. `device` stands
 # for version, target and profile, `asker` for the client and its version, `worker` for a worker.
 ATTEMPTS: Final = _rollup(
     "stats_attempts",
@@ -368,7 +368,7 @@ FAILURES: Final = _rollup(
 
 Index(None, FAILURES.table.c.fingerprint, FAILURES.table.c.date)
 
-# Finer rollups come before those that count how many of their keys there are.
+# Finer rollups come before the rollups that count their keys.
 ROLLUPS: Final[tuple[Rollup, ...]] = (
     PROFILES,
     HOURLY_PROFILES,
@@ -399,7 +399,7 @@ ROLLUPS: Final[tuple[Rollup, ...]] = (
 )
 
 
-# Kept for some time only: `store_state.hourly_since` is the first day of which there are hours.
+# Deleted after their retention: `store_state.hourly_since` is the first day with hours.
 HOURLY: Final = (HOURLY_PROFILES, HOURLY_CLIENTS)
 
 

@@ -2,7 +2,7 @@
 
 A gap counts as its class: the gap rounded up to a whole second up to an hour, to a whole minute up
 to a day, and to a whole hour up to 30 days. So the number of gaps that are at most as long as a
-class is exact. Longer gaps and first requests have no class: they are what remains.
+class is exact. Longer gaps and first requests have no class.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,7 +33,7 @@ def exact(seconds: int) -> int:
 
 
 def of_times(times: Sequence[datetime]) -> Iterator[tuple[datetime, int]]:
-    """Yield the requests that have a gap with a class: when they came, and the class.
+    """Yield time and class of the requests that have a gap with a class.
 
     `times` are those of successive requests of one hash, in order.
     """

@@ -1,8 +1,8 @@
-"""Names as a number: a part of a rollup's key that stands for several names.
+"""Numbers for tuples of names: parts of keys of rollups.
 
-A key of a device, a client with its version and a worker would be too long for an index of
-PostgreSQL, and takes much space. The number is a digest of the names, so nothing has to be looked
-up to count, and details can be counted again. `name_numbers` has the names of each number.
+A key with a device, a client with its version and a worker would need much space, and be too long
+for an index of PostgreSQL. The number is a digest of the names, so counting and recounting need no
+lookup. `name_numbers` has the names of each number.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -43,14 +43,14 @@ def _known(given: FromClause) -> Select[tuple[int, list[str]]]:
 
 
 def of(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
-    """Return the names that numbers stand for."""
+    """Return the names of numbers."""
     rows = [(number,) for number in sorted(set(numbers))]
     found = statements.fetch_for(connection, _known, _NUMBER, rows)
     return {number: tuple(names) for number, names in found}
 
 
 def keep(connection: Connection, names: Mapping[int, Names]) -> None:
-    """Remember what numbers stand for."""
+    """Store the names of new numbers."""
     if not names:
         return
     known: Collection[int] = of(connection, names)

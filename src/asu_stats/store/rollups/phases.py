@@ -1,8 +1,8 @@
-"""How long the phases of a build took, as they are counted.
+"""Durations of the phases of a build, as they are counted.
 
-Seconds have four digits that matter and at most three decimals: half up to a millisecond below 10
-seconds, to a hundredth below 100, to a tenth below 1,000, and to a second above. So a phase has
-few thousand different durations, however many builds there are.
+Durations have four significant digits and at most three decimals, rounded half up: to a
+millisecond below 10 seconds, to a hundredth below 100, to a tenth below 1,000, and to a second
+above. So a phase has a few thousand different durations, whatever the number of builds.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ _ONE: Final = Decimal(1)
 
 
 def milliseconds(seconds: float) -> int:
-    """Return the milliseconds as which a duration counts."""
+    """Return a duration in milliseconds, rounded as it is counted."""
     step = next((step for below, step in _STEPS if seconds < below), _LONGEST_STEP)
     steps = Decimal(repr(seconds)) * 1_000 / step
     return int(steps.quantize(_ONE, ROUND_HALF_UP)) * step
 
 
 def counted(phases: Mapping[str, float] | None) -> tuple[tuple[str, int], ...]:
-    """Return the phases of a build, by name, with the milliseconds as which each counts."""
+    """Return the phases of a build, by name, with their rounded milliseconds."""
     return tuple((name, milliseconds(seconds)) for name, seconds in sorted((phases or {}).items()))

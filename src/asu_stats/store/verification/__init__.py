@@ -1,1 +1,1 @@
-"""Verification: rollups are counted again from the details, compared and repaired."""
+"""Verification: rollups are recounted from the details, compared and repaired."""

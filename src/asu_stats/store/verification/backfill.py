@@ -1,6 +1,6 @@
-"""Columns that schema 0027 added to details, filled from what else the details say.
+"""Fills the columns that schema 0027 added to details from the other details.
 
-Rows in files of the archive stay as they are: their failures count without fingerprint.
+Rows in archive files do not change: their failures count without fingerprint.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _ASKER: Final = ("client", "client_version", "package_list")
 
 
 def fill(connection: Connection) -> None:
-    """Find who asked for builds, and what errors say."""
+    """Set client and packages of builds, and fingerprint and package of errors."""
     for builds in (build_metrics, ARCHIVES[build_metrics]):
         _find_askers(connection, builds)
         _name_builds(connection, builds)
@@ -34,7 +34,7 @@ def fill(connection: Connection) -> None:
 
 
 def _find_askers(connection: Connection, builds: Table) -> None:
-    """Let builds know the earliest request, in tables, that waited for each."""
+    """Set client and packages of builds: of the earliest request in tables that waited for it."""
     waited = [
         select(t.c.request_hash, t.c.build_id, t.c.timestamp, *(t.c[name] for name in _ASKER))
         for t in (client_stats, ARCHIVES[client_stats])
@@ -53,7 +53,7 @@ def _find_askers(connection: Connection, builds: Table) -> None:
 
 
 def _askers_in_files(connection: Connection) -> None:
-    """Let builds know the earliest request in files: files have the oldest rows."""
+    """Set client and packages of builds from the earliest request in files, the oldest rows."""
     place = {column.name: number for number, column in enumerate(client_stats.columns)}
     wanted = ("timestamp", *_ASKER)
     parts = select(archive_parts.c.file).where(archive_parts.c.table_name == client_stats.name)
@@ -62,7 +62,7 @@ def _askers_in_files(connection: Connection) -> None:
         try:
             rows = segments.rows_of(connection, client_stats, file)
         except MissingArchiveError:
-            continue  # `filling` says so
+            continue  # `filling` logs it
         for row in rows:
             if row[place["build_id"]] is None:
                 continue
@@ -76,7 +76,7 @@ def _askers_in_files(connection: Connection) -> None:
 
 
 def _name_builds(connection: Connection, builds: Table) -> None:
-    """Let failed builds and their errors know fingerprint and package."""
+    """Set fingerprint and package of failed builds and their errors."""
     b = builds.c
     columns = b.id, b.error_category, b.error_type, b.error_message, b.finished_at, b.request_hash
     failed = select(*columns, b.build_id).where(
@@ -99,7 +99,7 @@ def _name_builds(connection: Connection, builds: Table) -> None:
 
 
 def _name_rejections(connection: Connection, errors: Table) -> None:
-    """Let errors of rejected requests know fingerprint, package and the version of the client."""
+    """Set fingerprint, package and client version of the errors of rejected requests."""
     e = errors.c
     columns = e.id, e.error_category, e.error_type, e.error_message, e.timestamp, e.request_hash
     rejected = select(*columns).where(e.build_id.is_(None))

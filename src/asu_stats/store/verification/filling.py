@@ -1,7 +1,7 @@
-"""Rollups that a migration added, counted from the details that are there.
+"""Counts rollups that a migration added from the existing details.
 
-A migration declares tables only. The upgrade counts here, in the same transaction, what the live
-and archived details say of every day, earliest first.
+A migration only creates the tables. The upgrade then counts the live and archived details of every
+day here, in the same transaction, earliest day first.
 """
 
 import logging
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 def fill(connection: Connection, rollups: Sequence[Rollup]) -> None:
     """Count `rollups` of every day that has details.
 
-    A day with an archive file that can't be read is logged and left out; `rollups rebuild` counts
-    it once the file is restored.
+    A day with an unreadable archive file is logged and skipped; `rollups rebuild` counts it once
+    the file is restored.
     """
     days = with_something(connection, DETAILS)
     since = connection.execute(select(store_state.c.hourly_since)).scalar()

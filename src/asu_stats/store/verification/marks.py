@@ -1,7 +1,7 @@
-"""Boundaries of days in `store_state`, found again from the details.
+"""Checks and corrects the boundary days in `store_state` from the details.
 
 They are the first day with hourly figures, the last day with archived details, and the first day
-with data. Wrong values, set by a wrong clock, are found and corrected here.
+with data. A wrong clock can have set wrong values.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ class RetainedRange:
 
     @property
     def details_from(self) -> date:
-        """First day of which no details are archived."""
+        """First day without archived details."""
         return max(self.policy.first_day(table.name, self.today) for table in DETAILS)
 
 
@@ -53,7 +53,7 @@ def missing_hours(connection: Connection, kept: RetainedRange) -> date | None:
 
 
 def restore_hours(engine: Engine, first: date, progress: Callable[[date], object]) -> None:
-    """Count missing hours again that should be kept, back to the day `first`.
+    """Recount missing hours that should be kept, back to the day `first`.
 
     The last day comes first. Each day is one transaction that also moves the boundary, so kept
     hours are complete at any moment.

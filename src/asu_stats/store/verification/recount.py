@@ -1,4 +1,4 @@
-"""Rollups counted again from the details, one day at a time, for `verify`.
+"""Recounts rollups from the details, one day at a time, for `verify`.
 
 Detail rows, live and archived, are converted back into facts, and the facts are counted with the
 table that recording uses: `counting.COUNTS`. Distinct counts are computed from the details of the
@@ -70,7 +70,7 @@ _ROWS: Final = 1_000  # details at a time: counting blocks other threads
 
 
 UNKNOWN_KIND: Final = classify(None)
-# What a key has where a detail row says nothing: one that was inserted by hand, or is older.
+# Values in keys for null in a detail row: one that was inserted by hand, or by an older release.
 _NOTHING: Final[Mapping[str, str | int]] = {
     "error_category": UNKNOWN_KIND.category,
     "error_type": UNKNOWN_KIND.type,
@@ -85,7 +85,7 @@ _NOTHING: Final[Mapping[str, str | int]] = {
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """A detail table, its time, and the facts that each of its rows stands for."""
+    """A detail table, its time column, and the facts of each of its rows."""
 
     rows: FromClause
     time: str
@@ -100,8 +100,8 @@ _r = _requests.c
 def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...]:
     """Return the columns of detail rows that form a fact, in the order of its fields.
 
-    A request inserted by hand has the outcome `queued` and no end: its `cache_hit` and `status` say
-    what happened.
+    A request inserted by hand has the outcome `queued` and no end. Its `cache_hit` and `status`
+    decide.
     """
     c = rows.c
     if kind is facts.Request:
@@ -191,7 +191,7 @@ def of_day(connection: Connection, day: date) -> Deltas:
 
 
 def _key(rollup: Rollup, day: date, fields: Key) -> Key:
-    """Return the key of a rollup on a day, of fields that may begin with an hour of the day."""
+    """Return a key of a rollup on a day, from fields that begin with the hour in hourly rollups."""
     if rollup in HOURLY:
         return (datetime.combine(day, time(fields[0])), *fields[1:])
     if rollup is WAITS:
@@ -244,7 +244,7 @@ def _tally(
     parameters: dict[str, object],
     deltas: Deltas,
 ) -> list[_Tally]:
-    """Count the rows that a source has on a day; `deltas` learn which names have numbers."""
+    """Count the rows of a source on a day. Names with numbers are added to `deltas`."""
     tallies, numbered = _tallies(source), [names_of for _, names_of in _numbered(source)]
     for found in statements.stream(connection, _QUERIES[source], _ROWS, archived, **parameters):
         rows = found
@@ -276,7 +276,7 @@ def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
 
 
 def _numbered(source: _Source) -> list[tuple[str, Callable[[Row], Key]]]:
-    """Return the numbers in keys of a source's facts, and what takes their names out of a row."""
+    """Return the numbers in keys of a source's facts, and functions that pick their names."""
     columns = [name for name, _ in _columns(source)]
     wanted = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])
     return [(name, picker(columns, NUMBERED[name])) for name in wanted if name in NUMBERED]
@@ -387,7 +387,7 @@ _ASKED: Final = _asked()
 def _count_gaps(
     connection: Connection, day: date, deltas: Deltas, archived: statements.Tables
 ) -> None:
-    """Count the gaps that end on a day; the last request of an earlier day is remembered."""
+    """Count the gaps that end on a day; `request_days` has the last request before it."""
     rows = statements.fetch(connection, _ASKED, archived, **parameters_of(day))
     for _, of in groupby(rows, itemgetter(0)):
         times: list[datetime] = []
@@ -400,7 +400,7 @@ def _count_gaps(
 
 
 def _unremembered(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
-    """Select hashes and clients of a day that `of.table` lacks: from rows inserted by hand."""
+    """Select hashes and clients of a day that are not in `of.table`: rows inserted by hand."""
     d, m, r = of.table.c, request_metadata.c, client_stats.c
     same = d.request_number == m.request_number, d.date == DAY, d.client == r.client
     return (
@@ -418,9 +418,9 @@ _UNREMEMBERED: Final = {
 
 
 def _spans() -> Select[Any]:
-    """Select the first and last accepted request of a day's hashes and clients, and what is known.
+    """Select the first and last accepted request of a day's hashes and clients.
 
-    What is known stands in the last two columns, in microseconds since midnight.
+    The last two columns are the stored values, in microseconds since midnight.
     """
     d, m = request_days.c, request_metadata.c
     key = m.request_number, _r.client
@@ -441,7 +441,7 @@ _SPANS: Final = _spans()
 
 
 def remember(connection: Connection, day: date) -> None:
-    """Add the days of hashes and clients that only live requests of a day know."""
+    """Add the missing rows of `request_days` and `rejected_days` for the live requests of a day."""
     for of, query in _UNREMEMBERED.items():
         rows = statements.fetch(connection, query, **parameters_of(day))
         statements.insert(connection, of.table, RequestDay._fields, rows)

@@ -71,7 +71,7 @@ def differences(
 
 
 def of_marks(engine: Engine, kept: RetainedRange) -> list[Difference]:
-    """Return whether hours are missing that `rebuild` can restore from details."""
+    """Return a difference if hours are missing that `rebuild` can restore from details."""
     with read_snapshot(engine) as connection:
         since = marks.missing_hours(connection, kept)
     if since is None:
