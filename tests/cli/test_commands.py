@@ -58,6 +58,7 @@ COMMANDS = (
     "db upgrade",
     "db status",
     "db backup",
+    "db check",
     "db restore",
     "import",
     "import go-builder",

@@ -3,7 +3,9 @@
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -11,6 +13,7 @@ from asu_stats.cli import backup, options, output
 from asu_stats.exceptions import AsuStatsError, ForeignDataError
 from asu_stats.importers import go_adoption, go_file, go_times
 from asu_stats.ownership import Owner
+from asu_stats.service import checking
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
 from asu_stats.store.database import dialects
@@ -104,4 +107,43 @@ def status(database: options.Database = None, json: options.Json = False) -> Non
     else:
         output.print_table(("", ""), list(answer.items()))
     if found != needed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def check(
+    days: Annotated[
+        int,
+        typer.Option(
+            "--days", min=0, max=100_000, help="Number of days to recount: the newest and others."
+        ),
+    ] = 10,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Check schema, integrity, figures, archive files, spool and permissions; change nothing.
+
+    Exits with status 1 if a check finds an error. Warnings do not change the status.
+
+    Example: asu-stats db check --days 30 --json
+    """
+    settings = load(database_url=database)
+    with (
+        options.opened(database, writes=False) as engine,
+        output.progress(None, "check") as bar,
+    ):
+        found = checking.check(
+            settings,
+            engine,
+            days=days,
+            progress=lambda done, of: bar.update(bar.task_ids[0], completed=done, total=of),
+        )
+    failed = any(each.status == "error" for each in found)
+    worst = "error" if failed else "warning" if any(f.status != "ok" for f in found) else "ok"
+    if json:
+        output.print_json({"status": worst, "checks": [asdict(each) for each in found]})
+    else:
+        rows = [(each.check, each.status, each.detail) for each in found]
+        output.print_table(("check", "status", "detail"), rows)
+    if failed:
         raise typer.Exit(1)
