@@ -19,7 +19,7 @@ from asu_stats.legacy import api as legacy_api
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
-from asu_stats.service.running import beside_of
+from asu_stats.service.running import extra_writer_of
 from asu_stats.settings import Settings, load
 from asu_stats.store.apply import apply_batch, probe, rehearse
 from asu_stats.store.archive import segments
@@ -114,13 +114,13 @@ class Stats:
         spool = Spool(spool_directory, limit_bytes=1 << 24, reserve_bytes=0)
         process = ProcessMetrics()
         stats: Stats
-        beside = beside_of(chosen)
+        extra_writer = extra_writer_of(chosen)
         live = Live(chosen.metrics_clients, lambda: stats.now)
         with Recorder(
-            process.timed(partial(apply_batch, engine, beside=beside, live=live)),
+            process.timed(partial(apply_batch, engine, extra_writer=extra_writer, live=live)),
             spool,
-            rehearse=partial(rehearse, engine, beside=beside),
-            probe=partial(probe, engine, beside=beside),
+            rehearse=partial(rehearse, engine, extra_writer=extra_writer),
+            probe=partial(probe, engine, extra_writer=extra_writer),
         ) as recorder:
             builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
             app = create_app(
@@ -165,7 +165,7 @@ class Stats:
     def bring_in(self, *events: CloudEvent) -> int:
         """Record history as an importer does; return how many events were accepted."""
         found = [from_cloudevent(event, now=self.now, imported=True) for event in events]
-        return sum(apply_batch(self.engine, found, beside=beside_of(self.settings)).new)
+        return sum(apply_batch(self.engine, found, extra_writer=extra_writer_of(self.settings)).new)
 
     def get(self, question: str, **params: object) -> Any:
         """Return the answer to a question."""

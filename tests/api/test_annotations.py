@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.monitor import memory
+from asu_stats.monitor import state
 from asu_stats.monitor.evaluate import Incident
-from asu_stats.monitor.memory import StoredIncident
+from asu_stats.monitor.state import StoredIncident
 from asu_stats.releases import days_of
-from asu_stats.service import starting
+from asu_stats.service import start_records
 from asu_stats.settings import load
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.details import annotations
@@ -94,15 +94,15 @@ def test_incidents_are_there_while_they_last(stats: Stats) -> None:
     opened = stored("one", NOW - 40 * DAY, title="Low\u202e rate:\n" + "x" * 900)
     gone = stored("two", NOW - 50 * DAY, NOW - 45 * DAY)
     with write_transaction(stats.engine) as connection:
-        memory.write_incident(connection, opened)
-        memory.write_incident(connection, gone)
+        state.write_incident(connection, opened)
+        state.write_incident(connection, gone)
     (row,) = stats.get("annotations", days=30)
     assert (row["kind"], row["until"]) == ("incident", None)
     assert row["text"].startswith("Low rate: xxx")
     assert len(row["text"]) == annotations.MOST_CHARACTERS
     closed = replace(opened, incident=replace(opened.incident, closed_at=NOW - 3 * DAY))
     with write_transaction(stats.engine) as connection:
-        memory.write_incident(connection, closed)
+        state.write_incident(connection, closed)
     (row,) = stats.get("annotations", days=30)
     assert row["until"] == "2026-09-27T12:00:00Z"
     assert stats.get("annotations", days=2) == []
@@ -111,7 +111,7 @@ def test_incidents_are_there_while_they_last(stats: Stats) -> None:
 def test_settings_that_differ_from_the_last_start(stats: Stats) -> None:
     def start(hours: float, **changed: Any) -> None:
         settings = stats.settings.model_copy(update=changed)
-        starting.remember(stats.engine, settings, NOW + timedelta(hours=hours))
+        start_records.record_start(stats.engine, settings, NOW + timedelta(hours=hours))
 
     start(-9)
     assert stats.get("annotations") == []  # nothing is known of a start before
@@ -128,7 +128,7 @@ def test_settings_that_differ_from_the_last_start(stats: Stats) -> None:
 
 def test_no_secret_and_no_place_of_the_machine_is_remembered() -> None:
     settings = load()
-    for name in starting.INFLUENTIAL:
+    for name in start_records.RECORDED_SETTINGS:
         value = getattr(settings, name)
         assert isinstance(value, bool | int | float | str) or name == "oldest_event"
         assert not any(part in name for part in ("token", "url", "path", "directory", "command"))
@@ -138,9 +138,9 @@ def test_release_days_of_a_file(stats: Stats, tmp_path: Path) -> None:
     file = tmp_path / "days.csv"
     file.write_text("version,released\n99.01.0,2026-09-12\n25.12.5,2026-09-13\nx,\n")
     chosen = stats.settings.model_copy(update={"release_days": file})
-    starting.remember(stats.engine, chosen, NOW)
+    start_records.record_start(stats.engine, chosen, NOW)
     assert texts(stats) == ["99.01.0 released", "25.12.5 released"]
-    starting.remember(stats.engine, stats.settings, NOW)
+    start_records.record_start(stats.engine, stats.settings, NOW)
     assert texts(stats) == []
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_can_not_be_used_is_named(tmp_path: Path, text: str, words: 
     file = tmp_path / "days.csv"
     file.write_text(text)
     with pytest.raises(InvalidSettingError, match=f"release_days {file}: {words}"):
-        starting._release_days(file)
+        start_records._release_days(file)
 
 
 def test_pages_list_what_their_charts_mark(sqlite_stats: Stats) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from asu_stats.alert_rules import DEFAULTS
 from asu_stats.exceptions import reason
-from asu_stats.monitor import words
+from asu_stats.monitor import texts
 from asu_stats.text import counted, plainly
 from tests.api.test_ingest import BAD_EVENTS, changed, without
 from tests.support import TOKEN, Stats, request
@@ -77,7 +77,7 @@ def test_numbers_agree_with_their_nouns() -> None:
         "1,000 builds",
     ]
     for rule in DEFAULTS:
-        said = words.of_value(rule, 1, 1, 1)
+        said = texts.of_value(rule, 1, 1, 1)
         assert not re.search(r"\b1 (builds|requests)\b", said), said
 
 

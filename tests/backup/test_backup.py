@@ -195,7 +195,7 @@ def test_events_in_the_spool_are_in_the_backup(of_file: Place, elsewhere: Place)
     waiting = [request(f"spooled{number}") for number in range(3)]
     events = [from_cloudevent(event, now=NOW, imported=True) for event in waiting]
     assert spool.put(events) == 3
-    spool.set_aside(events[0], "a reason")
+    spool.add_dead_letter(events[0], "a reason")
     assert of_file.backup(file)["spool_files"] == 2
     spool.close()
 

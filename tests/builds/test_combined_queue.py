@@ -201,7 +201,7 @@ def test_queue_rules_watch_foreign_servers(stats: Stats) -> None:
         stats.now += timedelta(minutes=1)
         last = firing()
     assert last == {rule.name for rule in rules}
-    (longest, *_) = watch.evaluate(stats.now).memory.incidents
+    (longest, *_) = watch.evaluate(stats.now).state.incidents
     assert longest.report["cause"]["examples"]
     stats.record([start(f"h{n}", stats.now, f"b{n}") for n in range(many)])
     for _ in range(60):

@@ -150,7 +150,7 @@ def test_spool_images_and_archive(place: Path) -> None:
 
 def test_what_is_kept_aside_beside_the_spool(place: Path) -> None:
     spool = Spool(place / "spool", limit_bytes=1 << 20, reserve_bytes=0)
-    spool.set_aside(from_cloudevent(request("h"), now=NOW), "refused")
+    spool.add_dead_letter(from_cloudevent(request("h"), now=NOW), "refused")
     spool.close()
     assert (place / "spool" / "dead-letter.ndjson").exists()
     assert foreign(place) == []

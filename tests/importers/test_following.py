@@ -11,8 +11,8 @@ import pytest
 
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.server import started
-from asu_stats.service import following
-from asu_stats.service.following import JOB, Following
+from asu_stats.service import follower
+from asu_stats.service.follower import JOB, Follower
 from asu_stats.settings import Settings
 from asu_stats.store.database import leases
 from asu_stats.times import utc_now
@@ -41,14 +41,14 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def server(sqlite_stats: Stats, file: Path) -> Following:
+def server(sqlite_stats: Stats, file: Path) -> Follower:
     """A server that reads when it is told to."""
     sqlite_stats.now = utc_now()
     return of(sqlite_stats, file)
 
 
-def of(stats: Stats, file: Path) -> Following:
-    return Following(stats.settings.model_copy(update={"follow_go_builder": file}), stats.engine)
+def of(stats: Stats, file: Path) -> Follower:
+    return Follower(stats.settings.model_copy(update={"follow_go_builder": file}), stats.engine)
 
 
 def requests(stats: Stats) -> int:
@@ -86,7 +86,7 @@ def test_followed_rows_are_not_live_and_not_written_to_build_stats(
 
 
 def test_a_file_that_is_replaced_is_read_from_its_start(
-    sqlite_stats: Stats, server: Following, file: Path
+    sqlite_stats: Stats, server: Follower, file: Path
 ) -> None:
     add(file, 3, ago=600)
     server.read()
@@ -102,7 +102,7 @@ def test_a_file_that_is_replaced_is_read_from_its_start(
 
 def test_a_file_that_is_missing_locked_or_damaged_is_said_once(
     sqlite_stats: Stats,
-    server: Following,
+    server: Follower,
     file: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,14 +132,14 @@ def test_a_file_that_is_missing_locked_or_damaged_is_said_once(
 
 
 def test_history_that_was_imported_before_is_refused_for_good(
-    sqlite_stats: Stats, server: Following, file: Path, caplog: pytest.LogCaptureFixture
+    sqlite_stats: Stats, server: Follower, file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     add(file, 30, ago=600)
     server.read()
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("DELETE FROM build_stats WHERE id <= 5")
     again = of(sqlite_stats, file)
-    leases.give_back(server._lease, "ok")  # type: ignore[arg-type]
+    leases.release(server._lease, "ok")  # type: ignore[arg-type]
     again.read()
     again.read()
 
@@ -166,7 +166,7 @@ def test_one_of_several_servers_follows_and_another_takes_over(stats: Stats, fil
 @pytest.mark.parametrize("fault", ["store", "lease"])
 def test_rows_that_could_not_be_stored_are_read_again(
     sqlite_stats: Stats,
-    server: Following,
+    server: Follower,
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
     fault: str,
@@ -184,8 +184,8 @@ def test_rows_that_could_not_be_stored_are_read_again(
             def apply_batch(*_: Any) -> None:
                 raise StoreUnavailableError("database: unreachable")
 
-            broken.setattr(following, "apply_batch", apply_batch)
-            broken.setattr(following, "_PATIENCE_SECONDS", -1)
+            broken.setattr(follower, "apply_batch", apply_batch)
+            broken.setattr(follower, "_PATIENCE_SECONDS", -1)
             with pytest.raises(StoreUnavailableError):
                 server.read()
     assert requests(sqlite_stats) == 3

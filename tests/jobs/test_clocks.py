@@ -78,10 +78,10 @@ def test_a_lease_that_a_clock_ahead_has_left_is_free(engine: Engine) -> None:
 
 def test_a_clock_that_goes_back_during_a_run_makes_no_negative_duration(engine: Engine) -> None:
     leases.register(engine, "work", "* * * * *", leases.now(engine))
-    lease = leases.take(engine, "work", "a", 60)
+    lease = leases.acquire(engine, "work", "a", 60)
     assert lease
     lease.started_at += timedelta(days=2)
-    leases.give_back(lease, "ok")
+    leases.release(lease, "ok")
     assert 0 <= row(engine).duration_seconds < 60
     assert row(engine).started_at <= row(engine).finished_at
 

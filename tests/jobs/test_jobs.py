@@ -135,7 +135,7 @@ def test_a_scheduler_that_is_closed_stops_what_runs_and_another_goes_on(engine: 
 
     runner, job = runner_of(engine, work)
     due(engine)
-    with Scheduler(runner, look_seconds=0.05):
+    with Scheduler(runner, check_seconds=0.05):
         assert started.wait(10)
     assert listing.read(engine, [job])[0]["last_status"] == "stopped"
     ends.append("now")

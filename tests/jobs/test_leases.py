@@ -33,7 +33,7 @@ def test_of_many_that_try_at_once_one_has_it(due: Engine) -> None:
 
     def attempt(number: int) -> None:
         together.wait()
-        found.append(leases.take(due, "work", f"p{number}", 60))
+        found.append(leases.acquire(due, "work", f"p{number}", 60))
 
     threads = [threading.Thread(target=attempt, args=(n,)) for n in range(6)]
     for thread in threads:
@@ -45,39 +45,39 @@ def test_of_many_that_try_at_once_one_has_it(due: Engine) -> None:
 
 
 def test_what_is_done_is_not_due_until_its_next_time(due: Engine) -> None:
-    lease = leases.take(due, "work", "a", 60)
+    lease = leases.acquire(due, "work", "a", 60)
     assert lease
     later = leases.now(due) + timedelta(seconds=60)
-    leases.give_back(lease, "ok", next_run_at=later, result={"n": 1})
+    leases.release(lease, "ok", next_run_at=later, result={"n": 1})
     assert not leases.is_due(due, "work")
-    assert leases.take(due, "work", "b", 60) is None
-    assert leases.take(due, "work", "b", 60, due=False)
+    assert leases.acquire(due, "work", "b", 60) is None
+    assert leases.acquire(due, "work", "b", 60, due=False)
     assert leases.last_result(due, "work") == {"n": 1}
 
 
 def test_a_holder_that_died_is_followed(due: Engine) -> None:
-    dead = leases.take(due, "work", "a", 0.2)
+    dead = leases.acquire(due, "work", "a", 0.2)
     assert dead
     assert not leases.is_due(due, "work")
     time.sleep(0.25)
     assert leases.is_due(due, "work")
-    heir = leases.take(due, "work", "b", 60)
+    heir = leases.acquire(due, "work", "b", 60)
     assert heir
     assert heir.fence > dead.fence
 
 
 def test_who_was_asleep_can_neither_write_nor_renew_nor_give_back(due: Engine) -> None:
-    asleep = leases.take(due, "work", "a", 60)
+    asleep = leases.acquire(due, "work", "a", 60)
     assert asleep
     run_out(due)
-    heir = leases.take(due, "work", "b", 60)
+    heir = leases.acquire(due, "work", "b", 60)
     assert heir
     with pytest.raises(LeaseLostError), write_transaction(due) as connection:
         asleep.guard(connection)
     leases.renew(asleep)
     with pytest.raises(LeaseLostError):
         asleep.check()
-    leases.give_back(asleep, "ok", result={"by": "a"})
+    leases.release(asleep, "ok", result={"by": "a"})
     with write_transaction(due) as connection:
         heir.guard(connection)
         row = connection.execute(select(scheduled_jobs)).one()
@@ -85,16 +85,16 @@ def test_who_was_asleep_can_neither_write_nor_renew_nor_give_back(due: Engine) -
 
 
 def test_the_same_holder_does_not_mistake_a_new_lease_for_its_old_one(due: Engine) -> None:
-    first = leases.take(due, "work", "a", 60)
+    first = leases.acquire(due, "work", "a", 60)
     assert first
     run_out(due)
-    assert leases.take(due, "work", "a", 60)
+    assert leases.acquire(due, "work", "a", 60)
     with pytest.raises(LeaseLostError), write_transaction(due) as connection:
         first.guard(connection)
 
 
 def test_a_lease_that_ran_out_and_nobody_took_goes_on(due: Engine) -> None:
-    lease = leases.take(due, "work", "a", 60)
+    lease = leases.acquire(due, "work", "a", 60)
     assert lease
     run_out(due)
     leases.renew(lease)
@@ -130,7 +130,7 @@ def test_kill_9_of_the_holder_lets_another_in_within_two_lease_times(
         assert not leases.is_due(due, "work")
         holder.kill()
         killed = time.monotonic()
-    while not (lease := leases.take(due, "work", "heir", 1.0)):
+    while not (lease := leases.acquire(due, "work", "heir", 1.0)):
         time.sleep(0.02)
         assert time.monotonic() < killed + 2.0
     assert lease.fence == 2

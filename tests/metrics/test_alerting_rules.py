@@ -23,7 +23,7 @@ from asu_stats.builds.workers import Registry
 from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Runner
-from asu_stats.monitor import memory
+from asu_stats.monitor import state
 from asu_stats.recorder import Recorder
 from asu_stats.reports import now as now_report
 from asu_stats.store.database.engine import write_transaction
@@ -410,7 +410,7 @@ def rules_that_nobody_evaluates(play: Play) -> None:
 def an_outbreak(play: Play) -> None:
     """One version fails far more than before: only asu-stats itself can tell."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(memory, "firing", lambda _: {"failures_now"})
+        patch.setattr(state, "firing", lambda _: {"failures_now"})
         play.go_to(10)
 
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from asu_stats.monitor import memory
+from asu_stats.monitor import state
 from asu_stats.monitor.schema import alert_messages
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.details.queue_samples import QueueState
@@ -152,7 +152,7 @@ def test_what_flaps_within_its_time_says_nothing(sqlite_stats: Stats) -> None:
 def test_a_silence_keeps_quiet_until_it_is_over(sqlite_stats: Stats) -> None:
     play = Play(sqlite_stats)
     with write_transaction(sqlite_stats.engine) as connection:
-        number = memory.silence(
+        number = state.silence(
             connection,
             rule=None,
             subject=(),
@@ -189,7 +189,7 @@ def well(play: Play, minutes: int = 10) -> None:
 def quiet(play: Play, hours: float = 9) -> None:
     with write_transaction(play.stats.engine) as connection:
         until = play.now + timedelta(hours=hours)
-        memory.silence(connection, rule=None, subject=(), until=until, comment="", now=play.now)
+        state.silence(connection, rule=None, subject=(), until=until, comment="", now=play.now)
 
 
 def heard(play: Play) -> dict[str, list[str]]:
@@ -351,7 +351,7 @@ def test_an_evaluation_of_a_clock_ahead_holds_up_nothing(stats: Stats, ahead: ti
     play.go(30)
     assert "firing" not in json.dumps(play.alerts())
     with read_snapshot(stats.engine) as connection:
-        known = memory.read(connection)
+        known = state.read(connection)
     assert known.evaluated_at == play.now
     assert known.incidents == []
     assert all(alert.since <= play.now for alert in known.alerts)
@@ -361,7 +361,7 @@ def test_a_silence_of_a_clock_ahead_lasts_as_long_as_it_was_meant(stats: Stats) 
     play = Play(stats)
     made = play.now + timedelta(days=2)
     with write_transaction(stats.engine) as connection:
-        memory.silence(
+        state.silence(
             connection,
             rule=None,
             subject=(),
@@ -371,5 +371,5 @@ def test_a_silence_of_a_clock_ahead_lasts_as_long_as_it_was_meant(stats: Stats) 
         )
     play.go(1)
     with read_snapshot(stats.engine) as connection:
-        (silence,) = memory.silences(connection)
+        (silence,) = state.silences(connection)
     assert timedelta(0) < silence.until - play.now <= timedelta(hours=1)

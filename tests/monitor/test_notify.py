@@ -104,7 +104,7 @@ def hook(url: str) -> Channel:
 
 def put(engine: Engine, channel: Channel, message_id: str = "m1") -> None:
     with write_transaction(engine) as connection:
-        outbox.put(connection, [channel.key], message_id, BODY, datetime.now(UTC))
+        outbox.store(connection, [channel.key], message_id, BODY, datetime.now(UTC))
 
 
 def errors(engine: Engine) -> list[str | None]:
@@ -216,7 +216,7 @@ def test_one_that_hangs_holds_up_nothing(sqlite_stats: Stats) -> None:
     ):
         play = Play(sqlite_stats)
         ways = [hook(slow.url), hook(quick.url)]
-        with Sender(engine, ways, look_seconds=0.02):
+        with Sender(engine, ways, check_seconds=0.02):
             put(engine, ways[0], "one")
             wait_for(lambda: slow.calls)
             put(engine, ways[1], "two")
@@ -245,9 +245,9 @@ def test_a_sender_that_was_killed_leaves_its_message(engine: Engine) -> None:
     with Receiver().running() as receiver:
         channel = hook(receiver.url)
         put(engine, channel)
-        assert outbox.take(engine, channel.key, datetime.now(UTC))  # and nothing more
+        assert outbox.claim(engine, channel.key, datetime.now(UTC))  # and nothing more
         assert send_due(engine, channel) == 0
-        later = datetime.now(UTC) + timedelta(seconds=outbox.TAKEN_SECONDS + 1)
+        later = datetime.now(UTC) + timedelta(seconds=outbox.CLAIM_SECONDS + 1)
         assert send_due(engine, channel, clock=lambda: later) == 1
     assert receiver.calls[0][0]["webhook-id"] == "m1"
 
@@ -284,7 +284,7 @@ def test_from_a_stall_to_mail_and_webhook(request: pytest.FixtureRequest, tmp_pa
             play = Play(stats, channels=[way.key for way in ways])
             assert channels.keys(stats.settings) == play.watch.channels
             play.queue = QueueState(3, 0, (NOW - timedelta(hours=1)).replace(tzinfo=None))
-            with Sender(stats.engine, ways, look_seconds=0.05):
+            with Sender(stats.engine, ways, check_seconds=0.05):
                 play.go(1)
                 wait_for(lambda: mailbox.mails and receiver.calls)
                 play.queue = QueueState(0, 0, None)
@@ -326,7 +326,7 @@ def test_user_and_password_of_an_address_are_basic_authentication(user: str, sen
     with Receiver().running() as receiver:
         url = receiver.url.replace("://", f"://{user}@")
         channel = hook(url)
-        assert channels.try_out(channel, "https://asu.example.org", NOW) is None
+        assert channels.send_test(channel, "https://asu.example.org", NOW) is None
         ((headers, body),) = receiver.calls
     assert headers["authorization"] == "Basic " + base64.b64encode(sent.encode()).decode()
     assert headers["host"] == f"127.0.0.1:{receiver.port}"
@@ -336,10 +336,10 @@ def test_user_and_password_of_an_address_are_basic_authentication(user: str, sen
 
 def test_a_test_message_says_what_is_wrong() -> None:
     with Receiver(status=403).running() as receiver:
-        said = channels.try_out(hook(receiver.url), "https://asu.example.org", NOW)
+        said = channels.send_test(hook(receiver.url), "https://asu.example.org", NOW)
         assert said == "status 403"
         receiver.status = 200
-        assert channels.try_out(hook(receiver.url), "https://asu.example.org", NOW) is None
+        assert channels.send_test(hook(receiver.url), "https://asu.example.org", NOW) is None
 
 
 def test_the_end_is_not_told_before_the_beginning(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
-from asu_stats.monitor import memory, reporting
+from asu_stats.monitor import reporting, state
 from asu_stats.policies import declare
 from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
@@ -42,6 +42,6 @@ def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
 def read(engine: Engine, rules: Sequence[Rule]) -> reporting.Alerts:
     """Return the response. Raises `StoreUnavailableError`."""
     with read_snapshot(engine) as connection:
-        known = memory.read(connection)
-        incidents = memory.history(connection, _HISTORY)
-    return reporting.show(rules, known, incidents)
+        known = state.read(connection)
+        incidents = state.history(connection, _HISTORY)
+    return reporting.overview(rules, known, incidents)

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 # Anyone may call `/readyz` often, so the result of an attempt to write is reused for this long.
 _WRITABLE_SECONDS: Final = 10.0
 _UNWRITABLE_SECONDS: Final = 1.0
-_LOOK_SECONDS: Final = 2.0
-_NAMED: Final = 10  # problems that a response lists
+_CHECK_SECONDS: Final = 2.0
+_MAX_LISTED: Final = 10  # problems that a response lists
 
 
 class Health(TypedDict):
@@ -133,7 +133,7 @@ def router(
                 "status": "degraded" if found else "ready",
                 "schema": schema,
                 "spooled_events": recorder.spooled,
-                "problems": found[:_NAMED],
+                "problems": found[:_MAX_LISTED],
                 "clock": _clock(engine, clock, now()),
             }
         )
@@ -221,7 +221,7 @@ class _Archive:
             self._found = [
                 f"archive: {name} {problem} in archive_directory" for name, problem in found.items()
             ]
-            self._good_until = time.monotonic() + _LOOK_SECONDS
+            self._good_until = time.monotonic() + _CHECK_SECONDS
             if found:
                 name, problem = next(iter(found.items()))
                 self._complete.failed(f"files can't be used count={len(found)}: {name} {problem}")

@@ -25,7 +25,7 @@ from asu_stats.recorder import Recorder
 
 MAX_BYTES: Final = 8 << 20
 # At most this many invalid events of a batch are named.
-_NAMED: Final = 100
+_MAX_LISTED: Final = 100
 _CLOCK_SECONDS: Final = 60
 
 
@@ -143,7 +143,7 @@ def _events(
             if not invalid:
                 refused(_type_of(item))
             invalid.append(batch.invalid(position, error))
-            if len(invalid) == _NAMED:
+            if len(invalid) == _MAX_LISTED:
                 break
         except EventTooEarlyError as error:
             early.append(batch.too_early(position, error))

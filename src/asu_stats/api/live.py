@@ -29,7 +29,7 @@ from asu_stats.store.database.engine import read_snapshot
 
 log = logging.getLogger(__name__)
 
-_LOOK_SECONDS: Final = 0.5
+_CHECK_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 1.0  # between two messages
 _AFTER_ERROR_SECONDS: Final = 10.0
 _SEND_SECONDS: Final = 20.0
@@ -139,7 +139,7 @@ class Live:
         connects.
         """
         while self._listeners:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_CHECK_SECONDS)
             try:
                 state = await run_sync(self._state)
                 if not any(listener.is_due(state, _now()) for listener in self._listeners):

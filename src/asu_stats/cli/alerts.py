@@ -7,10 +7,10 @@ import typer
 
 from asu_stats.alert_rules import Rule
 from asu_stats.cli import options, output
-from asu_stats.monitor import channels, memory, reporting, words
+from asu_stats.monitor import channels, reporting, state, texts
 from asu_stats.monitor.evaluate import Alert, Evaluation
-from asu_stats.monitor.memory import Memory
 from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.state import MonitorState
 from asu_stats.service.jobs import watch_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
@@ -38,7 +38,7 @@ def check(database: options.Database = None, json: options.Json = False) -> None
     rules = {rule.name: rule for rule in settings.alerts}
     firing = [alert for alert in result.evaluation.alerts if alert.state == "firing"]
     if json:
-        output.print_json(_shown(settings.alerts, result.memory, result.evaluation, now))
+        output.print_json(_shown(settings.alerts, result.state, result.evaluation, now))
     else:
         _print(rules, firing, result.evaluation)
     if firing:
@@ -46,9 +46,9 @@ def check(database: options.Database = None, json: options.Json = False) -> None
 
 
 def _shown(
-    rules: tuple[Rule, ...], before: Memory, evaluation: Evaluation, now: datetime
+    rules: tuple[Rule, ...], before: MonitorState, evaluation: Evaluation, now: datetime
 ) -> reporting.Alerts:
-    known = Memory(
+    known = MonitorState(
         evaluations=before.evaluations,
         evaluated_at=now,
         readings=reporting.readings(rules, evaluation),
@@ -56,7 +56,7 @@ def _shown(
         incidents=before.incidents,
         silences=before.silences,
     )
-    return reporting.show(rules, known, before.incidents)
+    return reporting.overview(rules, known, before.incidents)
 
 
 def _print(rules: dict[str, Rule], firing: list[Alert], evaluation: Evaluation) -> None:
@@ -72,7 +72,7 @@ def _print(rules: dict[str, Rule], firing: list[Alert], evaluation: Evaluation) 
 
 
 def _line(rule: Rule, alert: Alert) -> str:
-    said = words.of_value(rule, alert.value, alert.expected, alert.sample)
+    said = texts.of_value(rule, alert.value, alert.expected, alert.sample)
     return f"{reporting.title_of(rule, alert.subject)}: {said}".replace("|", "/")
 
 
@@ -83,8 +83,8 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
-            known = memory.read(connection)
-            shown = reporting.show(settings.alerts, known, memory.history(connection, _HISTORY))
+            known = state.read(connection)
+            shown = reporting.overview(settings.alerts, known, state.history(connection, _HISTORY))
     if json:
         output.print_json(shown)
         return
@@ -135,7 +135,7 @@ def silence(
     with options.opened(database) as engine:
         migrate.check(engine)
         with write_transaction(engine) as connection:
-            number = memory.silence(
+            number = state.silence(
                 connection, rule=rule, subject=about, until=until, comment=comment, now=now
             )
     typer.echo(f"silence {number}: until {until:%Y-%m-%d %H:%M} UTC")
@@ -161,7 +161,7 @@ def unsilence(
     with options.opened(database) as engine:
         migrate.check(engine)
         with write_transaction(engine) as connection:
-            found = memory.unsilence(connection, number)
+            found = state.unsilence(connection, number)
     if not found:
         typer.echo(f"asu-stats: no such silence: {number}", err=True)
         raise typer.Exit(1)
@@ -169,7 +169,7 @@ def unsilence(
 
 
 @app.command("test")
-def try_out(database: options.Database = None) -> None:
+def send_test(database: options.Database = None) -> None:
     """Send a message to every address in the settings; exit status 1 if one does not take it."""
     settings = load(database_url=database)
     found = channels.of_settings(settings)
@@ -178,7 +178,7 @@ def try_out(database: options.Database = None) -> None:
         raise typer.Exit(1)
     failed = 0
     for channel in found:
-        problem = channels.try_out(channel, settings.event_source, utc_now())
+        problem = channels.send_test(channel, settings.event_source, utc_now())
         typer.echo(f"{channel.name}: {problem or 'ok'}")
         failed += problem is not None
     if failed:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from asu_stats.cli import output
-from asu_stats.service.comparing import Compared
+from asu_stats.service.comparison import Compared
 
 # Totals that the table shows, by short names that fit side by side.
 _SHOWN: Final = {

@@ -61,7 +61,7 @@ def _is_go_servers(file: Path) -> bool:
 def _adopt(settings: Settings, file: Path) -> None:
     copy = _free_name(file)
     with go_file.opened(file) as connection:
-        go_file.check_whole(file, connection)
+        go_file.check_integrity(file, connection)
         try:
             os.close(Owner.of(file, copy.parent).create(copy, os.O_RDWR, 0o600))
             with closing(sqlite3.connect(copy)) as target:

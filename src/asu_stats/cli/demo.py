@@ -17,7 +17,7 @@ from asu_stats.events import Event
 from asu_stats.server import sockets
 from asu_stats.service import requirements
 from asu_stats.service.database import opened
-from asu_stats.service.running import beside_of
+from asu_stats.service.running import extra_writer_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
@@ -64,7 +64,7 @@ def demo(
             now = utc_now()
             events = history.history(days=days, requests=requests, now=now)
             _fill(
-                partial(apply_batch, engine, beside=beside_of(settings)),
+                partial(apply_batch, engine, extra_writer=extra_writer_of(settings)),
                 restart.restarted(events, now),
             )
         here = sockets.base_url(_loopback(listeners[0].getsockname()[0]), listeners)

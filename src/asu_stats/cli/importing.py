@@ -34,7 +34,7 @@ from asu_stats.importers.sending import Commit, Sender
 from asu_stats.logs import Condition
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
-from asu_stats.service import comparing
+from asu_stats.service import comparison
 from asu_stats.service.database import opened
 from asu_stats.service.running import recorder_on
 from asu_stats.settings import Settings, load
@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 app = typer.Typer(help="Import the history of an older server.", no_args_is_help=True)
 
 _PATIENCE_SECONDS: Final = 60.0
-_LOOK_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 1.0
 _REQUESTS_SECONDS: Final = 60.0
 # Between the sample of a build and its end in RQ.
 _SAME_BUILD: Final = timedelta(seconds=5)
@@ -132,7 +132,7 @@ def go_builder(
             history.read(sender, advance, begin)
             if follow:
                 _follow(lambda: history.read(sender, advance, begin))
-        found = comparing.compare(settings, history.totals) if verify else []
+        found = comparison.compare(settings, history.totals) if verify else []
     _say(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
@@ -203,7 +203,7 @@ def redis(
                 _follow(
                     _Following(url, summary, aside, Sender(commit, summary), oldest, after).read
                 )
-        found = comparing.compare_days(settings, history.totals) if verify else []
+        found = comparison.compare_days(settings, history.totals) if verify else []
     _say(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
@@ -289,7 +289,7 @@ def _target(
         # A file that was converted in place has the old rows already.
         quiet = settings.model_copy(update={"legacy_build_stats": False})
         with recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
-            check = _no_check if force else partial(reimport.refusing, engine)
+            check = _no_check if force else partial(reimport.duplicate_check, engine)
             yield _committing(recorder), check, settings
 
 
@@ -326,7 +326,7 @@ def _follow(read: Callable[[], None]) -> None:
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        while not stop.wait(_LOOK_SECONDS):
+        while not stop.wait(_CHECK_SECONDS):
             try:
                 read()
                 condition.works()
@@ -342,7 +342,7 @@ def _follow(read: Callable[[], None]) -> None:
 def _say(
     summary: Summary,
     rejected: Rejected,
-    compared: Sequence[comparing.Compared],
+    compared: Sequence[comparison.Compared],
     *,
     json: bool,
     dry_run: bool,

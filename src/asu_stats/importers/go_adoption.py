@@ -41,10 +41,10 @@ def adopt(engine: Engine, read_time: Read, *, plan_indexes: bool = True) -> None
         assert driver is not None  # noqa: S101 - it is connected
         driver.create_function("stored_time", 1, _stored(read_time), deterministic=True)
         for table in shared:
-            _carry_over(connection, table)
+            _copy_rows(connection, table)
 
 
-def _carry_over(connection: Connection, table: Table) -> None:
+def _copy_rows(connection: Connection, table: Table) -> None:
     """Copy the rows of an old table into the one of the same name, and drop the old one."""
     name, old = table.name, _OLD.format(table.name)
     found = {column["name"] for column in inspect(connection).get_columns(old)}

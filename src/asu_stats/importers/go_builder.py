@@ -108,13 +108,13 @@ class GoBuilder:
         """
         with go_file.opened(self.path) as connection:
             if not self._summary.rows:
-                go_file.check_whole(self.path, connection)
-            elif not go_file.goes_on(connection, self._last_row):
-                self._begin_again(go_file.source_of(connection))
+                go_file.check_integrity(self.path, connection)
+            elif not go_file.continues_after(connection, self._last_row):
+                self._restart(go_file.source_of(connection))
             with _snapshot(connection):
                 self._read(connection, sender, progress, begin)
 
-    def _begin_again(self, source: str | None) -> None:
+    def _restart(self, source: str | None) -> None:
         """Restart at the first row: the file was replaced or emptied."""
         if self._given and source != self._first:
             raise OtherHistoryError(
@@ -145,9 +145,9 @@ class GoBuilder:
         again, self._early = self._early, []
         for row_id in again:
             if row := work.row(row_id):
-                self._take(work, row, sender)
+                self._import_row(work, row, sender)
         for row in work.rows():
-            self._take(work, row, sender)
+            self._import_row(work, row, sender)
             self._summary.rows += 1
             self.last = row["id"]
             if self._summary.rows % _ROWS == 0:
@@ -156,7 +156,7 @@ class GoBuilder:
         self._last_row = go_file.row_of(connection, self.last)
         progress(rows % _ROWS)
 
-    def _take(self, work: "_Pass", row: dict[str, Any], sender: Sender) -> None:
+    def _import_row(self, work: "_Pass", row: dict[str, Any], sender: Sender) -> None:
         summary, doubts = self._summary, list[str]()
         try:
             together, counted, match = work.events(row, doubts)
@@ -178,7 +178,7 @@ class GoBuilder:
             summary.matched[kind] += 1
         for of_kind, event in counted:
             self.totals.add(of_kind, event)
-            summary.see(event.time)
+            summary.extend(event.time)
         summary.early = len(self._early)
         sender.send(together)
 

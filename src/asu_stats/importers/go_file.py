@@ -38,7 +38,7 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
             _check_tables(path, connection)
             yield connection
     except sqlite3.Error as error:
-        raise ForeignDataError(path, _words(error)) from error
+        raise ForeignDataError(path, _message(error)) from error
     except OSError as error:
         if error.filename is not None and Path(error.filename) != path:
             raise
@@ -99,7 +99,7 @@ def _check_tables(path: Path, connection: sqlite3.Connection) -> None:
         raise ForeignDataError(path, f"{TABLE} lacks {', '.join(sorted(lacks))}")
 
 
-def check_whole(path: Path, connection: sqlite3.Connection) -> None:
+def check_integrity(path: Path, connection: sqlite3.Connection) -> None:
     """Read the whole file. Raises `ForeignDataError` if it is damaged."""
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
@@ -112,7 +112,7 @@ def row_of(connection: sqlite3.Connection, number: int) -> FileRow | None:
     return cast("FileRow | None", connection.execute(query, (number,)).fetchone())
 
 
-def goes_on(connection: sqlite3.Connection, last: FileRow | None) -> bool:
+def continues_after(connection: sqlite3.Connection, last: FileRow | None) -> bool:
     """Tell whether rows continue after the row `last`; older rows may be deleted.
 
     Otherwise the file was replaced or emptied.
@@ -135,7 +135,7 @@ def source_of(connection: sqlite3.Connection) -> str | None:
     return _SOURCE + blake2b(ascii(row).encode(), digest_size=12).hexdigest()
 
 
-def _words(error: sqlite3.Error) -> str:
+def _message(error: sqlite3.Error) -> str:
     words = str(error)
     if "locked" in words:
         return f"{words}: another program has locked it"

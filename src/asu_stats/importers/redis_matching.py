@@ -17,7 +17,7 @@ _TIMED: Final = 5_000
 _LOGGED: Final = 3_000
 
 
-class Asked(NamedTuple):
+class Request(NamedTuple):
     """A request; `client` is `None` if it is unknown."""
 
     at: int
@@ -25,7 +25,7 @@ class Asked(NamedTuple):
     client: str | None
 
 
-class Built(NamedTuple):
+class Build(NamedTuple):
     """A successful build, with its known data."""
 
     at: int
@@ -33,9 +33,9 @@ class Built(NamedTuple):
     seconds: int | None
 
 
-def requests(samples: Samples) -> tuple[list[Asked], list[int]]:
+def requests(samples: Samples) -> tuple[list[Request], list[int]]:
     """Return the requests in order, and cache hits without a request."""
-    asked: list[Asked] = []
+    asked: list[Request] = []
     times, hits = samples.summary["requests"], sorted(samples.summary["cache-hits"])
     clients = [at for at, _ in samples.clients]
     first = 0
@@ -49,12 +49,12 @@ def requests(samples: Samples) -> tuple[list[Asked], list[int]]:
         found = bisect_right(hits, end) - bisect_left(hits, cluster[0])
         sure = len(set(who)) == 1 or found in {0, len(cluster)}
         sure = sure and len(who) == len(cluster)
-        asked += [Asked(at, False, who[n] if sure else None) for n, at in enumerate(cluster)]
+        asked += [Request(at, False, who[n] if sure else None) for n, at in enumerate(cluster)]
         first = last + 1
     return asked, _hit(asked, hits)
 
 
-def _hit(asked: list[Asked], hits: list[int]) -> list[int]:
+def _hit(asked: list[Request], hits: list[int]) -> list[int]:
     """Assign each hit to the last request before it. Returns hits without a request.
 
     A late hit can belong to another request; the series do not say which.
@@ -68,16 +68,16 @@ def _hit(asked: list[Asked], hits: list[int]) -> list[int]:
         if place >= 0 and hit - times[place] <= _LATE:
             request = asked[place]
             late = hit - request.at > _CLOSE
-            asked[place] = Asked(request.at, True, None if late else request.client)
+            asked[place] = Request(request.at, True, None if late else request.client)
         else:
             left.append(hit)
     return left
 
 
-def builds(samples: Samples) -> list[Built]:
+def builds(samples: Samples) -> list[Build]:
     """Return the successful builds, including those without other data."""
     found = [
-        Built(at, names, _seconds(samples.seconds.get(names, []), times, place))
+        Build(at, names, _seconds(samples.seconds.get(names, []), times, place))
         for names, times in samples.builds.items()
         for place, at in enumerate(times)
     ]
@@ -86,11 +86,11 @@ def builds(samples: Samples) -> list[Built]:
     place, unknown = 0, []
     for build in found:
         while place < len(successes) and successes[place] < build.at:
-            unknown.append(Built(successes[place], None, None))
+            unknown.append(Build(successes[place], None, None))
             place += 1
         if place < len(successes) and successes[place] - build.at <= _LATE:
             place += 1
-    unknown += [Built(at, None, None) for at in successes[place:]]
+    unknown += [Build(at, None, None) for at in successes[place:]]
     return found + unknown
 
 

@@ -46,7 +46,7 @@ class Samples:
     seconds: dict[Names, list[tuple[int, float]]] = field(default_factory=dict)
     failed: list[Failed] = field(default_factory=list)
 
-    def is_mine(self, at: int) -> bool:
+    def is_on_day(self, at: int) -> bool:
         """Tell whether a time is on the day itself."""
         return self.start <= at < self.start + DAY
 
@@ -89,7 +89,7 @@ class Series:
 
     def failed(self) -> list[tuple[str, Failed | None]]:
         """Return the error list, oldest first, with `None` for invalid entries."""
-        with self._asking():
+        with self._translating_errors():
             lines = self._client.lrange(ERRORS, 0, -1)
         texts = [line.decode("utf-8", "replace") for line in reversed(lines)]
         return [(text, _entry(text)) for text in texts]
@@ -122,7 +122,7 @@ class Series:
     def _range(
         self, key: str, first: int | str, last: int | str, count: int | None = None
     ) -> list[tuple[int, float]]:
-        with self._asking():
+        with self._translating_errors():
             if not self._client.exists(key):
                 return []
             found: list[tuple[int, float]] = self._client.ts().range(key, first, last, count=count)
@@ -131,7 +131,7 @@ class Series:
     def _labelled(
         self, kind: str, first: int, last: int, count: int | None = None
     ) -> Iterator[tuple[dict[str, str], list[tuple[int, float]]]]:
-        with self._asking():
+        with self._translating_errors():
             rows = self._client.ts().mrange(
                 first, last, count=count, filters=[f"stats={kind}"], with_labels=True
             )
@@ -139,7 +139,7 @@ class Series:
             yield from row.values()
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         import redis
 
         try:

@@ -83,7 +83,7 @@ class RedisServer:
         begin(len(days))
         for day in days:
             samples = self._series.of_day(day, self._until, failed)
-            self._take(day, samples, sender)
+            self._import_day(day, samples, sender)
             done()
         sender.flush()
 
@@ -92,7 +92,7 @@ class RedisServer:
         before = self._builds_before
         return kind == "build.finished" and before is not None and at >= before.timestamp() * 1000
 
-    def _take(self, day: date, samples: Samples, sender: Sender) -> None:
+    def _import_day(self, day: date, samples: Samples, sender: Sender) -> None:
         summary, totals = self._summary, self.totals.setdefault(day, Counter())
         asked, stray = matching.requests(samples)
         numbers: Counter[str] = Counter()
@@ -101,7 +101,7 @@ class RedisServer:
             """Send an event of this day. Returns whether it is valid."""
             key = f"{series}:{at}"
             numbers[key] += 1
-            if not samples.is_mine(at) or self._is_known(kind, at):
+            if not samples.is_on_day(at) or self._is_known(kind, at):
                 return False
             moment = datetime.fromtimestamp(at // 1000, UTC) + timedelta(milliseconds=at % 1000)
             try:
@@ -112,7 +112,7 @@ class RedisServer:
                 return False
             event = _event(summary.source, moment, kind, f"{key}:{numbers[key]}", data)
             summary.rows += 1
-            summary.see(moment)
+            summary.extend(moment)
             sender.send([event])
             return True
 
@@ -138,10 +138,10 @@ class RedisServer:
                 totals.update(failed_builds=1)
                 summary.kinds["failure"] += 1
                 summary.matched["error"] += entry is not None
-        self._keep(hit for hit in stray if samples.is_mine(hit))
-        self._keep(entry for entry in left if samples.is_mine(entry.at))
+        self._reject_unmatched(hit for hit in stray if samples.is_on_day(hit))
+        self._reject_unmatched(entry for entry in left if samples.is_on_day(entry.at))
 
-    def _keep(self, rest: Iterable[int | Failed]) -> None:
+    def _reject_unmatched(self, rest: Iterable[int | Failed]) -> None:
         """Reject data that belongs to no counted request or build."""
         for item in rest:
             self._summary.rejected += 1
@@ -189,7 +189,7 @@ def _event(source: str, at: datetime, kind: str, key: str, data: dict[str, Any])
     return cloudevents.new(kind, source=source, id=key, time=at, data=data, imported=True)
 
 
-def _asked(request: matching.Asked, outcome: str) -> dict[str, Any]:
+def _asked(request: matching.Request, outcome: str) -> dict[str, Any]:
     names = dict.fromkeys(("version", "target", "profile"), UNKNOWN)
     client = request.client and request.client[:NAME_LENGTH]
     return {"outcome": outcome, **names, "client": client}

@@ -28,7 +28,7 @@ _REQUEST = ("timestamp", "version", "target", "profile")
 _BUILD = ("finished_at", "build_id")
 
 
-def refusing(engine: Engine, place: str) -> Callable[[Sequence[Event]], None]:
+def duplicate_check(engine: Engine, place: str) -> Callable[[Sequence[Event]], None]:
     """Return a check of first batches: `OtherHistoryError` if their events are known already."""
 
     def check(events: Sequence[Event]) -> None:

@@ -35,7 +35,7 @@ class Summary:
     matched: Counter[str] = field(default_factory=Counter)
     unknown: list[str] = field(default_factory=list)
 
-    def see(self, at: datetime) -> None:
+    def extend(self, at: datetime) -> None:
         """Extend the time range of the rows to `at`."""
         self.first = at if self.first is None else min(self.first, at)
         self.last = at if self.last is None else max(self.last, at)

@@ -37,7 +37,7 @@ _NOTHING: Final = (0, 0)
 _UNSURE_SECONDS: Final = 3.0
 
 
-class _Seen(NamedTuple):
+class _JobState(NamedTuple):
     """State of a job: its score in the registry, since when, and its last result."""
 
     score: float
@@ -69,22 +69,22 @@ class RqBuilds:
         self._acceptable = acceptable
         self._after = after
         self._source = f"urn:asu-stats:rq:{blake2b(place.encode(), digest_size=12).hexdigest()}"
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, _JobState] = {}
         self._started: set[str] = set()
 
     def read(self, sender: Sender, *, requests: bool) -> None:
         """Send new results and running executions."""
         self._summary.source = self._summary.source or self._source
-        with self._asking():
+        with self._translating_errors():
             self._read_started(sender)
-            seen: dict[str, _Seen] = {}
+            seen: dict[str, _JobState] = {}
             for registry in ("finished", "failed"):
                 members = self._client.zrange(f"rq:{registry}:{_QUEUE}", 0, -1, withscores=True)
                 for member, score in members:
                     job, now = _text(member), time.monotonic()
                     known = self._seen.get(job)
                     if known is None or known.score != score:
-                        known = _Seen(score, now, known.last if known else _NOTHING)
+                        known = _JobState(score, now, known.last if known else _NOTHING)
                     if now - known.since <= _UNSURE_SECONDS:
                         last = self._read_job(job, known.last, sender, requests=requests)
                         known = known._replace(last=last)
@@ -97,7 +97,7 @@ class RqBuilds:
         for member in sorted(running - self._started):
             job, _, execution = member.partition(":")
             began = self._client.hget(f"rq:execution:{member}", "created_at")
-            if execution and began and self._is_wanted(moment := _moment(began)):
+            if execution and began and self._is_new(moment := _moment(began)):
                 data = {"build_id": build_id(execution), "request_hash": job, **self._names(job)}
                 self._send(sender, "build.started", f"{execution}:started", moment, data)
         self._started = running
@@ -113,7 +113,7 @@ class RqBuilds:
             said = {_text(name): value for name, value in payload.items()}
             execution = _text(said.get("execution_id", b"")) or _text(entry)
             ended = _moment(said.get("execution_ended_at") or _millis(_text(entry)))
-            if not self._is_wanted(ended):
+            if not self._is_new(ended):
                 continue
             key, ids = f"{execution}:finished", {"build_id": build_id(execution)}
             if began := said.get("execution_started_at"):
@@ -139,7 +139,7 @@ class RqBuilds:
             moment = datetime.fromisoformat(queued)
         except ValueError:
             return
-        if self._is_wanted(moment):
+        if self._is_new(moment):
             asked = rq_arguments.request(self._data(job))
             data = {"request_hash": job, "outcome": "queued", **asked}
             self._send(sender, "request.received", f"{job}:{queued}", moment, data)
@@ -152,7 +152,7 @@ class RqBuilds:
     def _data(self, job: str) -> bytes:
         return bytes(self._client.hget(f"rq:job:{job}", "data") or b"")
 
-    def _is_wanted(self, moment: datetime) -> bool:
+    def _is_new(self, moment: datetime) -> bool:
         return self._after is None or moment > self._after
 
     def _send(
@@ -168,11 +168,11 @@ class RqBuilds:
             return
         summary.rows += 1
         summary.kinds[kind] += 1
-        summary.see(moment)
+        summary.extend(moment)
         sender.send([event])
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _translating_errors(self) -> Iterator[None]:
         import redis
 
         try:

@@ -24,8 +24,8 @@ from asu_stats.store.verification.marks import RetainedRange
 log = logging.getLogger(__name__)
 
 EVERY_MINUTE: Final = Schedule("* * * * *")
-_NAMED: Final = 5  # maximum number of differences that a run logs
-_ROUND: Final = 28  # days in which every day is verified once, even without a change
+_MAX_LOGGED: Final = 5  # maximum number of differences that a run logs
+_CYCLE_DAYS: Final = 28  # days in which every day is verified once, even without a change
 
 
 def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: int) -> Job:
@@ -89,14 +89,14 @@ def verification(
         counted, changed = changes.since(
             engine, leases.last_result(engine, "verify").get("as_of", 0)
         )
-        days = sorted(set(_closed(changed, today())) | set(_turn(engine, today())))
+        days = sorted(set(_closed(changed, today())) | set(_due_days(engine, today())))
         found = unreadable = 0
         for day in days:
             lease.check()
             try:
                 for difference in verify.of_day(engine, day):
                     found += 1
-                    if found <= _NAMED:
+                    if found <= _MAX_LOGGED:
                         log.error("rollups: %s; `asu-stats rollups rebuild` repairs it", difference)
             except MissingArchiveError as error:
                 unreadable += 1
@@ -107,7 +107,7 @@ def verification(
             log.error(
                 "rollups: %s; `asu-stats rollups rebuild` restores the hourly figures", difference
             )
-        if found > _NAMED:
+        if found > _MAX_LOGGED:
             log.error("rollups: differences=%d, see `asu-stats rollups verify`", found)
         return {
             "days": len(days),
@@ -123,8 +123,8 @@ def _closed(days: Iterable[date], today: date) -> list[date]:
     return [day for day in days if day < today]
 
 
-def _turn(engine: Engine, today: date) -> list[date]:
+def _due_days(engine: Engine, today: date) -> list[date]:
     """Return the closed days that are verified today even without a change."""
-    place = today.toordinal() % _ROUND
-    days = (day for day in verify.days(engine) if day.toordinal() % _ROUND == place)
+    place = today.toordinal() % _CYCLE_DAYS
+    days = (day for day in verify.days(engine) if day.toordinal() % _CYCLE_DAYS == place)
     return _closed(days, today)

@@ -21,7 +21,7 @@ from asu_stats.store.database.leases import Lease, Result, Status
 
 log = logging.getLogger(__name__)
 
-_BEATS: Final = 4  # renewals within the time of a lease
+_RENEWALS: Final = 4  # renewals within the time of a lease
 _AHEAD: Final = timedelta(seconds=10)
 
 
@@ -87,17 +87,17 @@ class Runner:
             lease.stop()
 
     def _take_and_run(self, job: Job, *, due: bool) -> Run | None:
-        lease = leases.take(self.engine, job.name, self.holder, job.lease_seconds, due=due)
+        lease = leases.acquire(self.engine, job.name, self.holder, job.lease_seconds, due=due)
         if lease is None:
             return None
         self._running.add(lease)
         if self._stopped:
             lease.stop()
         try:
-            with _beating(lease):
+            with _renewing(lease):
                 run = _run(job, lease, self._condition(job))
             following = job.schedule.after(leases.now(self.engine))
-            leases.give_back(
+            leases.release(
                 lease,
                 run.status,
                 next_run_at=None if run.status == "stopped" else following,
@@ -131,8 +131,8 @@ def _run(job: Job, lease: Lease, condition: Condition) -> Run:
 
 
 @contextmanager
-def _beating(lease: Lease) -> Iterator[None]:
+def _renewing(lease: Lease) -> Iterator[None]:
     """Renew a lease from a separate thread while the block runs."""
-    name, seconds = f"lease of {lease.name}", lease.seconds / _BEATS
+    name, seconds = f"lease of {lease.name}", lease.seconds / _RENEWALS
     with Loop(name, lambda: leases.renew(lease), seconds=seconds):
         yield

@@ -15,7 +15,7 @@ from asu_stats.loops import Loop
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 2.0
 
 
 class Scheduler:
@@ -24,12 +24,14 @@ class Scheduler:
     On exit, running jobs are told to stop and waited for.
     """
 
-    def __init__(self, runner: Runner, *, look_seconds: float = LOOK_SECONDS) -> None:
+    def __init__(self, runner: Runner, *, check_seconds: float = CHECK_SECONDS) -> None:
         self._runner = runner
         self._known = False
         condition = Condition(log, "jobs")
         self._loops = [
-            Loop(f"job {job.name}", partial(self._look, job), seconds=look_seconds, sound=condition)
+            Loop(
+                f"job {job.name}", partial(self._look, job), seconds=check_seconds, sound=condition
+            )
             for job in runner.jobs
         ]
 

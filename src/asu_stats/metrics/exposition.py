@@ -18,7 +18,7 @@ from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
 from asu_stats.metrics.domain import gauge
 from asu_stats.metrics.process import ProcessMetrics
-from asu_stats.monitor import memory
+from asu_stats.monitor import state
 from asu_stats.recorder import Recorder
 from asu_stats.reports import lifetime
 from asu_stats.settings import Settings
@@ -92,7 +92,7 @@ class Exposition(Collector):
             ever = lifetime.read(connection, today=now.date())
             queue = self._queues.state_in(connection)
             workers = worker_states.workers(connection, now=now, silence_seconds=silence)
-            firing = memory.firing(connection)
+            firing = state.firing(connection)
             size = dialects.database_size(connection)
             damaged = len(segments.problems(connection))
         tasks = leases.states(self._engine)

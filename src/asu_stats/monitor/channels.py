@@ -52,7 +52,7 @@ def keys(settings: Settings) -> list[str]:
     return [_key(text) for text in (*hooks, *(url.get_secret_value() for url in settings.notify))]
 
 
-def try_out(channel: Channel, source: str, now: datetime) -> str | None:
+def send_test(channel: Channel, source: str, now: datetime) -> str | None:
     """Send a test message. Returns the error, `None` if it was accepted."""
     body = {
         "type": "alert.test",

@@ -174,7 +174,7 @@ def _grouped(
     still = list(incidents)
     opened: list[Incident] = []
     placed: list[Alert] = []
-    for alert in sorted(alerts, key=_how_vague):
+    for alert in sorted(alerts, key=_by_specificity):
         if alert.state == "firing" and alert.incident is None:
             rule = rules[alert.rule]
             found = next((each for each in still if _explains(each, rule, alert, now)), None)
@@ -189,7 +189,7 @@ def _grouped(
     return placed, [each for each in still if each.id in firing], opened, closed
 
 
-def _how_vague(alert: Alert) -> tuple[object, ...]:
+def _by_specificity(alert: Alert) -> tuple[object, ...]:
     """Return a sort key: alerts that name a cause come before those that name clients or nothing.
 
     So the notification names the cause.

@@ -17,13 +17,13 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.times import naive
 
 m = alert_messages.c
-TAKEN_SECONDS: Final = 120  # longer than any attempt may take
+CLAIM_SECONDS: Final = 120  # longer than any attempt may take
 _PAUSES: Final = (5, 15, 60, 300, 900, 1800)  # seconds after each attempt; the last one repeats
 # An undelivered end leaves an incident open elsewhere, so it is retried for longer.
 GIVE_UP_HOURS: Final = 24
 GIVE_UP_END_HOURS: Final = 7 * 24
 OPENED, CLOSED = "-opened", "-closed"
-LONGEST: Final = timedelta(seconds=max(TAKEN_SECONDS, *_PAUSES) + 60)
+LONGEST: Final = timedelta(seconds=max(CLAIM_SECONDS, *_PAUSES) + 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Message:
     attempts: int  # including the current one
 
 
-def put(
+def store(
     connection: Connection,
     channels: Sequence[str],
     message_id: str,
@@ -82,7 +82,7 @@ def notified_channels(connection: Connection, incidents: Sequence[str]) -> dict[
     return found
 
 
-def take(engine: Engine, channel: str, now: datetime) -> Message | None:
+def claim(engine: Engine, channel: str, now: datetime) -> Message | None:
     """Claim the oldest due message of a channel, `None` if there is none.
 
     Messages of an incident wait for its earlier ones.
@@ -95,7 +95,7 @@ def take(engine: Engine, channel: str, now: datetime) -> Message | None:
         found = _first_due(connection.execute(left).all(), now)
     if found is None:
         return None
-    until = naive(now) + timedelta(seconds=TAKEN_SECONDS)
+    until = naive(now) + timedelta(seconds=CLAIM_SECONDS)
     with write_transaction(engine) as connection:
         taken = (
             update(alert_messages)
@@ -123,7 +123,7 @@ def _first_due(waiting: Iterable[Any], now: datetime) -> int | None:
 def delivered(engine: Engine, message: Message, now: datetime) -> None:
     """Mark a message as delivered."""
     values = {"delivered_at": naive(now), "next_at": None, "error": None}
-    _note(engine, message, values)
+    _update(engine, message, values)
 
 
 def attempts_in(hours: int) -> int:
@@ -142,7 +142,8 @@ def failed(engine: Engine, message: Message, error: str, now: datetime, *, final
     over = old and message.attempts >= attempts_in(hours)
     pause = timedelta(seconds=_PAUSES[min(message.attempts, len(_PAUSES)) - 1])
     again = not (final or over)
-    _note(engine, message, {"error": error[:500], "next_at": naive(now) + pause if again else None})
+    next_at = naive(now) + pause if again else None
+    _update(engine, message, {"error": error[:500], "next_at": next_at})
     return again
 
 
@@ -159,7 +160,7 @@ def give_up(connection: Connection, channels: Sequence[str], now: datetime) -> N
     connection.execute(left.values(values))
 
 
-def _note(engine: Engine, message: Message, values: Mapping[str, object]) -> None:
+def _update(engine: Engine, message: Message, values: Mapping[str, object]) -> None:
     with write_transaction(engine) as connection:
         same = (m.id == message.id) & (m.attempts == message.attempts)
         connection.execute(update(alert_messages).where(same).values(values))

@@ -17,13 +17,13 @@ from asu_stats.reports.recent import BuildGroups, Failure, Place
 # A group: (dimension, value) pairs in the order of the dimensions; empty: all builds.
 Subject: TypeAlias = tuple[tuple[str, str], ...]
 
-_FEWEST: Final = 5  # minimum number of failures, each of another request
-_TIMES: Final = 2.0  # minimum ratio of failures to expected failures
-_EXPLAINS: Final = (
+_MIN_FAILURES: Final = 5  # minimum number of failures, each of another request
+_MIN_RATIO: Final = 2.0  # minimum ratio of failures to expected failures
+_MIN_EXPLAINED: Final = (
     0.8  # share of the larger group's failures that a smaller one must explain to be the cause
 )
-_MOST: Final = 8
-_STILL: Final = 0.01  # significance level for alerts that fire already
+_MAX_FINDINGS: Final = 8
+_STILL_SIGNIFICANT: Final = 0.01  # significance level for alerts that fire already
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def find(
     before = _Counts.of(past)
     found: list[Finding] = []
     waiting = list(known)
-    while len(found) < _MOST:
+    while len(found) < _MAX_FINDINGS:
         counts = _Counts.of(_grouped(builds, different))
         finding = _next_known(rule, counts, before, waiting) or _largest(rule, counts, before)
         if finding is None:
@@ -160,17 +160,17 @@ def _next_known(
     still = [
         each
         for each in findings
-        if each and not rule.has_recovered(each.points) and each.chance < _STILL
+        if each and not rule.has_recovered(each.points) and each.chance < _STILL_SIGNIFICANT
     ]
     return max(still, key=lambda each: each.excess, default=None)
 
 
 def _largest(rule: Rule, counts: _Counts, before: _Counts) -> Finding | None:
     # Every group that is large enough could have been found, so it counts as tried.
-    tried = sum(count >= _FEWEST for count in counts.builds.values())
+    tried = sum(count >= _MIN_FAILURES for count in counts.builds.values())
     kinds = len({subject[-1] for subject in before.failures if _has_kind(subject)}) + 1
     tried *= 1 + kinds
-    candidates = [subject for subject, count in counts.failures.items() if count >= _FEWEST]
+    candidates = [subject for subject, count in counts.failures.items() if count >= _MIN_FAILURES]
     findings = (_finding(rule, subject, counts, before, tried) for subject in candidates)
     beyond = [
         each
@@ -178,11 +178,11 @@ def _largest(rule: Rule, counts: _Counts, before: _Counts) -> Finding | None:
         if each
         and each.builds >= rule.min_sample
         and rule.is_beyond(each.points)
-        and each.failures > _TIMES * each.expected * each.builds
+        and each.failures > _MIN_RATIO * each.expected * each.builds
         and each.chance < rule.chance
     ]
     most = max((each.excess for each in beyond), default=0.0)
-    explaining = [each for each in beyond if each.excess >= _EXPLAINS * most]
+    explaining = [each for each in beyond if each.excess >= _MIN_EXPLAINED * most]
     return max(
         explaining,
         key=lambda each: (len(each.subject), each.excess, each.subject),

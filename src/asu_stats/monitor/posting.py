@@ -33,7 +33,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 _opener: Final = urllib.request.build_opener(_NoRedirects)
 
 
-def _words(error: object) -> str:
+def _error_text(error: object) -> str:
     if isinstance(error, HTTPException) and not isinstance(error, OSError):
         return "not an HTTP response"
     return reason(error) if isinstance(error, BaseException) else "the address cannot be used"
@@ -52,4 +52,5 @@ def post(webhook: Webhook, message_id: str, body: Mapping[str, Any], now: dateti
         error.close()
         raise DeliveryError(f"status {error.code}", final=error.code in _FINAL) from None
     except (OSError, HTTPException) as error:
-        raise DeliveryError(f"no response: {_words(getattr(error, 'reason', error))}") from None
+        reason = _error_text(getattr(error, "reason", error))
+        raise DeliveryError(f"no response: {reason}") from None

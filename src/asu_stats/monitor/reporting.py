@@ -9,11 +9,11 @@ from typing_extensions import TypedDict
 
 from asu_stats.alert_rules import Rule
 from asu_stats.cloudevents import format_time
-from asu_stats.monitor import words
+from asu_stats.monitor import texts
 from asu_stats.monitor.evaluate import Alert, Evaluation, Incident
-from asu_stats.monitor.memory import Memory, Silence, StoredIncident
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.monitor.readings import Reading
+from asu_stats.monitor.state import MonitorState, Silence, StoredIncident
 from asu_stats.reports.causes import Cause
 
 RuleState = Literal["ok", "pending", "firing"]
@@ -141,11 +141,11 @@ def report(
         "text": "",
         "rules": [],
         "cause": cause,
-        **news(rules, incident, alerts, {}),
+        **report_changes(rules, incident, alerts, {}),
     }
 
 
-def news(
+def report_changes(
     rules: Mapping[str, Rule],
     incident: Incident,
     alerts: Sequence[Alert],
@@ -158,13 +158,13 @@ def news(
         if alert.key == (incident.rule, incident.subject) and alert.state == "firing":
             value = alert.worst if alert.worst is not None else alert.value
             rule = rules[alert.rule]
-            found["text"] = words.of_value(rule, value, alert.expected, alert.sample)
+            found["text"] = texts.of_value(rule, value, alert.expected, alert.sample)
     return found
 
 
 def title_of(rule: Rule, subject: Subject) -> str:
     """Return the title: the rule's summary and the subject."""
-    about = words.of_subject(subject)
+    about = texts.of_subject(subject)
     summary = rule.summary or rule.name
     return f"{summary}: {about}" if about else summary
 
@@ -183,14 +183,14 @@ def body(
         lines.append(f"Resolved {row['closed_at']}")
         if not any(rule in watched for rule in row["rules"]):
             lines.append("No enabled rule watches this any more, so the problem may persist")
-    lines += words.of_cause(row["cause"])
+    lines += texts.of_cause(row["cause"])
     return {
         "type": f"alert.{event}",
         "timestamp": format_time(now),
         "data": {
             **row,
-            "subject": words.plain_all(row["subject"]),
-            "cause": words.plain_all(row["cause"]),
+            "subject": texts.plain_all(row["subject"]),
+            "cause": texts.plain_all(row["cause"]),
             "state": state,
             "source": source,
             "subject_line": f"[{TITLE}] {state}: {row['title']}",
@@ -199,7 +199,9 @@ def body(
     }
 
 
-def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[StoredIncident]) -> Alerts:
+def overview(
+    rules: Sequence[Rule], known: MonitorState, incidents: Sequence[StoredIncident]
+) -> Alerts:
     return {
         "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
         "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
@@ -209,15 +211,15 @@ def show(rules: Sequence[Rule], known: Memory, incidents: Sequence[StoredInciden
     }
 
 
-def rule_row(rule: Rule, known: Memory) -> RuleRow:
+def rule_row(rule: Rule, known: MonitorState) -> RuleRow:
     """Return a rule with its value and state."""
-    mine = [alert for alert in known.alerts if alert.rule == rule.name]
-    active = [alert for alert in mine if alert.state != "resolved"]
+    rule_alerts = [alert for alert in known.alerts if alert.rule == rule.name]
+    active = [alert for alert in rule_alerts if alert.state != "resolved"]
     firing = [alert for alert in active if alert.state == "firing"]
     state: RuleState = "firing" if firing else "pending" if active else "ok"
     since = min((alert.since for alert in firing or active), default=None)
     if not active:
-        since = max((alert.since for alert in mine), default=None)
+        since = max((alert.since for alert in rule_alerts), default=None)
     seen = known.readings.get(rule.name, {})
     return {
         "rule": rule.name,
@@ -247,7 +249,7 @@ def _alert_row(rule: Rule, alert: Alert) -> AlertRow:
         "worst": alert.worst,
         "expected": alert.expected,
         "sample": alert.sample,
-        "text": words.of_value(rule, alert.value, alert.expected, alert.sample),
+        "text": texts.of_value(rule, alert.value, alert.expected, alert.sample),
         "incident": alert.incident,
     }
 

@@ -17,7 +17,7 @@ from asu_stats.times import utc_now
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 2.0
+CHECK_SECONDS: Final = 2.0
 _JOIN_SECONDS: Final = 6.0
 
 
@@ -35,7 +35,7 @@ def send_due(
     """
     arrived = 0
     condition = condition or Condition(log, channel.name)
-    while message := outbox.take(engine, channel.key, clock()):
+    while message := outbox.claim(engine, channel.key, clock()):
         try:
             channel.send(message.message_id, message.body)
         except DeliveryError as error:
@@ -54,13 +54,13 @@ class Sender:
     """Sends messages in the background until it is closed."""
 
     def __init__(
-        self, engine: Engine, channels: Sequence[Channel], *, look_seconds: float = LOOK_SECONDS
+        self, engine: Engine, channels: Sequence[Channel], *, check_seconds: float = CHECK_SECONDS
     ) -> None:
         self._loops = [
             Loop(
                 channel.name,
                 partial(send_due, engine, channel, condition=Condition(log, channel.name)),
-                seconds=look_seconds,
+                seconds=check_seconds,
             )
             for channel in channels
         ]

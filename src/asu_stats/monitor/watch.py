@@ -12,10 +12,10 @@ from typing import Final, TypeAlias
 from sqlalchemy import Connection, Engine
 
 from asu_stats.alert_rules import Rule
-from asu_stats.monitor import memory, outbox, reporting
+from asu_stats.monitor import outbox, reporting, state
 from asu_stats.monitor.evaluate import Evaluation, Incident, evaluate
-from asu_stats.monitor.memory import Memory, StoredIncident
 from asu_stats.monitor.readings import STILL_HOURS, Figures, Queue, Recent
+from asu_stats.monitor.state import MonitorState, StoredIncident
 from asu_stats.reports import causes, recent
 from asu_stats.reports.causes import Cause
 from asu_stats.reports.recent import Span
@@ -34,7 +34,7 @@ Waiting: TypeAlias = Sequence[tuple[str, str, str, str]]
 class WatchResult:
     """An evaluation with the state before it."""
 
-    memory: Memory
+    state: MonitorState
     evaluation: Evaluation
     causes: Mapping[str, Cause]  # by new incident
 
@@ -63,7 +63,7 @@ class Watch:
         """
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
-            known = memory.read(connection)
+            known = state.read(connection)
             regular = known.evaluated_at and abs(now - known.evaluated_at) < _REGULAR
             rules = self.rules if regular else _at_once(self.rules, queue, now)
             return self._evaluate(connection, known, rules, queue, now)
@@ -71,12 +71,12 @@ class Watch:
     def _evaluate(
         self,
         connection: Connection,
-        known: Memory,
+        known: MonitorState,
         rules: Sequence[Rule],
         queue: QueueState,
         now: datetime,
     ) -> WatchResult:
-        known = memory.as_of(known, now)
+        known = state.as_of(known, now)
         seen = figures(connection, rules, queue, now)
         open_ones = [stored.incident for stored in known.incidents]
         found = evaluate(rules, seen, known.alerts, open_ones, now)
@@ -97,7 +97,7 @@ class Watch:
         """
         queue = self.queue()
         with read_snapshot(self.engine) as connection:
-            before = memory.read(connection)
+            before = state.read(connection)
             result = self._evaluate(connection, before, self.rules, queue, now)
         if before.evaluated_at and self._is_later(before, before.evaluated_at - now):
             return result
@@ -105,17 +105,17 @@ class Watch:
         with write_transaction(self.engine) as connection:
             if guard:
                 guard(connection)
-            if memory.count_evaluation(connection, before.evaluations, now, readings):
+            if state.count_evaluation(connection, before.evaluations, now, readings):
                 if result.evaluation.alerts or before.alerts:
-                    memory.write_alerts(connection, result.evaluation.alerts)
+                    state.write_alerts(connection, result.evaluation.alerts)
                 self._store_and_notify(connection, result, now)
-                memory.correct(connection, now)
+                state.correct(connection, now)
                 if _is_next_day(before.evaluated_at, now):
-                    memory.forget(connection, now)
+                    state.forget(connection, now)
                     outbox.give_up(connection, self.channels, now)
         return result
 
-    def _is_later(self, before: Memory, ahead: timedelta) -> bool:
+    def _is_later(self, before: MonitorState, ahead: timedelta) -> bool:
         """Tell whether another process evaluates with a clock that is ahead of this one's."""
         seen, self._ahead_at[:] = list(self._ahead_at), [before.evaluations]
         if ahead == timedelta():
@@ -129,7 +129,7 @@ class Watch:
         silences and settings by then. A new channel is notified of open incidents.
         """
         rules = {rule.name: rule for rule in self.rules}
-        before = {stored.incident.id: stored for stored in result.memory.incidents}
+        before = {stored.incident.id: stored for stored in result.state.incidents}
         evaluation = result.evaluation
         informed = outbox.notified_channels(connection, list(before))
         for incident in (*evaluation.open, *evaluation.closed):
@@ -138,11 +138,14 @@ class Watch:
             if known is None:
                 report = reporting.report(rules, incident, mine, result.causes[incident.id])
             else:
-                report = {**known.report, **reporting.news(rules, incident, mine, known.report)}
+                report = {
+                    **known.report,
+                    **reporting.report_changes(rules, incident, mine, known.report),
+                }
             stored = StoredIncident(incident, report, known.notified_at if known else None)
             silent = any(
                 silence.holds(incident.rule, incident.subject, now)
-                for silence in result.memory.silences
+                for silence in result.state.silences
             )
             has_heard = informed.get(incident.id, set())
             if incident.closed_at is not None:
@@ -152,7 +155,7 @@ class Watch:
                 new = [channel for channel in self.channels if channel not in has_heard]
                 self._put(connection, stored, "opened", new, now)
             if stored != known:
-                memory.write_incident(connection, stored)
+                state.write_incident(connection, stored)
 
     def _put(
         self,
@@ -165,7 +168,7 @@ class Watch:
         watched = {rule.name for rule in self.rules if rule.enabled}
         body = reporting.body(stored, event, self.source, now, watched=watched)
         message_id = outbox.message_id(stored.incident.id, event)
-        outbox.put(connection, channels, message_id, body, now)
+        outbox.store(connection, channels, message_id, body, now)
 
     def _cause(self, connection: Connection, incident: Incident, now: datetime) -> Cause:
         rule = next(rule for rule in self.rules if rule.name == incident.rule)

@@ -83,14 +83,14 @@ class Intake:
             self.closing = True
             self._wake.notify()
 
-    def rest(self) -> Make | None:
+    def pop_late(self) -> Make | None:
         """Return a function that was added while the writer thread ended, if any."""
         try:
             return self._later.popleft()
         except IndexError:
             return None
 
-    def take(self, until: Callable[[], float]) -> tuple[list[Make], list[Call]]:
+    def next_batch(self, until: Callable[[], float]) -> tuple[list[Make], list[Call]]:
         """Wait for events until a time (`time.monotonic`). Return one batch."""
         with self._wake:
             self._idle = True  # from here on `add` notifies
@@ -116,7 +116,7 @@ class Intake:
                 calls.append(self._calls.popleft())
             return makes, calls
 
-    def end(self, count: int) -> bool:
+    def finish(self, count: int) -> bool:
         """Count `count` events as finished. Returns whether the writer thread must end."""
         with self._wake:
             self._taken -= count

@@ -91,7 +91,7 @@ class Recorder:
         self._intake = Intake(batch_events=batch_events, gather_seconds=gather_seconds)
         self._reported_lost = 0
         self._pause = 0.0
-        self._away_until = 0.0
+        self._unreachable_until = 0.0
         self._failing_until = 0.0
         self._replay_at = 0.0
         self._failure: StoreUnavailableError | None = None
@@ -142,7 +142,7 @@ class Recorder:
         if not events:
             return
         if self._intake.waiting + len(events) > self._queue_events or self._intake.closing:
-            self._put_aside(events)
+            self._spool_events(events)
             return
         call = self._intake.submit(Call(events, all_or_nothing=False))
         if not wait:
@@ -150,7 +150,7 @@ class Recorder:
         try:
             call.done.result(WAIT_SECONDS)
         except FutureTimeoutError:
-            self._put_aside(events)  # an event that is written twice counts once
+            self._spool_events(events)  # an event that is written twice counts once
 
     def record_later(self, make: Make, *, hurry: bool = False) -> None:
         """Record the event that `make` returns, if any, once the writer thread has called it.
@@ -205,12 +205,12 @@ class Recorder:
 
     def _spool_rest(self) -> None:
         """Spool the events that `record_later` got while the recorder closed."""
-        while make := self._intake.rest():
+        while make := self._intake.pop_late():
             self._spool_now(make)
 
     def _spool_now(self, make: Make) -> None:
         if events := self._made([make]):
-            self._put_aside(events)
+            self._spool_events(events)
 
     def _made(self, makes: Sequence[Make]) -> list[Event]:
         """Return the events of `record_later`. One that cannot be created counts as lost."""
@@ -228,8 +228,8 @@ class Recorder:
 
     def _run(self) -> None:
         while True:
-            makes, calls = self._intake.take(lambda: self._replay_at)
-            taken = len(makes) + sum(len(call.events) for call in calls)
+            makes, calls = self._intake.next_batch(lambda: self._replay_at)
+            count = len(makes) + sum(len(call.events) for call in calls)
             if events := self._made(makes):
                 calls.insert(0, Call(events, all_or_nothing=False))
             try:
@@ -240,12 +240,12 @@ class Recorder:
                 self._sound.failed("unexpected error", level=logging.ERROR, exc_info=True)
                 self._fail(calls, StoreUnavailableError("recorder: internal error"))
                 self._back_off()
-            if self._intake.end(taken):
+            if self._intake.finish(count):
                 return
 
     def _write(self, calls: list[Call]) -> None:
         now = time.monotonic()
-        if now < self._away_until:
+        if now < self._unreachable_until:
             self._fail(calls, self._failure)
             return
         if now < self._failing_until:
@@ -280,8 +280,8 @@ class Recorder:
         """Write calls one by one after the store rejected them together."""
         if not any(call.all_or_nothing for call in calls):
             events = [event for call in calls for event in call.events]
-            if not self._try_to_take(events):
-                self._put_aside(events)
+            if not self._try_to_write(events):
+                self._spool_events(events)
             for call in calls:
                 call.done.set_result(None)
             return
@@ -290,48 +290,48 @@ class Recorder:
                 self._write([call])
             return
         (call,) = calls
-        call.done.set_exception(self._refusal(call.events, error))
+        call.done.set_exception(self._rejection(call.events, error))
 
-    def _refusal(self, events: Sequence[Event], error: Exception) -> Exception:
+    def _rejection(self, events: Sequence[Event], error: Exception) -> Exception:
         """Return the exception for events that the store rejected together."""
         if isinstance(error, InvalidEventError):
             return error
         if not self._store_works(error):
-            return self._failure or StoreUnavailableError(_words(error))
+            return self._failure or StoreUnavailableError(_message(error))
         try:
-            found = self._first_refused(events)
+            found = self._first_rejected(events)
         except StoreUnavailableError as unavailable:
             self._became_unreachable(unavailable)
             return unavailable
         if found is None:  # rejected once only: the sender should send it again
-            return StoreUnavailableError(_words(error))
+            return StoreUnavailableError(_message(error))
         index, error = found
-        self._accepting.failed(f"event {_shown(events[index])}: {_words(error)}")
+        self._accepting.failed(f"event {_shown(events[index])}: {_message(error)}")
         return InvalidEventError("", _problem(error), index=index)
 
-    def _first_refused(self, events: Sequence[Event]) -> tuple[int, Exception] | None:
+    def _first_rejected(self, events: Sequence[Event]) -> tuple[int, Exception] | None:
         """Return the index of the first event that the store rejects, and why.
 
         `None` if it accepts all of them now. A binary search over rehearsals finds it.
         """
         if self._rehearse is None:
             return None
-        taken, refused, error = 0, len(events) + 1, None
+        accepted, rejected, error = 0, len(events) + 1, None
         tried = len(events)
-        while refused - taken > 1:
+        while rejected - accepted > 1:
             try:
                 self._rehearse(events[:tried])
-                taken = tried
+                accepted = tried
             except StoreUnavailableError:
                 raise
             except Exception as reason:
-                refused, error = tried, reason
-            tried = (taken + refused) // 2
-        return None if error is None else (refused - 1, error)
+                rejected, error = tried, reason
+            tried = (accepted + rejected) // 2
+        return None if error is None else (rejected - 1, error)
 
-    def _store_works(self, refusal: Exception | None = None) -> bool:
+    def _store_works(self, rejection: Exception | None = None) -> bool:
         """Tell whether the store can write, or a `rejection` shows that it can. Log a failure."""
-        if isinstance(refusal, MissingArchiveError | InvalidEventError):
+        if isinstance(rejection, MissingArchiveError | InvalidEventError):
             return True
         try:
             self._probe()
@@ -339,11 +339,11 @@ class Recorder:
             self._became_unreachable(error)
             return False
         except Exception as error:
-            self._store_failed(_words(error))
+            self._store_failed(_message(error))
             return False
         return True
 
-    def _take(self, events: Sequence[Event]) -> bool:
+    def _write_accepted(self, events: Sequence[Event]) -> bool:
         """Write events, some of which the store may reject. Returns whether it can write.
 
         Rejected events become dead letters if the store accepts others. If it does not name the
@@ -364,11 +364,11 @@ class Recorder:
                 if not works:
                     return False
                 named = error.index if isinstance(error, InvalidEventError) else None
-                refused = 0 if len(part) == 1 else named
-                if refused is not None:
-                    if not self._dead_letter(part[refused], error):
+                rejected = 0 if len(part) == 1 else named
+                if rejected is not None:
+                    if not self._dead_letter(part[rejected], error):
                         return False
-                    if rest := [*part[:refused], *part[refused + 1 :]]:
+                    if rest := [*part[:rejected], *part[rejected + 1 :]]:
                         parts.appendleft(rest)
                 else:
                     middle = len(part) // 2
@@ -383,23 +383,23 @@ class Recorder:
                 return
             self._succeeded()
         self._replay_at = time.monotonic() + _ORPHANS_SECONDS
-        taken = 0
+        replayed = 0
 
-        def take(events: list[Event]) -> bool:
-            nonlocal taken
-            if events and not self._try_to_take(events):
+        def write(events: list[Event]) -> bool:
+            nonlocal replayed
+            if events and not self._try_to_write(events):
                 return False
-            taken += len(events)
+            replayed += len(events)
             self.counters.replayed += len(events)
             return True
 
-        self._spool.replay(take, self._batch_events)
-        if taken:
-            log.info("recorder: %s replayed from the spool", counted(taken, "event"))
+        self._spool.replay(write, self._batch_events)
+        if replayed:
+            log.info("recorder: %s replayed from the spool", counted(replayed, "event"))
 
-    def _try_to_take(self, events: Sequence[Event]) -> bool:
+    def _try_to_write(self, events: Sequence[Event]) -> bool:
         try:
-            return self._take(events)
+            return self._write_accepted(events)
         except StoreUnavailableError as error:
             self._became_unreachable(error)
             return False
@@ -411,10 +411,10 @@ class Recorder:
             if call.all_or_nothing:
                 call.done.set_exception(error or StoreUnavailableError("database: unreachable"))
             else:
-                self._put_aside(call.events)
+                self._spool_events(call.events)
                 call.done.set_result(None)
 
-    def _put_aside(self, events: Sequence[Event]) -> None:
+    def _spool_events(self, events: Sequence[Event]) -> None:
         kept = self._spool.put(events)
         self.counters.spooled += kept
         lost = len(events) - kept
@@ -427,20 +427,20 @@ class Recorder:
 
     def _dead_letter(self, event: Event, error: Exception) -> bool:
         """Keep an event as a dead letter. Returns whether that succeeded."""
-        reason = _words(error)
-        if not self._spool.set_aside(event, reason):
+        reason = _message(error)
+        if not self._spool.add_dead_letter(event, reason):
             return False
         self.counters.dead_lettered += 1
         self._accepting.failed(f"event {_shown(event)} set aside: {reason}", level=logging.ERROR)
         return True
 
     def _became_unreachable(self, error: StoreUnavailableError) -> None:
-        self._away_until = self._back_off(error.retry_after_seconds or 0.0)
-        self._note(error)
+        self._unreachable_until = self._back_off(error.retry_after_seconds or 0.0)
+        self._set_failure(error)
 
     def _store_failed(self, reason: str) -> None:
         self._failing_until = self._back_off()
-        self._note(StoreUnavailableError(reason))
+        self._set_failure(StoreUnavailableError(reason))
 
     def _back_off(self, least: float = 0.0) -> float:
         """Double the pause. Returns the time of the next try, at least `least` seconds away."""
@@ -449,7 +449,7 @@ class Recorder:
         self._replay_at = time.monotonic() + max(self._pause * spread, least)
         return self._replay_at
 
-    def _note(self, failure: StoreUnavailableError) -> None:
+    def _set_failure(self, failure: StoreUnavailableError) -> None:
         self._failure = failure
         self._writable.failed(failure)
 
@@ -458,10 +458,10 @@ class Recorder:
         self._writable.works()
         if self._spool.events and self._pause:
             self._replay_at = 0.0
-        self._pause = self._away_until = self._failing_until = 0.0
+        self._pause = self._unreachable_until = self._failing_until = 0.0
 
 
-def _words(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Return the message of the database, without statement and parameters."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0][:200]
 

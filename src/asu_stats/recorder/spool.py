@@ -112,7 +112,7 @@ class Spool:
                 took_all = self._replay_orphan(orphan, take, batch_events, unreadable)
             elif orphan is not self._orphan:
                 os.close(orphan.file)
-        self._note(unreadable)
+        self._log_unreadable(unreadable)
         return took_all
 
     def _replay_own(self, take: Take, batch_events: int) -> bool:
@@ -123,7 +123,7 @@ class Spool:
                     if self._size:
                         self._empty()
                     return True
-            if not take(batch.events) or not self._keep(batch):
+            if not take(batch.events) or not self._keep_damaged(batch):
                 return False
             with self._lock:
                 self._taken = batch.end
@@ -182,7 +182,7 @@ class Spool:
         try:
             size = os.fstat(orphan.file).st_size
             while batch := records.read(orphan.file, orphan.taken, size, batch_events):
-                if not take(batch.events) or not self._keep(batch):
+                if not take(batch.events) or not self._keep_damaged(batch):
                     return False
                 orphan.taken = batch.end
             self._replayed.add(orphan.name)
@@ -193,7 +193,7 @@ class Spool:
         os.close(orphan.file)
         return True
 
-    def _note(self, unreadable: dict[str, str]) -> None:
+    def _log_unreadable(self, unreadable: dict[str, str]) -> None:
         """Log which files became unreadable or readable."""
         for name in sorted(unreadable.keys() - self.unreadable.keys()):
             words = "spool: cannot read %s, its events are not in the database: %s"
@@ -202,7 +202,7 @@ class Spool:
             log.info("spool: %s is readable again or removed", self._directory / name)
         self.unreadable = unreadable
 
-    def set_aside(self, event: Event, reason: str) -> bool:
+    def add_dead_letter(self, event: Event, reason: str) -> bool:
         """Keep a rejected event in `dead-letter.ndjson`. Returns whether it is kept."""
         line = json.dumps({"reason": reason, "event": to_cloudevent(event)}) + "\n"
         return self._append("dead-letter", line.encode())
@@ -251,7 +251,7 @@ class Spool:
         self._writes.works()
         return True
 
-    def _keep(self, batch: Batch) -> bool:
+    def _keep_damaged(self, batch: Batch) -> bool:
         """Keep and count damaged bytes. Returns whether they are kept."""
         if not batch.damaged:
             return True

@@ -16,8 +16,8 @@ from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.legacy import api as legacy_api
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
-from asu_stats.service import starting
-from asu_stats.service.following import Following
+from asu_stats.service import start_records
+from asu_stats.service.follower import Follower
 from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
 from asu_stats.settings import Settings
@@ -32,10 +32,10 @@ def started(settings: Settings) -> Iterator[FastAPI]:
     `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
     with running(settings, make=True) as service:
-        starting.remember(service.engine, settings, utc_now())
+        start_records.record_start(service.engine, settings, utc_now())
         jobs = jobs_of(settings, service.engine)
         following = (
-            Following(settings, service.engine) if settings.follow_go_builder else nullcontext()
+            Follower(settings, service.engine) if settings.follow_go_builder else nullcontext()
         )
         app = create_app(
             settings,
@@ -45,7 +45,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
             jobs=jobs,
             process=service.process,
             legacy=legacy_api,
-            problems_elsewhere=following.problems if isinstance(following, Following) else list,
+            problems_elsewhere=following.problems if isinstance(following, Follower) else list,
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
         with scheduler, following, Sender(service.engine, channels.of_settings(settings)):

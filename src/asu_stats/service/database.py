@@ -29,7 +29,7 @@ def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> It
         raise StoreUnavailableError(f"{file.parent}: no such directory")
     try:
         if file:
-            _look_at(file, make=make)
+            _check_file(file, make=make)
         engine = engines.create(settings.database_url, writes=writes)
         segments.keep_in(engine, settings.archive_directory)
         try:
@@ -67,7 +67,7 @@ def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
         raise StoreUnavailableError("database: it changed while it was read; run the command again")
 
 
-def _look_at(file: Path, *, make: bool) -> None:
+def _check_file(file: Path, *, make: bool) -> None:
     """Check an SQLite file without changing it; a normal connection would change it."""
     try:
         if not file.exists():

@@ -20,7 +20,7 @@ from asu_stats.service import requirements
 from asu_stats.service.database import opened
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
-from asu_stats.store.apply import Beside, apply_batch, probe, rehearse
+from asu_stats.store.apply import ExtraWriter, apply_batch, probe, rehearse
 from asu_stats.store.blocks.packer import Packer
 from asu_stats.store.details.live_counts import Live
 from asu_stats.times import utc_now, utc_today
@@ -37,7 +37,7 @@ class Service:
     process: ProcessMetrics
 
 
-def beside_of(settings: Settings) -> Beside | None:
+def extra_writer_of(settings: Settings) -> ExtraWriter | None:
     """Return the writer of the table `build_stats`, `None` if the settings turn it off."""
     return build_stats.write if settings.legacy_build_stats else None
 
@@ -60,18 +60,18 @@ def recorder_on(
     except OSError as error:
         words = f"spool_directory: {settings.spool_path}: {error.strerror}"
         raise InvalidSettingError(words) from None
-    beside = beside_of(settings)
+    extra_writer = extra_writer_of(settings)
     sink = partial(
         apply_batch,
         engine,
-        beside=beside,
+        extra_writer=extra_writer,
         live=Live(settings.metrics_clients, utc_now) if live else None,
     )
     with Recorder(
         process.timed(sink),
         spool,
-        rehearse=partial(rehearse, engine, beside=beside),
-        probe=partial(probe, engine, beside=beside),
+        rehearse=partial(rehearse, engine, extra_writer=extra_writer),
+        probe=partial(probe, engine, extra_writer=extra_writer),
         queue_events=settings.recorder_queue_events,
         batch_events=settings.recorder_batch_events,
     ) as recorder:

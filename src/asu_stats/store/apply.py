@@ -56,7 +56,7 @@ _NOBODY: Final = (None, None, None)
 
 # Writes further rows in the transaction of a batch: for its new requests, and for its builds with
 # their end before and after the batch.
-Beside: TypeAlias = Callable[
+ExtraWriter: TypeAlias = Callable[
     [Connection, Sequence[Received], Sequence[tuple[EndedBuild | None, EndedBuild | None]]], None
 ]
 
@@ -72,7 +72,7 @@ def apply_batch(
     engine: Engine,
     events: Sequence[Event],
     *,
-    beside: Beside | None = None,
+    extra_writer: ExtraWriter | None = None,
     live: Live | None = None,
 ) -> Applied:
     """Write a batch in one transaction: all of it, or nothing if this raises.
@@ -80,27 +80,29 @@ def apply_batch(
     Raises `StoreUnavailableError` when the database is unreachable.
     """
     with write_transaction(engine) as connection:
-        return apply(connection, events, beside=beside, live=live)
+        return apply(connection, events, extra_writer=extra_writer, live=live)
 
 
 class _KeptNothingError(Exception):
     """Rolls a transaction back."""
 
 
-def rehearse(engine: Engine, events: Sequence[Event], *, beside: Beside | None = None) -> None:
+def rehearse(
+    engine: Engine, events: Sequence[Event], *, extra_writer: ExtraWriter | None = None
+) -> None:
     """Do the same as `apply_batch`, with the same errors, and roll it back."""
     with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
-        apply(connection, events, beside=beside)
+        apply(connection, events, extra_writer=extra_writer)
         raise _KeptNothingError
 
 
-def probe(engine: Engine, *, beside: Beside | None = None) -> None:
+def probe(engine: Engine, *, extra_writer: ExtraWriter | None = None) -> None:
     """Raise unless events of every type can be written and a transaction can be committed.
 
     Raises `StoreUnavailableError`, or whatever `apply_batch` raises. Changes only the change
     counter.
     """
-    rehearse(engine, _sample(), beside=beside)
+    rehearse(engine, _sample(), extra_writer=extra_writer)
     with write_transaction(engine) as connection:  # a full disk fails at commit
         dialects.take_turn(connection)
         changes.begin(connection)
@@ -132,14 +134,14 @@ def apply(
     connection: Connection,
     events: Sequence[Event],
     *,
-    beside: Beside | None = None,
+    extra_writer: ExtraWriter | None = None,
     live: Live | None = None,
 ) -> Applied:
     """Write the details of a batch, and the changes of rollups that follow from real changes.
 
-    Known events change nothing, and the order of events changes no figure. `beside` writes further
-    rows in the same transaction. `live` says which events count in `/metrics`; without it, as in an
-    import, none do.
+    Known events change nothing, and the order of events changes no figure. `extra_writer` writes
+    further rows in the same transaction. `live` says which events count in `/metrics`; without it,
+    as in an import, none do.
     """
     if not events:
         return Applied(())
@@ -147,7 +149,7 @@ def apply(
     tally = Tally(live)
     batch = identities.keep_new(connection, events, tally)
     if batch.new:
-        _Batch(connection, batch.new, tally).write(beside=beside)
+        _Batch(connection, batch.new, tally).write(extra_writer=extra_writer)
     tally.write(connection)
     return Applied(batch.is_new)
 
@@ -179,7 +181,7 @@ class _Batch:
         self._numbers = 0
         self._archive = Restore(connection, None)
 
-    def write(self, *, beside: Beside | None) -> None:
+    def write(self, *, extra_writer: ExtraWriter | None) -> None:
         connection, deltas = self._connection, self._deltas
         self._state = changes.begin(connection)
         self._numbers = self._state.requests_numbered
@@ -208,9 +210,9 @@ class _Batch:
         if self._state.hourly_since:
             deltas.drop_hours(midnight(self._state.hourly_since))
         rollup_deltas.add(connection, deltas)
-        if beside:
+        if extra_writer:
             before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
-            beside(connection, (*self._requests, *taken.requests), before_and_now)
+            extra_writer(connection, (*self._requests, *taken.requests), before_and_now)
         self._save_state()
 
     def _take_requests(self) -> set[str]:

@@ -164,7 +164,7 @@ def correct(engine: Engine, job: str, wrong: datetime, next_run_at: datetime) ->
         return connection.execute(corrected).rowcount > 0
 
 
-def take(
+def acquire(
     engine: Engine, job: str, holder: str, seconds: float, *, due: bool = True
 ) -> Lease | None:
     """Take the lease of a job for `seconds`, `None` if it is held or, with `due`, not yet due."""
@@ -194,7 +194,7 @@ def renew(lease: Lease) -> None:
             lease.stop()
 
 
-def give_back(
+def release(
     lease: Lease,
     status: Status,
     *,

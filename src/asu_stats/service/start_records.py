@@ -13,7 +13,7 @@ from asu_stats.store.details import annotations
 from asu_stats.times import naive
 
 # Settings that influence figures and contain no secret and no path of this machine.
-INFLUENTIAL: Final = (
+RECORDED_SETTINGS: Final = (
     "build_api",
     "builder",
     "workers",
@@ -33,11 +33,11 @@ INFLUENTIAL: Final = (
 MAX_FILE_BYTES: Final = 1 << 20
 
 
-def remember(engine: Engine, settings: Settings, now: datetime) -> None:
+def record_start(engine: Engine, settings: Settings, now: datetime) -> None:
     """Store the settings and release days that charts show. Raises `InvalidSettingError`."""
     days = _release_days(settings.release_days) if settings.release_days else {}
     annotations.put_release_days(engine, days)
-    given = {name: _text(getattr(settings, name)) for name in INFLUENTIAL}
+    given = {name: _text(getattr(settings, name)) for name in RECORDED_SETTINGS}
     annotations.remember_settings(engine, given, naive(now))
 
 

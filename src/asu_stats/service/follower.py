@@ -37,13 +37,13 @@ from asu_stats.times import utc_now
 log = logging.getLogger(__name__)
 
 JOB: Final = "follow-go-builder"
-_LOOK_SECONDS: Final = 1.0
+_CHECK_SECONDS: Final = 1.0
 _LEASE_SECONDS: Final = 60.0
 _TURN_SECONDS: Final = 20.0
 _PATIENCE_SECONDS: Final = 60.0
 
 
-class Following:
+class Follower:
     """Imports new rows of a Go server's file while its context is open."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -68,7 +68,7 @@ class Following:
         self._stopping = threading.Event()
         self._readable = Condition(log, JOB)
         self._loop = Loop(
-            JOB, self.read, seconds=_LOOK_SECONDS, sound=Condition(log, JOB), at_once=True
+            JOB, self.read, seconds=_CHECK_SECONDS, sound=Condition(log, JOB), at_once=True
         )
 
     def __enter__(self) -> Self:
@@ -120,7 +120,7 @@ class Following:
         self._end_turn()
         leases.register(self._engine, JOB, "", leases.now(self._engine))
         if leases.is_due(self._engine, JOB):
-            self._lease = leases.take(self._engine, JOB, self._holder, _LEASE_SECONDS)
+            self._lease = leases.acquire(self._engine, JOB, self._holder, _LEASE_SECONDS)
             self._turn_at = now + _TURN_SECONDS
         return self._lease is not None
 
@@ -128,7 +128,7 @@ class Following:
         """Release the lease, with the result so far. Another server may take it."""
         lease, self._lease = self._lease, None
         if lease is not None:
-            leases.give_back(
+            leases.release(
                 lease,
                 "failed" if self._error else "ok",
                 result={"rows": self._summary.rows, "rejected": self._summary.rejected},
@@ -149,7 +149,7 @@ class Following:
         """Raise `OtherHistoryError` for a first batch of a source that was imported before."""
         source = events[0].source
         if source not in self._sources:
-            reimport.refusing(self._engine, str(self._path))(events)
+            reimport.duplicate_check(self._engine, str(self._path))(events)
             self._sources.add(source)
 
     def _commit(self, events: Sequence[Event]) -> int:
@@ -160,5 +160,5 @@ class Following:
             try:
                 return sum(apply_batch(self._engine, events).new)
             except StoreUnavailableError:
-                if time.monotonic() > until or self._stopping.wait(_LOOK_SECONDS):
+                if time.monotonic() > until or self._stopping.wait(_CHECK_SECONDS):
                     raise

@@ -44,7 +44,7 @@ class StoredIncident:
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class MonitorState:
     """The whole state, as of one evaluation."""
 
     evaluations: int
@@ -55,10 +55,10 @@ class Memory:
     silences: Sequence[Silence]
 
 
-def read(connection: Connection) -> Memory:
+def read(connection: Connection) -> MonitorState:
     last = connection.execute(select(*alert_evaluations.c)).first()
     open_ones = connection.execute(select(*alert_incidents.c).where(i.closed_at.is_(None)))
-    return Memory(
+    return MonitorState(
         evaluations=last.evaluations if last else 0,
         evaluated_at=aware(last.evaluated_at) if last else None,
         readings=last.readings if last else {},
@@ -68,7 +68,7 @@ def read(connection: Connection) -> Memory:
     )
 
 
-def as_of(known: Memory, now: datetime) -> Memory:
+def as_of(known: MonitorState, now: datetime) -> MonitorState:
     """Return the state without times after `now`, left by a clock that was ahead."""
 
     def past(moment: datetime | None) -> Any:
