@@ -65,6 +65,8 @@ COMMANDS = (
     "import redis",
     "jobs",
     "jobs run",
+    "config show",
+    "config check",
     "retention run",
     "rollups verify",
     "rollups rebuild",

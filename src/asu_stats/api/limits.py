@@ -118,6 +118,10 @@ def client_of(scope: Scope, proxies: int) -> Address | None:
     return None if address.is_loopback else address
 
 
+def _is_forwarded(scope: Scope) -> bool:
+    return any(name in {b"x-forwarded-for", b"forwarded"} for name, _ in scope["headers"])
+
+
 def _bare(hop: str) -> str:
     """Return an address without port and brackets, which some proxies add."""
     if hop.startswith("["):
@@ -147,9 +151,16 @@ class RateLimits:
         self._limiter = FixedWindowRateLimiter(_storage(url))
         self._not_before = 0.0
         self._storage = Condition(log, "rate limits")
+        self._warned = False
 
     async def take(self, scope: Scope) -> Verdict | None:
         """Count a request; return `None` if it is not limited, or Redis is unreachable."""
+        if not (self.proxies or self._warned) and _is_forwarded(scope):
+            self._warned = True
+            log.warning(
+                "rate limits: a request has X-Forwarded-For but proxies=0, so clients behind a "
+                "reverse proxy share one limit; set proxies to the number of reverse proxies"
+            )
         address = client_of(scope, self.proxies)
         budget = budget_of(scope, self._policies) if address else None
         item = self._items.get(budget) if budget else None

@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "note": ("note:app", "Notes on the charts of the dashboard."),
     "retention": ("retention:app", "Retention and archiving."),
     "rollups": ("rollups:app", "Compare the rollups with their details, or rebuild them."),
+    "config": ("config:app", "Effective settings, and whether they can work."),
     "conformance": (
         "conformance:conformance",
         "Try a server that takes events, or check recorded events.",

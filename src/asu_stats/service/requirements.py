@@ -3,6 +3,7 @@
 Otherwise a missing one would be noticed at the first alert, or after months.
 """
 
+import os
 import shutil
 import tempfile
 from importlib import import_module
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from asu_stats.builds.builders.command import Step
-from asu_stats.exceptions import InvalidSettingError
+from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.jobs.job import Schedule
 from asu_stats.monitor import channels
 from asu_stats.ownership import Owner
@@ -42,6 +43,42 @@ def check(settings: Settings) -> None:
     if settings.builder == "command":
         for template in settings.command:
             _check_program(Step.parse(template).arguments[0])
+
+
+def check_places(settings: Settings) -> None:
+    """Check that directories exist or can be created, and files exist. Creates nothing.
+
+    Raises `InvalidSettingError`.
+    """
+    directories = {"spool_directory": settings.spool_path}
+    if settings.database_file:
+        directories["database_url"] = settings.database_file.absolute().parent
+        if not settings.database_file.absolute().parent.is_dir():
+            words = f"database_url: {settings.database_file.parent}: no such directory"
+            raise InvalidSettingError(words)
+    if settings.archive != "tables":
+        directories["archive_directory"] = settings.archive_directory
+    if settings.builder != "none":
+        directories["store_directory"] = settings.store_directory
+    for setting, path in directories.items():
+        _check_creatable(setting, path)
+    for setting, file in (
+        ("catalogue", settings.catalogue),
+        ("release_days", settings.release_days),
+    ):
+        if file is not None:
+            try:
+                file.open("rb").close()
+            except OSError as error:
+                raise InvalidSettingError(f"{setting}: {file}: {reason(error)}") from None
+
+
+def _check_creatable(setting: str, path: Path) -> None:
+    found = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not found.is_dir():
+        raise InvalidSettingError(f"{setting}: {found}: not a directory")
+    if not os.access(found, os.W_OK | os.X_OK, effective_ids=True):
+        raise InvalidSettingError(f"{setting}: {found}: not writable for this user")
 
 
 def check_directories(settings: Settings) -> None:

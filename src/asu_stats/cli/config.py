@@ -1,0 +1,51 @@
+"""`asu-stats config`: the effective settings, and whether they can work here."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from asu_stats.cli import options, output
+from asu_stats.service import requirements
+from asu_stats.settings import effective, load, sources
+
+app = typer.Typer(help="Effective settings, and whether they can work.", no_args_is_help=True)
+
+
+@app.command()
+def show(
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only settings that are not at their default.")
+    ] = False,
+    json: options.Json = False,
+) -> None:
+    """List every setting with its value and where it comes from. Secrets are hidden.
+
+    The source is an environment variable, the settings file with the line, or `default`.
+
+    Example: asu-stats config show --changed
+    """
+    found = effective.of(load())
+    rows = [each for each in found if each.source != "default" or not changed]
+    if json:
+        output.print_json([asdict(each) for each in rows])
+    else:
+        output.print_table(
+            ("setting", "value", "source"),
+            [(each.name, effective.as_text(each.value), each.source) for each in rows],
+        )
+
+
+@app.command()
+def check() -> None:
+    """Check the settings as `serve` does at its start, and change nothing.
+
+    Names, values, packages, programs, directories. Exits with status 1 if one cannot be used.
+
+    Example: ASU_STATS_CONFIG=/etc/asu-stats.toml asu-stats config check
+    """
+    settings = load()
+    requirements.check(settings)
+    requirements.check_places(settings)
+    path = sources.file_path()
+    typer.echo(f"settings: ok ({path if path.exists() else 'no settings file'})")
