@@ -109,7 +109,7 @@ def test_the_length_of_the_queue_by_hour_of_the_week(stats: Stats) -> None:
     with write_transaction(stats.engine) as connection:
         for minute, length in ((0, 4), (1, 5), (-1, 1), (-7 * 24 * 60, 7), (-60 * 24 * 60, 99)):
             at = naive(NOW) + minute * MINUTE
-            queue_samples.take(connection, at, QueueState(length, 0, None))
+            queue_samples.store(connection, at, QueueState(length, 0, None))
     hours = {h["hour"]: h["waiting_avg"] for h in queue(stats)["by_hour_of_week"]}
     assert (hours[60], hours[59], hours[61]) == (5.3, 1.0, None)
 

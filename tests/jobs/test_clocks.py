@@ -16,7 +16,7 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.leases import scheduled_jobs
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.verification import verify
-from asu_stats.store.verification.marks import RetainedRange
+from asu_stats.store.verification.boundaries import RetainedRange
 from tests.support import NOW, Stats, build, request
 
 HOURLY = Schedule("0 * * * *")

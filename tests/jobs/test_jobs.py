@@ -157,7 +157,7 @@ def test_the_queue_minute_by_minute(stats: Stats) -> None:
     now = leases.now(stats.engine)
     with write_transaction(stats.engine) as connection:
         queue = queue_samples.QueueState(9, 9, None)
-        old = queue_samples.take(connection, now - timedelta(days=3), queue)
+        old = queue_samples.store(connection, now - timedelta(days=3), queue)
     run = runner.run_now(job)
     assert run
     assert run.result == {"queue_length": 2, "builds_running": 1}
@@ -177,7 +177,7 @@ def test_a_wrong_clock_does_not_delete_the_samples(engine: Engine, years: int) -
     with write_transaction(engine) as connection:
         for minutes in range(150):
             queue = queue_samples.QueueState(1, 1, None)
-            queue_samples.take(connection, now - timedelta(minutes=minutes), queue)
+            queue_samples.store(connection, now - timedelta(minutes=minutes), queue)
         queue_samples.forget(connection, wrong - timedelta(days=30), wrong)
         assert len(queue_samples.since(connection, now - timedelta(days=1))) == 90
         for _ in range(3):

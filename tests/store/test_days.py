@@ -20,7 +20,7 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.migrations import versions
 from asu_stats.store.verification import verify
-from asu_stats.store.verification.marks import RetainedRange
+from asu_stats.store.verification.boundaries import RetainedRange
 from tests.support import NOW, SOURCE, Stats, build, request
 
 TODAY = NOW.date()

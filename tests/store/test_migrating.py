@@ -39,7 +39,7 @@ def writing(engine: Engine) -> Iterator[None]:
 
     def write() -> None:
         with write_transaction(engine) as connection:
-            dialects.take_turn(connection)
+            dialects.lock_writers(connection)
             began.set()
             time.sleep(_HOLD_SECONDS)
 

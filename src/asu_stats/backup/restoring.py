@@ -204,8 +204,8 @@ def _restore_tables(reader: Reader, place: Place, placed: _Placed, progress: Pro
     """Restore schema and rows in one transaction, which also waits for the files."""
     manifest = reader.manifest
     entries = manifest.inside(container.TABLES)
-    with write_transaction(place.engine, waiting=migrate.say_waiting) as connection:
-        dialects.take_turn(connection, waiting=migrate.say_waiting)
+    with write_transaction(place.engine, waiting=migrate.log_waiting) as connection:
+        dialects.lock_writers(connection, waiting=migrate.log_waiting)
         _check_no_tables(connection)
         copies.make_portable(connection)
         migrate.create(connection, manifest.schema_revision)

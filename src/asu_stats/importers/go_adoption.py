@@ -28,7 +28,7 @@ def adopt(engine: Engine, read_time: Read, *, plan_indexes: bool = True) -> None
     `read_time` returns the UTC instant of a time in that server's format, or raises `ValueError`.
     Raises `SchemaError` for a database of another kind.
     """
-    with write_transaction(engine, waiting=migrate.say_waiting) as connection:
+    with write_transaction(engine, waiting=migrate.log_waiting) as connection:
         tables = inspect(connection).get_table_names()
         if not migrate.is_go_servers(tables):
             raise SchemaError("not a database of the Go server")

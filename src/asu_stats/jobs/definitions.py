@@ -19,7 +19,7 @@ from asu_stats.store.database.leases import Lease, Result
 from asu_stats.store.details import queue_samples
 from asu_stats.store.details.queue_samples import QueueState
 from asu_stats.store.verification import verify
-from asu_stats.store.verification.marks import RetainedRange
+from asu_stats.store.verification.boundaries import RetainedRange
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def queue_sampling(engine: Engine, state: Callable[[], QueueState], keep_days: i
             lease.guard(connection)
             oldest, newest = now - timedelta(days=keep_days), now + timedelta(minutes=5)
             queue_samples.forget(connection, oldest, newest)
-            sample = queue_samples.take(connection, now, queue)
+            sample = queue_samples.store(connection, now, queue)
         return {"queue_length": sample.queue_length, "builds_running": sample.builds_running}
 
     return Job("queue", "Sample the queue length", EVERY_MINUTE, run)
@@ -102,7 +102,7 @@ def verification(
                 unreadable += 1
                 if unreadable == 1:
                     log.warning("rollups: day=%s not verified: %s", day, error)
-        for difference in verify.of_marks(engine, kept()) if kept else ():
+        for difference in verify.of_boundaries(engine, kept()) if kept else ():
             found += 1
             log.error(
                 "rollups: %s; `asu-stats rollups rebuild` restores the hourly figures", difference

@@ -53,7 +53,7 @@ def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> It
 @contextmanager
 def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
     """Check that a file that SQLite reads without locks does not change during the block."""
-    if not sqlite.of(engine).immutable:
+    if not sqlite.parameters_of(engine).immutable:
         yield
         return
 

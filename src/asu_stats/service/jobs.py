@@ -15,7 +15,7 @@ from asu_stats.ownership import Owner
 from asu_stats.settings import Settings
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory
-from asu_stats.store.verification.marks import RetainedRange
+from asu_stats.store.verification.boundaries import RetainedRange
 from asu_stats.times import utc_now, utc_today
 
 

@@ -38,7 +38,7 @@ from asu_stats.store.details.builds import Build, Change
 from asu_stats.store.details.errors import NOTHING
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
-from asu_stats.store.details.request_gaps import Asked
+from asu_stats.store.details.request_gaps import AcceptedRequest
 from asu_stats.store.details.requests import Metadata, Received, Wait
 from asu_stats.store.rollups import counting
 from asu_stats.store.rollups import deltas as rollup_deltas
@@ -104,7 +104,7 @@ def probe(engine: Engine, *, extra_writer: ExtraWriter | None = None) -> None:
     """
     rehearse(engine, _sample(), extra_writer=extra_writer)
     with write_transaction(engine) as connection:  # a full disk fails at commit
-        dialects.take_turn(connection)
+        dialects.lock_writers(connection)
         changes.begin(connection)
 
 
@@ -145,7 +145,7 @@ def apply(
     """
     if not events:
         return Applied(())
-    dialects.take_turn(connection)
+    dialects.lock_writers(connection)
     tally = Tally(live)
     batch = identities.keep_new(connection, events, tally)
     if batch.new:
@@ -186,15 +186,15 @@ class _Batch:
         self._state = changes.begin(connection)
         self._numbers = self._state.requests_numbered
         self._archive = Restore(connection, self._state.archived_before)
-        builds_wanted = self._take_requests()
+        builds_wanted = self._apply_requests()
         self._restore_builds()
         builds = build_rows.load(connection, sorted(builds_wanted))
         attempts = {build.key: build.attempt() for of in builds.values() for build in of.values()}
         lists = package_lists.numbers(connection, [request for request, _ in self._requests])
         for place, wait in self._waits.items():
             wait.package_list = lists.get(place)
-        ends = self._take_builds(builds)
-        said = errors.name(connection, self._requests, self._ended)
+        ends = self._apply_builds(builds)
+        said = errors.add_fingerprints(connection, self._requests, self._ended)
         self._resolve_waits(builds, ends)
         self._count_days()  # reads details that are written below
         for place, (request, received) in enumerate(self._requests):
@@ -215,7 +215,7 @@ class _Batch:
             extra_writer(connection, (*self._requests, *taken.requests), before_and_now)
         self._save_state()
 
-    def _take_requests(self) -> set[str]:
+    def _apply_requests(self) -> set[str]:
         """Collect the requests by hash. Return the hashes whose builds matter to the batch."""
         wanted = {event.request_hash for event in self._builds}
         for place, (request, received) in enumerate(self._requests):
@@ -226,7 +226,7 @@ class _Batch:
                 metadata = Metadata.of(request, received, self._numbers)
                 self._metadata[request_hash] = metadata
                 self._renamed.add(request_hash)
-            if metadata.take(request, received):
+            if metadata.count_request(request, received):
                 self._renamed.add(request_hash)
             self._touched_hashes.add(request_hash)
             self._tally.requested(request)
@@ -239,14 +239,14 @@ class _Batch:
     def _count_days(self) -> None:
         """Count distinct requests and the gaps between accepted ones."""
         connection, deltas = self._connection, self._deltas
-        accepted: list[Asked] = []
+        accepted: list[AcceptedRequest] = []
         rejected: set[RequestDay] = set()
         for r, received in self._requests:
             number = self._metadata[r.request_hash].request_number
             if r.outcome == "rejected":
                 rejected.add(RequestDay(number, received.date(), r.client))
             else:
-                accepted.append(Asked(number, r.request_hash, received, r.client))
+                accepted.append(AcceptedRequest(number, r.request_hash, received, r.client))
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
         spans = request_gaps.add(connection, deltas, accepted, known, self._archive.requests)
         request_days.add(connection, deltas, request_days.ACCEPTED, spans.keys(), known, spans)
@@ -259,7 +259,7 @@ class _Batch:
         builds = {(event.request_hash, event.build_id) for event in self._builds}
         self._archive.builds(builds, self._renamed, moments)
 
-    def _take_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
+    def _apply_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
         """Apply the build events. Return the builds whose end changed, before and after."""
         before = {build.key: build.ended() for of in builds.values() for build in of.values()}
         changed = self._changed
@@ -340,7 +340,7 @@ class _Batch:
             place = bisect_left(after, (wait.timestamp, ""))
             ending = builds[wait.request_hash][after[place][1]] if place < len(after) else None
             if ending is None:
-                wait.go_on(building=wait.request_hash in running)
+                wait.keep_waiting(building=wait.request_hash in running)
             else:
                 _end(wait, ending)
         changed = []
@@ -354,9 +354,9 @@ class _Batch:
             if ended is not None:
                 counting.add_ended_wait(self._deltas, ended)
         requests.save_waits(self._connection, changed)
-        self._find_askers(builds, since, (*known_waits, *self._waits.values()))
+        self._find_clients(builds, since, (*known_waits, *self._waits.values()))
 
-    def _find_askers(
+    def _find_clients(
         self, builds: dict[str, dict[str, Build]], since: Mapping[str, datetime], waits: Waits
     ) -> None:
         """Set client and packages of builds: those of the earliest request that waited for each.

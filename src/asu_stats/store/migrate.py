@@ -39,7 +39,7 @@ from asu_stats.store.rollups.definitions import (
     WAITS,
     Rollup,
 )
-from asu_stats.store.verification import backfill, filling
+from asu_stats.store.verification import backfill_columns, backfill_rollups
 
 log = logging.getLogger(__name__)
 
@@ -118,12 +118,12 @@ def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
     and returns their names. Raises `SchemaError` if the database is newer than this program or
     belongs to another one.
     """
-    with write_transaction(engine, waiting=say_waiting) as connection:
-        dialects.take_turn(connection, waiting=say_waiting)
+    with write_transaction(engine, waiting=log_waiting) as connection:
+        dialects.lock_writers(connection, waiting=log_waiting)
         return run(connection, revision(connection), plan_indexes=plan_indexes)
 
 
-def say_waiting() -> None:
+def log_waiting() -> None:
     """Log that a migration waits for other processes."""
     log.info("schema: waiting for another process that migrates or writes")
 
@@ -143,9 +143,9 @@ def run(
         if found is not None and _REJECTIONS in missing:
             rejections.count_archived(connection, skip_missing=True)
         if found is not None and _FAILURES in missing:
-            backfill.fill(connection)
+            backfill_columns.fill(connection)
         if found is not None and (new := [r for at in missing for r in _FILLED.get(at, ())]):
-            filling.fill(connection, new)
+            backfill_rollups.fill(connection, new)
     except (CommandError, RevisionError) as error:
         raise SchemaError(f"schema: {error}; this program needs {head()}") from None
     return indexes.settle(connection, wanted=plan_indexes)

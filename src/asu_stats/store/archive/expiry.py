@@ -46,7 +46,7 @@ def moment_of(table: Any) -> ColumnElement[Any]:
     return moment
 
 
-def may_go(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
+def can_be_archived(policy: Policy, today: date, table: Any, day: date) -> ColumnElement[bool]:
     """Return the condition that a row of an expired day can be archived.
 
     Rows without an end are kept, and rows that responses show: the slowest builds of the day, and
@@ -98,4 +98,4 @@ def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
 
 def count(policy: Policy, today: date, table: Any, day: date) -> Select[int]:
     """Count the rows of a day that can be archived."""
-    return select(func.count()).select_from(table).where(may_go(policy, today, table, day))
+    return select(func.count()).select_from(table).where(can_be_archived(policy, today, table, day))

@@ -152,7 +152,7 @@ def run(
             this.to_files(table, archive_directory)
         with files.locked(archive_directory.path, to_remove=True) as alone:
             if alone:
-                _tidy(engine, archive_directory)
+                _remove_orphans(engine, archive_directory)
     return this.report
 
 
@@ -176,7 +176,7 @@ class _Run:
         hours = self.policy.first_day("hourly_rollup", self.today)
         t = store_state.c
         with write_transaction(self.engine) as connection:
-            dialects.take_turn(connection)
+            dialects.lock_writers(connection)
             self.guard(connection)
             known = connection.execute(select(t.archived_before, t.hourly_since)).one()
             values = {}
@@ -237,14 +237,14 @@ class _Run:
                     partial(_to_files, table, name, size, rows)
                 )
                 self.report.files_written += 1
-            except _NeededMeanwhileError:
+            except _StillNeededError:
                 file.unlink()
 
     def _batch(self, work: Callable[[Connection], int]) -> int:
         """Do `work` in a transaction. Return how many rows it moved."""
         with write_transaction(self.engine) as connection:
             started = time.monotonic()
-            dialects.take_turn(connection)
+            dialects.lock_writers(connection)
             self.guard(connection)
             rows = work(connection)
         seconds = time.monotonic() - started
@@ -257,7 +257,7 @@ class _Run:
 
     def _move(self, table: Any, day: date, connection: Connection) -> int:
         """Move a batch of rows of a day into the archive."""
-        here = expiry.may_go(self.policy, self.today, table, day)
+        here = expiry.can_be_archived(self.policy, self.today, table, day)
         numbers = (
             select(table.c.id).where(here).order_by(expiry.moment_of(table)).limit(self.pace.rows)
         )
@@ -271,7 +271,7 @@ class _Run:
         return len(wanted)
 
 
-class _NeededMeanwhileError(Exception):
+class _StillNeededError(Exception):
     """A late event has restored some of the rows that were about to be archived."""
 
 
@@ -281,7 +281,7 @@ def _to_files(table: Table, file: str, size: int, rows: files.Rows, connection: 
     number = archive.names(table).index("id")
     gone = delete(source).where(source.c.id.in_([row[number] for row in rows]))
     if connection.execute(gone).rowcount != len(rows):
-        raise _NeededMeanwhileError
+        raise _StillNeededError
     segments.add(connection, table, file, size, rows, TIMES[table])
     return len(rows)
 
@@ -290,7 +290,7 @@ def _next_month(day: date) -> date:
     return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
-def _tidy(engine: Engine, archive_directory: ArchiveDirectory) -> None:
+def _remove_orphans(engine: Engine, archive_directory: ArchiveDirectory) -> None:
     """Remove files that no row refers to: from a killed run, or restored since.
 
     Files of today are kept: another process may be reading or writing them.

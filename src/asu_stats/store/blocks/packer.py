@@ -62,7 +62,7 @@ def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: N
             packed = _packed(connection, span)
         with write_transaction(engine) as connection:
             key, columns = ("cube", "first_day", "days"), ("changes", "payload")
-            statements.put(connection, packed_days, key, columns, packed)
+            statements.upsert(connection, packed_days, key, columns, packed)
         progress()
     return len(todo)
 

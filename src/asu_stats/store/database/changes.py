@@ -52,7 +52,7 @@ def begin(connection: Connection) -> State:
 def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:
     """Store that the change with the number `changes` affects the UTC `days`."""
     rows = [(day, changes) for day in sorted(days)]
-    statements.put(connection, day_changes, ("date",), ("changes",), rows)
+    statements.upsert(connection, day_changes, ("date",), ("changes",), rows)
 
 
 def since(engine: Engine, counted: int) -> tuple[int, list[date]]:
@@ -92,7 +92,7 @@ class ChangeCounter:
             return None
 
     def _open(self) -> dialects.Cursor:
-        self._connection = sqlite.connect_apart(self._engine)
+        self._connection = sqlite.connect_outside_pool(self._engine)
         self._cursor = cast(dialects.Cursor, self._connection.cursor())
         return self._cursor
 

@@ -42,7 +42,7 @@ def into_file(engine: Engine, file: Path, progress: Callable[[int], object]) -> 
         driver.set_progress_handler(report, _INSTRUCTIONS)
         driver.execute("VACUUM INTO ?", (str(file),))
     except sqlite3.Error as error:
-        raise StoreUnavailableError(outages.words(error, engine)) from error
+        raise StoreUnavailableError(outages.message(error, engine)) from error
     finally:
         driver.set_progress_handler(None, 0)
         pooled.close()

@@ -59,12 +59,12 @@ _locks_guard = threading.Lock()
 def _writer_lock(
     engine: Engine, waiting: Callable[[], object] | None
 ) -> contextlib.AbstractContextManager[None]:
-    if engine.dialect.name != "sqlite" or sqlite.of(engine).read_only:
+    if engine.dialect.name != "sqlite" or sqlite.parameters_of(engine).read_only:
         return contextlib.nullcontext()
     with _locks_guard:
         if engine not in _locks:
             file = Path(engine.url.database or "")
-            _locks[engine] = WriterLock(file, sqlite.of(engine).timeout)
+            _locks[engine] = WriterLock(file, sqlite.parameters_of(engine).timeout)
         return _locks[engine].held(waiting)
 
 
@@ -75,12 +75,12 @@ def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection
         try:
             yield connection
         except (DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
-            if _leads_nowhere(engine, error) and not connection.invalidated:
+            if _is_server_lost(engine, error) and not connection.invalidated:
                 connection.invalidate(error)
             raise
 
 
-def _leads_nowhere(engine: Engine, error: Exception) -> bool:
+def _is_server_lost(engine: Engine, error: Exception) -> bool:
     """Tell whether an error shows that the server must not be used any more."""
     if engine.dialect.name != "postgresql" or not outages.is_outage(error):
         return False
@@ -93,19 +93,19 @@ def _translating(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (DBAPIError, PoolTimeoutError, engine.dialect.loaded_dbapi.Error) as error:
-        if _leads_nowhere(engine, error):
+        if _is_server_lost(engine, error):
             from asu_stats.store.database import postgresql
 
             postgresql.distrust(engine)
         if outages.is_missing(error):
-            incomplete = IncompleteDatabaseError(outages.words(error))
+            incomplete = IncompleteDatabaseError(outages.message(error))
             completeness(engine).failed(incomplete, level=logging.ERROR)
             raise incomplete from error
         if outages.is_outage(error):
-            raise StoreUnavailableError(outages.words(error, engine)) from error
+            raise StoreUnavailableError(outages.message(error, engine)) from error
         if isinstance(error, DBAPIError):
             raise
-        raise StoreRefusedError(outages.words(error, engine)) from error
+        raise StoreRefusedError(outages.message(error, engine)) from error
 
 
 def completeness(engine: Engine) -> Condition:

@@ -71,7 +71,7 @@ def is_passing(error: Exception) -> bool:
     )
 
 
-def words(error: Exception, engine: Engine | None = None) -> str:
+def message(error: Exception, engine: Engine | None = None) -> str:
     """Return the error message of the database without statement, parameters and addresses.
 
     If SQLite only says that a file cannot be opened or written to, the file is named.

@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from asu_stats.store.database.dialects import random_name, random_number, utc_now
+from asu_stats.store.database.column_defaults import random_name, random_number, utc_now
 from asu_stats.store.database.metadata import metadata
 
 

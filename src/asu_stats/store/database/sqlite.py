@@ -220,17 +220,17 @@ def _keep_log(connection: SqliteConnection, seconds: float) -> None:
             return
 
 
-def of(engine: Engine) -> Parameters:
+def parameters_of(engine: Engine) -> Parameters:
     """Return the parameters of an SQLite engine."""
     return cast(Parameters, engine.get_execution_options()["sqlite"])
 
 
-def connect_apart(engine: Engine) -> SqliteConnection:
+def connect_outside_pool(engine: Engine) -> SqliteConnection:
     """Return a read connection outside the pool, which may be exhausted.
 
     It waits for no lock.
     """
-    name = source(Path(engine.url.database or ""), of(engine).of_file)
+    name = source(Path(engine.url.database or ""), parameters_of(engine).of_file)
     return sqlite3.connect(name, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
 
 

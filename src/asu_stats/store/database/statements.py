@@ -180,10 +180,12 @@ def add_returning(
     return [int(row[-1]) for row in writer.write_returning(_cursor(connection), rows)]
 
 
-def put(connection: Connection, table: Table, key: Names, columns: Names, rows: list[Row]) -> None:
+def upsert(
+    connection: Connection, table: Table, key: Names, columns: Names, rows: list[Row]
+) -> None:
     """Insert rows of `key` and `columns`, or set the columns of the row that has the key."""
     if rows:
-        dialects.writer(connection.dialect.name, "put", table, (*key, *columns), key).write(
+        dialects.writer(connection.dialect.name, "upsert", table, (*key, *columns), key).write(
             _cursor(connection), rows
         )
 

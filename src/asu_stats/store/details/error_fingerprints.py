@@ -28,7 +28,7 @@ _FINGERPRINT: Final = (("fingerprint", _t.fingerprint.type),)
 _COUNTS: Final = select(_t.error_type, func.count()).group_by(_t.error_type)
 
 
-class Said(NamedTuple):
+class ErrorOccurrence(NamedTuple):
     """An error: when it happened (as the store keeps times), of which request, and its text."""
 
     category: str
@@ -50,7 +50,7 @@ class Example(NamedTuple):
         return cls(at, request_hash, (text or "")[-EXAMPLE:])
 
 
-def settle(connection: Connection, errors: Sequence[Said]) -> list[Rejection]:
+def resolve(connection: Connection, errors: Sequence[ErrorOccurrence]) -> list[Rejection]:
     """Return fingerprint and package of new errors, and store new fingerprints."""
     if not errors:
         return []

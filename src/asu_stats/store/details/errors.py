@@ -8,14 +8,14 @@ from sqlalchemy import Connection
 from asu_stats.events import FAILED_STATUSES, UNKNOWN
 from asu_stats.store.details import error_fingerprints
 from asu_stats.store.details.builds import Build
-from asu_stats.store.details.error_fingerprints import Said
+from asu_stats.store.details.error_fingerprints import ErrorOccurrence
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups.counting import Rejection
 
 NOTHING: Final = Rejection()
 
 
-def name(
+def add_fingerprints(
     connection: Connection, requests: Sequence[Received], ended: Sequence[Build]
 ) -> dict[int, Rejection]:
     """Return fingerprint and package of rejected requests, by place, and set those of builds."""
@@ -28,7 +28,7 @@ def name(
         if build.status in FAILED_STATUSES and build.finished_at is not None
     ]
     said = [
-        Said(
+        ErrorOccurrence(
             request.error_category or UNKNOWN,
             request.error_type or UNKNOWN,
             request.error_message,
@@ -38,7 +38,7 @@ def name(
         for request, at in (requests[place] for place in rejected)
     ]
     said += [
-        Said(
+        ErrorOccurrence(
             build.error_category or UNKNOWN,
             build.error_type or UNKNOWN,
             build.error_message,
@@ -47,7 +47,7 @@ def name(
         )
         for build, at in failed
     ]
-    found = error_fingerprints.settle(connection, said)
+    found = error_fingerprints.resolve(connection, said)
     for (build, _), rejection in zip(failed, found[len(rejected) :], strict=True):
         build.name_error(rejection)
     return dict(zip(rejected, found, strict=False))

@@ -83,11 +83,11 @@ def last_finished(connection: Connection, now: datetime) -> datetime | None:
     return found
 
 
-def take(connection: Connection, now: datetime, queue: QueueState) -> Sample:
+def store(connection: Connection, now: datetime, queue: QueueState) -> Sample:
     """Store the state of the queue for the minute of `now`, UTC without zone."""
     minute = now.replace(second=0, microsecond=0)
     sample = Sample(minute, *queue, last_finished(connection, now))
-    statements.put(connection, queue_samples, ("sampled_at",), Sample._fields[1:], [sample])
+    statements.upsert(connection, queue_samples, ("sampled_at",), Sample._fields[1:], [sample])
     return sample
 
 

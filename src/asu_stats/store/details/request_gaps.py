@@ -32,7 +32,7 @@ _KEY: Final = RequestDay._fields
 _FIELDS: Final = tuple((name, request_days.c[name].type) for name in _KEY[:2])
 
 
-class Asked(NamedTuple):
+class AcceptedRequest(NamedTuple):
     """An accepted request: number and hash, its time without zone, and its client."""
 
     number: int
@@ -49,7 +49,7 @@ def micros(at: datetime) -> int:
 def add(
     connection: Connection,
     deltas: Deltas,
-    requests: Sequence[Asked],
+    requests: Sequence[AcceptedRequest],
     known: Collection[int],
     details: Details,
 ) -> dict[RequestDay, Span]:

@@ -85,7 +85,7 @@ class Metadata:
         """Version, target, profile and diff_packages of the hash."""
         return RequestNames(*_names(self))
 
-    def take(self, request: RequestReceived, received: datetime) -> bool:
+    def count_request(self, request: RequestReceived, received: datetime) -> bool:
         """Count `request`. Returns whether the names of the hash changed."""
         changed = False
         if received <= self.first_requested_at:
@@ -128,7 +128,7 @@ class Wait:
     client_version: str = UNKNOWN
     package_list: int | None = None
 
-    def go_on(self, *, building: bool) -> None:
+    def keep_waiting(self, *, building: bool) -> None:
         """Wait for the end of a build, whether or not it is `building`."""
         self.status, self.ended_at = "building" if building else "queued", NOT_ENDED
         self.build_id = self.error_category = self.error_type = self.waited_seconds = None

@@ -43,7 +43,7 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Wr
     ]
     lists = package_lists.numbers(connection, [request for request, _ in received])
     ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
-    said = errors.name(connection, received, [build for build, _, _ in ends])
+    said = errors.add_fingerprints(connection, received, [build for build, _, _ in ends])
     for place, (request, at) in enumerate(received):
         counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
     requests.save_requests(connection, received, {}, lists, said)

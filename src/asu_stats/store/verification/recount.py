@@ -440,7 +440,7 @@ def _spans() -> Select[Any]:
 _SPANS: Final = _spans()
 
 
-def remember(connection: Connection, day: date) -> None:
+def add_missing_days(connection: Connection, day: date) -> None:
     """Add the missing rows of `request_days` and `rejected_days` for the live requests of a day."""
     for of, query in _UNREMEMBERED.items():
         rows = statements.fetch(connection, query, **parameters_of(day))

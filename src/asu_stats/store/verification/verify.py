@@ -26,8 +26,8 @@ from asu_stats.store.database.schema import (
 from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import DAILY, HOURLY, ROLLUPS, Key, Rollup
 from asu_stats.store.rollups.deltas import BOUNDS, bounds, find_bounds
-from asu_stats.store.verification import marks, recount
-from asu_stats.store.verification.marks import RetainedRange
+from asu_stats.store.verification import boundaries, recount
+from asu_stats.store.verification.boundaries import RetainedRange
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,13 @@ def differences(
         yield from of_day(engine, day)
         progress(day)
     if kept is not None and end is None:
-        yield from of_marks(engine, kept)
+        yield from of_boundaries(engine, kept)
 
 
-def of_marks(engine: Engine, kept: RetainedRange) -> list[Difference]:
+def of_boundaries(engine: Engine, kept: RetainedRange) -> list[Difference]:
     """Return a difference if hours are missing that `rebuild` can restore from details."""
     with read_snapshot(engine) as connection:
-        since = marks.missing_hours(connection, kept)
+        since = boundaries.missing_hours(connection, kept)
     if since is None:
         return []
     return [Difference(store_state.name, (), "hourly_since", since, kept.hours_from)]
@@ -100,21 +100,21 @@ def rebuild(
     in `store_state` are corrected. Raises `MissingArchiveError` if an archive file cannot be read.
     """
     with write_transaction(engine) as connection:
-        dialects.take_turn(connection)
+        dialects.lock_writers(connection)
         rejections.count_archived(connection, skip_missing=False)
     for day in days(engine, start, end):
         with write_transaction(engine) as connection:
-            dialects.take_turn(connection)
+            dialects.lock_writers(connection)
             _rebuild(connection, day)
         progress(day)
     if kept is not None and end is None:
-        marks.restore_hours(engine, max(kept.hours_from, start or date.min), progress)
+        boundaries.restore_hours(engine, max(kept.hours_from, start or date.min), progress)
         if start is None:
-            marks.correct(engine, kept)
+            boundaries.correct(engine, kept)
 
 
 def _rebuild(connection: Connection, day: date) -> None:
-    recount.remember(connection, day)
+    recount.add_missing_days(connection, day)
     deltas = recount.of_day(connection, day)
     for rollup in _rollups_of(connection, day):
         connection.execute(delete(rollup.table).where(_of_day(rollup)), recount.parameters_of(day))

@@ -30,7 +30,7 @@ def fill(connection: Connection, rollups: Sequence[Rollup]) -> None:
     since = connection.execute(select(store_state.c.hourly_since)).scalar()
     for day in days:
         try:
-            recount.remember(connection, day)
+            recount.add_missing_days(connection, day)
             deltas = recount.of_day(connection, day)
         except MissingArchiveError as error:
             log.warning("schema: new figures of %s not counted: %s", day, error)

@@ -16,7 +16,7 @@ from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
 from asu_stats.store.details import error_fingerprints
-from asu_stats.store.details.error_fingerprints import Said
+from asu_stats.store.details.error_fingerprints import ErrorOccurrence
 from asu_stats.store.verification import recount
 
 _ROWS: Final = 1_000
@@ -26,14 +26,14 @@ _ASKER: Final = ("client", "client_version", "package_list")
 def fill(connection: Connection) -> None:
     """Set client and packages of builds, and fingerprint and package of errors."""
     for builds in (build_metrics, ARCHIVES[build_metrics]):
-        _find_askers(connection, builds)
+        _find_clients(connection, builds)
         _name_builds(connection, builds)
     _askers_in_files(connection)
     for errors in (error_stats, ARCHIVES[error_stats]):
         _name_rejections(connection, errors)
 
 
-def _find_askers(connection: Connection, builds: Table) -> None:
+def _find_clients(connection: Connection, builds: Table) -> None:
     """Set client and packages of builds: of the earliest request in tables that waited for it."""
     waited = [
         select(t.c.request_hash, t.c.build_id, t.c.timestamp, *(t.c[name] for name in _ASKER))
@@ -62,7 +62,7 @@ def _askers_in_files(connection: Connection) -> None:
         try:
             rows = segments.rows_of(connection, client_stats, file)
         except MissingArchiveError:
-            continue  # `filling` logs it
+            continue  # `backfill_rollups` logs it
         for row in rows:
             if row[place["build_id"]] is None:
                 continue
@@ -125,8 +125,8 @@ def _settled(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[tupl
     """Return fingerprint and package of errors: category, type, text, time and hash."""
     unknown = recount.UNKNOWN_KIND
     errors = [
-        Said(category or unknown.category, kind or unknown.type, *rest)
+        ErrorOccurrence(category or unknown.category, kind or unknown.type, *rest)
         for category, kind, *rest in rows
     ]
-    said = error_fingerprints.settle(connection, errors)
+    said = error_fingerprints.resolve(connection, errors)
     return [(each.fingerprint, each.package or None) for each in said]
