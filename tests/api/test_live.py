@@ -167,7 +167,7 @@ def test_what_is_said_to_it_is_not_heeded(sqlite_stats: Stats) -> None:
 
 
 def test_who_does_not_read_is_dropped() -> None:
-    listener = live.Listener()
+    listener = live.Listener(0)
     most = listener.queue.maxsize
     for number in range(most + 1):
         assert listener.queue.qsize() == number

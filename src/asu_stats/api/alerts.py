@@ -11,6 +11,7 @@ from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
 from asu_stats.monitor import reporting, state
 from asu_stats.policies import declare
+from asu_stats.reports import floor
 from asu_stats.reports.parameters import ONLY_JSON
 from asu_stats.store.database.engine import read_snapshot
 
@@ -43,5 +44,8 @@ def read(engine: Engine, rules: Sequence[Rule]) -> reporting.Alerts:
     """Return the response. Raises `StoreUnavailableError`."""
     with read_snapshot(engine) as connection:
         known = state.read(connection)
-        incidents = state.history(connection, _HISTORY)
-    return reporting.overview(rules, known, incidents)
+        shown = reporting.overview(rules, known, state.history(connection, _HISTORY))
+        if floor.least():
+            names = floor.Visible(connection, floor.recent(connection))
+            return reporting.public(shown, names)
+    return shown

@@ -15,6 +15,7 @@ from asu_stats.api import alerts, health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
+from asu_stats.api.audience import PublicFloor
 from asu_stats.api.guard import ReadGuard
 from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
@@ -163,7 +164,8 @@ def create_app(
         *old,
     ):
         app.router.routes.extend(routes.routes)
-    if settings.read_access == "token":
+    has_members = settings.read_access == "token" or settings.public_floor > 0
+    if has_members:
         signing_in = signin.router(begin=sessions.begin, is_own=is_own, cookie=COOKIE, lasts=LASTS)
         app.router.routes.extend(signing_in.routes)
     pages.install(
@@ -185,6 +187,8 @@ def create_app(
         for method in route.methods if route.documented else ():
             process.start_at_zero(method, route.template)
     guard = Middleware(ReadGuard, policies=policies, access=access, sessions=sessions)
+    least = settings.public_floor
+    public = Middleware(PublicFloor, access=access, sessions=sessions, least=least)
     # In the order in which a request passes them.
     app.user_middleware = [
         Middleware(OneLeadingSlash),
@@ -194,6 +198,7 @@ def create_app(
         Middleware(HeadAsGet),
         Middleware(Limited, limits=RateLimits(settings, policies)),
         *([guard] if settings.read_access == "token" else []),
+        *([public] if least else []),
         Middleware(ServeCached, cached=cached),
     ]
     return app

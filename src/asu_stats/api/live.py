@@ -1,7 +1,8 @@
 """`WS /api/v1/stats/live`: notifies its clients when figures have changed.
 
 One thread per process polls the change counter while a client is connected, so changes by any
-process are noticed. All clients get the same message. Slow readers are disconnected.
+process are noticed. All clients that see the same names get the same message. Slow readers are
+disconnected.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from asu_stats.api.stats import PREFIX
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.policies import declare
+from asu_stats.reports import floor
 from asu_stats.reports import now as now_report
 from asu_stats.store.database import statements
 from asu_stats.store.database.changes import COUNTER
@@ -43,7 +45,8 @@ State: TypeAlias = tuple[int, int, int]
 class Listener:
     """A WebSocket: the last message sent, and the queue of messages to send."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: int) -> None:
+        self.least = least  # requests that a name needs to be in the messages
         self.queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_MESSAGES)
         self._seen: State | None = None
         self._not_before = 0.0
@@ -100,12 +103,12 @@ class Live:
         if len(self._listeners) >= self._most:
             await _refuse(socket, 503, "too many connections; poll /api/v1/stats/now instead")
             return
-        listener = Listener()
+        listener = Listener(floor.least())
         self._listeners.add(listener)  # starts the watcher, before anything is awaited
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
         try:
-            first = await run_sync(self._message)
+            first = await run_sync(self._message, listener.least)
             await socket.accept()
             listener.offer(*first, _now())
             await self._talk(socket, listener.queue)
@@ -142,9 +145,8 @@ class Live:
             await asyncio.sleep(_CHECK_SECONDS)
             try:
                 state = await run_sync(self._state)
-                if not any(listener.is_due(state, _now()) for listener in self._listeners):
-                    continue
-                state, message = await run_sync(self._message)
+                due = {each.least for each in self._listeners if each.is_due(state, _now())}
+                messages = {least: await run_sync(self._message, least) for least in due}
             except StoreUnavailableError as error:
                 log.debug("live: %s", error)
                 continue
@@ -153,7 +155,8 @@ class Live:
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
                 continue
             for listener in self._listeners:
-                listener.offer(state, message, _now())
+                if listener.least in messages:
+                    listener.offer(*messages[listener.least], _now())
 
     def _state(self) -> State:
         with read_snapshot(self._engine) as connection:
@@ -161,9 +164,12 @@ class Live:
             state = self._queues.state_in(connection)
         return changes, state.queue_length, state.builds_running
 
-    def _message(self) -> tuple[State, str]:
-        """Return a message, and the state that it describes."""
-        with read_snapshot(self._engine) as connection:
+    def _message(self, least: int) -> tuple[State, str]:
+        """Return a message, and the state that it describes.
+
+        It names only what has `least` requests.
+        """
+        with floor.applied(least), read_snapshot(self._engine) as connection:
             changes = _changes(connection)
             answer = now_report.read(connection, self._queues)
         state = (changes, answer["queue_length"], answer["builds_running"])

@@ -26,7 +26,7 @@ from asu_stats.api.params import given_by
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.policies import declare
-from asu_stats.reports import asking
+from asu_stats.reports import asking, floor
 from asu_stats.reports.asking import Given
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT
@@ -95,7 +95,7 @@ class StatsApi:
             query = replace(query, now=self._now(), queues=self._queues)
             return self._answering.answer_now(
                 lambda connection: _written(
-                    report, query, report.read(connection, query), as_csv=as_csv
+                    report, query, report.answer(connection, query), as_csv=as_csv
                 ),
                 vary=", ".join(vary),
             )
@@ -121,11 +121,11 @@ class StatsApi:
     def _read(self, report: Report, query: Query, connection: Connection, changes: int) -> Any:
         """Return the result of a report. A long list is computed once for all its pages."""
         if not report.paged:
-            return report.read(connection, query)
-        key = (report.name, *_identity(query))
+            return report.answer(connection, query)
+        key = (report.name, *_identity(query), str(floor.least()))
         found: Any = self._lists.get(key, changes)
         if found is None:
-            found = report.read(connection, query)
+            found = report.answer(connection, query)
             self._lists.put(key, changes, found)
         return found
 

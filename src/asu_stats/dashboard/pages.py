@@ -1,7 +1,7 @@
 """The pages: rendered on the server, readable without scripts; scripts draw and update them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from asu_stats.exceptions import (
     UnknownFingerprintError,
 )
 from asu_stats.policies import declare
-from asu_stats.reports import annotations, sums
+from asu_stats.reports import annotations, floor, sums
 from asu_stats.reports import now as now_report
 from asu_stats.store.database.engine import read_snapshot
 
@@ -80,7 +80,12 @@ class Sources:
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
         """Return what `report` says in one state of the database."""
         with read_snapshot(self.engine) as db:
-            return report(db, view)
+            return report(db, masked(db, view))
+
+
+def masked(db: Connection, view: View) -> View:
+    """Return the view without names that are not shown to this caller."""
+    return replace(view, filters=floor.masked(db, view.window, view.filters))
 
 
 def install(
@@ -133,6 +138,7 @@ def _page(
             view = sources.view(request, name)
             alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
+                view = masked(db, view)
                 content = read(db, view)
                 now = now_report.read(db, sources.queues)
                 noted = () if name in TIMELESS else annotations.read(db, view.window)

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from asu_stats import __version__
 from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
+from asu_stats.reports import floor
 from asu_stats.text import counted, markup, plainly
 
 _templates = Environment(
@@ -52,6 +53,7 @@ def render(
             "timeless": TIMELESS,
             "view": None,
             "annotations": (),
+            "least": floor.least(),
             "signed_in": getattr(request.state, "signed_in", False),
             **values,
         }

@@ -4,7 +4,8 @@ That server looked back N times 24 hours from now. Here N is UTC days including 
 day is complete. Members of objects are sorted by name, as that server wrote them.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,12 +13,13 @@ from sqlalchemy import Connection, Row
 from typing_extensions import TypedDict
 
 from asu_stats.events import UNKNOWN
-from asu_stats.reports import sums
+from asu_stats.reports import floor, sums
 from asu_stats.store.rollups.definitions import LEGACY
 from asu_stats.windows import Window
 
 # Number of events by kind. Kinds without events are left out.
 Kinds = dict[str, int]
+Sums = Counter[str]
 _KINDS = ("build_completed", "cache_hit", "failure", "request")
 
 
@@ -70,20 +72,19 @@ class DayDiffPackages(TypedDict):
 
 def builds_per_day(connection: Connection, window: Window) -> dict[str, Kinds]:
     """Return the events of each day with any."""
-    return _kinds(
-        sums.rows(connection, LEGACY, ("date",), window), lambda row: row.date.isoformat()
-    )
+    rows = sums.rows(connection, LEGACY, ("date",), window)
+    return _kinds({row.date.isoformat(): _sums(row) for row in rows})
 
 
 def builds_by_version(connection: Connection, window: Window) -> dict[str, Kinds]:
     """Return the events of each version. Events without a version are left out."""
-    return _kinds(_versions(connection, window), lambda row: row.version)
+    return _kinds(_versions(connection, window))
 
 
 def diff_packages(connection: Connection, window: Window) -> DiffPackages:
     """Return the totals by diff_packages, including events without a version."""
     (row,) = sums.rows(connection, LEGACY, (), window)
-    total, enabled, disabled = _split(row)
+    total, enabled, disabled = _split(_sums(row))
     return {
         "total_builds": total,
         "diff_packages_true": enabled,
@@ -97,7 +98,7 @@ def diff_packages_by_version(
     connection: Connection, window: Window
 ) -> list[VersionDiffPackages] | None:
     """Return the counts per version, versions descending as text; `None` without data."""
-    found = {row.version: _split(row) for row in _versions(connection, window)}
+    found = {name: _split(added) for name, added in _versions(connection, window).items()}
     rows: list[VersionDiffPackages] = [
         {
             "version": version,
@@ -114,7 +115,9 @@ def diff_packages_by_version(
 
 def diff_packages_trend(connection: Connection, window: Window) -> list[DayDiffPackages] | None:
     """Return the counts per day, newest first; `None` without data."""
-    found = {row.date: _split(row) for row in sums.rows(connection, LEGACY, ("date",), window)}
+    found = {
+        row.date: _split(_sums(row)) for row in sums.rows(connection, LEGACY, ("date",), window)
+    }
     rows: list[DayDiffPackages] = [
         {
             "date": day.isoformat(),
@@ -128,23 +131,31 @@ def diff_packages_trend(connection: Connection, window: Window) -> list[DayDiffP
     return rows or None
 
 
-def _versions(connection: Connection, window: Window) -> list[Row[Any]]:
-    rows = sums.rows(connection, LEGACY, ("version",), window)
-    return [row for row in rows if row.version != UNKNOWN]
+def _versions(connection: Connection, window: Window) -> dict[str, Sums]:
+    """Return the sums of each version that is known; those below the public floor are `other`."""
+    names = floor.Visible(connection, window)
+    found: dict[str, Sums] = defaultdict(Counter)
+    for row in sums.rows(connection, LEGACY, ("version",), window):
+        if row.version != UNKNOWN:
+            found[names.shown("version", row.version)] += _sums(row)
+    return found
 
 
-def _kinds(rows: Iterable[Row[Any]], name: Callable[[Row[Any]], str]) -> dict[str, Kinds]:
+def _sums(row: Row[Any]) -> Sums:
+    return Counter({add: int(getattr(row, add) or 0) for add in LEGACY.adds})
+
+
+def _kinds(rows: Mapping[str, Sums]) -> dict[str, Kinds]:
     found = {
-        name(row): {kind: int(count) for kind in _KINDS if (count := getattr(row, kind))}
-        for row in rows
+        name: {kind: added[kind] for kind in _KINDS if added[kind]} for name, added in rows.items()
     }
     return {name: kinds for name, kinds in sorted(found.items()) if kinds}
 
 
-def _split(row: Row[Any]) -> tuple[int, int, int]:
+def _split(added: Sums) -> tuple[int, int, int]:
     """Return the total, and the counts with and without diff_packages."""
-    total = int(row.request or 0) + int(row.build_completed or 0)
-    return total, int(row.diff_packages_true or 0), int(row.diff_packages_false or 0)
+    total = added["request"] + added["build_completed"]
+    return total, added["diff_packages_true"], added["diff_packages_false"]
 
 
 def _percentage(part: int, whole: int) -> float:

@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import Connection, func, select
 from typing_extensions import TypedDict
 
-from asu_stats.reports import latest_errors, sums
+from asu_stats.reports import floor, latest_errors, sums
 from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.packages import branch_of, most
 from asu_stats.store.rollups.definitions import HOURLY_PROFILES, LEGACY
@@ -80,8 +80,9 @@ def builds_by_version(connection: Connection, today: date, branch: str | None) -
     """
     window = Window.last(7 * WEEKS, today=today)
     found: dict[str, list[float]] = defaultdict(lambda: [0.0] * WEEKS)
+    names = floor.Visible(connection, window)
     for row in sums.rows(connection, LEGACY, ("date", "version"), window):
-        name: str = row.version
+        name = names.shown("version", row.version)
         if branch is None:
             name = branch_of(name)
         elif not name.startswith(branch):

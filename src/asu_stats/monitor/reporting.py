@@ -2,7 +2,7 @@
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -15,6 +15,7 @@ from asu_stats.monitor.outbreaks import Subject
 from asu_stats.monitor.readings import Reading
 from asu_stats.monitor.state import MonitorState, Silence, StoredIncident
 from asu_stats.reports.causes import Cause
+from asu_stats.reports.floor import Visible
 
 RuleState = Literal["ok", "pending", "firing"]
 Moment = Annotated[str | None, Field(description="RFC 3339, UTC.")]
@@ -114,6 +115,53 @@ class Alerts(TypedDict):
     incidents: Annotated[list[IncidentRow], Field(description="Newest first, 100 at most.")]
     silences: Annotated[list[SilenceRow], Field(description="At most 100.")]
     silences_total: Annotated[int, Field(description="Total number.")]
+
+
+def public(shown: Alerts, names: Visible) -> Alerts:
+    """Return alerts without the names that are not shown, and without error texts."""
+    for rule in shown["rules"]:
+        for alert in rule["alerts"]:
+            alert["subject"] = _public_subject(alert["subject"], names)
+    titles = {rule["rule"]: rule["summary"] or rule["rule"] for rule in shown["rules"]}
+    for incident in shown["incidents"]:
+        subject = _public_subject(incident["subject"], names)
+        if subject != incident["subject"]:
+            about = texts.of_subject(tuple(subject.items()))
+            incident["title"] = f"{titles.get(incident['rule'], incident['rule'])}: {about}"
+        incident["subject"] = subject
+        incident["cause"] = incident["cause"] and _public_cause(incident["cause"], names)
+    for silence in shown["silences"]:
+        subject = _public_subject(silence["subject"], names)
+        if subject != silence["subject"]:
+            silence["comment"] = ""
+        silence["subject"] = subject
+    return shown
+
+
+def _public_subject(subject: Mapping[str, str], names: Visible) -> dict[str, str]:
+    return {dimension: names.shown(dimension, value) for dimension, value in subject.items()}
+
+
+def _public_cause(cause: Cause, names: Visible) -> Cause:
+    found: dict[str, Any] = {**cause}
+    for kind in ("package", "version", "target", "client"):
+        if share := found[kind]:
+            found[kind] = {**share, "name": names.shown(kind, share["name"])}
+    device = ("version", "target", "profile")
+    found["examples"] = [
+        {
+            **example,
+            **{kind: names.shown(kind, example[kind]) for kind in device},
+            "message": None,
+            "request_hash": (
+                example["request_hash"]
+                if all(names.has(kind, example[kind]) for kind in device)
+                else ""
+            ),
+        }
+        for example in found["examples"]
+    ]
+    return cast(Cause, found)
 
 
 def readings(rules: Sequence[Rule], evaluation: Evaluation) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.releases import release_order
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import Requests
+from asu_stats.reports.marks import Named
 from asu_stats.reports.parameters import DAYS_INTERVAL
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import VERSIONS
@@ -20,7 +21,9 @@ class VersionBucket(TypedDict):
 
     timestamp: Annotated[str, Field(description="Day, Monday of the week, or month 2024-01.")]
     version: Annotated[
-        str | None, Field(description="The eight with most requests; null for all others together.")
+        str | None,
+        Named("version"),
+        Field(description="The eight with most requests; null for all others together."),
     ]
     requests: Requests
     percentage: Annotated[float | None, Field(description="Of all requests of the bucket.")]
@@ -37,7 +40,8 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
     """
     (totals,) = sums.cubes(connection, window, VERSIONS)
     requests = {version: row[0] for (version,), row in totals.rows() if row[0]}
-    shown = [version for version, _ in figures.top(requests, SHOWN, release_order)]
+    visible = {version: n for version, n in requests.items() if n >= floor.least()}
+    shown = [version for version, _ in figures.top(visible, SHOWN, release_order)]
     found: list[VersionBucket] = []
     for stamp, _, cube in sums.cube_over_time(connection, window, interval, VERSIONS):
         asked = {version: row[0] for (version,), row in cube.rows()}

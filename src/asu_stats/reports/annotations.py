@@ -9,9 +9,10 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
-from asu_stats.reports import release_days
+from asu_stats.reports import floor, release_days
 from asu_stats.reports.report import Report
 from asu_stats.store.details import annotations
+from asu_stats.store.details.annotations import Incident
 from asu_stats.times import aware, bounds, midnight
 from asu_stats.windows import Window
 
@@ -40,12 +41,13 @@ class Annotation(TypedDict):
 def read(connection: Connection, window: Window) -> list[Annotation]:
     """Return what happened in a time range, or began before it and lasted into it, by time."""
     first, after = bounds(window.start, window.end)
+    names = floor.Visible(connection, window)
     found: list[_Happened] = [
         (midnight(day), "release", f"{version} released", None)
         for day, version in release_days.released_in(connection, window)
     ]
     found += [
-        (incident.opened_at, "incident", incident.title, incident.closed_at)
+        (incident.opened_at, "incident", _title(incident, names), incident.closed_at)
         for incident in annotations.incidents(connection, first, after)
     ]
     found += [
@@ -61,6 +63,12 @@ def read(connection: Connection, window: Window) -> list[Annotation]:
         }
         for at, kind, text, until in sorted(found, key=itemgetter(0))
     ]
+
+
+def _title(incident: Incident, names: floor.Visible) -> str:
+    """Return the title of an incident; it names what the incident is about."""
+    is_shown = all(names.has(dimension, value) for dimension, value in incident.subject)
+    return incident.title if is_shown else f"{incident.rule}: {floor.OTHER}"
 
 
 REPORT = Report(

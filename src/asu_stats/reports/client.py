@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.exceptions import UnknownClientError
 from asu_stats.releases import order_of
-from asu_stats.reports import clients, figures, parameters, sums, timeseries
+from asu_stats.reports import clients, figures, floor, parameters, sums, timeseries
 from asu_stats.reports.clients import ClientRow
 from asu_stats.reports.fields import (
     Category,
@@ -24,6 +24,7 @@ from asu_stats.reports.fields import (
 )
 from asu_stats.reports.incomplete import reasons
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.marks import Named
 from asu_stats.reports.report import Report
 from asu_stats.reports.timeseries import Bucket
 from asu_stats.store.rollups.definitions import (
@@ -42,7 +43,9 @@ _UNHASHED = "requests_without_hash"
 class ClientVersionRequests(TypedDict):
     """A version of a client and its requests."""
 
-    client_version: Annotated[str, Field(description="Version that the client sent.")]
+    client_version: Annotated[
+        str, Named("client_version"), Field(description="Version that the client sent.")
+    ]
     requests: Requests
 
 
@@ -74,18 +77,20 @@ class ClientReport(ClientRow):
 def read(connection: Connection, window: Window, client: str, page: Page = ALL) -> ClientReport:
     """Return all figures of one client in `window`. Its lists are cut to `page`.
 
-    Raises `UnknownClientError` for a client without any recorded request.
+    Raises `UnknownClientError` for a client without any recorded request, or below the floor.
     """
     filters = {"client": client}
     t = CLIENTS.table
     if connection.execute(select(t.c.client).where(t.c.client == client).limit(1)).first() is None:
+        raise UnknownClientError(client)
+    if floor.least() and floor.is_rare(connection, window, filters):
         raise UnknownClientError(client)
 
     def ranked(column: str, names: Sequence[Row[Any]]) -> list[tuple[str, int]]:
         counts: dict[str, int] = defaultdict(int)
         for row in names:
             counts[getattr(row, column)] += int(row.requests)
-        return figures.top(counts, len(counts), order_of(column))
+        return figures.top(floor.fold(counts), len(counts), order_of(column))
 
     seen = sums.rows(connection, CLIENT_VERSIONS, ("version", "client_version"), window, filters)
     devices = sums.rows(connection, CLIENT_DEVICES, ("target", "profile"), window, filters)

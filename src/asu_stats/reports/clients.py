@@ -7,7 +7,8 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
+from asu_stats.releases import release_order
+from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import (
     CacheHits,
     Client,
@@ -28,7 +29,8 @@ from asu_stats.store.blocks.cubes import (
 )
 from asu_stats.windows import Window
 
-_UNTRACED = "null if some were imported without hash, see `period.incomplete`."
+_TOP: Final = 5
+_UNTRACED: Final = "null if some were imported without hash, see `period.incomplete`."
 ClientBuilt = Annotated[
     int | None, Field(description=f"The client's requests whose build succeeded; {_UNTRACED}")
 ]
@@ -73,19 +75,21 @@ def read(connection: Connection, window: Window) -> Listing[ClientRow]:
     clients, pairs, rejected, versions = sums.cubes(
         connection, window, BY_CLIENT, CLIENT_UNIQUE, CLIENT_REJECTED, BY_CLIENT_VERSION
     )
-    ranked = clients.ranked_rows(len(BY_CLIENT.adds))
+    ranked, hidden = floor.fold_ranked(clients.ranked_rows(len(BY_CLIENT.adds)))
     unique, unique_rejected = (sums.unique_by_client(window, each) for each in (pairs, rejected))
     below = versions.tops()
     imported = clients.total()[BY_CLIENT.place("requests_without_hash")] > 0
 
     def make(first: int, after: int) -> list[ClientRow]:
         shown = ranked.names(first, after)
-        tops = below.of([(client,) for client in shown])
+        tops = floor.tops(below, shown, hidden, _TOP, release_order)
         return [
             row(
                 client,
                 amounts,
-                (unique.get(client, 0), unique_rejected.get(client, 0)),
+                (None, None)
+                if hidden and client == floor.OTHER
+                else (unique.get(client, 0), unique_rejected.get(client, 0)),
                 top.first,
                 imported=imported,
             )
@@ -98,14 +102,15 @@ def read(connection: Connection, window: Window) -> Listing[ClientRow]:
 def row(
     client: str,
     amounts: Sequence[int],
-    unique: tuple[int, int],
+    unique: tuple[int | None, int | None],
     versions: Sequence[tuple[str, int]],
     *,
     imported: bool,
 ) -> ClientRow:
     """Return the row of a client from its sums, in the order of `CLIENTS.adds`.
 
-    `unique` holds its numbers of distinct hashes: of accepted and of rejected requests. `imported`
+    `unique` holds its numbers of distinct hashes: of accepted and of rejected requests, `None` if
+    they are not known of several clients together. `imported`
     tells whether the window contains imported history, which lacks rejections.
     """
     requests, hits, good, bad, rejected, unhashed, untraced, unknown = amounts

@@ -7,7 +7,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit, Version
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.report import Report
@@ -85,7 +85,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackag
     """
     days, of_days = _days(connection, window)
     (by_version,) = sums.cubes(connection, window, VERSIONS)
-    ranked = by_version.ranked_rows()
+    ranked, _ = floor.fold_ranked(by_version.ranked_rows())
     first, after, _ = page.places.indices(len(ranked))
     added = ranked.columns(first, after)
     of_versions = Columns._make(added[place] for place in _PLACES)

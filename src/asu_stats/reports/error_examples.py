@@ -10,7 +10,9 @@ from typing_extensions import TypedDict
 from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
 from asu_stats.reports import latest_errors
+from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Category, Profile, Target, TypeOfError, Version
+from asu_stats.reports.marks import IDENTIFYING, Named
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.times import aware, midnight
@@ -29,14 +31,19 @@ class ErrorExample(TypedDict):
     version: Version
     target: Target
     profile: Profile
-    client: Annotated[str | None, Field(description="Of a rejected request; null for a build.")]
-    request_hash: Annotated[str | None, Field(description="First 12 characters; null if unknown.")]
+    client: Annotated[
+        str | None, Named("client"), Field(description="Of a rejected request; null for a build.")
+    ]
+    request_hash: Annotated[
+        str | None, IDENTIFYING, Field(description="First 12 characters; null if unknown.")
+    ]
     message: Annotated[str | None, Field(description="Last 2,000 characters of the message.")]
     fingerprint: Annotated[
         str | None, Field(description="Texts that differ only in names have the same.")
     ]
 
 
+@covers(list[ErrorExample])
 def read(
     connection: Connection,
     window: Window,

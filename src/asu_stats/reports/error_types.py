@@ -6,7 +6,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.errors import VersionErrors
 from asu_stats.reports.fields import Category, TypeOfError
 from asu_stats.reports.listing import Listing
@@ -40,6 +40,7 @@ def read(
 ) -> Listing[ErrorTypeRow]:
     """Return a row per type, by errors descending, then by category and type."""
     (failures,) = sums.cubes(connection, window, FAILURES)
+    failures = floor.rename(connection, window, failures, _VERSION, "version")
     given = {_CATEGORY: category, _VERSION: version}
     where = {place: name for place, name in given.items() if name is not None}
     tops = failures.tops(_VERSIONS, where)

@@ -8,7 +8,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import Category, Rate, Total, TypeOfError, Version
 from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.reports.report import Report
@@ -22,7 +22,7 @@ class ErrorType(TypedDict):
 
     type: TypeOfError
     count: Annotated[int, Field(description="Failed builds and rejected requests.")]
-    affected_versions: Annotated[list[str], Field(description="At most 10, most errors first.")]
+    affected_versions: Annotated[list[Version], Field(description="At most 10, most errors first.")]
     affected_versions_total: Total
 
 
@@ -60,6 +60,7 @@ _VERSIONS: Final = 10
 def read(connection: Connection, window: Window, page: Page = ALL) -> Errors:
     """Return the errors of `window` by category and type, and by version; `page` cuts both."""
     (failures,) = sums.cubes(connection, window, FAILURES)
+    failures = floor.rename(connection, window, failures, FAILURES.key.index("version"), "version")
     categories, versions = _by_category(failures, page), _by_version(failures)
     return {
         "total_errors": failures.total()[0],

@@ -9,10 +9,18 @@ from typing import Annotated, NotRequired
 from pydantic import Field
 from typing_extensions import TypedDict
 
-Version = Annotated[str, Field(description="OpenWrt version, or `SNAPSHOT`.")]
-Target = Annotated[str, Field(description="OpenWrt target, such as `ath79/generic`.")]
-Profile = Annotated[str, Field(description="Device profile of the target.")]
-Client = Annotated[str, Field(description="Name of the client without its version, or `unknown`.")]
+from asu_stats.reports.marks import Named
+
+Version = Annotated[str, Named("version"), Field(description="OpenWrt version, or `SNAPSHOT`.")]
+Target = Annotated[
+    str, Named("target"), Field(description="OpenWrt target, such as `ath79/generic`.")
+]
+Profile = Annotated[str, Named("profile"), Field(description="Device profile of the target.")]
+Client = Annotated[
+    str,
+    Named("client"),
+    Field(description="Name of the client without its version, or `unknown`."),
+]
 CacheHits = Annotated[int, Field(description="Accepted requests for an image that existed.")]
 Category = Annotated[str, Field(description="Category of the error.")]
 TypeOfError = Annotated[str, Field(description="Type of the error within its category.")]

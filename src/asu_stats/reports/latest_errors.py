@@ -5,18 +5,22 @@ and at most a few.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, FromClause, Select, Table, func, select
 
+from asu_stats.events import NO_HASH
 from asu_stats.exceptions import MissingArchiveError
+from asu_stats.reports import floor
+from asu_stats.reports.insights import rows
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.archive.files import Rows
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, error_stats
+from asu_stats.windows import Window
 
 _FILES: Final = 20
 _BEGINNING, _END = datetime.min, datetime.max  # noqa: DTZ901 - stored times have no zone
@@ -40,6 +44,7 @@ class LatestError(NamedTuple):
 
 _COLUMNS: Final = LatestError._fields
 _Build = tuple[str, str]
+_NAMES: Final = ("version", "target", "profile", "client")
 
 
 def read(
@@ -54,7 +59,7 @@ def read(
     """Return at most `limit` errors from `first` to before `after`, newest first.
 
     `filters` holds values of columns, such as `error_type`. Errors in a missing or damaged archive
-    file are left out; `/readyz` names the file.
+    file are left out; `/readyz` names the file. With a public floor, see `_covered`.
     """
     found = [
         LatestError(*row)
@@ -76,11 +81,42 @@ def read(
             and all(getattr(error, name) == value for name, value in filters.items())
         )
         found = sorted(found, key=_newest_first)[:limit]
+    if floor.least():
+        return _covered(connection, found, first, after)
     texts = _texts(connection, found)
     return [
         error._replace(error_message=error.error_message or texts.get(_build_of(error)))
         for error in found
     ]
+
+
+def _covered(
+    connection: Connection, errors: Iterable[LatestError], first: datetime, after: datetime
+) -> list[LatestError]:
+    """Return errors without names and texts of few requests: of texts that many have, the pattern.
+
+    The errors of a request that is covered have no hash.
+    """
+    window = floor.recent(connection)
+    if (first, after) != (_BEGINNING, _END):
+        window = Window(first.date(), (after - timedelta(microseconds=1)).date())
+    names = floor.Visible(connection, window)
+    patterns = rows.patterns(connection, window, {e.fingerprint or "" for e in errors})
+    found: list[LatestError] = []
+    for error in errors:
+        pattern = patterns.get(error.fingerprint or "")
+        shown = error._replace(
+            version=names.shown("version", error.version),
+            target=names.shown("target", error.target),
+            profile=names.shown("profile", error.profile),
+            client=error.client and names.shown("client", error.client),
+            error_message=pattern,
+            fingerprint=error.fingerprint if pattern else None,
+        )
+        if any(getattr(shown, kind) != getattr(error, kind) for kind in _NAMES):
+            shown = shown._replace(request_hash=NO_HASH, build_id=None)
+        found.append(shown)
+    return found
 
 
 def _select(

@@ -10,15 +10,19 @@ from typing_extensions import TypedDict
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
+from asu_stats.reports import cover, floor
 from asu_stats.reports.fields import Profile, Seconds, Target, Version
+from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.store.database.schema import build_metrics
 from asu_stats.times import aware
+
+_Build = Annotated[str, IDENTIFYING, Field(description="First 12 characters.")]
 
 
 class RunningBuild(TypedDict):
     """A build that has started and not ended."""
 
-    build_id: Annotated[str, Field(description="First 12 characters.")]
+    build_id: _Build
     version: Version
     target: Target
     profile: Profile
@@ -29,7 +33,7 @@ class RunningBuild(TypedDict):
 class EndedBuild(TypedDict):
     """A build that ended."""
 
-    build_id: Annotated[str, Field(description="First 12 characters.")]
+    build_id: _Build
     version: Version
     target: Target
     profile: Profile
@@ -60,12 +64,13 @@ ENDED: Final = 12
 def read(connection: Connection, queues: CombinedQueue) -> Now:
     """Return the running builds, the latest ended builds, and the number of waiting builds."""
     state = queues.state_in(connection)
-    return {
+    found: Now = {
         "queue_length": state.queue_length,
         "builds_running": state.builds_running,
         "running": running(connection, queues),
         "ended": ended(connection),
     }
+    return cover.cover(Now, found, connection, floor.recent(connection)) if floor.least() else found
 
 
 def running(connection: Connection, queues: CombinedQueue) -> list[RunningBuild]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
-from asu_stats.reports import figures, rolling, sums
+from asu_stats.reports import figures, floor, rolling, sums
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.fields import (
     Average,
@@ -193,7 +193,7 @@ def response(period: Period, tally: Tally) -> Overview:
         },
         "clients": {
             "total_unique": sum(1 for count in clients.values() if count),
-            "top_5": [{"client": c, "requests": n} for c, n in figures.top(clients, 5)],
+            "top_5": [{"client": c, "requests": n} for c, n in figures.top(floor.fold(clients), 5)],
         },
         "diff_packages": {
             "enabled": enabled,

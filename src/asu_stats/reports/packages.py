@@ -7,8 +7,9 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.listing import Listing
+from asu_stats.reports.marks import Named
 from asu_stats.reports.parameters import TARGET, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import BY_PACKAGE
@@ -21,7 +22,7 @@ from asu_stats.windows import Window
 class PackageRow(TypedDict):
     """One package."""
 
-    package: Annotated[str, Field(description="Name of the package.")]
+    package: Annotated[str, Named("package"), Field(description="Name of the package.")]
     requests: Annotated[
         int,
         Field(description="Accepted requests that listed the package, without cache hits."),
@@ -52,6 +53,7 @@ def read(
             connection, {row.package_list: int(row.requests) for row in lists}
         )
         ranked = Ranked.of([(name, (asked[name],)) for name in sorted(asked)], width=1)
+    ranked, _ = floor.fold_ranked(ranked)
     (totals,) = sums.rows(connection, VERSION_TARGET, (), window, filters)
     accepted = int(totals.request_count or 0)
 
@@ -73,7 +75,7 @@ def most(
     for (version, package), (requests,) in found.rows():
         if branch is None or branch_of(version) == branch:
             counts[package] += requests
-    return figures.top(counts, places)
+    return figures.top(floor.fold(counts), places)
 
 
 def branch_of(version: str) -> str:

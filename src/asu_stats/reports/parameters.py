@@ -30,6 +30,7 @@ class Parameter:
     description: str
     schema: Mapping[str, Any]
     stored: Callable[[str], str] = stored_name
+    selects: bool = True  # False: it does not select by a name that requests have
 
     def documented(self) -> dict[str, Any]:
         """Return the OpenAPI object of a query parameter."""

@@ -10,10 +10,12 @@ from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.durations import all_durations, durations_by_version
 from asu_stats.reports.fields import Average, Profile, Seconds, Target, Total, Version
 from asu_stats.reports.listing import ALL, Listing, Page
+from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS, VERSIONS
 from asu_stats.store.blocks.distribution import Distribution
@@ -24,6 +26,7 @@ from asu_stats.windows import Window
 
 Hash = Annotated[
     str | None,
+    IDENTIFYING,
     Field(
         description="First 12 characters; full hash with a `read` token. Null if the "
         "build was imported without it."
@@ -80,6 +83,7 @@ class Performance(TypedDict):
 SLOWEST: Final = 10
 
 
+@covers(Performance)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
     """Return the durations of successful builds that finished in `window`, in whole seconds.
 
@@ -109,7 +113,8 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Performanc
 def by_version(connection: Connection, window: Window) -> Listing[VersionPerformance]:
     """Return the durations of each version that has any, by requests descending."""
     durations, versions = sums.cubes(connection, window, VERSION_SECONDS, VERSIONS)
-    requests = {version: row[0] for (version,), row in versions.rows()}
+    durations = floor.rename(connection, window, durations, 0, "version")
+    requests = floor.fold({version: row[0] for (version,), row in versions.rows()})
     found = durations_by_version(durations)
     found.sort(key=lambda row: -requests.get(row.version, 0))
 

@@ -6,15 +6,17 @@ from typing import Any, Final, Generic, TypeVar, cast
 
 from sqlalchemy import Connection
 
-from asu_stats.reports import builds, sums
+from asu_stats.releases import order_of
+from asu_stats.reports import builds, floor, sums
 from asu_stats.reports.listing import Listing
 from asu_stats.store.blocks.cubes import Cube
-from asu_stats.store.blocks.totals import NOTHING, Ranked
+from asu_stats.store.blocks.totals import NOTHING, Ranked, Top
 from asu_stats.store.rollups.definitions import PROFILES, VERSION_TARGET, Rollup
 from asu_stats.windows import Window
 
 Row = TypeVar("Row")
 
+_TOP: Final = 5
 _DECIDING: Final = 4  # a name is listed with a request, cache hit, success or failure
 
 
@@ -38,7 +40,7 @@ class Ranking(Generic[Row]):
         self, connection: Connection, window: Window, filters: Mapping[str, str]
     ) -> Listing[Row]:
         """Return the rows of `window`. `filters` can name values of other dimensions."""
-        tops: sums.Below | None = None
+        below: sums.Below | None = None
         if filters:
             rollup = self._rollup(self.name, *filters)
             rows = sums.rows(connection, rollup, (self.name,), window, filters)
@@ -51,7 +53,7 @@ class Ranking(Generic[Row]):
             if self.below:
                 by = (self.name, self.below)
                 pairs = sums.rows(connection, self._rollup(*by, *filters), by, window, filters)
-                tops = sums.TopsOf(
+                below = sums.TopsOf(
                     (getattr(pair, self.name), getattr(pair, self.below), int(pair.request_count))
                     for pair in pairs
                 )
@@ -59,18 +61,31 @@ class Ranking(Generic[Row]):
             cubes = [self.cube, *([self.pairs] if self.pairs else [])]
             names, *both = sums.cubes(connection, window, *cubes)
             found = names.ranked_rows(_DECIDING)
-            tops = both[0].tops() if both else None
-        return Listing(len(found), lambda first, after: self._make(found, tops, first, after))
+            below = both[0].tops() if both else None
+        found, hidden = floor.fold_ranked(found)
+
+        def tops_of(names: list[str]) -> list[Top]:
+            if below is None or self.below is None:
+                return [NOTHING] * len(names)
+            return floor.tops(below, names, hidden, _TOP, order_of(self.below))
+
+        return Listing(len(found), lambda first, after: self._make(found, tops_of, first, after))
 
     @staticmethod
     def _rollup(*columns: str) -> Rollup:
         """Return the smaller of the two rollups that have the columns."""
         return PROFILES if "profile" in columns else VERSION_TARGET
 
-    def _make(self, found: Ranked, tops: sums.Below | None, first: int, after: int) -> list[Row]:
+    def _make(
+        self,
+        found: Ranked,
+        tops_of: Callable[[list[str]], list[Top]],
+        first: int,
+        after: int,
+    ) -> list[Row]:
         names = found.names(first, after)
         added = found.columns(first, after)[: len(builds.ADDS)]
-        below = tops.of([(name,) for name in names]) if tops else [NOTHING] * len(names)
+        below = tops_of(names)
         columns: dict[str, Sequence[Any]] = {
             self.name: names,
             **builds.columns(added),

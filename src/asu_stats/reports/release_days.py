@@ -11,7 +11,7 @@ from importlib import resources
 from sqlalchemy import Connection, func, select
 
 from asu_stats.releases import branch_of, days_of, is_release, release_order
-from asu_stats.reports import sums
+from asu_stats.reports import floor, sums
 from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.store.database.schema import day_changes
 from asu_stats.store.details import annotations
@@ -104,7 +104,7 @@ def released_in(connection: Connection, window: Window) -> list[tuple[date, str]
     days = {version: day for version, day in known.items() if is_release(version)}
     rest = {
         version
-        for version in requested(connection, window)
+        for version in floor.fold(requested(connection, window))
         if version not in known and is_release(version)
     }
     since = sums.data_since(connection)

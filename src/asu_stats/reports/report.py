@@ -1,14 +1,14 @@
 """Reports as data: declared next to their code, listed in `endpoints`, served by the API."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from asu_stats.builds.combined_queue import CombinedQueue
-from asu_stats.reports import parameters
+from asu_stats.reports import cover, floor, parameters
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import Parameter
 from asu_stats.windows import Window
@@ -78,6 +78,14 @@ class Report:
             *((parameters.LIMIT, parameters.OFFSET) if self.paged or self.nested else ()),
             parameters.FORMAT if self.row else parameters.ONLY_JSON,
         )
+
+    def answer(self, connection: Connection, query: Query) -> Any:
+        """Return the response, in which the public floor holds."""
+        names = {each.name for each in self.parameters if each.selects}
+        selected = {name: value for name, value in query.filters.items() if name in names}
+        filters = {**query.filters, **floor.masked(connection, query.window, selected)}
+        found = self.read(connection, replace(query, filters=filters))
+        return cover.cover(self.response, found, connection, query.window)
 
     def rows(self, response: Any) -> Sequence[Mapping[str, Any]]:
         """Return the rows that CSV has of a response."""

@@ -74,6 +74,9 @@ class Below(Protocol):
     def of(self, heads: Sequence[Key]) -> list[Top]:
         """Return, for each of `heads`, the number of names and those with most requests."""
 
+    def counts_of(self, heads: Iterable[Key]) -> dict[str, int]:
+        """Return the requests of each name below some heads together."""
+
 
 class TopsOf:
     """Counts and ranks from rows of (outer name, inner name, requests)."""
@@ -84,6 +87,13 @@ class TopsOf:
         for outer, inner, requests in pairs:
             if requests:
                 self._asked[outer].append((inner, requests))
+
+    def counts_of(self, heads: Iterable[Key]) -> dict[str, int]:
+        found: dict[str, int] = defaultdict(int)
+        for (head,) in heads:
+            for name, requests in self._asked.get(head, ()):
+                found[name] += requests
+        return found
 
     def of(self, heads: Sequence[Key]) -> list[Top]:
         found = (self._asked.get(head, ()) for (head,) in heads)

@@ -20,6 +20,15 @@ class Access(BaseModel):
         description="Who can read statistics: everyone (`public`), or only holders of a token "
         "with the scope `read` (`token`); see `docs/dashboard.md`.",
     )
+    public_floor: int = Field(
+        default=0,
+        ge=0,
+        le=MANY,
+        description="Callers without a `read` token see a version, target, profile, client, client "
+        "version or package only if at least this many requests of the time range have it. The "
+        "others are added up as `other`. With 0, everyone sees all names; see "
+        "`docs/reference/figures.md`.",
+    )
     root_path: Annotated[str, AfterValidator(checks.prefix)] = Field(
         default="", description="Path prefix that the reverse proxy strips, such as `/stats`."
     )

@@ -329,7 +329,7 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
         now=view.now,
         queues=queues,
     )
-    found = report.read(db, query)
+    found = report.answer(db, query)
     basis = found["basis"]
     return {
         "name": section.report,

@@ -1,6 +1,6 @@
 """How versions are taken up after their release, and how many requests are for old branches."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date, timedelta
 from typing import Annotated, Final
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.releases import release_order
-from asu_stats.reports import figures, release_days, sums
+from asu_stats.reports import figures, floor, release_days, sums
 from asu_stats.reports.fields import Day, Period, Requests, Total, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import Page
@@ -88,14 +88,14 @@ _WELL_KNOWN: Final = 100  # a version in no list makes its branch known with 1 i
 
 def read(connection: Connection, window: Window, page: Page, today: date) -> Adoption:
     """Return the versions asked for in a time range, with their shares."""
-    requests = release_days.requested(connection, window)
-    everything = sum(requests.values())
+    asked = release_days.requested(connection, window)
+    requests, everything = floor.fold(asked), sum(asked.values())
     ranked = figures.top(requests, len(requests), release_order)
     released = release_days.of_versions(connection, list(requests), window.end)
     supported = _supported(connection, requests, released, window.end)
-    ended = [name for name in requests if release_days.is_end_of_life(name, supported)]
+    ended = [name for name in asked if release_days.is_end_of_life(name, supported)]
     shown = [version for version, _ in page.of(ranked)]
-    by_day = _by_day(connection, window, today) if shown else []
+    by_day = _by_day(connection, window, today, requests) if shown else []
     return {
         "period": sums.period(connection, window, []),
         "basis": {"builds": 0, "requests": everything, "method": METHOD, "enough": everything > 0},
@@ -111,9 +111,9 @@ def read(connection: Connection, window: Window, page: Page, today: date) -> Ado
                     {
                         "day": at.isoformat(),
                         "days_since_release": _since(day, at),
-                        "share": figures.rate(asked.get(version, 0), sum(asked.values())),
+                        "share": figures.rate(of_day.get(version, 0), sum(of_day.values())),
                     }
-                    for at, asked in by_day
+                    for at, of_day in by_day
                 ],
             }
             for version in shown
@@ -121,7 +121,7 @@ def read(connection: Connection, window: Window, page: Page, today: date) -> Ado
         ],
         "versions_total": len(ranked),
         "supported_branches": sorted(supported, key=release_order) if requests else [],
-        "end_of_life_share": figures.rate(sum(requests[name] for name in ended), everything),
+        "end_of_life_share": figures.rate(sum(asked[name] for name in ended), everything),
     }
 
 
@@ -139,7 +139,7 @@ def _supported(
 
 
 def _by_day(
-    connection: Connection, window: Window, today: date
+    connection: Connection, window: Window, today: date, requests: Mapping[str, int]
 ) -> list[tuple[date, Mapping[str, int]]]:
     """Return the requests of each day by version: of the days that have begun, and have data."""
     since = date.fromisoformat(sums.data_since(connection) or window.start.isoformat())
@@ -148,7 +148,18 @@ def _by_day(
     if first > last:
         return []
     days = sums.cube_over_time(connection, Window(first, last), "day", VERSIONS)
-    return [(day.start, totals.counts(0)) for _, day, totals in days]
+    found: list[tuple[date, Mapping[str, int]]] = [
+        (day.start, totals.counts(0)) for _, day, totals in days
+    ]
+    if not floor.least():
+        return found
+    return [(day, _named(asked, requests)) for day, asked in found]
+
+
+def _named(asked: Mapping[str, int], shown: Collection[str]) -> dict[str, int]:
+    """Return the requests of a day by version, those of versions that are not shown as `other`."""
+    found = {version: asked.get(version, 0) for version in shown if version != floor.OTHER}
+    return {**found, floor.OTHER: sum(asked.values()) - sum(found.values())}
 
 
 REPORT: Final = Report(

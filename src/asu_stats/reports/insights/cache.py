@@ -11,10 +11,12 @@ from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
 from asu_stats.events import NO_HASH, shown_hash
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Average, Period, Profile, Rate, Target, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.overview import gaps as incomplete
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import BY_GAP
@@ -54,7 +56,9 @@ class WorthKeeping(TypedDict):
     """An image that was asked for several times."""
 
     request_hash: Annotated[
-        str, Field(description="First 12 characters; the full hash with a `read` token.")
+        str,
+        IDENTIFYING,
+        Field(description="First 12 characters; the full hash with a `read` token."),
     ]
     version: Version
     target: Target
@@ -112,6 +116,7 @@ def hits(connection: Connection, window: Window, lifetimes: Sequence[int]) -> li
     return [sum(n for gap, n in requests.items() if gap <= seconds) for seconds in lifetimes]
 
 
+@covers(Cache)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
     """Return the cache as it is in `window`, and as it would be with other times to live."""
     days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
@@ -201,18 +206,26 @@ def _worth_keeping(
     ranked = sorted(
         (-asked[names[0]] * sum(seconds) / len(seconds), names) for names, seconds in took.items()
     )
-    found: list[WorthKeeping] = [
-        {
-            "request_hash": names[0],
-            "version": names[1],
-            "target": names[2],
-            "profile": names[3],
-            "requests": asked[names[0]],
-            "build_seconds": figures.average(sum(took[names]), len(took[names])),
-        }
-        for _, names in ranked
-    ]
+    shown = [names for _, names in ranked if asked[names[0]] >= floor.least()]
+    found: list[WorthKeeping] = [_kept(names, asked[names[0]], took[names]) for names in shown]
+    if len(shown) < len(ranked):
+        rest = took.keys() - set(shown)
+        requests = sum(asked[names[0]] for names in rest)
+        found.append(
+            _kept((floor.OTHER,) * 4, requests, [n for names in rest for n in took[names]])
+        )
     return found, newest[-1][1] if newest else None
+
+
+def _kept(names: Sequence[str], requests: int, took: Sequence[int]) -> WorthKeeping:
+    return {
+        "request_hash": names[0],
+        "version": names[1],
+        "target": names[2],
+        "profile": names[3],
+        "requests": requests,
+        "build_seconds": figures.average(sum(took), len(took)),
+    }
 
 
 def _read(connection: Connection, query: Query) -> Cache:

@@ -59,6 +59,7 @@ class Blame(NamedTuple):
 
     culprit: Culprit
     reason: str
+    names: Sequence[tuple[str, str]] = ()  # dimension and name that the reason mentions
 
 
 class Cluster(NamedTuple):
@@ -82,13 +83,13 @@ def clusters(failures: Sequence[Failure]) -> dict[Cluster, list[Failure]]:
 def blame(cluster: Cluster, failures: Sequence[Failure], asked: Asked) -> Blame:
     """Return who is to blame for the failures of a cluster; `asked` is of all in the window."""
     if cluster.type in _OF_CLIENTS and (client := _client(failures, asked)):
-        return Blame("client", client)
+        return client
     if cluster.package and (reason := _missing(cluster, failures)):
-        return Blame("packages", reason)
-    return Blame(BY_TYPE.get(cluster.type, "unknown"), _meaning(cluster.type))
+        return Blame("packages", reason, (("package", cluster.package),))
+    return Blame(BY_TYPE.get(cluster.type, "unknown"), meaning(cluster.type))
 
 
-def _client(failures: Sequence[Failure], asked: Asked) -> str | None:
+def _client(failures: Sequence[Failure], asked: Asked) -> Blame | None:
     """Say which client, or version of it, has nearly all of the failures, far beyond its share."""
     requests: dict[Asker, set[object]] = defaultdict(set)
     for failure in failures:
@@ -102,12 +103,14 @@ def _client(failures: Sequence[Failure], asked: Asked) -> str | None:
         if version != UNKNOWN and count >= _MOSTLY * total:
             share = asked.get((client, version), 0)
             if _stands_out(count, total, share, of_all, len(asked)):
-                return _sentence(f"{client} {version}", count, total, share, of_all)
+                reason = _sentence(f"{client} {version}", count, total, share, of_all)
+                return Blame("client", reason, (("client", client), ("client_version", version)))
     for client, count in by_client.most_common(1):
         if client != UNKNOWN and count >= _MOSTLY * total:
             share = sum(n for (name, _), n in asked.items() if name == client)
             if _stands_out(count, total, share, of_all, len({name for name, _ in asked})):
-                return _sentence(client, count, total, share, of_all)
+                reason = _sentence(client, count, total, share, of_all)
+                return Blame("client", reason, (("client", client),))
     return None
 
 
@@ -139,6 +142,7 @@ def _missing(cluster: Cluster, failures: Sequence[Failure]) -> str | None:
 _MEANINGS: Final = {kind.type: meaning for kind, meaning in TAXONOMY.items()}
 
 
-def _meaning(error_type: str) -> str:
-    meaning = _MEANINGS.get(error_type, "the type is not one of ours")
-    return f"{meaning[:1].upper()}{meaning[1:]}."
+def meaning(error_type: str) -> str:
+    """Return what a type of error means, as a sentence."""
+    words = _MEANINGS.get(error_type, "the type is not one of ours")
+    return f"{words[:1].upper()}{words[1:]}."

@@ -8,7 +8,8 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Category, Day, Period, Rate, Total, TypeOfError
 from asu_stats.reports.insights import culprits, rows, standouts
 from asu_stats.reports.insights.basis import Basis
@@ -71,11 +72,13 @@ _METHOD: Final = (
 )
 
 
+@covers(Failures)
 def read(connection: Connection, window: Window, page: Page = ALL, **filters: str) -> Failures:
     """Return the failures of `window` by culprit and group, and what stands out among them."""
     failures = rows.read(connection, window, filters)
     basis = rows.basis(connection, window, _METHOD, found=failures)
     blamed = _blamed(connection, window, failures)
+    names = floor.Visible(connection, window)
     groups = _groups(blamed)
     shown = page.of(groups)
     known = rows.known(connection, {key[3] for key, _ in shown})
@@ -86,7 +89,7 @@ def read(connection: Connection, window: Window, page: Page = ALL, **filters: st
         "basis": basis,
         "failures": total if basis["enough"] else None,
         "by_culprit": _by_culprit(blamed, total) if basis["enough"] else [],
-        "groups": [_group(key, of, known) for key, of in shown],
+        "groups": [_group(key, of, known, names) for key, of in shown],
         "groups_total": len(groups),
         "over_represented": page.of(standing),
         "over_represented_total": len(standing),
@@ -95,6 +98,7 @@ def read(connection: Connection, window: Window, page: Page = ALL, **filters: st
 
 Blamed = Sequence[tuple[Blame, Failure]]
 Key = tuple[Culprit, str, str, str]
+_Groups = dict[Key, list[tuple[Blame, Failure]]]
 
 
 def _blamed(connection: Connection, window: Window, failures: Sequence[Failure]) -> Blamed:
@@ -126,19 +130,32 @@ def _by_culprit(blamed: Blamed, total: int) -> list[CulpritRow]:
 
 def _groups(blamed: Blamed) -> list[tuple[Key, Blamed]]:
     """Return failures by culprit, category, type and fingerprint, by failures descending."""
-    groups: dict[Key, list[tuple[Blame, Failure]]] = defaultdict(list)
+    groups: _Groups = defaultdict(list)
     for blame, failure in blamed:
         key = blame.culprit, failure.category, failure.type, failure.fingerprint
         groups[key].append((blame, failure))
+    groups = _shown(groups)
     counts = {key: sum(failure.count for _, failure in of) for key, of in groups.items()}
     return sorted(groups.items(), key=lambda item: (-counts[item[0]], item[0]))
 
 
-def _group(key: Key, blamed: Blamed, known: Mapping[str, Known]) -> FailureGroup:
+def _shown(groups: _Groups) -> _Groups:
+    """Return groups, those that hit too few requests without their fingerprint."""
+    found: _Groups = defaultdict(list)
+    for key, of in groups.items():
+        is_shown = rows.is_shown(failure for _, failure in of)
+        found[key if is_shown else (*key[:3], floor.OTHER)] += of
+    return found
+
+
+def _group(
+    key: Key, blamed: Blamed, known: Mapping[str, Known], names: floor.Visible
+) -> FailureGroup:
     culprit, category, error_type, fingerprint = key
     reasons: dict[str, int] = defaultdict(int)
     for blame, failure in blamed:
-        reasons[blame.reason] += failure.count
+        is_shown = all(names.has(dimension, name) for dimension, name in blame.names)
+        reasons[blame.reason if is_shown else culprits.meaning(error_type)] += failure.count
     failures = [failure for _, failure in blamed]
     days = {failure.day for failure in failures}
     example = known.get(fingerprint)

@@ -13,7 +13,8 @@ from typing_extensions import TypedDict
 from asu_stats.events import shown_hash
 from asu_stats.exceptions import UnknownFingerprintError
 from asu_stats.releases import release_order
-from asu_stats.reports import error_examples, figures, sums
+from asu_stats.reports import error_examples, figures, floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.error_examples import ErrorExample
 from asu_stats.reports.fields import Category, Day, Period, Profile, Target, Total, TypeOfError
 from asu_stats.reports.fields import Version as VersionName
@@ -108,6 +109,7 @@ _NEW_SINCE: Final = day_parameter("new_since", "Only fingerprints first seen on 
 _FINGERPRINT: Final = Parameter("fingerprint", "The fingerprint.", {"type": "string"})
 
 
+@covers(Fingerprints)
 def read(
     connection: Connection,
     window: Window,
@@ -119,15 +121,14 @@ def read(
     failures = rows.read(connection, window, filters)
     groups = _grouped(failures)
     unread = sum(failure.count for failure in groups.pop("", []))
+    if new_since is not None:
+        seen = rows.seen(connection, groups)
+        groups = {name: of for name, of in groups.items() if seen[name][0] >= new_since}
+    groups = _folded(groups)
     counts = {name: sum(failure.count for failure in of) for name, of in groups.items()}
-    seen = rows.seen(connection, groups) if new_since is not None else {}
-    ranked = [
-        name
-        for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        if new_since is None or seen[name][0] >= new_since
-    ]
+    ranked = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     shown = page.of(ranked)
-    known = rows.known(connection, shown)
+    known = {floor.OTHER: _REST, **rows.known(connection, shown)}
     seen = rows.seen(connection, shown)
     return {
         "period": sums.period(connection, window, []),
@@ -140,23 +141,28 @@ def read(
     }
 
 
+@covers(OneFingerprint)
 def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFingerprint:
     """Return all about one fingerprint in `window`.
 
-    Raises `UnknownFingerprintError` for one that no error ever had.
+    Raises `UnknownFingerprintError` for one that no error ever had, or below the public floor.
     """
     known = rows.known(connection, [fingerprint]).get(fingerprint)
     seen = rows.seen(connection, [fingerprint]).get(fingerprint)
     if known is None or seen is None:
         raise UnknownFingerprintError(fingerprint)
     failures = rows.read(connection, window, {"fingerprint": fingerprint})
+    if not rows.is_shown(failures):
+        raise UnknownFingerprintError(fingerprint)
+    names = floor.Visible(connection, window)
     days: Counter[str] = Counter()
     versions: dict[str, int] = defaultdict(int)
     profiles: dict[tuple[str, str], int] = defaultdict(int)
     for failure in failures:
         days[failure.day.isoformat()] += failure.count
-        versions[failure.version] += failure.count
-        profiles[failure.device] += failure.count
+        versions[names.shown("version", failure.version)] += failure.count
+        device = names.shown("target", failure.target), names.shown("profile", failure.profile)
+        profiles[device] += failure.count
     return {
         "period": sums.period(connection, window, []),
         "basis": rows.basis(connection, window, _METHOD, found=failures),
@@ -175,6 +181,17 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
         "top_profiles_total": len(profiles),
         "examples": error_examples.read(connection, window, fingerprint=fingerprint),
     }
+
+
+_REST: Final = Known(*(floor.OTHER,) * 3, None, None)
+
+
+def _folded(groups: Mapping[str, list[Failure]]) -> dict[str, list[Failure]]:
+    """Return groups, those that hit too few requests as `other`."""
+    found: dict[str, list[Failure]] = defaultdict(list)
+    for name, of in groups.items():
+        found[name if rows.is_shown(of) else floor.OTHER] += of
+    return found
 
 
 def _grouped(failures: Sequence[Failure]) -> dict[str, list[Failure]]:

@@ -1,7 +1,7 @@
 """Packages that make builds fail, by branch: the to-do list of package maintainers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Final
 
@@ -9,7 +9,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
-from asu_stats.reports import sums
+from asu_stats.reports import floor, sums
 from asu_stats.reports.fields import Day, Period, Total, TypeOfError
 from asu_stats.reports.insights import rows
 from asu_stats.reports.insights.basis import Basis
@@ -56,6 +56,7 @@ def read(connection: Connection, window: Window, today: date, page: Page = ALL) 
     failures = [failure for failure in rows.read(connection, window, {}) if failure.package]
     for failure in failures:
         groups[failure.package, failure.branch].append(failure)
+    groups = _folded(groups)
     counts = {key: sum(failure.count for failure in of) for key, of in groups.items()}
     ranked = [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     shown = page.of(ranked)
@@ -67,6 +68,14 @@ def read(connection: Connection, window: Window, today: date, page: Page = ALL) 
         "packages": [_row(key, groups[key], today, *common[key], known) for key in shown],
         "packages_total": len(ranked),
     }
+
+
+def _folded(groups: Mapping[Key, list[Failure]]) -> dict[Key, list[Failure]]:
+    """Return groups, those that hit too few requests as `other`."""
+    found: dict[Key, list[Failure]] = defaultdict(list)
+    for key, of in groups.items():
+        found[key if rows.is_shown(of) else (floor.OTHER, floor.OTHER)] += of
+    return found
 
 
 def _most_common(failures: Sequence[Failure]) -> tuple[str, str]:
@@ -89,7 +98,7 @@ def _row(
 ) -> PackageFailures:
     days = {failure.day for failure in failures}
     package, branch = key
-    example = known.get(fingerprint)
+    example = None if package == floor.OTHER else known.get(fingerprint)
     return {
         "package": package,
         "branch": branch,

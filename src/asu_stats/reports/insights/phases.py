@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.releases import as_text, release_order
-from asu_stats.reports import sums
+from asu_stats.reports import floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Day, Period, Total, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import ALL, Page
@@ -78,9 +79,11 @@ class Phases(TypedDict):
 _Took = dict[int, int]  # builds by milliseconds
 
 
+@covers(Phases)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     """Return how long each phase took in `window`, by worker, by version and by day."""
     workers, versions = sums.cubes(connection, window, PHASE_WORKERS, PHASE_VERSIONS)
+    versions = floor.rename(connection, window, versions, 1, "version")
     by_worker, by_version = _by_phase(workers), _by_phase(versions)
     found: list[Any] = [
         {

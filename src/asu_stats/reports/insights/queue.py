@@ -22,10 +22,12 @@ from sqlalchemy import (
 from typing_extensions import TypedDict
 
 from asu_stats.events import NO_HASH, shown_hash
-from asu_stats.reports import figures, sums
+from asu_stats.reports import figures, floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Client, Day, Period
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import Page
+from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import WAITED
 from asu_stats.store.blocks.distribution import Distribution
@@ -63,7 +65,9 @@ class Storm(TypedDict):
     """A hash that a client asked for again and again although it fails."""
 
     request_hash: Annotated[
-        str, Field(description="First 12 characters; the full hash with a `read` token.")
+        str,
+        IDENTIFYING,
+        Field(description="First 12 characters; the full hash with a `read` token."),
     ]
     client: Client
     requests: Annotated[int, Field(description="On the days with at least 10 of them.")]
@@ -139,6 +143,7 @@ def expected_wait(waiting: int, ended: int) -> int | None:
     return (2 * seconds + ended) // (2 * ended) if ended else None
 
 
+@covers(QueueInsight)
 def read(
     connection: Connection,
     window: Window,
@@ -221,10 +226,13 @@ def _storms(
     found: list[Storm] = []
     for (request_hash, client), of in sorted(days.items()):
         counts = [sum(column) for column in zip(*(each for _, each in of), strict=True)]
+        names = request_hash if full_hashes else shown_hash(request_hash), client
+        if sum(counts) < floor.least():
+            names = floor.OTHER, floor.OTHER
         found.append(
             {
-                "request_hash": request_hash if full_hashes else shown_hash(request_hash),
-                "client": client,
+                "request_hash": names[0],
+                "client": names[1],
                 "requests": int(sum(counts)),
                 "outcome": _OUTCOMES[counts.index(max(counts))],
                 "since": min(day for day, _ in of).isoformat(),

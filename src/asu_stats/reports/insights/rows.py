@@ -10,10 +10,10 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Date, FromClause, Select, bindparam, select
+from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, select
 
 from asu_stats.events import NO_HASH, UNKNOWN
-from asu_stats.reports import sums
+from asu_stats.reports import floor, sums
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.packages import branch_of
 from asu_stats.store.database import statements
@@ -137,10 +137,21 @@ _FINGERPRINT: Final = (("fingerprint", _f.fingerprint.type),)
 
 
 def known(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Known]:
-    """Return what fingerprints stand for."""
+    """Return what fingerprints stand for; with a public floor, the pattern instead of a text."""
     rows = [(each,) for each in sorted(set(fingerprints))]
     found = statements.fetch_for(connection, _known, _FINGERPRINT, rows)
-    return {row[0]: Known(*row[1:]) for row in found}
+    every = {row[0]: Known(*row[1:]) for row in found}
+    if not floor.least():
+        return every
+    # A text holds names, and the hash identifies a request.
+    return {
+        name: each._replace(example=each.pattern, request_hash=None) for name, each in every.items()
+    }
+
+
+def is_shown(failures: Iterable[Failure]) -> bool:
+    """Tell whether what failures have in common is shown: it hit enough requests."""
+    return not floor.least() or requests_hit(failures) >= floor.least()
 
 
 def _seen(given: FromClause) -> Select[Any]:
@@ -159,6 +170,26 @@ def seen(connection: Connection, fingerprints: Iterable[str]) -> dict[str, tuple
     rows = [(each,) for each in sorted(set(fingerprints))]
     found = statements.fetch_for(connection, _seen, _FINGERPRINT, rows)
     return {name: (first, last) for name, first, last in found if first is not None}
+
+
+_HASH: Final = _f.request_hash
+
+
+def _hit(given: FromClause) -> Select[Any]:
+    """Select how many request hashes given fingerprints hit in given days."""
+    here = (_f.fingerprint == given.c.fingerprint) & _f.date.between(given.c.start, given.c.end)
+    some = ((_f.failed_builds != 0) | (_f.rejected_requests != 0)) & (_HASH != NO_HASH)
+    hit = select(func.count(_HASH.distinct())).where(here, some).correlate(given)
+    return select(given.c.fingerprint, hit.scalar_subquery().label("hit"))
+
+
+def patterns(connection: Connection, window: Window, fingerprints: Iterable[str]) -> dict[str, str]:
+    """Return the patterns of those fingerprints that hit enough requests to be shown."""
+    wanted = [(each, window.start, window.end) for each in sorted(set(fingerprints) - {""})]
+    fields = (*_FINGERPRINT, ("start", _f.date.type), ("end", _f.date.type))
+    hit = statements.fetch_for(connection, _hit, fields, wanted)
+    shown = [name for name, requests in hit if requests >= floor.least()]
+    return {name: each.pattern for name, each in known(connection, shown).items()}
 
 
 def basis(connection: Connection, window: Window, method: str, *, found: Sequence[object]) -> Basis:

@@ -18,6 +18,7 @@ from asu_stats.events import UNKNOWN
 from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Rate
 from asu_stats.reports.insights.rows import Failure
+from asu_stats.reports.marks import Named
 from asu_stats.store.blocks.cubes import BUILDS_ASKED, BUILDS_MADE, BUILDS_OF, BUILDS_WITH
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups import names
@@ -32,8 +33,14 @@ class Standout(TypedDict):
     """A value that failed builds have far more often than others."""
 
     dimension: Annotated[Dimension, Field(description="What it is a value of.")]
-    value: Annotated[str, Field(description="Such as the version or the name of the worker.")]
-    client: Annotated[str | None, Field(description="Of a client_version; else null.")]
+    value: Annotated[
+        str,
+        Named(by="dimension"),
+        Field(description="Such as the version or the name of the worker."),
+    ]
+    client: Annotated[
+        str | None, Named("client"), Field(description="Of a client_version; else null.")
+    ]
     failures: Annotated[
         int, Field(description="Failed builds with it that no earlier row explains.")
     ]

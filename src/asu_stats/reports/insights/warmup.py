@@ -9,9 +9,11 @@ from sqlalchemy import Connection, case, func, select
 from typing_extensions import TypedDict
 
 from asu_stats.releases import branch_of, is_release, release_order
-from asu_stats.reports import figures, release_days, sums
-from asu_stats.reports.fields import Period, Profile, Target, Version
+from asu_stats.reports import figures, floor, release_days, sums
+from asu_stats.reports.cover import covers
+from asu_stats.reports.fields import Period, Profile, Target
 from asu_stats.reports.insights.basis import Basis
+from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.parameters import VERSION, Parameter
 from asu_stats.reports.report import Report
 from asu_stats.store.database.schema import package_lists
@@ -25,7 +27,9 @@ class Image(TypedDict):
     target: Target
     profile: Profile
     packages_digest: Annotated[
-        str, Field(description="Identifies the list of packages: `digest` of `package_lists`.")
+        str,
+        IDENTIFYING,
+        Field(description="Identifies the list of packages: `digest` of `package_lists`."),
     ]
     expected_requests: Annotated[
         float, Field(description="In the first 14 days after the release, 1 decimal.")
@@ -35,7 +39,7 @@ class Image(TypedDict):
 class Tried(TypedDict):
     """What the list would have been worth at an earlier release."""
 
-    version: Version
+    version: Annotated[str, Field(description="A release that is known or was asked for.")]
     released_on: Annotated[str, Field(description="UTC day, YYYY-MM-DD.")]
     requests: Annotated[
         int,
@@ -52,7 +56,7 @@ class Warmup(TypedDict):
     period: Period
     basis: Basis
     version: Annotated[
-        Version | None, Field(description="As given, else the newest release; null: none is known.")
+        str | None, Field(description="As given, else the newest release; null: none is known.")
     ]
     images: Annotated[list[Image], Field(description="Most expected requests first.")]
     backtest: Annotated[
@@ -84,6 +88,7 @@ FOR_VERSION: Final = Parameter(
     "The release to prepare for, known or not yet. Default: the newest.",
     VERSION.schema,
     VERSION.stored,
+    selects=False,
 )
 
 _Key: TypeAlias = tuple[str, str, str]  # target, profile, digest of the packages
@@ -101,6 +106,7 @@ class _Ranked(NamedTuple):
     weight: int
 
 
+@covers(Warmup)
 def read(
     connection: Connection, window: Window, today: date, images: int, version: str | None = None
 ) -> Warmup:
@@ -120,7 +126,7 @@ def read(
     if chosen is None or requests < _LEAST_REQUESTS:
         return found
     found["basis"]["enough"] = True
-    ranked = _rank(connection, past, branch_of(chosen), images)
+    ranked = _rank(connection, past, branch_of(chosen), images, floor.least())
     tried = _backtest(connection, _before(releases, chosen), past.days, last, images)
     mean = sum(each["requests"] for each in tried) / len(tried) if tried else None
     if mean is None:
@@ -142,7 +148,7 @@ def _releases(connection: Connection, window: Window, last: date) -> list[_Relea
     """Return the releases up to a day, newest first: those known, and those asked for."""
     known = release_days.published(connection)
     days = {version: day for version, day in known.items() if is_release(version)}
-    asked = release_days.requested(connection, window)
+    asked = floor.fold(release_days.requested(connection, window))
     unknown = {version for version in asked if version not in known and is_release(version)}
     days |= release_days.first_requested(connection, unknown, last)
     found = [_Release(day, version) for version, day in days.items() if day <= last]
@@ -165,8 +171,13 @@ _P: Final = PACKAGES.table.c
 _L: Final = package_lists.c
 
 
-def _rank(connection: Connection, window: Window, branch: str | None, images: int) -> _Ranked:
-    """Return the images asked for most in `window`, with requests of a branch counted twice."""
+def _rank(
+    connection: Connection, window: Window, branch: str | None, images: int, least: int = 0
+) -> _Ranked:
+    """Return the images asked for most in `window`, with requests of a branch counted twice.
+
+    Images with fewer than `least` requests are left out.
+    """
     versions = release_days.requested(connection, window)
     same = [version for version in versions if branch and branch_of(version) == branch]
     weight: Any = _P.requests
@@ -174,7 +185,13 @@ def _rank(connection: Connection, window: Window, branch: str | None, images: in
         weight = _P.requests * case((_P.version.in_(same), _SAME_BRANCH), else_=1)
     here = _P.date.between(window.start, window.end), _P.profile != "unknown"
     grouped = (
-        select(_P.target, _P.profile, _P.package_list, func.sum(weight).label("weight"))
+        select(
+            _P.target,
+            _P.profile,
+            _P.package_list,
+            func.sum(weight).label("weight"),
+            func.sum(_P.requests).label("requests"),
+        )
         .where(*here)
         .group_by(_P.target, _P.profile, _P.package_list)
         .subquery("grouped")
@@ -182,6 +199,7 @@ def _rank(connection: Connection, window: Window, branch: str | None, images: in
     g = grouped.c
     most = (
         select(g.target, g.profile, _L.digest, g.weight)
+        .where(g.requests >= least)
         .join_from(grouped, package_lists, _L.number == g.package_list)
         .order_by(g.weight.desc(), g.target, g.profile, _L.digest)
         .limit(images)

@@ -61,7 +61,7 @@ class _Names:
     def __init__(self, order: Order) -> None:
         self.values: list[Any] = []
         self.ranks: list[Any] = []
-        self._order = order
+        self.order = order
         self._numbers: dict[Any, int] = {}
 
     def numbers(self, values: Values) -> Ints:
@@ -71,7 +71,7 @@ class _Names:
             if name not in known:
                 known[name] = len(self.values)
                 self.values.append(name)
-                self.ranks.append(self._order(name))
+                self.ranks.append(self.order(name))
         return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
 
 
@@ -112,6 +112,10 @@ class Vocabulary:
         self._columns: dict[int, Column] = {}
         self._groups: Groups | None = None
         self._lock = threading.Lock()
+
+    def new(self) -> "Vocabulary":
+        """Return an empty vocabulary for keys of the same parts."""
+        return Vocabulary([names.order for names in self._names])
 
     @property
     def size(self) -> int:

@@ -3,6 +3,7 @@
 Reports get whole numbers, names and lists. NumPy arrays do not leave this package.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -11,7 +12,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 import numpy as np
 
 from asu_stats.store.blocks.distribution import Distribution, Summary, summaries
-from asu_stats.store.blocks.keys import Groups, Ints, Key, Values, Vocabulary, as_values
+from asu_stats.store.blocks.keys import Column, Groups, Ints, Key, Values, Vocabulary, as_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,20 @@ class Ranked:
 
     def __len__(self) -> int:
         return len(self._sums)
+
+    def folded(self, least: int, name: str) -> tuple["Ranked", list[Any]]:
+        """Return the ranks with names whose first sum is below `least` added up as `name`.
+
+        The names in it are returned too; `name` itself is always one of them.
+        """
+        few = (self._sums[:, 0] < least) | (self._names == name)
+        hidden: list[Any] = self._names[few].tolist()
+        if not hidden:
+            return self, []
+        rows = zip(self._names[~few].tolist(), self._sums[~few].tolist(), strict=True)
+        rest = name, self._sums[few].sum(axis=0).tolist()
+        width = self._sums.shape[1]
+        return Ranked.of([*rows, rest], width, deciding=width), hidden
 
     def names(self, first: int, after: int) -> list[Any]:
         """Return the names of the ranks from `first` to before `after`; the first rank is 0."""
@@ -99,6 +114,19 @@ class Tops:
         counts = np.add.reduceat(self._counts, self._groups.starts).tolist()
         return [pair for pair in zip(self._groups.heads, counts, strict=True) if pair[1]]
 
+    def counts_of(self, heads: Iterable[Key]) -> dict[Any, int]:
+        """Return the count of each name below some heads together, of those that have one."""
+        found: dict[Any, int] = defaultdict(int)
+        for head in heads:
+            place = self._groups.places.get(head, len(self._sizes))
+            if place < len(self._sizes):
+                mine = self._groups.group == place
+                mine &= self._counts != 0
+                names, counts = self._groups.tails[mine], self._counts[mine]
+                for name, n in zip(names.tolist(), counts.tolist(), strict=True):
+                    found[name] += n
+        return found
+
     def of(self, heads: Sequence[Key]) -> list[Top]:
         """Return the names below each of `heads`: by count descending, then in order."""
         if not len(self._sizes):
@@ -150,6 +178,23 @@ class Totals:
 
     vocabulary: Vocabulary
     sums: Ints
+
+    def renamed(self, place: int, names: Iterable[Any], name: Any) -> Self:
+        """Return the totals with some values of one part of the keys added up as `name`."""
+        changed = dict.fromkeys(names, name)
+        rows = [
+            ((*key[:place], changed.get(key[place], key[place]), *key[place + 1 :]), sums)
+            for key, sums in self.rows()
+        ]
+        if not rows:
+            return self
+        vocabulary = self.vocabulary.new()
+        numbers = vocabulary.numbers(
+            [Column.of(part) for part in zip(*(key for key, _ in rows), strict=True)]
+        )
+        found = np.zeros((vocabulary.size, self.sums.shape[1]), np.int64)
+        np.add.at(found, numbers, np.array([sums for _, sums in rows], np.int64))
+        return type(self)(vocabulary, found)
 
     def total(self, where: Where | None = None) -> list[int]:
         """Return each sum over all keys."""

@@ -3,6 +3,7 @@
 Each change here counts in the change counter, so that no response from before it is served again.
 """
 
+import json
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -39,6 +40,8 @@ class Incident(NamedTuple):
     opened_at: datetime
     closed_at: datetime | None
     title: str
+    rule: str
+    subject: tuple[tuple[str, str], ...]  # dimension and value
 
 
 def one_line(text: str) -> str:
@@ -93,12 +96,18 @@ def incidents(connection: Connection, first: datetime, after: datetime) -> list[
     t = alert_incidents.c
     lasting: ColumnElement[bool] = or_(t.closed_at.is_(None), t.closed_at >= first)
     query = (
-        select(t.opened_at, t.closed_at, t.rule, t.report)
+        select(t.opened_at, t.closed_at, t.rule, t.report, t.subject)
         .where(t.opened_at < after, lasting)
         .order_by(t.opened_at, t.id)
     )
     return [
-        Incident(row.opened_at, row.closed_at, _title(row.report) or row.rule)
+        Incident(
+            row.opened_at,
+            row.closed_at,
+            _title(row.report) or row.rule,
+            row.rule,
+            tuple((dimension, value) for dimension, value in json.loads(row.subject)),
+        )
         for row in connection.execute(query)
     ]
 
