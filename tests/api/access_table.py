@@ -29,6 +29,8 @@ _STRANGER: Final = "203.0.113.7"
 # Paths that no route has, and other spellings of those that one has.
 _ODD: Final = (
     "/nothing",
+    "/favicon.ico",
+    "/robots.txt",
     "/api",
     "/api/v1",
     "/api/v1/stats",

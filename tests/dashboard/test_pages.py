@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -162,3 +163,71 @@ def test_a_time_range_of_millennia_is_refused(sqlite_stats: Stats, path: str, as
     assert answer.status_code == 422
     assert "a time range of at most 3650 days" in answer.text
     assert len(answer.content) < 20_000
+
+
+def test_a_browser_gets_a_page_where_there_is_none_and_a_program_a_problem(
+    sqlite_stats: Stats,
+) -> None:
+    page = sqlite_stats.client.get("/no-such-page", headers=HTML)
+    assert page.status_code == 404
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "There is no page at this address." in page.text
+    for path, headers in (("/no-such-page", {}), ("/api/v1/stats/no-such", HTML)):
+        problem = sqlite_stats.client.get(path, headers=headers)
+        assert problem.status_code == 404
+        assert problem.json()["status"] == 404
+
+
+def test_crawlers_and_browsers_find_their_files(sqlite_stats: Stats) -> None:
+    robots = sqlite_stats.client.get("/robots.txt")
+    assert robots.text == "User-agent: *\nDisallow: /api/\nDisallow: /*?\n"
+    icon = sqlite_stats.client.get("/favicon.ico")
+    assert icon.headers["content-type"] == "image/svg+xml"
+    assert icon.content.startswith(b"<svg")
+
+
+def test_titles_name_what_a_page_shows(sqlite_stats: Stats) -> None:
+    fill(sqlite_stats)
+    path = "/profiles?days=30&profile=profile-07&version=24.10.2"
+    text = sqlite_stats.client.get(path, headers=HTML).text
+    title = "24.10.2, profile-07 · Profiles, last 30 days · asu-stats"
+    assert f"<title>{title}</title>" in text
+    assert "<h1>24.10.2, profile-07 <small>Profiles, last 30 days</small></h1>" in text
+
+
+def test_days_before_the_data_are_not_drawn_as_zeros(sqlite_stats: Stats) -> None:
+    fill(sqlite_stats)
+    day = sqlite_stats.client.get("/api/v1/stats/overview").json()["period"]["data_since"]
+    for path in ("/?days=90", "/embed/requests?days=90"):
+        text = sqlite_stats.client.get(path, headers=HTML).text
+        assert f'data-first-day="{day}"' in text
+        assert f"The data starts on {day}." in text
+    text = sqlite_stats.client.get(f"/?start={day}&end={day}", headers=HTML).text
+    assert "data-first-day" not in text
+    assert "The data starts on" not in text
+
+
+def test_only_changes_beyond_chance_are_coloured(sqlite_stats: Stats) -> None:
+    now = sqlite_stats.now
+    sqlite_stats.record(
+        [
+            request(
+                f"{days_ago}-{number}",
+                now - timedelta(days=days_ago),
+                outcome="cache_hit" if number < hits else "queued",
+            )
+            for days_ago, hits in ((1, 50), (2, 45), (9, 50), (10, 5))
+            for number in range(100)
+        ]
+    )
+
+    def delta(first: int, last: int) -> str:
+        start, end = (now.date() - timedelta(days=days) for days in (first, last))
+        text = sqlite_stats.client.get(f"/?start={start}&end={end}", headers=HTML).text
+        tile = text[text.index('data-figure="cache_hit_rate"') :]
+        found = re.search(r'class="delta([^"]*)"', tile)
+        assert found
+        return found[1].strip()
+
+    assert delta(1, 1) == "", "50 of 100 after 45 of 100 can be chance"
+    assert delta(9, 9) == "good", "50 of 100 after 5 of 100 can not"

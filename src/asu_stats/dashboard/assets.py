@@ -32,6 +32,9 @@ class Assets:
         self.digest = digest.hexdigest()
         self._packed = {name: gzip.compress(c, 9, mtime=0) for name, c in self._files.items()}
 
+    def content(self, name: str) -> bytes:
+        return self._files[name]
+
     def answer(self, request: Request) -> Response:
         """Return a file. Under the current digest it may be cached forever. Raises a 404."""
         name: str = request.path_params["name"]

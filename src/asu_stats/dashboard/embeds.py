@@ -1,6 +1,8 @@
 """Single charts, for a frame on another website."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -16,7 +18,7 @@ from asu_stats.dashboard.rendering import render
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.policies import declare
-from asu_stats.reports import annotations, timeseries
+from asu_stats.reports import annotations, sums, timeseries
 
 _SERIES: Final = ("version", "target", "profile", "client")
 
@@ -63,9 +65,11 @@ def install(
 
         def drawn(db: Connection, view: View) -> dict[str, Any]:
             noted = annotations.read(db, view.window)
-            return {"chart": chart_of(db, view), "annotations": noted}
+            since = sums.data_since(db)
+            view = replace(view, since=date.fromisoformat(since) if since else None)
+            return {"view": view, "chart": chart_of(db, view), "annotations": noted}
 
-        shown = {"view": view, "scheme": scheme, **read(drawn, view)}
+        shown = {"scheme": scheme, **read(drawn, view)}
         answer = render(request, "embed.html", shown)
         answer.headers["Content-Security-Policy"] = (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "

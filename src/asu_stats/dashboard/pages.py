@@ -6,8 +6,9 @@ from datetime import date, datetime
 from typing import Any, Final
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 from sqlalchemy import Connection, Engine
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from asu_stats.builds.combined_queue import CombinedQueue
@@ -44,6 +45,10 @@ _STATUSES: Final[Mapping[type[AsuStatsError], int]] = {
     UnknownFingerprintError: 404,
     StoreUnavailableError: 503,
 }
+_DATA: Final = ("/api/", "/json/", "/store/", "/static/")  # paths that programs ask for
+_A_DAY: Final = {"Cache-Control": "max-age=86400"}
+# Crawlers may read each page once, not in all its orders and time ranges, and not the API.
+_ROBOTS: Final = "User-agent: *\nDisallow: /api/\nDisallow: /*?\n"
 Read = Callable[[Connection, View], Content]
 _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
     "overview": ("overview.html", overview.read),
@@ -125,9 +130,38 @@ def install(
     def static(request: Request) -> Response:
         return assets.of_the_package().answer(request)
 
+    @routes.get("/favicon.ico")
+    @declare("public", "none")
+    def favicon() -> Response:
+        icon = assets.of_the_package().content("icon.svg")
+        return Response(icon, media_type="image/svg+xml", headers=_A_DAY)
+
+    @routes.get("/robots.txt")
+    @declare("public", "none")
+    def robots() -> Response:
+        return PlainTextResponse(_ROBOTS, headers=_A_DAY)
+
+    _show_missing_pages(app)
     badges.install(routes, sources.view, sources.read)
     embeds.install(routes, sources.view, sources.read, sources.embed_origins)
     app.router.routes.extend(routes.routes)
+
+
+def _show_missing_pages(app: FastAPI) -> None:
+    """Answer a browser that wants a page that does not exist with a page."""
+    tell = app.exception_handlers[HTTPException]
+
+    def missing(request: Request, error: Exception) -> Any:
+        wants_page = "text/html" in request.headers.get("accept", "")
+        is_data = request.scope["path"].startswith(_DATA)
+        if not isinstance(error, HTTPException) or error.status_code != 404 or is_data:
+            return tell(request, error)
+        if not wants_page:
+            return tell(request, error)
+        words = {"words": "There is no page at this address.", "status": 404}
+        return render(request, "error.html", words, status=404)
+
+    app.add_exception_handler(HTTPException, missing)
 
 
 def _page(
@@ -138,17 +172,17 @@ def _page(
             view = sources.view(request, name)
             alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
+                since = sums.data_since(db)
                 view = masked(db, view)
+                view = replace(view, since=date.fromisoformat(since) if since else None)
                 content = read(db, view)
                 now = now_report.read(db, sources.queues)
                 noted = () if name in TIMELESS else annotations.read(db, view.window)
-                since = sums.period(db, view.window, [])["data_since"]
         except tuple(_STATUSES) as error:
             if "text/html" not in request.headers.get("accept", ""):
                 raise
             return _refusal(request, error)
-        shown: Content = {"view": view, "title": label, "now": now, "since": since}
-        shown["annotations"] = noted
+        shown: Content = {"view": view, "title": label, "now": now, "annotations": noted}
         shown |= {"alerts": alerts, **content}
         return render(request, content.get("template", template), shown)
 

@@ -3,7 +3,7 @@
 The URL contains the complete state of a page, so every view is a link.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
@@ -65,6 +65,7 @@ class View:
     search: str = ""
     sort: str = ""
     number: int = 1
+    since: date | None = None  # first day with data
 
     @classmethod
     def of(cls, request: Request, page: str, *, now: datetime, hourly_days: int) -> "View":
@@ -104,6 +105,23 @@ class View:
     def has_begun(self, timestamp: str) -> bool:
         """Tell whether a bucket has begun: zeros of a later one were not counted."""
         return timestamp <= self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @property
+    def lacks_days(self) -> bool:
+        """Whether the time range starts before the data."""
+        return self.since is not None and self.since > self.window.start
+
+    def counted(self, timestamps: Sequence[str]) -> list[bool]:
+        """Tell for each bucket whether it has begun and data goes back to it.
+
+        Zeros of other buckets were not counted.
+        """
+        following = [*timestamps[1:], "~"]
+        since = self.since.isoformat() if self.since else ""
+        return [
+            self.has_begun(timestamp) and end > since
+            for timestamp, end in zip(timestamps, following, strict=True)
+        ]
 
     @property
     def days(self) -> int | None:

@@ -2,10 +2,11 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection
 
+from asu_stats.chance import fisher
 from asu_stats.dashboard import charts, drawing
 from asu_stats.dashboard.charts import Rows
 from asu_stats.dashboard.contents.columns import Content
@@ -21,9 +22,13 @@ from asu_stats.reports import (
     timeseries,
     versions,
 )
+from asu_stats.reports.comparison import Compared
 from asu_stats.reports.listing import Page
 
 TOP: Final = 6
+_NOTABLE_PERCENT: Final = 10.0
+_CHANCE: Final = 0.01
+_SIDES: Final[tuple[Literal["value", "before"], ...]] = ("value", "before")
 
 # A figure of the comparison: label, whether more is better (None: neither), field of the sparkline.
 _TILES: Final = (
@@ -51,13 +56,10 @@ def read(db: Connection, view: View) -> Content:
                 "label": label,
                 "better": better,
                 "lines": drawing.sparkline(
-                    [
-                        row.get(field)
-                        for row in (durations if "seconds" in field else series)
-                        if view.has_begun(row["timestamp"])
-                    ],
+                    _line(view, durations if "seconds" in field else series, field),
                     from_zero="rate" not in field,
                 ),
+                "notable": _is_notable(name, found),
                 **found[name],
             }
             for name, label, better, field in _TILES
@@ -71,6 +73,47 @@ def read(db: Connection, view: View) -> Content:
         ),
         "failures": errors.read(db, view.window, Page(TOP)),
     }
+
+
+def _line(view: View, rows: Rows, field: str) -> list[float | None]:
+    """Return the values of the buckets that have begun, `None` for those before the data."""
+    begun = [row for row in rows if view.has_begun(row["timestamp"])]
+    counted = view.counted([row["timestamp"] for row in begun])
+    return [
+        row.get(field) if is_counted else None
+        for row, is_counted in zip(begun, counted, strict=True)
+    ]
+
+
+def _is_notable(name: str, found: Mapping[str, Compared]) -> bool:
+    """Tell whether a change is more than noise, and is shown in colour.
+
+    A rate must differ by more than chance explains (Fisher's exact test, both sides), a duration by
+    a tenth.
+    """
+    row = found[name]
+    if row["change"] is None:
+        return False
+    if row["unit"] == "seconds":
+        return abs(row["change"]) >= _NOTABLE_PERCENT
+    now, before = (_parts(name, found, side) for side in _SIDES)
+    if not now or not before:
+        return False
+    return 2 * min(fisher(*now, *before), fisher(*before, *now)) < _CHANCE
+
+
+def _parts(
+    name: str, found: Mapping[str, Compared], side: Literal["value", "before"]
+) -> tuple[int, int] | None:
+    """Return part and whole of a rate, as far as rounded rates and counts tell them."""
+    names = (name, "requests", "failed_builds", "cache_hit_rate")
+    rate, requests, failed, cached = (found[each][side] for each in names)
+    if rate is None or requests is None or failed is None or cached is None:
+        return None
+    whole = requests
+    if name == "success_rate":
+        whole = 100 * failed / (100 - rate) if failed else requests * (100 - cached) / 100
+    return round(whole * rate / 100), round(whole)
 
 
 def _top(

@@ -1,5 +1,6 @@
 """Build durations, and requests by hour of the week."""
 
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import Connection
@@ -31,7 +32,7 @@ def read(db: Connection, view: View) -> Content:
         ),
         Column("builds", "Builds", "share"),
         Column("median_duration", "Median", "seconds"),
-        Column("avg_duration", "Average", "average"),
+        Column("avg_duration", "Average", "seconds"),
     )
     return {
         "durations": answer["build_duration"],
@@ -86,13 +87,18 @@ def _heat(db: Connection, view: View) -> Content:
         return {"days": (), "cut": True, "since": view.hours_since}
     window = Window(max(view.window.start, view.hours_since), view.window.end)
     rows = week.read(db, window)
+    counted = _counted_hours(view, window)
     most = max(row["requests"] for row in rows)
     return {
         "days": [
             (
                 name,
                 [
-                    {**row, "level": -(-LEVELS * row["requests"] // most) if most else 0}
+                    {
+                        **row,
+                        "level": -(-LEVELS * row["requests"] // most) if most else 0,
+                        "counted": (row["weekday"], row["hour"]) in counted,
+                    }
                     for row in rows
                     if row["weekday"] == number
                 ],
@@ -103,4 +109,15 @@ def _heat(db: Connection, view: View) -> Content:
         "cut": window != view.window,
         "since": view.hours_since,
         "asked": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+    }
+
+
+def _counted_hours(view: View, window: Window) -> set[tuple[int, int]]:
+    """Return the hours of the week, as (weekday, hour), that have begun in a time range."""
+    last = min(window.end, view.today)
+    days = (last - timedelta(days=each) for each in range(min(8, (last - window.start).days + 1)))
+    return {
+        (day.isoweekday(), hour)
+        for day in days
+        for hour in range(24 if day < view.today else view.now.hour + 1)
     }

@@ -61,13 +61,21 @@ const unit = (series) => (series.unit === "%" ? "%" : series.unit ? ` ${series.u
 // Buckets that have not begun hold zeros that nobody counted: they are left out.
 const begun = (text) => !(text > `${new Date(shared.now()).toISOString().slice(0, 19)}Z`);
 
+/** Returns the first bucket with data, of those that begin at `labels`; the zeros before it were not counted either. */
+const firstOf = (labels, since) => labels[labels.findIndex((_, place) => !(labels[place + 1] <= since))] || "";
+
 /** Returns the place of the bucket that it is now, -1 if none has begun. */
 const now = (labels) => labels.filter(begun).length - 1;
 
 /** Returns labels and data sets: one per series, or one per value of the split field. */
-function arrange(rows, drawing) {
+function arrange(rows, drawing, since) {
+  const first = since ? firstOf([...new Set(rows.map((row) => row[drawing.x]))], since) : "";
+  const point = (row, series) => {
+    const at = row[drawing.x];
+    return typeof at === "string" && (at < first || !begun(at)) ? null : row[series.field];
+  };
   if (!drawing.split) {
-    const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => point(row, series, drawing)) }));
+    const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => point(row, series)) }));
     return { labels: rows.map((row) => label(row, drawing)), values };
   }
   const labels = [...new Set(rows.map((row) => row[drawing.x]))];
@@ -76,13 +84,9 @@ function arrange(rows, drawing) {
   for (const row of rows) {
     const name = row[drawing.split] === null ? drawing.rest : row[drawing.split];
     if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [] });
-    values.get(name).data.push(point(row, series, drawing));
+    values.get(name).data.push(point(row, series));
   }
   return { labels, values: [...values.values()] };
-}
-
-function point(row, series, drawing) {
-  return typeof row[drawing.x] === "string" && !begun(row[drawing.x]) ? null : row[series.field];
 }
 
 function label(row, drawing) {
@@ -130,7 +134,6 @@ function sets(values, drawing, open) {
       pointHoverRadius: 5,
       pointBackgroundColor: line,
       segment: pale(line, open),
-      cubicInterpolationMode: "monotone",
     };
   });
 }
@@ -217,7 +220,7 @@ class Drawn {
   }
 
   show() {
-    const { labels, values } = arrange(this.rows, this.drawing);
+    const { labels, values } = arrange(this.rows, this.drawing, this.figure.dataset.firstDay);
     this.annotations = annotated(this.figure, labels);
     const nothing = values.every((series) => series.data.every((value) => !value));
     this.figure.classList.toggle("blank", nothing);
