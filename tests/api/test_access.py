@@ -35,6 +35,8 @@ OPEN = {
     "/healthz",
     "/readyz",
     "/openapi.json",
+    "/favicon.ico",
+    "/robots.txt",
     "/docs",
     "/docs/migration",
     "/static/{name:path}",
