@@ -46,6 +46,7 @@ soak: $(VENV)/.dev ## The long campaign of generated histories against the oracl
 upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREAM=checkout of openwrt/asu)
 	@test -n "$(UPSTREAM)" || { echo "make upstream UPSTREAM=PATH: expected a checkout of openwrt/asu"; exit 2; }
 	$(BIN)/python -m tests.integrations.campaign $(UPSTREAM) $(ARGS)
+	$(BIN)/python -m tests.integrations.suite $(UPSTREAM)
 
 bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)

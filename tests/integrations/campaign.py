@@ -309,16 +309,21 @@ def check_texts(rows: list[Any]) -> None:
         assert kinds[expected], (expected, kinds)
 
 
+def upstream_packages(upstream: Path, version: str) -> list[str]:
+    """Return what upstream needs, with a version of RQ."""
+    project = tomllib.loads((upstream / "pyproject.toml").read_text())["project"]
+    wanted = [need for need in project["dependencies"] if not need.startswith("rq>")]
+    return [*wanted, f"rq=={version}"]
+
+
 def environment(upstream: Path, version: str) -> Path:
     """Return the Python of an environment with upstream's dependencies and a version of RQ."""
     place = ROOT / "build" / "upstream" / f"rq-{version}"
     python = place / "bin" / "python"
     if not python.exists():
         venv.create(place, with_pip=True)
-        project = tomllib.loads((upstream / "pyproject.toml").read_text())["project"]
-        wanted = [need for need in project["dependencies"] if not need.startswith("rq>")]
         install = [str(python), "-m", "pip", "install", "-q"]
-        subprocess.run([*install, *wanted, f"rq=={version}"], check=True)
+        subprocess.run([*install, *upstream_packages(upstream, version)], check=True)
     return python
 
 
