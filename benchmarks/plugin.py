@@ -36,6 +36,7 @@ Turns = dict[str, list[dict[str, Any]]]
 _STAND_IN: Final = ROOT / "tests" / "integrations" / "stand_in.py"
 _PACKAGES: Final = 40
 _IMAGES: Final = 20
+_COMPARED: Final = ("per_second", "cpu_us", "p99_ms")
 _BARE, _SERVED, _ALONE = "without plug-in", "with plug-in", "with plug-in, server down"
 
 
@@ -155,11 +156,16 @@ def measure(upstream: Path, version: str, rounds: int, seconds: float) -> Turns:
     return found
 
 
-def change(found: Turns, name: str, figure: str) -> float:
-    """Return by how many percent a side differs from the bare one: the median of the rounds."""
+def changes(found: Turns, name: str, figure: str) -> list[float]:
+    """Return by how many percent a side differs from the bare one: quartiles of the rounds."""
     pairs = zip(found[name], found[_BARE], strict=True)
-    ratio: float = statistics.median(ours[figure] / bare[figure] for ours, bare in pairs)
-    return 100 * (ratio - 1)
+    ratios = [ours[figure] / bare[figure] for ours, bare in pairs]
+    return [100 * (ratio - 1) for ratio in statistics.quantiles(ratios, n=4)]
+
+
+def change(found: Turns, name: str, figure: str) -> float:
+    """Return the median of these changes."""
+    return changes(found, name, figure)[1]
 
 
 def main() -> None:
@@ -187,7 +193,19 @@ def main() -> None:
     ]
     title = f"Cache hits of upstream, {CONNECTIONS} connections, RQ {options.rq}"
     table = Table(title, ("API process", "requests/s", "CPU µs", "p50 ms", "p99 ms"), list(rows))
-    Found(0).add("plugin", dict(found), [table], marks)
+    spread = Table(
+        "Changes in percent, quartiles of the rounds",
+        ("API process", "requests/s", "CPU", "p99"),
+        [
+            (name, *(_range(changes(found, name, figure)) for figure in _COMPARED))
+            for name in (_SERVED, _ALONE)
+        ],
+    )
+    Found(0).add("plugin", dict(found), [table, spread], marks)
+
+
+def _range(quartiles: list[float]) -> str:
+    return " / ".join(f"{value:+.1f}" for value in quartiles)
 
 
 if __name__ == "__main__":

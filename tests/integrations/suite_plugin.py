@@ -6,6 +6,7 @@ suite gets our app, `SUITE_BUILDS` whether a stand-in replaces upstream's build 
 
 import json
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,8 @@ found: dict[str, list[str]] = {}
 def pytest_configure() -> None:
     if os.environ.get("SUITE_BUILDS"):
         import asu.build
-        from stand_in import fake_build
 
-        asu.build._build = fake_build
+        asu.build._build = import_module("stand_in").fake_build
 
 
 @pytest.fixture(autouse=True)
