@@ -1,4 +1,4 @@
-"""Finding the phrases of all rules in a text at once: one pass, whatever the text.
+"""Finds the phrases of all rules in a text in one pass.
 
 Searching for each of a thousand parts on its own takes 20 times as long on common texts, and a
 text can be made that takes 100 times as long. An Aho-Corasick automaton (Aho and Corasick, 1975)
@@ -16,7 +16,7 @@ from asu_stats.error_rules import RULES
 
 
 class Phrase(NamedTuple):
-    """A phrase of the rules, taken apart, and which rules it serves: bits, the first lowest."""
+    """A phrase, split into parts, and the rules that use it: one bit each, the first lowest."""
 
     parts: tuple[str, ...]
     starts: bool  # at the start of a message
@@ -28,7 +28,7 @@ class Phrase(NamedTuple):
 
 
 class _Head(NamedTuple):
-    """What a part means where it stands, alone or (`tied`) at the start of a message.
+    """The meaning of a part at its place, alone or (`tied`) at the start of a message.
 
     `number` is the part's, `compared` its text if it has to be compared. Phrases that are complete
     with it say, are near or are where of rules; `first` are those that need another part, or the
@@ -56,12 +56,12 @@ class _Rest(NamedTuple):
     seconds: tuple[tuple[int, int, Phrase], ...]
 
 
-# Stands for what ends at a place.
+# The heads at the end of each line.
 _LINE_ENDS: Final = (_Head(0, 0, False, False, "", 0, 0, True, _Rest(0, "", False, 0, (), ())),)
 
 
 class _Automaton(NamedTuple):
-    """`root` is a row: for each class of characters the next row, and last what ends there."""
+    """`root` is a row: the next row for each class of characters, and last the parts that end."""
 
     classes: bytes
     root: list[Any]
@@ -125,7 +125,7 @@ class _Reader:
         self._reached: set[int] = set()  # phrases whose second part came behind the first
 
     def read(self, text: str, hits: Iterable[tuple[int, tuple[_Head, ...]]]) -> None:
-        """Take in at which places which parts end."""
+        """Process the parts that end at each place."""
         waiting, without_near = self._waiting, self._automaton.without_near
         done: dict[int, int] = {}  # heads that have stood in the line, and where they ended
         says = near = 0  # of the line, as far as plain heads tell
@@ -144,7 +144,7 @@ class _Reader:
                 start = place + 1
                 continue
             last, last_ending = place + 1, ending
-            # A word or a package's name is not looked into: `libopenssl:` is no `ssl:`.
+            # A part must not begin inside a word or package name: `libopenssl:` is no `ssl:`.
             for (
                 length,
                 key,
@@ -175,11 +175,11 @@ class _Reader:
                         self._go_to(phrase, 1, begin, last)
 
     def _is_head(self, rest: _Rest, text: str, done: dict[int, int], begin: int, end: int) -> bool:
-        """Take a part as a later one of phrases; tell whether it may be the first one of others."""
+        """Process a part as a later part of phrases; tell whether it may be the first of others."""
         if rest.compared and not text.startswith(rest.compared, begin):
             return False
         self._follow(rest.seconds, done, begin, end)
-        self._go_on(rest.number, begin, end)
+        self._advance(rest.number, begin, end)
         return rest.is_head
 
     def _found(self, says: int, near: int, where: int = 0) -> None:
@@ -191,14 +191,14 @@ class _Reader:
     def _follow(
         self, seconds: Iterable[tuple[int, int, Phrase]], done: dict[int, int], begin: int, end: int
     ) -> None:
-        """Let phrases go on whose second part is at a place, behind their first."""
+        """Advance phrases whose second part is at a place after their first."""
         for key, number, phrase in seconds:
             if done.get(key, end) <= begin and number not in self._reached:
                 self._reached.add(number)
                 self._go_to(phrase, 2, begin, end)
 
-    def _go_on(self, number: int, begin: int, end: int) -> None:
-        """Let the phrases that wait for a part go on behind it."""
+    def _advance(self, number: int, begin: int, end: int) -> None:
+        """Advance the phrases that wait for a part."""
         for phrase, index, after in self._waiting.pop(number, ()):
             if after > begin:
                 self._waiting.setdefault(number, []).append((phrase, index, after))
@@ -206,7 +206,7 @@ class _Reader:
                 self._go_to(phrase, index + 1, begin, end)
 
     def _go_to(self, phrase: Phrase, index: int, begin: int, end: int) -> None:
-        """Let a phrase wait for a part of it, or for the end of the line, or be complete."""
+        """Make a phrase wait for its next part or for the end of the line, or complete it."""
         self._is_open = True
         if index < len(phrase.parts):
             following = self._numbers[phrase.parts[index]]
@@ -217,7 +217,7 @@ class _Reader:
             self._found(phrase.says, phrase.is_near, phrase.is_where)
 
     def _end_line(self, start: int, ending: tuple[_Head, ...]) -> None:
-        """Take the phrases that the end of a line completes, and see which rules fit it."""
+        """Complete the phrases that end with the line, and determine which rules fit it."""
         for phrase, begin in self._at_end:
             number = self._numbers[phrase.parts[-1]]
             is_last = any(head.rest.number == number for head in ending)
@@ -234,23 +234,23 @@ class _Reader:
         self._at_end.clear()
 
 
-# Lines end with a line end, and the text does: that is what stands before the first one.
+# Each line ends with a newline, so `text[-1]`, a newline, precedes the first line.
 def _starts(text: str, begin: int) -> bool:
     """Tell whether a place is the start of a message: of a line, or after `: `, a quote, `(`."""
     return text[begin - 1] in "\n\"'(" or text[begin - 2 : begin] == ": "
 
 
-# Building it ------------------------------------------------------------------------------------
+# Construction -----------------------------------------------------------------------------------
 
 
 def parse(phrase: str) -> Phrase:
-    """Return a phrase of the rules, which serves none yet."""
+    """Parse a phrase; no rule is added to it yet."""
     starts, ends, whole = phrase.startswith("^"), phrase.endswith("$"), phrase.startswith("=")
     return Phrase(tuple(phrase.lstrip("^=").rstrip("$").split(" ... ")), starts, ends, whole)
 
 
 def _phrases() -> list[Phrase]:
-    """Return every phrase once, with the rules that it serves."""
+    """Return every phrase once, with the rules that use it."""
     found: dict[Phrase, list[int]] = {}
     for number, rule in enumerate(RULES):
         for place, texts in enumerate((rule.phrases, rule.near, rule.where)):
@@ -270,7 +270,7 @@ def _bits(phrases: Sequence[Phrase]) -> tuple[int, int, int]:
 
 
 def _heads(text: str, numbers: Mapping[str, int], phrases: Sequence[Phrase]) -> tuple[_Head, ...]:
-    """Return what a part means: alone, at the start of a message, or only behind other parts."""
+    """Return the meaning of a part: alone, at the start of a message, or only after other parts."""
     number = numbers[text]
     # After a name may be anything but "-"; "dependencies for ssl:" is no `ssl:` either.
     not_before, is_word = "\n" if text.endswith(":") else "-", text[0].isalnum()
@@ -338,7 +338,7 @@ def _rows(heads: Mapping[bytes, tuple[_Head, ...]], width: int, line_end: int) -
 
 
 def _tree(heads: Mapping[bytes, tuple[_Head, ...]]) -> tuple[dict[int, Any], list[_Head]]:
-    """Return texts as a tree: the children of a node by letter, and what ends there."""
+    """Return texts as a tree: the children of a node by letter, and the texts that end there."""
     root: tuple[dict[int, Any], list[_Head]] = ({}, [])
     for text, ending in heads.items():
         node = root

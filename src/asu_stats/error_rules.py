@@ -1,18 +1,18 @@
-"""Which words give which error type: data only, in order of precedence.
+"""Rules that derive the error type from a text: data only, in order of precedence.
 
-Phrases are parted by `|`, lower case, with ASCII quotes, and looked for within one line.
-`...` stands for anything in between, `^` ties a phrase to the start of a message (the line, or
-after `: `, a quote or a bracket), `$` to the end of the line, `=` to a whole line. They are short
-on purpose: what a tool always says, not what it said once.
+Phrases are separated by `|`, in lower case, with ASCII quotes, and searched within one line.
+`...` matches any text in between, `^` anchors a phrase at the start of a message (the line, or
+after `: `, a quote or a bracket), `$` at the end of the line, `=` matches a whole line. Phrases
+are short on purpose: the constant part of a message of a tool, not one instance of it.
 """
 
 from typing import NamedTuple
 
 
 class Rule(NamedTuple):
-    """`type` is meant if a line holds one of `phrases`.
+    """The error has this `type` if a line contains one of `phrases`.
 
-    If given, one of `near` has to be on the same line, and one of `where` anywhere in the text.
+    If given, one of `near` must be on the same line, and one of `where` anywhere in the text.
     """
 
     type: str
@@ -29,7 +29,7 @@ def _split(phrases: str) -> tuple[str, ...]:
     return tuple(filter(None, (" ".join(phrase.split()) for phrase in phrases.split("|"))))
 
 
-# What happened, whoever says it.
+# Failures that any tool can report.
 _UNREACHABLE = """
     connection refused | connection reset | connection aborted | connection timed out
     | connection closed | connection was closed | connection error | closed connection

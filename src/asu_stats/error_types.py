@@ -1,4 +1,4 @@
-"""From the text of a failure to its category and type.
+"""Derives the category and type of an error from its text.
 
 The rules are data, see `error_rules`. Texts are made by others, partly by clients (package names
 are echoed), so everything here takes time linear in a bounded length: see `error_phrases`.
@@ -130,7 +130,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def classify(message: str | None, *, status: str | None = None) -> ErrorKind:
-    """Name what went wrong from any text at all; never raises.
+    """Return category and type of an error with any text; never raises.
 
     `status` is how the attempt ended (`rejected`, `failure`, `timeout`, `cancelled`); it decides
     only where the text says nothing.
@@ -146,7 +146,7 @@ def kind_of(error_type: str) -> str | None:
 
 
 def telling_lines(message: str) -> Sequence[str]:
-    """Return the lines that decide the type of a text, plain and lower case, in their order.
+    """Return the lines that decide the type of a text, plain and lower case, in order.
 
     Of a text that no rule fits these are the lines that speak of trouble, or else all of them. Of a
     longer text the first and the last 3 KiB are read; there, only lines that speak of trouble,
@@ -166,19 +166,19 @@ def telling_lines(message: str) -> Sequence[str]:
 
 
 def _lines(message: str) -> list[str]:
-    """Return the telling lines, plain and lower case, each once; too much is cut in the middle."""
-    text = _plain(_COLOUR.sub("", _words(_cut(message, _MAX_TEXT)))).lower()
+    """Return the informative lines, plain and lower case, each once, cut in the middle if long."""
+    text = _plain(_COLOUR.sub("", _messages_in_json(_cut(message, _MAX_TEXT)))).lower()
     for old, new in _REPLACED:
         text = text.replace(old, new)
     long = text.splitlines()
     if max(map(len, long), default=0) > _MAX_LINE:
         long = [_cut(line, _MAX_LINE, " ") for line in long]
-    # Line by line this would take longer than all the rest, where lines are short.
+    # With short lines, doing this line by line would take longer than everything else.
     text = _one_space("\n".join(long)).replace(" \n", "\n").replace("\n ", "\n").strip(" ")
     lines = list(dict.fromkeys(text.split("\n")))
     if len(lines) > _MAX_LINES:
         lines[_MAX_LINES // 2 : -_MAX_LINES // 2] = []
-    # A log that somebody put on one line may begin like noise, but is all there is.
+    # A log joined into one line may begin like noise, but there is nothing else.
     return [line for line in lines if not line.startswith(NOISE) or "fail" in line] or lines
 
 
@@ -201,8 +201,8 @@ def _plain(text: str) -> str:
     return text
 
 
-def _words(text: str) -> str:
-    """Take the words out of a server's JSON answer, which repeats the whole request beside them."""
+def _messages_in_json(text: str) -> str:
+    """Return the messages in a JSON response, which also repeats the whole request."""
     if not text.lstrip().startswith("{"):
         return text
     try:

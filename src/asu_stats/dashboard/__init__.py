@@ -1,1 +1,1 @@
-"""Pages for people. They compute no figures: like the API, they use the reports."""
+"""The dashboard. Its pages compute no figures: like the API, they use the reports."""

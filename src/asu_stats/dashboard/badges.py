@@ -47,7 +47,7 @@ BADGES: Final[Mapping[str, Badge]] = {
 }
 
 
-def answer(
+def badge_response(
     request: Request, name: str, view_of: Callable[[Request], View], read: Callable[..., Any]
 ) -> Response:
     """Return a badge; `read` runs a report in a snapshot of the database.
@@ -112,4 +112,4 @@ def install(
     @routes.get("/badge/{name}.svg", name="badge")
     @declare("read", "read")
     def badge(request: Request) -> Response:
-        return answer(request, request.path_params["name"], view_of, read)
+        return badge_response(request, request.path_params["name"], view_of, read)

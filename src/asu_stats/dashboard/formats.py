@@ -53,7 +53,7 @@ def moment(text: str) -> Markup:
 
 
 def to_json(value: Any) -> str:
-    """Return JSON for people to read."""
+    """Return indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 

@@ -79,11 +79,11 @@ class Sources:
     embed_origins: Sequence[str] = ()
 
     def view(self, request: Request, page: str = "overview") -> View:
-        """Return what a request asks for. Raises `InvalidParameterError`."""
+        """Return the view that a request names. Raises `InvalidParameterError`."""
         return View.of(request, page, now=self.now(), hourly_days=self.hourly_days)
 
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
-        """Return what `report` says in one state of the database."""
+        """Return the result of `report` on one state of the database."""
         with read_snapshot(self.engine) as db:
             return report(db, masked(db, view))
 
@@ -190,7 +190,7 @@ def _page(
 
 
 def _refusal(request: Request, error: AsuStatsError) -> Response:
-    """Return a page that says what failed and what to do."""
+    """Return a page that states what failed and what to do."""
     status = next(code for kind, code in _STATUSES.items() if isinstance(error, kind))
     words = error.public if isinstance(error, StoreUnavailableError) else str(error)
     answer = render(request, "error.html", {"words": words, "status": status}, status=status)

@@ -47,8 +47,8 @@ def router(
         value = await run_sync(begin, form.get("token", "").strip())
         if value is None:
             return _again(request, target, "Invalid token, or it lacks the scope read.", 401)
-        answer = _leave_to(request, target)
-        answer.set_cookie(
+        response = _leave_to(request, target)
+        response.set_cookie(
             cookie,
             value,
             max_age=int(lasts.total_seconds()),
@@ -57,16 +57,16 @@ def router(
             httponly=True,
             samesite="lax",
         )
-        return answer
+        return response
 
     @routes.post("/sign-out")
     @declare("public", "read")
     def sign_out(request: Request) -> Response:
         if not _is_ours(request):
             return _again(request, "/", "The form was not sent from this page. Try again.", 400)
-        answer = _leave_to(request, "/sign-in")
-        answer.delete_cookie(cookie, path=_root(request) or "/", httponly=True, samesite="lax")
-        return answer
+        response = _leave_to(request, "/sign-in")
+        response.delete_cookie(cookie, path=_root(request) or "/", httponly=True, samesite="lax")
+        return response
 
     def _is_ours(request: Request) -> bool:
         if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
@@ -88,9 +88,9 @@ def _inside(target: str) -> str:
 
 
 def _leave_to(request: Request, target: str) -> RedirectResponse:
-    answer = RedirectResponse(f"{_root(request)}{target}", 303)
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    response = RedirectResponse(f"{_root(request)}{target}", 303)
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def _root(request: Request) -> str:

@@ -189,7 +189,7 @@ class View:
         return {name: self.filters[name] for name in names if name in self.filters}
 
     def on(self, page: str) -> "View":
-        """Return the view as that of another page."""
+        """Return the same view for another page."""
         return replace(self, page=page)
 
     def _url(self, path: str, query: Mapping[str, str]) -> str:

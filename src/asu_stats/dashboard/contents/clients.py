@@ -12,7 +12,7 @@ from asu_stats.reports.listing import Page
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return all clients, or everything about one. Raises `UnknownClientError`."""
+    """Return all clients, or the details of one. Raises `UnknownClientError`."""
     if "client" in view.filters:
         return _one(db, view, view.filters["client"])
     columns = (

@@ -17,7 +17,7 @@ _TEXTS: Final = 20
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return errors over time, type by type and text by text; or all about one fingerprint.
+    """Return errors over time, by type and by text; or the details of one fingerprint.
 
     Raises `UnknownFingerprintError`.
     """

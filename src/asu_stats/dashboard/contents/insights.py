@@ -1,4 +1,4 @@
-"""Insights in plain words: what each report under `insights/` found, and what it rests on."""
+"""Insights in plain words: the findings of each report under `insights/`, and their basis."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _REPORTS: Final = {report.name.removeprefix("insights/"): report for report in R
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of a response: its label, and the way to it through the members."""
+    """A figure of a response: its label, and the path to it through the members."""
 
     label: str
     path: tuple[str, ...]
@@ -40,7 +40,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One report: what it says in words, its figures, and its lists."""
+    """One report: its description in words, its figures, and its lists."""
 
     report: str
     title: str
@@ -87,8 +87,8 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("p_value", "Chance", "text", secondary=True),
                     ),
                     "Nothing fails significantly more often than the rest.",
-                    "Fails far more often than everything else. What a row explains is taken out "
-                    "of the rows below it. Select one to look inside.",
+                    "Fails far more often than everything else. Failures that a row explains are "
+                    "removed from the rows below it. Select one for details.",
                 ),
                 List(
                     "groups",
@@ -125,7 +125,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         _LAST,
                         Column("failing_today", "Still failing", "text"),
                     ),
-                    "No error of this time range names a package.",
+                    "No error in this time range names a package.",
                 ),
             ),
         ),
@@ -134,7 +134,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
         Section(
             "queue",
             "The queue",
-            "How long a request waits for its build to start, and who asks again and again.",
+            "How long a request waits for its build to start, and who repeats failing requests.",
             (
                 List(
                     "storms",
@@ -146,8 +146,8 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("outcome", "Outcome", "text"),
                         Column("since", "Since", "text"),
                     ),
-                    "Nobody repeated a failing request many times.",
-                    "The same request failed or was rejected again and again.",
+                    "No client repeated a failing request many times.",
+                    "Requests that failed or were rejected at least 10 times on one day.",
                 ),
             ),
             (
@@ -165,12 +165,12 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
         Section(
             "cache",
             "The cache",
-            "What keeping images for longer or shorter would bring, from the time between equal "
+            "The effect of keeping images for longer or shorter, from the time between equal "
             "requests.",
             (
                 List(
                     "what_if",
-                    "If images were kept for",
+                    "Effect of the time to live",
                     (
                         Column("ttl_seconds", "Time to live", "seconds"),
                         Column("hit_rate", "Hit rate", "rate"),
@@ -190,7 +190,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("requests", "Requests", "share"),
                         Column("build_seconds", "Build time", "seconds"),
                     ),
-                    "No image was asked for twice.",
+                    "No image was requested twice.",
                 ),
             ),
             (
@@ -204,8 +204,8 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
         Section(
             "adoption",
             "Adoption of versions",
-            "How fast releases replace each other, and how many still ask for branches that have "
-            "reached their end of life.",
+            "How fast releases replace each other, and how many requests still name branches that "
+            "have reached their end of life.",
             (
                 List(
                     "versions",
@@ -224,7 +224,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
         Section(
             "warmup",
             "Images to build first",
-            "After a release, these images are likely to be asked for.",
+            "After a release, these images are likely to be requested.",
             (
                 List(
                     "images",
@@ -242,7 +242,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                     "At earlier releases",
                     (
                         Column("version", "Version", "name"),
-                        Column("hit_rate", "Requests that the list had", "rate"),
+                        Column("hit_rate", "Requests for listed images", "rate"),
                     ),
                     "No earlier release to compare with.",
                 ),
@@ -295,7 +295,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("p50_seconds", "Median", "seconds"),
                         Column("p95_seconds", "p95", "seconds"),
                     ),
-                    "No build of this time range told its phases.",
+                    "No build in this time range reported its phases.",
                 ),
             ),
         ),
@@ -304,7 +304,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
 
 
 def reader(queues: CombinedQueue) -> Callable[[Connection, View], Content]:
-    """Return what reads a page: the topics, and the sections of the one that is asked for."""
+    """Return the function that reads a page: the topics, and the sections of the requested one."""
 
     def read(db: Connection, view: View) -> Content:
         sections = [_read(db, view, queues, section) for section in SECTIONS[view.page]]
@@ -377,13 +377,13 @@ def _list(view: View, shown: List, rows: Sequence[Mapping[str, Any]]) -> Content
 
 
 def _inside(view: View, row: Mapping[str, Any]) -> str:
-    """Return the link to the same page with only what a row is about, if there is such a filter."""
+    """Return the link to this page filtered by the value of a row, if there is such a filter."""
     dimension = row["dimension"]
     return view.same(**{dimension: row["value"]}) if dimension in FILTERS else view.same()
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as it is shown: chances and yes or no in words."""
+    """Return a row as it is displayed: p-values as text, booleans as yes or no."""
     shown = {
         name: ("yes" if value else "no") if isinstance(value, bool) else value
         for name, value in row.items()

@@ -11,7 +11,7 @@ from asu_stats.dashboard.view import View
 from asu_stats.reports import diff_packages, packages
 from asu_stats.reports.listing import Page
 
-_ASKED_OF: Final = "Share of all accepted requests. Cache hits name no packages"
+_SHARE_HINT: Final = "Share of all accepted requests. Cache hits name no packages"
 
 
 def read(db: Connection, view: View) -> Content:
@@ -20,7 +20,7 @@ def read(db: Connection, view: View) -> Content:
     columns = (
         Column("package", "Package", "name"),
         Column("requests", "Requests", "share"),
-        Column("percentage", "Share of requests", "rate", hint=_ASKED_OF),
+        Column("percentage", "Share of requests", "rate", hint=_SHARE_HINT),
     )
     rows = packages.read(db, view.window, **asked)
     diff = diff_packages.read(db, view.window, Page(ROWS))
