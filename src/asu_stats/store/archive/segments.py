@@ -30,6 +30,7 @@ from sqlalchemy import (
     Select,
     Table,
     Text,
+    bindparam,
     delete,
     insert,
     select,
@@ -175,12 +176,20 @@ def holding(connection: Connection, keys: Iterable[int]) -> set[int]:
     return {row[0] for row in statements.fetch_for(connection, _holding, _KEY, wanted)}
 
 
+_BETWEEN: Final = (
+    select(*archive_parts.columns)
+    .where(_t.table_name == bindparam("table"))
+    .where(_t.last_at >= bindparam("first"), _t.first_at < bindparam("after"))
+    .order_by(_t.id)
+)
+
+
 def between(
     connection: Connection, table: Table, first: datetime, after: datetime
 ) -> list[Row[Any]]:
     """Return the files of a table that may have rows from `first` to before `after`."""
-    here = (_t.table_name == table.name) & (_t.last_at >= first) & (_t.first_at < after)
-    return list(connection.execute(select(*archive_parts.columns).where(here).order_by(_t.id)))
+    given = {"table": table.name, "first": first, "after": after}
+    return list(connection.execute(_BETWEEN, given))
 
 
 def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:

@@ -41,6 +41,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.engine.default import DefaultDialect
+from sqlalchemy.schema import CreateTable
 from sqlalchemy.types import ARRAY, TypeEngine
 
 from asu_stats import times
@@ -189,6 +190,13 @@ def compiled(dialect: Dialect, statement: ClauseElement) -> Compiled:
     done = statement.compile(dialect=_DIALECTS[dialect])
     constants = {name: value for name, value in done.params.items() if value is not None}
     return Compiled(str(done), tuple(cast(Any, done).positiontup or ()), constants)
+
+
+@lru_cache(maxsize=64)
+def emptied(dialect: Dialect, table: Table) -> tuple[str, ...]:
+    """Return the SQL that creates a table, if it does not exist, and empties it."""
+    both = CreateTable(table, if_not_exists=True), table.delete()
+    return tuple(str(statement.compile(dialect=_DIALECTS[dialect])) for statement in both)
 
 
 class Writer:

@@ -54,12 +54,10 @@ def tables(connection: Connection, rows: Mapping[Table, Sequence[Row]]) -> Table
     dialect = connection.dialect.name
     if dialect == "postgresql":
         return Tables(*dialects.with_rows(dialect, rows))
-    for (
-        table,
-        given,
-    ) in rows.items():  # temporary tables are in memory, so a read-only file works too
-        table.create(connection, checkfirst=True)
-        connection.execute(table.delete())
+    cursor = _cursor(connection)
+    for table, given in rows.items():
+        for statement in dialects.emptied(dialect, table):  # in memory: a read-only file works too
+            cursor.execute(statement)
         insert(connection, table, tuple(column.name for column in table.columns), given)
     return _NO_TABLES
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -227,14 +228,25 @@ class _Tally:
 
 def _tallies(source: _Source) -> list[_Tally]:
     """Return a tally for each `Count` of the facts of a source."""
+    return [
+        _Tally(count, fact, key_of, _Amounts(count, kind))
+        for kind, count, fact, key_of in _places(source)
+    ]
+
+
+@cache
+def _places(
+    source: _Source,
+) -> Sequence[tuple[type[Fact], Count, slice, Callable[[Row], Key]]]:
+    """Return each count of a source: its fact, where that is in a row, and what takes its key."""
     names = [name for name, _ in (*_columns(source), *_numbered(source))]
-    tallies, place = [], 0
+    places, place = [], 0
     for kind in source.facts:
         fact = slice(place, place := place + len(kind._fields))
         for count in COUNTS[kind]:
             key = ("hour", *count.key) if count.rollup in HOURLY else count.key
-            tallies.append(_Tally(count, fact, picker(names, key), _Amounts(count, kind)))
-    return tallies
+            places.append((kind, count, fact, picker(names, key)))
+    return places
 
 
 def _tally(
@@ -275,7 +287,8 @@ def _columns(source: _Source) -> list[tuple[str, ColumnElement[Any]]]:
     return [*fields, ("hour", _hour(source)), *((name, _named(source, name)) for name in names)]
 
 
-def _numbered(source: _Source) -> list[tuple[str, Callable[[Row], Key]]]:
+@cache
+def _numbered(source: _Source) -> Sequence[tuple[str, Callable[[Row], Key]]]:
     """Return the numbers in keys of a source's facts, and functions that pick their names."""
     columns = [name for name, _ in _columns(source)]
     wanted = dict.fromkeys(name for kind in source.facts for name in FIELDS[kind])

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -12,7 +12,6 @@ from sqlalchemy import (
     Engine,
     Select,
     delete,
-    literal,
     select,
 )
 
@@ -168,12 +167,17 @@ def _of_rows(
                 yield Difference(rollup.name, key, column, is_stored, is_counted)
 
 
+_BOUNDS: Final = bounds(recount.DAY)
+_STORED_BOUNDS: Final = select(*(DAILY.table.c[name] for name in BOUNDS)).where(
+    DAILY.table.c.date == recount.DAY
+)
+
+
 def _bounds_differences(connection: Connection, day: date) -> Iterator[Difference]:
-    t = DAILY.table
-    columns = [t.c[name] for name in BOUNDS]
-    stored = connection.execute(select(*columns).where(t.c.date == day)).first()
+    t, of_day = DAILY.table, {"day": day}
+    stored = connection.execute(_STORED_BOUNDS, of_day).first()
     if stored is not None:
-        counted = connection.execute(bounds(literal(day))).one()
+        counted = connection.execute(_BOUNDS, of_day).one()
         for name, is_stored, is_counted in zip(BOUNDS, stored, counted, strict=True):
             if is_stored != is_counted:
                 yield Difference(t.name, (day,), name, is_stored, is_counted)
