@@ -5,6 +5,7 @@ Importing takes most of the time of a command. The commands themselves are impor
 
 import atexit
 import contextlib
+import gc
 import multiprocessing
 import os
 import pkgutil
@@ -49,6 +50,7 @@ def _run(
     user: str | None,
 ) -> None:
     """Become the command `asu-stats` in a process group of its own."""
+    gc.freeze()  # what was imported before would be looked through again and again
     os.setsid()
     for number, name in enumerate(outputs, 1):
         file = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,9 +20,12 @@ COMMAND = [sys.executable, "-c", "from asu_stats.cli import main; main()"]
 
 
 def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
+    """Return a port that is free, and that no outgoing connection gets until a server uses it."""
+    while True:
+        port = 10_000 + secrets.randbelow(22_000)  # outgoing connections: from 32,768 on
+        with contextlib.suppress(OSError), socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(directory: Path, database_url: str) -> dict[str, str]:
@@ -77,7 +81,7 @@ def wait_ready(port: int, seconds: float = 120) -> None:
     while time.monotonic() < deadline:
         with (
             contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2),
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10),
         ):
             return
         time.sleep(0.05)
@@ -95,6 +99,6 @@ def running(
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             kill(process)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import processes
+from tests.conftest import sqlite_database
 from tests.support import TOKEN
 
 
@@ -18,7 +19,7 @@ class Server:
     log: Path
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def answer_to(self, text: bytes) -> tuple[int, dict[str, str], bytes]:
         """Send bytes as they are and read the answer until the server hangs up."""
@@ -32,10 +33,12 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     directory = tmp_path_factory.mktemp("server")
     port = processes.free_port()
-    url = f"sqlite:///{directory / 'stats.db'}"
+    url = sqlite_database(request, directory)
     arguments = ("serve", "--port", str(port), "--builder", "none")
     with processes.running(directory, url, *arguments):
         processes.wait_ready(port)

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests import processes
+from tests.conftest import sqlite_database
 from tests.support import TOKEN
+
+PATIENCE_MS = 60_000  # until a test gives up; a busy machine may need much
+expect.set_options(timeout=PATIENCE_MS)
 
 
 @pytest.fixture(scope="session")
@@ -58,21 +62,21 @@ class Server:
             json.dumps(flat).encode(),
             {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status == 200
 
     def get(self, path: str) -> Any:
         """Return what the API says."""
-        with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=60) as answer:
             return json.load(answer)
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """A server with an empty database."""
     port = processes.free_port()
     arguments = ("serve", "--port", str(port), "--builder", "none")
-    with processes.running(tmp_path, f"sqlite:///{tmp_path / 'stats.db'}", *arguments):
+    with processes.running(tmp_path, sqlite_database(request), *arguments):
         processes.wait_ready(port)
         yield Server(f"http://127.0.0.1:{port}")
 
@@ -119,6 +123,7 @@ def watch(browser: Browser) -> Iterator[Any]:
     def open_page(url: str, **options: Any) -> Watched:
         context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
         contexts.append(context)
+        context.set_default_timeout(PATIENCE_MS)
         return Watched(context.new_page(), url)
 
     yield open_page

@@ -43,7 +43,8 @@ FORMULA = '=HYPERLINK("evil.example","x")'
 
 def violations(page: Any) -> list[str]:
     """What axe-core finds wrong, as text."""
-    found = Axe().run(page).response["violations"]
+    only = {"resultTypes": ["violations"], "preload": False}  # a quarter less time
+    found = Axe().run(page, options=only).response["violations"]
     return [f"{one['id']}: {node['html'][:160]}" for one in found for node in one["nodes"]]
 
 
