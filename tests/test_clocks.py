@@ -78,7 +78,7 @@ class Faked:
         self.file.write_text(f"{seconds:+d}\n")
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
             return json.load(answer)
 
     def wait(self, holds: Any, seconds: float = 120) -> None:
@@ -109,7 +109,7 @@ def faked(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Faked]:
     server = Faked(tmp_path, sqlite_database(request))
     yield server
     server.process.terminate()
-    server.process.wait(30)
+    server.process.wait(120)
 
 
 def test_a_clock_that_was_two_days_ahead_for_a_moment(faked: Faked, tmp_path: Path) -> None:

@@ -227,20 +227,20 @@ def test_the_end_of_an_overlong_text_counts() -> None:
 
 
 def test_time_is_bounded() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for text in HOSTILE.values():
         classify(text)
 
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_twice_the_text_is_about_twice_the_time(text: str) -> None:
     def seconds(length: int) -> float:
         def once() -> float:
-            started = time.perf_counter()
+            started = time.thread_time()
             classify(text[:length])
-            return time.perf_counter() - started
+            return time.thread_time() - started
 
         return min(once() for _ in range(5))
 

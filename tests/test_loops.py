@@ -20,7 +20,7 @@ def test_errors_are_reported_and_do_not_end_it(caplog: pytest.LogCaptureFixture)
         done.set()
 
     with caplog.at_level(logging.INFO), Loop("work", do, seconds=0.001, at_once=True):
-        assert done.wait(10)
+        assert done.wait(120)
     said = [record.getMessage() for record in caplog.records]
     assert "work: unexpected error" in said
     assert not any("away" in line for line in said)
@@ -39,13 +39,13 @@ def test_join_tells_whether_it_has_ended() -> None:
 
     def do() -> None:
         begun.set()
-        go_on.wait(10)
+        go_on.wait(120)
 
     loop = Loop("work", do, seconds=3600, at_once=True)
     assert loop.join(0)  # never started
     loop = Loop("work", do, seconds=3600, at_once=True)
     loop.start()
-    assert begun.wait(10)
+    assert begun.wait(120)
     assert not loop.join(0.01)
     go_on.set()
     assert loop.join(10)

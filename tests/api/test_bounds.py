@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from tests import processes
+from tests.conftest import sqlite_database
+from tests.patience import within
 from tests.support import TOKEN
 
 LIVE = "/api/v1/stats/live"
@@ -82,11 +84,10 @@ class Answer:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, parser: str, limits: str) -> Iterator[Server]:
+def serving(directory: Path, url: str, parser: str, limits: str) -> Iterator[Server]:
     """Run a server, and check that it logged no error."""
     port = processes.free_port()
     first = limits if parser == "httptools" else f"{WITHOUT_HTTPTOOLS}; {limits}"
-    url = f"sqlite:///{directory / 'stats.db'}"
     arguments = ("serve", "--port", str(port), "--builder", "none")
     with processes.running(directory, url, *arguments, first=first) as process:
         processes.wait_ready(port)
@@ -100,7 +101,9 @@ def serving(directory: Path, parser: str, limits: str) -> Iterator[Server]:
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("server"), request.param, HURRIED) as server:
+    directory = tmp_path_factory.mktemp("server")
+    url = sqlite_database(request, directory)
+    with serving(directory, url, request.param, HURRIED) as server:
         yield server
 
 
@@ -109,7 +112,9 @@ def patient_server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server with the limits of production, for clients that may be slow on a busy machine."""
-    with serving(tmp_path_factory.mktemp("server"), request.param, "import sys") as server:
+    directory = tmp_path_factory.mktemp("server")
+    url = sqlite_database(request, directory)
+    with serving(directory, url, request.param, "import sys") as server:
         yield server
 
 
@@ -229,11 +234,13 @@ def test_the_worst_heads_keep_nobody_waiting(server: Server) -> None:
     for header in worst:
         response = server.ask("/api/v1/stats/versions?" + "a=%41&" * 9_000, [("Host", "a"), header])
         assert response.status == 422
-        for _ in range(3):
-            began = time.perf_counter()
+
+        def ask(header: tuple[str, str] = header) -> None:
             response = server.ask("/api/v1/stats/versions", [("Host", "a"), header])
             assert response.status in {200, 304}
-            assert time.perf_counter() - began < 0.5, header[0]
+
+        for _ in range(3):
+            within(0.5, ask)
 
 
 def test_what_is_remembered_of_headers_is_bounded(server: Server) -> None:
@@ -392,9 +399,11 @@ def test_what_is_read_after_a_response_is_bounded(server: Server, close: str) ->
     assert 32 << 20 < sent < 256 << 20
 
 
-def test_a_server_that_is_stopped_waits_for_no_half_request(tmp_path: Path) -> None:
+def test_a_server_that_is_stopped_waits_for_no_half_request(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     port = processes.free_port()
-    url = f"sqlite:///{tmp_path / 'stats.db'}"
+    url = sqlite_database(request)
     with (
         processes.running(
             tmp_path, url, "serve", "--port", str(port), "--builder", "none"

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from asu_stats.builds import outbox
 from asu_stats.builds.service import BuildService
 from asu_stats.settings import Settings
 
-from .support import Clock, Recorder, settings_for
+from .support import PATIENCE, Clock, Recorder, settings_for
 
 
 @pytest.fixture
@@ -27,5 +28,12 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def service(engine: Engine, settings: Settings, recorder: Recorder, clock: Clock) -> BuildService:
+def service(
+    engine: Engine,
+    settings: Settings,
+    recorder: Recorder,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> BuildService:
+    monkeypatch.setattr(outbox, "BUSY_SECONDS", PATIENCE)  # many threads wait for one another
     return BuildService(engine, settings, recorder, clock=clock)

@@ -16,9 +16,9 @@ from asu_stats.builds.schema import build_jobs
 from asu_stats.builds.service import BuildService
 from asu_stats.events import BuildFinished, BuildStarted, Event, RequestReceived
 from asu_stats.settings import Settings
+from tests.patience import SECONDS as PATIENCE
 
 NOW = datetime(2026, 9, 30, 12, tzinfo=UTC)
-PATIENCE = 120.0  # seconds until a test gives up; a busy machine may need many
 
 
 class Recorder:

@@ -86,7 +86,7 @@ def test_any_free_port(tmp_path: Path, database: Path, host: str) -> None:
     ):
         url = address_in(tmp_path)
         assert not url.endswith(":0/")
-        with urllib.request.urlopen(f"{url}readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}readyz", timeout=60) as answer:
             assert json.load(answer)["status"] == "ready"
 
 
@@ -98,7 +98,7 @@ def test_localhost_is_both_loopback_addresses(tmp_path: Path, database: Path, ho
         url = address_in(tmp_path)
         port = url.rstrip("/").rpartition(":")[2]
         for place in (host, "localhost", "127.0.0.1", "[::1]"):
-            with urllib.request.urlopen(f"http://{place}:{port}/healthz", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{place}:{port}/healthz", timeout=60) as answer:
                 assert answer.status == 200
 
 
@@ -149,7 +149,7 @@ def test_a_second_demo_leaves_the_first_alone(tmp_path: Path) -> None:
         assert second.stderr.startswith("asu-stats: demo: another demo uses this directory")
         assert second.stdout == ""
         assert (tmp_path / "demo" / "demo.db").stat().st_ino == before
-        with urllib.request.urlopen(f"{url}readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}readyz", timeout=60) as answer:
             assert answer.status == 200
     (tmp_path / "log.txt").unlink()
     with processes.running(tmp_path, "sqlite:///unused.db", "demo", "--port", "0", *quick):

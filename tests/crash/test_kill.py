@@ -46,7 +46,7 @@ class Senders:
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         post = urllib.request.Request(f"{self.url}/api/v1/stats/events", body, headers)
         try:
-            with urllib.request.urlopen(post, timeout=10) as answer:
+            with urllib.request.urlopen(post, timeout=60) as answer:
                 counts = json.load(answer)
         except (HTTPException, OSError, ValueError):  # an answer that broke off is none
             return False
@@ -82,7 +82,7 @@ def _batch(rng: random.Random) -> list[CloudEvent]:
 
 def ask(url: str, question: str) -> Any:
     query = "&".join(f"{name}={value}" for name, value in WINDOW.items())
-    with urllib.request.urlopen(f"{url}/api/v1/stats/{question}?{query}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/api/v1/stats/{question}?{query}", timeout=60) as answer:
         return json.load(answer)
 
 

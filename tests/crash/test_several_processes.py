@@ -35,7 +35,7 @@ def post(port: int, number: int) -> int:
         {"Content-Type": "application/json"},
     )
     try:
-        with urllib.request.urlopen(message, timeout=30) as answer:
+        with urllib.request.urlopen(message, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()

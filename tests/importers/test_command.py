@@ -260,7 +260,7 @@ def test_a_server_that_goes_on_is_followed(
             history.run(30).append(server, first)
             until(lambda: rows_of(stats) >= len(history.happened))
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
     answer = json.loads((tmp_path / "log.txt").read_text())
     assert answer["rows"] == len(history.happened)
     assert answer["duplicates"] == 0
@@ -339,7 +339,7 @@ def test_a_file_that_is_replaced_or_emptied_is_followed(
     time.sleep(2)
     assert happened_in(stats) == count
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(120) == 0
 
 
 def test_rows_go_on_where_nothing_can_be_kept_aside(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from asu_stats.store.database.leases import Lease, scheduled_jobs
 from asu_stats.store.details import queue_samples
 from asu_stats.store.rollups.definitions import CLIENTS
 from tests.builds.support import body
+from tests.jobs.test_leases import lease_until
+from tests.patience import SECONDS
 from tests.support import NOW, Stats, build, request
 
 YEARLY = Schedule("0 0 1 1 *")
@@ -102,18 +104,20 @@ def test_signs_of_life_are_given_while_a_job_runs(engine: Engine) -> None:
 
     def work(lease: Lease) -> dict[str, object]:
         started.set()
-        go_on.wait(10)
+        go_on.wait(SECONDS)
         with write_transaction(engine) as connection:
             lease.guard(connection)
         return {}
 
-    runner, job = runner_of(engine, work, lease_seconds=0.4)
+    runner, job = runner_of(engine, work, lease_seconds=2.0)
     due(engine)
     found = []
     thread = threading.Thread(target=lambda: found.append(runner.run_if_due(job)))
     thread.start()
-    started.wait(10)
-    time.sleep(1.0)
+    assert started.wait(SECONDS)
+    first = lease_until(engine)
+    while lease_until(engine) == first:
+        time.sleep(0.05)
     assert not leases.is_due(engine, "work")
     assert listing.read(engine, [job])[0]["running"]
     go_on.set()
@@ -136,7 +140,7 @@ def test_a_scheduler_that_is_closed_stops_what_runs_and_another_goes_on(engine: 
     runner, job = runner_of(engine, work)
     due(engine)
     with Scheduler(runner, check_seconds=0.05):
-        assert started.wait(10)
+        assert started.wait(SECONDS)
     assert listing.read(engine, [job])[0]["last_status"] == "stopped"
     ends.append("now")
     run = Runner(engine, [job]).run_if_due(job)

@@ -67,7 +67,7 @@ class Prometheus:
 
     def ask(self, path: str, **params: str) -> Any:
         url = f"{self._url}/api/v1/{path}?{urlencode(params)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return json.load(answer)["data"]
 
     def query(self, expression: str) -> list[Any]:
@@ -137,7 +137,7 @@ def _record(port: int) -> None:
         json.dumps(events).encode(),
         {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(call, timeout=10) as answer:
+    with urllib.request.urlopen(call, timeout=60) as answer:
         assert answer.status == 200
 
 

@@ -47,7 +47,7 @@ class FakeStore:
 
     def __call__(self, batch: Sequence[Event]) -> Applied:
         if self.hold is not None:
-            self.hold.wait(10)
+            self.hold.wait(120)
         if self.away:
             raise StoreUnavailableError("database: unreachable")
         if any(map(self.refuses, batch)):
