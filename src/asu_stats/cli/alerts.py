@@ -1,4 +1,4 @@
-"""`asu-stats alerts`: look at the rules once, and keep some of them quiet."""
+"""`asu-stats alerts`: evaluate the rules once, list them, and silence some of them."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -170,7 +170,7 @@ def unsilence(
 
 @app.command("test")
 def send_test(database: options.Database = None) -> None:
-    """Send a message to every address in the settings; exit status 1 if one does not take it."""
+    """Send a message to every address in the settings; exit status 1 if one fails."""
     settings = load(database_url=database)
     found = channels.of_settings(settings)
     if not found:

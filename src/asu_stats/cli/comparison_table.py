@@ -1,4 +1,4 @@
-"""Prints how the totals of an imported source compare with those of this database."""
+"""Prints the totals of an imported source and of this database, and whether they are equal."""
 
 from collections.abc import Sequence
 from typing import Final

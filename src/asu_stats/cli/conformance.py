@@ -1,4 +1,4 @@
-"""`asu-stats conformance`: try a server that takes events, or a recorded stream of them."""
+"""`asu-stats conformance`: test a server that accepts events, or check recorded events."""
 
 import sys
 from collections.abc import Iterator
@@ -20,27 +20,27 @@ _SHOWN = 100
 
 
 def conformance(
-    url: Annotated[str | None, typer.Option(metavar="URL", help="Server to be tried.")] = None,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Server to test.")] = None,
     token: Annotated[
         str | None,
-        typer.Option(metavar="TOKEN", envvar="ASU_STATS_TOKEN", help="Its token of scope ingest."),
+        typer.Option(metavar="TOKEN", envvar="ASU_STATS_TOKEN", help="Token of scope ingest."),
     ] = None,
     read_token: Annotated[
         str | None,
         typer.Option(
             metavar="TOKEN",
             envvar="ASU_STATS_READ_TOKEN",
-            help="Its token of scope read, if statistics need one.",
+            help="Token of scope read, if statistics need one.",
         ),
     ] = None,
     start: options.Start = None,
     emitter: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="File of events to be checked, or -."),
+        typer.Option(metavar="FILE", help="File of events to check, or -."),
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Try a server that takes events, or check recorded events.
+    """Test a server that accepts events, or check recorded events.
 
     A run adds 275 invented events to the server, which stay there: use a server without data.
     Exit status 1 if something is wrong. See docs/conformance.md.

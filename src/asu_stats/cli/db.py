@@ -50,7 +50,7 @@ def upgrade(database: options.Database = None) -> None:
 
 
 def _is_go_servers(file: Path) -> bool:
-    """Tell whether a file is of the Go server; other problems are reported elsewhere."""
+    """Tell whether a file is that of a Go server; other problems are reported elsewhere."""
     try:
         with go_file.opened(file):
             return True
@@ -81,7 +81,7 @@ def _adopt(settings: Settings, file: Path) -> None:
 
 
 def _free_name(file: Path) -> Path:
-    """Return an unused name beside a file."""
+    """Return an unused name next to a file."""
     copy, number = file.with_name(f"{file.name}.go-server"), 2
     while copy.exists():
         copy, number = file.with_name(f"{file.name}.go-server-{number}"), number + 1

@@ -90,7 +90,7 @@ def go_builder(
     source: Annotated[
         str,
         typer.Option(
-            help="Source of the events, if it is not to be made from the file's first row.",
+            help="Source of the events. Default: derived from the file's first row.",
             metavar="URI",
         ),
     ] = "",
@@ -210,7 +210,7 @@ def redis(
 
 
 class _Following:
-    """Brings in what is new in an upstream server's Redis."""
+    """Imports new requests and builds from an upstream server's Redis."""
 
     def __init__(
         self,
@@ -250,7 +250,7 @@ class _Following:
 def _build_times(
     settings: Settings,
 ) -> tuple[tuple[datetime, datetime] | None, tuple[datetime, datetime] | None]:
-    """Return the first and the last end of builds from TimeSeries, and of those that RQ knew.
+    """Return the first and the last end of builds from TimeSeries, and of those known to RQ.
 
     So neither source brings in builds that the other one has brought in.
     """

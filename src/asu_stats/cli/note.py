@@ -42,7 +42,7 @@ def add(
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="When it ended. Default: it was a moment."),
+        typer.Option("--until", metavar="TIME", help="End of the event. Default: a single moment."),
     ] = None,
     database: options.Database = None,
     json: options.Json = False,

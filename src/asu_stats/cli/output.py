@@ -1,4 +1,4 @@
-"""Output of commands: tables and progress for people, JSON for programs."""
+"""Output of commands: tables and progress for users, JSON for programs."""
 
 import json
 from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ app = typer.Typer(help="Retention and archiving.", no_args_is_help=True)
 
 @app.callback()
 def _group() -> None:
-    """Keep `run` a command of its own."""
+    """Keep `run` a subcommand."""
 
 
 @app.command()

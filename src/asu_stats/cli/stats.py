@@ -1,4 +1,4 @@
-"""`asu-stats stats` and `asu-stats insights`: what the statistics API says, in a terminal.
+"""`asu-stats stats` and `asu-stats insights`: the statistics API in a terminal.
 
 Each report is a command; its options are the parameters of the endpoint.
 """
@@ -29,7 +29,7 @@ _SUBJECT: Final = "subject"
 _PERCENT: Final = ("rate", "percentage", "share", "utilisation")
 
 stats = typer.Typer(help="Figures of the statistics API.", no_args_is_help=True)
-insights = typer.Typer(help="Why builds fail, what got worse, what to do.", no_args_is_help=True)
+insights = typer.Typer(help="Causes of failures, changes, recommendations.", no_args_is_help=True)
 
 
 def _command(report: Report) -> Callable[..., None]:
