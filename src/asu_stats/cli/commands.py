@@ -1,4 +1,4 @@
-"""Which commands there are. The module of one is imported when it is called.
+"""The commands. The module of a command is imported when it is called.
 
 Most commands need a small part of the program; importing all of it takes longer than many of them.
 """
@@ -16,7 +16,7 @@ _COMMANDS: Final = {
     "worker": ("serve:worker", "Run build workers for servers on the same database."),
     "export": ("export:export", "Export the rows of a table, by time."),
     "stats": ("stats:stats", "Figures of the statistics API."),
-    "insights": ("stats:insights", "Why builds fail, what got worse, what to do."),
+    "insights": ("stats:insights", "Causes of failures, changes, recommendations."),
     "alerts": ("alerts:app", "Alert rules and incidents."),
     "db": ("db:app", "Schema, backup and check of the database."),
     "import": ("importing:app", "Import the history of an older server."),
@@ -27,7 +27,7 @@ _COMMANDS: Final = {
     "config": ("config:app", "Effective settings, and whether they can work."),
     "conformance": (
         "conformance:conformance",
-        "Try a server that takes events, or check recorded events.",
+        "Test a server that accepts events, or check recorded events.",
     ),
     "token": ("token:app", "Access tokens."),
 }
@@ -42,7 +42,7 @@ class Commands(TyperGroup):
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return what `--help` says of a command, `None` if there is no such command."""
+        """Return the help text of a command, `None` if there is no such command."""
         del ctx
         if cmd_name not in _COMMANDS:
             return None
