@@ -241,6 +241,18 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         for_minutes=30,
         summary="Build times are rising",
     ),
+    # A slow disk or mirror: half a day of it may not show in 24 hours.
+    Rule(
+        name="builds_slow_now",
+        watch="avg_duration_change",
+        above=40,
+        recover=25,
+        hours=3,
+        against_hours=24,
+        min_sample=10,
+        for_minutes=15,
+        summary="Build times rose suddenly",
+    ),
     Rule(
         name="cache_hit_rate_falling",
         watch="cache_hit_rate_change",

@@ -109,6 +109,59 @@ def test_two_causes_are_two_messages(sqlite_stats: Stats) -> None:
     assert len(subjects) == 2
 
 
+def test_a_client_with_a_tenth_of_the_builds(stats: Stats) -> None:
+    play = Play(stats)
+    steady(play)
+    play.builds(200, failed=10, error_type="image_too_big", ago=12 * 60)
+    for number in range(6):
+        kind = ("package_conflict", "package_not_found", "imagebuilder_failed")[number % 3]
+        play.builds(3, failed=3, error_type=kind, client="script/1")
+        play.builds(30, failed=2, error_type="image_too_big")
+        play.go(10, step=5)
+    play.go(30, step=10)
+
+    (opened,) = play.messages()
+    assert opened["data"]["subject"] == {"client": "script"}
+    assert opened["data"]["cause"]["client"] == {"name": "script", "percentage": 100.0}
+
+
+def test_a_version_with_most_of_the_builds_is_named(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    steady(play)
+    # That something fails is certain; that the version is to blame alone would not be.
+    play.builds(40, failed=16, error_type="package_not_found", version=VERSIONS[4])
+    play.builds(30, failed=1, error_type="image_too_big", version=VERSIONS[5])
+    play.go(20, step=5)
+
+    (opened,) = play.messages()
+    named = {"version": VERSIONS[4], "error_type": "package_not_found"}
+    assert opened["data"]["subject"] == named
+
+
+def test_clients_that_an_outage_hits_are_no_further_messages(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    steady(play)
+    clients = ("luci/1", "owut/1", "auc/1")
+    for client in clients:
+        play.builds(20, ago=20 * 60, client=client)
+    for _ in range(10):
+        for client in clients:
+            play.builds(5, failed=4, error_type="container_engine_down", client=client)
+        play.go(30, step=10)
+
+    assert "client_failures" in play.firing()
+    assert len(play.messages()) == 1, play.told()
+
+
+def test_a_client_that_failed_hours_ago_is_no_news(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    play.builds(40, failed=30, client="script/1", ago=10 * 60)
+    play.builds(5, client="script/1")
+    play.go(30, step=5)
+
+    assert "client_failures" not in play.firing()
+
+
 def test_one_who_tries_again_and_again_is_one(sqlite_stats: Stats) -> None:
     play = Play(sqlite_stats)
     steady(play)

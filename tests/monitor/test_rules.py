@@ -58,6 +58,11 @@ def cold(play: Play) -> None:
     play.requests(50, "queued")
 
 
+def slower(play: Play) -> None:
+    play.builds(100, ago=10 * 60)
+    play.builds(20, seconds=140)
+
+
 # What makes a rule fire, and what makes it well again.
 SCENARIOS: dict[str, tuple[Step, Step]] = {
     "success_rate_low": (
@@ -84,6 +89,10 @@ SCENARIOS: dict[str, tuple[Step, Step]] = {
     ),
     "durations_rising": (
         after_steady(count=100, seconds=110),
+        lambda play: play.builds(300, seconds=60),
+    ),
+    "builds_slow_now": (
+        slower,
         lambda play: play.builds(300, seconds=60),
     ),
     "cache_hit_rate_falling": (fewer_hits, lambda play: play.requests(300, "cache_hit")),

@@ -224,6 +224,6 @@ def _explains(incident: Incident, rule: Rule, alert: Alert, now: datetime) -> bo
     place, other = set(place_of(incident.subject)), set(place_of(alert.subject))
     if place and other:
         return place <= other or other <= place or bool(place & set(alert.about))
-    if set(incident.subject) & set(alert.subject):
+    if set(incident.subject) & {*alert.subject, *alert.about}:
         return True
     return not place and now - incident.opened_at < _TOGETHER

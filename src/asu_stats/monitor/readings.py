@@ -1,7 +1,7 @@
 """Readings of rules: one value, or one per client or group."""
 
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,9 +10,9 @@ from typing import Final
 from asu_stats.alert_rules import Rule
 from asu_stats.chance import fisher, normal
 from asu_stats.monitor import outbreaks
-from asu_stats.monitor.outbreaks import Subject
+from asu_stats.monitor.outbreaks import Counts, Subject
 from asu_stats.reports import figures
-from asu_stats.reports.recent import BuildGroups, ClientSums, Failure, Hours
+from asu_stats.reports.recent import ClientSums, Failure, Hours
 from asu_stats.times import naive
 
 STILL_HOURS: Final = 3
@@ -46,7 +46,7 @@ class Figures:
 
     recent: Mapping[int, Recent]
     before: Mapping[tuple[int, int], Hours]
-    past: BuildGroups
+    past: Counts
     variation: float  # of durations
     queue: Queue
 
@@ -74,7 +74,7 @@ def read(rule: Rule, seen: Figures, known: Iterable[Subject], now: datetime) -> 
     elif recent is None:
         return
     elif rule.watch == "client_failure_rate":
-        yield from _clients(rule, recent)
+        yield from _clients(rule, recent, seen)
     elif rule.watch == "failure_rate":
         yield from _groups(rule, recent, seen.past, known)
     elif rule.watch in {"success_rate", "avg_duration", "cache_hit_rate"}:
@@ -140,20 +140,50 @@ def _change(rule: Rule, recent: Recent, seen: Figures) -> Reading:
     )
 
 
-def _clients(rule: Rule, recent: Recent) -> Iterator[Reading]:
-    """Yield per client the failure rate of its ended requests that were not cache hits."""
-    bad: dict[str, Counter[str]] = defaultdict(Counter)
-    good: Counter[str] = Counter()
-    for (client, version), ended in recent.clients.items():
-        bad[client][version] += ended.failed + ended.rejected
-        good[client] += ended.successful
-    for client, by_version in bad.items():
-        failed = by_version.total()
-        if failed:
-            value, sample = 100 * failed / (failed + good[client]), failed + good[client]
-            version, most = by_version.most_common(1)[0]
-            about = (("version", version),) if 2 * most >= failed else ()
-            yield replace(_plain(rule, value, sample, (("client", client),)), about=about)
+def _clients(rule: Rule, recent: Recent, seen: Figures) -> Iterator[Reading]:
+    """Yield per client the failure rate of its ended requests that were not cache hits.
+
+    The last few hours must agree: a client of whose requests none failed in them is no news.
+    """
+    last = seen.recent.get(STILL_HOURS)
+    still = _by_client(last.clients) if last else {}
+    for client, ended in _by_client(recent.clients).items():
+        sample = ended.successful + ended.failed + ended.rejected
+        if sample == ended.successful:
+            continue
+        value = 100 * (1 - ended.successful / sample)
+        reading = _plain(rule, value, sample, (("client", client),))
+        now = still.get(client)
+        failing = now is not None and not rule.has_recovered(_failed_percent(now))
+        yield replace(reading, beyond=reading.beyond and failing, about=_common(client, recent))
+
+
+def _by_client(sums: Mapping[tuple[str, str], ClientSums]) -> dict[str, ClientSums]:
+    found: dict[str, ClientSums] = {}
+    for (client, _), ended in sums.items():
+        known = found.get(client, ClientSums(0, 0, 0))
+        found[client] = ClientSums(*map(sum, zip(known, ended, strict=True)))
+    return found
+
+
+def _failed_percent(ended: ClientSums) -> float:
+    whole = sum(ended)
+    return 100 * (1 - ended.successful / whole) if whole else 0.0
+
+
+def _common(client: str, recent: Recent) -> Subject:
+    """Return the version and the error type of at least half of the failures of a client."""
+    versions: Counter[str] = Counter()
+    for (name, version), ended in recent.clients.items():
+        if name == client:
+            versions[version] += ended.failed + ended.rejected
+    types = Counter(each.error_type for each in recent.failures if each.client == client)
+    found: list[tuple[str, str]] = []
+    for dimension, counts in (("version", versions), ("error_type", types)):
+        for name, count in counts.most_common(1):
+            if 2 * count >= counts.total():
+                found.append((dimension, name))
+    return tuple(found)
 
 
 def _still(rule: Rule, seen: Figures, was: float) -> bool:
@@ -168,9 +198,10 @@ def _still(rule: Rule, seen: Figures, was: float) -> bool:
 
 
 def _groups(
-    rule: Rule, recent: Recent, past: BuildGroups, known: Iterable[Subject]
+    rule: Rule, recent: Recent, past: Counts, known: Iterable[Subject]
 ) -> Iterator[Reading]:
-    found = outbreaks.find(rule, recent.now.ended(), recent.failures, past, known)
+    succeeded = {name: each.successful for name, each in _by_client(recent.clients).items()}
+    found = outbreaks.find(rule, recent.now.ended(), succeeded, recent.failures, past, known)
     if not any(finding.subject == () for finding in found):
         yield _everything(rule, recent, past)
     for finding in found:
@@ -184,12 +215,13 @@ def _groups(
         )
 
 
-def _everything(rule: Rule, recent: Recent, past: BuildGroups) -> Reading:
+def _everything(rule: Rule, recent: Recent, past: Counts) -> Reading:
     """Return how much the failure rate of all builds has risen, usually about 0."""
-    total, before = recent.now.total, sum(past.ended.values())
+    total = recent.now.total
+    failed_before, before = past.of_subject(())
     builds = total.successful + total.failed
     if builds < rule.min_sample or before < rule.min_sample:
         return Reading((), None, builds, beyond=False, recovered=True)
-    was = 100 * sum(past.failed.values()) / before
+    was = 100 * failed_before / before
     value = 100 * total.failed / builds - was
     return Reading((), figures.hundredths(value), builds, False, True, figures.hundredths(was))

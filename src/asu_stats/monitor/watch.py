@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 from asu_stats.alert_rules import Rule
 from asu_stats.monitor import outbox, reporting, state
 from asu_stats.monitor.evaluate import Evaluation, Incident, evaluate
+from asu_stats.monitor.outbreaks import Counts
 from asu_stats.monitor.readings import STILL_HOURS, Figures, Queue, Recent
 from asu_stats.monitor.state import MonitorState, StoredIncident
 from asu_stats.reports import causes, recent
@@ -212,7 +213,8 @@ def figures(
     by_hours = {rule.hours for rule in rules if rule.enabled and rule.family != "queue"}
     wanted = sorted({STILL_HOURS, *by_hours})
     spans = {hours: Span.last(hours, now=now) for hours in wanted}
-    with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch == "failure_rate"}
+    one_by_one = {"failure_rate", "client_failure_rate"}
+    with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch in one_by_one}
     compared = {(rule.hours, rule.against) for rule in rules if rule.is_change and rule.enabled}
     last_past = min((span.first.date() for span in spans.values()), default=yesterday)
     return Figures(
@@ -228,7 +230,7 @@ def figures(
             (hours, against): recent.hours(connection, spans[hours].before(against))
             for hours, against in sorted(compared)
         },
-        past=recent.past(connection, last_past - timedelta(days=1)),
+        past=Counts.of(recent.past(connection, last_past - timedelta(days=1))),
         variation=recent.variation(connection, yesterday),
         queue=Queue(
             queue.queue_length,

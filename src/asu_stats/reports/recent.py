@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, DateTime, Select, bindparam, func, select
+from sqlalchemy import Connection, DateTime, Select, bindparam, func, literal_column, select
 
+from asu_stats.events import UNKNOWN
 from asu_stats.reports import sums
 from asu_stats.reports.builds import ADDS, Sums
 from asu_stats.reports.durations import all_durations
-from asu_stats.store.blocks.cubes import SECONDS
+from asu_stats.store.blocks.cubes import BUILDS_ASKED, SECONDS
 from asu_stats.store.database import statements
-from asu_stats.store.database.schema import error_stats
+from asu_stats.store.database.schema import client_stats, error_stats
+from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import (
     ERRORS,
     HOURLY_CLIENTS,
@@ -48,6 +50,7 @@ class Failure(NamedTuple):
     target: str
     error_type: str
     request_hash: str
+    client: str  # of the earliest request that waited for it; `unknown` if none did
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class BuildGroups:
     ended: Mapping[Place, int]
     failed: Mapping[Place, int]
     kinds: Sequence[tuple[str, str, str, int]]  # version, target, error type, count
+    clients: Mapping[str, tuple[int, int]]  # failed and ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +108,25 @@ def _by_client() -> Select[Any]:
 
 _HOURS: Final = _by_version_and_target()
 _CLIENTS: Final = _by_client()
+_r = client_stats.c
+# By the index of requests whose build has ended.
+_CLIENT: Final = (
+    select(_r.client)
+    .where(
+        _r.request_hash == error_stats.c.request_hash,
+        _r.ended_at.is_not(None),
+        _r.build_id == error_stats.c.build_id,
+    )
+    .order_by(_r.timestamp, _r.id)
+    .limit(literal_column("1"))
+    .scalar_subquery()
+)
 _FAILURES: Final = select(
     error_stats.c.version,
     error_stats.c.target,
     error_stats.c.error_type,
     error_stats.c.request_hash,
+    func.coalesce(_CLIENT, literal_column(f"'{UNKNOWN}'")),
 ).where(
     error_stats.c.timestamp >= _FIRST,
     error_stats.c.timestamp < _AFTER,
@@ -160,7 +178,8 @@ def failures(connection: Connection, span: Span) -> list[Failure]:
 def past(connection: Connection, last: date) -> BuildGroups:
     """Return ended and failed builds of the `PAST_DAYS` days that end with `last`.
 
-    The failures by type include rejected requests. Few error types occur with both.
+    The failures by type include rejected requests. Few error types occur with both. The client of
+    a build is that of the earliest request that waited for it.
     """
     window = Window(last - timedelta(days=PAST_DAYS - 1), last)
     builds = [
@@ -168,10 +187,19 @@ def past(connection: Connection, last: date) -> BuildGroups:
         for row in sums.rows(connection, VERSION_TARGET, ("version", "target"), window)
     ]
     errors = sums.rows(connection, ERRORS, ("version", "target", "error_type"), window)
+    clients: dict[str, tuple[int, int]] = {}
+    (asked,) = sums.cubes(connection, window, BUILDS_ASKED)
+    of_askers = [(number, counts) for (number,), counts in asked.rows()]
+    known = names.of(connection, (number for number, _ in of_askers))
+    for number, (good, bad) in of_askers:
+        client = known[number][0] if number in known else UNKNOWN
+        failed, ended = clients.get(client, (0, 0))
+        clients[client] = failed + int(bad), ended + int(good + bad)
     return BuildGroups(
         ended={place: good + bad for place, good, bad in builds},
         failed={place: bad for place, _, bad in builds},
         kinds=[(row.version, row.target, row.error_type, int(row.errors)) for row in errors],
+        clients=clients,
     )
 
 
