@@ -7,11 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from benchmarks import http, importing, ingest, pages, processes, questions, report, size
+from benchmarks import (
+    http,
+    importing,
+    ingest,
+    insights,
+    pages,
+    processes,
+    questions,
+    report,
+    size,
+)
 from benchmarks.report import Found
 
 PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
     "questions": questions.run,
+    "insights": insights.run,
     "ingest": ingest.run,
     "http": http.run,
     "processes": processes.run,

@@ -96,6 +96,8 @@ def read(connection: Connection, window: Window, page: Page, today: date) -> Ado
     ended = [name for name in asked if release_days.is_end_of_life(name, supported)]
     shown = [version for version, _ in page.of(ranked)]
     by_day = _by_day(connection, window, today, requests) if shown else []
+    totals = [sum(of_day.values()) for _, of_day in by_day]
+    day_of = {at: at.isoformat() for at, _ in by_day}
     return {
         "period": sums.period(connection, window, []),
         "basis": {"builds": 0, "requests": everything, "method": METHOD, "enough": everything > 0},
@@ -109,11 +111,11 @@ def read(connection: Connection, window: Window, page: Page, today: date) -> Ado
                 "share": figures.rate(requests[version], everything),
                 "share_by_day": [
                     {
-                        "day": at.isoformat(),
+                        "day": day_of[at],
                         "days_since_release": _since(day, at),
-                        "share": figures.rate(of_day.get(version, 0), sum(of_day.values())),
+                        "share": figures.rate(of_day.get(version, 0), total),
                     }
-                    for at, of_day in by_day
+                    for (at, of_day), total in zip(by_day, totals, strict=True)
                 ],
             }
             for version in shown

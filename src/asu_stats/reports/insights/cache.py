@@ -1,12 +1,21 @@
 """What another time to live of built images would bring, and which images are worth keeping."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final
+from itertools import accumulate
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import Field
-from sqlalchemy import Connection, DateTime, FromClause, Select, bindparam, literal_column, select
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    FromClause,
+    Select,
+    bindparam,
+    func,
+    literal_column,
+    select,
+)
 from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
@@ -112,8 +121,8 @@ def hits(connection: Connection, window: Window, lifetimes: Sequence[int]) -> li
     Exact where `gaps.exact` leaves a time to live as it is.
     """
     (by_gap,) = sums.cubes(connection, window, BY_GAP)
-    requests = by_gap.counts(0)
-    return [sum(n for gap, n in requests.items() if gap <= seconds) for seconds in lifetimes]
+    edges = [seconds + 1 for seconds in lifetimes]
+    return list(accumulate(by_gap.distribution(0).histogram(edges)))
 
 
 @covers(Cache)
@@ -122,7 +131,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
     days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
     totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
     known = totals["total_requests"] - totals["requests_without_hash"]
-    keeping, since = _worth_keeping(connection, window) if known else ([], None)
+    keeping, since = _worth_keeping(connection, window, page) if known else ([], None)
     return {
         "period": sums.period(connection, window, incomplete(totals)),
         "basis": {
@@ -134,7 +143,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
         },
         "now": _now(totals) if known else {"hit_rate": None, "hits": None, "builds": None},
         "what_if": _what_if(connection, window, totals, known) if known else [],
-        "worth_keeping": page.of(keeping),
+        "worth_keeping": keeping,
         "worth_keeping_since": format_time(aware(since)) if since else None,
     }
 
@@ -164,7 +173,7 @@ def _what_if(
 
 _r, _b, _m = client_stats.c, build_metrics.c, request_metadata.c
 # By the index of times: however long the window is, it costs the same.
-_NEWEST: Final = (
+_newest = (
     select(_r.request_hash, _r.timestamp)
     .where(
         _r.timestamp >= bindparam("first", type_=DateTime),
@@ -174,57 +183,77 @@ _NEWEST: Final = (
     )
     .order_by(_r.timestamp.desc())
     .limit(literal_column(str(NEWEST)))
+    .subquery("newest")
+)
+_OLDEST: Final = select(func.min(_newest.c.timestamp))
+_OFTEN: Final = (
+    select(_newest.c.request_hash, func.count())
+    .group_by(_newest.c.request_hash)
+    .having(func.count() > 1)
 )
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
 def _built(given: FromClause) -> Select[Any]:
-    """Select names and seconds of the successful builds of given hashes."""
+    """Select names, seconds and number of the successful builds of given hashes."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
     named = _m.request_hash == given.c.request_hash
+    names = _m.request_hash, _m.version, _m.target, _m.profile
     return (
-        select(_m.request_hash, _m.version, _m.target, _m.profile, _b.duration_seconds)
+        select(*names, func.sum(_b.duration_seconds), func.count())
         .select_from(given.join(build_metrics, built).join(request_metadata, named))
         .where(_b.duration_seconds.is_not(None))
+        .group_by(*names)
     )
 
 
+class _Image(NamedTuple):
+    """An image: its hash and names, requests, and the seconds and number of its builds."""
+
+    names: tuple[str, ...]
+    requests: int
+    seconds: int
+    builds: int
+
+    @property
+    def rank(self) -> tuple[float, tuple[str, ...]]:
+        """Order by the build time that keeping it saves."""
+        return -self.requests * self.seconds / self.builds, self.names
+
+
 def _worth_keeping(
-    connection: Connection, window: Window
+    connection: Connection, window: Window, page: Page
 ) -> tuple[list[WorthKeeping], datetime | None]:
     """Return images by the build time that keeping them saves, and since when requests count.
 
     They are those of the newest requests of `window` whose details and whose builds' are kept.
     """
     first, after = bounds(window.start, window.end)
-    newest = statements.fetch(connection, _NEWEST, first=first, after=after)
-    asked = Counter(request_hash for request_hash, _ in newest)
-    often = [(request_hash,) for request_hash, requests in asked.items() if requests > 1]
-    took: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for *names, seconds in statements.fetch_for(connection, _built, _HASH, sorted(often)):
-        took[tuple(names)].append(seconds)
+    ((oldest,),) = statements.fetch(connection, _OLDEST, first=first, after=after)
+    often = statements.fetch(connection, _OFTEN, first=first, after=after)
+    asked = {request_hash: int(requests) for request_hash, requests in often}
+    hashes = [(request_hash,) for request_hash in sorted(asked)]
+    images = [
+        _Image(tuple(names), asked[names[0]], int(seconds), int(builds))
+        for *names, seconds, builds in statements.fetch_for(connection, _built, _HASH, hashes)
+    ]
     ranked = sorted(
-        (-asked[names[0]] * sum(seconds) / len(seconds), names) for names, seconds in took.items()
+        (image for image in images if image.requests >= floor.least()), key=lambda image: image.rank
     )
-    shown = [names for _, names in ranked if asked[names[0]] >= floor.least()]
-    found: list[WorthKeeping] = [_kept(names, asked[names[0]], took[names]) for names in shown]
-    if len(shown) < len(ranked):
-        rest = took.keys() - set(shown)
-        requests = sum(asked[names[0]] for names in rest)
-        found.append(
-            _kept((floor.OTHER,) * 4, requests, [n for names in rest for n in took[names]])
-        )
-    return found, newest[-1][1] if newest else None
+    if rest := [image[1:] for image in images if image.requests < floor.least()]:
+        ranked.append(_Image((floor.OTHER,) * 4, *map(sum, zip(*rest, strict=True))))
+    return [_kept(image) for image in page.of(ranked)], oldest
 
 
-def _kept(names: Sequence[str], requests: int, took: Sequence[int]) -> WorthKeeping:
+def _kept(image: _Image) -> WorthKeeping:
+    request_hash, version, target, profile = image.names
     return {
-        "request_hash": names[0],
-        "version": names[1],
-        "target": names[2],
-        "profile": names[3],
-        "requests": requests,
-        "build_seconds": figures.average(sum(took), len(took)),
+        "request_hash": request_hash,
+        "version": version,
+        "target": target,
+        "profile": profile,
+        "requests": image.requests,
+        "build_seconds": figures.average(image.seconds, image.builds),
     }
 
 

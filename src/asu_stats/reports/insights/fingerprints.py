@@ -1,7 +1,7 @@
 """Fingerprints: errors whose texts differ only in names, with where and since when they occur."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from types import MappingProxyType
 from typing import Annotated, Final
@@ -105,6 +105,7 @@ _METHOD: Final = (
     "hashes and versions replaced; texts with equal results are one fingerprint."
 )
 _TOP: Final = 5
+Devices = Mapping[tuple[str, ...], int]  # errors by version, target and profile
 _NEW_SINCE: Final = day_parameter("new_since", "Only fingerprints first seen on or after this day.")
 _FINGERPRINT: Final = Parameter("fingerprint", "The fingerprint.", {"type": "string"})
 
@@ -118,21 +119,22 @@ def read(
     new_since: date | None = None,
 ) -> Fingerprints:
     """Return the fingerprints of `window`, by count descending, then by name."""
-    failures = rows.read(connection, window, filters)
-    groups = _grouped(failures)
-    unread = sum(failure.count for failure in groups.pop("", []))
+    groups: dict[str, Devices] = {**rows.by_fingerprint(connection, window, filters)}
+    basis = rows.basis(connection, window, _METHOD, found=list(groups))
+    unread = sum(groups.pop("", {}).values())
     if new_since is not None:
         seen = rows.seen(connection, groups)
         groups = {name: of for name, of in groups.items() if seen[name][0] >= new_since}
-    groups = _folded(groups)
-    counts = {name: sum(failure.count for failure in of) for name, of in groups.items()}
+    if floor.least():
+        groups = _folded(groups, _hidden(connection, window, filters))
+    counts = {name: sum(of.values()) for name, of in groups.items()}
     ranked = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     shown = page.of(ranked)
     known = {floor.OTHER: _REST, **rows.known(connection, shown)}
     seen = rows.seen(connection, shown)
     return {
         "period": sums.period(connection, window, []),
-        "basis": rows.basis(connection, window, _METHOD, found=failures),
+        "basis": basis,
         "fingerprints": [
             _row(name, known[name], groups[name], seen.get(name), page) for name in shown
         ],
@@ -158,15 +160,17 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
     days: Counter[str] = Counter()
     versions: dict[str, int] = defaultdict(int)
     profiles: dict[tuple[str, str], int] = defaultdict(int)
+    devices: Counter[tuple[str, ...]] = Counter()
     for failure in failures:
         days[failure.day.isoformat()] += failure.count
+        devices[failure.version, failure.target, failure.profile] += failure.count
         versions[names.shown("version", failure.version)] += failure.count
         device = names.shown("target", failure.target), names.shown("profile", failure.profile)
         profiles[device] += failure.count
     return {
         "period": sums.period(connection, window, []),
         "basis": rows.basis(connection, window, _METHOD, found=failures),
-        **_row(fingerprint, known, failures, seen, ALL),
+        **_row(fingerprint, known, devices, seen, ALL),
         "timeseries": [{"timestamp": day, "count": days[day]} for day in window.timestamps("day")],
         "top_versions": [
             {"version": name, "count": n} for name, n in figures.top(versions, _TOP, release_order)
@@ -186,40 +190,41 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
 _REST: Final = Known(*(floor.OTHER,) * 3, None, None)
 
 
-def _folded(groups: Mapping[str, list[Failure]]) -> dict[str, list[Failure]]:
-    """Return groups, those that hit too few requests as `other`."""
-    found: dict[str, list[Failure]] = defaultdict(list)
-    for name, of in groups.items():
-        found[name if rows.is_shown(of) else floor.OTHER] += of
-    return found
-
-
-def _grouped(failures: Sequence[Failure]) -> dict[str, list[Failure]]:
+def _hidden(connection: Connection, window: Window, filters: Mapping[str, str]) -> set[str]:
+    """Return the fingerprints that hit too few requests to be shown."""
     groups: dict[str, list[Failure]] = defaultdict(list)
-    for failure in failures:
+    for failure in rows.read(connection, window, filters):
         groups[failure.fingerprint].append(failure)
-    return groups
+    return {name for name, of in groups.items() if not rows.is_shown(of)}
+
+
+def _folded(groups: Mapping[str, Devices], hidden: Collection[str]) -> dict[str, Devices]:
+    """Return groups, the hidden ones as `other`."""
+    found = {name: of for name, of in groups.items() if name not in hidden}
+    if rest := [of for name, of in groups.items() if name in hidden]:
+        found[floor.OTHER] = sum(map(Counter, rest), Counter())
+    return found
 
 
 def _row(
     name: str,
     known: Known,
-    failures: Sequence[Failure],
+    devices: Devices,
     seen: tuple[date, date] | None,
     page: Page,
 ) -> FingerprintRow:
-    versions = sorted({failure.version for failure in failures}, key=release_order)
+    versions = sorted({version for version, _, _ in devices}, key=release_order)
     return {
         "fingerprint": name,
         "pattern": known.pattern,
         "category": known.category,
         "type": known.type,
-        "count": sum(failure.count for failure in failures),
+        "count": sum(devices.values()),
         "first_seen": seen[0].isoformat() if seen else None,
         "last_seen": seen[1].isoformat() if seen else None,
         "versions": versions[: page.limit],
         "versions_total": len(versions),
-        "devices": rows.devices(failures),
+        "devices": len({device[1:] for device in devices}),
         "example": known.example,
         "example_request_hash": shown_hash(known.request_hash or "") or None,
     }

@@ -53,7 +53,7 @@ Key = tuple[str, str]
 def read(connection: Connection, window: Window, today: date, page: Page = ALL) -> FailingPackages:
     """Return a row per package and branch, by failures descending, then by package and branch."""
     groups: dict[Key, list[Failure]] = defaultdict(list)
-    failures = [failure for failure in rows.read(connection, window, {}) if failure.package]
+    failures = rows.read(connection, window, {}, with_package=True)
     for failure in failures:
         groups[failure.package, failure.branch].append(failure)
     groups = _folded(groups)

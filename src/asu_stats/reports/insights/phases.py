@@ -1,7 +1,8 @@
 """How long each phase of a build takes: a slow network is another phase than a slow disk."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -76,9 +77,6 @@ class Phases(TypedDict):
     ]
 
 
-_Took = dict[int, int]  # builds by milliseconds
-
-
 @covers(Phases)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     """Return how long each phase took in `window`, by worker, by version and by day."""
@@ -88,11 +86,11 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     found: list[Any] = [
         {
             "phase": phase,
-            **_figures(_together(names.values())),
-            **_of("worker", names, page, as_text),
+            **_figures(spread),
+            **_of("worker", by_worker[phase], page, as_text),
             **_of("version", by_version[phase], page, release_order),
         }
-        for phase, names in by_worker.items()
+        for (phase,), spread in workers.distributions(0).items()
     ]
     found.sort(key=lambda row: (-row["builds"], row["phase"]))
     builds = max((row["builds"] for row in found), default=0)
@@ -108,41 +106,31 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
         },
         "phases": page.of(found),
         "timeseries": [
-            {"day": day, "phase": phase, **_figures(_together(names.values()))}  # type: ignore[typeddict-item]
+            {"day": day, "phase": phase, **_figures(spread)}  # type: ignore[typeddict-item]
             for day, _, totals in days
-            for phase, names in sorted(_by_phase(totals).items())
+            for (phase,), spread in sorted(totals.distributions(0).items(), key=itemgetter(0))
         ],
     }
 
 
-def _by_phase(totals: Totals) -> dict[str, dict[str, _Took]]:
-    """Return how many builds took how long, by phase and worker or version."""
-    found: defaultdict[str, defaultdict[str, _Took]] = defaultdict(lambda: defaultdict(dict))
-    for (phase, name, milliseconds), (builds,) in totals.rows():
-        found[phase][name][milliseconds] = builds
-    return {phase: dict(names) for phase, names in found.items()}
-
-
-def _together(parts: Iterable[_Took]) -> _Took:
-    """Return how many builds of all parts took how long."""
-    found: defaultdict[int, int] = defaultdict(int)
-    for part in parts:
-        for milliseconds, builds in part.items():
-            found[milliseconds] += builds
+def _by_phase(totals: Totals) -> dict[str, dict[str, Distribution]]:
+    """Return how long builds took, by phase and worker or version."""
+    found: dict[str, dict[str, Distribution]] = defaultdict(dict)
+    for (phase, name), spread in totals.distributions(0, 1).items():
+        found[phase][name] = spread
     return found
 
 
-def _figures(took: _Took) -> dict[str, Any]:
-    distribution = Distribution.of(took)
-    p50, p95 = (distribution.percentile(percent) or 0 for percent in (50, 95))
-    return {"builds": distribution.count, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
+def _figures(spread: Distribution) -> dict[str, Any]:
+    p50, p95 = (spread.percentile(percent) or 0 for percent in (50, 95))
+    return {"builds": spread.count, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
 
 
 def _of(
-    what: str, names: Mapping[str, _Took], page: Page, order: Callable[[str], str]
+    what: str, names: Mapping[str, Distribution], page: Page, order: Callable[[str], str]
 ) -> dict[str, Any]:
     """Return the rows of workers or versions, and how many there are."""
-    rows = [{what: name, **_figures(took)} for name, took in names.items()]
+    rows = [{what: name, **_figures(spread)} for name, spread in names.items()]
     rows.sort(key=lambda row: (-row["builds"], order(row[what])))
     return {f"by_{what}": rows[: page.most(len(rows))], f"by_{what}_total": len(rows)}
 

@@ -4,18 +4,20 @@ A row is what `stats_failures` has of a day under one key, with the names that i
 for. Filters are names of its fields, such as `version`.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, select
+from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, literal_column, select
 
 from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.reports import floor, sums
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.packages import branch_of
+from asu_stats.store.blocks.cubes import FINGERPRINTS
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import error_fingerprints
 from asu_stats.store.rollups import names
@@ -83,10 +85,12 @@ _NOBODY: Final = (UNKNOWN,) * 3
 
 
 @lru_cache(maxsize=16)
-def _select(fields: tuple[str, ...]) -> Select[Any]:
+def _select(fields: tuple[str, ...], *, with_package: bool) -> Select[Any]:
     window = _f.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
     some = (_f.failed_builds != 0) | (_f.rejected_requests != 0)
-    same = (_f[name] == bindparam(name, type_=_f[name].type) for name in fields)
+    same = [_f[name] == bindparam(name, type_=_f[name].type) for name in fields]
+    if with_package:
+        same.append(_f.package != literal_column("''"))
     return select(*_COLUMNS).where(window, some, *same)
 
 
@@ -94,26 +98,56 @@ _STORED: Final = {"fingerprint": "fingerprint", "category": "error_category", "t
 _DEVICE: Final = ("version", "target", "profile")
 
 
-def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> list[Failure]:
-    """Return the failures of `window`, by day."""
+def read(
+    connection: Connection,
+    window: Window,
+    filters: Mapping[str, str],
+    *,
+    with_package: bool = False,
+) -> list[Failure]:
+    """Return the failures of `window`, by day; `with_package`: those that name a package."""
     stored = {_STORED[name]: value for name, value in filters.items() if name in _STORED}
     rows = statements.fetch(
         connection,
-        _select(tuple(stored)),
+        _select(tuple(stored), with_package=with_package),
         start=window.start,
         end=window.end,
         **stored,
     )
-    known = names.of(connection, {number for row in rows for number in row[5:8]})
+    known = names.read(connection, {number for row in rows for number in row[5:8]})
     named = {name: value for name, value in filters.items() if name not in _STORED}
     found = []
     for row in rows:
         device, asker, worker = (known.get(number, _NOBODY) for number in row[5:8])
         fields: list[Any] = [*row[:5], *device, *asker[:2], worker[0], *row[8:]]
         failure = Failure(*fields)
-        if all(getattr(failure, name) == value for name, value in named.items()):
+        if not named or all(getattr(failure, name) == value for name, value in named.items()):
             found.append(failure)
     return found
+
+
+def by_fingerprint(
+    connection: Connection, window: Window, filters: Mapping[str, str]
+) -> dict[str, dict[names.Names, int]]:
+    """Return the errors of `window` by fingerprint and by version, target and profile.
+
+    Those whose text was not read have an empty fingerprint.
+    """
+    (totals,) = sums.cubes(connection, window, FINGERPRINTS)
+    found = [(key, errors) for key, (errors,) in totals.rows()]
+    known = names.read(connection, {key[-1] for key, _ in found})
+    groups: dict[str, dict[names.Names, int]] = defaultdict(lambda: defaultdict(int))
+    for (fingerprint, category, error_type, number), errors in found:
+        device = known.get(number, _NOBODY)
+        if filters:
+            own = category, error_type, *device
+            if any(own[_PLACES[name]] != value for name, value in filters.items()):
+                continue
+        groups[fingerprint][device] += errors
+    return groups
+
+
+_PLACES: Final = {"category": 0, "type": 1, "version": 2, "target": 3, "profile": 4}
 
 
 def requests_hit(failures: Iterable[Failure]) -> int:

@@ -19,7 +19,15 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Rate
 from asu_stats.reports.insights.rows import Failure
 from asu_stats.reports.marks import Named
-from asu_stats.store.blocks.cubes import BUILDS_ASKED, BUILDS_MADE, BUILDS_OF, BUILDS_WITH
+from asu_stats.store.blocks.cubes import (
+    BUILDS_ASKED,
+    BUILDS_MADE,
+    BUILDS_WITH,
+    BY_PROFILE,
+    TARGETS,
+    VERSIONS,
+    Cube,
+)
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import ATTEMPTS
@@ -99,10 +107,14 @@ def _candidates(
 ) -> tuple[list[_Failed], int]:
     """Return failed requests with the values worth trying, and how many values there were."""
     lists = package_lists.names_of(connection, {failure.package_list for failure in failed})
+    of_package: dict[str, Value] = {}  # each value once, not once per failure
+    of_list = {
+        number: {of_package.setdefault(name, ("package", (name,))) for name in packages}
+        for number, packages in lists.items()
+    }
     by_request: dict[object, _Failed] = {}
     for failure in failed:
-        values = _values(failure)
-        values |= {("package", (name,)) for name in lists.get(failure.package_list, ())}
+        values = _values(failure) | of_list.get(failure.package_list, set())
         known = by_request.setdefault(failure.request, _Failed(0, set()))
         known.count += failure.failed_builds
         known.values |= values
@@ -213,6 +225,14 @@ def _order(value: Value) -> tuple[Any, ...]:
     return _ORDER.index(value[0]), value[1]
 
 
+_CUBES: Final[Mapping[Dimension, Cube]] = {
+    "version": VERSIONS,
+    "target": TARGETS,
+    "profile": BY_PROFILE,
+}
+_ENDED: Final = ("success_count", "failure_count")
+
+
 # Ended builds by value --------------------------------------------------------------------------
 
 
@@ -224,21 +244,20 @@ def _builds(
     if wanted:
         return _filtered(connection, window, wanted)
     counts: dict[Value, int] = defaultdict(int)
-    of, asked, made, with_it = sums.cubes(
-        connection, window, BUILDS_OF, BUILDS_ASKED, BUILDS_MADE, BUILDS_WITH
+    *devices, asked, made, with_it = sums.cubes(
+        connection, window, *_CUBES.values(), BUILDS_ASKED, BUILDS_MADE, BUILDS_WITH
     )
-    total = 0
-    numbers = [(key[0], sum(n)) for key, n in of.rows()]
-    known = names.of(connection, (number for number, _ in numbers))
-    for number, count in numbers:
-        total += count
-        _add(counts, _DEVICE, known.get(number), count)
+    for (dimension, cube), of in zip(_CUBES.items(), devices, strict=True):
+        ended = [cube.place(add) for add in _ENDED]
+        for (name,), n in of.rows():
+            counts[dimension, (name,)] += sum(n[place] for place in ended)
+    total = sum(sum(n) for _, n in made.rows())
     numbers = [(key[0], sum(n)) for key, n in asked.rows()]
-    known = names.of(connection, (number for number, _ in numbers))
+    known = names.read(connection, (number for number, _ in numbers))
     for number, count in numbers:
         _add_asker(counts, known.get(number), count)
     numbers = [(key[0], sum(n)) for key, n in made.rows()]
-    known = names.of(connection, (number for number, _ in numbers))
+    known = names.read(connection, (number for number, _ in numbers))
     for number, count in numbers:
         _add(counts, ("worker",), known.get(number), count)
     for (package,), n in with_it.rows():
@@ -263,7 +282,7 @@ def _filtered(
     """Return the same of builds that have all of some names: from the rollup's rows."""
     by = ("device", "asker", "worker", "package_list")
     found = sums.rows(connection, ATTEMPTS, by, window)
-    known = names.of(connection, {number for row in found for number in row[:3]})
+    known = names.read(connection, {number for row in found for number in row[:3]})
     counts: dict[Value, int] = defaultdict(int)
     lists: dict[int, int] = defaultdict(int)
     total = 0

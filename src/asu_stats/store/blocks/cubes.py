@@ -36,6 +36,7 @@ from asu_stats.store.rollups.definitions import (
     WAITS,
     Rollup,
 )
+from asu_stats.store.rollups.definitions import FAILURES as FAILED
 
 _DAY: Final = bindparam("day", type_=Date)
 
@@ -102,6 +103,16 @@ class Cube:
         full_name = _name_of(name, ATTEMPTS, key, ATTEMPTS.adds)
         return cls(full_name, ATTEMPTS, key, ATTEMPTS.adds, of_day, derive)
 
+    @classmethod
+    def of_fingerprints(cls, name: str) -> "Cube":
+        """Declare the cube of errors by fingerprint and device."""
+        t, key = FAILED.table, ("fingerprint", "error_category", "error_type", "device")
+        keys = [t.c[column] for column in key]
+        errors = func.sum(t.c.failed_builds + t.c.rejected_requests)
+        of_day = select(*keys, errors).where(t.c.date == _DAY).group_by(*keys)
+        adds = ("errors",)
+        return cls(_name_of(name, FAILED, key, adds), FAILED, key, adds, of_day)
+
     @property
     def orders(self) -> list[Order]:
         """Sort keys for each part of the key."""
@@ -150,12 +161,12 @@ WAITED: Final = Cube.of("waits", WAITS, ("hour_of_week", "waited_seconds"))
 PHASE_VERSIONS: Final = Cube.of("phase_versions", PHASES, ("phase", "version", "milliseconds"))
 PHASE_WORKERS: Final = Cube.of("phase_workers", PHASES, ("phase", "worker", "milliseconds"))
 BY_PACKAGE: Final = Cube.of_packages("packages")
-BUILDS_OF: Final = Cube.of("builds_of", ATTEMPTS, ("device",))
+FINGERPRINTS: Final = Cube.of_fingerprints("fingerprints")
 BUILDS_ASKED: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
 BUILDS_MADE: Final = Cube.of("builds_made", ATTEMPTS, ("worker",))
 BUILDS_WITH: Final = Cube.of_packages_of_builds("builds_with")
 CUBES: Final = (
-    BUILDS_OF,
+    FINGERPRINTS,
     BUILDS_ASKED,
     BUILDS_MADE,
     BUILDS_WITH,

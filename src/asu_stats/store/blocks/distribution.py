@@ -13,9 +13,9 @@ class Distribution:
     """Whole numbers, ascending, and how many builds or requests have each."""
 
     def __init__(self, values: Ints, counts: Ints) -> None:
-        """Take ascending values, each once."""
+        """Take ascending values; equal ones may be apart."""
         self._values = values
-        self._up_to = np.cumsum(counts)
+        self._up_to = counts.cumsum()
         self.count = int(self._up_to[-1]) if len(counts) else 0
         self.total = int(values @ counts)
 
@@ -71,7 +71,7 @@ class Distribution:
         if not self.count:
             return None
         rank = -(-percent * self.count // 100)
-        return int(self._values[np.searchsorted(self._up_to, rank)])
+        return int(self._values[self._up_to.searchsorted(rank)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,6 +241,30 @@ class Totals:
         some = np.flatnonzero(sums)
         return Distribution(values[some], sums[some])
 
+    def distributions(self, *places: int) -> dict[Key, Distribution]:
+        """Return how the last part of the keys, a whole number, is distributed.
+
+        The distributions are by the other parts at `places`, in the order of those.
+        """
+        some = np.flatnonzero(self.sums[:, 0])
+        if not len(some):
+            return {}
+        columns = [self._column(place) for place in places]
+        values, of_values = self._column(-1)
+        number = np.zeros(len(some), np.int64)
+        for names, codes in columns:
+            number = number * len(names) + codes[some]
+        order = np.lexsort((of_values[some], number))
+        number, some = number[order], some[order]
+        starts = np.flatnonzero(np.diff(number, prepend=-1))
+        heads = zip(*(names[codes[some[starts]]].tolist() for names, codes in columns), strict=True)
+        found, counts = values[of_values[some]], self.sums[some, 0]
+        ends = [*starts[1:].tolist(), len(some)]
+        return {
+            head: Distribution(found[start:end], counts[start:end])
+            for head, start, end in zip(heads, starts.tolist(), ends, strict=True)
+        }
+
     def summaries(self) -> list[tuple[Key, Summary]]:
         """Return the distribution of the last part of the keys, a whole number, for each head."""
         groups = self.vocabulary.groups(len(self.sums))

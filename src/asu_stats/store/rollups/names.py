@@ -49,6 +49,23 @@ def of(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     return {number: tuple(names) for number, names in found}
 
 
+_MOST_KNOWN: Final = 1 << 16
+_read: dict[int, Names] = {}
+
+
+def read(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
+    """Return the names that numbers stand for. The process remembers them: they never change."""
+    wanted = set(numbers)
+    found = {number: _read[number] for number in wanted & _read.keys()}
+    if missing := wanted - found.keys():
+        new = of(connection, missing)
+        found |= new
+        if len(_read) > _MOST_KNOWN:  # names come from strangers
+            _read.clear()
+        _read.update(new)
+    return found
+
+
 def keep(connection: Connection, names: Mapping[int, Names]) -> None:
     """Store the names of new numbers."""
     if not names:
