@@ -4,16 +4,16 @@ from collections.abc import Iterable
 
 from starlette.requests import Request
 
-from asu_stats.reports.asking import Given
 from asu_stats.reports.parameters import ONLY_JSON, Parameter
+from asu_stats.reports.query_parsing import ParameterValues
 
 
-def given_by(request: Request, parameters: Iterable[Parameter]) -> Given:
+def given_by(request: Request, parameters: Iterable[Parameter]) -> ParameterValues:
     """Return the parameters of a request to an endpoint that takes `parameters`.
 
     Raises `InvalidParameterError`.
     """
-    return Given.of(request.scope["query_string"], parameters)
+    return ParameterValues.of(request.scope["query_string"], parameters)
 
 
 async def only_json(request: Request) -> None:

@@ -26,10 +26,10 @@ from asu_stats.api.params import given_by
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.policies import declare
-from asu_stats.reports import asking, floor
-from asu_stats.reports.asking import Given
+from asu_stats.reports import floor, query_parsing
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT
+from asu_stats.reports.query_parsing import ParameterValues
 from asu_stats.reports.report import Query, Report
 from asu_stats.text import NAME_LENGTH
 
@@ -80,7 +80,7 @@ class StatsApi:
         """Serve a report. Raises `InvalidParameterError`."""
         given = given_by(request, report.all_parameters)
         as_csv = report.row is not None and _as_csv(request, given)
-        query = asking.query_of(
+        query = query_parsing.query_of(
             report,
             given,
             now=self._now(),
@@ -89,7 +89,7 @@ class StatsApi:
         )
         if report.shows_hashes:
             query = replace(query, full_hashes=self._access.may_read_hashes(request))
-        asking.check(report, query, given, self._hourly_days)
+        query_parsing.check(report, query, given, self._hourly_days)
         vary = (*(("Accept",) if report.row else ()), *_AUTHORIZED[report.shows_hashes])
         if query.hours is not None or report.uses_clock(query):
             query = replace(query, now=self._now(), queues=self._queues)
@@ -101,7 +101,7 @@ class StatsApi:
             )
 
         def make(connection: Connection, changes: int) -> Answer:
-            asking.check_hours(report, query, given, connection)
+            query_parsing.check_hours(report, query, given, connection)
             result, headers = self._read(report, query, connection, changes), {}
             if report.paged:
                 headers = page_headers(request, given, query.page, len(result))
@@ -194,6 +194,6 @@ def _written(report: Report, query: Query, result: Any, *, as_csv: bool) -> Answ
     return to_csv(report.row, report.rows(result), file)
 
 
-def _as_csv(request: Request, given: Given) -> bool:
+def _as_csv(request: Request, given: ParameterValues) -> bool:
     preferred = "csv" if wants_csv(request.headers.get("accept", "")) else "json"
     return bool((given.value_of(FORMAT) or preferred) == "csv")

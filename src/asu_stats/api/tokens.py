@@ -9,7 +9,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 
 from fastapi.security import HTTPBearer
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -24,7 +24,6 @@ from asu_stats.store.database.schema import api_tokens
 from asu_stats.times import naive, utc_now
 
 Scope = Literal["ingest", "read"]
-SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 REALM: Final = 'Bearer realm="asu-stats"'
 
 # Only for OpenAPI: as a dependency it adds the scheme to the document and rejects nothing.

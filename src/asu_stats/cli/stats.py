@@ -13,10 +13,10 @@ import typer
 
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cli import options, output
-from asu_stats.reports import asking
-from asu_stats.reports.asking import Given
+from asu_stats.reports import query_parsing
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT, Parameter
+from asu_stats.reports.query_parsing import ParameterValues
 from asu_stats.reports.report import Report
 from asu_stats.settings import load
 from asu_stats.store import migrate
@@ -39,7 +39,7 @@ def _command(report: Report) -> Callable[..., None]:
     def run(**given: Any) -> None:
         database, json, subject = given["database"], given["json"], given.get(_SUBJECT)
         values = {each.name: given[each.name] for each in own if given[each.name] is not None}
-        _print(report, Given(values), subject, database, json=json)
+        _print(report, ParameterValues(values), subject, database, json=json)
 
     signature = [
         *((_argument(report.subject),) if report.subject else ()),
@@ -70,18 +70,18 @@ def _argument(subject: Parameter) -> inspect.Parameter:
 
 
 def _print(
-    report: Report, given: Given, subject: str | None, database: str | None, *, json: bool
+    report: Report, given: ParameterValues, subject: str | None, database: str | None, *, json: bool
 ) -> None:
     settings = load(database_url=database)
     now = utc_now()
-    query = asking.query_of(report, given, now=now, subject=subject, complete=False)
-    asking.check(report, query, given, settings.hourly_rollup_days)
+    query = query_parsing.query_of(report, given, now=now, subject=subject, complete=False)
+    query_parsing.check(report, query, given, settings.hourly_rollup_days)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         queues = CombinedQueue(engine, lambda: now, timedelta(hours=settings.stale_after_hours))
         query = replace(query, now=now, queues=queues)
         with read_snapshot(engine) as connection:
-            asking.check_hours(report, query, given, connection)
+            query_parsing.check_hours(report, query, given, connection)
             found = report.read(connection, query)
             found = query.page.of(found) if report.paged else found
     if json:

@@ -154,7 +154,7 @@ def _rows_of(connection: Connection, table: Table, file: str) -> Rows:
         return ()
 
 
-def _said_by(builds: Table) -> statements.Joined:
+def _messages_of(builds: Table) -> statements.Joined:
     """Return a function that selects the messages of given builds."""
     b = builds.c
 
@@ -167,7 +167,9 @@ def _said_by(builds: Table) -> statements.Joined:
 
 
 _BUILD: Final = tuple((name, build_metrics.c[name].type) for name in ("request_hash", "build_id"))
-_SAID: Final = {builds: _said_by(builds) for builds in (build_metrics, build_metrics_archive)}
+_MESSAGES: Final = {
+    builds: _messages_of(builds) for builds in (build_metrics, build_metrics_archive)
+}
 
 
 def _build_of(error: LatestError) -> _Build:
@@ -178,10 +180,10 @@ def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build
     """Return the messages of errors of builds, from wherever the builds are stored."""
     wanted = {_build_of(error) for error in errors if error.build_id and not error.error_message}
     found: dict[_Build, str | None] = {}
-    for builds in _SAID:
+    for builds in _MESSAGES:
         if not (missing := wanted - found.keys()):
             return found
-        rows = statements.fetch_for(connection, _SAID[builds], _BUILD, sorted(missing))
+        rows = statements.fetch_for(connection, _MESSAGES[builds], _BUILD, sorted(missing))
         found |= {(row[0], row[1]): row[2] for row in rows}
     missing = wanted - found.keys()
     numbers = segments.holding(connection, (segments.build_key(*build) for build in missing))

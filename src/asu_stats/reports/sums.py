@@ -28,7 +28,7 @@ def in_window(rollup: Rollup, window: Window) -> ColumnElement[bool]:
     return rollup.table.c.date.between(window.start, window.end)
 
 
-def of(
+def select_sums(
     rollup: Rollup,
     by: Sequence[str],
     condition: ColumnElement[bool],
@@ -50,7 +50,7 @@ def rows(
     filters: Mapping[str, str] | None = None,
 ) -> Sequence[Row[Any]]:
     """Return all sums of a daily rollup over `window`, grouped by the columns `by`."""
-    return connection.execute(of(rollup, by, in_window(rollup, window), filters)).all()
+    return connection.execute(select_sums(rollup, by, in_window(rollup, window), filters)).all()
 
 
 def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]:
@@ -128,7 +128,7 @@ def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
 def unique_of_client(connection: Connection, window: Window, client: str, pairs: Rollup) -> int:
     """Return the number of distinct request hashes of one client."""
     first = in_window(pairs, window) & (pairs.table.c.previous_date < window.start)
-    found = connection.execute(of(pairs, (), first, {"client": client})).one()
+    found = connection.execute(select_sums(pairs, (), first, {"client": client})).one()
     return int(found.requests or 0)
 
 

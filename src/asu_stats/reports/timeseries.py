@@ -191,7 +191,9 @@ def _rows(
     condition = (
         sums.in_window(rollup, window) if time_column == "date" else _hours_of(rollup, window)
     )
-    return connection.execute(sums.of(rollup, (time_column, *by), condition, filters)).all()
+    return connection.execute(
+        sums.select_sums(rollup, (time_column, *by), condition, filters)
+    ).all()
 
 
 def _hours_of(rollup: Rollup, window: Window) -> ColumnElement[bool]:

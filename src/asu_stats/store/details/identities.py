@@ -24,7 +24,7 @@ from asu_stats.store.details.live_counts import Tally
 
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 # The parts of an event that figures depend on. A different value later is a conflict.
-_SAID: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
+_CONTENT: Final[dict[type[Event], Callable[[Event], tuple[Any, ...]]]] = {
     RequestReceived: attrgetter(
         *("request_hash", "outcome", "version", "target", "profile", "diff_packages", "client"),
         *("client_version", "error_category", "error_type", "package_count"),
@@ -52,7 +52,7 @@ def identity(event: Event) -> bytes:
 
 def content(event: Event) -> bytes:
     """Return a digest of the parts of an event that figures depend on."""
-    said = repr((event.time.timestamp(), _SAID[type(event)](event)))
+    said = repr((event.time.timestamp(), _CONTENT[type(event)](event)))
     return blake2b(said.encode(), digest_size=8).digest()
 
 

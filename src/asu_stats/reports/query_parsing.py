@@ -17,11 +17,11 @@ from asu_stats.windows import MAX_BUCKETS, Interval, Window
 _WINDOW: Final = ("days", "start", "end")
 
 
-class Given(dict[str, str]):
+class ParameterValues(dict[str, str]):
     """The parameters that are given, each at most once."""
 
     @classmethod
-    def of(cls, query: bytes, parameters: Iterable[Parameter]) -> "Given":
+    def of(cls, query: bytes, parameters: Iterable[Parameter]) -> "ParameterValues":
         """Read the query string of an endpoint that takes `parameters`.
 
         Raises `InvalidParameterError` for an unknown parameter, a repeated one, and a format that
@@ -42,7 +42,12 @@ class Given(dict[str, str]):
 
 
 def query_of(
-    report: Report, given: Given, *, now: datetime, subject: str | None = None, complete: bool
+    report: Report,
+    given: ParameterValues,
+    *,
+    now: datetime,
+    subject: str | None = None,
+    complete: bool,
 ) -> Query:
     """Return the query of a report.
 
@@ -65,7 +70,7 @@ def query_of(
     return query
 
 
-def check(report: Report, query: Query, given: Given, hourly_days: int) -> None:
+def check(report: Report, query: Query, given: ParameterValues, hourly_days: int) -> None:
     """Raise `InvalidParameterError` for too many buckets, or for hours past their retention.
 
     `hourly_days` is the number of days for which hourly figures are kept.
@@ -74,18 +79,20 @@ def check(report: Report, query: Query, given: Given, hourly_days: int) -> None:
     if interval == "hour":
         _check_hours(query, given, query.today - timedelta(days=hourly_days - 1))
     if interval and query.window.buckets(interval) > MAX_BUCKETS:
-        raise _refused_window(given, f"a time range of at most {MAX_BUCKETS} buckets")
+        raise _invalid_window(given, f"a time range of at most {MAX_BUCKETS} buckets")
 
 
-def check_hours(report: Report, query: Query, given: Given, connection: Connection) -> None:
+def check_hours(
+    report: Report, query: Query, given: ParameterValues, connection: Connection
+) -> None:
     """Raise `InvalidParameterError` if hours of the time range are deleted already."""
     if _interval(report, query) == "hour" and (oldest := sums.hourly_since(connection)):
         _check_hours(query, given, oldest)
 
 
-def _check_hours(query: Query, given: Given, oldest: date) -> None:
+def _check_hours(query: Query, given: ParameterValues, oldest: date) -> None:
     if query.window.start < oldest:
-        raise _refused_window(given, f"a later start: hours are kept from {oldest.isoformat()} on")
+        raise _invalid_window(given, f"a later start: hours are kept from {oldest.isoformat()} on")
 
 
 def _interval(report: Report, query: Query) -> Interval | None:
@@ -96,7 +103,7 @@ def _interval(report: Report, query: Query) -> Interval | None:
     return found
 
 
-def _window(report: Report, given: Given, today: date) -> Window:
+def _window(report: Report, given: ParameterValues, today: date) -> Window:
     return Window.parse(
         days=given.get("days"),
         start=given.get("start"),
@@ -106,7 +113,7 @@ def _window(report: Report, given: Given, today: date) -> Window:
     )
 
 
-def _hours(given: Given) -> int | None:
+def _hours(given: ParameterValues) -> int | None:
     """Return the parameter `hours`. Raises `InvalidParameterError`."""
     if HOURS.name in given and given.keys() & set(_WINDOW):
         expected = "either days, or start and end, or hours"
@@ -120,12 +127,12 @@ def _of_hours(hours: int, now: datetime) -> Window:
     return Window((now - timedelta(hours=hours)).date(), now.date())
 
 
-def _refused_window(given: Given, expected: str) -> InvalidParameterError:
+def _invalid_window(given: ParameterValues, expected: str) -> InvalidParameterError:
     """Return an error about the parameter that selected the time range."""
     name = next((name for name in _WINDOW if name in given), "interval")
     return InvalidParameterError(name, got=given.get(name, "hour"), expected=expected)
 
 
-def _page(given: Given, *, complete: bool) -> Page:
+def _page(given: ParameterValues, *, complete: bool) -> Page:
     everything = complete and LIMIT.name not in given
     return Page(None if everything else given.value_of(LIMIT), given.value_of(OFFSET))
