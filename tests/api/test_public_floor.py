@@ -399,3 +399,34 @@ def test_without_a_floor_nothing_changes(request: pytest.FixtureRequest, tmp_pat
 
 def request_of(profile: str) -> CloudEvent:
     return request("h1", profile=profile)
+
+
+LABEL: Final[dict[str, dict[str, str]]] = {  # otherwise a badge says what it is about
+    "/badge/requests.svg": {"label": "x"},
+    "/badge/success-rate.svg": {"label": "x"},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/badge/requests.svg", "profile"),
+        ("/badge/success-rate.svg", "version"),
+        ("/embed/requests", "client"),
+        ("/embed/durations", "version"),
+        ("/profiles", "profile"),
+        ("/targets", "version"),
+        ("/clients", "client"),
+        ("/insights", "target"),
+        ("/performance", "version"),
+    ],
+)
+def test_pages_and_badges_say_the_same_of_rare_names_and_of_none(
+    stats: Stats, path: str, name: str
+) -> None:
+    rare, none = (
+        stats.client.get(path, params={name: value, "days": "30", **LABEL.get(path, {})})
+        for value in (FILTERS[name], "nobody")
+    )
+    assert rare.status_code == none.status_code
+    assert rare.text.replace(FILTERS[name], "nobody") == none.text
