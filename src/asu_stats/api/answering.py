@@ -50,15 +50,15 @@ class Lists:
             entries=_CACHED_LISTS
         )
 
-    def get(self, question: tuple[str, ...], changes: int) -> Listing[Any] | None:
+    def get(self, query_key: tuple[str, ...], changes: int) -> Listing[Any] | None:
         """Return the list for a query, if it is cached for `changes`."""
-        found = self._lists.get(question)
+        found = self._lists.get(query_key)
         return found[1] if found and found[0] == changes else None
 
-    def put(self, question: tuple[str, ...], changes: int, rows: Listing[Any]) -> None:
+    def put(self, query_key: tuple[str, ...], changes: int, rows: Listing[Any]) -> None:
         """Cache a list if it is long. The least recently used ones are dropped."""
         if len(rows) > ROWS_AT_A_TIME:
-            self._lists.put(question, (changes, rows))
+            self._lists.put(query_key, (changes, rows))
 
 
 class ResultCache:
@@ -72,19 +72,19 @@ class ResultCache:
             entries=_CACHED_ANSWERS, size_bytes=_CACHED_BYTES, size=_size
         )
 
-    def get(self, question: tuple[str, ...], changes: int) -> Answer | None:
+    def get(self, query_key: tuple[str, ...], changes: int) -> Answer | None:
         """Return the response to a query, if it is cached for `changes`."""
-        found = self._answers.get(question)
+        found = self._answers.get(query_key)
         return found[1] if found and found[0] == changes else None
 
-    def put(self, question: tuple[str, ...], changes: int, answer: Answer) -> None:
+    def put(self, query_key: tuple[str, ...], changes: int, answer: Answer) -> None:
         """Cache a response. The least recently used ones are dropped."""
-        self._answers.put(question, (changes, answer))
+        self._answers.put(query_key, (changes, answer))
 
 
-def _size(question: tuple[str, ...], known: tuple[int, Answer]) -> int:
+def _size(query_key: tuple[str, ...], known: tuple[int, Answer]) -> int:
     _, answer = known
-    words = (*question, *answer.headers.values())
+    words = (*query_key, *answer.headers.values())
     return len(answer.body) + sum(map(len, words))
 
 
@@ -99,7 +99,7 @@ class Answering:
     def answer(
         self,
         request: Request,
-        question: tuple[str, ...],
+        query_key: tuple[str, ...],
         make: Callable[[Connection, int], Answer],
         *,
         today: date,
@@ -108,15 +108,15 @@ class Answering:
     ) -> Response:
         """Return the response to a query. `make` computes it unless nothing changed since.
 
-        `make` gets a connection to a snapshot, and its change counter. `question` contains
+        `make` gets a connection to a snapshot, and its change counter. `query_key` contains
         everything that the response depends on, except the data. While it is `today`, the same
         request always means the same query. A request whose `If-None-Match` names this state
         gets 304. `headers` are added to all these responses.
         """
-        question = (*question, f"names with {floor.least()} requests")
+        query_key = (*query_key, f"names with {floor.least()} requests")
         with read_snapshot(self._engine) as connection:
             ((changes,),) = statements.fetch(connection, COUNTER)
-            digest = blake2b("\0".join(question).encode("utf-8", "replace"), digest_size=8)
+            digest = blake2b("\0".join(query_key).encode("utf-8", "replace"), digest_size=8)
             stamped = {
                 **(headers or {}),
                 "ETag": f'W/"{changes}-{digest.hexdigest()}"',
@@ -125,11 +125,11 @@ class Answering:
             }
             if _matches(request.headers.get("if-none-match"), stamped["ETag"]):
                 return Response(status_code=304, headers=stamped)
-            answer = self._cache.get(question, changes)
+            answer = self._cache.get(query_key, changes)
             if answer is None:
                 answer = make(connection, changes)
                 if answer.parts is None:
-                    self._cache.put(question, changes, answer)
+                    self._cache.put(query_key, changes, answer)
         if answer.parts is not None:
             return StreamingResponse(
                 answer.parts(), headers={**stamped, **answer.headers}, media_type=answer.media_type

@@ -49,7 +49,7 @@ class LegacyApi:
 
     def _add(self, routes: APIRouter, endpoint: Endpoint) -> None:
         special = {"stats/summary": self._summary}
-        answer = special.get(endpoint.name, partial(self._answer, endpoint))
+        respond = special.get(endpoint.name, partial(self._respond, endpoint))
 
         @declare("read", "read")
         def ask(request: Request) -> Response:
@@ -57,9 +57,9 @@ class LegacyApi:
             if self._is_gone():
                 new = f": use {endpoint.successor}" if endpoint.successor else ""
                 return problems.problem(410, f"{endpoint.path} is gone{new}", headers=headers)
-            return answer(request, headers)
+            return respond(request, headers)
 
-        media = "text/plain" if endpoint.answer is str else "application/json"
+        media = "text/plain" if endpoint.response is str else "application/json"
         routes.add_api_route(
             endpoint.path,
             ask,
@@ -68,8 +68,8 @@ class LegacyApi:
             summary=endpoint.summary,
             description=endpoint.description,
             deprecated=True,
-            response_model=None if endpoint.answer is str else endpoint.answer,
-            response_class=PlainTextResponse if endpoint.answer is str else Response,
+            response_model=None if endpoint.response is str else endpoint.response,
+            response_class=PlainTextResponse if endpoint.response is str else Response,
             responses={
                 200: {"content": {media: {"example": endpoint.example}}},
                 304: {"description": "Nothing changed since the ETag of If-None-Match."},
@@ -84,7 +84,9 @@ class LegacyApi:
         sunset = self._settings.legacy_sunset
         return self._settings.legacy_gone and sunset is not None and self._now().date() >= sunset
 
-    def _answer(self, endpoint: Endpoint, request: Request, headers: Mapping[str, str]) -> Response:
+    def _respond(
+        self, endpoint: Endpoint, request: Request, headers: Mapping[str, str]
+    ) -> Response:
         today = self._now().date()
         given = [_first(request, parameter.name) for parameter in endpoint.parameters]
 
@@ -92,18 +94,18 @@ class LegacyApi:
             found = endpoint.read(connection, today, *given)
             return Answer(found.encode(), _TEXT, {}) if isinstance(found, str) else to_json(found)
 
-        asked = (request.scope["path"], today.isoformat(), ascii(given))
-        return self._answering.answer(request, asked, make, today=today, headers=headers)
+        query_key = (request.scope["path"], today.isoformat(), ascii(given))
+        return self._answering.answer(request, query_key, make, today=today, headers=headers)
 
     def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
         """Compute the response for each request: queue and hours change without an event."""
         with read_snapshot(self._engine) as connection:
             builds = upstream_server.builds_24h(connection, self._now())
-        answer = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
+        response = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
         return Response(
-            answer.body,
+            response.body,
             headers={**headers, "Cache-Control": "no-cache"},
-            media_type=answer.media_type,
+            media_type=response.media_type,
         )
 
 

@@ -36,7 +36,7 @@ class Endpoint:
     summary: str
     description: str
     successor: str | None
-    answer: Any
+    response: Any
     example: Any
     read: Read
     parameters: tuple[Parameter, ...] = ()
