@@ -22,24 +22,7 @@ from pathlib import Path
 from typing import Final
 
 _context: Final = multiprocessing.get_context("forkserver")
-set_forkserver_preload(
-    [
-        "alembic.autogenerate",
-        "apscheduler.schedulers.background",
-        "asu_stats.server.application",
-        "asu_stats.server.protocol",
-        "asu_stats.server.serving",
-        "asu_stats.store.migrate",
-        "psycopg",
-        "rich.console",
-        "rich.progress",
-        "rich.table",
-        "sqlalchemy.dialects.postgresql.psycopg",
-        "sqlalchemy.dialects.sqlite.pysqlite",
-        "typer",
-        "typer.core",
-    ]
-)
+set_forkserver_preload(["tests.preloaded"])
 
 
 def _run(
