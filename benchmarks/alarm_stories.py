@@ -278,7 +278,7 @@ def is_about(told: Told, trouble: Trouble) -> bool:
 def names_cause(told: Told, trouble: Trouble) -> bool:
     """Tell whether a message about an incident names its cause, and blames nothing else."""
     if trouble.kind in _SUBJECTS:
-        return told.named.get(trouble.kind) == getattr(trouble, trouble.kind)
+        return bool(told.named.get(trouble.kind) == getattr(trouble, trouble.kind))
     if trouble.kind in FAILING:
         wrong = _SUBJECTS & told.subject.keys()
         return not wrong and told.named.get("error_type") == FAILING[trouble.kind][1]
