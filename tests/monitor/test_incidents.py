@@ -138,6 +138,25 @@ def test_a_version_with_most_of_the_builds_is_named(sqlite_stats: Stats) -> None
     assert opened["data"]["subject"] == named
 
 
+def test_an_alert_about_all_builds_does_not_hide_the_next_cause(sqlite_stats: Stats) -> None:
+    play = Play(sqlite_stats)
+    steady(play)
+    play.builds(400, failed=20, error_type="image_too_big", ago=10 * 60)
+    play.builds(60, failed=50, error_type="container_engine_down")
+    play.go(20, step=5)
+    play.go(4 * 60, step=30)
+    # All builds fail too often before one type of error does.
+    play.builds(86, failed=12, error_type="image_too_big")
+    play.builds(14, failed=14, error_type="download_failed")
+    play.go(20, step=5)
+    assert len(play.messages()) == 1
+    play.builds(60, failed=30, error_type="download_failed")
+    play.go(20, step=5)
+
+    subjects = [body["data"]["subject"] for body in play.messages()]
+    assert subjects == [{"error_type": "container_engine_down"}, {"error_type": "download_failed"}]
+
+
 def test_clients_that_an_outage_hits_are_no_further_messages(sqlite_stats: Stats) -> None:
     play = Play(sqlite_stats)
     steady(play)

@@ -127,7 +127,7 @@ def find(
     waiting = list(known)
     while len(found) < _MAX_FINDINGS:
         counts = Counts.of(_grouped(builds, succeeded, different))
-        finding = _next_known(rule, counts, before, waiting) or _largest(rule, counts, before)
+        finding = _next(rule, counts, before, waiting)
         if finding is None:
             break
         waiting = [subject for subject in waiting if subject != finding.subject]
@@ -170,6 +170,21 @@ def _of_different_requests(failures: Sequence[Failure]) -> list[Failure]:
             for number, each in enumerate(failures)
         }.values()
     )
+
+
+def _next(rule: Rule, counts: Counts, before: Counts, known: Sequence[Subject]) -> Finding | None:
+    """Return a known group, else the largest new one.
+
+    All builds give way to a part that explains nearly as much. Otherwise an alert about all builds
+    would hide the next cause for as long as it fires.
+    """
+    found = _next_known(rule, counts, before, known)
+    if found is not None and found.subject:
+        return found
+    largest = _largest(rule, counts, before)
+    if found is None or (largest and largest.excess >= _MIN_EXPLAINED * found.excess):
+        return largest
+    return found
 
 
 def _next_known(
