@@ -1,15 +1,23 @@
 """Log lines that stay few, one when a state changes, then a count; and each of them is one line."""
 
 import logging
+import sys
 import threading
 import time
 from collections import deque
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+Form: TypeAlias = Literal["text", "json"]
 
 _REMIND_SECONDS: Final = 600.0
 _LINES, _MINUTE = 5, 60.0
 _KEYS: Final = 256
+
+# The request that is being handled; every line that is logged meanwhile names it.
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _ExcInfo: TypeAlias = (
     bool | BaseException | tuple[type[BaseException], BaseException, TracebackType | None] | None
@@ -117,11 +125,20 @@ class RepeatLimit(logging.Filter):
 class Lines(logging.Formatter):
     """Writes a message as one line, and a traceback below it as lines that are indented.
 
-    So nothing that strangers have named can look like a line of its own.
+    So nothing that strangers have named can look like a line of its own. Times are UTC.
     """
 
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        del datefmt
+        return _time_of(record)
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the library's name
-        return one_line(super().formatMessage(record))
+        request = getattr(record, "request_id", None)
+        line = super().formatMessage(record)
+        return one_line(f"{line} request_id={request}" if request else line)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the library's name
         lines = super().formatException(ei).split("\n")
@@ -137,3 +154,75 @@ def one_line(text: str) -> str:
 
 def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+
+
+class OfRequest(logging.Filter):
+    """Adds the request that is being handled to a record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        record.request_id = request_id.get()
+        return True
+
+
+def start(*, verbose: bool) -> None:
+    """Write log lines to standard error, unless the program around this one has a log."""
+    root = logging.getLogger()
+    if not root.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(Lines())
+        handler.addFilter(RepeatLimit())
+        handler.addFilter(OfRequest())
+        handler.set_name("asu-stats")
+        root.addHandler(handler)
+        root.setLevel(logging.INFO if verbose else logging.WARNING)
+    if verbose:
+        be_verbose()
+    else:
+        logging.getLogger("asu_stats").setLevel(logging.INFO)
+
+
+def be_verbose() -> None:
+    """Log details."""
+    root = logging.getLogger()
+    if _handler(root) is not None:
+        root.setLevel(logging.INFO)
+    logging.getLogger("asu_stats").setLevel(logging.DEBUG)
+
+
+def _handler(root: logging.Logger) -> logging.Handler | None:
+    return next((each for each in root.handlers if each.name == "asu-stats"), None)
+
+
+def use(form: Form, level: str) -> None:
+    """Write lines in a format and from a level on; details go on if they are asked for."""
+    ours = logging.getLogger("asu_stats")
+    if ours.level != logging.DEBUG:
+        ours.setLevel(level.upper())
+    handler = _handler(logging.getLogger())
+    if handler is not None:
+        handler.setFormatter(_json() if form == "json" else Lines())
+
+
+def _json() -> logging.Formatter:
+    from pythonjsonlogger.json import JsonFormatter
+
+    class Objects(JsonFormatter):
+        """Writes a record as one JSON object in one line."""
+
+        def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+            del datefmt
+            return _time_of(record)
+
+    names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
+    return Objects(
+        "{asctime}{levelname}{name}{message}",
+        style="{",
+        rename_fields=names,
+        json_ensure_ascii=True,
+    )

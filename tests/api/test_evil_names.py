@@ -219,13 +219,13 @@ def mail(data: dict[str, Any]) -> Any:
     return message_from_bytes(one.body.encode(), policy=strict)
 
 
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|ERROR) evil: ")
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|ERROR) evil: ")
 
 
 def test_log_lines() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(Lines())
     log = logging.Logger("evil", logging.INFO)
     log.addHandler(handler)
     for name in evil.NAMES:

@@ -21,6 +21,7 @@ from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
 from asu_stats.api.middleware import CommonHeaders, HeadAsGet, OneLeadingSlash, Preflight
 from asu_stats.api.origins import is_own
+from asu_stats.api.request_log import RequestLog
 from asu_stats.api.response_cache import CachedResponses, ServeCached
 from asu_stats.api.sessions import COOKIE, LASTS, Sessions
 from asu_stats.api.stats import StatsApi
@@ -192,6 +193,7 @@ def create_app(
     # In the order in which a request passes them.
     app.user_middleware = [
         Middleware(OneLeadingSlash),
+        Middleware(RequestLog, settings=settings, policies=policies),
         Middleware(metrics.Measured, process=process, policies=policies),
         Middleware(CommonHeaders),
         Middleware(Preflight),

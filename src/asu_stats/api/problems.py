@@ -124,6 +124,8 @@ def _invalid_parameter(_: Request, error: Exception) -> JSONResponse:
 
 def _invalid_event(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, InvalidEventError)  # noqa: S101 - as registered
+    # What a sender wrote may be secret, so the log has the place alone.
+    log.warning("ingest: events refused field=%s", error.field[:80] or "-")
     places = [_event_place(each, each.field) for each in (error, *error.others)]
     more = f" (and {len(error.others)} more)" if error.others else ""
     return problem(422, f"{error}{more}", errors=places)

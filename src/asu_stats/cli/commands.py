@@ -4,10 +4,12 @@ Most commands need a small part of the program; importing all of it takes longer
 """
 
 from importlib import import_module
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from asu_stats.logs import be_verbose
 
 # Name: where it is, and what `--help` says of it.
 _COMMANDS: Final = {
@@ -62,4 +64,30 @@ def load(name: str) -> Any:
         app.add_typer(found, name=name)
     else:
         app.command(name)(found)
-    return typer.main.get_group(app).commands[name]
+    command = typer.main.get_group(app).commands[name]
+    _take_verbose(command)
+    return command
+
+
+def _take_verbose(command: Any) -> None:
+    """Let a command and those below it take `-v` too."""
+    command.params += _verbose_option()
+    for each in getattr(command, "commands", {}).values():
+        _take_verbose(each)
+
+
+def _verbose_option() -> list[Any]:
+    def be_loud(wanted: bool) -> None:
+        if wanted:
+            be_verbose()
+
+    option = typer.Option("--verbose", "-v", help="Log details.", callback=be_loud)
+    app = typer.Typer()
+
+    @app.command()
+    def _(verbose: Annotated[bool, option] = False) -> None:
+        del verbose
+
+    (found,) = (each for each in typer.main.get_command(app).params if each.name == "verbose")
+    found.expose_value = False
+    return [found]

@@ -12,7 +12,7 @@ from asu_stats import __version__
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError, reason
-from asu_stats.logs import Lines, RepeatLimit, one_line
+from asu_stats.logs import one_line, start
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +48,7 @@ def options(
     directory, or of the file that ASU_STATS_CONFIG names. See docs/configuration.md.
     """
     del version
-    root = logging.getLogger()
-    if not root.handlers:  # a program that calls this one keeps its own
-        handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        handler.addFilter(RepeatLimit())
-        root.addHandler(handler)
-        root.setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.getLogger("asu_stats").setLevel(logging.DEBUG if verbose else logging.INFO)
+    start(verbose=verbose)
 
 
 def run() -> None:

@@ -1,5 +1,6 @@
 """`asu-stats serve` and `asu-stats worker`."""
 
+import logging
 import signal
 import threading
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from asu_stats import server
+from asu_stats import __version__, server
 from asu_stats.cli import options
+from asu_stats.logs import use
 from asu_stats.server import sockets
 from asu_stats.service.running import running
 from asu_stats.settings import BuilderName, load
-from asu_stats.text import counted
+
+log = logging.getLogger(__name__)
 
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, help="Number of concurrent builds.")
@@ -59,8 +62,10 @@ def serve(
         build_api=build_api,
         follow_go_builder=follow_go_builder,
     )
+    use(settings.log_format, settings.log_level)
     with sockets.listening(host, port) as listeners, server.started(settings) as app:
-        typer.echo(f"asu-stats: listening on {sockets.base_url(host, listeners)}/", err=True)
+        url = f"{sockets.base_url(host, listeners)}/"
+        log.info("server: listening url=%s version=%s", url, __version__)
         server.serve(app, listeners, root_path=settings.root_path)
 
 
@@ -84,9 +89,10 @@ def worker(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    use(settings.log_format, settings.log_level)
     with running(settings):
-        typer.echo(
-            f"asu-stats: {counted(settings.workers, 'worker')}, builder {settings.builder}",
-            err=True,
-        )
+        words = "worker: started workers=%d builder=%s version=%s"
+        log.info(words, settings.workers, settings.builder, __version__)
         stop.wait()
+        log.info("worker: stopping")
+    log.info("worker: stopped")

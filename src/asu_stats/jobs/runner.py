@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from asu_stats.store.database.leases import Lease, Result, Status
 log = logging.getLogger(__name__)
 
 _RENEWALS: Final = 4  # renewals within the time of a lease
+_EVERY_MINUTE: Final = "* * * * *"
 _AHEAD: Final = timedelta(seconds=10)
 
 
@@ -93,9 +95,11 @@ class Runner:
         self._running.add(lease)
         if self._stopped:
             lease.stop()
+        began = time.monotonic()
         try:
             with _renewing(lease):
                 run = _run(job, lease, self._condition(job))
+            _log_run(job, run, time.monotonic() - began)
             following = job.schedule.after(leases.now(self.engine))
             leases.release(
                 lease,
@@ -110,6 +114,12 @@ class Runner:
 
     def _condition(self, job: Job) -> Condition:
         return self._conditions.setdefault(job.name, Condition(log, f"jobs: job={job.name} failed"))
+
+
+def _log_run(job: Job, run: Run, seconds: float) -> None:
+    """Log a run; one of a job that runs every minute is a detail."""
+    level = logging.DEBUG if job.schedule.crontab == _EVERY_MINUTE else logging.INFO
+    log.log(level, "jobs: job=%s status=%s seconds=%.1f", job.name, run.status, seconds)
 
 
 def _run(job: Job, lease: Lease, condition: Condition) -> Run:

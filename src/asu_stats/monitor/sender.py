@@ -46,6 +46,7 @@ def send_due(
         else:
             outbox.delivered(engine, message, clock())
             condition.works()
+            log.info("%s: %s: delivered", channel.name, message.message_id)
             arrived += 1
     return arrived
 

@@ -4,6 +4,7 @@ Notifications go into the outbox in the same transaction, so there is one per in
 number of servers: a server that finds that another one was faster writes nothing.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -24,6 +25,8 @@ from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.details import queue_samples
 from asu_stats.store.details.queue_samples import QueueState
 from asu_stats.times import naive
+
+log = logging.getLogger(__name__)
 
 _LONGEST_WAITING: Final = 3
 _REGULAR: Final = timedelta(minutes=10)
@@ -114,6 +117,11 @@ class Watch:
                 if _is_next_day(before.evaluated_at, now):
                     state.forget(connection, now)
                     outbox.give_up(connection, self.channels, now)
+                changed = True
+            else:
+                changed = False
+        if changed:
+            _log_incidents(before, result)
         return result
 
     def _is_later(self, before: MonitorState, ahead: timedelta) -> bool:
@@ -183,6 +191,16 @@ class Watch:
                 return causes.of_misses(connection, span)
             case "queue":
                 return causes.of_waiting(self.waiting(_LONGEST_WAITING))
+
+
+def _log_incidents(before: MonitorState, result: WatchResult) -> None:
+    """Log incidents that began or ended. Their subjects are names that clients sent."""
+    known = {stored.incident.id for stored in before.incidents}
+    for incident in result.evaluation.open:
+        if incident.id not in known:
+            log.warning("alerts: opened rule=%s incident=%s", incident.rule, incident.id)
+    for incident in result.evaluation.closed:
+        log.info("alerts: closed rule=%s incident=%s", incident.rule, incident.id)
 
 
 def _is_next_day(before: datetime | None, now: datetime) -> bool:

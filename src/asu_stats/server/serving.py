@@ -1,5 +1,6 @@
 """Serves an application on given sockets with uvicorn until a signal arrives."""
 
+import logging
 import signal
 import socket
 import sys
@@ -12,6 +13,8 @@ from fastapi import FastAPI
 
 from asu_stats.api import problems
 from asu_stats.server.protocol import PROTOCOL, quieten
+
+log = logging.getLogger(__name__)
 
 _WEBSOCKET_BYTES: Final = 65_536
 # How long a recording thread may delay a responding one. Python's default of 5 ms is longer than
@@ -37,7 +40,10 @@ def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = 
         timeout_graceful_shutdown=10,
     )
     sys.setswitchinterval(_SWITCH_SECONDS)
-    uvicorn.Server(config).run(sockets=[*listeners])
+    try:
+        uvicorn.Server(config).run(sockets=[*listeners])
+    finally:
+        log.info("server: stopping")
 
 
 def _leave(*_: object) -> NoReturn:

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import checks, lists, sources, words
 from asu_stats.settings.building import BuilderName, BuildRequests, Builds, Images
-from asu_stats.settings.monitoring import Insights, Jobs, Monitoring
+from asu_stats.settings.monitoring import Insights, Jobs, Log, Monitoring
 from asu_stats.settings.serving import Access, Legacy, LegacyShape, RateLimits, ReadAccess
 from asu_stats.settings.storage import Recording, Retention, Storage
 
@@ -36,6 +36,7 @@ class Settings(
     Builds,
     Legacy,
     Insights,
+    Log,
     Monitoring,
     Jobs,
     Retention,

@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import BaseModel
 
 from asu_stats.settings.building import BuildRequests, Builds, Images
-from asu_stats.settings.monitoring import Insights, Jobs, Monitoring
+from asu_stats.settings.monitoring import Insights, Jobs, Log, Monitoring
 from asu_stats.settings.serving import Access, Legacy, RateLimits
 from asu_stats.settings.storage import Recording, Retention, Storage
 
@@ -17,6 +17,7 @@ _MODELS: Final[dict[str, type[BaseModel]]] = {
     "Retention and archive": Retention,
     "Jobs": Jobs,
     "Metrics and alerts": Monitoring,
+    "Log": Log,
     "Insights": Insights,
     "Legacy endpoints": Legacy,
     "Build service": Builds,

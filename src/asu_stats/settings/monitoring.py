@@ -1,7 +1,7 @@
 """Settings of periodic jobs, metrics, alerts and insights."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
@@ -73,6 +73,27 @@ class Monitoring(BaseModel):
     def _once(cls, value: Any) -> Any:
         checks.all_different(value)
         return value
+
+
+class Log(BaseModel):
+    """Log."""
+
+    log_format: Literal["text", "json"] = Field(
+        default="text",
+        description="Format of the log on standard error: lines of `text`, or a `json` object per "
+        "line.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least important messages that are logged."
+    )
+    access_log: bool = Field(
+        default=False,
+        description="Log each request: method, path template, status, duration and size. Paths and "
+        "queries are not logged, since they contain request hashes.",
+    )
+    log_addresses: bool = Field(
+        default=False, description="Log client addresses with requests and refused tokens."
+    )
 
 
 class Insights(BaseModel):
