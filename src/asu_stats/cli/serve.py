@@ -11,7 +11,7 @@ import typer
 from asu_stats import __version__, server
 from asu_stats.cli import options
 from asu_stats.logs import use
-from asu_stats.server import sockets
+from asu_stats.server import sockets, systemd
 from asu_stats.service.running import running
 from asu_stats.settings import BuilderName, load
 
@@ -26,6 +26,10 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="TCP port to listen on
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Port = 8000,
+    uds: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Unix socket to listen on, instead of host and port."),
+    ] = None,
     database: options.Database = None,
     workers: Workers = None,
     builder: Annotated[
@@ -63,8 +67,9 @@ def serve(
         follow_go_builder=follow_go_builder,
     )
     use(settings.log_format, settings.log_level)
-    with sockets.listening(host, port) as listeners, server.started(settings) as app:
-        url = f"{sockets.base_url(host, listeners)}/"
+    at = sockets.listening(host, port) if uds is None else sockets.listening_at(uds)
+    with at as listeners, server.started(settings) as app:
+        url = f"{sockets.base_url(host, listeners)}/" if uds is None else f"unix:{uds}"
         log.info("server: listening url=%s version=%s", url, __version__)
         server.serve(app, listeners, root_path=settings.root_path)
 
@@ -93,6 +98,9 @@ def worker(
     with running(settings):
         words = "worker: started workers=%d builder=%s version=%s"
         log.info(words, settings.workers, settings.builder, __version__)
-        stop.wait()
+        systemd.notify("READY=1")
+        while not stop.wait(systemd.heartbeat_seconds()):
+            systemd.notify("WATCHDOG=1")
+        systemd.notify("STOPPING=1")
         log.info("worker: stopping")
     log.info("worker: stopped")

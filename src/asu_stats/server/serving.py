@@ -6,17 +6,20 @@ import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
 from typing import Final, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 
 from asu_stats.api import problems
+from asu_stats.server import systemd
 from asu_stats.server.protocol import PROTOCOL, quieten
 
 log = logging.getLogger(__name__)
 
 _WEBSOCKET_BYTES: Final = 65_536
+_HEARTBEAT_SECONDS: Final = 30
 # How long a recording thread may delay a responding one. Python's default of 5 ms is longer than
 # most responses take.
 _SWITCH_SECONDS: Final = 0.0005
@@ -38,12 +41,28 @@ def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = 
         proxy_headers=False,
         ws_max_size=_WEBSOCKET_BYTES,
         timeout_graceful_shutdown=10,
+        callback_notify=_alive,
+        timeout_notify=ceil(systemd.heartbeat_seconds() or _HEARTBEAT_SECONDS),
     )
     sys.setswitchinterval(_SWITCH_SECONDS)
     try:
-        uvicorn.Server(config).run(sockets=[*listeners])
+        _Server(config).run(sockets=[*listeners])
     finally:
+        systemd.notify("STOPPING=1")
         log.info("server: stopping")
+
+
+class _Server(uvicorn.Server):
+    """Tells systemd when it accepts connections."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        systemd.notify("READY=1")
+
+
+async def _alive() -> None:
+    """Send a heartbeat from the loop that serves requests: one that is stuck sends none."""
+    systemd.notify("WATCHDOG=1")
 
 
 def _leave(*_: object) -> NoReturn:

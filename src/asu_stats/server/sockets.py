@@ -1,9 +1,11 @@
 """The sockets that a server listens on, bound before anything else starts."""
 
 import errno
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from asu_stats.exceptions import AsuStatsError
@@ -28,6 +30,39 @@ def listening(host: str, port: int) -> Iterator[list[socket.socket]]:
         for listener in (listeners := _listen(host, port)):
             opened.enter_context(listener)
         yield listeners
+
+
+@contextmanager
+def listening_at(path: Path) -> Iterator[list[socket.socket]]:
+    """Listen on a Unix socket during the block; its directory says who can connect.
+
+    A socket that a dead process left is replaced. Raises `AsuStatsError` if another process listens
+    there, or the path cannot be used.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        try:
+            if path.is_socket():
+                _remove_dead(path)
+            listener.bind(str(path))
+            path.chmod(0o666)
+            listener.listen(_BACKLOG)
+        except OSError as error:
+            words = error.strerror or str(error)
+            raise AsuStatsError(f"{path}: {words[:1].lower()}{words[1:]}") from None
+        try:
+            yield [listener]
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _remove_dead(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as visitor:
+        try:
+            visitor.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        else:
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _listen(host: str, port: int) -> list[socket.socket]:
