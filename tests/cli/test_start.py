@@ -30,8 +30,8 @@ def address_in(directory: Path, seconds: float = 60) -> str:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for word in (directory / "log.txt").read_text().split():
-            if word.startswith("http://"):
-                return word
+            if word.startswith(("http://", "url=http://")):
+                return word.removeprefix("url=")
         time.sleep(0.05)
     raise AssertionError((directory / "log.txt").read_text())
 
