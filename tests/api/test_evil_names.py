@@ -57,6 +57,7 @@ PAGES = (
     "/insights/adoption",
     "/insights/capacity",
     "/insights/phases",
+    "/insights/regressions",
     "/performance",
     "/alerts",
 )

@@ -40,6 +40,7 @@ TIMELESS: Final = frozenset({"alerts", "jobs"})
 # The pages behind one of them: the first is that page itself.
 TOPICS: Final = (
     ("insights", "Failures"),
+    ("insights/regressions", "Changes"),
     ("insights/queue", "Queue"),
     ("insights/cache", "Cache"),
     ("insights/adoption", "Adoption"),

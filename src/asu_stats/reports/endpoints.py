@@ -33,6 +33,7 @@ from asu_stats.reports.insights import (
     fingerprints,
     phases,
     queue,
+    regressions,
     warmup,
 )
 from asu_stats.reports.insights import packages as failing_packages
@@ -64,6 +65,7 @@ REPORTS: Final[tuple[Report, ...]] = (
     fingerprints.REPORT,
     fingerprints.ONE,
     failing_packages.REPORT,
+    regressions.REPORT,
     cache.REPORT,
     queue.REPORT,
     version_adoption.REPORT,

@@ -53,6 +53,7 @@ _FILLED: Final[Mapping[str, Sequence[Rollup]]] = {
     _FAILURES: (ATTEMPTS, FAILURES),
     "0028": (PHASES,),
     "0029": (HOURLY_PROFILES, BUSY_SECONDS, PACKAGES),
+    "0030": (ATTEMPTS,),
 }
 
 

@@ -130,6 +130,32 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
             ),
         ),
     ),
+    "insights/regressions": (
+        Section(
+            "regressions",
+            "What got worse, and since when",
+            "Days on which the success rate dropped or builds became slower, of all builds or of "
+            "the version, target, device or worker that explains it.",
+            (
+                List(
+                    "regressions",
+                    "Changes",
+                    (
+                        Column("value", "Builds of", "name"),
+                        Column("dimension", "Dimension", "text"),
+                        Column("measure", "Measure", "text"),
+                        Column("since", "Since", "text"),
+                        Column("before", "Before", "plain"),
+                        Column("after", "After", "plain"),
+                        Column("recovered_on", "Recovered", "text"),
+                        Column("fingerprint", "New error", "text", secondary=True),
+                        Column("p_value", "Chance", "text", secondary=True),
+                    ),
+                    "Nothing changed significantly.",
+                ),
+            ),
+        ),
+    ),
     "insights/queue": (
         Section(
             "queue",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, case, func, select
 
 from asu_stats.releases import order_of
 from asu_stats.store.blocks import codec
@@ -32,6 +32,7 @@ from asu_stats.store.rollups.definitions import (
     ROOTFS_SIZES,
     UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
+    UNTIMED,
     VERSION_TARGET,
     WAITS,
     Rollup,
@@ -113,6 +114,17 @@ class Cube:
         adds = ("errors",)
         return cls(_name_of(name, FAILED, key, adds), FAILED, key, adds, of_day)
 
+    @classmethod
+    def of_workers(cls, name: str) -> "Cube":
+        """Declare the cube of builds by worker, with how long successful ones took."""
+        t, key = ATTEMPTS.table, ("worker",)
+        timed = case((t.c.seconds != UNTIMED, t.c.successful_builds), else_=0)
+        adds = (*ATTEMPTS.adds, "timed_builds", "build_time_seconds")
+        sums = *(t.c[add] for add in ATTEMPTS.adds), timed, timed * t.c.seconds
+        of_day = select(t.c.worker, *map(func.sum, sums)).where(t.c.date == _DAY)
+        full_name = _name_of(name, ATTEMPTS, key, adds)
+        return cls(full_name, ATTEMPTS, key, adds, of_day.group_by(t.c.worker))
+
     @property
     def orders(self) -> list[Order]:
         """Sort keys for each part of the key."""
@@ -164,11 +176,13 @@ BY_PACKAGE: Final = Cube.of_packages("packages")
 FINGERPRINTS: Final = Cube.of_fingerprints("fingerprints")
 BUILDS_ASKED: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
 BUILDS_MADE: Final = Cube.of("builds_made", ATTEMPTS, ("worker",))
+BUILD_TIMES: Final = Cube.of_workers("build_times")
 BUILDS_WITH: Final = Cube.of_packages_of_builds("builds_with")
 CUBES: Final = (
     FINGERPRINTS,
     BUILDS_ASKED,
     BUILDS_MADE,
+    BUILD_TIMES,
     BUILDS_WITH,
     SECONDS,
     VERSION_SECONDS,

@@ -27,6 +27,7 @@ from asu_stats.store.database.schema import build_metrics, error_stats
 from asu_stats.store.details.requests import RequestNames
 from asu_stats.store.rollups import phases
 from asu_stats.store.rollups.counting import Attempt, EndedBuild, Rejection
+from asu_stats.store.rollups.definitions import UNTIMED
 from asu_stats.times import aware, naive
 
 Key = tuple[str, str]
@@ -124,6 +125,7 @@ class Build:
         """Return the fact with its client and packages, `None` while the build has not ended."""
         if self.finished_at is None:
             return None
+        seconds = self.duration_seconds if self.status == "success" else None
         return Attempt(
             at=self.finished_at,
             status=self.status,
@@ -136,6 +138,7 @@ class Build:
             worker=(self.worker_id or UNKNOWN,),
             package_list=self.package_list or 0,
             request_hash=self.request_hash,
+            seconds=UNTIMED if seconds is None else seconds,
         )
 
     def settle(self, names: RequestNames | None) -> bool:

@@ -35,6 +35,7 @@ from asu_stats.store.rollups.definitions import (
     PROFILES,
     REPEATS,
     ROOTFS_SIZES,
+    UNTIMED,
     VERSION_TARGET,
     WAITS,
     Key,
@@ -188,7 +189,11 @@ COUNTS: Final[Mapping[type[facts.Fact], Sequence[Count]]] = {
     ),
     # On the day on which the build ended, by client and packages.
     facts.Attempt: (
-        Count(ATTEMPTS, _MADE, {"successful_builds": "succeeded", "failed_builds": "failed"}),
+        Count(
+            ATTEMPTS,
+            (*_MADE, "seconds"),
+            {"successful_builds": "succeeded", "failed_builds": "failed"},
+        ),
         Count(FAILURES, _FAILURE, {"failed_builds": "failed"}),
     ),
     # On the day of the failed build or the rejected request.
@@ -217,7 +222,7 @@ FIELDS: Final[Mapping[type[facts.Fact], tuple[str, ...]]] = {
         *("hour_of_week", "waited_seconds"),
     ),
     facts.Build: (*_DEVICE, "duration_seconds"),
-    facts.Attempt: _FAILURE,
+    facts.Attempt: (*_FAILURE, "seconds"),
     facts.Error: (*_FAILURE, "version", "target"),
     facts.Phase: ("phase", "version", "worker", "milliseconds"),
 }
@@ -266,6 +271,7 @@ class Attempt:
     worker: Names
     package_list: int
     request_hash: str
+    seconds: int = UNTIMED  # duration of a successful build
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +368,7 @@ def add_attempt(deltas: Deltas, attempt: Attempt, sign: int = 1) -> None:
     """Count an ended build by client and packages and, if it failed, by fingerprint."""
     numbers = _numbers(deltas, attempt.device, attempt.asker, attempt.worker)
     kind = attempt.fingerprint, attempt.error_category, attempt.error_type, attempt.package
-    fields = *kind, *numbers, attempt.package_list, attempt.request_hash
+    fields = *kind, *numbers, attempt.package_list, attempt.request_hash, attempt.seconds
     _add(deltas, facts.Attempt(attempt.status), attempt.at, fields, sign)
 
 

@@ -30,6 +30,8 @@ from asu_stats.store.database.schema import name, row_id
 
 # Previous day of a hash that was never requested before, in a pair of days.
 NEVER: Final = date.min
+# Duration, in a key, of builds that did not succeed or whose duration is unknown.
+UNTIMED: Final = -1
 
 Key = tuple[Any, ...]
 
@@ -337,6 +339,7 @@ LEGACY: Final = _rollup(
 
 # Ended builds, and failures by fingerprint, by numbers of names: see `names`. `device` stands
 # for version, target and profile, `asker` for the client and its version, `worker` for a worker.
+# `seconds` is how long a successful build took; -1 for all others.
 ATTEMPTS: Final = _rollup(
     "stats_attempts",
     [
@@ -345,6 +348,7 @@ ATTEMPTS: Final = _rollup(
         Column("asker", BigInteger),
         Column("worker", BigInteger),
         Column("package_list", BigInteger),
+        Column("seconds", Integer),
     ],
     ["successful_builds", "failed_builds"],
 )

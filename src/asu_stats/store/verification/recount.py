@@ -58,6 +58,7 @@ from asu_stats.store.rollups.definitions import (
     HOURLY,
     NEVER,
     PHASES,
+    UNTIMED,
     WAITS,
     Key,
     Rollup,
@@ -95,7 +96,7 @@ class _Source:
 
 # Archived details count like live ones.
 _requests, _builds, _errors = map(counted, (client_stats, build_metrics, error_stats))
-_r = _requests.c
+_r, _b = _requests.c, _builds.c
 
 
 def made_of(kind: type[Fact], rows: FromClause) -> tuple[ColumnElement[Any], ...]:
@@ -299,6 +300,8 @@ def _named(source: _Source, name: str) -> ColumnElement[Any]:
     """Return a key column."""
     if name == "hour_of_week":  # `_key` adds the day: SQLite rounds 23:59:59.999999 up to it
         return _hour(source)
+    if name == "seconds":
+        return func.coalesce(case((_b.status == "success", _b.duration_seconds)), UNTIMED)
     if name not in source.rows.c:
         return literal(_NOTHING[name])
     column = source.rows.c[name]
@@ -355,7 +358,6 @@ _PAIRS: Final = {
 }
 
 
-_b = _builds.c
 _PHASES: Final = select(_b.phases, _b.version, func.coalesce(_b.worker_id, UNKNOWN)).where(
     on_day(_b.finished_at), _b.status == "success", _b.phases.is_not(None)
 )
