@@ -1,5 +1,6 @@
 """The questions of charts and drill-down equal naive recomputation from the raw events."""
 
+from copy import copy
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -56,6 +57,66 @@ def test_further_figures_equal_the_oracle(
             by = {} if version is None else {"version": version}
             check_bars(stats.get("performance/distribution", **by, **window), oracle, version)
         check_examples(stats.get("errors/examples", **window), oracle)
+
+
+TOGETHER: list[dict[str, str]] = [
+    {"version": "24.10.2", "target": "ath79/generic"},
+    {"version": "23.05.5", "profile": "tplink_archer-c7-v5"},
+    {"target": "x86/64", "profile": "tplink_archer-c7-v5"},
+    {"version": "SNAPSHOT", "target": "x86/64", "profile": "glinet_gl-mt6000"},
+]
+KINDS: list[dict[str, str]] = [
+    {"version": "24.10.2", "type": "package_not_found"},
+    {"target": "x86/64", "category": "build"},
+    {"version": "23.05.5", "target": "x86/64", "category": "network", "type": "tls_failed"},
+]
+
+
+def only(oracle: Oracle, **filters: str) -> Oracle:
+    """Return the oracle of those requests and builds of a window that have all of these names."""
+    found = copy(oracle)
+    said = {"category": "error_category", "type": "error_type"}
+    found.accepted, found.rejected = (
+        [e for e in of if all(e["data"].get(said.get(k, k)) == v for k, v in filters.items())]
+        for of in (oracle.accepted, oracle.rejected)
+    )
+    found.finished = [
+        b for b in oracle.finished if all(getattr(b, k) == v for k, v in filters.items())
+    ]
+    return found
+
+
+@given(history=histories.histories(), packed=st.booleans())
+@histories.examples(5)
+def test_filters_together_equal_the_oracle(
+    stats: Stats, history: list[CloudEvent], packed: bool
+) -> None:
+    stats.clear()
+    stats.record(*history)
+    if packed:
+        packer.pack(stats.engine, TODAY)
+        reader.forget(stats.engine)
+    oracle = Oracle(history)
+    oracle.window(*WINDOWS[-1])
+    window = dict(zip(("start", "end"), WINDOWS[-1], strict=True))
+    for filters in TOGETHER:
+        for interval in ("hour", "day", "month"):
+            found = stats.get("timeseries", interval=interval, **filters, **window)
+            assert found == oracle.timeseries(interval, **filters)
+        assert stats.get("timeseries/week", **filters, **window) == only(oracle, **filters).week()
+    of_both = {"client": "luci", "version": "24.10.2"}
+    found = stats.get("timeseries", interval="hour", **of_both, **window)
+    assert found == oracle.timeseries("hour", **of_both)
+    for filters in ({"version": "24.10.2"}, {"target": "x86/64"}, TOGETHER[0]):
+        found = stats.get("diff-packages", **filters, **window)
+        assert found == only(oracle, **filters).diff_packages()
+    found = stats.get("performance", version="23.05.5", **window)
+    found["slowest"] = [row["duration"] for row in found.pop("slowest_builds")]
+    assert found == only(oracle, version="23.05.5").performance()
+    for filters in KINDS:
+        for interval in ("day", "week"):
+            found = stats.get("errors/timeseries", interval=interval, **filters, **window)
+            assert found == only(oracle, **filters).error_series(interval)
 
 
 def check_bars(bars: list[dict[str, Any]], oracle: Oracle, version: str | None) -> None:

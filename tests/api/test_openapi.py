@@ -35,7 +35,7 @@ REFUSALS = [400, 401, 404, 405, 413, 415, 416, 422]
 RULES = (
     "either days, or start and end",
     "expected a day not after",
-    "one filter at a time",
+    "any of version, target and profile together",
     "a time range of at most 10000 buckets",
     "hours are kept from",
     "is more than 5 minutes in the future",

@@ -35,7 +35,7 @@ BAD_PARAMETERS: list[Bad] = [
     ("versions", "format=xml", "format"),
     ("targets", f"version={'x' * 256}", "version"),
     ("timeseries", "interval=year", "interval"),
-    ("timeseries", "version=a&target=b", "target"),
+    ("timeseries", "client=a&target=b", "target"),
     ("timeseries", "interval=hour&days=91", "days"),
     ("timeseries", "interval=hour&start=2026-01-01&end=2026-01-02", "start"),
     ("timeseries", "interval=hour&days=3650", "days"),

@@ -68,7 +68,7 @@ def test_a_badge_that_did_not_change_is_not_sent_again(sqlite_stats: Stats) -> N
         (f"/badge/requests.svg?label={'x' * 41}", 422, "label="),
         ("/embed/none", 404, "unknown chart"),
         ("/embed/requests?theme=red", 422, "theme=red"),
-        ("/embed/requests?version=a&profile=b", 422, "profile=b"),
+        ("/embed/requests?client=a&profile=b", 422, "profile=b"),
     ],
 )
 def test_bad_ones_are_refused(sqlite_stats: Stats, address: str, status: int, detail: str) -> None:

@@ -40,6 +40,7 @@ class Chart:
     rest: str = ""  # name of the series whose value of `split` is null
     note: str = ""
     height: str = "usual"
+    has_csv: bool = True
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def over_time(
     height: str = "usual",
     **filters: str,
 ) -> Chart:
-    """Return the chart of requests over time, of all requests or of one name."""
+    """Return the chart of requests over time, of all requests or of some."""
     return Chart(
         name,
         title,

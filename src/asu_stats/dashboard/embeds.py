@@ -25,11 +25,9 @@ _SERIES: Final = ("version", "target", "profile", "client")
 
 def _requests(db: Connection, view: View) -> Chart:
     asked = view.only(*_SERIES)
-    if len(asked) > 1:
-        name = list(asked)[1]
-        raise InvalidParameterError(name, got=asked[name], expected="one filter at a time")
+    timeseries.check(asked, view.interval)
     rows = timeseries.read(db, view.window, interval=view.interval, filters=asked)
-    title = f"Requests for {next(iter(asked.values()))}" if asked else "Firmware requests"
+    title = f"Requests for {', '.join(asked.values())}" if asked else "Firmware requests"
     return charts.over_time(rows, view.interval, title=title, **asked)
 
 
@@ -37,7 +35,7 @@ def _requests(db: Connection, view: View) -> Chart:
 EMBEDS: Final[Mapping[str, tuple[Callable[[Connection, View], Chart], tuple[str, ...]]]] = {
     "requests": (_requests, _SERIES),
     "versions": (names.adoption_chart, ()),
-    "errors": (errors.chart, ("version",)),
+    "errors": (errors.chart, ("version", "target", "category", "type")),
     "durations": (performance.spread_chart, ("version",)),
 }
 

@@ -25,7 +25,7 @@ from asu_stats.dashboard.contents import (
 )
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
-from asu_stats.dashboard.view import PAGES, PATHS, TIMELESS, TOPICS, View
+from asu_stats.dashboard.view import FILTERS, PAGES, PATHS, TAKEN, TIMELESS, TOPICS, View
 from asu_stats.exceptions import (
     AsuStatsError,
     InvalidParameterError,
@@ -78,9 +78,12 @@ class Sources:
     alerts: Callable[[], Mapping[str, Any]]
     embed_origins: Sequence[str] = ()
 
-    def view(self, request: Request, page: str = "overview") -> View:
+    def view(
+        self, request: Request, page: str = "overview", taken: Sequence[str] = FILTERS
+    ) -> View:
         """Return the view that a request names. Raises `InvalidParameterError`."""
-        return View.of(request, page, now=self.now(), hourly_days=self.hourly_days)
+        hourly_days = self.hourly_days
+        return View.of(request, page, now=self.now(), hourly_days=hourly_days, taken=taken)
 
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
         """Return the result of `report` on one state of the database."""
@@ -167,9 +170,11 @@ def _show_missing_pages(app: FastAPI) -> None:
 def _page(
     sources: Sources, name: str, label: str, template: str, read: Read
 ) -> Callable[[Request], Response]:
+    taken = TAKEN.get(name, insights.filters_of(name))
+
     def show(request: Request) -> Response:
         try:
-            view = sources.view(request, name)
+            view = sources.view(request, name, taken)
             alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
                 since = sums.data_since(db)

@@ -48,6 +48,16 @@ TOPICS: Final = (
     ("insights/phases", "Phases"),
 )
 PATHS: Final = {name: f"/{name}" for name, _ in TOPICS} | {name: path for name, _, path in PAGES}
+# The filters that the figures of a page can be of; those of insights are their reports' parameters.
+TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "targets": ("version",),
+    "profiles": ("version", "target", "profile"),
+    "clients": ("client",),
+    "packages": ("version", "target"),
+    "requests": ("version", "client"),
+    "errors": ("version", "category", "type", "fingerprint"),
+    "performance": ("version",),
+}
 _API: Final = "/api/v1/stats"
 _MOST_PAGES: Final = 1_000_000
 
@@ -62,15 +72,27 @@ class View:
     asked: Mapping[str, str]  # the time range as API parameters
     now: datetime
     hours_since: date
-    filters: Mapping[str, str]
+    filters: Mapping[str, str]  # those that the page takes
+    left_out: Sequence[str] = ()  # names of filters that were given and that it does not take
     search: str = ""
     sort: str = ""
     number: int = 1
     since: date | None = None  # first day with data
 
     @classmethod
-    def of(cls, request: Request, page: str, *, now: datetime, hourly_days: int) -> "View":
-        """Parse the URL of a request. Raises `InvalidParameterError`."""
+    def of(
+        cls,
+        request: Request,
+        page: str,
+        *,
+        now: datetime,
+        hourly_days: int,
+        taken: Sequence[str] = FILTERS,
+    ) -> "View":
+        """Parse the URL of a request for a page that takes some filters.
+
+        Raises `InvalidParameterError`.
+        """
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field counts as missing
         asked = {name: given[name] for name in WINDOW if name in given}
@@ -85,6 +107,9 @@ class View:
             name = "start" if "start" in asked else "end"
             expected = f"a time range of at most {MAX_DAYS} days"
             raise InvalidParameterError(name, got=asked[name], expected=expected)
+        filters = {name: _name(name, given[name]) for name in FILTERS if name in given}
+        alone = "fingerprint" in taken and "fingerprint" in filters
+        kept = ("fingerprint",) if alone else taken  # it has a page of its own
         return cls(
             page,
             request.scope.get("root_path", ""),
@@ -92,7 +117,8 @@ class View:
             asked or {"days": str(DEFAULT_DAYS)},
             now,
             now.date() - timedelta(days=hourly_days - 1),
-            {name: _name(name, given[name]) for name in FILTERS if name in given},
+            {name: value for name, value in filters.items() if name in kept},
+            [name for name in filters if name not in kept],
             clean_text(_text("q", given.get("q", ""))),
             given.get("sort", ""),
             parse_number("page", given.get("page", "1"), least=1, most=_MOST_PAGES),

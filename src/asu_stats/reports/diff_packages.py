@@ -1,17 +1,21 @@
 """Requests with `diff_packages` (all packages are listed) and without (only extra packages are)."""
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Final, NamedTuple
 
 from pydantic import Field
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Row
 from typing_extensions import TypedDict
 
+from asu_stats.releases import release_order
 from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit, Version
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.parameters import TARGET, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import VERSIONS
+from asu_stats.store.blocks.totals import Ranked
+from asu_stats.store.rollups.definitions import VERSION_TARGET
 from asu_stats.windows import MAX_BUCKETS, Window
 
 
@@ -78,17 +82,19 @@ class Split(NamedTuple):
     percentage: float | None  # enabled, of enabled and disabled
 
 
-def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackagesReport:
+def read(
+    connection: Connection, window: Window, page: Page = ALL, **filters: str
+) -> DiffPackagesReport:
     """Return the requests by `diff_packages`: in total, per version and per day.
 
-    `page` selects versions. Time ranges of more than 10,000 days leave out days without data.
+    `page` selects versions; `filters` may name a version and a target. Time ranges of more than
+    10,000 days leave out days without data.
     """
-    days, of_days = _days(connection, window)
-    (by_version,) = sums.cubes(connection, window, VERSIONS)
-    ranked, _ = floor.fold_ranked(by_version.ranked_rows())
+    days, of_days = _days(connection, window, filters)
+    ranked, places = _versions(connection, window, filters)
     first, after, _ = page.places.indices(len(ranked))
     added = ranked.columns(first, after)
-    of_versions = Columns._make(added[place] for place in _PLACES)
+    of_versions = Columns._make(added[place] for place in places)
     (everything,) = _splits(Columns._make([sum(column)] for column in of_days))
     return {
         "overview": {
@@ -123,9 +129,32 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> DiffPackag
     }
 
 
-def _days(connection: Connection, window: Window) -> tuple[list[str], Columns]:
+def _versions(
+    connection: Connection, window: Window, filters: Mapping[str, str]
+) -> tuple[Ranked, Sequence[int]]:
+    """Return the versions with their sums, and which of these are `_VERSION`."""
+    if not filters:
+        (by_version,) = sums.cubes(connection, window, VERSIONS)
+        return floor.fold_ranked(by_version.ranked_rows())[0], _PLACES
+    rows = sums.rows(connection, VERSION_TARGET, ("version",), window, filters)
+    found = sorted(rows, key=lambda row: release_order(row.version))
+    ranked = Ranked.of([(row.version, _amounts(row)) for row in found], len(_VERSION))
+    return floor.fold_ranked(ranked)[0], range(len(_VERSION))
+
+
+def _amounts(row: Row[Any]) -> list[int]:
+    return [int(getattr(row, add)) for add in _VERSION]
+
+
+def _days(
+    connection: Connection, window: Window, filters: Mapping[str, str]
+) -> tuple[list[str], Columns]:
     """Return the days to show, and the sums of each."""
-    found = {day: amounts for day, *amounts in sums.days(connection, window, *_DAY)}
+    if filters:
+        rows_of = sums.rows(connection, VERSION_TARGET, ("date",), window, filters)
+        found = {row.date: _amounts(row) for row in rows_of}
+    else:
+        found = {day: amounts for day, *amounts in sums.days(connection, window, *_DAY)}
     shown = list(window) if window.days <= MAX_BUCKETS else sorted(found)
     nothing = [0] * len(_DAY)
     rows = [found.get(day, nothing) for day in shown]
@@ -144,8 +173,9 @@ def _splits(columns: Columns) -> Iterator[Split]:
 REPORT: Final = Report(
     name="diff-packages",
     summary="Requests by diff_packages",
-    read=lambda connection, query: read(connection, query.window, query.page),
+    read=lambda connection, query: read(connection, query.window, query.page, **query.filters),
     response=DiffPackagesReport,
+    parameters=(VERSION, TARGET),
     row=DiffPackagesDay,
     member="trend",
     nested=True,

@@ -1,6 +1,6 @@
 """Errors by category over time."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Final
 
@@ -9,12 +9,14 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
-from asu_stats.reports.parameters import DAYS_INTERVAL, VERSION
+from asu_stats.reports.parameters import CATEGORY, DAYS_INTERVAL, ERROR_TYPE, TARGET, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import FAILURES
-from asu_stats.windows import Interval, Window
+from asu_stats.store.rollups.definitions import ERRORS
+from asu_stats.windows import Interval, Window, bucket_of_day
 
 CATEGORIES: Final = 20
+_STORED: Final = {"category": "error_category", "type": "error_type"}
 
 
 class ErrorBucket(TypedDict):
@@ -28,17 +30,17 @@ class ErrorBucket(TypedDict):
 
 
 def read(
-    connection: Connection, window: Window, *, interval: Interval, version: str | None = None
+    connection: Connection, window: Window, *, interval: Interval, **filters: str
 ) -> list[ErrorBucket]:
     """Return the errors of each category in each bucket.
 
+    `filters` may name a version, a target, a category and a type.
     Only the `CATEGORIES` most common categories have rows of their own. All others share one row
     without a category.
     """
     buckets = []
     seen: Counter[str] = Counter()
-    for stamp, _, failures in sums.cube_over_time(connection, window, interval, FAILURES):
-        errors = failures.counts(0, None if version is None else {2: version})
+    for stamp, errors in _errors(connection, window, interval, filters):
         seen.update(errors)
         buckets.append((stamp, errors))
     shown = [category for category, _ in figures.top(seen, CATEGORIES)]
@@ -48,6 +50,22 @@ def read(
         for stamp, errors in buckets
         for category, n in _split(errors, shown, rest)
     ]
+
+
+def _errors(
+    connection: Connection, window: Window, interval: Interval, filters: Mapping[str, str]
+) -> Iterator[tuple[str, Mapping[str, int]]]:
+    """Yield the errors of each bucket by category."""
+    stored = {_STORED.get(name, name): value for name, value in filters.items()}
+    if "target" in stored:  # of which there is no cube
+        found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for row in sums.rows(connection, ERRORS, ("date", "error_category"), window, stored):
+            found[bucket_of_day(row.date, interval)][row.error_category] += int(row.errors)
+        yield from ((stamp, found[stamp]) for stamp in window.timestamps(interval))
+        return
+    where = {FAILURES.key.index(name): value for name, value in stored.items()}
+    for stamp, _, failures in sums.cube_over_time(connection, window, interval, FAILURES):
+        yield stamp, failures.counts(0, where)
 
 
 def _split(
@@ -64,7 +82,7 @@ REPORT: Final = Report(
     summary="Errors by category over time",
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ErrorBucket],
-    parameters=(VERSION, DAYS_INTERVAL),
+    parameters=(VERSION, TARGET, CATEGORY, ERROR_TYPE, DAYS_INTERVAL),
     default_days=7,
     row=ErrorBucket,
     example={"days": "2"},

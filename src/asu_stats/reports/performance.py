@@ -12,10 +12,11 @@ from asu_stats.cloudevents import format_time
 from asu_stats.events import shown_hash
 from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.cover import covers
-from asu_stats.reports.durations import all_durations, durations_by_version
+from asu_stats.reports.durations import durations_by_version, of_version
 from asu_stats.reports.fields import Average, Profile, Seconds, Target, Total, Version
 from asu_stats.reports.listing import ALL, Listing, Page
 from asu_stats.reports.marks import IDENTIFYING
+from asu_stats.reports.parameters import VERSION
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS, VERSIONS
 from asu_stats.store.blocks.distribution import Distribution
@@ -84,14 +85,17 @@ SLOWEST: Final = 10
 
 
 @covers(Performance)
-def read(connection: Connection, window: Window, page: Page = ALL) -> Performance:
+def read(
+    connection: Connection, window: Window, page: Page = ALL, version: str | None = None
+) -> Performance:
     """Return the durations of successful builds that finished in `window`, in whole seconds.
 
-    `page` selects versions. `slowest_builds` holds the ten slowest builds with full request hashes.
-    Callers shorten them for display (docs/reference/figures.md, Request hashes).
+    All of them, or those of one version. `page` selects versions. `slowest_builds` holds the ten
+    slowest builds with full request hashes. Callers shorten them for display
+    (docs/reference/figures.md, Request hashes).
     """
-    (seconds,) = sums.cubes(connection, window, SECONDS)
-    everything, versions = all_durations(seconds), by_version(connection, window)
+    (seconds,) = sums.cubes(connection, window, SECONDS if version is None else VERSION_SECONDS)
+    everything, versions = of_version(seconds, version), by_version(connection, window, version)
     return {
         "build_duration": {
             "avg_seconds": figures.average(everything.total, everything.count),
@@ -105,17 +109,21 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Performanc
         },
         "by_version": page.of(versions),
         "by_version_total": len(versions),
-        "slowest_builds": _slowest(connection, window, everything)[: page.most(SLOWEST)],
+        "slowest_builds": _slowest(connection, window, everything, version)[: page.most(SLOWEST)],
         "slowest_builds_total": everything.count,
     }
 
 
-def by_version(connection: Connection, window: Window) -> Listing[VersionPerformance]:
-    """Return the durations of each version that has any, by requests descending."""
+def by_version(
+    connection: Connection, window: Window, version: str | None = None
+) -> Listing[VersionPerformance]:
+    """Return the durations of each version that has any, or of one, by requests descending."""
     durations, versions = sums.cubes(connection, window, VERSION_SECONDS, VERSIONS)
     durations = floor.rename(connection, window, durations, 0, "version")
     requests = floor.fold({version: row[0] for (version,), row in versions.rows()})
     found = durations_by_version(durations)
+    if version is not None:
+        found = [row for row in found if row.version == version]
     found.sort(key=lambda row: -requests.get(row.version, 0))
 
     def make(first: int, after: int) -> list[VersionPerformance]:
@@ -132,14 +140,18 @@ def by_version(connection: Connection, window: Window) -> Listing[VersionPerform
     return Listing(len(found), make, "")
 
 
-def _slowest(connection: Connection, window: Window, durations: Distribution) -> list[SlowBuild]:
-    """Return the slowest builds: their durations from the distribution, the rows by index."""
+def _slowest(
+    connection: Connection, window: Window, durations: Distribution, version: str | None
+) -> list[SlowBuild]:
+    """Return the slowest builds. Their durations come from the distribution, the rows by index."""
     rows = statements.fetch_for(
         connection,
-        _took,
-        _FIELDS,
+        _took if version is None else _took_with_version,
+        _FIELDS[: 3 if version is None else 4],
         [
-            (seconds, midnight(window.start), datetime.combine(window.end, _END))
+            (seconds, midnight(window.start), datetime.combine(window.end, _END), version)[
+                : 3 if version is None else 4
+            ]
             for seconds in durations.largest(SLOWEST)
         ],
     )
@@ -162,6 +174,7 @@ _FIELDS: Final = (
     ("seconds", build_metrics.c.duration_seconds.type),
     ("first", build_metrics.c.finished_at.type),
     ("last", build_metrics.c.finished_at.type),
+    ("version", build_metrics.c.version.type),
 )
 
 
@@ -192,8 +205,13 @@ def _took(given: FromClause) -> Select[Any]:
     )
 
 
+def _took_with_version(given: FromClause) -> Select[Any]:
+    """Select the same of given versions."""
+    return _took(given).where(build_metrics.c.version == given.c.version)
+
+
 def _read(connection: Connection, query: Query) -> Performance:
-    found = read(connection, query.window, query.page)
+    found = read(connection, query.window, query.page, **query.filters)
     if not query.full_hashes:
         for build in found["slowest_builds"]:
             full = build["request_hash"]
@@ -206,6 +224,7 @@ REPORT: Final = Report(
     summary="Build durations",
     read=_read,
     response=Performance,
+    parameters=(VERSION,),
     row=VersionPerformance,
     member="by_version",
     nested=True,

@@ -88,10 +88,10 @@ def read(
 ) -> list[Bucket]:
     """Return every bucket of `window`, including empty ones.
 
-    `filters` holds at most one of version, target, profile and client. With `client`, the builds
-    are those that its requests waited for, `None` if unknown, and averages are `None`. With
-    `target` or `profile`, the number of clients is unknown. Distinct requests are known for whole
-    days without a filter, unless requests were imported without hash.
+    `filters` holds names that `check` accepts together. With `client`, the builds are those that
+    its requests waited for, `None` if unknown, and averages are `None`. With `target` or
+    `profile`, the number of clients is unknown. Distinct requests are known for whole days without
+    a filter, unless requests were imported without hash.
     """
     found = _read(connection, window, interval, filters)
     return _buckets(list(window.timestamps(interval)), found, filters)
@@ -231,11 +231,25 @@ def _buckets(stamps: list[str], found: dict[str, _Sums], filters: Filters) -> li
     ]
 
 
-def _one_filter(query: Query) -> None:
-    filters = [name for name in query.filters if name != "interval"]
-    if len(filters) > 1:
-        expected = f"one filter at a time, not {' and '.join(filters)}"
-        raise InvalidParameterError(filters[1], got=query.filters[filters[1]], expected=expected)
+COMBINATIONS: Final = (
+    "any of version, target and profile together, or client alone, or by the hour client and "
+    "version"
+)
+
+
+def check(filters: Filters, interval: Interval) -> None:
+    """Raise `InvalidParameterError` for filters that no stored sum has together."""
+    if "client" not in filters:
+        return
+    together = {"client", "version"} if interval == "hour" else {"client"}
+    for name in filters:
+        if name not in together:
+            raise InvalidParameterError(name, got=filters[name], expected=COMBINATIONS)
+
+
+def _check(query: Query) -> None:
+    filters = {name: value for name, value in query.filters.items() if name != "interval"}
+    check(filters, query.filters["interval"])
 
 
 def _series(connection: Connection, query: Query) -> list[Bucket]:
@@ -250,6 +264,7 @@ REPORT: Final = Report(
     response=list[Bucket],
     parameters=(VERSION, TARGET, PROFILE, CLIENT, INTERVAL),
     row=Bucket,
-    check=_one_filter,
+    check=_check,
+    description=f"Filters: {COMBINATIONS}. Days are UTC days; every figure is exact and live.",
     example={"days": "2"},
 )

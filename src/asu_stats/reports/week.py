@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 from typing_extensions import TypedDict
 
 from asu_stats.reports.fields import Failed, Requests
+from asu_stats.reports.parameters import PROFILE, TARGET, VERSION
 from asu_stats.reports.report import Report
 from asu_stats.store.rollups.definitions import HOURLY_PROFILES
 from asu_stats.times import bounds
@@ -23,13 +24,18 @@ class WeekHour(TypedDict):
     failed_builds: Failed
 
 
-def read(connection: Connection, window: Window) -> list[WeekHour]:
-    """Return the 168 hours of the week, Monday first, summed over `window`. UTC."""
+def read(connection: Connection, window: Window, **filters: str) -> list[WeekHour]:
+    """Return the 168 hours of the week, Monday first, summed over `window`. UTC.
+
+    `filters` may name a version, a target and a profile.
+    """
     t = HOURLY_PROFILES.table.c
     first, after = bounds(window.start, window.end)
     query = (
         select(t.hour, func.sum(t.request_count), func.sum(t.failure_count))
-        .where((t.hour >= first) & (t.hour < after))
+        .where(
+            (t.hour >= first) & (t.hour < after), *(t[name] == filters[name] for name in filters)
+        )
         .group_by(t.hour)
     )
     requests: Counter[tuple[int, int]] = Counter()
@@ -52,8 +58,9 @@ def read(connection: Connection, window: Window) -> list[WeekHour]:
 REPORT: Final = Report(
     name="timeseries/week",
     summary="Requests by hour of the week",
-    read=lambda connection, query: read(connection, query.window),
+    read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[WeekHour],
+    parameters=(VERSION, TARGET, PROFILE),
     row=WeekHour,
     by_hour=True,
 )

@@ -23,9 +23,9 @@ def read(db: Connection, view: View) -> Content:
     """
     if "fingerprint" in view.filters:
         return _one(db, view, view.filters["fingerprint"])
+    examined = view.only("version", "category", "type")
     asked = view.only("version", "category")
     rows = error_types.read(db, view.window, **asked)
-    examined = view.only("version", "category", "type")
     columns = (
         Column(
             "type",
@@ -49,7 +49,7 @@ def read(db: Connection, view: View) -> Content:
         "table": arrange(
             view,
             columns,
-            one or rows,
+            one if wanted else rows,
             empty="No errors in this time range.",
             searched=("type", "category"),
         ),
@@ -67,6 +67,17 @@ def _one(db: Connection, view: View, fingerprint: str) -> Content:
     return {
         "template": "fingerprint.html",
         "one": one,
+        "chart": Chart(
+            "over-time",
+            "Errors with this text",
+            f"insights/fingerprints/{fingerprint}",
+            charts.WHEN,
+            (Series("count", "Errors", 2),),
+            one["timeseries"],
+            kind="bars",
+            path="timeseries",
+            has_csv=False,
+        ),
         "lists": [
             {
                 "title": "Latest days",
@@ -102,17 +113,17 @@ def _one(db: Connection, view: View, fingerprint: str) -> Content:
 
 
 def chart(db: Connection, view: View) -> Chart:
-    """Return the chart of categories over time, of all versions or of one."""
-    by_version = view.only("version")
+    """Return the chart of categories over time, of all errors or of some."""
+    asked = view.only("version", "target", "category", "type")
     return Chart(
         "by-category",
-        "Errors by category",
+        "Errors by category" if "type" not in asked else f"Errors of type {asked['type']}",
         "errors/timeseries",
         charts.WHEN,
         (Series("errors", "Errors", 1),),
-        error_timeseries.read(db, view.window, interval=view.day_interval, **by_version),
+        error_timeseries.read(db, view.window, interval=view.day_interval, **asked),
         kind="stack",
-        parameters={"interval": view.day_interval, **by_version},
+        parameters={"interval": view.day_interval, **asked},
         split="category",
         rest="all others",
     )

@@ -342,6 +342,8 @@ def reader(queues: CombinedQueue) -> Callable[[Connection, View], Content]:
 def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -> Content:
     report = _REPORTS[section.report]
     asked = _filters(view, report)
+    if len(asked) < len(view.filters):
+        return {"name": section.report, "title": section.title, "unfiltered": True}
     query = Query(
         window=view.window,
         today=view.today,
@@ -360,6 +362,7 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
     return {
         "name": section.report,
         "title": section.title,
+        "unfiltered": False,
         "words": section.words,
         "basis": basis,
         "asked": asked,
@@ -368,6 +371,13 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
         ],
         "lists": [_list(view, each, found[each.member]) for each in section.lists],
     }
+
+
+def filters_of(page: str) -> tuple[str, ...]:
+    """Return the filters that any section of a page takes."""
+    reports = [_REPORTS[section.report] for section in SECTIONS.get(page, ())]
+    taken = {parameter.name for report in reports for parameter in report.parameters}
+    return tuple(name for name in FILTERS if name in taken)
 
 
 def _filters(view: View, report: Report) -> dict[str, str]:

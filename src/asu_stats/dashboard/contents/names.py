@@ -1,6 +1,7 @@
 """Versions, targets and profiles: lists that link to each other."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -77,7 +78,7 @@ def read_targets(db: Connection, view: View) -> Content:
     )
     rows = targets.read(db, view.window, **asked)
     return {
-        "charts": [_series(db, view, "version", asked["version"])] if asked else [],
+        "charts": _series(db, view, asked),
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "question": "targets",
         "asked": asked,
@@ -89,7 +90,7 @@ def read_targets(db: Connection, view: View) -> Content:
 def read_profiles(db: Connection, view: View) -> Content:
     """Return the profiles of all or some versions and targets, or one profile by version."""
     if "profile" in view.filters:
-        return _one_profile(db, view, view.filters["profile"])
+        return _one_profile(db, view)
     asked = view.only("version", "target")
     columns = (
         Column(
@@ -99,12 +100,8 @@ def read_profiles(db: Connection, view: View) -> Content:
         *_BUILDS,
     )
     rows = profiles.read(db, view.window, **asked)
-    shown = []
-    if len(asked) == 1:
-        ((name, value),) = asked.items()
-        shown = [_series(db, view, name, value)]
     return {
-        "charts": shown,
+        "charts": _series(db, view, asked),
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "question": "profiles",
         "asked": asked,
@@ -112,7 +109,7 @@ def read_profiles(db: Connection, view: View) -> Content:
     }
 
 
-def _one_profile(db: Connection, view: View, profile: str) -> Content:
+def _one_profile(db: Connection, view: View) -> Content:
     columns = (
         Column(
             "version", "Version", "name", lambda row: view.link("targets", version=row["version"])
@@ -121,20 +118,25 @@ def _one_profile(db: Connection, view: View, profile: str) -> Content:
         *_BUILDS,
         Column("top_targets", "Target", "names", secondary=True),
     )
-    asked = {"profile": profile}
-    rows = versions.read(db, view.window, **asked)
+    asked = view.only("target", "profile")
+    version = view.filters.get("version")
+    rows: Any = versions.read(db, view.window, **asked)
+    if version is not None:
+        rows = [row for row in rows if row["version"] == version]
     return {
-        "charts": [_series(db, view, "profile", profile)],
+        "charts": _series(db, view, view.filters),
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "question": "versions",
         "asked": asked,
         "what": "versions",
-        "badge": asked,
+        "badge": {} if "target" in view.filters else view.filters,
     }
 
 
-def _series(db: Connection, view: View, name: str, value: str) -> Chart:
-    filters = {name: value}
+def _series(db: Connection, view: View, filters: Mapping[str, str]) -> list[Chart]:
+    """Return the chart of requests over time, if there is a filter."""
+    if not filters:
+        return []
     rows = timeseries.read(db, view.window, interval=view.interval, filters=filters)
-    title = f"Requests for {value}"
-    return charts.over_time(rows, view.interval, title=title, **filters)
+    title = f"Requests for {', '.join(filters.values())}"
+    return [charts.over_time(rows, view.interval, title=title, **filters)]

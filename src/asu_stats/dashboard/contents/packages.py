@@ -23,7 +23,7 @@ def read(db: Connection, view: View) -> Content:
         Column("percentage", "Share of requests", "rate", hint=_SHARE_HINT),
     )
     rows = packages.read(db, view.window, **asked)
-    diff = diff_packages.read(db, view.window, Page(ROWS))
+    diff = diff_packages.read(db, view.window, Page(ROWS), **asked)
     by_version = (
         Column(
             "version", "Version", "name", lambda row: view.link("packages", version=row["version"])
@@ -43,6 +43,7 @@ def read(db: Connection, view: View) -> Content:
             (Series("enabled", "With", 1), Series("disabled", "Without", 5)),
             diff["trend"],
             kind="stack",
+            parameters=asked,
             path="trend",
         ),
         "table": arrange(

@@ -22,7 +22,7 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 def read(db: Connection, view: View) -> Content:
     """Return percentiles, their trend and distribution, and the slowest builds; hashes are cut."""
     asked = view.only("version")
-    answer = performance.read(db, view.window, Page(performance.SLOWEST))
+    answer = performance.read(db, view.window, Page(performance.SLOWEST), **asked)
     columns = (
         Column(
             "version",
@@ -35,6 +35,7 @@ def read(db: Connection, view: View) -> Content:
         Column("avg_duration", "Average", "seconds"),
     )
     return {
+        "asked": asked,
         "durations": answer["build_duration"],
         "slowest": [
             {**row, "request_hash": shown_hash(row["request_hash"] or "")}
@@ -58,7 +59,7 @@ def read(db: Connection, view: View) -> Content:
         "table": arrange(
             view,
             columns,
-            performance.by_version(db, view.window),
+            performance.by_version(db, view.window, **asked),
             empty="No builds finished in this time range.",
         ),
         "heat": _heat(db, view),
@@ -86,7 +87,8 @@ def _heat(db: Connection, view: View) -> Content:
     if view.window.end < view.hours_since:
         return {"days": (), "cut": True, "since": view.hours_since}
     window = Window(max(view.window.start, view.hours_since), view.window.end)
-    rows = week.read(db, window)
+    of = view.only("version")
+    rows = week.read(db, window, **of)
     counted = _counted_hours(view, window)
     most = max(row["requests"] for row in rows)
     return {
@@ -108,7 +110,7 @@ def _heat(db: Connection, view: View) -> Content:
         "most": most,
         "cut": window != view.window,
         "since": view.hours_since,
-        "asked": {"start": window.start.isoformat(), "end": window.end.isoformat()},
+        "asked": {"start": window.start.isoformat(), "end": window.end.isoformat(), **of},
     }
 
 

@@ -4,7 +4,7 @@ A group is all builds, or those of a version, a target, both, a profile or a wor
 explains can be taken out of all groups.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal, NamedTuple
@@ -168,13 +168,21 @@ class BuildDays:
         return series
 
     def _read_places(self) -> None:
-        by = ("date", "version", "target")
-        for row in sums.rows(self.connection, VERSION_TARGET, by, self.window):
-            day = (row.date - self.window.start).days
-            amounts = (row.success_count, row.failure_count, row.timed_builds)
-            for group in _of_place(row.version, row.target):
-                if UNKNOWN not in group.names:
-                    self._series(group).add(day, *map(int, (*amounts, row.build_time_seconds)))
+        key = ("date", "version", "target")
+        amounts = ("success_count", "failure_count", "timed_builds", "build_time_seconds")
+        places = [len(key) + VERSION_TARGET.place(add) for add in amounts]
+        known: dict[tuple[str, str], list[Series]] = {}
+        rows: Sequence[Sequence[Any]] = sums.rows(self.connection, VERSION_TARGET, key, self.window)
+        for row in rows:
+            day, version, target = row[:3]
+            mine = known.get((version, target))
+            if mine is None:
+                groups = _of_place(version, target)
+                mine = [self._series(group) for group in groups if UNKNOWN not in group.names]
+                known[version, target] = mine
+            found = [int(row[place]) for place in places]
+            for series in mine:
+                series.add((day - self.window.start).days, *found)
 
     def _read_cube(self, cube: Any, dimension: Dimension, first: int) -> None:
         """Read a cube of one name; its four sums begin at a place."""

@@ -17,7 +17,9 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.chance import fisher
-from asu_stats.reports import figures, sums
+from asu_stats.events import UNKNOWN
+from asu_stats.reports import figures, floor, sums
+from asu_stats.reports.cover import covers
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.fields import Day, Period, Total
 from asu_stats.reports.insights import changes, rows
@@ -26,6 +28,7 @@ from asu_stats.reports.insights.build_days import ALL as EVERYTHING
 from asu_stats.reports.insights.build_days import DIMENSIONS, BuildDays, Dimension, Group
 from asu_stats.reports.insights.changes import Stretch
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.marks import IDENTIFYING, Named
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import SECONDS
 from asu_stats.windows import FIRST_DAY, Window, parse_date
@@ -39,10 +42,16 @@ class Regression(TypedDict):
     measure: Annotated[Measure, Field(description="What changed.")]
     dimension: Annotated[Dimension, Field(description="What the builds have in common.")]
     value: Annotated[
-        str, Field(description="Its name; version and target with a space; `all` for all builds.")
+        str,
+        Named(by="dimension"),
+        Field(description="Its name; version and target with a space; `all` for all builds."),
     ]
-    version: Annotated[str | None, Field(description="Null unless the dimension has it.")]
-    target: Annotated[str | None, Field(description="Null unless the dimension has it.")]
+    version: Annotated[
+        str | None, Named("version"), Field(description="Null unless the dimension has it.")
+    ]
+    target: Annotated[
+        str | None, Named("target"), Field(description="Null unless the dimension has it.")
+    ]
     since: Annotated[Day, Field(description="First day of the change.")]
     before: Annotated[
         float | None, Field(description="On the days before: percent, or average in seconds.")
@@ -52,6 +61,7 @@ class Regression(TypedDict):
     p_value: Annotated[float, Field(description="Of Fisher's test, times what was tried.")]
     fingerprint: Annotated[
         str | None,
+        IDENTIFYING,
         Field(description="Of most of the added failures, if it was rarer before; else null."),
     ]
     recovered_on: Annotated[
@@ -75,6 +85,7 @@ _METHOD: Final = (
     "correction for all stretches, groups and measures."
 )
 _P: Final = 0.01
+_PLACE: Final[tuple[Literal["version", "target"], ...]] = ("version", "target")
 _BEFORE: Final = timedelta(days=28)  # days before the time range that it is compared with
 _MOST_DAYS: Final = 400
 _MOST: Final = 50  # rows
@@ -86,6 +97,7 @@ _REST: Final = 3.3  # strength of a change at a chance of about 0.01
 _LEAST_VARIATION: Final = 0.1
 
 
+@covers(Regressions)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Regressions:
     """Return the changes for the worse that begin in `window`."""
     basis = rows.basis(connection, window, _METHOD, found=())
@@ -98,6 +110,8 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Regression
         variation = all_durations(durations).variation or 1.0
         for measure in (_Durations(days.copy(), variation), _Rates(days)):
             found += _changes(measure)
+        names = floor.Visible(connection, window)
+        found = [_shown(row, names) for row in found]
     found = [row for row in found if row["since"] >= window.start.isoformat()]
     found.sort(key=lambda row: (row["p_value"], DIMENSIONS.index(row["dimension"]), row["value"]))
     found.sort(key=lambda row: row["since"], reverse=True)
@@ -108,6 +122,13 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Regression
         "regressions": page.of(found),
         "regressions_total": len(found),
     }
+
+
+def _shown(row: Regression, names: floor.Visible) -> Regression:
+    """Return a row in which a version with a target is `other` if one of them is not shown."""
+    parts = (names.shown(kind, row[kind] or UNKNOWN) for kind in _PLACE)
+    hidden = row["dimension"] == "version_target" and floor.OTHER in parts
+    return {**row, "value": floor.OTHER} if hidden else row
 
 
 def _searched(connection: Connection, window: Window) -> Window | None:
@@ -151,7 +172,10 @@ class _Search(Protocol):
         """Take notice of what groups have, or have left."""
 
     def stretch(self, group: Group) -> Stretch | None:
-        """Return the stretch that differs most, unless the mix of builds explains it."""
+        """Return the stretch that differs most, if any does."""
+
+    def is_within(self, group: Group, stretch: Stretch) -> bool:
+        """Tell whether builds of the same version and target got worse, not only more common."""
 
     def average(self, group: Group, start: int, end: int) -> tuple[float, int]:
         """Return failures or seconds per build from one day to before another, and the builds."""
@@ -185,6 +209,8 @@ def _changes(search: _Search) -> list[Regression]:
             if stretch and stretch.strength >= _WEAKEST
         )
         for _, _, group, stretch in ranked:
+            if not search.is_within(group, stretch):
+                continue
             p_value = search.p_value(group, stretch) * times * tried[group.dimension]
             if p_value < _P:
                 break
@@ -192,7 +218,12 @@ def _changes(search: _Search) -> list[Regression]:
             break
         for broader in group.broader():
             wider = stretches.get(broader)
-            if wider and wider.overlaps(stretch) and search.rest_changed(broader, group, stretch):
+            if (
+                wider
+                and wider.overlaps(stretch)
+                and search.rest_changed(broader, group, stretch)
+                and search.is_within(broader, wider)
+            ):
                 p_broader = search.p_value(broader, wider) * times * tried[broader.dimension]
                 if p_broader < _P:
                     group, stretch, p_value = broader, wider, p_broader
@@ -263,29 +294,27 @@ class _Rates:
         some = [group for group in groups if any(days.groups[group].failed)]
         self._failed |= {group: [0] * days.window.days for group in groups}
         self._failed |= days.distinct_failures(some)
-        for group in groups:
+        for group in some:
             series = days.groups[group]
             counts = zip(series.ended, series.failed, self._failed[group], strict=True)
-            self._ended[group] = [
-                max(ended - failed + distinct, distinct) for ended, failed, distinct in counts
-            ]
+            self._ended[group] = [ended - failed + distinct for ended, failed, distinct in counts]
 
     def stretch(self, group: Group) -> Stretch | None:
         failed = self._failed[group]
         if sum(failed) < changes.FEWEST:
             return None
-        found = changes.rise(self._ended[group], failed)
-        return found if found and self._within(group, found) else None
+        return changes.rise(self._ended[group], failed)
 
-    def _within(self, group: Group, stretch: Stretch) -> bool:
-        """Tell whether builds of the same version and target got worse, not only more common."""
+    def is_within(self, group: Group, stretch: Stretch) -> bool:
         was, now = self.average(group, 0, stretch.start), self.average(group, *stretch.days)
         mix = _mix(self, group, stretch)
         return now[0] - was[0] * mix >= _WITHIN * (now[0] - was[0])
 
     def average(self, group: Group, start: int, end: int) -> tuple[float, int]:
-        builds = sum(self._ended[group][start:end])
-        return sum(self._failed[group][start:end]) / builds if builds else 0.0, builds
+        part, series = slice(start, end), self.days.groups[group]
+        failed = sum(self._failed[group][part])
+        builds = sum(series.ended[part]) - sum(series.failed[part]) + failed
+        return failed / builds if builds else 0.0, builds
 
     def p_value(self, group: Group, stretch: Stretch) -> float:
         start, end = stretch.start, stretch.end
@@ -350,18 +379,16 @@ class _Durations:
         series = self.days.groups[group]
         if sum(series.timed) < _FEWEST:
             return None
-        found = changes.slowdown(series.timed, series.seconds, self._variation)
-        return found if found and self._within(group, found) else None
+        return changes.slowdown(series.timed, series.seconds, self._variation)
 
-    def _within(self, group: Group, stretch: Stretch) -> bool:
-        """Tell whether builds of the same version and target take longer, not only others."""
+    def is_within(self, group: Group, stretch: Stretch) -> bool:
         was, now = self.average(group, 0, stretch.start), self.average(group, *stretch.days)
         change = math.log(now[0] / was[0])
         return change - math.log(_mix(self, group, stretch)) >= _WITHIN * change
 
     def average(self, group: Group, start: int, end: int) -> tuple[float, int]:
         series = self.days.groups[group]
-        builds, seconds = (sum(each[start:end]) for each in (series.timed, series.seconds))
+        builds, seconds = sum(series.timed[start:end]), sum(series.seconds[start:end])
         return (seconds / builds if builds else 0.0), builds
 
     def p_value(self, group: Group, stretch: Stretch) -> float:
