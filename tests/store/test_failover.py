@@ -8,17 +8,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
+from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
+from asu_stats.store.database import postgresql
 from asu_stats.store.database.engine import read_snapshot
 from tests import servers
 from tests.builds.support import body
+from tests.conftest import postgresql_database
 from tests.support import Stats, build, request
 
 _MOST_SECONDS = 20  # that a response may take while the database does not respond
-_RECOVERY_SECONDS = 60
+_RECOVERY_SECONDS = 120
 
 
 def calls(stats: Stats) -> dict[str, Callable[[], int]]:
@@ -102,7 +105,7 @@ def test_an_address_that_moves_to_the_new_primary(
     old, new = pair
     with servers.proxy(old.port) as address, service(old.url(address.port), tmp_path) as stats:
         assert answers(stats) == GOOD
-        wait_for_standby(old, new)
+        servers.wait_for_standby(old, new)
         new.promote()
         old.demote()
         meanwhile = []
@@ -137,7 +140,7 @@ def test_a_url_of_both_servers_leads_to_the_primary(
     url = f"postgresql://postgres@/postgres?host=127.0.0.1:{old.port}&host=127.0.0.1:{new.port}"
     with service(url, tmp_path) as stats:
         assert answers(stats) == GOOD
-        wait_for_standby(old, new)
+        servers.wait_for_standby(old, new)
         new.promote()
         old.demote()
         assert only_503(wait_until_good(stats))
@@ -168,6 +171,26 @@ def test_a_long_statement_of_a_server_that_is_alive() -> None:
         engine.dispose()
 
 
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    for url in postgresql_database(request):
+        engine = engines.create(url)
+        yield engine
+        engine.dispose()
+
+
+def test_connections_that_are_distrusted_again_meanwhile(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other threads find out that the server is lost while this one connects again."""
+    monkeypatch.setattr(postgresql._Gate, "distrusted", lambda _: True)
+    with pytest.raises(StoreUnavailableError, match="connection was lost"), read_snapshot(engine):
+        pass
+    monkeypatch.undo()
+    with read_snapshot(engine):
+        pass
+
+
 @contextmanager
 def stalled(how: str, server: servers.Server, address: servers.Proxy) -> Iterator[None]:
     if how == "the server hangs":
@@ -181,25 +204,8 @@ def stalled(how: str, server: servers.Server, address: servers.Proxy) -> Iterato
         address.go_on()
 
 
-def wait_for_standby(old: servers.Server, new: servers.Server) -> None:
-    """Wait until the standby has all that the primary has."""
-    at = run(old, "SELECT pg_current_wal_flush_lsn()::text")
-    while run(new, f"SELECT pg_last_wal_replay_lsn() >= '{at}'") is not True:
-        time.sleep(0.05)
-
-
 def fence(server: servers.Server, value: str) -> None:
-    run(server, f"ALTER SYSTEM SET default_transaction_read_only = {value}", write=True)
-    run(server, "SELECT pg_reload_conf()", write=True)
-    time.sleep(0.3)
-
-
-def run(server: servers.Server, statement: str, *, write: bool = False) -> object:
-    import psycopg
-
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        if write:
-            connection.execute("SET default_transaction_read_only = off")
-        cursor = connection.execute(statement.encode())
-        row = cursor.fetchone() if cursor.description else None
-    return row and row[0]
+    servers.run(server, f"ALTER SYSTEM SET default_transaction_read_only = {value}", write=True)
+    servers.run(server, "SELECT pg_reload_conf()", write=True)
+    while servers.run(server, "SHOW default_transaction_read_only") != value:
+        time.sleep(0.05)

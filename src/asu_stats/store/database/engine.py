@@ -15,7 +15,7 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from asu_stats.exceptions import (
@@ -71,13 +71,21 @@ def _writer_lock(
 @contextlib.contextmanager
 def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection]:
     """Run a block in a transaction. After an outage, its connection is discarded."""
-    with engine.connect().execution_options(**options) as connection, connection.begin():
+    with _connected(engine).execution_options(**options) as connection, connection.begin():
         try:
             yield connection
         except (DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
             if _is_server_lost(engine, error) and not connection.invalidated:
                 connection.invalidate(error)
             raise
+
+
+def _connected(engine: Engine) -> Connection:
+    """Return a connection. Raises `StoreUnavailableError` if it was lost again and again."""
+    try:
+        return engine.connect()
+    except InvalidRequestError as error:  # the pool gives up after two lost connections
+        raise StoreUnavailableError("database: the connection was lost") from error
 
 
 def _is_server_lost(engine: Engine, error: Exception) -> bool:
