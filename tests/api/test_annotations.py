@@ -108,6 +108,19 @@ def test_incidents_are_there_while_they_last(stats: Stats) -> None:
     assert stats.get("annotations", days=2) == []
 
 
+def test_incidents_at_the_ends_of_a_time_range(sqlite_stats: Stats) -> None:
+    """One that closes as the range begins is in it, one that opens as it ends is not."""
+    first, after = NOW.replace(hour=0) - 2 * DAY, NOW.replace(hour=0)
+    window = {"start": "2026-09-28", "end": "2026-09-29"}
+    with write_transaction(sqlite_stats.engine) as connection:
+        state.write_incident(connection, stored("one", first - DAY, first))
+        state.write_incident(connection, stored("two", after))
+        annotations.add(connection, "note", "moved", naive(first - 2 * DAY), naive(after))
+    found = sqlite_stats.get("annotations", **window)
+    assert [row["kind"] for row in found] == ["note", "incident"], "by time"
+    assert found[1]["until"] == "2026-09-28T00:00:00Z"
+
+
 def test_settings_that_differ_from_the_last_start(stats: Stats) -> None:
     def start(hours: float, **changed: Any) -> None:
         settings = stats.settings.model_copy(update=changed)
