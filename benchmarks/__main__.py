@@ -11,7 +11,7 @@ from benchmarks import (
     http,
     importing,
     ingest,
-    insights,
+    insight_times,
     pages,
     processes,
     questions,
@@ -22,7 +22,7 @@ from benchmarks.report import Found
 
 PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
     "questions": questions.run,
-    "insights": insights.run,
+    "insights": insight_times.run,
     "ingest": ingest.run,
     "http": http.run,
     "processes": processes.run,
