@@ -75,7 +75,8 @@ class Emitter:
         self._broken = Condition(log, "emitter: events are being lost")
         self._lock = threading.Lock()
         self._running: tuple[Recorder, HttpSink] | None = None
-        self._refused = self._lost = 0
+        self._earlier = Counters()  # of recorders that are closed
+        self._refused = self._lost = self._left = 0
         _EMITTERS.add(self)
 
     def __enter__(self) -> Self:
@@ -159,6 +160,8 @@ class Emitter:
             recorder, sink = running
             recorder.close()
             sink.close()
+            self._earlier += recorder.counters
+            self._left = recorder.spooled
 
     def stats(self) -> dict[str, int | str | None]:
         """Return counts of the events of this process.
@@ -168,10 +171,10 @@ class Emitter:
         sent), and the `error` that the server or the network reports now.
         """
         recorder = self._running[0] if self._running else None
-        counters = recorder.counters if recorder else Counters()
+        counters = self._earlier + (recorder.counters if recorder else Counters())
         return {
             "waiting": recorder.waiting if recorder else 0,
-            "spooled": recorder.spooled if recorder else 0,
+            "spooled": recorder.spooled if recorder else self._left,
             "sent": counters.written,
             "dead_lettered": counters.dead_lettered,
             "lost": counters.lost + self._lost,
@@ -238,7 +241,8 @@ class Emitter:
         """Reset the emitter in a forked process: threads and spool belong to the parent."""
         running, self._running = self._running, None
         self._lock = threading.Lock()
-        self._refused = self._lost = 0
+        self._earlier = Counters()
+        self._refused = self._lost = self._left = 0
         if running is not None:
             recorder, sink = running
             recorder.abandon()

@@ -79,6 +79,18 @@ def test_events_arrive_in_order_and_in_batches(emitter: Emitter, receiver: Recei
     }
 
 
+def test_the_counts_of_a_closed_emitter_stay(receiver: Receiver, tmp_path: Path) -> None:
+    emitter = Emitter(receiver.url, "secret", tmp_path)
+    send(emitter, "1", "2")
+    emitter.close()
+    assert emitter.stats()["sent"] == 2
+    receiver.answer = lambda _: None
+    send(emitter, "3")
+    emitter.close()
+    stats = emitter.stats()
+    assert (stats["sent"], stats["spooled"], stats["lost"]) == (2, 1, 0)
+
+
 def test_nothing_starts_before_the_first_event(tmp_path: Path) -> None:
     directory = tmp_path / "spool"
 

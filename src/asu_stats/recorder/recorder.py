@@ -13,7 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import add
 from typing import Final, Protocol, Self
 
 from asu_stats.events import Event
@@ -51,6 +52,9 @@ class Counters:
     replayed: int = 0
     dead_lettered: int = 0
     lost: int = 0
+
+    def __add__(self, other: "Counters") -> "Counters":
+        return Counters(*map(add, astuple(self), astuple(other)))
 
 
 class Recorder:
