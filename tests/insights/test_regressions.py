@@ -1,6 +1,7 @@
 """`insights/regressions`: planted changes have the right culprit, quiet days say nothing."""
 
 import random
+import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, Table
+from sqlalchemy.event import listen
 
 from asu_stats.reports.insights.build_days import BuildDays, Group
 from asu_stats.store import migrate
@@ -84,6 +86,24 @@ def changes(stats: Stats, **query: Any) -> list[dict[str, Any]]:
 
 def short(row: dict[str, Any]) -> tuple[str, str, str, str | None]:
     return row["measure"], row["dimension"], row["value"], row["recovered_on"]
+
+
+def few_variables(connection: Any, *_: object) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 250)
+
+
+def test_a_version_with_very_many_devices_is_found(sqlite_stats: Stats) -> None:
+    """SQLite takes 32,766 variables in a statement; 250 here."""
+    numbers = iter(range(DAYS * 60))
+
+    def spoil(day: int, names: Names) -> str | None:
+        names["profile"] = f"device-{next(numbers)}"
+        return FULL if day < 3 and is_of(names, version="24.10.2") else None
+
+    sqlite_stats.record(history(spoil))
+    listen(sqlite_stats.engine, "checkout", few_variables)
+    rows = changes(sqlite_stats)
+    assert [short(row) for row in rows] == [("success_rate", "version", "24.10.2", None)]
 
 
 def is_of(names: Names, **wanted: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, not_, select
 
 from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.reports import sums
@@ -18,7 +18,6 @@ from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
     FAILURES,
-    PROFILES,
     UNTIMED,
     VERSION_TARGET,
 )
@@ -47,6 +46,7 @@ class Group(NamedTuple):
 
 
 ALL: Final = Group("all", ())
+_DEVICE: Final = ("version", "target", "profile")  # the names of its number
 
 
 class Place(NamedTuple):
@@ -125,7 +125,6 @@ class BuildDays:
     window: Window
     groups: dict[Group, Series] = field(default_factory=dict)
     failing: list[Failing] = field(default_factory=list)
-    _devices: dict[Group, list[int]] = field(default_factory=dict)
     _cells: dict[Group, list[Group]] = field(default_factory=dict)
     _explained: list[Explained] = field(default_factory=list)
 
@@ -302,14 +301,12 @@ class BuildDays:
             return days
         if group.dimension == "worker":
             return and_(days, a.worker == names.number_of(group.names))
-        return and_(days, a.device.in_(self._devices_of(group)))
+        return and_(days, a.device.in_(_devices_of(group)))
 
-    def _devices_of(self, group: Group) -> list[int]:
-        """Return the numbers of the devices whose builds are in a group."""
-        if group not in self._devices:
-            named = group.dimension.split("_")
-            filters = dict(zip(named, group.names, strict=True))
-            key = ("version", "target", "profile")
-            rows = sums.rows(self.connection, PROFILES, key, self.window, filters)
-            self._devices[group] = [names.number_of(tuple(row[:3])) for row in rows]
-        return self._devices[group]
+
+def _devices_of(group: Group) -> Select[tuple[int]]:
+    """Select the numbers of the devices whose builds are in a group: there may be very many."""
+    n = names.name_numbers.c
+    named = zip(group.dimension.split("_"), group.names, strict=True)
+    parts = (n.names[_DEVICE.index(part)].as_string() == name for part, name in named)
+    return select(n.number).where(*parts)
