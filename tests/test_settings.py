@@ -232,7 +232,11 @@ WRONG: list[tuple[str, Any, str]] = [
     ("notify", ["json://example.org", "json://example.org"], "number 2 is a duplicate"),
     ("legacy_gone", True, "legacy_sunset"),
     ("webhooks", [{"url": "http:///hook", "secret": SECRET}], "a URL such as"),
-    ("webhooks", [{"url": "https://a%3Ab:c@example.org", "secret": SECRET}], "no colon"),
+    (
+        "webhooks",
+        [{"url": "https://a%3Ab:c@example.org", "secret": SECRET}],
+        "cannot contain a colon",
+    ),
     ("webhooks", "https://example.org", "a JSON list of objects"),
     ("webhooks", ["https://example.org"], "an object"),
     ("alerts", [{"name": "queue_long", "above": float("nan")}], "expected a number"),

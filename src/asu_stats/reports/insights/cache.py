@@ -1,5 +1,6 @@
 """What another time to live of built images would bring, and which images are worth keeping."""
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -186,24 +187,19 @@ _newest = (
     .subquery("newest")
 )
 _OLDEST: Final = select(func.min(_newest.c.timestamp))
-_OFTEN: Final = (
-    select(_newest.c.request_hash, func.count())
-    .group_by(_newest.c.request_hash)
-    .having(func.count() > 1)
-)
+_HASHES: Final = select(_newest.c.request_hash)
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
 def _built(given: FromClause) -> Select[Any]:
-    """Select names, seconds and number of the successful builds of given hashes."""
+    """Select names and seconds of the successful builds of given hashes."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
     named = _m.request_hash == given.c.request_hash
     names = _m.request_hash, _m.version, _m.target, _m.profile
     return (
-        select(*names, func.sum(_b.duration_seconds), func.count())
+        select(*names, _b.duration_seconds)
         .select_from(given.join(build_metrics, built).join(request_metadata, named))
         .where(_b.duration_seconds.is_not(None))
-        .group_by(*names)
     )
 
 
@@ -230,12 +226,16 @@ def _worth_keeping(
     """
     first, after = bounds(window.start, window.end)
     ((oldest,),) = statements.fetch(connection, _OLDEST, first=first, after=after)
-    often = statements.fetch(connection, _OFTEN, first=first, after=after)
-    asked = {request_hash: int(requests) for request_hash, requests in often}
-    hashes = [(request_hash,) for request_hash in sorted(asked)]
+    asked = Counter(
+        row[0] for row in statements.fetch(connection, _HASHES, first=first, after=after)
+    )
+    often = sorted((request_hash,) for request_hash, requests in asked.items() if requests > 1)
+    took: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for *names, seconds in statements.fetch_for(connection, _built, _HASH, often):
+        took[tuple(names)].append(int(seconds))
     images = [
-        _Image(tuple(names), asked[names[0]], int(seconds), int(builds))
-        for *names, seconds, builds in statements.fetch_for(connection, _built, _HASH, hashes)
+        _Image(names, asked[names[0]], sum(seconds), len(seconds))
+        for names, seconds in took.items()
     ]
     ranked = sorted(
         (image for image in images if image.requests >= floor.least()), key=lambda image: image.rank
