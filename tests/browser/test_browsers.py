@@ -55,7 +55,7 @@ def test_languages_that_are_none(
     page = watched.go("/")
     expect(page.locator("[data-figure=requests] .value")).to_have_text(thousand)
     assert can_be_told_apart(sets(page, "over-time"))
-    assert page.locator(".live").get_attribute("data-state") == "live"
+    expect(page.locator(".live")).to_have_attribute("data-state", "live")
     assert watched.complaints == []
 
 
