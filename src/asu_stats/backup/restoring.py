@@ -8,7 +8,7 @@ has the content that the backup has.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 from typing import Final, Self
 
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine
 
 from asu_stats.backup import container
 from asu_stats.backup.container import Entry, Progress, Reader
+from asu_stats.durability import sync_directory
 from asu_stats.exceptions import BackupError
 from asu_stats.ownership import Owner
 from asu_stats.store import migrate
@@ -128,10 +129,7 @@ def _check_directory(directory: Path, entries: dict[str, Entry]) -> None:
 
 def _is_same(path: Path, entry: Entry) -> bool:
     with path.open("rb") as file:
-        digest = sha256()
-        while chunk := file.read(container.CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest() == entry.sha256
+        return file_digest(file, "sha256").hexdigest() == entry.sha256
 
 
 # Files -------------------------------------------------------------------------------------------
@@ -181,20 +179,12 @@ def _extract(reader: Reader, entry: Entry, path: Path, progress: Progress) -> No
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    _sync(path.parent)
+    sync_directory(path.parent)
 
 
 def _owner(path: Path) -> Owner:
     """Return the owner of the directory of a file; nobody else can read what is restored."""
     return Owner.of_directory(path.parent)._replace(mode=0o600)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 # Tables ------------------------------------------------------------------------------------------

@@ -22,9 +22,10 @@ from sqlalchemy import Connection, Engine, select
 from asu_stats import __version__
 from asu_stats.backup import container
 from asu_stats.backup.container import Manifest, Progress, TableCopy, Writer
+from asu_stats.durability import sync_directory
 from asu_stats.exceptions import BackupError
 from asu_stats.ownership import Owner
-from asu_stats.recorder import records
+from asu_stats.recorder import records, spool
 from asu_stats.store import migrate
 from asu_stats.store.archive import files
 from asu_stats.store.archive.segments import archive_parts
@@ -81,7 +82,7 @@ def take(source: Source, file: Path, progress: Progress) -> Manifest:
             os.fsync(opened.fileno())
         Owner.of_directory(file.parent).give(part)
         part.replace(file)
-        _sync(file.parent)
+        sync_directory(file.parent)
     return manifest
 
 
@@ -200,7 +201,7 @@ def _add_spool(directory: Path, backup: Writer) -> None:
     if not directory.is_dir():
         return
     for path in sorted(directory.iterdir()):
-        if path.suffix in {".spool", ".ndjson"} and path.is_file() and not path.is_symlink():
+        if path.suffix in {spool.SUFFIX, spool.ASIDE} and path.is_file() and not path.is_symlink():
             with contextlib.suppress(FileNotFoundError), _reading(path) as opened:
                 lines = _lines(opened)
                 first = next(lines, None)
@@ -270,13 +271,5 @@ def _locked(directory: Path) -> Iterator[None]:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-    finally:
-        os.close(handle)
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)

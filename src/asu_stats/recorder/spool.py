@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from asu_stats.cloudevents import to_cloudevent
+from asu_stats.durability import sync_directory
 from asu_stats.events import Event
 from asu_stats.logs import Condition
 from asu_stats.ownership import Owner
@@ -28,7 +29,8 @@ from asu_stats.recorder.records import Batch
 
 log = logging.getLogger(__name__)
 
-_SUFFIX: Final = ".spool"
+SUFFIX: Final = ".spool"  # of events that wait
+ASIDE: Final = ".ndjson"  # of what is kept aside: dead letters and damaged lines
 Take = Callable[[list[Event]], bool]
 
 
@@ -78,7 +80,7 @@ class Spool:
         self._damage = Condition(log, "spool")
         self._reserve_space()
         os.fsync(self._file)
-        _fsync_directory(directory)
+        sync_directory(directory)
 
     def put(self, events: Sequence[Event]) -> int:
         """Write `events` to disk. Returns how many fit; those are on disk when this returns."""
@@ -132,7 +134,7 @@ class Spool:
     def _others(self, unreadable: dict[str, str]) -> list[str]:
         """Return the names of the spool files of other processes."""
         try:
-            names = [path.name for path in self._directory.iterdir() if path.suffix == _SUFFIX]
+            names = [path.name for path in self._directory.iterdir() if path.suffix == SUFFIX]
         except OSError as error:
             unreadable[self._directory.name] = error.strerror or str(error)
             return []
@@ -265,7 +267,7 @@ class Spool:
     def _append(self, name: str, data: bytes) -> bool:
         """Append to a file beside the spool, or to a new one if another user owns it."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
-        for full in (f"{name}.ndjson", f"{name}-{self._path.stem}.ndjson"):
+        for full in (f"{name}{ASIDE}", f"{name}-{self._path.stem}{ASIDE}"):
             try:
                 file = self._owner.open(self._directory / full, flags, 0o600)
                 try:
@@ -283,11 +285,3 @@ class Spool:
 def _complete(written: int, data: bytes) -> None:
     if written < len(data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _fsync_directory(directory: Path) -> None:
-    file = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

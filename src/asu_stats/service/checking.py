@@ -11,6 +11,7 @@ from typing import Final, Literal
 from sqlalchemy import Engine
 
 from asu_stats.exceptions import SchemaError, StoreRefusedError, StoreUnavailableError
+from asu_stats.recorder import spool
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.archive import segments
@@ -117,11 +118,11 @@ def _spool(directory: Path) -> Iterator[Finding]:
     try:
         paths = sorted(directory.iterdir()) if directory.exists() else []
         for path in paths:
-            if path.suffix not in {".spool", ".ndjson"}:
+            if path.suffix not in {spool.SUFFIX, spool.ASIDE}:
                 continue
             with path.open("rb") as file:
                 lines = sum(line.endswith(b"\n") for line in file)
-            if path.suffix == ".spool":
+            if path.suffix == spool.SUFFIX:
                 waiting += lines
             elif lines:
                 fine = False

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Table
 
+from asu_stats.durability import sync_directory
 from asu_stats.exceptions import InvalidSettingError, StoreRefusedError, StoreUnavailableError
 from asu_stats.ownership import Owner
 from asu_stats.text import one_spelling
@@ -60,11 +61,7 @@ def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> i
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except OSError as error:
         raise StoreUnavailableError(f"archive: {path}: {error.strerror}") from None
     return len(content)
