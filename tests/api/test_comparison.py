@@ -136,3 +136,27 @@ def test_it_equals_the_oracle(
     stats.now = NOW.replace(hour=hour)
     oracle = Oracle(history).window(stats.now.date() - (days - 1) * DAY, stats.now.date())
     assert stats.get("comparison", days=days) == oracle.comparison(stats.now)
+
+
+@pytest.mark.parametrize(
+    ("hits", "hits_before", "expected"), [(50, 45, False), (50, 5, True), (5, 50, True)]
+)
+def test_a_rate_changes_significantly_if_chance_does_not_explain_it(
+    sqlite_stats: Stats, hits: int, hits_before: int, expected: bool
+) -> None:
+    sqlite_stats.record(
+        [
+            request(
+                f"{days_ago}-{number}",
+                NOW - timedelta(days=days_ago),
+                outcome="cache_hit" if number < of_day else "queued",
+            )
+            for days_ago, of_day in ((1, hits), (2, hits_before))
+            for number in range(100)
+        ]
+    )
+    day = NOW.date() - DAY
+    found = _figures(sqlite_stats, start=day, end=day)
+    assert found["cache_hit_rate"]["significant"] is expected
+    assert found["success_rate"]["significant"] is None, "no build ended"
+    assert found["requests"]["significant"] is None

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from math import comb
 from typing import Any
 
 from asu_stats.conformance.history import (
@@ -367,13 +368,14 @@ class Oracle(Series):
         Where it is now in the window, those end at the same time of day.
         """
         start, end = self.start, self.end
-        now = self._compared()
+        now, split = self._compared(), self._split()
         until = None
         if start <= clock.date() <= end:
             until = clock - ((end - start) + timedelta(days=1))
         first = start - timedelta(days=(end - start).days + 1)
         days = [when(e).date() for e in self.events]
         before: dict[str, Any] = {}
+        split_before: dict[str, tuple[int, int]] = {}
         unknown = "nothing was recorded"
         if days:
             unknown = f"the previous time range starts on {first}, and data on {min(days)}"
@@ -384,7 +386,7 @@ class Oracle(Series):
                 self.moments(midnight - timedelta(microseconds=1), until)
             else:
                 self.window(first, start - timedelta(days=1))
-            before = self._compared()
+            before, split_before = self._compared(), self._split()
             self.window(start, end)
 
         def change(name: str, unit: str) -> float | None:
@@ -403,8 +405,22 @@ class Oracle(Series):
             figures = {"value": now[name], "before": before.get(name), "change": change(name, unit)}
             figures["before_unknown"] = unknown or None
             said = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
+            figures["significant"] = None
+            if name in split_before:
+                figures["significant"] = significant(split[name], split_before[name])
             rows.append({"figure": name, "unit": unit, **figures, "compared_until": said})
         return rows
+
+    def _split(self) -> dict[str, tuple[int, int]]:
+        """Return part and rest of each figure in percent."""
+        overview = self.overview()
+        totals, diff = overview["totals"], overview["diff_packages"]
+        hits = totals["cache_hits"]
+        return {
+            "cache_hit_rate": (hits, totals["requests"] - hits),
+            "success_rate": (totals["successful_builds"], totals["failed_builds"]),
+            "diff_packages_rate": (diff["enabled"], diff["disabled"]),
+        }
 
     def _compared(self) -> dict[str, Any]:
         overview = self.overview()
@@ -417,3 +433,18 @@ class Oracle(Series):
             "unique_clients": overview["clients"]["total_unique"],
             "diff_packages_rate": overview["diff_packages"]["percentage_enabled"],
         }
+
+
+def significant(now: tuple[int, int], before: tuple[int, int]) -> bool | None:
+    """Tell whether two shares differ by Fisher's exact test, two-sided, at 1%."""
+    (a, b), (c, d) = now, before
+    if not a + b or not c + d:
+        return None
+    part, whole = a + c, a + b + c + d
+
+    def tail(parts: range) -> Fraction:
+        ways = sum(comb(part, n) * comb(whole - part, a + b - n) for n in parts)
+        return Fraction(ways, comb(whole, a + b))
+
+    most = min(part, a + b)
+    return 2 * min(tail(range(a, most + 1)), tail(range(a + 1))) < Fraction(1, 100)

@@ -1,6 +1,6 @@
 """Figures of the overview, next to those of the time range before."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Annotated, Final
 
@@ -8,6 +8,7 @@ from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
+from asu_stats.chance import fisher
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import figures, overview, rolling
 from asu_stats.reports.overview import Overview
@@ -38,6 +39,13 @@ class Compared(TypedDict):
         float | None,
         Field(description="In percent, 2 decimals; of a figure in percent, in points."),
     ]
+    significant: Annotated[
+        bool | None,
+        Field(
+            description="Whether chance alone changes a figure in percent so much in less than 1% "
+            "of cases (Fisher's exact test, two-sided); null for other figures, and if unknown."
+        ),
+    ]
     compared_until: Annotated[
         str | None,
         Field(
@@ -49,6 +57,22 @@ class Compared(TypedDict):
 
 _DAY: Final = timedelta(days=1)
 _DETAILS: Final = (build_metrics, client_stats)
+# Part and rest of each figure in percent.
+_SPLITS: Final[Mapping[str, Callable[[Overview], tuple[int, int]]]] = {
+    "cache_hit_rate": lambda of: (
+        of["totals"]["cache_hits"],
+        of["totals"]["requests"] - of["totals"]["cache_hits"],
+    ),
+    "success_rate": lambda of: (
+        of["totals"]["successful_builds"],
+        of["totals"]["failed_builds"],
+    ),
+    "diff_packages_rate": lambda of: (
+        of["diff_packages"]["enabled"],
+        of["diff_packages"]["disabled"],
+    ),
+}
+_CHANCE: Final = 0.01
 _FIGURES: Final[tuple[tuple[str, str, Callable[[Overview], float | None]], ...]] = (
     ("requests", "count", lambda of: of["totals"]["requests"]),
     ("unique_requests", "count", lambda of: of["totals"]["unique_requests"]),
@@ -82,10 +106,22 @@ def read(connection: Connection, window: Window, now: datetime | None = None) ->
     if earlier and not unknown:
         found = _up_to(connection, earlier, until) if until else overview.tally(connection, earlier)
         before = overview.response(shown["period"], found)
-    return [
-        _compared(name, unit, figure(shown), figure(before) if before else None, unknown, until)
-        for name, unit, figure in _FIGURES
-    ]
+    rows: list[Compared] = []
+    for name, unit, figure in _FIGURES:
+        value, value_before = figure(shown), figure(before) if before else None
+        rows.append(
+            {
+                "figure": name,
+                "unit": unit,
+                "value": value,
+                "before": value_before,
+                "before_unknown": unknown,
+                "change": _change(unit, value, value_before),
+                "significant": _is_significant(name, shown, before),
+                "compared_until": format_time(until) if until else None,
+            }
+        )
+    return rows
 
 
 def _unknown(
@@ -125,27 +161,21 @@ def _up_to(connection: Connection, window: Window, last: datetime) -> Tally:
     return overview.tally(connection, days).plus(rolling.tally(connection, just_before, last, days))
 
 
-def _compared(
-    name: str,
-    unit: str,
-    value: float | None,
-    before: float | None,
-    unknown: str | None,
-    until: datetime | None,
-) -> Compared:
-    change = None
-    if value is not None and before is not None:
-        difference = figures.points if unit == "percent" else figures.growth
-        change = difference(value, before)
-    return {
-        "figure": name,
-        "unit": unit,
-        "value": value,
-        "before": before,
-        "before_unknown": unknown,
-        "change": change,
-        "compared_until": format_time(until) if until else None,
-    }
+def _change(unit: str, value: float | None, before: float | None) -> float | None:
+    if value is None or before is None:
+        return None
+    difference = figures.points if unit == "percent" else figures.growth
+    return difference(value, before)
+
+
+def _is_significant(name: str, shown: Overview, before: Overview | None) -> bool | None:
+    if before is None or name not in _SPLITS:
+        return None
+    (part, rest), (part_before, rest_before) = map(_SPLITS[name], (shown, before))
+    if not part + rest or not part_before + rest_before:
+        return None
+    now, then = (part, part + rest), (part_before, part_before + rest_before)
+    return 2 * min(fisher(*now, *then), fisher(*then, *now)) < _CHANCE
 
 
 REPORT: Final = Report(

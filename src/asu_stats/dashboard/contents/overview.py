@@ -2,11 +2,10 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from asu_stats.chance import fisher
 from asu_stats.dashboard import charts, drawing
 from asu_stats.dashboard.charts import Rows
 from asu_stats.dashboard.contents.columns import Content
@@ -27,8 +26,6 @@ from asu_stats.reports.listing import Page
 
 TOP: Final = 6
 _NOTABLE_PERCENT: Final = 10.0
-_CHANCE: Final = 0.01
-_SIDES: Final[tuple[Literal["value", "before"], ...]] = ("value", "before")
 
 # A figure of the comparison: label, whether more is better (None: neither), field of the sparkline.
 _TILES: Final = (
@@ -59,7 +56,7 @@ def read(db: Connection, view: View) -> Content:
                     _line(view, durations if "seconds" in field else series, field),
                     from_zero="rate" not in field,
                 ),
-                "notable": _is_notable(name, found),
+                "notable": _is_notable(found[name]),
                 **found[name],
             }
             for name, label, better, field in _TILES
@@ -85,35 +82,14 @@ def _line(view: View, rows: Rows, field: str) -> list[float | None]:
     ]
 
 
-def _is_notable(name: str, found: Mapping[str, Compared]) -> bool:
-    """Tell whether a change is more than noise, and is shown in colour.
+def _is_notable(row: Compared) -> bool:
+    """Tell whether a change is shown in colour: one that chance does not explain.
 
-    A rate must differ by more than chance explains (Fisher's exact test, both sides), a duration by
-    a tenth.
+    Of durations only the change itself is known: it must be a tenth.
     """
-    row = found[name]
-    if row["change"] is None:
-        return False
     if row["unit"] == "seconds":
-        return abs(row["change"]) >= _NOTABLE_PERCENT
-    now, before = (_parts(name, found, side) for side in _SIDES)
-    if not now or not before:
-        return False
-    return 2 * min(fisher(*now, *before), fisher(*before, *now)) < _CHANCE
-
-
-def _parts(
-    name: str, found: Mapping[str, Compared], side: Literal["value", "before"]
-) -> tuple[int, int] | None:
-    """Return part and whole of a rate, as far as rounded rates and counts tell them."""
-    names = (name, "requests", "failed_builds", "cache_hit_rate")
-    rate, requests, failed, cached = (found[each][side] for each in names)
-    if rate is None or requests is None or failed is None or cached is None:
-        return None
-    whole = requests
-    if name == "success_rate":
-        whole = 100 * failed / (100 - rate) if failed else requests * (100 - cached) / 100
-    return round(whole * rate / 100), round(whole)
+        return abs(row["change"] or 0) >= _NOTABLE_PERCENT
+    return bool(row["significant"])
 
 
 def _top(
