@@ -109,7 +109,8 @@ class Watch:
         with write_transaction(self.engine) as connection:
             if guard:
                 guard(connection)
-            if state.count_evaluation(connection, before.evaluations, now, readings):
+            is_first = state.count_evaluation(connection, before.evaluations, now, readings)
+            if is_first:
                 if result.evaluation.alerts or before.alerts:
                     state.write_alerts(connection, result.evaluation.alerts)
                 self._store_and_notify(connection, result, now)
@@ -117,10 +118,7 @@ class Watch:
                 if _is_next_day(before.evaluated_at, now):
                     state.forget(connection, now)
                     outbox.give_up(connection, self.channels, now)
-                changed = True
-            else:
-                changed = False
-        if changed:
+        if is_first:
             _log_incidents(before, result)
         return result
 

@@ -1,8 +1,8 @@
 """The public floor: callers without a `read` token see names with few requests as `other`.
 
-The setting `public_floor` is the least number of requests. Whoever serves a caller sets it for the
-duration of the response (`applied`); everywhere else it is 0, and all names are shown. It is not a
-parameter of reports, so that no report can forget to pass it on.
+The setting `public_floor` is the minimum number of requests. The API applies it while it computes a
+response for such a caller (`applied`). Everywhere else it is 0, and all names are shown. It is not
+a parameter of reports, so no report can forget to pass it on.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -126,7 +126,7 @@ _FAILURES: Final = select(
     error_stats.c.target,
     error_stats.c.error_type,
     error_stats.c.request_hash,
-    func.coalesce(_CLIENT, literal_column(f"'{UNKNOWN}'")),
+    _CLIENT,
 ).where(
     error_stats.c.timestamp >= _FIRST,
     error_stats.c.timestamp < _AFTER,
@@ -172,7 +172,10 @@ def clients(connection: Connection, span: Span) -> dict[tuple[str, str], ClientS
 def failures(connection: Connection, span: Span) -> list[Failure]:
     """Return the failed builds of a span one by one, read from details by index."""
     rows = statements.fetch(connection, _FAILURES, first=span.first, after=span.after)
-    return [Failure(*row) for row in rows]
+    return [
+        Failure(version, target, error_type, request_hash, client or UNKNOWN)
+        for version, target, error_type, request_hash, client in rows
+    ]
 
 
 def past(connection: Connection, last: date) -> BuildGroups:

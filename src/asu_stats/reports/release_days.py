@@ -45,12 +45,12 @@ def first_requested(
 
     Packed days are read by the month, then the days of the months in which a version appears.
     """
-    since = sums.data_since(connection)
+    since = sums.first_day(connection)
     last = connection.execute(select(func.max(day_changes.c.date))).scalar()
-    if since is None or last is None or not versions or date.fromisoformat(since) > until:
+    if since is None or last is None or not versions or since > until:
         return {}
     months: dict[str, Window] = {}
-    whole = Window(date.fromisoformat(since), min(until, max(last, date.fromisoformat(since))))
+    whole = Window(since, min(until, max(last, since)))
     for _, month, totals in sums.cube_over_time(connection, whole, "month", VERSIONS):
         for (version,), row in totals.rows():
             if row[0] and version in versions:
@@ -107,11 +107,11 @@ def released_in(connection: Connection, window: Window) -> list[tuple[date, str]
         for version in floor.fold(requested(connection, window))
         if version not in known and is_release(version)
     }
-    since = sums.data_since(connection)
+    since = sums.first_day(connection)
     days |= {
         version: day
         for version, day in first_requested(connection, rest, window.end).items()
-        if day.isoformat() != since
+        if day != since
     }
     found = [(day, version) for version, day in days.items() if window.start <= day <= window.end]
     return sorted(found, key=lambda item: (item[0], release_order(item[1])))

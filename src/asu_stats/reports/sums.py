@@ -135,9 +135,15 @@ def unique_of_client(connection: Connection, window: Window, client: str, pairs:
 _SINCE = select(store_state.c.data_since)
 
 
-def data_since(connection: Connection) -> str | None:
+def first_day(connection: Connection) -> date | None:
     """Return the first day with any data, `None` without data."""
-    ((since,),) = statements.fetch(connection, _SINCE)
+    found: date | None = statements.fetch(connection, _SINCE)[0][0]
+    return found
+
+
+def data_since(connection: Connection) -> str | None:
+    """Return the first day with any data as responses have it, `None` without data."""
+    since = first_day(connection)
     return since.isoformat() if since else None
 
 

@@ -144,7 +144,7 @@ def _by_day(
     connection: Connection, window: Window, today: date, requests: Mapping[str, int]
 ) -> list[tuple[date, Mapping[str, int]]]:
     """Return the requests of each day by version: of the days that have begun, and have data."""
-    since = date.fromisoformat(sums.data_since(connection) or window.start.isoformat())
+    since = sums.first_day(connection) or window.start
     last = min(window.end, today)
     first = max(window.start, since, last - timedelta(days=MOST_DAYS - 1))
     if first > last:

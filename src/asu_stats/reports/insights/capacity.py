@@ -231,10 +231,10 @@ def _missed(connection: Connection, window: Window, lifetime: int | None) -> flo
 
 def _complete(connection: Connection, window: Window, today: date) -> Window | None:
     """Return the days of `window` that are over, have data, and of which there are hours."""
-    since, kept = sums.data_since(connection), sums.hourly_since(connection)
+    since, kept = sums.first_day(connection), sums.hourly_since(connection)
     if since is None:
         return None
-    first = max(window.start, date.fromisoformat(since), kept or date.min)
+    first = max(window.start, since, kept or date.min)
     last = min(window.end, today - timedelta(days=1))
     return Window(first, last) if first <= last else None
 
@@ -311,7 +311,7 @@ def _predict(
     `hours_each` are the build hours per request.
     """
     last = min(window.end, today - timedelta(days=1))
-    since = date.fromisoformat(sums.data_since(connection) or last.isoformat())
+    since = sums.first_day(connection) or last
     past = Window(max(since, last - timedelta(days=HISTORY_DAYS - 1)), last)
     if past.days < LEAST_DAYS:
         return None

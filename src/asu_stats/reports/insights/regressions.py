@@ -31,7 +31,7 @@ from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.marks import IDENTIFYING, Named
 from asu_stats.reports.report import Report
 from asu_stats.store.blocks.cubes import SECONDS
-from asu_stats.windows import FIRST_DAY, Window, parse_date
+from asu_stats.windows import FIRST_DAY, Window
 
 Measure = Literal["success_rate", "duration"]
 
@@ -133,13 +133,13 @@ def _shown(row: Regression, names: floor.Visible) -> Regression:
 
 def _searched(connection: Connection, window: Window) -> Window | None:
     """Return the days to search: with some before the time range, from the first with data on."""
-    since = sums.data_since(connection)
-    if since is None or since > window.end.isoformat():
+    since = sums.first_day(connection)
+    if since is None or since > window.end:
         return None
     start = max(window.start, window.end - timedelta(days=_MOST_DAYS - 1))
     if start - FIRST_DAY > _BEFORE:
         start -= _BEFORE
-    return Window(max(start, parse_date("start", since)), window.end)
+    return Window(max(start, since), window.end)
 
 
 def _is_enough(days: BuildDays) -> bool:

@@ -216,7 +216,7 @@ def _backtest(
 
     Only releases count whose first 14 days are over and known, and that were asked for.
     """
-    since = date.fromisoformat(sums.data_since(connection) or last.isoformat())
+    since = sums.first_day(connection) or last
     found: list[Tried] = []
     for day, version in releases:
         first_days = Window(day, day + timedelta(days=FIRST_DAYS - 1))
