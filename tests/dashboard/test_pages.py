@@ -231,3 +231,13 @@ def test_only_changes_beyond_chance_are_coloured(sqlite_stats: Stats) -> None:
 
     assert delta(1, 1) == "", "50 of 100 after 45 of 100 can be chance"
     assert delta(9, 9) == "good", "50 of 100 after 5 of 100 can not"
+
+
+def test_a_missing_page_says_what_is_missing_and_data_stays_data_behind_a_prefix(
+    sqlite_prefixed: Stats,
+) -> None:
+    page = sqlite_prefixed.client.get("/stats/embed/no-such", headers=HTML)
+    assert page.status_code == 404
+    assert "unknown chart: expected one of requests, versions, errors, durations." in page.text
+    data = sqlite_prefixed.client.get("/stats/api/v1/stats/no-such", headers=HTML)
+    assert data.json()["status"] == 404

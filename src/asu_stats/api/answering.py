@@ -10,12 +10,13 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import Connection, Engine
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from asu_stats.api import csv_rows
 from asu_stats.api.response_cache import CachedResponses
 from asu_stats.caches import LruCache
+from asu_stats.connections import route_path
 from asu_stats.reports import floor
 from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
 from asu_stats.store.database import statements
@@ -191,13 +192,6 @@ def page_headers(
             )
             links.append(f'<{path}?{query}>; rel="{relation}"')
     return {"X-Total-Count": str(total), "Link": ", ".join(links)}
-
-
-def route_path(request: HTTPConnection) -> str:
-    """Return the path of a request without the root path of the service."""
-    path: str = request.scope["path"]
-    root: str = request.scope.get("root_path", "")
-    return path.removeprefix(root) if root else path
 
 
 def _matches(header: str | None, etag: str) -> bool:

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from asu_stats.api import problems
-from asu_stats.api.answering import route_path
 from asu_stats.api.sessions import COOKIE, Sessions
 from asu_stats.api.tokens import REALM, Access
+from asu_stats.connections import route_path, wants_page
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.policies import Policies
 
@@ -69,7 +69,7 @@ class ReadGuard:
         if cookie is not None and self._sessions.holds(cookie):
             connection.state.signed_in = True  # pages then have a button to sign out
             return None
-        if _is_page(connection):
+        if wants_page(connection):
             root = connection.scope.get("root_path", "")
             query = connection.scope["query_string"].decode("latin-1")
             path = route_path(connection) + (f"?{query}" if query else "")
@@ -77,8 +77,3 @@ class ReadGuard:
         return problems.problem(
             401, "expected a Bearer token with the scope read", headers={"WWW-Authenticate": REALM}
         )
-
-
-def _is_page(connection: HTTPConnection) -> bool:
-    asks_html = "text/html" in connection.headers.get("accept", "")
-    return connection.scope["type"] == "http" and asks_html

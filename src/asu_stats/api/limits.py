@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from asu_stats.api import problems
 from asu_stats.api.accept import wants_csv
-from asu_stats.api.answering import route_path
+from asu_stats.connections import route_path
 from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.logs import Condition
 from asu_stats.policies import Budget, Policies

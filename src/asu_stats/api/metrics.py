@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asu_stats.api.answering import route_path
+from asu_stats.connections import route_path
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import OTHER, ProcessMetrics
 from asu_stats.policies import Policies, declare

@@ -12,8 +12,8 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from asu_stats.api.answering import route_path
 from asu_stats.api.middleware import COMMON_HEADERS
+from asu_stats.connections import route_path
 from asu_stats.exceptions import (
     EventTooEarlyError,
     InvalidEventError,

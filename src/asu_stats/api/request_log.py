@@ -13,8 +13,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from asu_stats.api.answering import route_path
 from asu_stats.api.limits import client_of
+from asu_stats.connections import route_path
 from asu_stats.logs import request_id
 from asu_stats.policies import Policies
 from asu_stats.settings import Settings

@@ -1,8 +1,6 @@
 """Single charts, for a frame on another website."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from datetime import date
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -18,7 +16,7 @@ from asu_stats.dashboard.rendering import render
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.policies import declare
-from asu_stats.reports import annotations, sums, timeseries
+from asu_stats.reports import annotations, timeseries
 
 _SERIES: Final = ("version", "target", "profile", "client")
 
@@ -63,8 +61,6 @@ def install(
 
         def drawn(db: Connection, view: View) -> dict[str, Any]:
             noted = annotations.read(db, view.window)
-            since = sums.data_since(db)
-            view = replace(view, since=date.fromisoformat(since) if since else None)
             return {"view": view, "chart": chart_of(db, view), "annotations": noted}
 
         shown = {"scheme": scheme, **read(drawn, view)}

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse
@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from asu_stats.builds.combined_queue import CombinedQueue
+from asu_stats.connections import route_path, wants_page
 from asu_stats.dashboard import assets, badges, embeds
 from asu_stats.dashboard.contents import (
     clients,
@@ -88,12 +89,13 @@ class Sources:
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
         """Return the result of `report` on one state of the database."""
         with read_snapshot(self.engine) as db:
-            return report(db, masked(db, view))
+            return report(db, of_database(db, view))
 
 
-def masked(db: Connection, view: View) -> View:
-    """Return the view without names that are not shown to this caller."""
-    return replace(view, filters=floor.masked(db, view.window, view.filters))
+def of_database(db: Connection, view: View) -> View:
+    """Return the view with the first day with data, without names not shown to this caller."""
+    filters = floor.masked(db, view.window, view.filters)
+    return replace(view, filters=filters, since=sums.first_day(db))
 
 
 def install(
@@ -151,20 +153,17 @@ def install(
 
 
 def _show_missing_pages(app: FastAPI) -> None:
-    """Answer a browser that wants a page that does not exist with a page."""
-    tell = app.exception_handlers[HTTPException]
+    """Respond with a page to a browser that asks for a page that does not exist."""
+    respond = app.exception_handlers[HTTPException]
 
-    def missing(request: Request, error: Exception) -> Any:
-        wants_page = "text/html" in request.headers.get("accept", "")
-        is_data = request.scope["path"].startswith(_DATA)
-        if not isinstance(error, HTTPException) or error.status_code != 404 or is_data:
-            return tell(request, error)
-        if not wants_page:
-            return tell(request, error)
-        words = {"words": "There is no page at this address.", "status": 404}
-        return render(request, "error.html", words, status=404)
+    def missing(request: Request, error: HTTPException) -> Any:
+        is_data = route_path(request).startswith(_DATA)
+        if error.status_code != 404 or is_data or not wants_page(request):
+            return respond(request, error)
+        detail = "There is no page at this address" if error.detail == "Not Found" else error.detail
+        return render(request, "error.html", {"words": f"{detail}.", "status": 404}, status=404)
 
-    app.add_exception_handler(HTTPException, missing)
+    app.add_exception_handler(HTTPException, cast(Any, missing))
 
 
 def _page(
@@ -177,14 +176,12 @@ def _page(
             view = sources.view(request, name, taken)
             alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
-                since = sums.data_since(db)
-                view = masked(db, view)
-                view = replace(view, since=date.fromisoformat(since) if since else None)
+                view = of_database(db, view)
                 content = read(db, view)
                 now = now_report.read(db, sources.queues)
                 noted = () if name in TIMELESS else annotations.read(db, view.window)
         except tuple(_STATUSES) as error:
-            if "text/html" not in request.headers.get("accept", ""):
+            if not wants_page(request):
                 raise
             return _refusal(request, error)
         shown: Content = {"view": view, "title": label, "now": now, "annotations": noted}
