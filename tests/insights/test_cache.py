@@ -12,6 +12,7 @@ from asu_stats.store.verification import verify
 from tests.insights.archiving import archive
 from tests.insights.sums import LIFETIMES
 from tests.store.older import back_to
+from tests.store.test_unhashed import unhashed
 from tests.support import NOW, Stats, build, request
 
 TODAY = date(2026, 9, 30)
@@ -76,6 +77,33 @@ def test_images_worth_keeping_save_most_build_time(stats: Stats) -> None:
     ]
     assert found["worth_keeping_since"] == "2026-09-30T11:56:00Z"
     assert len(stats.get("insights/cache", limit=1)["worth_keeping"]) == 1
+
+
+def test_requests_without_hash_are_left_out(sqlite_stats: Stats) -> None:
+    names = {"version": "24.10.2", "target": "x86/64", "profile": "generic", "client": "luci"}
+    sqlite_stats.bring_in(unhashed(**names), unhashed(outcome="cache_hit", **names))
+    assert sqlite_stats.get("insights/cache")["basis"]["enough"] is False
+    sqlite_stats.record(request("h", NOW), request("h", NOW - timedelta(minutes=1)))
+    found = sqlite_stats.get("insights/cache")
+    assert (found["basis"]["requests"], found["what_if"][0]["hit_rate"]) == (2, 50.0)
+
+
+def test_only_accepted_requests_of_the_time_range_make_an_image_worth_keeping(
+    sqlite_stats: Stats,
+) -> None:
+    midnight = NOW.replace(hour=0)
+    sqlite_stats.record(
+        request("h", midnight - DAY),
+        request("h", midnight - timedelta(microseconds=1)),
+        request("h", midnight),
+        request("h", midnight - DAY - timedelta(microseconds=1)),
+        *(request("h", midnight - timedelta(hours=n), outcome="rejected") for n in (1, 2)),
+        *(request("x", midnight - timedelta(hours=n), outcome="rejected") for n in (1, 2)),
+        *(each for name in "hx" for each in build(name, end=midnight, seconds=60)),
+    )
+    day = TODAY - DAY
+    rows = sqlite_stats.get("insights/cache", start=day, end=day)["worth_keeping"]
+    assert [(row["request_hash"], row["requests"]) for row in rows] == [("h", 2)]
 
 
 @pytest.mark.parametrize("archived", ["", "files"])

@@ -62,6 +62,15 @@ def test_a_slow_disk_is_one_phase_of_one_worker(stats: Stats) -> None:
     assert list(verify.differences(stats.engine)) == []
 
 
+def test_phases_of_most_builds_come_first_with_their_percentiles(sqlite_stats: Stats) -> None:
+    for number in range(1, 101):
+        times = {"setup": number} | ({"check": 1} if number <= 10 else {})
+        sqlite_stats.record(build(f"h{number}", end=NOW, phases=times))
+    setup, check = phases(sqlite_stats)["phases"]
+    assert (setup["phase"], check["phase"]) == ("setup", "check")
+    assert (setup["p50_seconds"], setup["p95_seconds"]) == (50, 95)
+
+
 def test_corrections_change_the_phases(stats: Stats) -> None:
     started, finished = build("h", end=NOW, build_id="b", phases={"setup": 1})
     stats.record(finished)

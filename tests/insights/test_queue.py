@@ -114,6 +114,18 @@ def test_the_length_of_the_queue_by_hour_of_the_week(stats: Stats) -> None:
     assert (hours[60], hours[59], hours[61]) == (5.3, 1.0, None)
 
 
+def test_samples_from_midnight_to_before_midnight_count(sqlite_stats: Stats) -> None:
+    midnight = NOW.replace(hour=0)
+    with write_transaction(sqlite_stats.engine) as connection:
+        for minute, length in ((-24 * 60 - 1, 9), (-24 * 60, 1), (-1, 2), (0, 9)):
+            at = naive(midnight) + minute * MINUTE
+            queue_samples.store(connection, at, QueueState(length, 0, None))
+    day = midnight.date() - DAY
+    hours = queue(sqlite_stats, start=day, end=day)["by_hour_of_week"]
+    found = {h["hour"]: h["waiting_avg"] for h in hours if h["waiting_avg"] is not None}
+    assert found == {24: 1.0, 47: 2.0}, "Tuesday"
+
+
 @pytest.mark.parametrize("archived", ["", "tables"])
 def test_older_databases_are_counted_from_their_details(stats: Stats, archived: str) -> None:
     for number in range(8):
