@@ -11,6 +11,7 @@ import pytest
 from asu_stats.dashboard.contents.insights import ROWS, SECTIONS, List
 from asu_stats.dashboard.view import PATHS, TOPICS
 from asu_stats.reports.endpoints import REPORTS
+from tests.insights import test_regressions as regressions
 from tests.support import NOW, Stats, build, request
 
 HOUR = timedelta(hours=1)
@@ -91,6 +92,24 @@ def test_what_stands_out_leads_inside(sqlite_stats: Stats) -> None:
     inside = sqlite_stats.client.get(unescape(link), headers={"accept": "text/html"}).text
     assert 'aria-label="Remove the filter version"' in inside
     assert rows(inside, "failures-by_culprit")[0][:2] == ["user", "12"]
+
+
+@pytest.mark.parametrize("measure", ["success_rate", "duration"])
+def test_a_change_is_shown_in_the_unit_of_its_measure(sqlite_stats: Stats, measure: str) -> None:
+    worse: Any = regressions.FULL if measure == "success_rate" else 4.0
+
+    def spoil(day: int, names: dict[str, str]) -> Any:
+        return worse if day < 3 and names["target"] == "x86/64" else None
+
+    sqlite_stats.record(regressions.history(spoil))
+    (row,) = sqlite_stats.get("insights/regressions")["regressions"]
+    text = sqlite_stats.client.get("/insights/regressions?days=30").text
+    (cells,) = rows(text, "regressions-regressions")
+    what, before = cells[2], cells[4]
+    assert what == measure.replace("_", " ")
+    minutes, seconds = divmod(round(row["before"]), 60)
+    in_seconds = f"{minutes} min {seconds:02} s"
+    assert before == (f"{row['before']:.2f}%" if measure == "success_rate" else in_seconds)
 
 
 def test_too_little_data_is_said(sqlite_stats: Stats) -> None:

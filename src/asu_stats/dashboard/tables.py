@@ -22,7 +22,8 @@ class Column:
     """A column: its field, its heading, and its format.
 
     `kind`: `name`, `text`, `count`, `share` (a count with a bar), `rate`, `seconds`, `time`,
-    `names` (the first of a list), `plain` (as many decimals as it has, two at most).
+    `names` (the first of a list), `plain` (as many decimals as it has, two at most), `words` (a
+    name of the API, without underscores), `measured` (of what the field `measure` of the row says).
     """
 
     field: str
@@ -35,7 +36,7 @@ class Column:
     @property
     def is_text(self) -> bool:
         """Whether it is aligned and sorted as text."""
-        return self.kind in {"name", "text", "time", "names"}
+        return self.kind in {"name", "text", "time", "names", "words"}
 
 
 @dataclass(frozen=True, slots=True)
