@@ -217,6 +217,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("repository_allow_list", ["https://u:secret@example.org/"], "without user and password"),
     ("root_path", "stats", "a path such as /stats"),
     ("root_path", "/stats/", "a path such as /stats"),
+    ("public_url", "stats.example.org", "a URL such as"),
+    ("public_url", "https://u:secret@example.org", "without user and password"),
+    ("public_url", "https://example.org/?days=7", "without ? and #"),
+    ("public_url", "https://example.org/stats", "no path without root_path"),
     ("rate_limit_storage", "redis://", "redis://localhost:6379/0"),
     ("rate_limit_storage", "localhost:6379", "redis://localhost:6379/0"),
     ("rate_limit_storage", "redis://h:port", "redis://localhost:6379/0"),
@@ -372,3 +376,11 @@ def test_white_space_around_values_is_none_of_them(
     assert str(found.webhooks[0].url) == "https://example.org/hook"
     (rule,) = [rule for rule in found.alerts if rule.name == "queue_long"]
     assert (rule.above, rule.severity) == (5, "critical")
+
+
+def test_the_public_address_has_the_prefix_of_the_proxy() -> None:
+    given = "https://example.org/stats/"
+    settings = load(root_path="/stats", public_url=given)
+    assert settings.public_url == "https://example.org/stats"
+    with pytest.raises(InvalidSettingError, match="the path /stats, as in root_path"):
+        load(root_path="/stats", public_url="https://example.org")

@@ -279,3 +279,15 @@ def test_without_a_socket_the_page_asks(watch: Watch, server: Server) -> None:
     server.record(request("h1", datetime.now(UTC)))
     page.clock.run_for(21_000)
     expect(page.locator('[data-figure="requests"] .value')).to_have_text("2")
+
+
+def test_snippets_are_complete_and_copied(server: Server, watch: Watch) -> None:
+    seen = watch(server.url, permissions=["clipboard-read", "clipboard-write"])
+    page = seen.go("/")
+    page.locator(".share summary").click()
+    page.locator(".share button.copy").first.click()
+    expect(page.locator(".share button.copy").first).to_have_text("Copied")
+    copied = page.evaluate("navigator.clipboard.readText()")
+    badge = f"{server.url}/badge/requests.svg?days=7"
+    assert copied == f"[![Firmware requests]({badge})]({server.url}/?days=7)"
+    assert seen.complaints == []

@@ -1,5 +1,7 @@
-"""Badges and charts for frames."""
+"""Badges, charts for frames, and the addresses that pages say of themselves."""
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -100,3 +102,45 @@ def test_only_named_sites_may_show_charts_in_a_frame(shared: Stats, name: str) -
 def test_by_default_nobody_may(sqlite_stats: Stats) -> None:
     answer = sqlite_stats.client.get("/embed/requests")
     assert answer.headers["content-security-policy"].endswith("frame-ancestors 'none'")
+
+
+def snippets(stats: Stats, path: str) -> list[str]:
+    text = stats.client.get(path, headers={"accept": "text/html"}).text
+    return [html.unescape(found) for found in re.findall(r"<pre[^>]*>(.*?)</pre>", text)]
+
+
+@pytest.fixture
+def known(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stats]:
+    """A server behind a prefix that knows its address."""
+    options = {"root_path": "/stats", "public_url": "https://openwrt.example/stats"}
+    with Stats.on(sqlite_database(request), tmp_path / "spool", **options) as stats:
+        yield stats
+
+
+def test_snippets_have_the_public_address(known: Stats) -> None:
+    known.record(request("h1", profile="a&b"))
+    found = snippets(known, "/stats/profiles?profile=a%26b&days=30")
+    assert len(found) == 5
+    for text in found:
+        links = re.findall(r'https?://[^)"]+', html.unescape(text))
+        assert links
+        for link in links:
+            assert link.startswith("https://openwrt.example/stats/"), text
+            answer = known.client.get(link.removeprefix("https://openwrt.example"))
+            assert answer.status_code == 200, link
+    assert "[![Firmware requests](https://openwrt.example/stats/badge/requests.svg?" in found[0]
+
+
+def test_pages_name_one_address_of_theirs(known: Stats) -> None:
+    text = known.client.get("/stats/targets?version=24.10.2&days=3&sort=requests&q=x").text
+    address = "https://openwrt.example/stats/targets?version=24.10.2"
+    assert f'<link rel="canonical" href="{address}">' in text
+
+
+def test_without_public_address_nothing_is_taken_from_the_request(sqlite_stats: Stats) -> None:
+    headers = {"host": "evil.example", "accept": "text/html"}
+    text = sqlite_stats.client.get("/", headers=headers).text
+    assert "evil.example" not in text
+    assert "canonical" not in text
+    assert 'data-unknown="https://YOUR-SERVER"' in text
+    assert "(https://YOUR-SERVER/badge/requests.svg?days=7)" in snippets(sqlite_stats, "/")[0]

@@ -42,6 +42,9 @@ from tests.support import NOW, Stats
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
+DOCUMENTED = json.loads(
+    Path("docs/alerts.md").read_text().partition("```json\n")[2].partition("```")[0]
+)
 BODY = {"type": "alert.opened", "data": {"state": "firing", "severity": "critical"}}
 
 
@@ -281,6 +284,7 @@ def test_from_a_stall_to_mail_and_webhook(request: pytest.FixtureRequest, tmp_pa
                 tmp_path / "spool",
                 notify=[mail],
                 webhooks=[{"url": receiver.url, "secret": SECRET}],
+                public_url="https://stats.example.org/",
             ) as stats,
         ):
             ways = channels.of_settings(stats.settings)
@@ -301,6 +305,12 @@ def test_from_a_stall_to_mail_and_webhook(request: pytest.FixtureRequest, tmp_pa
     posted = json.loads(receiver.calls[0][1])
     assert posted["type"] == "alert.opened"
     assert posted["data"]["rule"] == "builds_stalled"
+    url = f"https://stats.example.org/alerts#{posted['data']['id']}"
+    assert posted["data"]["url"] == url
+    text = mailbox.mails[0].get_body(("plain",))  # type: ignore[attr-defined]
+    assert text.get_content().rstrip().endswith(f"Details: {url}")
+    assert posted.keys() == DOCUMENTED.keys()
+    assert list(posted["data"]) == list(DOCUMENTED["data"])
 
 
 def test_addresses_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,6 +344,7 @@ def test_user_and_password_of_an_address_are_basic_authentication(user: str, sen
     assert headers["authorization"] == "Basic " + base64.b64encode(sent.encode()).decode()
     assert headers["host"] == f"127.0.0.1:{receiver.port}"
     assert b"secret" not in body
+    assert json.loads(body)["data"]["url"] is None
     assert "ops" not in repr(settings(webhooks=[{"url": url, "secret": SECRET}]).webhooks)
 
 

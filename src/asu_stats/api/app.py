@@ -94,6 +94,7 @@ def create_app(
         redirect_slashes=False,  # redirects would use scheme and host of the request
         lifespan=lifespan,
     )
+    app.state.public_url = settings.public_url
     problems.install(app)
     (document,) = app.routes
     declare("public", "none")(document.endpoint)  # type: ignore[attr-defined]  # /openapi.json

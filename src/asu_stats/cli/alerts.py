@@ -178,7 +178,7 @@ def send_test(database: options.Database = None) -> None:
         raise typer.Exit(1)
     failed = 0
     for channel in found:
-        problem = channels.send_test(channel, settings.event_source, utc_now())
+        problem = channels.send_test(channel, settings.event_source, utc_now(), settings.public_url)
         typer.echo(f"{channel.name}: {problem or 'ok'}")
         failed += problem is not None
     if failed:

@@ -2,7 +2,7 @@
 
 import gzip
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
@@ -13,6 +13,10 @@ from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
 from asu_stats.reports import floor
 from asu_stats.text import counted, markup, plainly
+
+# Stands for the origin of the server in snippets until a script replaces it. A server does not know
+# its address, and `Host` is whatever a client sends.
+UNKNOWN_BASE: Final = "https://YOUR-SERVER"
 
 _templates = Environment(
     loader=PackageLoader("asu_stats.dashboard"),
@@ -43,6 +47,7 @@ def render(
 ) -> Response:
     """Return a page, compressed if the client accepts that."""
     root = request.scope.get("root_path", "")
+    public_url = request.app.state.public_url
     text = _templates.get_template(template).render(
         {
             "root": root,
@@ -51,6 +56,9 @@ def render(
             "pages": PAGES,
             "presets": PRESETS,
             "timeless": TIMELESS,
+            "public_url": public_url,
+            "base": public_url or f"{UNKNOWN_BASE}{root}",
+            "unknown_base": UNKNOWN_BASE,
             "view": None,
             "annotations": (),
             "least": floor.least(),

@@ -203,6 +203,11 @@ class View:
             query = {k: v for k, v in query.items() if k not in {"days", "start", "end"}}
         return self._url(PATHS[self.page], _given({**query, **changes}))
 
+    @property
+    def canonical(self) -> str:
+        """The address of the page below the root, of any time range, order and search."""
+        return replace(self, root="")._url(PATHS[self.page], self.filters)
+
     def api(self, question: str, **parameters: str | None) -> str:
         """Return the link to an API query with the same time range."""
         return self._url(f"{_API}/{question}", {**self.asked, **_given(parameters)})

@@ -11,7 +11,7 @@ from typing import Any
 from asu_stats.cloudevents import format_time
 from asu_stats.events import new_id
 from asu_stats.exceptions import InvalidSettingError, reason
-from asu_stats.monitor import posting
+from asu_stats.monitor import posting, reporting
 from asu_stats.monitor.posting import DeliveryError
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
@@ -52,8 +52,10 @@ def keys(settings: Settings) -> list[str]:
     return [_key(text) for text in (*hooks, *(url.get_secret_value() for url in settings.notify))]
 
 
-def send_test(channel: Channel, source: str, now: datetime) -> str | None:
+def send_test(channel: Channel, source: str, now: datetime, public_url: str = "") -> str | None:
     """Send a test message. Returns the error, `None` if it was accepted."""
+    url = reporting.page_of(public_url)
+    words = "This is a test. Alerts of asu-stats arrive here."
     body = {
         "type": "alert.test",
         "timestamp": format_time(now),
@@ -61,8 +63,9 @@ def send_test(channel: Channel, source: str, now: datetime) -> str | None:
             "state": "resolved",
             "severity": "warning",
             "source": source,
+            "url": url,
             "subject_line": "[asu-stats] test",
-            "body": "This is a test. Alerts of asu-stats arrive here.",
+            "body": f"{words}\nDetails: {url}" if url else words,
         },
     }
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal, cast
+from urllib.parse import quote
 
 from pydantic import Field
 from typing_extensions import TypedDict
@@ -217,8 +218,24 @@ def title_of(rule: Rule, subject: Subject) -> str:
     return f"{summary}: {about}" if about else summary
 
 
+def page_of(public_url: str, incident: str | None = None) -> str | None:
+    """Return the address of an incident on the Alerts page, or of that page.
+
+    `None` if the address of the dashboard is not known.
+    """
+    if not public_url:
+        return None
+    return f"{public_url}/alerts#{quote(incident)}" if incident else f"{public_url}/alerts"
+
+
 def body(
-    stored: StoredIncident, event: str, source: str, now: datetime, *, watched: Container[str]
+    stored: StoredIncident,
+    event: str,
+    source: str,
+    now: datetime,
+    *,
+    watched: Container[str],
+    public_url: str = "",
 ) -> dict[str, Any]:
     """Return the notification about the beginning or end of an incident.
 
@@ -232,6 +249,9 @@ def body(
         if not any(rule in watched for rule in row["rules"]):
             lines.append("No enabled rule watches this any more, so the problem may persist")
     lines += texts.of_cause(row["cause"])
+    url = page_of(public_url, row["id"])
+    if url:
+        lines.append(f"Details: {url}")
     return {
         "type": f"alert.{event}",
         "timestamp": format_time(now),
@@ -241,6 +261,7 @@ def body(
             "cause": texts.plain_all(row["cause"]),
             "state": state,
             "source": source,
+            "url": url,
             "subject_line": f"[{TITLE}] {state}: {row['title']}",
             "body": "\n".join(lines),
         },

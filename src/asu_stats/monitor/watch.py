@@ -48,7 +48,7 @@ class Watch:
     """Evaluates `rules` on the figures of a database and notifies `channels`.
 
     `queue` returns the state of the queue, `waiting` the builds with the longest waits: hash,
-    version, target, profile.
+    version, target, profile. Messages link to the dashboard at `public_url`.
     """
 
     engine: Engine
@@ -57,6 +57,7 @@ class Watch:
     queue: Callable[[], QueueState]
     waiting: Callable[[int], Waiting]
     source: str = ""
+    public_url: str = ""
     _ahead_at: list[int] = field(default_factory=list, compare=False)
 
     def evaluate(self, now: datetime) -> WatchResult:
@@ -173,7 +174,9 @@ class Watch:
         now: datetime,
     ) -> None:
         watched = {rule.name for rule in self.rules if rule.enabled}
-        body = reporting.body(stored, event, self.source, now, watched=watched)
+        body = reporting.body(
+            stored, event, self.source, now, watched=watched, public_url=self.public_url
+        )
         message_id = outbox.message_id(stored.incident.id, event)
         outbox.store(connection, channels, message_id, body, now)
 

@@ -49,6 +49,7 @@ def watch_of(settings: Settings, engine: Engine) -> Watch:
         queue=queues.state,
         waiting=queues.waiting_longest,
         source=settings.event_source,
+        public_url=settings.public_url,
     )
 
 

@@ -27,7 +27,7 @@ _PATHS: Final = (
     "release_days",
     "follow_go_builder",
 )
-_MAY_BE_EMPTY: Final = ("root_path", "rate_limit_storage", "metadata_url")
+_MAY_BE_EMPTY: Final = ("root_path", "public_url", "rate_limit_storage", "metadata_url")
 
 
 class Settings(

@@ -88,6 +88,11 @@ def public_url_or_nothing(text: str) -> str:
     return public_url(text) if text else ""
 
 
+def base_url(text: str) -> str:
+    """Return a public URL without trailing slashes; it may be empty. Raises `ValueError`."""
+    return public_url_or_nothing(text).rstrip("/")
+
+
 def without_password(text: str) -> str:
     """Reject a URL with user or password. Raises `ValueError`."""
     if "@" in text.split("://", 1)[-1].split("/")[0]:

@@ -2,6 +2,7 @@
 
 from datetime import date
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
@@ -32,6 +33,12 @@ class Access(BaseModel):
     root_path: Annotated[str, AfterValidator(checks.prefix)] = Field(
         default="", description="Path prefix that the reverse proxy strips, such as `/stats`."
     )
+    public_url: Annotated[str, AfterValidator(checks.base_url)] = Field(
+        default="",
+        description="Address of the dashboard for its users, such as `https://example.org/stats`. "
+        "Notifications of alerts link to it, and badges, embedded charts and pages contain it. Its "
+        "path is `root_path`.",
+    )
     embed_origins: Origins = Field(
         default=[],
         description="JSON list of origins, such as `https://example.org`, whose pages can embed "
@@ -48,6 +55,17 @@ class Access(BaseModel):
         le=MANY,
         description="Maximum number of WebSocket connections to `/api/v1/stats/live`, per process.",
     )
+
+    @field_validator("public_url")
+    @classmethod
+    def _has_the_prefix(cls, value: str, info: ValidationInfo) -> str:
+        prefix = info.data.get("root_path")
+        if value and prefix is not None and urlsplit(value).path != prefix:
+            expected = (
+                f"the path {prefix}, as in root_path" if prefix else "no path without root_path"
+            )
+            raise ValueError(f"expected {expected}")
+        return value
 
 
 class RateLimits(BaseModel):

@@ -56,6 +56,7 @@ async function start() {
   });
   add(() => import("./search.js"), (search) => search.searchAsTyped(shared));
   add(() => import("./live.js"), (live) => live.follow(shared));
+  add(() => import("./share.js"), (part) => part.share());
   add(async () => closeMenus, (close) => close());
   const current = document.querySelector('nav.pages [aria-current="page"]');
   if (current) current.scrollIntoView({ block: "nearest", inline: "center" });
