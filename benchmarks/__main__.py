@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import (
+    emitter_start,
     http,
     importing,
     ingest,
@@ -29,6 +30,7 @@ PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
     "size": size.run,
     "pages": pages.run,
     "import": importing.run,
+    "emitter": emitter_start.run,
 }
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any, Final, NoReturn
 
-from asu_stats.error_types import classify, kind_of
 from asu_stats.event_times import OLDEST_EVENT, Acceptable
 from asu_stats.event_times import format_time as format_time
 from asu_stats.events import (
@@ -248,6 +247,9 @@ def _error(data: Data, status: str) -> dict[str, str | None]:
     if status not in _ENDINGS_WITH_ERROR:
         return {}
     if not (category and error_type):
+        # Only events of errors need the rules, which take a tenth of the emitter's import time.
+        from asu_stats.error_types import classify, kind_of
+
         derived = classify(message, status=status)
         category = category or kind_of(error_type or "") or derived.category
         error_type = error_type or derived.type

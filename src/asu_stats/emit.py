@@ -13,7 +13,6 @@ in the spool directory. Standard library only.
 
 import logging
 import os
-import socket
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from typing import Any, Final, Self
 from asu_stats import cloudevents
 from asu_stats.events import BuildStatus, Event, Outcome
 from asu_stats.exceptions import InvalidEventError
+from asu_stats.http_client import server_of
 from asu_stats.logs import Condition
 from asu_stats.recorder.recorder import Counters, Recorder
 from asu_stats.recorder.remote import HttpSink
@@ -66,10 +66,10 @@ class Emitter:
         source: str | None = None,
         spool_bytes: int = 64 << 20,
     ) -> None:
-        HttpSink(url, token)  # raises for a bad URL here rather than at the first event
+        server_of(url, name="url")  # raises for a bad URL here rather than at the first event
         self._url, self._token = url, token
         self._directory = Path(spool_directory)
-        self._source = source or f"http://{socket.getfqdn() or 'localhost'}"
+        self._source = source or _default_source()
         self._spool_bytes = spool_bytes
         self._invalid = Condition(log, "emitter: an event is invalid")
         self._broken = Condition(log, "emitter: events are being lost")
@@ -256,6 +256,12 @@ def request_later(emitter: Emitter, read: Callable[[], Mapping[str, Any] | None]
     The plug-in must report exceptions in `read`; the event counts as lost.
     """
     emitter._later(partial(emitter._read, read))
+
+
+def _default_source() -> str:
+    from socket import getfqdn
+
+    return f"http://{getfqdn() or 'localhost'}"
 
 
 _EMITTERS: "weakref.WeakSet[Emitter]" = weakref.WeakSet()

@@ -1,11 +1,12 @@
 """Every error that asu-stats raises on purpose, in one class hierarchy."""
 
-import ssl
 from collections.abc import Sequence
 
 
 def reason(error: BaseException) -> str:
     """Return a public reason for an error: without class names, addresses and values."""
+    import ssl  # the emitter, which needs no reasons, would import it for nothing
+
     if isinstance(error, TimeoutError):
         return "timed out"
     if isinstance(error, ssl.SSLError):

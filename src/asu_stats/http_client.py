@@ -1,16 +1,16 @@
 """Connections to an asu-stats server, with the standard library alone."""
 
-import http.client
-import ssl
+from typing import TYPE_CHECKING
 
 from asu_stats import urls
 from asu_stats.exceptions import InvalidSettingError
 
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
-def connection_to(
-    url: str, *, name: str, timeout_seconds: float
-) -> tuple[http.client.HTTPConnection, str]:
-    """Return a connection to the host of `url`, not open yet, and the path prefix of `url`.
+
+def server_of(url: str, *, name: str) -> tuple[urls.Origin, str]:
+    """Return the origin of a server and the path prefix of its `url`.
 
     Raises `InvalidSettingError`, which starts with `name`, for a URL without host, with a scheme
     other than http and https, or with a query or fragment.
@@ -18,12 +18,21 @@ def connection_to(
     found = urls.parse(url)
     if found is None or found.parts.query or found.parts.fragment:
         raise InvalidSettingError(f"{name}: expected http://HOST or https://HOST, got {url[:80]}")
-    scheme, host, port = found.origin
-    prefix = found.parts.path.rstrip("/")
+    return found.origin, found.parts.path.rstrip("/")
+
+
+def connection_to(origin: urls.Origin, *, timeout_seconds: float) -> "HTTPConnection":
+    """Return a connection to a server. It opens with the first request."""
+    # Importing this takes as long as the rest of the emitter.
+    from http.client import HTTPConnection, HTTPSConnection
+
+    scheme, host, port = origin
     if scheme == "http":
-        return http.client.HTTPConnection(host, port, timeout=timeout_seconds), prefix
+        return HTTPConnection(host, port, timeout=timeout_seconds)
+    import ssl
+
     context = ssl.create_default_context()
-    return http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=context), prefix
+    return HTTPSConnection(host, port, timeout=timeout_seconds, context=context)
 
 
 def retry_after_seconds(header: str | None, longest: float) -> float | None:

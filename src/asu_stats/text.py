@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from hashlib import blake2b
+from functools import cache
 
 NAME_LENGTH = 255
 # PostgreSQL indexes keys of at most 2,704 bytes. A key has three names and a time, or
@@ -11,36 +11,38 @@ NAME_BYTES = 880
 KIND_BYTES = 420
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x01-\x1f\x7f-\x9f]")
-# Code points that neither XML 1.0 nor HTML allows: controls, surrogates, noncharacters.
-_NO_MARKUP = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
-    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
-    + "]"
-)
 
 
-# RFC 3986, §4.3: a scheme and what it names, no fragment.
-_URI = re.compile(
-    r"[A-Za-z][A-Za-z0-9+.-]*:(?=[^#])"
-    r"(?://(?P<authority>[^/?#]*))?(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
-)
-_AUTHORITY = re.compile(
-    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?"
-    r"(?P<host>\[[0-9A-Fa-f:.v]+\]|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
-)
-_NEED_HOST = re.compile(r"(?:https?|wss?|ftp):", re.IGNORECASE)
+@cache
+def _uri() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return patterns of an absolute URI, of its authority, and of schemes that need a host.
+
+    RFC 3986, §4.3: a scheme and what it names, no fragment. Compiled for receivers of events only.
+    """
+    return (
+        re.compile(
+            r"[A-Za-z][A-Za-z0-9+.-]*:(?=[^#])"
+            r"(?://(?P<authority>[^/?#]*))?(?:[A-Za-z0-9._~:/?@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
+        ),
+        re.compile(
+            r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?(?P<host>\[[0-9A-Fa-f:.v]+\]"
+            r"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)(?::[0-9]*)?"
+        ),
+        re.compile(r"(?:https?|wss?|ftp):", re.IGNORECASE),
+    )
 
 
 def is_absolute_uri(text: str) -> bool:
     """Tell whether `text` is an absolute URI, such as `https://example.org` or `urn:isbn:1`."""
-    uri = _URI.fullmatch(text)
+    absolute, with_host, need_host = _uri()
+    uri = absolute.fullmatch(text)
     if uri is None:
         return False
     authority = uri["authority"]
     if authority is None:
-        return _NEED_HOST.match(text) is None
-    found = _AUTHORITY.fullmatch(authority)
-    return found is not None and (bool(found["host"]) or _NEED_HOST.match(text) is None)
+        return need_host.match(text) is None
+    found = with_host.fullmatch(authority)
+    return found is not None and (bool(found["host"]) or need_host.match(text) is None)
 
 
 def is_storable(text: str) -> bool:
@@ -78,9 +80,19 @@ def plainly(value: object) -> str:
     return str(value)
 
 
+@cache
+def _no_markup() -> re.Pattern[str]:
+    """Return code points that neither XML 1.0 nor HTML allows.
+
+    These are controls, surrogates and noncharacters.
+    """
+    last = "".join(chr(plane << 16 | end) for plane in range(17) for end in (0xFFFE, 0xFFFF))
+    return re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{last}]")
+
+
 def markup(text: str) -> str:
     """Return HTML or XML with U+FFFD for code points that such documents must not contain."""
-    return _NO_MARKUP.sub("\ufffd", text)
+    return _no_markup().sub("\ufffd", text)
 
 
 def stored_name(text: str, limit: int = NAME_BYTES) -> str:
@@ -110,6 +122,8 @@ def _fit(name: str, limit: int) -> str:
     whole = name.encode()
     if len(whole) <= limit:
         return name
+    from hashlib import blake2b  # rarely needed, and slow to import
+
     digest = "~" + blake2b(whole, digest_size=6).hexdigest()
     # As many characters are cut as are added, so that the result is within NAME_LENGTH too.
     return cut_utf8(name[: -len(digest)], limit - len(digest)) + digest

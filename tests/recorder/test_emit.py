@@ -330,6 +330,16 @@ def test_the_emitter_needs_the_standard_library_only() -> None:
     assert added == {"asu_stats"}
 
 
+def test_importing_the_emitter_imports_no_slow_module() -> None:
+    script = "import sys, asu_stats.emit; print(*sys.modules)"
+    imported = subprocess.check_output([sys.executable, "-c", script], text=True).split()
+
+    assert "asu_stats.emit" in imported
+    slow = {"http.client", "email", "ssl", "socket", "asyncio", "random", "hashlib", "uuid"}
+    assert not slow & {*imported}
+    assert not [name for name in imported if name.startswith("asu_stats.error_")]
+
+
 def test_builds_do_not_wait_for_requests_to_share_their_batch(
     emitter: Emitter, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from asu_stats.exceptions import AsuStatsError, reason
-from asu_stats.http_client import connection_to, retry_after_seconds
+from asu_stats.http_client import connection_to, retry_after_seconds, server_of
 
 EVENTS: Final = "/api/v1/stats/events"
 _BATCH: Final = "application/cloudevents-batch+json"
@@ -45,7 +45,8 @@ class HttpServer:
     """
 
     def __init__(self, url: str, token: str, read_token: str = "") -> None:
-        self._connection, self._prefix = connection_to(url, name="--url", timeout_seconds=30)
+        origin, self._prefix = server_of(url, name="--url")
+        self._connection = connection_to(origin, timeout_seconds=30)
         self._ingest = {"Authorization": f"Bearer {token}"}
         self._read = {"Authorization": f"Bearer {read_token}"} if read_token else {}
 

@@ -7,7 +7,6 @@ failed store until it works again, even if there is nothing to write.
 """
 
 import logging
-import random
 import threading
 import time
 from collections import deque
@@ -448,6 +447,8 @@ class Recorder:
 
     def _back_off(self, least: float = 0.0) -> float:
         """Double the pause. Returns the time of the next try, at least `least` seconds away."""
+        import random  # needed after a failure only
+
         self._pause = min(max(self._pause * 2, _FIRST_PAUSE), self._longest_pause)
         spread = random.uniform(0.5, 1.0)  # noqa: S311 - so that many senders do not retry at once
         self._replay_at = time.monotonic() + max(self._pause * spread, least)

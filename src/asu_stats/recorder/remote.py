@@ -5,11 +5,10 @@ used, so other servers need no further packages.
 """
 
 import contextlib
-import http.client
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asu_stats.cloudevents import to_cloudevent
 from asu_stats.events import Event
@@ -18,7 +17,10 @@ from asu_stats.exceptions import (
     StoreRefusedError,
     StoreUnavailableError,
 )
-from asu_stats.http_client import connection_to, retry_after_seconds
+from asu_stats.http_client import connection_to, retry_after_seconds, server_of
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
 
 PATH: Final = "/api/v1/stats/events"
 _MEDIA_TYPE: Final = "application/cloudevents-batch+json"
@@ -42,7 +44,9 @@ class HttpSink:
     """
 
     def __init__(self, url: str, token: str, *, timeout_seconds: float = 10.0) -> None:
-        self._connection, prefix = connection_to(url, name="url", timeout_seconds=timeout_seconds)
+        self._origin, prefix = server_of(url, name="url")
+        self._timeout_seconds = timeout_seconds
+        self._connection: HTTPConnection | None = None
         self._path = prefix + PATH
         self._headers = {
             "Authorization": f"Bearer {token}",
@@ -78,31 +82,39 @@ class HttpSink:
         self(())
 
     def close(self) -> None:
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
 
     def _post(self, data: bytes) -> tuple[int, float | None, bytes]:
         """Return status, `Retry-After` in seconds and the beginning of the body of a response."""
-        reused = self._connection.sock is not None
+        from http.client import HTTPException
+
+        if self._connection is None:
+            self._connection = connection_to(self._origin, timeout_seconds=self._timeout_seconds)
+        connection = self._connection
+        reused = connection.sock is not None
         try:
             try:
-                return self._exchange(data)
-            except (ConnectionError, http.client.RemoteDisconnected):
+                return self._exchange(connection, data)
+            except ConnectionError:
                 # The server has closed an idle connection. An event that is sent twice counts once.
                 if not reused:
                     raise
-                self._connection.close()
-                return self._exchange(data)
-        except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
+                connection.close()
+                return self._exchange(connection, data)
+        except (OSError, HTTPException) as error:
+            connection.close()
             reason = f"server: {error or type(error).__name__}"
             raise StoreUnavailableError(reason) from error
 
-    def _exchange(self, data: bytes) -> tuple[int, float | None, bytes]:
-        self._connection.request("POST", self._path, data, self._headers)
-        response = self._connection.getresponse()
+    def _exchange(
+        self, connection: "HTTPConnection", data: bytes
+    ) -> tuple[int, float | None, bytes]:
+        connection.request("POST", self._path, data, self._headers)
+        response = connection.getresponse()
         answer = response.read(_RESPONSE_BYTES)
         if not response.isclosed():  # the rest is not worth reading
-            self._connection.close()
+            connection.close()
         pause = retry_after_seconds(response.headers.get("Retry-After"), _LONGEST_RETRY)
         return response.status, pause, answer
 

@@ -13,7 +13,6 @@ import logging
 import os
 import stat
 import threading
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ class Spool:
         self._lock = threading.Lock()
         self._owner = owner or Owner.of_directory(directory)
         self._owner.make_directory(directory)
-        self._path = directory / f"{uuid.uuid4().hex}.spool"
+        self._path = directory / f"{os.urandom(16).hex()}.spool"
         self._file = self._owner.create(self._path, os.O_RDWR, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._size = 0  # where the next record goes
