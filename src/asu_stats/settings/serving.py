@@ -2,10 +2,10 @@
 
 from datetime import date
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationInfo, field_validator
 
+from asu_stats import urls
 from asu_stats.settings import checks
 from asu_stats.settings.kinds import MANY, Origins
 
@@ -60,7 +60,8 @@ class Access(BaseModel):
     @classmethod
     def _has_the_prefix(cls, value: str, info: ValidationInfo) -> str:
         prefix = info.data.get("root_path")
-        if value and prefix is not None and urlsplit(value).path != prefix:
+        found = urls.parse(value)
+        if found is not None and prefix is not None and found.parts.path != prefix:
             expected = (
                 f"the path {prefix}, as in root_path" if prefix else "no path without root_path"
             )
