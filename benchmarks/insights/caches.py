@@ -47,7 +47,7 @@ def run(found: Found, _days: int, per_day: int) -> None:
     found.add("cache", rows, [Table("Cache", columns, rows, note)], [mark])
 
 
-def replayed(asked: Sequence[RequestReceived], lifetime: int, start: date) -> int:
+def replayed(asked: Sequence[RequestReceived], ttl: int, start: date) -> int:
     """Run a cache whose images expire so many seconds after their last request; count hits."""
     images: dict[str, datetime] = {}
     expiring: deque[tuple[datetime, str]] = deque()
@@ -58,6 +58,6 @@ def replayed(asked: Sequence[RequestReceived], lifetime: int, start: date) -> in
             if images.get(request_hash) == at:
                 del images[request_hash]
         hits += event.request_hash in images and event.time.date() >= start
-        images[event.request_hash] = event.time + timedelta(seconds=lifetime)
+        images[event.request_hash] = event.time + timedelta(seconds=ttl)
         expiring.append((images[event.request_hash], event.request_hash))
     return hits

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import simpy
 
-from asu_stats.reports.insights import queueing
+from asu_stats.reports.insights import queue_simulation
 from benchmarks.report import Found, Mark, Table
 
 _HOURS: Final = (
@@ -25,12 +25,12 @@ def run(found: Found, _days: int, _per_day: int) -> None:
     same, apart = 0.0, 0.0
     mean = sum(s * n for s, n in _DURATIONS) / sum(n for _, n in _DURATIONS)
     for workers, per_hour in _CASES:
-        rates = [per_hour * _HOURS[hour % 24] for hour in range(queueing.HOURS)]
-        simulated = queueing.arrivals(rates, _DURATIONS, workers)
-        ours = queueing.wait(simulated, workers)
+        rates = [per_hour * _HOURS[hour % 24] for hour in range(queue_simulation.HOURS)]
+        simulated = queue_simulation.arrivals(rates, _DURATIONS, workers)
+        ours = queue_simulation.wait(simulated, workers)
         equal = _summary(simpy_waits(simulated.builds, workers)[simulated.skipped :])
         other = _summary(simpy_waits(_arrivals(rates, workers), workers))
-        load = 100 * queueing.load(rates, mean) / workers
+        load = 100 * queue_simulation.load(rates, mean) / workers
         rows.append((workers, per_hour, load, *ours, *equal, *other))
         same = max(same, *(_off(a, b) for a, b in zip(ours, equal, strict=True)))
         apart = max(apart, *(_off(a, b) for a, b in zip(ours, other, strict=True)))
@@ -76,15 +76,16 @@ def _arrivals(rates: Sequence[float], workers: int) -> list[tuple[float, float]]
     most, at = max(rates), 0.0
     found: list[tuple[float, float]] = []
     while len(found) < _BUILDS:
-        at += chance.expovariate(most / queueing.HOUR)
-        if chance.random() * most < rates[int(at / queueing.HOUR) % queueing.HOURS]:
+        at += chance.expovariate(most / queue_simulation.HOUR)
+        if chance.random() * most < rates[int(at / queue_simulation.HOUR) % queue_simulation.HOURS]:
             found.append((at, float(chance.choices(seconds, weights)[0])))
     return found
 
 
 def _summary(waits: Sequence[float]) -> tuple[float, float]:
     ordered = sorted(waits)
-    return sum(waits) / len(waits), ordered[-(-len(ordered) * queueing.PERCENTILE // 100) - 1]
+    rank = -(-len(ordered) * queue_simulation.PERCENTILE // 100)
+    return sum(waits) / len(waits), ordered[rank - 1]
 
 
 def _off(ours: float, theirs: float) -> float:

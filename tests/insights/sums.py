@@ -9,7 +9,7 @@ from asu_stats.conformance.history import client_of, percent, percentile, rounde
 from tests.oracle import Oracle
 from tests.support import CloudEvent
 
-LIFETIMES = (3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
+TTLS = (3600, 21600, 86400, 259200, 604800, 1209600, 2592000)
 
 
 def cache(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
@@ -32,17 +32,17 @@ def cache(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
             times[data["request_hash"]].append(when(event))
     seconds = [b.seconds for b in oracle.finished if b.good and b.seconds is not None]
     what_if = []
-    for lifetime in LIFETIMES:
+    for ttl in TTLS:
         hits = 0
         for of in times.values():
             of.sort()
             for place in range(1, len(of)):
-                near = of[place] - of[place - 1] <= timedelta(seconds=lifetime)
+                near = of[place] - of[place - 1] <= timedelta(seconds=ttl)
                 hits += near and start <= of[place].date() <= end
         hours = rounded(Fraction(hits * sum(seconds), len(seconds) * 3600), 2) if seconds else None
         what_if.append(
             {
-                "ttl_seconds": lifetime,
+                "ttl_seconds": ttl,
                 "hit_rate": percent(hits, len(known)),
                 "builds_saved": hits,
                 "build_hours_saved": hours,

@@ -10,7 +10,7 @@ from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.verification import verify
 from tests.insights.archiving import archive
-from tests.insights.sums import LIFETIMES
+from tests.insights.sums import TTLS
 from tests.store.older import back_to
 from tests.store.test_unhashed import unhashed
 from tests.support import NOW, Stats, build, request
@@ -32,7 +32,7 @@ def test_a_late_request_changes_two_gaps(stats: Stats) -> None:
     stats.record(request("h", minutes["b"], outcome="joined"))  # at the same instant: a gap of 0
     stats.record(request("h", NOW - 3 * DAY), request("h", NOW - DAY, outcome="rejected"))
     hits = {row["ttl_seconds"]: row["builds_saved"] for row in what_if(stats)}
-    assert hits == {3600: 3, 21600: 3, 86400: 3, **dict.fromkeys(LIFETIMES[3:], 4)}
+    assert hits == {3600: 3, 21600: 3, 86400: 3, **dict.fromkeys(TTLS[3:], 4)}
     assert list(verify.differences(stats.engine)) == []
 
 
@@ -47,11 +47,11 @@ def test_a_late_request_far_from_others_of_its_day(sqlite_stats: Stats) -> None:
 
 @pytest.mark.parametrize("micros", [-1, 0, 1])
 def test_a_gap_of_exactly_the_lifetime_is_a_hit(sqlite_stats: Stats, micros: int) -> None:
-    for number, lifetime in enumerate(LIFETIMES):
-        gap = timedelta(seconds=lifetime, microseconds=micros)
+    for number, ttl in enumerate(TTLS):
+        gap = timedelta(seconds=ttl, microseconds=micros)
         sqlite_stats.record(request(f"h{number}", NOW), request(f"h{number}", NOW - gap))
     saved = [row["builds_saved"] for row in what_if(sqlite_stats, days=1)]
-    assert saved == [number + (micros <= 0) for number in range(len(LIFETIMES))]
+    assert saved == [number + (micros <= 0) for number in range(len(TTLS))]
 
 
 def test_nothing_is_known_of_nothing(sqlite_stats: Stats) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asu_stats.reports.insights import forecasts, queueing
+from asu_stats.reports.insights import forecasts, queue_simulation
 from asu_stats.store.verification import verify
 from tests.support import NOW, CloudEvent, Stats, build, request
 
@@ -31,8 +31,8 @@ def erlang_c(workers: int, load: float) -> float:
 def test_waiting_is_as_theory_says(workers: int, busy: float) -> None:
     mean = sum(s * n for s, n in EXPONENTIAL) / sum(n for _, n in EXPONENTIAL)
     load = busy * workers
-    rates = [load * 3600 / mean] * queueing.HOURS
-    found = queueing.wait(queueing.arrivals(rates, EXPONENTIAL, workers), workers)
+    rates = [load * 3600 / mean] * queue_simulation.HOURS
+    found = queue_simulation.wait(queue_simulation.arrivals(rates, EXPONENTIAL, workers), workers)
     late = erlang_c(workers, load)
     drain = mean / (workers - load)
     assert found.mean == pytest.approx(late * drain, rel=0.06)
@@ -42,27 +42,28 @@ def test_waiting_is_as_theory_says(workers: int, busy: float) -> None:
 
 def test_a_day_that_is_busier_than_its_workers() -> None:
     """Of 100 s each, 72 an hour for half a day, then 12: the queue grows and drains, as a fluid."""
-    rates = [72.0 if hour % 24 < 12 else 12.0 for hour in range(queueing.HOURS)]
-    simulated = queueing.arrivals(rates, [(100, 1)], 1)
-    load = queueing.load(rates, 100)
+    rates = [72.0 if hour % 24 < 12 else 12.0 for hour in range(queue_simulation.HOURS)]
+    simulated = queue_simulation.arrivals(rates, [(100, 1)], 1)
+    load = queue_simulation.load(rates, 100)
     assert load == pytest.approx(42 * 100 / 3600)
-    needed = queueing.workers_needed(simulated, load, 600)
+    needed = queue_simulation.workers_needed(simulated, load, 600)
     assert needed == 3
-    assert queueing.wait(simulated, needed).p95 <= 600 < queueing.wait(simulated, needed - 1).p95
-    assert queueing.workers_needed(simulated, load, 86_400) == 2
-    assert queueing.workers_needed(simulated, load, 0) > needed
+    enough, too_few = (queue_simulation.wait(simulated, n).p95 for n in (needed, needed - 1))
+    assert enough <= 600 < too_few
+    assert queue_simulation.workers_needed(simulated, load, 86_400) == 2
+    assert queue_simulation.workers_needed(simulated, load, 0) > needed
 
 
 def test_equal_figures_have_equal_results() -> None:
-    rates = [5.0] * queueing.HOURS
-    first, second = (queueing.arrivals(rates, [(60, 2), (90, 1)], 1) for _ in range(2))
+    rates = [5.0] * queue_simulation.HOURS
+    first, second = (queue_simulation.arrivals(rates, [(60, 2), (90, 1)], 1) for _ in range(2))
     assert first == second
     assert len(first.builds) - first.skipped >= 40_000
 
 
 def test_little_and_much_are_simulated_in_bounded_time() -> None:
     for rate in (0.001, 10_000.0):
-        simulated = queueing.arrivals([rate] + [0.0] * 167, [(30, 1)], 1)
+        simulated = queue_simulation.arrivals([rate] + [0.0] * 167, [(30, 1)], 1)
         assert len(simulated.builds) < 300_000
 
 

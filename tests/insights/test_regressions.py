@@ -258,7 +258,7 @@ def stored(stats: Stats, window: Window, without: tuple[Group, date] | None) -> 
         days = BuildDays.read(connection, window)
         if without and without[0] in days.groups:
             start = (without[1] - window.start).days
-            days.take_out(without[0], start, start + 1)
+            days.exclude(without[0], start, start + 1)
         distinct = days.distinct_failures(days.groups)
     found = {}
     for group, series in days.groups.items():

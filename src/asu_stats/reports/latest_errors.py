@@ -14,7 +14,7 @@ from sqlalchemy import Connection, FromClause, Select, Table, func, select
 from asu_stats.events import NO_HASH
 from asu_stats.exceptions import MissingArchiveError
 from asu_stats.reports import floor
-from asu_stats.reports.insights import rows
+from asu_stats.reports.insights import failure_rows
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.archive import build_metrics_archive, error_stats_archive
 from asu_stats.store.archive.files import Rows
@@ -101,7 +101,7 @@ def _covered(
     if (first, after) != (_BEGINNING, _END):
         window = Window(first.date(), (after - timedelta(microseconds=1)).date())
     names = floor.Visible(connection, window)
-    patterns = rows.patterns(connection, window, {e.fingerprint or "" for e in errors})
+    patterns = failure_rows.patterns(connection, window, {e.fingerprint or "" for e in errors})
     found: list[LatestError] = []
     for error in errors:
         pattern = patterns.get(error.fingerprint or "")

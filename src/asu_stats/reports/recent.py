@@ -14,7 +14,7 @@ from asu_stats.events import UNKNOWN
 from asu_stats.reports import sums
 from asu_stats.reports.builds import ADDS, Sums
 from asu_stats.reports.durations import all_durations
-from asu_stats.store.blocks.cubes import BUILDS_ASKED, SECONDS
+from asu_stats.store.blocks.cubes import BUILDS_BY_CLIENT, SECONDS
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import client_stats, error_stats
 from asu_stats.store.rollups import names
@@ -191,7 +191,7 @@ def past(connection: Connection, last: date) -> BuildGroups:
     ]
     errors = sums.rows(connection, ERRORS, ("version", "target", "error_type"), window)
     clients: dict[str, tuple[int, int]] = {}
-    (asked,) = sums.cubes(connection, window, BUILDS_ASKED)
+    (asked,) = sums.cubes(connection, window, BUILDS_BY_CLIENT)
     of_askers = [(number, counts) for (number,), counts in asked.rows()]
     known = names.of(connection, (number for number, _ in of_askers))
     for number, (good, bad) in of_askers:

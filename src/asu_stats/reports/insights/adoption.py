@@ -1,4 +1,4 @@
-"""How versions are taken up after their release, and how many requests are for old branches."""
+"""Adoption of versions after their release, and the share of requests for unsupported branches."""
 
 from collections.abc import Collection, Mapping
 from datetime import date, timedelta
@@ -18,7 +18,8 @@ from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import Window
 
 Share = Annotated[
-    float | None, Field(description="Percent of accepted requests, 2 decimals; null over nothing.")
+    float | None,
+    Field(description="Percent of accepted requests, 2 decimals; null without requests."),
 ]
 
 
@@ -34,15 +35,15 @@ class DayShare(TypedDict):
 
 
 class VersionAdoption(TypedDict):
-    """How one version was taken up."""
+    """The adoption of one version."""
 
     version: Version
     released_on: Annotated[
         Day | None,
         Field(
-            description="From the file of the setting `release_days`, else from the table that "
-            "comes with asu-stats, else for a release the UTC day of its first accepted request. "
-            "Null for main, and for candidates and snapshots that are in neither."
+            description="From the file in the setting `release_days`, else from the built-in "
+            "table, else for a release the UTC day of its first accepted request. "
+            "Null for main, and for candidates and snapshots that neither list contains."
         ),
     ]
     days_since_release: Annotated[
@@ -50,13 +51,13 @@ class VersionAdoption(TypedDict):
     ]
     end_of_life: Annotated[
         bool,
-        Field(description="Of a branch older than the two newest that have a release by then."),
+        Field(description="True if its branch is older than the two newest released branches."),
     ]
     requests: Requests
     share: Share
     share_by_day: Annotated[
         list[DayShare],
-        Field(description="UTC days with data up to today, oldest first; at most the last 366."),
+        Field(description="UTC days with data, oldest first; at most the last 366."),
     ]
 
 
@@ -66,53 +67,58 @@ class Adoption(TypedDict):
     period: Period
     basis: Basis
     versions: Annotated[
-        list[VersionAdoption], Field(description="By requests descending, then by release.")
+        list[VersionAdoption], Field(description="By requests descending, then by version order.")
     ]
     versions_total: Total
     supported_branches: Annotated[
         list[str],
-        Field(description="The two newest branches that have a release, at the end of the range."),
+        Field(description="The two newest released branches at the end of the time range."),
     ]
     end_of_life_share: Share
 
 
 METHOD: Final = (
-    "Accepted requests of each version over all accepted requests of the day or time range; "
-    "days since release from the release days known."
+    "A share is the accepted requests of a version over all accepted requests of the day or time "
+    "range. Days since release count from the known release days."
 )
 
 
-MOST_DAYS: Final = 366
-_WELL_KNOWN: Final = 100  # a version in no list makes its branch known with 1 in so many requests
+MAX_DAYS: Final = 366
+_UNLISTED_ONE_IN: Final = 100  # an unlisted version needs 1 in 100 requests to define a branch
 
 
 def read(connection: Connection, window: Window, page: Page, today: date) -> Adoption:
-    """Return the versions asked for in a time range, with their shares."""
-    asked = release_days.requested(connection, window)
-    requests, everything = floor.fold(asked), sum(asked.values())
+    """Return the requested versions of a time range, with their shares."""
+    by_version = release_days.requested(connection, window)
+    requests, total_requests = floor.fold(by_version), sum(by_version.values())
     ranked = figures.top(requests, len(requests), release_order)
     released = release_days.of_versions(connection, list(requests), window.end)
     supported = _supported(connection, requests, released, window.end)
-    ended = [name for name in asked if release_days.is_end_of_life(name, supported)]
+    end_of_life = [name for name in by_version if release_days.is_end_of_life(name, supported)]
     shown = [version for version, _ in page.of(ranked)]
     by_day = _by_day(connection, window, today, requests) if shown else []
     totals = [sum(of_day.values()) for _, of_day in by_day]
     day_of = {at: at.isoformat() for at, _ in by_day}
     return {
         "period": sums.period(connection, window, []),
-        "basis": {"builds": 0, "requests": everything, "method": METHOD, "enough": everything > 0},
+        "basis": {
+            "builds": 0,
+            "requests": total_requests,
+            "method": METHOD,
+            "enough": total_requests > 0,
+        },
         "versions": [
             {
                 "version": version,
                 "released_on": day.isoformat() if day else None,
-                "days_since_release": _since(day, window.end),
-                "end_of_life": version in ended,
+                "days_since_release": _days_since(day, window.end),
+                "end_of_life": version in end_of_life,
                 "requests": requests[version],
-                "share": figures.rate(requests[version], everything),
+                "share": figures.rate(requests[version], total_requests),
                 "share_by_day": [
                     {
                         "day": day_of[at],
-                        "days_since_release": _since(day, at),
+                        "days_since_release": _days_since(day, at),
                         "share": figures.rate(of_day.get(version, 0), total),
                     }
                     for (at, of_day), total in zip(by_day, totals, strict=True)
@@ -123,30 +129,32 @@ def read(connection: Connection, window: Window, page: Page, today: date) -> Ado
         ],
         "versions_total": len(ranked),
         "supported_branches": sorted(supported, key=release_order) if requests else [],
-        "end_of_life_share": figures.rate(sum(asked[name] for name in ended), everything),
+        "end_of_life_share": figures.rate(
+            sum(by_version[name] for name in end_of_life), total_requests
+        ),
     }
 
 
-def _since(released: date | None, day: date) -> int | None:
+def _days_since(released: date | None, day: date) -> int | None:
     return (day - released).days if released else None
 
 
 def _supported(
     connection: Connection, requests: Mapping[str, int], released: Mapping[str, date], end: date
 ) -> set[str]:
-    """Return the supported branches; a version in no list counts only if many ask for it."""
-    least = sum(requests.values()) / _WELL_KNOWN
-    found = {version: day for version, day in released.items() if requests[version] >= least}
+    """Return the supported branches; an unlisted version counts only with enough requests."""
+    threshold = sum(requests.values()) / _UNLISTED_ONE_IN
+    found = {version: day for version, day in released.items() if requests[version] >= threshold}
     return release_days.supported_branches({**found, **release_days.published(connection)}, end)
 
 
 def _by_day(
     connection: Connection, window: Window, today: date, requests: Mapping[str, int]
 ) -> list[tuple[date, Mapping[str, int]]]:
-    """Return the requests of each day by version: of the days that have begun, and have data."""
+    """Return the requests per version of each day with data, up to today."""
     since = sums.first_day(connection) or window.start
     last = min(window.end, today)
-    first = max(window.start, since, last - timedelta(days=MOST_DAYS - 1))
+    first = max(window.start, since, last - timedelta(days=MAX_DAYS - 1))
     if first > last:
         return []
     days = sums.cube_over_time(connection, Window(first, last), "day", VERSIONS)
@@ -155,18 +163,18 @@ def _by_day(
     ]
     if not floor.least():
         return found
-    return [(day, _named(asked, requests)) for day, asked in found]
+    return [(day, _folded(counts, requests)) for day, counts in found]
 
 
-def _named(asked: Mapping[str, int], shown: Collection[str]) -> dict[str, int]:
-    """Return the requests of a day by version, those of versions that are not shown as `other`."""
-    found = {version: asked.get(version, 0) for version in shown if version != floor.OTHER}
-    return {**found, floor.OTHER: sum(asked.values()) - sum(found.values())}
+def _folded(counts: Mapping[str, int], shown: Collection[str]) -> dict[str, int]:
+    """Return the requests of a day by version; versions that are not shown become `other`."""
+    found = {version: counts.get(version, 0) for version in shown if version != floor.OTHER}
+    return {**found, floor.OTHER: sum(counts.values()) - sum(found.values())}
 
 
 REPORT: Final = Report(
     name="insights/adoption",
-    summary="How versions are taken up after their release",
+    summary="Adoption of versions after their release",
     read=lambda connection, query: read(connection, query.window, query.page, query.today),
     response=Adoption,
     nested=True,

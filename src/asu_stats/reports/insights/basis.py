@@ -1,4 +1,4 @@
-"""What an insight rests on: a part of every response under `insights/`."""
+"""The data and method behind an insight: a field of every response under `insights/`."""
 
 from typing import Annotated
 
@@ -7,11 +7,11 @@ from typing_extensions import TypedDict
 
 
 class Basis(TypedDict):
-    """What an insight rests on."""
+    """The data and method behind an insight."""
 
-    builds: Annotated[int, Field(description="Ended builds that were looked at.")]
-    requests: Annotated[int, Field(description="Requests that were looked at.")]
-    method: Annotated[str, Field(description="How the figures were found, in one sentence.")]
+    builds: Annotated[int, Field(description="Ended builds that were evaluated.")]
+    requests: Annotated[int, Field(description="Requests that were evaluated.")]
+    method: Annotated[str, Field(description="How the figures were computed.")]
     enough: Annotated[
         bool,
         Field(description="False if there is too little data: then lists are empty, figures null."),

@@ -1,7 +1,7 @@
-"""Builds by day for every group that a change may be about, and the parts of them that are known.
+"""Builds per group and day, for the search for regressions.
 
-A group is all builds, or those of a version, a target, both, a profile or a worker. What one change
-explains can be taken out of all groups.
+A group is all builds, or the builds of a version, a target, both, a profile or a worker. Builds
+that one regression explains can be excluded from all groups.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -30,13 +30,13 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = (
 
 
 class Group(NamedTuple):
-    """Builds that have something in common: names of a dimension."""
+    """A dimension and its names, such as `version_target` with a version and a target."""
 
     dimension: Dimension
     names: tuple[str, ...]
 
     def broader(self) -> "list[Group]":
-        """Return the groups that contain it, the broadest first."""
+        """Return the groups that contain this group, the broadest first."""
         if self.dimension == "all":
             return []
         if self.dimension != "version_target":
@@ -46,11 +46,11 @@ class Group(NamedTuple):
 
 
 ALL: Final = Group("all", ())
-_DEVICE: Final = ("version", "target", "profile")  # the names of its number
+_DEVICE: Final = ("version", "target", "profile")  # the names that a device number stands for
 
 
-class Place(NamedTuple):
-    """What is known of a build: `unknown` where it is not."""
+class BuildNames(NamedTuple):
+    """The names of a build, by dimension. A name that is not known is `unknown`."""
 
     version: str
     target: str
@@ -58,13 +58,13 @@ class Place(NamedTuple):
     worker: str
 
     def groups(self) -> list[Group]:
-        """Return the groups that the build is in."""
+        """Return the groups that contain the build."""
         found = [Group("profile", (self.profile,)), Group("worker", (self.worker,))]
-        found += _of_place(self.version, self.target)
+        found += _groups_by_version_and_target(self.version, self.target)
         return [group for group in found if UNKNOWN not in group.names]
 
     def is_in(self, group: Group) -> bool:
-        """Tell whether the build is in a group."""
+        """Return whether a group contains the build."""
         match group.dimension:
             case "all":
                 return True
@@ -74,7 +74,7 @@ class Place(NamedTuple):
                 return group.names == (getattr(self, dimension),)
 
 
-def _of_place(version: str, target: str) -> list[Group]:
+def _groups_by_version_and_target(version: str, target: str) -> list[Group]:
     return [
         ALL,
         Group("version", (version,)),
@@ -83,19 +83,19 @@ def _of_place(version: str, target: str) -> list[Group]:
     ]
 
 
-class Failing(NamedTuple):
-    """Failed builds of one request on one day, with one fingerprint."""
+class FailedBuilds(NamedTuple):
+    """The failed builds of one request on one day with one fingerprint."""
 
     day: int
-    place: Place
+    names: BuildNames
     fingerprint: str
-    request: object  # equal for the same request
+    request: object  # equal for builds of the same request
     builds: int
 
 
 @dataclass(slots=True)
 class Series:
-    """Sums of a group by day: ended and failed builds, timed ones and their seconds."""
+    """Builds of a group per day: ended, failed, with a known duration, and the sum of durations."""
 
     ended: list[int]
     failed: list[int]
@@ -107,49 +107,52 @@ class Series:
         return cls(*([0] * days for _ in range(4)))
 
     def add(self, day: int, succeeded: int, failed: int, timed: int, seconds: int) -> None:
-        """Add builds of a day."""
+
         self.ended[day] += succeeded + failed
         self.failed[day] += failed
         self.timed[day] += timed
         self.seconds[day] += seconds
 
 
-Explained = tuple[Group, int, int]  # builds of a group from one day to before another
+GroupDays = tuple[Group, int, int]  # a group, its first day, and the day after its last
 
 
 @dataclass(slots=True)
 class BuildDays:
-    """The builds of a time range by group and day. Days are numbers from its first."""
+    """The builds of a time range per group and day. Day 0 is the first day of the time range."""
 
     connection: Connection
     window: Window
     groups: dict[Group, Series] = field(default_factory=dict)
-    failing: list[Failing] = field(default_factory=list)
+    failed_builds: list[FailedBuilds] = field(default_factory=list)
     _cells: dict[Group, list[Group]] = field(default_factory=dict)
-    _explained: list[Explained] = field(default_factory=list)
+    _excluded: list[GroupDays] = field(default_factory=list)
 
     @classmethod
     def read(cls, connection: Connection, window: Window) -> "BuildDays":
-        """Read a time range from rollups."""
+        """Read the builds of a time range from rollups and blocks."""
         found = cls(connection, window)
-        found._read_places()
+        found._read_versions_and_targets()
         found._read_cube(BY_PROFILE, "profile", 2)
         found._read_cube(BUILD_TIMES, "worker", 0)
-        found._read_failing()
+        found._read_failed_builds()
         return found
 
     def copy(self) -> "BuildDays":
-        """Return a copy from which other builds can be taken out."""
+        """Return a copy with exclusions of its own."""
         groups = {
             group: Series(*(list(getattr(series, name)) for name in Series.__slots__))
             for group, series in self.groups.items()
         }
         return replace(
-            self, groups=groups, failing=list(self.failing), _explained=list(self._explained)
+            self,
+            groups=groups,
+            failed_builds=list(self.failed_builds),
+            _excluded=list(self._excluded),
         )
 
     def cells(self, group: Group) -> list[Group]:
-        """Return the groups by version and target that make up a broader group."""
+        """Return the `version_target` groups that a broader group consists of."""
         if not self._cells:
             for cell in self.groups:
                 for each in cell.broader() if cell.dimension == "version_target" else ():
@@ -157,7 +160,7 @@ class BuildDays:
         return self._cells.get(group, [])
 
     def day(self, day: int) -> date:
-        """Return the day with a number."""
+        """Return the date of a day number."""
         return self.window.start + timedelta(days=day)
 
     def _series(self, group: Group) -> Series:
@@ -166,25 +169,26 @@ class BuildDays:
             series = self.groups[group] = Series.empty(self.window.days)
         return series
 
-    def _read_places(self) -> None:
+    def _read_versions_and_targets(self) -> None:
         key = ("date", "version", "target")
         amounts = ("success_count", "failure_count", "timed_builds", "build_time_seconds")
-        places = [len(key) + VERSION_TARGET.place(add) for add in amounts]
+        indexes = [len(key) + VERSION_TARGET.place(add) for add in amounts]
         known: dict[tuple[str, str], list[Series]] = {}
         rows: Sequence[Sequence[Any]] = sums.rows(self.connection, VERSION_TARGET, key, self.window)
         for row in rows:
             day, version, target = row[:3]
-            mine = known.get((version, target))
-            if mine is None:
-                groups = _of_place(version, target)
-                mine = [self._series(group) for group in groups if UNKNOWN not in group.names]
-                known[version, target] = mine
-            found = [int(row[place]) for place in places]
-            for series in mine:
+            series_of_groups = known.get((version, target))
+            if series_of_groups is None:
+                groups = _groups_by_version_and_target(version, target)
+                named = [group for group in groups if UNKNOWN not in group.names]
+                series_of_groups = [self._series(group) for group in named]
+                known[version, target] = series_of_groups
+            found = [int(row[index]) for index in indexes]
+            for series in series_of_groups:
                 series.add((day - self.window.start).days, *found)
 
     def _read_cube(self, cube: Any, dimension: Dimension, first: int) -> None:
-        """Read a cube of one name; its four sums begin at a place."""
+        """Read a cube whose key is one name; its four sums start at index `first`."""
         found = [
             (day, key[0], amounts[first : first + 4])
             for day, (_, _, totals) in enumerate(
@@ -201,7 +205,7 @@ class BuildDays:
     def _names(self, numbers: Iterable[Any]) -> dict[int, tuple[str, ...]]:
         return names.of(self.connection, {int(number) for number in numbers})
 
-    def _read_failing(self) -> None:
+    def _read_failed_builds(self) -> None:
         f = FAILURES.table.c
         columns = f.date, f.device, f.worker, f.fingerprint, f.request_hash
         query = select(*columns, func.sum(f.failed_builds)).where(
@@ -210,91 +214,95 @@ class BuildDays:
         rows = self.connection.execute(query.group_by(*columns)).all()
         known = self._names(number for row in rows for number in row[1:3])
         for day, device, worker, fingerprint, request_hash, builds in rows:
-            place = Place(*known.get(device, (UNKNOWN,) * 3), *known.get(worker, (UNKNOWN,)))
+            build = BuildNames(*known.get(device, (UNKNOWN,) * 3), *known.get(worker, (UNKNOWN,)))
             number = (day - self.window.start).days
             request = object() if request_hash == NO_HASH else request_hash
-            self.failing.append(Failing(number, place, fingerprint, request, int(builds)))
+            self.failed_builds.append(
+                FailedBuilds(number, build, fingerprint, request, int(builds))
+            )
 
-    def distinct_failures(self, wanted: Collection[Group]) -> dict[Group, list[int]]:
-        """Return failed builds of groups by day, a request counting once a day.
+    def distinct_failures(self, groups: Collection[Group]) -> dict[Group, list[int]]:
+        """Return the failed builds per group and day; the builds of one request count once a day.
 
-        Failures that no row names, of days before rows were kept, count one by one.
+        Days from before `stats_failures` existed have no rows there: each of their failures counts.
         """
-        requests = {group: [0] * self.window.days for group in wanted}
-        builds = {group: [0] * self.window.days for group in wanted}
+        requests = {group: [0] * self.window.days for group in groups}
+        builds = {group: [0] * self.window.days for group in groups}
         seen = set()
-        for each in self.failing:
-            for group in each.place.groups():
+        for each in self.failed_builds:
+            for group in each.names.groups():
                 if group in requests:
                     builds[group][each.day] += each.builds
                     requests[group][each.day] += (group, each.day, each.request) not in seen
                     seen.add((group, each.day, each.request))
         return {
             group: [
-                min(failed, of + max(0, failed - named))
-                for failed, of, named in zip(
+                min(failed, distinct + max(0, failed - stored))
+                for failed, distinct, stored in zip(
                     self.groups[group].failed, requests[group], builds[group], strict=True
                 )
             ]
-            for group in wanted
+            for group in groups
         }
 
-    def failing_in(self, group: Group, start: int, end: int) -> list[Failing]:
-        """Return the failures of a group from one day to before another."""
+    def failed_in(self, group: Group, start: int, end: int) -> list[FailedBuilds]:
+        """Return the failed builds of a group from day `start` to before day `end`."""
         return [
-            each for each in self.failing if start <= each.day < end and each.place.is_in(group)
+            each
+            for each in self.failed_builds
+            if start <= each.day < end and each.names.is_in(group)
         ]
 
-    # Parts of groups ----------------------------------------------------------------------------
+    # Exclusion of builds ------------------------------------------------------------------------
 
-    def take_out(self, group: Group, start: int, end: int) -> set[Group]:
-        """Take the builds of a group, from one day to before another, out of all groups.
+    def exclude(self, group: Group, start: int, end: int) -> set[Group]:
+        """Exclude the builds of a group, from day `start` to before day `end`, from all groups.
 
-        Returns the groups that had some of them.
+        Return the groups that contained any of them.
         """
         a = ATTEMPTS.table.c
         timed = case((a.seconds != UNTIMED, a.successful_builds), else_=0)
         amounts = a.successful_builds, a.failed_builds, timed, timed * a.seconds
         query = (
             select(a.date, a.device, a.worker, *map(func.sum, amounts))
-            .where(self._of((group, start, end)), *self._left())
+            .where(self._condition((group, start, end)), *self._not_excluded())
             .group_by(a.date, a.device, a.worker)
         )
         rows = self.connection.execute(query).all()
         known = self._names(number for row in rows for number in row[1:3])
-        touched = {group}
+        changed = {group}
         for day, device, worker, *found in rows:
-            place = Place(*known.get(device, (UNKNOWN,) * 3), *known.get(worker, (UNKNOWN,)))
-            for each in place.groups():
+            build = BuildNames(*known.get(device, (UNKNOWN,) * 3), *known.get(worker, (UNKNOWN,)))
+            for each in build.groups():
                 number = (day - self.window.start).days
                 self._series(each).add(number, *(-int(amount) for amount in found))
-                touched.add(each)
+                changed.add(each)
         series = self._series(group)
-        for of in (series.ended, series.failed, series.timed, series.seconds):
-            of[start:end] = [0] * (end - start)
-        self.failing = [
+        for counts in (series.ended, series.failed, series.timed, series.seconds):
+            counts[start:end] = [0] * (end - start)
+        self.failed_builds = [
             each
-            for each in self.failing
-            if not (start <= each.day < end and each.place.is_in(group))
+            for each in self.failed_builds
+            if not (start <= each.day < end and each.names.is_in(group))
         ]
-        self._explained.append((group, start, end))
-        return touched
+        self._excluded.append((group, start, end))
+        return changed
 
     def durations(self, group: Group, start: int, end: int) -> dict[int, int]:
-        """Return successful builds of a group by seconds, without what was taken out."""
+        """Return the successful builds of a group by seconds, without excluded builds."""
         a = ATTEMPTS.table.c
         query = select(a.seconds, func.sum(a.successful_builds)).where(
-            self._of((group, start, end)), a.seconds != UNTIMED, *self._left()
+            self._condition((group, start, end)), a.seconds != UNTIMED, *self._not_excluded()
         )
         rows = self.connection.execute(query.group_by(a.seconds)).all()
         return {int(seconds): int(builds) for seconds, builds in rows if builds}
 
-    def _left(self) -> list[ColumnElement[bool]]:
-        return [not_(self._of(each)) for each in self._explained]
+    def _not_excluded(self) -> list[ColumnElement[bool]]:
+        return [not_(self._condition(each)) for each in self._excluded]
 
-    def _of(self, part: Explained) -> ColumnElement[bool]:
-        """Return the condition that a row of `ATTEMPTS` is of a group, on some days."""
-        group, start, end = part
+    def _condition(self, builds: GroupDays) -> ColumnElement[bool]:
+        """Return the SQL condition for the rows of `ATTEMPTS` of a group and its days."""
+        group, start, end = builds
         a = ATTEMPTS.table.c
         days = a.date.between(self.day(start), self.day(end - 1))
         if group.dimension == "all":
@@ -305,8 +313,8 @@ class BuildDays:
 
 
 def _devices_of(group: Group) -> Select[tuple[int]]:
-    """Select the numbers of the devices whose builds are in a group: there may be very many."""
+    """Select the numbers of the devices of a group, in SQL because there may be very many."""
     n = names.name_numbers.c
-    named = zip(group.dimension.split("_"), group.names, strict=True)
-    parts = (n.names[_DEVICE.index(part)].as_string() == name for part, name in named)
-    return select(n.number).where(*parts)
+    names_by_part = zip(group.dimension.split("_"), group.names, strict=True)
+    conditions = (n.names[_DEVICE.index(part)].as_string() == name for part, name in names_by_part)
+    return select(n.number).where(*conditions)

@@ -1,4 +1,4 @@
-"""What another time to live of built images would bring, and which images are worth keeping."""
+"""Cache hits with other times to live of images, and the images that are worth keeping."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -50,20 +50,20 @@ class WhatIf(TypedDict):
     ttl_seconds: Annotated[int, Field(description="Time to live: seconds since the last request.")]
     hit_rate: Annotated[
         float | None,
-        Field(description="Hits in percent of the accepted requests with a known hash."),
+        Field(description="Hits in percent of accepted requests with a known hash."),
     ]
-    builds_saved: Annotated[int, Field(description="Hits: builds saved against no cache at all.")]
+    builds_saved: Annotated[int, Field(description="Hits: builds that would run without a cache.")]
     build_hours_saved: Annotated[
         float | None,
         Field(
-            description="Builds saved times the average duration of the successful builds of the "
-            "time range; null without one."
+            description="Builds saved times the average duration of successful builds in the time "
+            "range; null without successful builds."
         ),
     ]
 
 
 class WorthKeeping(TypedDict):
-    """An image that was asked for several times."""
+    """An image that was requested at least twice."""
 
     request_hash: Annotated[
         str,
@@ -86,7 +86,7 @@ class Cache(TypedDict):
     what_if: list[WhatIf]
     worth_keeping: Annotated[
         Sequence[WorthKeeping],
-        Field(description="Most requests times build seconds first; asked for at least twice."),
+        Field(description="Requested at least twice; most requests times build seconds first."),
     ]
     worth_keeping_since: Annotated[
         str | None,
@@ -96,9 +96,9 @@ class Cache(TypedDict):
 
 _HOUR: Final = 3_600
 _DAY: Final = 24 * _HOUR
-LIFETIMES: Final = (_HOUR, 6 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY)
-NEWEST: Final = 20_000  # requests that `worth_keeping` looks at
-_SUMS: Final = (
+TTLS: Final = (_HOUR, 6 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY)
+MAX_REQUESTS: Final = 20_000  # newest requests that `worth_keeping` counts
+_COLUMNS: Final = (
     "total_requests",
     "cache_hits",
     "successful_builds",
@@ -116,34 +116,34 @@ _SUMS: Final = (
 )
 
 
-def hits(connection: Connection, window: Window, lifetimes: Sequence[int]) -> list[int]:
-    """Return how many accepted requests of `window` each time to live, in seconds, would serve.
+def hits(connection: Connection, window: Window, ttls: Sequence[int]) -> list[int]:
+    """Return the number of accepted requests that would be hits, for each time to live in seconds.
 
-    Exact where `gaps.exact` leaves a time to live as it is.
+    The number is exact for a time to live that `gaps.exact` does not round.
     """
     (by_gap,) = sums.cubes(connection, window, BY_GAP)
-    edges = [seconds + 1 for seconds in lifetimes]
+    edges = [seconds + 1 for seconds in ttls]
     return list(accumulate(by_gap.distribution(0).histogram(edges)))
 
 
 @covers(Cache)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
-    """Return the cache as it is in `window`, and as it would be with other times to live."""
-    days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
-    totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
-    known = totals["total_requests"] - totals["requests_without_hash"]
-    keeping, since = _worth_keeping(connection, window, page) if known else ([], None)
+    """Return the hits in `window`, and the hits with other times to live."""
+    days = [row[1:] for row in sums.days(connection, window, *_COLUMNS)]
+    totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_COLUMNS)}
+    with_hash = totals["total_requests"] - totals["requests_without_hash"]
+    keeping, since = _worth_keeping(connection, window, page) if with_hash else ([], None)
     return {
         "period": sums.period(connection, window, incomplete(totals)),
         "basis": {
             "builds": totals["timed_builds"],
-            "requests": known,
-            "method": "A request is a hit if the accepted request of the same hash before it came "
-            "at most the time to live earlier; the first request of a hash is a miss.",
-            "enough": known > 0,
+            "requests": with_hash,
+            "method": "A request is a hit if the previous accepted request for the same hash came "
+            "within the time to live. The first request for a hash is a miss.",
+            "enough": with_hash > 0,
         },
-        "now": _now(totals) if known else {"hit_rate": None, "hits": None, "builds": None},
-        "what_if": _what_if(connection, window, totals, known) if known else [],
+        "now": _now(totals) if with_hash else {"hit_rate": None, "hits": None, "builds": None},
+        "what_if": _what_if(connection, window, totals, with_hash) if with_hash else [],
         "worth_keeping": keeping,
         "worth_keeping_since": format_time(aware(since)) if since else None,
     }
@@ -158,22 +158,22 @@ def _now(totals: Mapping[str, int]) -> Now:
 
 
 def _what_if(
-    connection: Connection, window: Window, totals: Mapping[str, int], known: int
+    connection: Connection, window: Window, totals: Mapping[str, int], with_hash: int
 ) -> list[WhatIf]:
     seconds, builds = totals["total_build_time_seconds"], totals["timed_builds"]
     return [
         {
-            "ttl_seconds": lifetime,
-            "hit_rate": figures.rate(saved, known),
+            "ttl_seconds": ttl,
+            "hit_rate": figures.rate(saved, with_hash),
             "builds_saved": saved,
             "build_hours_saved": figures.quotient(saved * seconds, builds * 3_600, 2),
         }
-        for lifetime, saved in zip(LIFETIMES, hits(connection, window, LIFETIMES), strict=True)
+        for ttl, saved in zip(TTLS, hits(connection, window, TTLS), strict=True)
     ]
 
 
 _r, _b, _m = client_stats.c, build_metrics.c, request_metadata.c
-# By the index of times: however long the window is, it costs the same.
+# Reads the index of timestamps backwards, so the cost does not grow with the time range.
 _newest = (
     select(_r.request_hash, _r.timestamp)
     .where(
@@ -183,7 +183,7 @@ _newest = (
         _r.request_hash != NO_HASH,
     )
     .order_by(_r.timestamp.desc())
-    .limit(literal_column(str(NEWEST)))
+    .limit(literal_column(str(MAX_REQUESTS)))
     .subquery("newest")
 )
 _OLDEST: Final = select(func.min(_newest.c.timestamp))
@@ -191,8 +191,8 @@ _HASHES: Final = select(_newest.c.request_hash)
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
-def _built(given: FromClause) -> Select[Any]:
-    """Select names and seconds of the successful builds of given hashes."""
+def _select_builds(given: FromClause) -> Select[Any]:
+    """Select names and seconds of the successful builds of hashes."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
     named = _m.request_hash == given.c.request_hash
     names = _m.request_hash, _m.version, _m.target, _m.profile
@@ -204,7 +204,7 @@ def _built(given: FromClause) -> Select[Any]:
 
 
 class _Image(NamedTuple):
-    """An image: its hash and names, requests, and the seconds and number of its builds."""
+    """An image: hash, version, target and profile; requests; seconds and number of its builds."""
 
     names: tuple[str, ...]
     requests: int
@@ -213,39 +213,39 @@ class _Image(NamedTuple):
 
     @property
     def rank(self) -> tuple[float, tuple[str, ...]]:
-        """Order by the build time that keeping it saves."""
+        """Sort key: most saved build time first."""
         return -self.requests * self.seconds / self.builds, self.names
 
 
 def _worth_keeping(
     connection: Connection, window: Window, page: Page
 ) -> tuple[list[WorthKeeping], datetime | None]:
-    """Return images by the build time that keeping them saves, and since when requests count.
+    """Return images by the build time that the cache saves, and the earliest request counted.
 
-    They are those of the newest requests of `window` whose details and whose builds' are kept.
+    Counts the newest requests of `window` that have details. An image needs details of a build.
     """
     first, after = bounds(window.start, window.end)
     ((oldest,),) = statements.fetch(connection, _OLDEST, first=first, after=after)
-    asked = Counter(
+    counts = Counter(
         row[0] for row in statements.fetch(connection, _HASHES, first=first, after=after)
     )
-    often = sorted((request_hash,) for request_hash, requests in asked.items() if requests > 1)
-    took: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for *names, seconds in statements.fetch_for(connection, _built, _HASH, often):
-        took[tuple(names)].append(int(seconds))
+    repeated = sorted((request_hash,) for request_hash, n in counts.items() if n > 1)
+    durations: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for *names, seconds in statements.fetch_for(connection, _select_builds, _HASH, repeated):
+        durations[tuple(names)].append(int(seconds))
     images = [
-        _Image(names, asked[names[0]], sum(seconds), len(seconds))
-        for names, seconds in took.items()
+        _Image(names, counts[names[0]], sum(seconds), len(seconds))
+        for names, seconds in durations.items()
     ]
     ranked = sorted(
         (image for image in images if image.requests >= floor.least()), key=lambda image: image.rank
     )
     if rest := [image[1:] for image in images if image.requests < floor.least()]:
         ranked.append(_Image((floor.OTHER,) * 4, *map(sum, zip(*rest, strict=True))))
-    return [_kept(image) for image in page.of(ranked)], oldest
+    return [_row(image) for image in page.of(ranked)], oldest
 
 
-def _kept(image: _Image) -> WorthKeeping:
+def _row(image: _Image) -> WorthKeeping:
     request_hash, version, target, profile = image.names
     return {
         "request_hash": request_hash,
@@ -267,7 +267,7 @@ def _read(connection: Connection, query: Query) -> Cache:
 
 REPORT: Final = Report(
     name="insights/cache",
-    summary="What another time to live of images would bring",
+    summary="Cache hits with other times to live of images",
     read=_read,
     response=Cache,
     nested=True,

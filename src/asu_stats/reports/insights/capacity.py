@@ -1,4 +1,4 @@
-"""How busy workers are, how long builds wait for one, how many are needed, and what will come."""
+"""Utilisation and number of workers, waiting times, and a forecast of requests."""
 
 import math
 from collections import Counter
@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Day, Period
-from asu_stats.reports.insights import cache, forecasts, queueing
+from asu_stats.reports.insights import cache, forecasts, queue_simulation
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.parameters import Parameter
 from asu_stats.reports.report import Report
@@ -26,7 +26,7 @@ from asu_stats.windows import Window
 
 
 class HourArrivals(TypedDict):
-    """What arrives in one hour of the week, on average."""
+    """Average requests and builds of one hour of the week."""
 
     hour: Annotated[int, Field(description="0 is Monday 00:00 UTC, 167 is Sunday 23:00 UTC.")]
     requests: Annotated[float, Field(description="Mean accepted requests, 2 decimals.")]
@@ -39,27 +39,27 @@ class Seconds(TypedDict):
     """How long builds occupy a worker."""
 
     mean: Annotated[float | None, Field(description="Seconds, 1 decimal.")]
-    p95: Annotated[int | None, Field(description="95% of the builds took at most so long.")]
+    p95: Annotated[int | None, Field(description="95th percentile in seconds, nearest rank.")]
 
 
 class Waiting(TypedDict):
     """How long builds wait for a worker, in a simulation."""
 
     mean_seconds: Annotated[
-        float | None, Field(description="1 decimal; null if the queue would grow without end.")
+        float | None, Field(description="1 decimal; null if the queue would grow without bound.")
     ]
     p95_seconds: Annotated[
-        float | None, Field(description="1 decimal; null if the queue would grow without end.")
+        float | None, Field(description="1 decimal; null if the queue would grow without bound.")
     ]
 
 
 class ForecastDay(TypedDict):
-    """What is expected of one day."""
+    """The forecast of one day."""
 
     date: Day
     requests: Annotated[int, Field(description="Accepted requests.")]
-    low: Annotated[int, Field(description="9 of 10 days are expected between low and high.")]
-    high: Annotated[int, Field(description="9 of 10 days are expected between low and high.")]
+    low: Annotated[int, Field(description="Lower end of the 90% prediction interval.")]
+    high: Annotated[int, Field(description="Upper end of the 90% prediction interval.")]
     build_hours: Annotated[float | None, Field(description="Hours of workers, 2 decimals.")]
 
 
@@ -67,11 +67,9 @@ class Errors(TypedDict):
     """Mean absolute scaled errors of forecasts from the past, 28 days ahead."""
 
     mase: Annotated[
-        float | None, Field(description="Of the method that is used; null: too little history.")
+        float | None, Field(description="Of the chosen method; null: too little history.")
     ]
-    seasonal_naive_mase: Annotated[
-        float | None, Field(description="Of the same day of the week before.")
-    ]
+    seasonal_naive_mase: Annotated[float | None, Field(description="Of `same weekday last week`.")]
 
 
 class Capacity(TypedDict):
@@ -86,20 +84,20 @@ class Capacity(TypedDict):
     workers: Annotated[
         int | None,
         Field(
-            description="As given, else the most builds that ran at the same time among the newest "
-            "1,000 of the time range whose details are kept."
+            description="As given, else the maximum number of concurrent builds among the newest "
+            "1,000 builds of the time range that have details."
         ),
     ]
     utilisation: Annotated[
         float | None,
-        Field(description="Percent of the workers' time that builds take, 2 decimals."),
+        Field(description="Percent of worker time that builds occupy, 2 decimals."),
     ]
     wait: Waiting
     workers_needed: Annotated[
         int | None,
-        Field(description="Fewest workers with which p95 of the wait is at most the target."),
+        Field(description="Fewest workers with which the p95 wait meets the target."),
     ]
-    target_wait_seconds: Annotated[int, Field(description="The target, as asked for.")]
+    target_wait_seconds: Annotated[int, Field(description="The target, as given.")]
     forecast: Annotated[
         list[ForecastDay], Field(description="The 28 days after the time range, with `growth`.")
     ]
@@ -107,58 +105,60 @@ class Capacity(TypedDict):
     backtest: Errors
 
 
-LEAST_DAYS: Final = forecasts.LEAST_DAYS
+MIN_DAYS: Final = forecasts.MIN_DAYS
 HISTORY_DAYS: Final = 182
-NEWEST: Final = 1_000
-_MOST_WORKERS: Final = 10_000
+MAX_BUILDS: Final = 1_000
+_MAX_WORKERS: Final = 10_000
 METHOD: Final = (
-    "Waiting times are simulated: builds arrive at random at the mean rate of each hour of the "
-    "week, and take the next free worker for as long as a build of the time range, drawn at "
-    "random; the forecast is chosen by a backtest."
+    "Waiting times are simulated. Builds arrive at random at the mean rate of each hour of the "
+    "week and occupy the next free worker for a duration drawn from the builds of the time range. "
+    "A backtest chooses the forecast method."
 )
 
 TARGET_WAIT: Final = Parameter(
     "target_wait_seconds",
-    "Number of seconds that 95% of the builds should wait at most.",
+    "Target for the 95th percentile of the wait, in seconds.",
     {"type": "integer", "minimum": 0, "maximum": 86_400, "default": 60},
 )
 WORKERS: Final = Parameter(
     "workers",
-    "Number of workers, instead of that which was seen.",
-    {"type": "integer", "minimum": 1, "maximum": _MOST_WORKERS},
+    "Number of workers. Default: as observed.",
+    {"type": "integer", "minimum": 1, "maximum": _MAX_WORKERS},
 )
-LIFETIME: Final = Parameter(
+TTL: Final = Parameter(
     "ttl_seconds",
-    "As if images were kept for so many seconds after their last request.",
-    {"type": "integer", "minimum": 0, "maximum": cache.LIFETIMES[-1]},
+    "Compute as if images were kept for this many seconds after their last request.",
+    {"type": "integer", "minimum": 0, "maximum": cache.TTLS[-1]},
 )
 GROWTH: Final = Parameter(
     "growth",
-    "Percent more requests than now.",
+    "Growth of requests in percent.",
     {"type": "integer", "minimum": 0, "maximum": 1_000, "default": 0},
 )
 
 
-class _Arrived(NamedTuple):
+class _Arrivals(NamedTuple):
     """Sums over complete days, by hour of the week."""
 
     requests: list[int]
     builds: list[int]
-    hours: list[int]  # how many of each there were
+    hours: list[int]  # how often each hour of the week occurs
 
 
-def read(connection: Connection, window: Window, today: date, asked: Mapping[str, int]) -> Capacity:
-    """Return how busy workers are over the complete days of `window`, and what will come."""
-    scale = 1 + asked["growth"] / 100
+def read(
+    connection: Connection, window: Window, today: date, parameters: Mapping[str, int]
+) -> Capacity:
+    """Return the utilisation over the complete days of `window`, and the forecast after it."""
+    scale = 1 + parameters["growth"] / 100
     complete = _complete(connection, window, today)
     durations = _durations(connection, complete) if complete else []
-    arrived = _arrived(connection, complete) if complete else None
-    busy = sum(builds for _, builds in durations)
+    arrivals = _arrivals(connection, complete) if complete else None
+    builds = sum(count for _, count in durations)
     found: Capacity = {
         "period": sums.period(connection, window, []),
         "basis": {
-            "builds": busy,
-            "requests": sum(arrived.requests) if arrived else 0,
+            "builds": builds,
+            "requests": sum(arrivals.requests) if arrivals else 0,
             "method": METHOD,
             "enough": False,
         },
@@ -168,69 +168,71 @@ def read(connection: Connection, window: Window, today: date, asked: Mapping[str
         "utilisation": None,
         "wait": {"mean_seconds": None, "p95_seconds": None},
         "workers_needed": None,
-        "target_wait_seconds": asked["target_wait_seconds"],
+        "target_wait_seconds": parameters["target_wait_seconds"],
         "forecast": [],
         "forecast_method": None,
         "backtest": {"mase": None, "seasonal_naive_mase": None},
     }
-    queued = sum(arrived.builds) if arrived else 0
-    if not complete or not arrived or complete.days < LEAST_DAYS or not busy or not queued:
+    queued = sum(arrivals.builds) if arrivals else 0
+    if not complete or not arrivals or complete.days < MIN_DAYS or not builds or not queued:
         return found
     found["basis"]["enough"] = True
-    missed = _missed(connection, complete, asked.get("ttl_seconds"))
+    build_factor = _build_factor(connection, complete, parameters.get("ttl_seconds"))
     rates = [
-        scale * missed * builds / hours
-        for builds, hours in zip(arrived.builds, arrived.hours, strict=True)
+        scale * build_factor * count / hours
+        for count, hours in zip(arrivals.builds, arrivals.hours, strict=True)
     ]
     found["arrivals_by_hour_of_week"] = [
         {
             "hour": hour,
-            "requests": round(scale * arrived.requests[hour] / arrived.hours[hour], 2),
+            "requests": round(scale * arrivals.requests[hour] / arrivals.hours[hour], 2),
             "builds": round(rate, 2),
         }
         for hour, rate in enumerate(rates)
     ]
-    took = Distribution.of(dict(durations))
-    seconds = took.total
+    distribution = Distribution.of(dict(durations))
+    seconds = distribution.total
     found["service_seconds"] = {
-        "mean": figures.average(seconds, busy),
-        "p95": took.percentile(queueing.PERCENTILE),
+        "mean": figures.average(seconds, builds),
+        "p95": distribution.percentile(queue_simulation.PERCENTILE),
     }
-    load = queueing.load(rates, seconds / busy)
-    workers = asked.get("workers") or _most_at_once(connection, window, load)
+    load = queue_simulation.load(rates, seconds / builds)
+    workers = parameters.get("workers") or _max_concurrent_builds(connection, window, load)
     found["workers"] = workers
     found["utilisation"] = round(100 * load / workers, 2)
-    simulated = queueing.arrivals(rates, durations, workers)
+    simulated = queue_simulation.arrivals(rates, durations, workers)
     if load < workers:
-        wait = queueing.wait(simulated, workers)
+        wait = queue_simulation.wait(simulated, workers)
         found["wait"] = {"mean_seconds": round(wait.mean, 1), "p95_seconds": round(wait.p95, 1)}
-    found["workers_needed"] = queueing.workers_needed(simulated, load, asked["target_wait_seconds"])
-    hours_each = missed * queued / sum(arrived.requests) * seconds / busy / 3_600
-    if predicted := _predict(connection, window, today, hours_each, scale):
+    found["workers_needed"] = queue_simulation.workers_needed(
+        simulated, load, parameters["target_wait_seconds"]
+    )
+    hours_each = build_factor * queued / sum(arrivals.requests) * seconds / builds / 3_600
+    if predicted := _forecast(connection, window, today, hours_each, scale):
         found["forecast"], forecast = predicted
         found["forecast_method"] = forecast.method
         found["backtest"] = {
-            "mase": _shown(forecast.mase),
-            "seasonal_naive_mase": _shown(forecast.seasonal_naive_mase),
+            "mase": _rounded(forecast.mase),
+            "seasonal_naive_mase": _rounded(forecast.seasonal_naive_mase),
         }
     return found
 
 
-def _missed(connection: Connection, window: Window, lifetime: int | None) -> float:
-    """Return by what the builds of `window` are multiplied with another time to live.
+def _build_factor(connection: Connection, window: Window, ttl: int | None) -> float:
+    """Return the factor by which another time to live changes the number of builds.
 
-    These are the requests with a known hash that would be no hits, over those that were none.
+    It is the expected misses over the actual misses, among requests with a known hash.
     """
-    if lifetime is None:
+    if ttl is None:
         return 1.0
     counted = sums.days(connection, window, "total_requests", "requests_without_hash", "cache_hits")
     known = sum(int(row[1]) - int(row[2]) for row in counted)
     misses = known - sum(int(row[3]) for row in counted)
-    return (known - cache.hits(connection, window, [lifetime])[0]) / misses if misses > 0 else 1.0
+    return (known - cache.hits(connection, window, [ttl])[0]) / misses if misses > 0 else 1.0
 
 
 def _complete(connection: Connection, window: Window, today: date) -> Window | None:
-    """Return the days of `window` that are over, have data, and of which there are hours."""
+    """Return the past days of `window` that have data and hourly rollups."""
     since, kept = sums.first_day(connection), sums.hourly_since(connection)
     if since is None:
         return None
@@ -240,7 +242,7 @@ def _complete(connection: Connection, window: Window, today: date) -> Window | N
 
 
 def _durations(connection: Connection, window: Window) -> list[tuple[int, int]]:
-    """Return seconds that builds occupied a worker, ascending, and how many took so long."""
+    """Return pairs of duration in seconds and number of builds, ascending."""
     rows = sums.rows(connection, BUSY_SECONDS, ("seconds",), window)
     return sorted((row.seconds, int(row.builds)) for row in rows if row.builds)
 
@@ -253,72 +255,72 @@ _BY_HOUR: Final = (
 )
 
 
-def _arrived(connection: Connection, window: Window) -> _Arrived:
+def _arrivals(connection: Connection, window: Window) -> _Arrivals:
     first, after = bounds(window.start, window.end)
     requests: Counter[int] = Counter()
     builds: Counter[int] = Counter()
-    for hour, asked, queued in connection.execute(_BY_HOUR, {"first": first, "after": after}):
-        place = hour.weekday() * 24 + hour.hour
-        requests[place] += int(asked)
-        builds[place] += int(queued)
+    for hour, accepted, queued in connection.execute(_BY_HOUR, {"first": first, "after": after}):
+        hour_of_week = hour.weekday() * 24 + hour.hour
+        requests[hour_of_week] += int(accepted)
+        builds[hour_of_week] += int(queued)
     days = Counter(day.weekday() for day in window)
-    places = range(queueing.HOURS)
-    return _Arrived(
-        [requests[place] for place in places],
-        [builds[place] for place in places],
-        [days[place // 24] for place in places],
+    hours = range(queue_simulation.HOURS)
+    return _Arrivals(
+        [requests[hour] for hour in hours],
+        [builds[hour] for hour in hours],
+        [days[hour // 24] for hour in hours],
     )
 
 
 _b = build_metrics.c
-_NEWEST: Final = (
+_NEWEST_BUILDS: Final = (
     select(_b.started_at, _b.finished_at, _b.duration_seconds)
     .where(
         _b.finished_at >= bindparam("first", type_=DateTime),
         _b.finished_at < bindparam("after", type_=DateTime),
     )
     .order_by(_b.finished_at.desc(), _b.request_hash, _b.build_id)
-    .limit(NEWEST)
+    .limit(MAX_BUILDS)
 )
 
 
-def _most_at_once(connection: Connection, window: Window, load: float) -> int:
-    """Return how many of the newest builds of `window` ran at the same time at most.
+def _max_concurrent_builds(connection: Connection, window: Window, load: float) -> int:
+    """Return the maximum number of concurrent builds among the newest builds of `window`.
 
-    Without details, the fewest workers with which the queue does not grow without end.
+    Without details, return the fewest workers with which the queue does not grow without bound.
     """
     first, after = bounds(window.start, window.end)
     running: list[datetime] = []  # a heap of ends
-    most = 0
+    maximum = 0
     for start, end in sorted(
         (started or finished - timedelta(seconds=seconds or 0), finished)
         for started, finished, seconds in statements.fetch(
-            connection, _NEWEST, first=first, after=after
+            connection, _NEWEST_BUILDS, first=first, after=after
         )
     ):
         while running and running[0] <= start:
             heappop(running)
         heappush(running, end)
-        most = max(most, len(running))
-    return most or math.floor(load) + 1
+        maximum = max(maximum, len(running))
+    return maximum or math.floor(load) + 1
 
 
-def _predict(
+def _forecast(
     connection: Connection, window: Window, today: date, hours_each: float, scale: float
 ) -> tuple[list[ForecastDay], forecasts.Forecast] | None:
-    """Return the 28 days after `window`, or after today, forecast from up to 26 weeks before.
+    """Forecast the 28 days after `window`, at most from tomorrow on, from up to 26 weeks before.
 
-    `hours_each` are the build hours per request.
+    `hours_each` is the build time per request in hours.
     """
     last = min(window.end, today - timedelta(days=1))
     since = sums.first_day(connection) or last
     past = Window(max(since, last - timedelta(days=HISTORY_DAYS - 1)), last)
-    if past.days < LEAST_DAYS:
+    if past.days < MIN_DAYS:
         return None
-    asked = dict(sums.days(connection, past, "total_requests"))
+    requests = dict(sums.days(connection, past, "total_requests"))
     skipped = (min(window.end, today) - last).days
     found = forecasts.forecast(
-        [float(asked.get(day, 0)) for day in past], skipped + forecasts.HORIZON
+        [float(requests.get(day, 0)) for day in past], skipped + forecasts.HORIZON
     )
     days: list[ForecastDay] = [
         {
@@ -333,16 +335,16 @@ def _predict(
     return days, found
 
 
-def _shown(error: float | None) -> float | None:
+def _rounded(error: float | None) -> float | None:
     return None if error is None else round(error, 3)
 
 
 REPORT: Final = Report(
     name="insights/capacity",
-    summary="How many workers are needed, and what will be asked for",
-    description="Of the complete UTC days of the time range. Computed from stored sums; the "
-    "simulation has a fixed seed.",
+    summary="Workers needed, waiting times and a forecast of requests",
+    description="Covers the complete UTC days of the time range. The simulation has a fixed seed, "
+    "so equal data has equal results.",
     read=lambda connection, query: read(connection, query.window, query.today, query.filters),
     response=Capacity,
-    parameters=(TARGET_WAIT, WORKERS, LIFETIME, GROWTH),
+    parameters=(TARGET_WAIT, WORKERS, TTL, GROWTH),
 )

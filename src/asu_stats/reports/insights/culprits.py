@@ -1,7 +1,7 @@
-"""Who is to blame for a failure: by its type, and for missing packages by who meets it.
+"""The culprit of a failure: decided by its type, and for some types by who is affected.
 
-A package that several devices and clients miss is a matter of the packages; one that only one
-client, or one version of it, asks for is a matter of that client; anything else of the user.
+If a package is missing for several devices and clients, the culprit is `packages`. If nearly all
+failures come from one client, or one version of it, the culprit is `client`.
 """
 
 from collections import Counter, defaultdict
@@ -12,12 +12,12 @@ from typing import Final, Literal, NamedTuple
 from asu_stats.chance import fisher
 from asu_stats.error_types import TAXONOMY
 from asu_stats.events import UNKNOWN
-from asu_stats.reports.insights.rows import Failure
+from asu_stats.reports.insights.failure_rows import Failure
 
 Culprit = Literal["user", "client", "packages", "server", "unknown"]
 CULPRITS: Final[tuple[Culprit, ...]] = ("user", "client", "packages", "server", "unknown")
 
-# By type; what is missing here is `unknown`.
+# By type; types that are missing here are `unknown`.
 BY_TYPE: Final[Mapping[str, Culprit]] = {
     "unsupported_version": "user",
     "unsupported_target": "user",
@@ -28,7 +28,7 @@ BY_TYPE: Final[Mapping[str, Culprit]] = {
     "invalid_request": "user",
     "package_conflict": "user",
     "image_too_big": "user",
-    "package_not_found": "user",  # these three unless the evidence says otherwise
+    "package_not_found": "user",  # these three by default; see `attribute`
     "package_unsatisfiable": "user",
     "manifest_mismatch": "user",
     "version_mismatch": "client",
@@ -39,31 +39,33 @@ BY_TYPE: Final[Mapping[str, Culprit]] = {
     **{kind.type: "server" for kind in TAXONOMY if kind.category in {"container", "storage"}},
     **{kind.type: "server" for kind in TAXONOMY if kind.category == "network"},
 }
-_OF_PACKAGES: Final = frozenset({"package_not_found", "package_unsatisfiable", "manifest_mismatch"})
-# What a client may send without its user being asked.
-_OF_CLIENTS: Final = _OF_PACKAGES | {
+_PACKAGE_TYPES: Final = frozenset(
+    {"package_not_found", "package_unsatisfiable", "manifest_mismatch"}
+)
+# Errors that a client can cause without its user having chosen the value.
+_CLIENT_TYPES: Final = _PACKAGE_TYPES | {
     *("unsupported_version", "unsupported_target", "unsupported_profile", "unsupported_distro"),
     *("invalid_request", "package_conflict"),
 }
-_DEVICES: Final = 2
-_CLIENTS: Final = 2
-_MOSTLY: Final = 0.9  # of the requests that a client's fault hits
-_CHANCE: Final = 0.01
+_MIN_DEVICES: Final = 2
+_MIN_CLIENTS: Final = 2
+_CLIENT_SHARE: Final = 0.9  # of failing requests, for the culprit `client`
+_P: Final = 0.01
 
-Asker = tuple[str, str]
-Asked = Mapping[Asker, int]  # accepted requests by client and its version
+Client = tuple[str, str]  # client and its version
+Requests = Mapping[Client, int]  # accepted requests
 
 
-class Blame(NamedTuple):
-    """Who is to blame, and why, as a sentence."""
+class Attribution(NamedTuple):
+    """The culprit, with the reason as a sentence."""
 
     culprit: Culprit
     reason: str
-    names: Sequence[tuple[str, str]] = ()  # dimension and name that the reason mentions
+    names: Sequence[tuple[str, str]] = ()  # dimensions and names in the reason
 
 
 class Cluster(NamedTuple):
-    """Failures that have one cause as far as their texts say."""
+    """Failures with one type; if they name a package, also with one package and branch."""
 
     type: str
     package: str
@@ -71,66 +73,72 @@ class Cluster(NamedTuple):
 
 
 def clusters(failures: Sequence[Failure]) -> dict[Cluster, list[Failure]]:
-    """Return failures by type; those that name a package by package and branch too."""
+
     found: dict[Cluster, list[Failure]] = defaultdict(list)
     for failure in failures:
-        named = failure.type in _OF_PACKAGES and failure.package
-        where = (failure.package, failure.branch) if named else ("", "")
-        found[Cluster(failure.type, *where)].append(failure)
+        has_package = failure.type in _PACKAGE_TYPES and failure.package
+        package = (failure.package, failure.branch) if has_package else ("", "")
+        found[Cluster(failure.type, *package)].append(failure)
     return found
 
 
-def blame(cluster: Cluster, failures: Sequence[Failure], asked: Asked) -> Blame:
-    """Return who is to blame for the failures of a cluster; `asked` is of all in the window."""
-    if cluster.type in _OF_CLIENTS and (client := _client(failures, asked)):
+def attribute(cluster: Cluster, failures: Sequence[Failure], requests: Requests) -> Attribution:
+    """Return the culprit of the failures of a cluster, given all requests of the time range."""
+    if cluster.type in _CLIENT_TYPES and (client := _failing_client(failures, requests)):
         return client
-    if cluster.package and (reason := _missing(cluster, failures)):
-        return Blame("packages", reason, (("package", cluster.package),))
-    return Blame(BY_TYPE.get(cluster.type, "unknown"), meaning(cluster.type))
+    if cluster.package and (reason := _missing_package(cluster, failures)):
+        return Attribution("packages", reason, (("package", cluster.package),))
+    return Attribution(BY_TYPE.get(cluster.type, "unknown"), meaning(cluster.type))
 
 
-def _client(failures: Sequence[Failure], asked: Asked) -> Blame | None:
-    """Say which client, or version of it, has nearly all of the failures, far beyond its share."""
-    requests: dict[Asker, set[object]] = defaultdict(set)
+def _failing_client(failures: Sequence[Failure], requests: Requests) -> Attribution | None:
+    """Return the client, or its version, with nearly all failing requests, beyond its share."""
+    failing: dict[Client, set[object]] = defaultdict(set)
     for failure in failures:
-        requests[failure.client, failure.client_version].add(failure.request)
-    by_version = Counter({asker: len(of) for asker, of in requests.items()})
+        failing[failure.client, failure.client_version].add(failure.request)
+    by_version = Counter({client: len(distinct) for client, distinct in failing.items()})
     by_client: Counter[str] = Counter()
     for (client, _), count in by_version.items():
         by_client[client] += count
-    total, of_all = by_client.total(), sum(asked.values())
+    total, all_requests = by_client.total(), sum(requests.values())
     for (client, version), count in by_version.most_common(1):
-        if version != UNKNOWN and count >= _MOSTLY * total:
-            share = asked.get((client, version), 0)
-            if _stands_out(count, total, share, of_all, len(asked)):
-                reason = _sentence(f"{client} {version}", count, total, share, of_all)
-                return Blame("client", reason, (("client", client), ("client_version", version)))
+        if version != UNKNOWN and count >= _CLIENT_SHARE * total:
+            sent = requests.get((client, version), 0)
+            if _is_significant(count, total, sent, all_requests, len(requests)):
+                reason = _reason(f"{client} {version}", count, total, sent, all_requests)
+                names = ("client", client), ("client_version", version)
+                return Attribution("client", reason, names)
     for client, count in by_client.most_common(1):
-        if client != UNKNOWN and count >= _MOSTLY * total:
-            share = sum(n for (name, _), n in asked.items() if name == client)
-            if _stands_out(count, total, share, of_all, len({name for name, _ in asked})):
-                reason = _sentence(client, count, total, share, of_all)
-                return Blame("client", reason, (("client", client),))
+        if client != UNKNOWN and count >= _CLIENT_SHARE * total:
+            sent = sum(n for (name, _), n in requests.items() if name == client)
+            clients = len({name for name, _ in requests})
+            if _is_significant(count, total, sent, all_requests, clients):
+                reason = _reason(client, count, total, sent, all_requests)
+                return Attribution("client", reason, (("client", client),))
     return None
 
 
-def _stands_out(count: int, total: int, share: int, of_all: int, tried: int) -> bool:
-    """Tell whether a client has more of the failing requests than its share explains."""
-    share, others = max(share, count), max(of_all - share, total - count)
-    p_value = fisher(count, share, total - count, others)
-    return p_value * max(1, tried) < _CHANCE
+def _is_significant(count: int, total: int, sent: int, all_requests: int, clients: int) -> bool:
+    """Return whether a client has more failing requests than its share of requests explains.
+
+    `count` of `total` failing requests and `sent` of `all_requests` are of the client; `clients` is
+    the number of tests, for Bonferroni's correction.
+    """
+    sent, others = max(sent, count), max(all_requests - sent, total - count)
+    p_value = fisher(count, sent, total - count, others)
+    return p_value * max(1, clients) < _P
 
 
-def _sentence(client: str, count: int, total: int, share: int, of_all: int) -> str:
-    usual = f"{100 * share / of_all:.0f}%" if of_all else "0%"
-    return f"{count} of {total} requests hit come from {client}, which sends {usual} of all."
+def _reason(client: str, count: int, total: int, sent: int, all_requests: int) -> str:
+    share = f"{100 * sent / all_requests:.0f}%" if all_requests else "0%"
+    return f"{count} of {total} failing requests come from {client}, which sends {share} of all."
 
 
-def _missing(cluster: Cluster, failures: Sequence[Failure]) -> str | None:
-    """Say that a package is missing for several devices and clients."""
+def _missing_package(cluster: Cluster, failures: Sequence[Failure]) -> str | None:
+    """Return the reason if a package is missing for several devices and clients."""
     devices = {failure.device for failure in failures}
     clients = {(failure.client, failure.client_version) for failure in failures}
-    if len(devices) < _DEVICES or len(clients) < _CLIENTS:
+    if len(devices) < _MIN_DEVICES or len(clients) < _MIN_CLIENTS:
         return None
     since: date = min(failure.day for failure in failures)
     return (
@@ -143,6 +151,6 @@ _MEANINGS: Final = {kind.type: meaning for kind, meaning in TAXONOMY.items()}
 
 
 def meaning(error_type: str) -> str:
-    """Return what a type of error means, as a sentence."""
-    words = _MEANINGS.get(error_type, "the type is not one of ours")
-    return f"{words[:1].upper()}{words[1:]}."
+    """Return the meaning of an error type as a sentence."""
+    text = _MEANINGS.get(error_type, "not an error type of asu-stats")
+    return f"{text[:1].upper()}{text[1:]}."

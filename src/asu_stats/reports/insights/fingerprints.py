@@ -1,4 +1,4 @@
-"""Fingerprints: errors whose texts differ only in names, with where and since when they occur."""
+"""Fingerprints: errors whose texts differ only in names, with their days, versions and devices."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +18,9 @@ from asu_stats.reports.cover import covers
 from asu_stats.reports.error_examples import ErrorExample
 from asu_stats.reports.fields import Category, Day, Period, Profile, Target, Total, TypeOfError
 from asu_stats.reports.fields import Version as VersionName
-from asu_stats.reports.insights import rows
+from asu_stats.reports.insights import failure_rows
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.reports.insights.rows import Failure, Known
+from asu_stats.reports.insights.failure_rows import Failure, FingerprintText
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION, Parameter, day_parameter
 from asu_stats.reports.report import Query, Report
@@ -33,15 +33,15 @@ class FingerprintRow(TypedDict):
     """Errors whose texts differ only in names, numbers, paths and hashes."""
 
     fingerprint: Annotated[str, Field(description="Digest of category, type and pattern.")]
-    pattern: Annotated[str, Field(description="Telling lines of the text, names replaced.")]
+    pattern: Annotated[str, Field(description="Lines that decide the type, names replaced.")]
     category: Category
     type: TypeOfError
     count: Count
-    first_seen: Annotated[Day | None, Field(description="First day ever, also before the range.")]
-    last_seen: Annotated[Day | None, Field(description="Last day ever, also after the range.")]
+    first_seen: Annotated[Day | None, Field(description="First day ever, not only in the range.")]
+    last_seen: Annotated[Day | None, Field(description="Last day ever, not only in the range.")]
     versions: Annotated[
         Sequence[VersionName],
-        Field(description="Affected in the time range, by release; at most `limit`."),
+        Field(description="Affected in the time range, in version order; at most `limit`."),
     ]
     versions_total: Total
     devices: Annotated[int, Field(description="Distinct (target, profile) in the time range.")]
@@ -49,7 +49,7 @@ class FingerprintRow(TypedDict):
         str | None, Field(description="The last 2,000 characters of the earliest text.")
     ]
     example_request_hash: Annotated[
-        str | None, Field(description="First 12 characters, if it is known.")
+        str | None, Field(description="First 12 characters; null if unknown.")
     ]
 
 
@@ -97,12 +97,12 @@ class OneFingerprint(FingerprintRow):
     top_versions_total: Total
     top_profiles: list[ProfileCount]
     top_profiles_total: Total
-    examples: Annotated[list[ErrorExample], Field(description="The latest whose details are kept.")]
+    examples: Annotated[list[ErrorExample], Field(description="The latest errors with details.")]
 
 
 _METHOD: Final = (
-    "Error texts are reduced to the lines that decide their type, with names, numbers, paths, "
-    "hashes and versions replaced; texts with equal results are one fingerprint."
+    "Each error text is reduced to the lines that decide its type, with names, numbers, paths, "
+    "hashes and versions replaced. Texts with equal results have the same fingerprint."
 )
 _TOP: Final = 5
 Devices = Mapping[tuple[str, ...], int]  # errors by version, target and profile
@@ -119,24 +119,24 @@ def read(
     new_since: date | None = None,
 ) -> Fingerprints:
     """Return the fingerprints of `window`, by count descending, then by name."""
-    groups: dict[str, Devices] = {**rows.by_fingerprint(connection, window, filters)}
-    basis = rows.basis(connection, window, _METHOD, found=list(groups))
+    groups: dict[str, Devices] = {**failure_rows.by_fingerprint(connection, window, filters)}
+    basis = failure_rows.basis(connection, window, _METHOD, found=list(groups))
     unread = sum(groups.pop("", {}).values())
     if new_since is not None:
-        seen = rows.seen(connection, groups)
-        groups = {name: of for name, of in groups.items() if seen[name][0] >= new_since}
+        days = failure_rows.first_and_last_days(connection, groups)
+        groups = {name: devices for name, devices in groups.items() if days[name][0] >= new_since}
     if floor.least():
         groups = _folded(groups, _hidden(connection, window, filters))
-    counts = {name: sum(of.values()) for name, of in groups.items()}
+    counts = {name: sum(devices.values()) for name, devices in groups.items()}
     ranked = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     shown = page.of(ranked)
-    known = {floor.OTHER: _REST, **rows.known(connection, shown)}
-    seen = rows.seen(connection, shown)
+    texts = {floor.OTHER: _OTHER_TEXT, **failure_rows.texts(connection, shown)}
+    days = failure_rows.first_and_last_days(connection, shown)
     return {
         "period": sums.period(connection, window, []),
         "basis": basis,
         "fingerprints": [
-            _row(name, known[name], groups[name], seen.get(name), page) for name in shown
+            _row(name, texts[name], groups[name], days.get(name), page) for name in shown
         ],
         "fingerprints_total": len(ranked),
         "without_fingerprint": unread,
@@ -145,16 +145,16 @@ def read(
 
 @covers(OneFingerprint)
 def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFingerprint:
-    """Return all about one fingerprint in `window`.
+    """Return the errors in `window` with one fingerprint.
 
-    Raises `UnknownFingerprintError` for one that no error ever had, or below the public floor.
+    Raise `UnknownFingerprintError` if no error ever had it, or if it is below the public floor.
     """
-    known = rows.known(connection, [fingerprint]).get(fingerprint)
-    seen = rows.seen(connection, [fingerprint]).get(fingerprint)
-    if known is None or seen is None:
+    text = failure_rows.texts(connection, [fingerprint]).get(fingerprint)
+    first_and_last = failure_rows.first_and_last_days(connection, [fingerprint]).get(fingerprint)
+    if text is None or first_and_last is None:
         raise UnknownFingerprintError(fingerprint)
-    failures = rows.read(connection, window, {"fingerprint": fingerprint})
-    if not rows.is_shown(failures):
+    failures = failure_rows.read(connection, window, {"fingerprint": fingerprint})
+    if not failure_rows.is_shown(failures):
         raise UnknownFingerprintError(fingerprint)
     names = floor.Visible(connection, window)
     days: Counter[str] = Counter()
@@ -169,8 +169,8 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
         profiles[device] += failure.count
     return {
         "period": sums.period(connection, window, []),
-        "basis": rows.basis(connection, window, _METHOD, found=failures),
-        **_row(fingerprint, known, devices, seen, ALL),
+        "basis": failure_rows.basis(connection, window, _METHOD, found=failures),
+        **_row(fingerprint, text, devices, first_and_last, ALL),
         "timeseries": [{"timestamp": day, "count": days[day]} for day in window.timestamps("day")],
         "top_versions": [
             {"version": name, "count": n} for name, n in figures.top(versions, _TOP, release_order)
@@ -187,50 +187,50 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
     }
 
 
-_REST: Final = Known(*(floor.OTHER,) * 3, None, None)
+_OTHER_TEXT: Final = FingerprintText(*(floor.OTHER,) * 3, None, None)
 
 
 def _hidden(connection: Connection, window: Window, filters: Mapping[str, str]) -> set[str]:
-    """Return the fingerprints that hit too few requests to be shown."""
+    """Return the fingerprints below the public floor."""
     groups: dict[str, list[Failure]] = defaultdict(list)
-    for failure in rows.read(connection, window, filters):
+    for failure in failure_rows.read(connection, window, filters):
         groups[failure.fingerprint].append(failure)
-    return {name for name, of in groups.items() if not rows.is_shown(of)}
+    return {name for name, failures in groups.items() if not failure_rows.is_shown(failures)}
 
 
 def _folded(groups: Mapping[str, Devices], hidden: Collection[str]) -> dict[str, Devices]:
-    """Return groups, the hidden ones as `other`."""
-    found = {name: of for name, of in groups.items() if name not in hidden}
-    if rest := [of for name, of in groups.items() if name in hidden]:
+    """Return groups with the hidden ones added up as `other`."""
+    found = {name: devices for name, devices in groups.items() if name not in hidden}
+    if rest := [devices for name, devices in groups.items() if name in hidden]:
         found[floor.OTHER] = sum(map(Counter, rest), Counter())
     return found
 
 
 def _row(
     name: str,
-    known: Known,
+    text: FingerprintText,
     devices: Devices,
-    seen: tuple[date, date] | None,
+    first_and_last: tuple[date, date] | None,
     page: Page,
 ) -> FingerprintRow:
     versions = sorted({version for version, _, _ in devices}, key=release_order)
     return {
         "fingerprint": name,
-        "pattern": known.pattern,
-        "category": known.category,
-        "type": known.type,
+        "pattern": text.pattern,
+        "category": text.category,
+        "type": text.type,
         "count": sum(devices.values()),
-        "first_seen": seen[0].isoformat() if seen else None,
-        "last_seen": seen[1].isoformat() if seen else None,
+        "first_seen": first_and_last[0].isoformat() if first_and_last else None,
+        "last_seen": first_and_last[1].isoformat() if first_and_last else None,
         "versions": versions[: page.limit],
         "versions_total": len(versions),
         "devices": len({device[1:] for device in devices}),
-        "example": known.example,
-        "example_request_hash": shown_hash(known.request_hash or "") or None,
+        "example": text.example,
+        "example_request_hash": shown_hash(text.request_hash or "") or None,
     }
 
 
-def _listed(connection: Connection, query: Query) -> Fingerprints:
+def _read(connection: Connection, query: Query) -> Fingerprints:
     filters = {name: value for name, value in query.filters.items() if name != _NEW_SINCE.name}
     new_since = query.filters.get(_NEW_SINCE.name)
     return read(connection, query.window, query.page, filters, new_since)
@@ -238,8 +238,10 @@ def _listed(connection: Connection, query: Query) -> Fingerprints:
 
 REPORT: Final = Report(
     name="insights/fingerprints",
-    summary="Errors by fingerprint: texts that differ only in names are one",
-    read=_listed,
+    summary="Errors by fingerprint",
+    description="Errors whose texts differ only in names, numbers, paths and hashes have the same "
+    "fingerprint.",
+    read=_read,
     response=Fingerprints,
     parameters=(_NEW_SINCE, VERSION, CATEGORY, ERROR_TYPE),
     row=FingerprintRow,
@@ -248,7 +250,7 @@ REPORT: Final = Report(
 )
 ONE: Final = Report(
     name="insights/fingerprints/{fingerprint}",
-    summary="All that is known of one fingerprint",
+    summary="Errors of one fingerprint",
     read=lambda connection, query: read_one(connection, query.window, query.filters["fingerprint"]),
     response=OneFingerprint,
     subject=_FINGERPRINT,

@@ -1,4 +1,4 @@
-"""How long each phase of a build takes: a slow network is another phase than a slow disk."""
+"""Durations of the phases of builds, by worker, version and day."""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +21,8 @@ from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.store.blocks.totals import Totals
 from asu_stats.windows import Window
 
-_Builds = Annotated[int, Field(description="Successful builds that said how long it took.")]
-_Seconds = Annotated[float | None, Field(description="Nearest rank; up to 3 decimals.")]
+_Builds = Annotated[int, Field(description="Successful builds that reported the phase.")]
+_Seconds = Annotated[float | None, Field(description="Seconds, nearest rank; up to 3 decimals.")]
 
 
 class WorkerPhase(TypedDict):
@@ -44,7 +44,7 @@ class VersionPhase(TypedDict):
 
 
 class Phase(TypedDict):
-    """A phase of builds."""
+    """The durations of one phase."""
 
     phase: Annotated[str, Field(description="Name of the phase, as builds report it.")]
     builds: _Builds
@@ -73,24 +73,24 @@ class Phases(TypedDict):
     basis: Basis
     phases: Annotated[Sequence[Phase], Field(description="Most builds first.")]
     timeseries: Annotated[
-        list[DayPhase], Field(description="Days on which builds ended, each with its phases.")
+        list[DayPhase], Field(description="Days on which builds ended, with their phases.")
     ]
 
 
 @covers(Phases)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
-    """Return how long each phase took in `window`, by worker, by version and by day."""
+    """Return the durations of phases in `window`, by worker, version and day."""
     workers, versions = sums.cubes(connection, window, PHASE_WORKERS, PHASE_VERSIONS)
     versions = floor.rename(connection, window, versions, 1, "version")
     by_worker, by_version = _by_phase(workers), _by_phase(versions)
     found: list[Any] = [
         {
             "phase": phase,
-            **_figures(spread),
-            **_of("worker", by_worker[phase], page, as_text),
-            **_of("version", by_version[phase], page, release_order),
+            **_figures(distribution),
+            **_rows_by("worker", by_worker[phase], page, as_text),
+            **_rows_by("version", by_version[phase], page, release_order),
         }
-        for (phase,), spread in workers.distributions(0).items()
+        for (phase,), distribution in workers.distributions(0).items()
     ]
     found.sort(key=lambda row: (-row["builds"], row["phase"]))
     builds = max((row["builds"] for row in found), default=0)
@@ -100,44 +100,44 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
         "basis": {
             "builds": builds,
             "requests": 0,
-            "method": "Percentiles are nearest rank, of the successful builds that said how long "
-            "the phase took.",
+            "method": "Percentiles are nearest rank, over the successful builds that reported the "
+            "phase.",
             "enough": builds > 0,
         },
         "phases": page.of(found),
         "timeseries": [
-            {"day": day, "phase": phase, **_figures(spread)}  # type: ignore[typeddict-item]
+            {"day": day, "phase": phase, **_figures(distribution)}  # type: ignore[typeddict-item]
             for day, _, totals in days
-            for (phase,), spread in sorted(totals.distributions(0).items(), key=itemgetter(0))
+            for (phase,), distribution in sorted(totals.distributions(0).items(), key=itemgetter(0))
         ],
     }
 
 
 def _by_phase(totals: Totals) -> dict[str, dict[str, Distribution]]:
-    """Return how long builds took, by phase and worker or version."""
+    """Return durations by phase, then by worker or version."""
     found: dict[str, dict[str, Distribution]] = defaultdict(dict)
-    for (phase, name), spread in totals.distributions(0, 1).items():
-        found[phase][name] = spread
+    for (phase, name), distribution in totals.distributions(0, 1).items():
+        found[phase][name] = distribution
     return found
 
 
-def _figures(spread: Distribution) -> dict[str, Any]:
-    p50, p95 = (spread.percentile(percent) or 0 for percent in (50, 95))
-    return {"builds": spread.count, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
+def _figures(distribution: Distribution) -> dict[str, Any]:
+    p50, p95 = (distribution.percentile(percent) or 0 for percent in (50, 95))
+    return {"builds": distribution.count, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
 
 
-def _of(
-    what: str, names: Mapping[str, Distribution], page: Page, order: Callable[[str], str]
+def _rows_by(
+    dimension: str, names: Mapping[str, Distribution], page: Page, order: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Return the rows of workers or versions, and how many there are."""
-    rows = [{what: name, **_figures(spread)} for name, spread in names.items()]
-    rows.sort(key=lambda row: (-row["builds"], order(row[what])))
-    return {f"by_{what}": rows[: page.most(len(rows))], f"by_{what}_total": len(rows)}
+    """Return the first rows of workers or versions, and how many there are in all."""
+    rows = [{dimension: name, **_figures(distribution)} for name, distribution in names.items()]
+    rows.sort(key=lambda row: (-row["builds"], order(row[dimension])))
+    return {f"by_{dimension}": rows[: page.most(len(rows))], f"by_{dimension}_total": len(rows)}
 
 
 REPORT: Final = Report(
     name="insights/phases",
-    summary="How long each phase of a build takes",
+    summary="Durations of the phases of builds",
     read=lambda connection, query: read(connection, query.window, query.page),
     response=Phases,
     nested=True,

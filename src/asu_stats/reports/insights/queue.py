@@ -1,4 +1,4 @@
-"""Whether the queue moves, how long requests wait, and which come again and again."""
+"""State of the queue, waiting times of requests, and retry storms."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ from asu_stats.store.rollups.definitions import OFTEN, REPEATS
 from asu_stats.times import bounds, naive
 from asu_stats.windows import Window
 
-_Seconds = Annotated[int | None, Field(description="Whole seconds; null over nothing.")]
+_Seconds = Annotated[int | None, Field(description="Whole seconds; null without data.")]
 
 
 class Waited(TypedDict):
@@ -56,13 +56,13 @@ class HourOfWeek(TypedDict):
     hour: Annotated[int, Field(description="0 to 167; 0 is Monday 00:00 UTC.")]
     waiting_avg: Annotated[
         float | None,
-        Field(description="Average queue length of its minutes, 1 decimal; null without any."),
+        Field(description="Average queue length, 1 decimal; null without samples."),
     ]
     waited_p95_seconds: _Seconds
 
 
 class Storm(TypedDict):
-    """A hash that a client asked for again and again although it fails."""
+    """A retry storm: a hash that a client requested at least 10 times on a day in vain."""
 
     request_hash: Annotated[
         str,
@@ -70,11 +70,11 @@ class Storm(TypedDict):
         Field(description="First 12 characters; the full hash with a `read` token."),
     ]
     client: Client
-    requests: Annotated[int, Field(description="On the days with at least 10 of them.")]
+    requests: Annotated[int, Field(description="Failed requests on days with at least 10 of them.")]
     outcome: Annotated[
-        str, Field(description="What most of them came to: rejected, cached_failure or failure.")
+        str, Field(description="Most common result: rejected, cached_failure or failure.")
     ]
-    since: Annotated[Day, Field(description="First UTC day with at least 10 of them.")]
+    since: Annotated[Day, Field(description="First UTC day with at least 10 failed requests.")]
 
 
 class QueueInsight(TypedDict):
@@ -84,26 +84,28 @@ class QueueInsight(TypedDict):
     basis: Basis
     moving: Annotated[
         bool,
-        Field(description="Whether nothing waits, or a build started or ended within 30 minutes."),
+        Field(
+            description="True if no build waits, or one started or ended in the last 30 minutes."
+        ),
     ]
-    waiting: Annotated[int, Field(description="Builds that wait, of all servers.")]
-    running: Annotated[int, Field(description="Builds that run, of all servers.")]
+    waiting: Annotated[int, Field(description="Waiting builds of all servers.")]
+    running: Annotated[int, Field(description="Running builds of all servers.")]
     expected_wait_seconds: Annotated[
         int | None,
         Field(
-            description="For a new request: builds that wait over the rate at which builds ended "
-            "in the last 30 minutes; null if none did."
+            description="For a new request: waiting builds over the rate of builds that ended in "
+            "the last 30 minutes; null if none ended."
         ),
     ]
     waited: Waited
     by_hour_of_week: list[HourOfWeek]
     storms: Annotated[Sequence[Storm], Field(description="Most requests first.")]
-    storm_requests: Annotated[int, Field(description="Requests of all storms together.")]
+    storm_requests: Annotated[int, Field(description="Requests of all storms.")]
     distinct_hashes: Annotated[int, Field(description="Distinct hashes of all storms.")]
 
 
 RECENT: Final = timedelta(minutes=30)
-_AHEAD: Final = timedelta(minutes=5)  # that clocks may differ
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # tolerated for events from other machines
 _HOURS: Final = 168
 _b, _s = build_metrics.c, queue_samples.c
 _SINCE: Final = bindparam("since", type_=DateTime)
@@ -116,7 +118,8 @@ _STARTED: Final = select(func.count()).where(
 
 _day, _hour = (cast(extract(part, _s.sampled_at), Integer) for part in ("dow", "hour"))
 _sample = (
-    # A week of SQL begins on Sunday. Samples have whole minutes: SQLite rounds no time to a day.
+    # `dow` of SQL is 0 on Sunday. Samples are whole minutes, so SQLite does not round one to the
+    # next day.
     select(((_day + 6) % 7 * 24 + _hour).label("hour"), _s.queue_length)
     .where(_s.sampled_at >= _SINCE, _s.sampled_at < _UNTIL)
     .subquery("sample")
@@ -136,7 +139,7 @@ _STORMS: Final = select(
 
 
 def expected_wait(waiting: int, ended: int) -> int | None:
-    """Return the seconds that `waiting` builds take when `ended` end in 30 minutes."""
+    """Return the seconds until `waiting` builds have ended if `ended` builds end per 30 minutes."""
     if not waiting:
         return 0
     seconds = waiting * int(RECENT.total_seconds())
@@ -153,8 +156,8 @@ def read(
     state: QueueState,
     full_hashes: bool = False,
 ) -> QueueInsight:
-    """Return the queue `now`, in the given state, and how it was in `window`."""
-    recent = {"since": naive(now) - RECENT, "until": naive(now) + _AHEAD}
+    """Return the queue `now`, which is in `state`, and its waits and storms in `window`."""
+    recent = {"since": naive(now) - RECENT, "until": naive(now) + _CLOCK_SKEW}
     ((ended,),) = statements.fetch(connection, _ENDED, **recent)
     ((started,),) = statements.fetch(connection, _STARTED, **recent)
     (waits,) = sums.cubes(connection, window, WAITED)
@@ -167,8 +170,8 @@ def read(
             "builds": ended,
             "requests": waited.count,
             "method": "The expected wait is the number of waiting builds over the rate of builds "
-            "that ended in the last 30 minutes; a wait lasts from the request to the start of the "
-            "build that ended it.",
+            "that ended in the last 30 minutes. A wait lasts from the request to the start of its "
+            "build.",
             "enough": True,
         },
         "moving": moving,
@@ -190,7 +193,7 @@ def read(
 def _by_hour(
     connection: Connection, window: Window, waits: Iterable[tuple[Key, list[int]]]
 ) -> list[HourOfWeek]:
-    """Return the hours of the week: how many builds waited, and how long requests did."""
+    """Return the queue length and the waiting time of each hour of the week."""
     first, after = bounds(window.start, window.end)
     samples = {
         hour: figures.average(int(length), int(minutes))
@@ -217,15 +220,15 @@ _OUTCOMES: Final = ("rejected", "cached_failure", "failure")
 def _storms(
     connection: Connection, window: Window, *, full_hashes: bool
 ) -> tuple[list[Storm], int]:
-    """Return hashes that clients asked for in vain again and again, and how many hashes it were."""
+    """Return the retry storms, most requests first, and the number of their distinct hashes."""
     days: defaultdict[tuple[str, str], list[tuple[date, Sequence[int]]]] = defaultdict(list)
     for day, client, request_hash, *counts in statements.fetch(
         connection, _STORMS, start=window.start, end=window.end
     ):
         days[request_hash, client].append((day, counts))
     found: list[Storm] = []
-    for (request_hash, client), of in sorted(days.items()):
-        counts = [sum(column) for column in zip(*(each for _, each in of), strict=True)]
+    for (request_hash, client), storm_days in sorted(days.items()):
+        counts = [sum(column) for column in zip(*(each for _, each in storm_days), strict=True)]
         names = request_hash if full_hashes else shown_hash(request_hash), client
         if sum(counts) < floor.least():
             names = floor.OTHER, floor.OTHER
@@ -235,7 +238,7 @@ def _storms(
                 "client": names[1],
                 "requests": int(sum(counts)),
                 "outcome": _OUTCOMES[counts.index(max(counts))],
-                "since": min(day for day, _ in of).isoformat(),
+                "since": min(day for day, _ in storm_days).isoformat(),
             }
         )
     found.sort(key=lambda storm: -storm["requests"])
@@ -257,8 +260,8 @@ def _read(connection: Connection, query: Query) -> QueueInsight:
 
 REPORT: Final = Report(
     name="insights/queue",
-    summary="How long requests wait, and which come again and again",
-    description="Days are UTC days. The state of the queue is that of now; the response is not "
+    summary="State of the queue, waiting times and retry storms",
+    description="Days are UTC days. The state of the queue is current, so the response is not "
     "cached.",
     read=_read,
     response=QueueInsight,

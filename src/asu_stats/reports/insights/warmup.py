@@ -1,4 +1,4 @@
-"""Which images will be asked for after a release, so that they can be built before."""
+"""Images that are likely to be requested after a release, so that they can be built in advance."""
 
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
@@ -22,14 +22,14 @@ from asu_stats.windows import FIRST_DAY, Window
 
 
 class Image(TypedDict):
-    """An image that will be asked for."""
+    """An image with its expected requests."""
 
     target: Target
     profile: Profile
     packages_digest: Annotated[
         str,
         IDENTIFYING,
-        Field(description="Identifies the list of packages: `digest` of `package_lists`."),
+        Field(description="Identifies the list of packages: column `digest` of `package_lists`."),
     ]
     expected_requests: Annotated[
         float, Field(description="In the first 14 days after the release, 1 decimal.")
@@ -37,9 +37,9 @@ class Image(TypedDict):
 
 
 class Tried(TypedDict):
-    """What the list would have been worth at an earlier release."""
+    """The hit rate of such a list at an earlier release."""
 
-    version: Annotated[str, Field(description="A release that is known or was asked for.")]
+    version: Annotated[str, Field(description="An earlier release.")]
     released_on: Annotated[str, Field(description="UTC day, YYYY-MM-DD.")]
     requests: Annotated[
         int,
@@ -56,26 +56,26 @@ class Warmup(TypedDict):
     period: Period
     basis: Basis
     version: Annotated[
-        str | None, Field(description="As given, else the newest release; null: none is known.")
+        str | None, Field(description="As given, else the newest release; null if none is known.")
     ]
     images: Annotated[list[Image], Field(description="Most expected requests first.")]
     backtest: Annotated[
         list[Tried],
         Field(
-            description="Earlier releases, newest first, with a list made before each; at most 3."
+            description="Up to 3 earlier releases, newest first, each with a list made before it."
         ),
     ]
 
 
 FIRST_DAYS: Final = 14
 _RELEASES: Final = 3
-_LEAST_REQUESTS: Final = 20
-_MOST_HISTORY: Final = 92
-_SAME_BRANCH: Final = 2  # times as much as a request of another branch
+_MIN_REQUESTS: Final = 20
+_HISTORY_DAYS: Final = 92
+_SAME_BRANCH: Final = 2  # weight of a request for the same branch; other requests have 1
 METHOD: Final = (
-    "Images are ranked by the requests of the time range that named packages and were no cache "
-    "hits, those of the same branch counted twice; expected requests are an image's share of them "
-    "times the mean of earlier releases."
+    "Images are ranked by the requests of the time range that named packages and were not cache "
+    "hits; requests for the same branch count twice. Expected requests are an image's share of "
+    "them times the mean of earlier releases."
 )
 
 IMAGES: Final = Parameter(
@@ -85,7 +85,7 @@ IMAGES: Final = Parameter(
 )
 FOR_VERSION: Final = Parameter(
     "version",
-    "The release to prepare for, known or not yet. Default: the newest.",
+    "The release to prepare for, also a future one. Default: the newest.",
     VERSION.schema,
     VERSION.stored,
     selects=False,
@@ -100,7 +100,7 @@ class _Release(NamedTuple):
 
 
 class _Ranked(NamedTuple):
-    """The images that were asked for most before a release: weights, and that of all."""
+    """The most requested images with their weights, and the total weight of all images."""
 
     images: list[tuple[_Key, int]]
     weight: int
@@ -110,9 +110,9 @@ class _Ranked(NamedTuple):
 def read(
     connection: Connection, window: Window, today: date, images: int, version: str | None = None
 ) -> Warmup:
-    """Return the images to build before a release, and what such lists were worth before."""
+    """Return the images to build before a release, and the hit rates of such lists in the past."""
     last = min(window.end, today)
-    past = Window(min(last, max(window.start, last - timedelta(days=_MOST_HISTORY - 1))), last)
+    past = Window(min(last, max(window.start, last - timedelta(days=_HISTORY_DAYS - 1))), last)
     requests = int(sums.rows(connection, PACKAGES, (), past)[0].requests or 0)
     releases = _releases(connection, window, last)
     chosen = version or (releases[0].version if releases else None)
@@ -123,13 +123,14 @@ def read(
         "images": [],
         "backtest": [],
     }
-    if chosen is None or requests < _LEAST_REQUESTS:
+    if chosen is None or requests < _MIN_REQUESTS:
         return found
     found["basis"]["enough"] = True
     ranked = _rank(connection, past, branch_of(chosen), images, floor.least())
-    tried = _backtest(connection, _before(releases, chosen), past.days, last, images)
-    mean = sum(each["requests"] for each in tried) / len(tried) if tried else None
-    if mean is None:
+    backtest = _backtest(connection, _before(releases, chosen), past.days, last, images)
+    if backtest:
+        mean = sum(row["requests"] for row in backtest) / len(backtest)
+    else:
         mean = requests * FIRST_DAYS / past.days
     found["images"] = [
         {
@@ -140,17 +141,17 @@ def read(
         }
         for (target, profile, digest), weight in ranked.images
     ]
-    found["backtest"] = tried
+    found["backtest"] = backtest
     return found
 
 
 def _releases(connection: Connection, window: Window, last: date) -> list[_Release]:
-    """Return the releases up to a day, newest first: those known, and those asked for."""
-    known = release_days.published(connection)
-    days = {version: day for version, day in known.items() if is_release(version)}
-    asked = floor.fold(release_days.requested(connection, window))
-    unknown = {version for version in asked if version not in known and is_release(version)}
-    days |= release_days.first_requested(connection, unknown, last)
+    """Return the releases up to a day, newest first: listed ones and requested ones."""
+    listed = release_days.published(connection)
+    days = {version: day for version, day in listed.items() if is_release(version)}
+    requested = floor.fold(release_days.requested(connection, window))
+    unlisted = {name for name in requested if name not in listed and is_release(name)}
+    days |= release_days.first_requested(connection, unlisted, last)
     found = [_Release(day, version) for version, day in days.items() if day <= last]
     return sorted(found, key=lambda each: (each.day, release_order(each.version)), reverse=True)
 
@@ -172,11 +173,11 @@ _L: Final = package_lists.c
 
 
 def _rank(
-    connection: Connection, window: Window, branch: str | None, images: int, least: int = 0
+    connection: Connection, window: Window, branch: str | None, images: int, minimum: int = 0
 ) -> _Ranked:
-    """Return the images asked for most in `window`, with requests of a branch counted twice.
+    """Return the most requested images of `window`; requests for `branch` count twice.
 
-    Images with fewer than `least` requests are left out.
+    Images with fewer than `minimum` requests are left out.
     """
     versions = release_days.requested(connection, window)
     same = [version for version in versions if branch and branch_of(version) == branch]
@@ -197,24 +198,24 @@ def _rank(
         .subquery("grouped")
     )
     g = grouped.c
-    most = (
+    top = (
         select(g.target, g.profile, _L.digest, g.weight)
-        .where(g.requests >= least)
+        .where(g.requests >= minimum)
         .join_from(grouped, package_lists, _L.number == g.package_list)
         .order_by(g.weight.desc(), g.target, g.profile, _L.digest)
         .limit(images)
     )
     total = connection.execute(select(func.sum(weight)).where(*here)).scalar()
-    rows = connection.execute(most)
+    rows = connection.execute(top)
     return _Ranked([((row[0], row[1], row[2]), int(row[3])) for row in rows], int(total or 0))
 
 
 def _backtest(
     connection: Connection, releases: Collection[_Release], days: int, last: date, images: int
 ) -> list[Tried]:
-    """Return the share of the requests for earlier releases that a list made before would have had.
+    """Return the hit rates that lists made before earlier releases would have had.
 
-    Only releases count whose first 14 days are over and known, and that were asked for.
+    Counts releases whose first 14 days are over, have data and have enough requests.
     """
     since = sums.first_day(connection) or last
     found: list[Tried] = []
@@ -224,13 +225,13 @@ def _backtest(
             break
         if first_days.end >= last:
             continue
-        asked = _asked(connection, first_days, version)
-        requests = sum(asked.values())
-        if requests < _LEAST_REQUESTS:
+        by_image = _requests_by_image(connection, first_days, version)
+        requests = sum(by_image.values())
+        if requests < _MIN_REQUESTS:
             continue
         before = Window(max(FIRST_DAY, day - timedelta(days=days)), day - timedelta(days=1))
         ranked = _rank(connection, before, branch_of(version), images)
-        hits = sum(asked.get(image, 0) for image, _ in ranked.images)
+        hits = sum(by_image.get(image, 0) for image, _ in ranked.images)
         found.append(
             {
                 "version": version,
@@ -242,8 +243,7 @@ def _backtest(
     return found
 
 
-def _asked(connection: Connection, window: Window, version: str) -> dict[_Key, int]:
-    """Return the requests for a version by image."""
+def _requests_by_image(connection: Connection, window: Window, version: str) -> dict[_Key, int]:
     days = _P.date.between(window.start, window.end)
     query = (
         select(_P.target, _P.profile, _L.digest, func.sum(_P.requests))
@@ -256,9 +256,8 @@ def _asked(connection: Connection, window: Window, version: str) -> dict[_Key, i
 
 REPORT: Final = Report(
     name="insights/warmup",
-    summary="Images that will be asked for after a release",
-    description="From requests that named packages and were no cache hits: those that a warm cache "
-    "would have served.",
+    summary="Images that are likely to be requested after a release",
+    description="Computed from requests that named packages and were not cache hits.",
     read=lambda connection, query: read(connection, query.window, query.today, **query.filters),
     response=Warmup,
     parameters=(FOR_VERSION, IMAGES),

@@ -174,16 +174,16 @@ PHASE_VERSIONS: Final = Cube.of("phase_versions", PHASES, ("phase", "version", "
 PHASE_WORKERS: Final = Cube.of("phase_workers", PHASES, ("phase", "worker", "milliseconds"))
 BY_PACKAGE: Final = Cube.of_packages("packages")
 FINGERPRINTS: Final = Cube.of_fingerprints("fingerprints")
-BUILDS_ASKED: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
-BUILDS_MADE: Final = Cube.of("builds_made", ATTEMPTS, ("worker",))
+BUILDS_BY_CLIENT: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
+BUILDS_BY_WORKER: Final = Cube.of("builds_made", ATTEMPTS, ("worker",))
 BUILD_TIMES: Final = Cube.of_workers("build_times")
-BUILDS_WITH: Final = Cube.of_packages_of_builds("builds_with")
+BUILDS_BY_PACKAGE: Final = Cube.of_packages_of_builds("builds_with")
 CUBES: Final = (
     FINGERPRINTS,
-    BUILDS_ASKED,
-    BUILDS_MADE,
+    BUILDS_BY_CLIENT,
+    BUILDS_BY_WORKER,
     BUILD_TIMES,
-    BUILDS_WITH,
+    BUILDS_BY_PACKAGE,
     SECONDS,
     VERSION_SECONDS,
     VERSIONS,

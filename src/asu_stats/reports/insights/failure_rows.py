@@ -1,7 +1,7 @@
-"""Failures of a time range as rows: what failed, for whom, with what error, how often.
+"""Failures of a time range as rows: error, device, client, worker, request hash and count.
 
-A row is what `stats_failures` has of a day under one key, with the names that its numbers stand
-for. Filters are names of its fields, such as `version`.
+A row of `stats_failures` holds numbers of names; `read` returns the names. Filters are fields of a
+row, such as `version`.
 """
 
 from collections import defaultdict
@@ -29,7 +29,7 @@ Device = tuple[str, str]
 
 @dataclass(slots=True, eq=False)
 class Failure:
-    """Failures of one day and request."""
+    """Failed builds and rejected requests with one key of `stats_failures`."""
 
     day: date
     fingerprint: str
@@ -61,12 +61,12 @@ class Failure:
 
     @property
     def request(self) -> object:
-        """What is counted once in `requests_hit`; a request without hash is like no other."""
+        """Identity of the request. A failure without hash is a request of its own."""
         return self.request_hash or self
 
 
-class Known(NamedTuple):
-    """What a fingerprint stands for."""
+class FingerprintText(NamedTuple):
+    """Pattern, category and type of a fingerprint, with the earliest text and its request hash."""
 
     pattern: str
     category: str
@@ -81,17 +81,17 @@ _COLUMNS: Final = (
     *(_f.asker, _f.worker, _f.package_list, _f.request_hash),
     *(_f.failed_builds, _f.rejected_requests),
 )
-_NOBODY: Final = (UNKNOWN,) * 3
+_UNKNOWN_NAMES: Final = (UNKNOWN,) * 3
 
 
 @lru_cache(maxsize=16)
 def _select(fields: tuple[str, ...], *, with_package: bool) -> Select[Any]:
     window = _f.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
-    some = (_f.failed_builds != 0) | (_f.rejected_requests != 0)
+    nonzero = (_f.failed_builds != 0) | (_f.rejected_requests != 0)
     same = [_f[name] == bindparam(name, type_=_f[name].type) for name in fields]
     if with_package:
         same.append(_f.package != literal_column("''"))
-    return select(*_COLUMNS).where(window, some, *same)
+    return select(*_COLUMNS).where(window, nonzero, *same)
 
 
 _STORED: Final = {"fingerprint": "fingerprint", "category": "error_category", "type": "error_type"}
@@ -105,7 +105,7 @@ def read(
     *,
     with_package: bool = False,
 ) -> list[Failure]:
-    """Return the failures of `window`, by day; `with_package`: those that name a package."""
+    """Return the failures of `window`; with `with_package`, only those that name a package."""
     stored = {_STORED[name]: value for name, value in filters.items() if name in _STORED}
     rows = statements.fetch(
         connection,
@@ -114,14 +114,14 @@ def read(
         end=window.end,
         **stored,
     )
-    known = names.read(connection, {number for row in rows for number in row[5:8]})
-    named = {name: value for name, value in filters.items() if name not in _STORED}
+    names_of = names.read(connection, {number for row in rows for number in row[5:8]})
+    unstored = {name: value for name, value in filters.items() if name not in _STORED}
     found = []
     for row in rows:
-        device, asker, worker = (known.get(number, _NOBODY) for number in row[5:8])
-        fields: list[Any] = [*row[:5], *device, *asker[:2], worker[0], *row[8:]]
+        device, client, worker = (names_of.get(number, _UNKNOWN_NAMES) for number in row[5:8])
+        fields: list[Any] = [*row[:5], *device, *client[:2], worker[0], *row[8:]]
         failure = Failure(*fields)
-        if not named or all(getattr(failure, name) == value for name, value in named.items()):
+        if all(getattr(failure, name) == value for name, value in unstored.items()):
             found.append(failure)
     return found
 
@@ -131,27 +131,27 @@ def by_fingerprint(
 ) -> dict[str, dict[names.Names, int]]:
     """Return the errors of `window` by fingerprint and by version, target and profile.
 
-    Those whose text was not read have an empty fingerprint.
+    Errors of older archive files, whose text was not read, have an empty fingerprint.
     """
     (totals,) = sums.cubes(connection, window, FINGERPRINTS)
     found = [(key, errors) for key, (errors,) in totals.rows()]
-    known = names.read(connection, {key[-1] for key, _ in found})
+    names_of = names.read(connection, {key[-1] for key, _ in found})
     groups: dict[str, dict[names.Names, int]] = defaultdict(lambda: defaultdict(int))
     for (fingerprint, category, error_type, number), errors in found:
-        device = known.get(number, _NOBODY)
+        device = names_of.get(number, _UNKNOWN_NAMES)
         if filters:
-            own = category, error_type, *device
-            if any(own[_PLACES[name]] != value for name, value in filters.items()):
+            fields = category, error_type, *device
+            if any(fields[_FIELDS[name]] != value for name, value in filters.items()):
                 continue
         groups[fingerprint][device] += errors
     return groups
 
 
-_PLACES: Final = {"category": 0, "type": 1, "version": 2, "target": 3, "profile": 4}
+_FIELDS: Final = {"category": 0, "type": 1, "version": 2, "target": 3, "profile": 4}
 
 
 def requests_hit(failures: Iterable[Failure]) -> int:
-    """Return the number of distinct request hashes; failures without hash are not in it."""
+    """Return the number of distinct request hashes, without failures that have no hash."""
     return len({failure.request_hash for failure in failures} - {NO_HASH})
 
 
@@ -160,7 +160,7 @@ def devices(failures: Iterable[Failure]) -> int:
     return len({failure.device for failure in failures})
 
 
-def _known(given: FromClause) -> Select[Any]:
+def _select_texts(given: FromClause) -> Select[Any]:
     t = error_fingerprints.c
     columns = t.pattern, t.error_category, t.error_type, t.example, t.example_hash
     same = t.fingerprint == given.c.fingerprint
@@ -170,26 +170,27 @@ def _known(given: FromClause) -> Select[Any]:
 _FINGERPRINT: Final = (("fingerprint", _f.fingerprint.type),)
 
 
-def known(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Known]:
-    """Return what fingerprints stand for; with a public floor, the pattern instead of a text."""
+def texts(connection: Connection, fingerprints: Iterable[str]) -> dict[str, FingerprintText]:
+    """Return the texts of fingerprints; with a public floor, the pattern as the example."""
     rows = [(each,) for each in sorted(set(fingerprints))]
-    found = statements.fetch_for(connection, _known, _FINGERPRINT, rows)
-    every = {row[0]: Known(*row[1:]) for row in found}
+    found = statements.fetch_for(connection, _select_texts, _FINGERPRINT, rows)
+    stored = {row[0]: FingerprintText(*row[1:]) for row in found}
     if not floor.least():
-        return every
-    # A text holds names, and the hash identifies a request.
+        return stored
+    # A text contains names, and the hash identifies a request.
     return {
-        name: each._replace(example=each.pattern, request_hash=None) for name, each in every.items()
+        name: text._replace(example=text.pattern, request_hash=None)
+        for name, text in stored.items()
     }
 
 
 def is_shown(failures: Iterable[Failure]) -> bool:
-    """Tell whether what failures have in common is shown: it hit enough requests."""
+    """Return whether failures hit enough request hashes for the public floor."""
     return not floor.least() or requests_hit(failures) >= floor.least()
 
 
-def _seen(given: FromClause) -> Select[Any]:
-    """Select the first and last day on which given fingerprints have failures."""
+def _select_days(given: FromClause) -> Select[Any]:
+    """Select the first and last day with failures of fingerprints."""
     here = (_f.fingerprint == given.c.fingerprint) & (
         (_f.failed_builds != 0) | (_f.rejected_requests != 0)
     )
@@ -199,35 +200,40 @@ def _seen(given: FromClause) -> Select[Any]:
     return select(given.c.fingerprint, first.label("first"), last.label("last"))
 
 
-def seen(connection: Connection, fingerprints: Iterable[str]) -> dict[str, tuple[date, date]]:
-    """Return the first and last UTC day, of all that are known, of those that have failures."""
+def first_and_last_days(
+    connection: Connection, fingerprints: Iterable[str]
+) -> dict[str, tuple[date, date]]:
+    """Return the first and last UTC day with failures, in all data, per fingerprint."""
     rows = [(each,) for each in sorted(set(fingerprints))]
-    found = statements.fetch_for(connection, _seen, _FINGERPRINT, rows)
+    found = statements.fetch_for(connection, _select_days, _FINGERPRINT, rows)
     return {name: (first, last) for name, first, last in found if first is not None}
 
 
 _HASH: Final = _f.request_hash
 
 
-def _hit(given: FromClause) -> Select[Any]:
-    """Select how many request hashes given fingerprints hit in given days."""
+def _select_hits(given: FromClause) -> Select[Any]:
+    """Select the number of distinct request hashes per fingerprint and time range."""
     here = (_f.fingerprint == given.c.fingerprint) & _f.date.between(given.c.start, given.c.end)
-    some = ((_f.failed_builds != 0) | (_f.rejected_requests != 0)) & (_HASH != NO_HASH)
-    hit = select(func.count(_HASH.distinct())).where(here, some).correlate(given)
-    return select(given.c.fingerprint, hit.scalar_subquery().label("hit"))
+    nonzero = ((_f.failed_builds != 0) | (_f.rejected_requests != 0)) & (_HASH != NO_HASH)
+    hashes = select(func.count(_HASH.distinct())).where(here, nonzero).correlate(given)
+    return select(given.c.fingerprint, hashes.scalar_subquery().label("hashes"))
 
 
 def patterns(connection: Connection, window: Window, fingerprints: Iterable[str]) -> dict[str, str]:
-    """Return the patterns of those fingerprints that hit enough requests to be shown."""
-    wanted = [(each, window.start, window.end) for each in sorted(set(fingerprints) - {""})]
+    """Return the patterns of the fingerprints that hit enough requests for the public floor."""
+    rows = [(each, window.start, window.end) for each in sorted(set(fingerprints) - {""})]
     fields = (*_FINGERPRINT, ("start", _f.date.type), ("end", _f.date.type))
-    hit = statements.fetch_for(connection, _hit, fields, wanted)
-    shown = [name for name, requests in hit if requests >= floor.least()]
-    return {name: each.pattern for name, each in known(connection, shown).items()}
+    hits = statements.fetch_for(connection, _select_hits, fields, rows)
+    shown = [name for name, requests in hits if requests >= floor.least()]
+    return {name: text.pattern for name, text in texts(connection, shown).items()}
 
 
 def basis(connection: Connection, window: Window, method: str, *, found: Sequence[object]) -> Basis:
-    """Return what an insight on failures rests on: ended builds and requests of `window`."""
+    """Return the basis of an insight on failures: ended builds and requests of `window`.
+
+    There is enough data if there are builds, requests, or any failures in `found`.
+    """
     columns = "successful_builds", "failed_builds", "total_requests", "rejected_requests"
     days = sums.days(connection, window, *columns)
     builds = sum(row[1] + row[2] for row in days)
