@@ -132,6 +132,10 @@ class StoreUnavailableError(AsuStatsError):
         super().__init__(problem)
 
 
+class MisconfiguredSenderError(StoreUnavailableError):
+    """A server that responds, but not to this URL, token or content type."""
+
+
 class IncompleteDatabaseError(StoreUnavailableError):
     """A table, column or index of the database is missing: it was dropped or not restored."""
 

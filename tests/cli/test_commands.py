@@ -47,6 +47,7 @@ COMMANDS = (
     "demo",
     "serve",
     "worker",
+    "events send",
     "export",
     "stats",
     "stats overview",

@@ -16,6 +16,7 @@ _COMMANDS: Final = {
     "demo": ("demo:demo", "Start a server with demo data and live builds."),
     "serve": ("serve:serve", "Run the server: statistics API, ingest and build service."),
     "worker": ("serve:worker", "Run build workers for servers on the same database."),
+    "events": ("events:app", "Send recorded events to a server."),
     "export": ("export:export", "Export the rows of a table, by time."),
     "stats": ("stats:stats", "Figures of the statistics API."),
     "insights": ("stats:insights", "Causes of failures, changes, recommendations."),

@@ -14,6 +14,7 @@ from asu_stats.cloudevents import to_cloudevent
 from asu_stats.events import Event
 from asu_stats.exceptions import (
     InvalidEventError,
+    MisconfiguredSenderError,
     StoreRefusedError,
     StoreUnavailableError,
 )
@@ -27,13 +28,15 @@ _MEDIA_TYPE: Final = "application/cloudevents-batch+json"
 _RESPONSE_BYTES: Final = 64 << 10
 _CALL_BYTES: Final = 4 << 20  # half of what a server accepts per call
 _LONGEST_RETRY: Final = 3600.0
+_MISCONFIGURED: Final = frozenset({401, 403, 404, 405, 415})
 
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Events that the server committed; which of them were duplicates is unknown."""
+    """Events that the server committed. `duplicates` of them were known; which ones is unknown."""
 
     new: Sequence[bool]
+    duplicates: int = 0
 
 
 class HttpSink:
@@ -57,7 +60,8 @@ class HttpSink:
     def __call__(self, events: Sequence[Event]) -> Delivered:
         """Send a batch and return once the server has committed it.
 
-        Raises `StoreUnavailableError` if the same events must be sent again later,
+        Raises `StoreUnavailableError` if the same events must be sent again later (a
+        `MisconfiguredSenderError` if somebody must correct the URL or the token first),
         `InvalidEventError` with the index of an event that the server rejects as invalid, and
         `StoreRefusedError` if the batch is too large.
         """
@@ -67,7 +71,7 @@ class HttpSink:
             raise StoreRefusedError("the batch is too large")
         status, retry_after, answer = self._post(data)
         if status == 200:
-            return Delivered([True] * len(events))
+            return Delivered([True] * len(events), _duplicates(answer))
         reason = f"server: {status} {_detail(answer)}"
         if status == 422 and (index := _index(answer)) is not None and index < len(events):
             raise InvalidEventError("", reason, index=index)
@@ -75,6 +79,8 @@ class HttpSink:
             raise StoreRefusedError(reason)
         if status in {413, 422} and len(events) == 1:
             raise InvalidEventError("", reason, index=0)
+        if status in _MISCONFIGURED:
+            raise MisconfiguredSenderError(reason, retry_after_seconds=retry_after)
         raise StoreUnavailableError(reason, retry_after_seconds=retry_after)
 
     def probe(self) -> None:
@@ -125,6 +131,11 @@ def _problem(answer: bytes) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _duplicates(answer: bytes) -> int:
+    found = _problem(answer).get("duplicates")
+    return found if type(found) is int else 0
 
 
 def _detail(answer: bytes) -> str:
