@@ -26,7 +26,7 @@ import venv
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -35,6 +35,7 @@ from typing import Any, Final
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
+SCRATCH: Final = ROOT / "build" / "upstream" / "run"
 VERSIONS: Final = ("2.8.0", "2.10.0", "3.0.0")
 TOKEN: Final = "campaign"  # noqa: S105
 PROFILES: Final = ("tplink_archer-c7-v5", "8dev_carambola2", "glinet_gl-ar150", "netgear_ex6400")
@@ -107,6 +108,7 @@ def downloads() -> Iterator[int]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_address[1]
     server.shutdown()
+    server.server_close()
 
 
 class WorkerPool:
@@ -117,9 +119,9 @@ class WorkerPool:
         self.running: list[subprocess.Popen[str]] = []
 
     def start(self, name: str, *command: str, **options: Any) -> subprocess.Popen[str]:
-        log = (self.scratch / f"{name}.log").open("w")
-        given: dict[str, Any] = {"stdout": log, "stderr": log, "text": True, **options}
-        process: subprocess.Popen[str] = subprocess.Popen(command, cwd=self.scratch, **given)
+        with (self.scratch / f"{name}.log").open("w") as log:
+            given: dict[str, Any] = {"stdout": log, "stderr": log, "text": True, **options}
+            process: subprocess.Popen[str] = subprocess.Popen(command, cwd=self.scratch, **given)
         self.running.append(process)
         return process
 
@@ -137,7 +139,8 @@ def call(url: str, body: bytes | None = None, **headers: str) -> tuple[int, byte
         with urllib.request.urlopen(request, timeout=30) as response:
             return response.status, response.read()
     except urllib.error.HTTPError as error:
-        return error.code, error.read()
+        with error:
+            return error.code, error.read()
 
 
 def until(condition: Any, what: str, seconds: float = 60) -> None:
@@ -248,6 +251,22 @@ def check_requests(sent: list[Sent], rows: dict[str, Any]) -> Counter[str]:
     return counts
 
 
+def check_executions(rows: list[Any], builds: list[Any], *, overloaded: bool) -> None:
+    """Check that each job that a request has enqueued ran once.
+
+    Of equal requests at the same moment each enqueues the job, but RQ may run it less often:
+    `Queue.fetch_job` removes the id of a job that it did not find from the queue, although another
+    request may have enqueued it meanwhile. If the server is then too loaded for the request that
+    removed it, the job never runs.
+    """
+    enqueued = Counter(row["request_hash"] for row in rows if row["outcome"] == "queued")
+    ran = Counter(build["request_hash"] for build in builds)
+    assert not ran - enqueued, ran - enqueued
+    for request_hash, count in enqueued.items():
+        least = 0 if overloaded else 1
+        assert least <= ran[request_hash] <= count, (request_hash, ran[request_hash], count)
+
+
 def check_builds(results: dict[str, Any], rows: list[Any]) -> Counter[str]:
     """Compare the builds of each hash with the results that RQ kept; return how many ended how.
 
@@ -327,9 +346,14 @@ def environment(upstream: Path, version: str) -> Path:
     return python
 
 
-def run(upstream: Path, python: Path, *, requests: int, threads: int, seed: int) -> Counter[str]:
-    """Play one campaign; return what was counted. Raises `AssertionError` for any difference."""
-    scratch = ROOT / "build" / "upstream" / "run"
+def run(
+    upstream: Path, python: Path, *, requests: int, threads: int, seed: int, waves: int = 1
+) -> Counter[str]:
+    """Play one campaign; return what was counted. Raises `AssertionError` for any difference.
+
+    Each wave of requests but the first begins when the builds of the one before have ended.
+    """
+    scratch = SCRATCH
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / "public").mkdir(parents=True)
     farm = WorkerPool(scratch)
@@ -338,7 +362,7 @@ def run(upstream: Path, python: Path, *, requests: int, threads: int, seed: int)
     with downloads() as site:
         env = {
             **os.environ,
-            "PYTHONPATH": f"{upstream}:{ROOT / 'src'}",
+            "PYTHONPATH": f"{upstream}:{ROOT / 'src'}:{ROOT}",
             "REDIS_URL": f"redis://127.0.0.1:{redis}",
             "RQ_REDIS_URL": f"redis://127.0.0.1:{redis}",
             "UPSTREAM_URL": f"http://127.0.0.1:{site}",
@@ -355,7 +379,6 @@ def run(upstream: Path, python: Path, *, requests: int, threads: int, seed: int)
             farm.start("redis", "redis-server", "--port", str(redis), "--save", "")
             serve = ("serve", "--port", str(stats), "--builder", "none")
             farm.start("stats", *ours, *serve, "--database", "sqlite:///stats.db", env=own)
-            until(lambda: answers(f"http://127.0.0.1:{stats}/readyz"), "asu-stats")
             uvicorn = (str(python), "-m", "uvicorn", "--port", str(api))
             farm.start("api", *uvicorn, "asu_stats.integrations.upstream:app", env=env)
             for number in (1, 2):
@@ -369,20 +392,26 @@ def run(upstream: Path, python: Path, *, requests: int, threads: int, seed: int)
                 stdout=subprocess.PIPE,
             )
             base = f"http://127.0.0.1:{api}"
+            until(lambda: answers(f"http://127.0.0.1:{stats}/readyz"), "asu-stats")
             until(lambda: answers(f"{base}/api/v1/stats"), "upstream")
-            with ThreadPoolExecutor(threads) as pool:
-                jobs = [
-                    pool.submit(send, f"{base}/api/v1/build", number, seed)
-                    for number in range(requests)
-                ]
-                sent = [job.result() for job in jobs]
-            until(lambda: _is_idle(redis), "builds", 300)
+            sent: list[Sent] = []
+            for wave in range(waves):
+                numbers = range(requests * wave // waves, requests * (wave + 1) // waves)
+                with ThreadPoolExecutor(threads) as pool:
+                    jobs = [
+                        pool.submit(send, f"{base}/api/v1/build", number, seed)
+                        for number in numbers
+                    ]
+                    sent += [job.result() for job in jobs]
+                until(lambda: _is_idle(redis), "builds", 300)
             known, _ = control.communicate("", 60)
             ended = json.loads(known)
             total = sum(map(len, ended["results"].values()))
             until(lambda: _builds(scratch, "status <> 'building'") >= total, "ends of builds")
             until(lambda: not _builds(scratch, "status = 'building'"), "the last builds")
             rows, builds = _details(scratch)
+            overloaded = any(request.status == 529 for request in sent)
+            check_executions([*rows.values()], builds, overloaded=overloaded)
             counts = check_requests(sent, rows)
             counts += check_builds(ended["results"], builds)
             check_texts(builds)
@@ -415,24 +444,23 @@ def _is_idle(redis: int) -> bool:
     )
 
 
-def _connect(scratch: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(scratch / "stats.db")
-    connection.row_factory = sqlite3.Row
-    return connection
+def _select(scratch: Path, query: str) -> list[Any]:
+    with closing(sqlite3.connect(scratch / "stats.db")) as connection:
+        connection.row_factory = sqlite3.Row
+        return connection.execute(query).fetchall()
 
 
 def _builds(scratch: Path, condition: str) -> int:
     query = f"SELECT count(*) FROM build_metrics WHERE {condition}"  # noqa: S608 - our own words
-    return int(_connect(scratch).execute(query).fetchone()[0])
+    return int(_select(scratch, query)[0][0])
 
 
 def _details(scratch: Path) -> tuple[dict[str, Any], list[Any]]:
     """Return requests by client string, and builds."""
-    connection = _connect(scratch)
-    rows = connection.execute("SELECT * FROM client_stats").fetchall()
+    rows = _select(scratch, "SELECT * FROM client_stats")
     by_client = {f"{row['client']}/{row['client_version']}": row for row in rows}
     assert len(by_client) == len(rows)
-    return by_client, connection.execute("SELECT * FROM build_metrics").fetchall()
+    return by_client, _select(scratch, "SELECT * FROM build_metrics")
 
 
 def main() -> None:
