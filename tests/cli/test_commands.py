@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -147,9 +147,18 @@ def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
     assert parse_time(row["created_at"]).tzinfo is UTC
     assert row["created_at"].endswith("Z")
     assert row["revoked_at"] is None
+    assert row["expires_at"] is None
+    lasting = ("token", "create", "old", "--scope", "read", "--expires", "90d", "--json")
+    expires = parse_time(json.loads(run(url, tmp_path, *lasting).stdout)["expires_at"])
+    assert timedelta(days=89, hours=23) < expires - datetime.now(UTC) <= timedelta(days=90)
+    day = ("token", "create", "day", "--scope", "read", "--expires", "2099-12-31", "--json")
+    assert json.loads(run(url, tmp_path, *day).stdout)["expires_at"] == "2099-12-31T00:00:00Z"
+    assert " 2099-12-31 00:00:00 UTC " in run(url, tmp_path, "token", "list").stdout
     assert run(url, tmp_path, "token", "revoke", "sender").returncode == 0
     assert stats.post(request("h3"), headers=headers).status_code == 401
-    assert tokens.all_tokens(stats.engine)[0].revoked_at is not None
+    assert [token.name for token in tokens.all_tokens(stats.engine) if token.revoked_at] == [
+        "sender"
+    ]
 
     verified = run(url, tmp_path, "rollups", "verify", "--json")
     assert json.loads(verified.stdout) == {"days": 1, "differences": []}
@@ -176,6 +185,8 @@ def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
         (("db", "status", "--database", "sqlite:////nowhere/at/all.db"), 1, "/nowhere/at: no such"),
         (("db", "status", "--database", "sqlite://"), 1, "the name of a file"),
         (("token", "create", "", "--scope", "read"), 2, "expected a name"),
+        (("token", "create", "x", "--scope", "read", "--expires", "0d"), 2, "such as 90d"),
+        (("token", "create", "x", "--scope", "read", "--expires", "2020-01-01"), 2, "a later day"),
         (("token", "create"), 2, "see `asu-stats token create --help`"),
         (("frobnicate",), 2, "see `asu-stats --help`"),
         (("worker",), 2, "--builder"),

@@ -25,6 +25,7 @@ from asu_stats.api.request_log import RequestLog
 from asu_stats.api.response_cache import CachedResponses, ServeCached
 from asu_stats.api.sessions import COOKIE, LASTS, Sessions
 from asu_stats.api.stats import StatsApi
+from asu_stats.api.token_uses import TokenUses
 from asu_stats.api.tokens import Access
 from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
@@ -77,11 +78,14 @@ def create_app(
     collect. `problems_elsewhere` returns further problems that `/readyz` shows.
     """
     process = process or ProcessMetrics()
+    uses = TokenUses(engine, now)
     cached = CachedResponses(ChangeCounter(engine), today=lambda: now().date())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        uses.start()
         yield
+        uses.close()
         cached.close()
 
     app = FastAPI(
@@ -98,8 +102,8 @@ def create_app(
     problems.install(app)
     (document,) = app.routes
     declare("public", "none")(document.endpoint)  # type: ignore[attr-defined]  # /openapi.json
-    access = Access(engine, settings)
-    sessions = Sessions(engine, now)
+    access = Access(engine, settings, now, uses.note)
+    sessions = Sessions(engine, now, uses.note)
     answering = Answering(engine, cached)
     queues = CombinedQueue(engine, now, timedelta(hours=settings.stale_after_hours))
     stats = StatsApi(

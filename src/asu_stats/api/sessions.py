@@ -23,16 +23,25 @@ _AHEAD_SECONDS: Final = 300  # tolerated difference between clocks of servers
 
 
 class Sessions:
-    """Creates and checks the cookies of sessions."""
+    """Creates and checks the cookies of sessions.
 
-    def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
+    `used` gets the name of the token of each valid session; `now` is the clock.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        now: Callable[[], datetime],
+        used: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._engine = engine
         self._now = now
+        self._used = used
 
     def begin(self, token: str) -> str | None:
         """Return the cookie for a valid read token, `None` for any other text."""
         with read_snapshot(self._engine) as connection:
-            name = tokens.name_of(connection, token, "read")
+            name = tokens.name_of(connection, token, "read", self._now())
         if name is None:
             return None
         until = int((self._now() + LASTS).timestamp())
@@ -53,11 +62,14 @@ class Sessions:
         if not is_storable(name):
             return False
         with read_snapshot(self._engine) as connection:
-            digest = tokens.digest_of(connection, name, "read")
+            digest = tokens.digest_of(connection, name, "read", self._now())
         if digest is None:
             return False
         expected = _signed(name, int(until), digest)
-        return hmac.compare_digest(cookie.encode("utf-8", "replace"), expected.encode())
+        if not hmac.compare_digest(cookie.encode("utf-8", "replace"), expected.encode()):
+            return False
+        self._used(name)
+        return True
 
 
 def _signed(name: str, until: int, digest: str) -> str:

@@ -5,23 +5,28 @@ database is read at each use: a revoked token is rejected at once by every proce
 """
 
 import hmac
+import logging
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from fastapi.security import HTTPBearer
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from asu_stats.event_times import format_time
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import api_tokens
-from asu_stats.times import naive, utc_now
+from asu_stats.times import aware, naive, utc_now
+
+log = logging.getLogger(__name__)
 
 Scope = Literal["ingest", "read"]
 REALM: Final = 'Bearer realm="asu-stats"'
@@ -40,14 +45,27 @@ class Token:
     scope: str
     prefix: str
     created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
     revoked_at: datetime | None
 
 
 class Access:
-    """Checks the `Authorization` header of requests."""
+    """Checks the `Authorization` header of requests.
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
+    `used` gets the name of each valid token; `now` is the clock.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        now: Callable[[], datetime] = utc_now,
+        used: Callable[[str], object] = lambda _: None,
+    ) -> None:
         self._engine = engine
+        self._now = now
+        self._used = used
         configured = settings.ingest_token
         self._ingest_digest = digest(configured.get_secret_value()) if configured else None
 
@@ -67,7 +85,10 @@ class Access:
         return self.scope_of(request) == "read"
 
     def scope_of(self, request: HTTPConnection) -> str | None:
-        """Return the scope of the token of a request, `None` without one; 401 if it is invalid."""
+        """Return the scope of the token of a request, `None` without one.
+
+        Raises 401 if it is invalid or expired.
+        """
         header = request.headers.get("authorization")
         if header is None:
             return None
@@ -77,15 +98,26 @@ class Access:
             if self._ingest_digest and hmac.compare_digest(found, self._ingest_digest):
                 return "ingest"
             with read_snapshot(self._engine) as connection:
-                scope = _scope_of(connection, found)
-            if scope is not None:
-                return scope
-        challenge = f'{REALM}, error="invalid_token"'
-        raise HTTPException(401, "the token is not valid", {"WWW-Authenticate": challenge})
+                row = _unrevoked(connection, found)
+            if row is not None:
+                self._check_expiry(row)
+                self._used(row.name)
+                return str(row.scope)
+        raise _invalid("the token is not valid")
+
+    def _check_expiry(self, row: Any) -> None:
+        if row.expires_at is not None and row.expires_at <= naive(self._now()):
+            log.warning("access: token expired name=%s", row.name)
+            moment = format_time(aware(row.expires_at))
+            raise _invalid(f"the token expired at {moment}: create a new one")
 
 
-def create(engine: Engine, name: str, scope: Scope) -> str:
-    """Store a new token and return it. It cannot be shown again.
+def _invalid(detail: str) -> HTTPException:
+    return HTTPException(401, detail, {"WWW-Authenticate": f'{REALM}, error="invalid_token"'})
+
+
+def create(engine: Engine, name: str, scope: Scope, *, expires_at: datetime | None = None) -> str:
+    """Store a new token and return it. It cannot be shown again. Without an end it never expires.
 
     Raises `AsuStatsError` if the name is taken.
     """
@@ -96,6 +128,7 @@ def create(engine: Engine, name: str, scope: Scope) -> str:
         "token_hash": digest(token),
         "prefix": token[:8],
         "created_at": naive(utc_now()),
+        "expires_at": expires_at and naive(expires_at),
     }
     try:
         with write_transaction(engine) as connection:
@@ -108,7 +141,7 @@ def create(engine: Engine, name: str, scope: Scope) -> str:
 def all_tokens(engine: Engine) -> list[Token]:
     """Return all tokens by name, including revoked ones."""
     t = api_tokens
-    query = select(t.c.name, t.c.scope, t.c.prefix, t.c.created_at, t.c.revoked_at)
+    query = select(*(t.c[each.name] for each in fields(Token)))
     with read_snapshot(engine) as connection:
         return [Token(*row) for row in connection.execute(query.order_by(t.c.name))]
 
@@ -128,25 +161,30 @@ def digest(token: str) -> str:
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def name_of(connection: Connection, token: str, scope: Scope) -> str | None:
+def name_of(connection: Connection, token: str, scope: Scope, now: datetime) -> str | None:
     """Return the name of a valid token of a scope, `None` for any other text."""
     t = api_tokens
     valid = select(t.c.name).where(
-        t.c.token_hash == digest(token), t.c.scope == scope, t.c.revoked_at.is_(None)
+        t.c.token_hash == digest(token), t.c.scope == scope, _is_valid(now)
     )
     return connection.execute(valid).scalar_one_or_none()
 
 
-def digest_of(connection: Connection, name: str, scope: Scope) -> str | None:
+def digest_of(connection: Connection, name: str, scope: Scope, now: datetime) -> str | None:
     """Return the stored digest of a valid token, by name and scope."""
     t = api_tokens
-    valid = select(t.c.token_hash).where(
-        t.c.name == name, t.c.scope == scope, t.c.revoked_at.is_(None)
-    )
+    valid = select(t.c.token_hash).where(t.c.name == name, t.c.scope == scope, _is_valid(now))
     return connection.execute(valid).scalar_one_or_none()
 
 
-def _scope_of(connection: Connection, token_hash: str) -> str | None:
+def _is_valid(now: datetime) -> ColumnElement[bool]:
+    t = api_tokens.c
+    return t.revoked_at.is_(None) & or_(t.expires_at.is_(None), t.expires_at > naive(now))
+
+
+def _unrevoked(connection: Connection, token_hash: str) -> Any:
+    """Return name, scope and expiry of a token that was not revoked, `None` for another text."""
     t = api_tokens
-    valid = select(t.c.scope).where(t.c.token_hash == token_hash, t.c.revoked_at.is_(None))
-    return connection.execute(valid).scalar_one_or_none()
+    query = select(t.c.name, t.c.scope, t.c.expires_at)
+    known = query.where(t.c.token_hash == token_hash, t.c.revoked_at.is_(None))
+    return connection.execute(known).one_or_none()

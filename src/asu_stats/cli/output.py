@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from asu_stats.cloudevents import format_time
-from asu_stats.times import aware
+from asu_stats.times import aware, naive
 
 # The width of tables that are piped: each row stays on one line.
 _PIPED_WIDTH: Final = 10_000
@@ -53,8 +53,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     (console if console.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
 
 
+def shown_time(moment: datetime) -> str:
+    """Return a time for users, in UTC and without fractions of a second."""
+    return f"{naive(moment) if moment.tzinfo else moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _plain(cell: object) -> str:
-    text = _as_text(cell).replace("[", r"\[")
+    text = (shown_time(cell) if isinstance(cell, datetime) else str(cell)).replace("[", r"\[")
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -319,6 +319,12 @@ api_tokens = Table(
     name("prefix", nullable=False, comment="first characters of the token, to recognise it"),
     Column("created_at", DateTime, nullable=False),
     Column("revoked_at", DateTime),
+    Column("expires_at", DateTime, comment="null: it does not expire"),
+    Column(
+        "last_used_at",
+        DateTime,
+        comment="to five minutes; null: not since this is recorded",
+    ),
 )
 
 annotations = Table(
