@@ -11,13 +11,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots docs crash fuzz soak upstream \
+.PHONY: help demo test lint format bench lock venv clean screenshots docs manual crash fuzz soak upstream \
   dist chromium prometheus redis
 
 help: ## Say what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
+# The manual is built while the demo starts.
 demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
+	@mkdir -p build
+	@$(MAKE) --silent manual >build/manual.log 2>&1 &
 	$(BIN)/asu-stats demo --port $(PORT)
 
 test: $(VENV)/.dev chromium prometheus redis ## Everything: unit, property, API, PostgreSQL, browser
@@ -58,6 +61,10 @@ docs: $(VENV)/.dev ## Write docs/configuration.md from the settings, and the exa
 	$(BIN)/python -m tests.configuration_page
 	$(BIN)/python -m tests.openapi_examples
 
+# The server at /manual reads it; a wheel has it in any case.
+manual: $(VENV)/.manual ## The manual as a site, from docs/; a broken link is an error
+	$(BIN)/python manual/build.py src/asu_stats/manual
+
 # Chromium of the system, or from Debian where we may; without it browser tests are skipped.
 # Its shell takes a third less time; screenshots are of the browser that people use.
 chromium:
@@ -86,16 +93,19 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for eve
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra all --extra build pyproject.toml -o requirements/runtime.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-	  --extra server --extra postgresql --extra build -c requirements/runtime.txt \
+	  --extra server --extra postgresql -c requirements/runtime.txt \
 	  pyproject.toml -o requirements/container.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
-	  --extra dev --extra build -c requirements/runtime.txt pyproject.toml -o requirements/dev.txt
+	  --extra build --extra manual -c requirements/runtime.txt pyproject.toml -o requirements/manual.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra dev --extra build -c requirements/runtime.txt -c requirements/manual.txt \
+	  pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
 	  pyproject.toml -o requirements/bench.txt
 
 # The same commit gives the same bytes.
-dist: $(VENV)/.runtime ## Wheel and sdist in dist/
+dist: $(VENV)/.manual ## Wheel and sdist in dist/
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build
 	@cd dist && sha256sum asu_stats-*
 
@@ -108,6 +118,10 @@ $(BIN)/python:
 $(VENV)/.runtime: $(BIN)/python requirements/runtime.txt pyproject.toml
 	$(PIP) install --require-hashes -r requirements/runtime.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.manual: $(VENV)/.runtime requirements/manual.txt
+	$(PIP) install --require-hashes -r requirements/manual.txt
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt

@@ -39,7 +39,8 @@ def project() -> dict[str, Any]:
 def files(*folders: str) -> set[str]:
     """Return the paths of all files below some folders of the project."""
     paths = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
-    return {str(path.relative_to(ROOT)) for path in paths if path.parent.name != "__pycache__"}
+    found = {str(path.relative_to(ROOT)) for path in paths if path.parent.name != "__pycache__"}
+    return {name for name in found if not name.startswith("src/asu_stats/manual/")}
 
 
 @pytest.fixture
@@ -56,6 +57,19 @@ def test_the_wheel_holds_the_package_and_the_files_for_operators(wheel: zipfile.
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert {name for name in held if "__pycache__" in name} == set()
     assert expected <= held
+
+
+def test_the_wheel_has_the_manual_and_the_sdist_its_sources(
+    wheel: zipfile.ZipFile, built: dict[str, list[Path]]
+) -> None:
+    held = set(wheel.namelist())
+    for page in ("index", "install", "reference/api", "CHANGELOG"):
+        assert f"asu_stats/manual/{page}.html" in held
+    assert "asu_stats/manual/searchindex.js" in held
+    with tarfile.open(built["sdist"][0]) as found:
+        names = {name.partition("/")[2] for name in found.getnames()}
+    assert files("manual") | {"hatch_build.py", "CONTRIBUTING.md"} <= names
+    assert {name for name in names if name.startswith("src/asu_stats/manual")} == set()
 
 
 def test_the_base_needs_no_other_package(wheel: zipfile.ZipFile) -> None:

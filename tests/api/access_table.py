@@ -94,7 +94,16 @@ def paths(stats: Stats) -> list[str]:
     document = stats.client.get("/openapi.json").json()["paths"]
     documented = [path.replace("{", "").replace("}", "") for path in document]
     pages = [path for _, _, path in PAGES]
-    more = ("/docs", "/docs/migration", "/static/x", "/openapi.json", "/sign-in", "/sign-out")
+    more = (
+        "/docs",
+        "/docs/migration",
+        "/manual",
+        "/manual/x",
+        "/static/x",
+        "/openapi.json",
+        "/sign-in",
+        "/sign-out",
+    )
     shown = ("/badge/requests.svg", "/embed/requests")
     return sorted({*documented, *pages, *more, *shown, *_ODD})
 

@@ -39,6 +39,8 @@ OPEN = {
     "/robots.txt",
     "/docs",
     "/docs/migration",
+    "/manual",
+    "/manual/{name:path}",
     "/static/{name:path}",
     "/sign-in",
     "/sign-out",

@@ -19,7 +19,15 @@ def paths(stats: Stats) -> Iterator[str]:
     for path in stats.client.get("/openapi.json").json()["paths"]:
         yield path.replace("{", "").replace("}", "")
     yield from PATHS.values()
-    yield from ("/docs", "/docs/migration", "/badge/requests.svg", "/embed/requests", "/static/x")
+    yield from (
+        "/docs",
+        "/docs/migration",
+        "/manual",
+        "/manual/",
+        "/badge/requests.svg",
+        "/embed/requests",
+        "/static/x",
+    )
     yield from ("/openapi.json", "/sign-in", "/sign-out", "/healthz", "/nothing")
 
 
@@ -42,7 +50,8 @@ def test_nobody_is_sent_to_what_a_request_names(
                 answer = stats.client.get(f"http://testserver{prefix}{odd}", headers=headers)
                 where = (odd, headers, answer.status_code)
                 location = answer.headers.get("location", "https://sysupgrade.openwrt.org/")
-                assert location.startswith("https://sysupgrade.openwrt.org/"), where
+                known = ("https://sysupgrade.openwrt.org/", f"{prefix}/manual/")
+                assert location.startswith(known), where
                 assert answer.status_code < 500, where
                 if answer.status_code == 404:
                     problem = answer.json()

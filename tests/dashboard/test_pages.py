@@ -35,7 +35,7 @@ def fill(stats: Stats) -> None:
         stats.record(request(f"h{number}", **names), build(f"h{number}", status))
 
 
-@pytest.mark.parametrize("path", [*PATHS, "/clients?client=luci", "/docs", "/docs/migration"])
+@pytest.mark.parametrize("path", [*PATHS, "/clients?client=luci", "/docs"])
 def test_nothing_is_inline_and_every_link_is_behind_the_prefix(
     sqlite_prefixed: Stats, path: str
 ) -> None:

@@ -1,6 +1,6 @@
 """The application: routes and middleware around the parts of a running service."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -44,7 +44,7 @@ from asu_stats.times import utc_now
 
 
 class Legacy(Protocol):
-    """Endpoints of older servers: their routes, and their replacements for the migration page."""
+    """Endpoints of older servers."""
 
     def router(
         self,
@@ -55,8 +55,6 @@ class Legacy(Protocol):
         now: Callable[[], datetime],
         queue_length: Callable[[], int],
     ) -> APIRouter: ...
-
-    def guide(self, settings: Settings) -> Sequence[Mapping[str, str | None]]: ...
 
 
 def create_app(
@@ -185,8 +183,6 @@ def create_app(
             alerts=lambda: alerts.read(engine, settings.alerts),
             embed_origins=settings.embed_origins,
         ),
-        old_endpoints=legacy.guide(settings) if legacy else [],
-        sunset=settings.legacy_sunset,
     )
     app.state.policies = policies = Policies(app.routes)
     for route in policies.routes:

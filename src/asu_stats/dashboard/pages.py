@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI, Request
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.connections import route_path, wants_page
-from asu_stats.dashboard import assets, badges, embeds
+from asu_stats.dashboard import assets, badges, embeds, manual
 from asu_stats.dashboard.contents import (
     clients,
     errors,
@@ -98,13 +98,7 @@ def of_database(db: Connection, view: View) -> View:
     return replace(view, filters=filters, since=sums.first_day(db))
 
 
-def install(
-    app: FastAPI,
-    sources: Sources,
-    *,
-    old_endpoints: Sequence[Mapping[str, str | None]],
-    sunset: date | None,
-) -> None:
+def install(app: FastAPI, sources: Sources) -> None:
     """Add the pages and their files to `app`."""
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     contents: Mapping[str, tuple[str, Read]] = {
@@ -125,11 +119,6 @@ def install(
     def docs(request: Request) -> Response:
         return render(request, "docs.html", {"tags": _operations(app.openapi())})
 
-    @routes.get("/docs/migration")
-    @declare("public", "none", "/docs/")
-    def migration(request: Request) -> Response:
-        return render(request, "migration.html", {"endpoints": old_endpoints, "sunset": sunset})
-
     @routes.get("/static/{name:path}")
     @declare("public", "none", "/static/")
     def static(request: Request) -> Response:
@@ -147,6 +136,7 @@ def install(
         return PlainTextResponse(_ROBOTS, headers=_A_DAY)
 
     _show_missing_pages(app)
+    manual.install(routes)
     badges.install(routes, sources.view, sources.read)
     embeds.install(routes, sources.view, sources.read, sources.embed_origins)
     app.router.routes.extend(routes.routes)

@@ -1,6 +1,6 @@
 """Serves the legacy endpoints as before, and marks them as deprecated."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from email.utils import format_datetime
 from functools import partial
@@ -146,9 +146,3 @@ def router(
 ) -> APIRouter:
     """Return the routes, in the response format that the settings select."""
     return LegacyApi(answering, engine, settings, now=now, queue_length=queue_length).router()
-
-
-def guide(settings: Settings) -> Sequence[Mapping[str, str | None]]:
-    """Return path, replacement and description of each endpoint, for the migration page."""
-    shown = endpoints(settings.legacy_shape)
-    return [{"old": e.path, "new": e.successor, "description": e.description} for e in shown]
