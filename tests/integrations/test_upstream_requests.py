@@ -24,14 +24,14 @@ class Recorded:
         self.started: list[dict[str, Any]] = []
         self.finished: list[dict[str, Any]] = []
 
-    def request(self, **said: Any) -> None:
-        self.requests.append(said)
+    def request(self, **arguments: Any) -> None:
+        self.requests.append(arguments)
 
-    def build_started(self, **said: Any) -> None:
-        self.started.append(said)
+    def build_started(self, **arguments: Any) -> None:
+        self.started.append(arguments)
 
-    def build_finished(self, **said: Any) -> None:
-        self.finished.append(said)
+    def build_finished(self, **arguments: Any) -> None:
+        self.finished.append(arguments)
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_outcomes_are_those_that_the_server_answered(recorded: Recorded, queue: 
     assert len(recorded.requests) == count
 
 
-def test_facets_and_clients_are_read_as_upstream_reads_them(
+def test_properties_and_clients_are_read_as_upstream_reads_them(
     recorded: Recorded, queue: Queue
 ) -> None:
     client = serving(queue)
@@ -194,9 +194,9 @@ def test_a_fault_in_statistics_changes_nothing(
     assert play(observed=True) == expected
     for module, name in (
         (upstream_requests, "report"),
-        (upstream_requests, "said"),
+        (upstream_requests, "event_of"),
         (upstream_requests, "outcome_of"),
-        (upstream_requests.Exchange, "see"),
+        (upstream_requests.Exchange, "add"),
         (upstream_requests, "_fetched"),
         (upstream_requests, "_enqueued"),
         (upstream_builds, "watch_phases"),
@@ -226,7 +226,7 @@ def test_without_settings_it_says_so_once_and_does_nothing(
         reporting.emitter.cache_clear()
     assert app.user_middleware == []
     assert [record.message for record in caplog.records] == [
-        "asu-stats: no statistics: set ASU_STATS_TOKEN, ASU_STATS_SPOOL_DIRECTORY"
+        "asu-stats: no events are sent: set ASU_STATS_TOKEN, ASU_STATS_SPOOL_DIRECTORY"
     ]
 
 

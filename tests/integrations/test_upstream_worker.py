@@ -16,7 +16,7 @@ from rq.registry import StartedJobRegistry
 from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
 from asu_stats.integrations import upstream_builds, upstream_worker
-from asu_stats.integrations.reporting import unharmed
+from asu_stats.integrations.reporting import errors_logged
 from asu_stats.integrations.upstream import StatsWorker
 from tests.integrations.test_upstream_requests import Recorded
 
@@ -151,9 +151,9 @@ def test_a_build_whose_worker_is_gone(redis: Redis, recorded: Recorded) -> None:
 FAULTS = (
     ((upstream_worker, "emitter"),),
     ((StatsWorker, "_begin"),),
-    ((upstream_worker, "watch_phases"), (upstream_worker.Execution, "end")),
-    ((upstream_worker.Execution, "tell"), (upstream_worker, "_finish")),
-    ((upstream_builds.Phases, "enter"), (upstream_worker.Execution, "collect")),
+    ((upstream_worker, "watch_phases"), (upstream_worker.ObservedBuild, "end")),
+    ((upstream_worker.ObservedBuild, "send"), (upstream_worker, "_finish")),
+    ((upstream_builds.Phases, "enter"), (upstream_worker.ObservedBuild, "collect")),
     ((upstream_worker, "names_of"), (upstream_worker, "message_of")),
     ((Recorded, "build_started"), (Recorded, "build_finished")),
 )
@@ -184,5 +184,5 @@ def test_a_fault_in_statistics_changes_no_job(
 def test_a_time_out_is_never_swallowed() -> None:
     """RQ raises it by a signal, also in our code."""
 
-    with pytest.raises(JobTimeoutException), unharmed(BaseTimeoutException):
+    with pytest.raises(JobTimeoutException), errors_logged(BaseTimeoutException):
         raise JobTimeoutException

@@ -1,1 +1,1 @@
-"""Plug-ins for other build servers: they observe a server and emit its events."""
+"""Plug-ins that emit the events of other build servers."""

@@ -12,35 +12,35 @@ from rq.timeouts import BaseTimeoutException, JobTimeoutException
 
 from asu_stats.emit import Emitter
 from asu_stats.events import BuildStatus, new_id
-from asu_stats.integrations.reporting import unharmed
+from asu_stats.integrations.reporting import errors_logged
 from asu_stats.text import NAME_LENGTH
 from asu_stats.times import utc_now
 
 _FIRST_PHASE: Final = "init"
-_ENDS: Final = frozenset({"done", "failed"})
+_FINAL: Final = frozenset({"done", "failed"})
 _STDERR_CHARACTERS: Final = 8_000
 _EXCEPTION_CHARACTERS: Final = 4_000
 
 
 @dataclass(slots=True)
 class Phases:
-    """Seconds per phase, from the moments at which a build entered them (`time.monotonic`)."""
+    """The phases of a build, with the times at which it entered them (`time.monotonic`)."""
 
     entered: list[tuple[str, float]] = field(default_factory=list)
 
     def enter(self, phase: object, at: float) -> None:
-        """Note that the build is in a phase."""
+        """Record that the build is in a phase. The same phase again changes nothing."""
         if isinstance(phase, str) and (not self.entered or self.entered[-1][0] != phase):
             self.entered.append((phase[:NAME_LENGTH], at))
 
     def seconds(self, ended: float) -> dict[str, float]:
-        """Return the seconds of each phase of a build that has ended."""
-        found: dict[str, float] = {}
-        leaves = [at for _, at in self.entered[1:]] + [ended]
-        for (phase, at), left in zip(self.entered, leaves, strict=True):
-            if phase not in _ENDS:
-                found[phase] = round(found.get(phase, 0) + max(0.0, left - at), 3)
-        return found
+        """Return the seconds per phase of a build that ended at `ended`."""
+        seconds: dict[str, float] = {}
+        ends = [at for _, at in self.entered[1:]] + [ended]
+        for (phase, start), end in zip(self.entered, ends, strict=True):
+            if phase not in _FINAL:
+                seconds[phase] = round(seconds.get(phase, 0) + max(0.0, end - start), 3)
+        return seconds
 
 
 def names_of(job: Job) -> dict[str, Any]:
@@ -56,16 +56,16 @@ def names_of(job: Job) -> dict[str, Any]:
 
 
 def status_of(error: type[BaseException] | None) -> BuildStatus:
-    """Return how a build ended that raised `error`, or nothing."""
+    """Return the status of a build that raised `error`, or ended without an exception."""
     if error is None:
         return "success"
     return "timeout" if issubclass(error, JobTimeoutException) else "failure"
 
 
 def message_of(meta: Mapping[str, Any], exception: str) -> str:
-    """Return the text of a failure: upstream's own words, the end of stderr and of the traceback.
+    """Return the error text: upstream's message, the end of stderr and the end of the traceback.
 
-    Without a report of upstream, `detail` is still the phase it began with: it says nothing then.
+    If upstream set no message, `detail` still contains a phase and is left out.
     """
     detail, stderr = meta.get("detail"), meta.get("stderr")
     parts = [detail if isinstance(detail, str) and detail not in {"init", "done"} else ""]
@@ -75,13 +75,13 @@ def message_of(meta: Mapping[str, Any], exception: str) -> str:
 
 
 def watch_phases(job: Job, enter: Callable[[object, float], None]) -> None:
-    """Call `enter` with the status of the build and the moment whenever upstream saves it."""
+    """Call `enter` with the phase and the time whenever upstream saves the state of the build."""
     original = job.save_meta
     enter(_FIRST_PHASE, time.monotonic())
 
     @wraps(original)
     def save_meta(*args: Any, **kwargs: Any) -> Any:
-        with unharmed(BaseTimeoutException):  # raised by a signal, wherever the code is
+        with errors_logged(BaseTimeoutException):  # raised by a signal, wherever the code is
             enter(job.meta.get("imagebuilder_status"), time.monotonic())
         return original(*args, **kwargs)
 
@@ -89,7 +89,10 @@ def watch_phases(job: Job, enter: Callable[[object, float], None]) -> None:
 
 
 def observe_sync(emitter: Emitter) -> None:
-    """Observe jobs that a queue runs within the request (`async_queue = false`). Twice is once."""
+    """Emit events for jobs that a queue runs within the request (`async_queue = false`).
+
+    Patches `Queue.run_sync`; further calls change nothing.
+    """
     original = Queue.run_sync
     if hasattr(original, "asu_stats"):
         return
@@ -97,11 +100,11 @@ def observe_sync(emitter: Emitter) -> None:
     @wraps(original)
     def run_sync(self: Queue, job: Job) -> Job:
         build_id, phases = new_id(), Phases()
-        with unharmed():
+        with errors_logged():
             emitter.build_started(build_id=build_id, request_hash=job.id, **names_of(job))
             watch_phases(job, phases.enter)
         done = original(self, job)
-        with unharmed():
+        with errors_logged():
             ended = time.monotonic()
             failed = done.is_failed
             result = done.latest_result() if failed else None

@@ -1,8 +1,8 @@
-"""Requests of the upstream server: what `POST /api/v1/build` did, seen from outside.
+"""Events for `POST /api/v1/build` of the upstream server.
 
-The outcome is taken from the response and from whether the request itself enqueued a job, so it
-needs no clock and stays exact if equal requests arrive at the same moment. The request hash is the
-id of the job that upstream fetched or enqueued; a request without a job has none.
+The outcome follows from the response and from whether the request itself enqueued a job. It does
+not depend on times, so it is exact even for equal requests at the same moment. The request hash is
+the id of the job that upstream fetched or enqueued; a request without a job has none.
 """
 
 import json
@@ -20,16 +20,16 @@ from rq import Queue
 from asu_stats.cloudevents import MAX_PACKAGES
 from asu_stats.emit import Emitter, request_later
 from asu_stats.events import Outcome
-from asu_stats.integrations.reporting import emitter, failed, unharmed
+from asu_stats.integrations.reporting import emitter, errors_logged, failed
 from asu_stats.integrations.upstream_builds import observe_sync
 from asu_stats.text import NAME_LENGTH
 
 _PATH: Final = "/api/v1/build"
-_MOST_BYTES: Final = 1 << 16
-_MOST_CHUNKS: Final = 64
-_UNPARSED: Final = 422  # not a build request: nothing to count
-_UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
-_BROKEN: Final = "Internal Server Error"
+_MAX_LATER_BYTES: Final = 1 << 16
+_MAX_CHUNKS: Final = 64
+_UNPARSED: Final = 422  # the body is not a build request
+_WITHOUT_PACKAGES: Final = frozenset({"cache_hit", "rejected"})  # outcomes
+_NO_DETAIL: Final = "Internal Server Error"
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -40,24 +40,24 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 @dataclass(slots=True)
 class Exchange:
-    """A request and its response, as far as they have been seen. Bodies are kept by reference."""
+    """A request and the part of its response that was sent. Bodies are kept by reference."""
 
     headers: Headers
     received_at: float = field(default_factory=time.time)
     body: list[bytes] = field(default_factory=list)
     status: int = 500  # if an exception prevents the response
-    answer_headers: Headers = ()
-    answer: list[bytes] = field(default_factory=list)
+    response_headers: Headers = ()
+    response: list[bytes] = field(default_factory=list)
     job_id: str | None = None
     is_enqueued: bool = False
 
-    def see(self, message: Message) -> None:
-        """Note a message of the response; its body only if it may say why it was rejected."""
+    def add(self, message: Message) -> None:
+        """Add a message of the response; the body only if it may contain the reason of an error."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            self.answer_headers = message["headers"]
-        elif self.status >= 400 and self.job_id is None and len(self.answer) < _MOST_CHUNKS:
-            self.answer.append(message.get("body", b""))
+            self.response_headers = message["headers"]
+        elif self.status >= 400 and self.job_id is None and len(self.response) < _MAX_CHUNKS:
+            self.response.append(message.get("body", b""))
 
 
 _current: ContextVar[Exchange | None] = ContextVar("asu_stats_exchange", default=None)
@@ -66,7 +66,7 @@ _current: ContextVar[Exchange | None] = ContextVar("asu_stats_exchange", default
 class Observer:
     """ASGI middleware that emits an event for each build request.
 
-    While a request waits, it only keeps what passes. The emitter's thread reads it later.
+    During a request it only keeps references. The thread of the emitter parses the bodies later.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], emitter: Emitter) -> None:
@@ -83,61 +83,67 @@ class Observer:
             return
         exchange = Exchange(scope["headers"])
 
-        async def receiving() -> Message:
+        async def receive_and_keep() -> Message:
             message = await receive()
             if chunk := message.get("body"):
                 exchange.body.append(chunk)
             return message
 
-        async def sending(message: Message) -> None:
+        async def send_and_keep(message: Message) -> None:
             try:
-                exchange.see(message)
+                exchange.add(message)
             except Exception as error:  # statistics must not break a build
                 failed(error)
             await send(message)
 
         token = _current.set(exchange)
         try:
-            await self._app(scope, receiving, sending)
+            await self._app(scope, receive_and_keep, send_and_keep)
         finally:
             _current.reset(token)
             try:
                 report(exchange, self._emitter)
-            except Exception as error:  # the same
+            except Exception as error:  # statistics must not break a build
                 failed(error)
 
 
 def observe(app: Any) -> None:
-    """Observe upstream's application, unless the settings name no server. Twice is once."""
-    with unharmed():
-        found = emitter()
-        if found is None or getattr(app.state, "asu_stats", None):
+    """Emit events for upstream's application, if there is an emitter.
+
+    Further calls change nothing.
+    """
+    with errors_logged():
+        configured = emitter()
+        if configured is None or getattr(app.state, "asu_stats", None):
             return
         app.state.asu_stats = True
         observe_jobs()
-        observe_sync(found)
-        app.add_middleware(Observer, emitter=found)
+        observe_sync(configured)
+        app.add_middleware(Observer, emitter=configured)
 
 
 def observe_jobs() -> None:
-    """Let RQ's queues note which job a request has fetched or enqueued. Twice is once."""
+    """Record which job a request fetches from or adds to RQ's queues.
 
-    def noting(original: Callable[..., Any], note: Callable[[Exchange, Any], None]) -> Any:
+    Patches `Queue`; further calls change nothing.
+    """
+
+    def recorded(original: Callable[..., Any], record: Callable[[Exchange, Any], None]) -> Any:
         @wraps(original)
         def method(*args: Any, **kwargs: Any) -> Any:
             job = original(*args, **kwargs)
             exchange = _current.get()
             if exchange is not None and job is not None:
-                with unharmed():
-                    note(exchange, job)
+                with errors_logged():
+                    record(exchange, job)
             return job
 
         method.asu_stats = True  # type: ignore[attr-defined]
         return method
 
     if not hasattr(Queue.enqueue, "asu_stats"):
-        Queue.enqueue = noting(Queue.enqueue, _enqueued)  # type: ignore[method-assign]
-        Queue.fetch_job = noting(Queue.fetch_job, _fetched)  # type: ignore[method-assign]
+        Queue.enqueue = recorded(Queue.enqueue, _enqueued)  # type: ignore[method-assign]
+        Queue.fetch_job = recorded(Queue.fetch_job, _fetched)  # type: ignore[method-assign]
 
 
 def _fetched(exchange: Exchange, job: Any) -> None:
@@ -149,18 +155,18 @@ def _enqueued(exchange: Exchange, job: Any) -> None:
 
 
 def report(exchange: Exchange, emitter: Emitter) -> None:
-    """Emit the event of a request, if it was a build request. Small ones are read later."""
+    """Emit the event of a build request. The emitter's thread parses small ones."""
     if exchange.status == _UNPARSED:
         return
-    if sum(map(len, exchange.body)) + sum(map(len, exchange.answer)) <= _MOST_BYTES:
-        request_later(emitter, partial(said, exchange))
-    elif found := said(exchange):
-        emitter.request(**found)
+    if sum(map(len, exchange.body)) + sum(map(len, exchange.response)) <= _MAX_LATER_BYTES:
+        request_later(emitter, partial(event_of, exchange))
+    elif event := event_of(exchange):
+        emitter.request(**event)
 
 
-def said(exchange: Exchange) -> dict[str, Any] | None:
-    """Return the arguments of `Emitter.request`; `None` for what is no build request."""
-    with unharmed():
+def event_of(exchange: Exchange) -> dict[str, Any] | None:
+    """Return the arguments of `Emitter.request`, or `None` if this is not a build request."""
+    with errors_logged():
         request = _object(exchange.body)
         if request is not None:
             outcome = outcome_of(exchange)
@@ -170,8 +176,8 @@ def said(exchange: Exchange) -> dict[str, Any] | None:
                 "outcome": outcome,
                 "time": datetime.fromtimestamp(exchange.received_at, UTC),
                 "client": client[:NAME_LENGTH],
-                **facets(request, outcome),
-                **(_refusal(exchange) if outcome == "rejected" else {}),
+                **properties_of(request, outcome),
+                **(_rejection(exchange) if outcome == "rejected" else {}),
             }
     return None
 
@@ -191,7 +197,7 @@ def outcome_of(exchange: Exchange) -> Outcome:
 
 
 def _is_json(exchange: Exchange) -> bool:
-    return _header(exchange.answer_headers, b"content-type").startswith("application/json")
+    return _header(exchange.response_headers, b"content-type").startswith("application/json")
 
 
 def client_of(request: Mapping[str, Any], user_agent: str) -> str:
@@ -203,21 +209,23 @@ def client_of(request: Mapping[str, Any], user_agent: str) -> str:
     return "unknown/0"
 
 
-def facets(request: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """Return what a request asks for. The body is read as leniently as upstream reads it.
+def properties_of(request: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Return the properties of the requested image. Values are coerced as upstream does.
 
-    Package figures leave out cache hits and rejected requests, so these send a number only.
+    Package figures leave out cache hits and rejected requests, so these send only a count.
     """
-    wanted = request.get("packages_versions") or request.get("packages") or ()
-    if outcome in _UNCOUNTED:
-        packages: dict[str, Any] = {"package_count": len(wanted)}
+    requested = request.get("packages_versions") or request.get("packages") or ()
+    if outcome in _WITHOUT_PACKAGES:
+        packages: dict[str, Any] = {"package_count": len(requested)}
     else:
-        names = [str(name).removeprefix("+")[:NAME_LENGTH] for name in islice(wanted, MAX_PACKAGES)]
-        packages = {"packages": names, "package_count": len(wanted)}
+        names = [
+            str(name).removeprefix("+")[:NAME_LENGTH] for name in islice(requested, MAX_PACKAGES)
+        ]
+        packages = {"packages": names, "package_count": len(requested)}
     size = request.get("rootfs_size_mb")
     return {
         **{name: str(request[name])[:NAME_LENGTH] for name in ("version", "target", "profile")},
-        "diff_packages": _truth(request.get("diff_packages", False)),
+        "diff_packages": _boolean(request.get("diff_packages", False)),
         **packages,
         "has_custom_repos": bool(request.get("repositories")),
         "has_defaults": bool(request.get("defaults")),
@@ -225,17 +233,16 @@ def facets(request: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _truth(value: Any) -> bool:
-    """Return a boolean as pydantic reads it from JSON."""
+def _boolean(value: Any) -> bool:
+    """Return the boolean that pydantic reads from a JSON value."""
     if isinstance(value, str):
         return value.strip().lower() in {"1", "true", "t", "yes", "y", "on"}
     return bool(value)
 
 
-def _refusal(exchange: Exchange) -> dict[str, str]:
-    """Return why a request was rejected."""
-    answer = _object(exchange.answer)
-    return {"error_message": str((answer or {}).get("detail") or _BROKEN)}
+def _rejection(exchange: Exchange) -> dict[str, str]:
+    body = _object(exchange.response)
+    return {"error_message": str((body or {}).get("detail") or _NO_DETAIL)}
 
 
 def _object(chunks: Sequence[bytes]) -> dict[str, Any] | None:
@@ -246,8 +253,8 @@ def _object(chunks: Sequence[bytes]) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _header(headers: Headers, wanted: bytes) -> str:
+def _header(headers: Headers, lower_name: bytes) -> str:
     for name, value in headers:
-        if name.lower() == wanted:
+        if name.lower() == lower_name:
             return str(value.decode("latin-1"))
     return ""
