@@ -1,4 +1,4 @@
-"""Log lines that stay few, one when a state changes, then a count; and each of them is one line."""
+"""Logging: one line per message, repeated failures as one line and a count, text or JSON."""
 
 import logging
 import sys
@@ -16,7 +16,7 @@ _REMIND_SECONDS: Final = 600.0
 _LINES, _MINUTE = 5, 60.0
 _KEYS: Final = 256
 
-# The request that is being handled; every line that is logged meanwhile names it.
+# The id of the current HTTP request, for the log lines that it causes.
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _ExcInfo: TypeAlias = (
@@ -25,10 +25,10 @@ _ExcInfo: TypeAlias = (
 
 
 class Condition:
-    """Something that works or fails, logged when that changes. Safe to use from any thread.
+    """A state, working or failing, that is logged when it changes. Thread-safe.
 
-    Further failures are only counted; the count is logged every ten minutes and on recovery. A
-    condition that changes all the time is announced at most five times a minute.
+    Further failures are counted; the count is logged every ten minutes and on recovery. A state
+    that changes constantly is logged at most five times a minute.
     """
 
     def __init__(self, log: logging.Logger, name: str) -> None:
@@ -43,7 +43,7 @@ class Condition:
 
     @property
     def failing(self) -> bool:
-        """Whether the last thing heard was a failure."""
+        """Whether the last call was `failed`."""
         return self._since is not None
 
     def failed(
@@ -54,7 +54,7 @@ class Condition:
         level: int = logging.WARNING,
         exc_info: _ExcInfo = None,
     ) -> None:
-        """Count `count` failures; log the first, with its traceback if `exc_info` says so."""
+        """Count `count` failures, and log the first one, with the traceback in `exc_info`."""
         with self._guard:
             now = time.monotonic()
             if self._since is None:
@@ -65,13 +65,13 @@ class Condition:
                 self._log.log(level, "%s: %s", self._name, reason, exc_info=exc_info)
             elif self._announced and now >= self._remind_at:
                 self._remind_at = now + _REMIND_SECONDS
-                words = "%s: still failing count=%d seconds=%d: %s"
+                message = "%s: still failing count=%d seconds=%d: %s"
                 seconds = now - self._since
-                self._log.log(level, words, self._name, self._count, seconds, reason)
+                self._log.log(level, message, self._name, self._count, seconds, reason)
 
     def works(self) -> None:
-        """Take note of a success; the first after failures is logged with their count."""
-        if self._since is None:  # by far the most frequent case needs no lock
+        """Record a success; the first one after failures is logged with their count."""
+        if self._since is None:  # the usual case needs no lock
             return
         with self._guard:
             if self._since is None:
@@ -90,42 +90,42 @@ class Condition:
         return True
 
 
-class RepeatLimit(logging.Filter):
-    """Lets five warnings or errors of a kind through in a minute, then only counts them.
+class RepetitionFilter(logging.Filter):
+    """Passes five warnings or errors of a kind per minute, and counts the rest.
 
-    A kind is a logger and a message before its values are filled in. The first line after the
-    minute says how many were left out. What is below a warning passes.
+    A kind is a logger and a message template. The first line after the minute contains the number
+    of suppressed lines. Records below a warning always pass.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._guard = threading.Lock()
-        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}  # begin of the minute, lines
+        self._kinds: dict[tuple[str, str], tuple[float, int]] = {}  # start of a minute, lines
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell whether a record is to be written."""
+        """Return whether to write a record."""
         if record.levelno < logging.WARNING:
             return True
         key = (record.name, str(record.msg)[:200])
         now = time.monotonic()
         with self._guard:
-            begin, lines = self._kinds.pop(key, (now, 0))
-            left_out = 0
-            if now - begin >= _MINUTE:
-                begin, lines, left_out = now, 0, max(0, lines - _LINES)
+            start, lines = self._kinds.pop(key, (now, 0))
+            suppressed = 0
+            if now - start >= _MINUTE:
+                start, lines, suppressed = now, 0, max(0, lines - _LINES)
             if len(self._kinds) >= _KEYS:
                 self._kinds.pop(next(iter(self._kinds)))
-            self._kinds[key] = (begin, lines + 1)
-        if left_out:
-            record.msg = f"{record.getMessage()} (left out {left_out} lines like this)"
+            self._kinds[key] = (start, lines + 1)
+        if suppressed:
+            record.msg = f"{record.getMessage()} suppressed={suppressed}"
             record.args = ()
         return lines < _LINES
 
 
-class Lines(logging.Formatter):
-    """Writes a message as one line, and a traceback below it as lines that are indented.
+class TextFormatter(logging.Formatter):
+    """Formats a message as one line, and a traceback as indented lines below it. Times are UTC.
 
-    So nothing that strangers have named can look like a line of its own. Times are UTC.
+    So text from clients, such as names, cannot forge a log line.
     """
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class Lines(logging.Formatter):
 
 
 def one_line(text: str) -> str:
-    """Return `text` with escapes for all that would end a line, or change how it is shown."""
+    """Return `text` with escapes for line breaks and other unprintable characters."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _escape(each) for each in text)
@@ -157,27 +157,27 @@ def _escape(character: str) -> str:
 
 
 def _time_of(record: logging.LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.created, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    created = datetime.fromtimestamp(record.created, UTC)
+    return f"{created:%Y-%m-%dT%H:%M:%S}.{created.microsecond // 1000:03}Z"
 
 
-class OfRequest(logging.Filter):
-    """Adds the request that is being handled to a record."""
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the current HTTP request to a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
+        """Pass every record."""
         record.request_id = request_id.get()
         return True
 
 
 def start(*, verbose: bool) -> None:
-    """Write log lines to standard error, unless the program around this one has a log."""
+    """Write log lines to standard error, unless the embedding program has configured logging."""
     root = logging.getLogger()
     if not root.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(Lines())
-        handler.addFilter(RepeatLimit())
-        handler.addFilter(OfRequest())
+        handler.setFormatter(TextFormatter())
+        handler.addFilter(RepetitionFilter())
+        handler.addFilter(RequestIdFilter())
         handler.set_name("asu-stats")
         root.addHandler(handler)
         root.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -188,7 +188,7 @@ def start(*, verbose: bool) -> None:
 
 
 def be_verbose() -> None:
-    """Log details."""
+    """Log debug messages of asu-stats and informational ones of libraries."""
     root = logging.getLogger()
     if _handler(root) is not None:
         root.setLevel(logging.INFO)
@@ -200,27 +200,27 @@ def _handler(root: logging.Logger) -> logging.Handler | None:
 
 
 def use(form: Form, level: str) -> None:
-    """Write lines in a format and from a level on; details go on if they are asked for."""
-    ours = logging.getLogger("asu_stats")
-    if ours.level != logging.DEBUG:
-        ours.setLevel(level.upper())
+    """Set format and level of the log. `be_verbose` has priority over `level`."""
+    logger = logging.getLogger("asu_stats")
+    if logger.level != logging.DEBUG:
+        logger.setLevel(level.upper())
     handler = _handler(logging.getLogger())
     if handler is not None:
-        handler.setFormatter(_json() if form == "json" else Lines())
+        handler.setFormatter(_json_formatter() if form == "json" else TextFormatter())
 
 
-def _json() -> logging.Formatter:
+def _json_formatter() -> logging.Formatter:
     from pythonjsonlogger.json import JsonFormatter
 
-    class Objects(JsonFormatter):
-        """Writes a record as one JSON object in one line."""
+    class OneLineJsonFormatter(JsonFormatter):
+        """Formats a record as a JSON object in one line."""
 
         def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
             del datefmt
             return _time_of(record)
 
     names = {"asctime": "time", "levelname": "level", "name": "logger", "exc_info": "traceback"}
-    return Objects(
+    return OneLineJsonFormatter(
         "{asctime}{levelname}{name}{message}",
         style="{",
         rename_fields=names,

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from asu_stats.cli import export as exports
-from asu_stats.logs import Lines
+from asu_stats.logs import TextFormatter
 from asu_stats.monitor import channels
 from asu_stats.store import export as source
 from asu_stats.store.database.engine import read_snapshot
@@ -226,7 +226,7 @@ LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (INFO|ERROR) evil: ")
 def test_log_lines() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(Lines())
+    handler.setFormatter(TextFormatter())
     log = logging.Logger("evil", logging.INFO)
     log.addHandler(handler)
     for name in evil.NAMES:

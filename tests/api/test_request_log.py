@@ -56,7 +56,7 @@ def test_a_record_is_one_line_with_time_and_request(form: logs.Form) -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.set_name("asu-stats")
-    handler.addFilter(logs.OfRequest())
+    handler.addFilter(logs.RequestIdFilter())
     root, ours = logging.getLogger(), logging.getLogger("asu_stats")
     level = ours.level
     root.addHandler(handler)
