@@ -6,11 +6,11 @@ from asu_stats.conformance.history import (
     mean,
     percent,
     percentile,
-    when,
+    time_of,
 )
 from asu_stats.reports import incomplete  # words, no figures
 
-__all__ = ["Oracle", "client_of", "mean", "percent", "percentile", "when"]
+__all__ = ["Oracle", "client_of", "mean", "percent", "percentile", "time_of"]
 
 
 class Oracle(oracle.Oracle):

@@ -133,7 +133,7 @@ def check_bars(bars: list[dict[str, Any]], oracle: Oracle, version: str | None) 
 def check_examples(examples: list[dict[str, Any]], oracle: Oracle) -> None:
     """The latest errors, newest first."""
     expected = sorted(
-        [b.end for b in oracle.finished if b.bad and b.end]
+        [b.end for b in oracle.finished if b.failed and b.end]
         + [e_time for e in oracle.rejected if (e_time := at_utc(e))],
         reverse=True,
     )[:20]

@@ -24,7 +24,7 @@ from asu_stats.store.verification import verify
 from tests import histories
 from tests.api.go_server import COLUMNS, GoServer, Row
 from tests.conftest import sqlite_database
-from tests.oracle import Oracle, when
+from tests.oracle import Oracle, time_of
 from tests.support import NOW, CloudEvent, Stats, build, request
 
 TODAY = date(2026, 9, 30)
@@ -39,13 +39,13 @@ def would_have_written(history: Sequence[CloudEvent]) -> list[Row]:
         data = event["data"]
         if kind := kinds.get(data["outcome"]):
             names = data["version"], data["target"], data["profile"]
-            rows.append((_plain(when(event)), kind, *names, 0, data["diff_packages"]))
+            rows.append((_plain(time_of(event)), kind, *names, 0, data["diff_packages"]))
     for ended in oracle.ended:
-        if ended.good or ended.bad:
+        if ended.succeeded or ended.failed:
             assert ended.end
-            kind = "build_completed" if ended.good else "failure"
+            kind = "build_completed" if ended.succeeded else "failure"
             known = (_known(n) for n in (ended.version, ended.target, ended.profile))
-            seconds = (ended.seconds or 0) if ended.good else 0
+            seconds = (ended.seconds or 0) if ended.succeeded else 0
             rows.append((_plain(ended.end), kind, *known, seconds, ended.diff_packages))
     return rows
 

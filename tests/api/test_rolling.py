@@ -80,7 +80,7 @@ def test_it_equals_the_oracle(
         stats.record(*history)
     if late:
         retention.run(stats.engine, Policy(1, 1, 1, latest=1), NOW.date())
-    expected = Oracle(history).moments(NOW - timedelta(hours=hours), NOW)
+    expected = Oracle(history).between(NOW - timedelta(hours=hours), NOW)
     found = overview(stats, hours)
     del found["period"]
     wanted = expected.overview()

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from asu_stats.cli.program import app
 from asu_stats.cloudevents import from_cloudevent
+from asu_stats.conformance.checks import checks, last_hours, normalized
 from asu_stats.conformance.client import HttpServer, UnusableServerError
 from asu_stats.conformance.differences import differences
 from asu_stats.conformance.oracle import Oracle
-from asu_stats.conformance.questions import last_hours, one_spelling, questions
 from asu_stats.conformance.run import run
 from asu_stats.conformance.scenario import DAYS, scenario
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError, InvalidSettingError
@@ -88,8 +88,8 @@ class Naive:
     def get(self, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
         asked = dict(query)
         if hours := asked.pop("hours", None):
-            oracle = Oracle(map(one_spelling, self.events.values()))
-            return 200, oracle.moments(self.now - timedelta(hours=int(hours)), self.now).overview()
+            oracle = Oracle(map(normalized, self.events.values()))
+            return 200, oracle.between(self.now - timedelta(hours=int(hours)), self.now).overview()
         if days := asked.pop("days", None):
             end = self.now.date()
             start = end - timedelta(days=int(days) - 1)
@@ -97,15 +97,15 @@ class Naive:
             start, end = (date.fromisoformat(asked.pop(name)) for name in ("start", "end"))
         key = len(self.events), start, end
         if key not in self._answers:
-            oracle = Oracle(map(one_spelling, self.events.values()))
+            oracle = Oracle(map(normalized, self.events.values()))
             self._answers[key] = {
                 (q.path, frozenset(q.query.items() - {("start", f"{start}"), ("end", f"{end}")})): q
-                for q in questions(oracle, start, end, FIRST.isoformat())
+                for q in checks(oracle, start, end, FIRST.isoformat())
             }
         found = self._answers[key].get((path, frozenset(asked.items())))
         if found is None:
             return 404, {}
-        body = json.loads(json.dumps(found.answer([])))
+        body = json.loads(json.dumps(found.expected_response([])))
         if not self.events:
             body["period"]["data_since"] = None
         return 200, body
@@ -260,15 +260,15 @@ def test_what_a_server_may_form_is_checked(
     path: str, change: Callable[[Any], object], place: str
 ) -> None:
     made = scenario(FIRST)
-    oracle = Oracle(map(one_spelling, made.events))
+    oracle = Oracle(map(normalized, made.events))
     days = FIRST + timedelta(days=4), FIRST + timedelta(days=5)
     hours = last_hours(oracle, FIRST, NOW)
-    asked = [*questions(oracle, *days, FIRST.isoformat())] if path != "overview" else [*hours]
-    question = next(q for q in asked if q.path == f"/api/v1/stats/{path}")
-    good = question.answer([])
-    assert differences("", question.answer(good), good) == []
+    asked = [*checks(oracle, *days, FIRST.isoformat())] if path != "overview" else [*hours]
+    check = next(q for q in asked if q.path == f"/api/v1/stats/{path}")
+    good = check.expected_response([])
+    assert differences("", check.expected_response(good), good) == []
     bad = change(good)
-    assert place in {found.place for found in differences("", question.answer(bad), bad)}
+    assert place in {found.place for found in differences("", check.expected_response(bad), bad)}
 
 
 def test_days_that_are_not_over_are_refused() -> None:

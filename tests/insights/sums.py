@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from fractions import Fraction
 from typing import Any
 
-from asu_stats.conformance.history import client_of, percent, percentile, rounded, when
+from asu_stats.conformance.history import client_of, percent, percentile, rounded, time_of
 from tests.oracle import Oracle
 from tests.support import CloudEvent
 
@@ -29,8 +29,8 @@ def cache(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
     for event in {event["id"]: event for event in history}.values():
         data = event["data"]
         if data.get("request_hash") and data.get("outcome", "rejected") != "rejected":
-            times[data["request_hash"]].append(when(event))
-    seconds = [b.seconds for b in oracle.finished if b.good and b.seconds is not None]
+            times[data["request_hash"]].append(time_of(event))
+    seconds = [b.seconds for b in oracle.finished if b.succeeded and b.seconds is not None]
     what_if = []
     for ttl in TTLS:
         hits = 0
@@ -57,7 +57,7 @@ def starts(oracle: Oracle) -> dict[tuple[str, str], datetime]:
     for event in oracle.events:
         if event["type"] == "asu.build.started":
             key = event["data"]["request_hash"], event["data"]["build_id"]
-            found[key] = min(found.get(key, when(event)), when(event))
+            found[key] = min(found.get(key, time_of(event)), time_of(event))
     return found
 
 
@@ -69,17 +69,17 @@ def queue(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
     waits: list[tuple[int, int]] = []
     failing: defaultdict[tuple[str, str, date], Counter[str]] = defaultdict(Counter)
     for event in oracle.accepted + oracle.rejected:
-        data, at = event["data"], when(event)
+        data, at = event["data"], time_of(event)
         request_hash, outcome = data.get("request_hash"), data["outcome"]
         if request_hash is None:
             continue
         key = request_hash, client_of(data.get("client"))[0], at.date()
         if outcome in {"rejected", "cached_failure"}:
             failing[key][outcome] += 1
-        build = oracle.awaited(event) if outcome in {"queued", "joined"} else None
+        build = oracle.build_for(event) if outcome in {"queued", "joined"} else None
         if build is None:
             continue
-        if build.bad:
+        if build.failed:
             failing[key]["failure"] += 1
         started = begun.get((request_hash, build.build_id))
         if started is not None and build.end is not None and started <= build.end:
@@ -118,14 +118,14 @@ def phases(history: list[CloudEvent], start: date, end: date) -> dict[str, Any]:
     oracle = Oracle(history)
     oracle.window(start, end)
     said = {}
-    for event in sorted(oracle.events, key=when, reverse=True):
+    for event in sorted(oracle.events, key=time_of, reverse=True):
         if event["type"] == "asu.build.finished":  # the earliest comes last
             key = event["data"]["request_hash"], event["data"]["build_id"]
             said[key] = event["data"]
     took: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
     for build in oracle.finished:
         data = said[build.request_hash or "", build.build_id]
-        for phase, seconds in (data.get("phases") or {}).items() if build.good else ():
+        for phase, seconds in (data.get("phases") or {}).items() if build.succeeded else ():
             step = 1 if seconds < 10 else 10 if seconds < 100 else 100 if seconds < 1000 else 1000
             steps = (Fraction(str(seconds)) * 1000 / step + Fraction(1, 2)).__floor__()
             assert build.end is not None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 
 from asu_stats import fingerprints
-from asu_stats.conformance.history import Build, Event, History, client_of, when
+from asu_stats.conformance.history import Build, Event, History, client_of, time_of
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.blocks import packer, reader
@@ -34,11 +34,11 @@ class Naive(History):
     """Failures counted one by one."""
 
     def failures(self) -> list[dict[str, Any]]:
-        found = [self._failure(e, when(e).date(), e["data"]) for e in self.rejected]
+        found = [self._failure(e, time_of(e).date(), e["data"]) for e in self.rejected]
         return found + [
             self._failure(self._end_of(ended), ended.end.date(), vars(ended))
             for ended in self.finished
-            if ended.bad and ended.end is not None
+            if ended.failed and ended.end is not None
         ]
 
     def _failure(self, event: Event, day: date, names: dict[str, Any]) -> dict[str, Any]:
@@ -69,15 +69,15 @@ class Naive(History):
             and e["data"]["build_id"] == ended.build_id
             and e["data"].get("request_hash") == ended.request_hash
         ]
-        return min(mine, key=when)
+        return min(mine, key=time_of)
 
     def _client(self, event: Event) -> str:
         waited = [
-            (when(e), *client_of(e["data"].get("client")))
+            (time_of(e), *client_of(e["data"].get("client")))
             for e in self.all_requests
             if e["data"]["outcome"] in {"queued", "joined"}
             and e["data"].get("request_hash")
-            and (awaited := self.awaited(e))
+            and (awaited := self.build_for(e))
             and awaited.build_id == event["data"]["build_id"]
             and awaited.request_hash == event["data"].get("request_hash")
         ]

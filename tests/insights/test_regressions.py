@@ -230,7 +230,7 @@ def naive(history: list[CloudEvent], window: Window, without: tuple[Group, date]
     workers = workers_of(history)
     for build in Naive(history).window(window.start, window.end).finished:
         assert build.end is not None
-        if not (build.good or build.bad):
+        if not (build.succeeded or build.failed):
             continue
         day = build.end.date()
         groups = [Group("all", ()), Group("version", (build.version,))]
@@ -241,10 +241,10 @@ def naive(history: list[CloudEvent], window: Window, without: tuple[Group, date]
             continue
         for group in groups:
             sums = found[group, day]
-            timed = build.good and build.seconds is not None
-            amounts = (1, build.bad, timed, build.seconds if timed else 0)
+            timed = build.succeeded and build.seconds is not None
+            amounts = (1, build.failed, timed, build.seconds if timed else 0)
             found[group, day] = [a + int(b or 0) for a, b in zip(sums, amounts, strict=True)]
-            if build.bad:
+            if build.failed:
                 failing[group, day].add(build.request_hash or build.build_id)
     return {
         key: (*sums, len(failing[key]))
@@ -303,7 +303,7 @@ def test_series_equal_the_raw_events(
     with read_snapshot(stats.engine) as connection:
         days = BuildDays.read(connection, WINDOW)
         seconds = Counter(days.durations(Group("all", ()), 0, WINDOW.days))
-    timed = [b for b in Naive(history).window(WINDOW.start, WINDOW.end).finished if b.good]
+    timed = [b for b in Naive(history).window(WINDOW.start, WINDOW.end).finished if b.succeeded]
     assert seconds == Counter(b.seconds for b in timed if b.seconds is not None)
     assert list(verify.differences(stats.engine)) == []
 

@@ -12,7 +12,7 @@ import typer
 from asu_stats.cli import options, output
 from asu_stats.conformance.client import HttpServer
 from asu_stats.conformance.emitter import Finding, Stream
-from asu_stats.conformance.run import Outcome, run
+from asu_stats.conformance.run import Result, run
 from asu_stats.text import counted
 from asu_stats.times import utc_now
 
@@ -50,17 +50,17 @@ def conformance(
     if emitter is not None:
         _check_events(emitter, json)
     else:
-        _try_server(str(url), token, read_token, start, json)
+        _test_server(str(url), token, read_token, start, json)
 
 
-def _try_server(
+def _test_server(
     url: str, token: str | None, read_token: str | None, start: str | None, json: bool
 ) -> None:
     if not token:
         raise typer.BadParameter("--url needs --token, a token of scope ingest")
     first, _ = options.days(start, None)
     with closing(HttpServer(url, token, read_token or "")) as server:
-        outcome = run(server, first=first, noted=lambda step: None if json else _note(step))
+        outcome = run(server, first=first, report_step=lambda step: None if json else _note(step))
     if json:
         output.print_json(asdict(outcome) | {"absent": sorted(outcome.absent)})
     else:
@@ -73,7 +73,7 @@ def _note(step: str) -> None:
     typer.echo(step, err=True)
 
 
-def _print_outcome(outcome: Outcome) -> None:
+def _print_outcome(outcome: Result) -> None:
     found = outcome.differences
     if found:
         rows = [(d.request, d.place, d.expected, d.received) for d in found[:_SHOWN]]

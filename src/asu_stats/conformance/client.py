@@ -1,4 +1,4 @@
-"""How a conformance run talks to a server. Standard library only."""
+"""HTTP client of a conformance run, with the standard library only."""
 
 import http.client
 import json
@@ -14,34 +14,34 @@ EVENTS: Final = "/api/v1/stats/events"
 _BATCH: Final = "application/cloudevents-batch+json"
 _RESPONSE_BYTES: Final = 16 << 20
 _ATTEMPTS: Final = 5
-_LONGEST_WAIT: Final = 60.0
+_MAX_WAIT_SECONDS: Final = 60.0
 _RETRIED: Final = frozenset({408, 429, 503})
 
 
 class UnusableServerError(AsuStatsError):
-    """A server that can't be tried, or must not be."""
+    """A server that is unreachable, or has data in the days of the history."""
 
 
 class Server(Protocol):
-    """A server that is tried."""
+    """The server under test."""
 
     def get(self, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
-        """Return status and JSON of a response, `None` for what is no JSON."""
+        """Return status and JSON of a response; `None` for a body that is not JSON."""
 
     def post(self, events: object, *, token: bool = True) -> tuple[int, Any]:
-        """Send a batch of events; `token` says whether with authorization."""
+        """Send a batch of events, with or without the token. Return the same."""
 
 
 def url_of(path: str, query: Mapping[str, str]) -> str:
-    """Return path and query as they are sent."""
+    """Return the encoded path and query string."""
     return quote(path) + (f"?{urlencode(query)}" if query else "")
 
 
 class HttpServer:
-    """A server at a URL, with its path prefix. Raises `InvalidSettingError` for no such URL.
+    """A server at a URL, which may have a path prefix.
 
-    408, 429 and 503 are retried, after `Retry-After` seconds if the server says so. Raises
-    `UnusableServerError` for a server that can't be reached.
+    Responses 408, 429 and 503 are retried, after `Retry-After` if it is present. Raises
+    `InvalidSettingError` for an invalid URL, and `UnusableServerError` for an unreachable server.
     """
 
     def __init__(self, url: str, token: str, read_token: str = "") -> None:
@@ -51,16 +51,14 @@ class HttpServer:
         self._read = {"Authorization": f"Bearer {read_token}"} if read_token else {}
 
     def get(self, path: str, query: Mapping[str, str]) -> tuple[int, Any]:
-        """Return status and JSON of a response."""
         return self._exchange("GET", url_of(path, query), None, self._read)
 
     def post(self, events: object, *, token: bool = True) -> tuple[int, Any]:
-        """Send a batch of events."""
         headers = {"Content-Type": _BATCH, **(self._ingest if token else {})}
         return self._exchange("POST", EVENTS, json.dumps(events).encode(), headers)
 
     def close(self) -> None:
-        """Close the connection."""
+
         self._connection.close()
 
     def _exchange(
@@ -75,11 +73,11 @@ class HttpServer:
                 self._connection.close()
                 if attempt < _ATTEMPTS and isinstance(error, ConnectionError):
                     continue  # an idle connection that the server has closed
-                words = reason(error) if isinstance(error, OSError) else "no HTTP response"
-                raise UnusableServerError(f"{method} {url}: {words}") from error
+                problem = reason(error) if isinstance(error, OSError) else "not an HTTP response"
+                raise UnusableServerError(f"{method} {url}: {problem}") from error
             if response.status not in _RETRIED or attempt == _ATTEMPTS:
                 break
-            pause = retry_after_seconds(response.headers.get("Retry-After"), _LONGEST_WAIT)
+            pause = retry_after_seconds(response.headers.get("Retry-After"), _MAX_WAIT_SECONDS)
             time.sleep(attempt if pause is None else pause)
         return response.status, _parsed(content)
 

@@ -1,21 +1,21 @@
-"""What differs between an expected and a received JSON value, row by row and member by member."""
+"""Compares an expected and a received JSON value, row by row and member by member."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-# What names a row of a list; those that a row has, together.
-_NAMES: Final = (
+# Members that identify a row of a list, as far as the row has them.
+_KEY_MEMBERS: Final = (
     *("timestamp", "date", "version", "target", "profile", "client", "client_version"),
     *("category", "type", "package", "figure", "weekday", "hour"),
 )
-_SHOWN: Final = 60
+_SHOWN_CHARACTERS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A value that a server should have returned, and the one that it did return."""
+    """An expected value, the received one, and its path in the response (`place`)."""
 
     request: str
     place: str
@@ -25,25 +25,25 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Stands for a member or a row that is not there."""
+    """Stands for an absent member or row."""
 
     def __str__(self) -> str:
         return "nothing"
 
 
-NOTHING: Final = Absent()
+ABSENT: Final = Absent()
 
 
 def differences(
     request: str, expected: Any, received: Any, optional: frozenset[str] = frozenset()
 ) -> list[Difference]:
-    """Return what differs; members of `received` that are not expected do not count.
+    """Return the differences between two values.
 
-    Nor do the members in `optional`, if they are absent.
+    Additional members of `received` are ignored, and so are absent members in `optional`.
     """
     return [
-        Difference(request, place or "body", _short(wanted), _short(got))
-        for place, wanted, got in _compared("", expected, received, optional)
+        Difference(request, place or "body", _shortened(value), _shortened(other))
+        for place, value, other in _compared("", expected, received, optional)
     ]
 
 
@@ -53,10 +53,10 @@ _Found = Iterator[tuple[str, Any, Any]]
 def _compared(place: str, expected: Any, received: Any, optional: frozenset[str]) -> _Found:
     if isinstance(expected, Mapping) and isinstance(received, Mapping):
         for name, value in expected.items():
-            got = received.get(name, NOTHING)
-            if got is NOTHING and name in optional:
+            other = received.get(name, ABSENT)
+            if other is ABSENT and name in optional:
                 continue
-            yield from _compared(f"{place}.{name}" if place else name, value, got, optional)
+            yield from _compared(f"{place}.{name}" if place else name, value, other, optional)
     elif isinstance(expected, list) and isinstance(received, list):
         yield from _rows(place, expected, received, optional)
     elif type(expected) is bool or type(received) is bool:
@@ -69,40 +69,40 @@ def _compared(place: str, expected: Any, received: Any, optional: frozenset[str]
 def _rows(
     place: str, expected: Sequence[Any], received: Sequence[Any], optional: frozenset[str]
 ) -> _Found:
-    """Compare rows by their names, and then the order of the rows."""
-    columns = [name for name in _NAMES if expected and _has(expected[0], name)]
-    wanted, got = _by_name(expected, columns), _by_name(received, columns)
-    if wanted is None or got is None:  # rows without names, or a name twice
+    """Compare rows with equal keys, then the order of the rows."""
+    members = [name for name in _KEY_MEMBERS if expected and _has(expected[0], name)]
+    rows, others = _by_key(expected, members), _by_key(received, members)
+    if rows is None or others is None:  # rows without key, or with the same key
         for index in range(max(len(expected), len(received))):
             row, other = (
-                rows[index] if index < len(rows) else NOTHING for rows in (expected, received)
+                side[index] if index < len(side) else ABSENT for side in (expected, received)
             )
             yield from _compared(f"{place}[{index}]", row, other, optional)
         return
-    for name in [*wanted, *(name for name in got if name not in wanted)]:
-        row, other = wanted.get(name, NOTHING), got.get(name, NOTHING)
-        yield from _compared(f"{place}[{', '.join(map(str, name))}]", row, other, optional)
-    if wanted.keys() == got.keys() and list(wanted) != list(got):
-        yield f"{place} (order)", [*map(list, wanted)], [*map(list, got)]
+    for key in [*rows, *(key for key in others if key not in rows)]:
+        row, other = rows.get(key, ABSENT), others.get(key, ABSENT)
+        yield from _compared(f"{place}[{', '.join(map(str, key))}]", row, other, optional)
+    if rows.keys() == others.keys() and list(rows) != list(others):
+        yield f"{place} (order)", [*map(list, rows)], [*map(list, others)]
 
 
 def _has(row: Any, name: str) -> bool:
     return isinstance(row, Mapping) and isinstance(row.get(name), str | int)
 
 
-def _by_name(rows: Sequence[Any], columns: Sequence[str]) -> dict[tuple[Any, ...], Any] | None:
-    named = {}
+def _by_key(rows: Sequence[Any], members: Sequence[str]) -> dict[tuple[Any, ...], Any] | None:
+    by_key = {}
     for row in rows:
-        if not columns or not isinstance(row, Mapping):
+        if not members or not isinstance(row, Mapping):
             return None
-        named[tuple(_hashable(row.get(column)) for column in columns)] = row
-    return named if len(named) == len(rows) else None
+        by_key[tuple(_hashable(row.get(name)) for name in members)] = row
+    return by_key if len(by_key) == len(rows) else None
 
 
 def _hashable(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else json.dumps(value)
 
 
-def _short(value: Any) -> str:
+def _shortened(value: Any) -> str:
     text = str(value) if isinstance(value, Absent) else json.dumps(value, default=str)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."

@@ -1,7 +1,7 @@
-"""Checks a recorded stream of events: each by itself, and what they say together.
+"""Checks recorded events: each event on its own, and the consistency of all of them.
 
-A server refuses a violation, or counts it otherwise than its sender means. A note is allowed, but
-some figure is missing or less exact for it.
+A violation is refused by a server, or counted differently than the sender intends. A note is
+allowed, but makes some figure incomplete or less exact.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,16 +23,15 @@ from asu_stats.events import (
 from asu_stats.exceptions import EventTooEarlyError, InvalidEventError
 from asu_stats.strict_json import parse_json
 
-# What intermediaries of CloudEvents have to forward.
+# CloudEvents: intermediaries must forward events up to this size.
 _EVENT_BYTES: Final = 64 << 10
 _NAMES: Final = ("version", "target", "profile", "diff_packages")
-# Seconds by which a reported duration may differ from end minus start.
-_TOLERANCE: Final = 2
+_TOLERANCE_SECONDS: Final = 2  # between a reported duration and end minus start
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something in a stream, at a line that is counted from 1."""
+    """A problem of an event. `line` counts from 1; `place` is the path of a member."""
 
     line: int
     kind: Literal["violation", "note"]
@@ -52,7 +51,7 @@ class _Build:
 
 @dataclass(slots=True)
 class Stream:
-    """A stream of events as it is read. Only digests and names of events are kept."""
+    """Checks a stream of events. Memory holds only digests and names, not the events."""
 
     now: datetime
     events: int = 0
@@ -62,12 +61,12 @@ class Stream:
     _builds: dict[str, _Build] = field(default_factory=dict)
 
     def read(self, lines: Iterable[bytes]) -> Iterator[Finding]:
-        """Return what is wrong with events, one per line; empty lines are skipped."""
+        """Check events, one per line; skip empty lines. Yield findings as they occur."""
         for number, line in enumerate(lines, 1):
             if line.strip():
                 for kind, place, problem in self._read(number, line):
                     yield Finding(number, kind, place, problem)
-        yield from self._rest()
+        yield from self._incomplete_builds()
 
     def _read(self, number: int, line: bytes) -> Iterator["_Found"]:
         self.events += 1
@@ -80,11 +79,14 @@ class Stream:
         except ValueError as error:
             yield "violation", "", str(error)
             return
-        known = self._seen.setdefault((event.source, event.id), (_digest(item), number))
-        if known[1] != number:
+        digest, line_number = self._seen.setdefault(
+            (event.source, event.id), (_digest(item), number)
+        )
+        if line_number != number:
             self.duplicates += 1
-            if known[0] != _digest(item):
-                yield "violation", "id", f"the same source and id as another event, line {known[1]}"
+            if digest != _digest(item):
+                problem = f"the same source and id as the different event in line {line_number}"
+                yield "violation", "id", problem
             return
         yield from _attributes(item, line)
         match event:
@@ -100,40 +102,42 @@ class Stream:
             for name, value, other in zip(_NAMES, names, first[0], strict=True):
                 if value != other:
                     problem = (
-                        f"{_said(value)}, but {_said(other)} for the same hash in line {first[1]}"
+                        f"{_shown(value)}, but {_shown(other)} for the same hash in line {first[1]}"
                     )
                     yield "violation", f"data.{name}", problem
         if event.client == UNKNOWN:
-            yield "note", "data.client", "no client: counts as unknown"
+            yield "note", "data.client", "no client: counted as `unknown`"
         if event.packages is None and event.package_count is None:
             yield "note", "data.packages", "neither packages nor package_count"
         if event.outcome == "rejected" and not event.error_message:
-            yield "note", "data.error_message", "rejected for no reason that is known"
+            yield "note", "data.error_message", "rejected without an error message"
 
     def _build(self, number: int, event: BuildStarted | BuildFinished) -> Iterator["_Found"]:
         build = self._builds.setdefault(event.build_id, _Build(event.request_hash, number))
         build.has_names = build.has_names or bool(event.names)
         if build.request_hash != event.request_hash:
-            problem = f"names a build of another request hash in line {build.line}"
+            problem = f"the same build_id with another request hash in line {build.line}"
             yield "violation", "data.build_id", problem
             return
         if isinstance(event, BuildStarted):
             if build.started not in {None, event.time}:
-                yield "violation", "time", "the build started before, at another time"
+                yield "violation", "time", "another start of this build has a different time"
             build.started = event.time
         else:
             if build.finished is not None:
-                words = "as" if build.status == event.status else f"then as {build.status}, now as"
-                problem = f"the build ended before, {words} {event.status}; this changes nothing"
+                statuses: str = event.status
+                if build.status != event.status:
+                    statuses = f"first {build.status}, then {event.status}"
+                problem = f"a second end of the build ({statuses}) is ignored"
                 yield "violation", "data.build_id", problem
                 return
             build.finished, build.status = event.time, event.status
             if event.status in FAILED_STATUSES and not event.error_message:
-                yield "note", "data.error_message", "failed for no reason that is known"
+                yield "note", "data.error_message", "failed without an error message"
         yield from _duration(build, event)
 
-    def _rest(self) -> Iterator[Finding]:
-        """Return what only the end of the stream shows."""
+    def _incomplete_builds(self) -> Iterator[Finding]:
+        """Yield notes on builds whose start, end or request is not in the stream."""
         for build_id, build in self._builds.items():
             name = build_id[:40]
             if build.finished is None:
@@ -143,7 +147,9 @@ class Stream:
                 problem = f"{name}: no asu.build.started in this stream"
                 yield Finding(build.line, "note", "data.build_id", problem)
             if build.request_hash not in self._requests and not build.has_names:
-                problem = "no request of this hash in this stream, and no version, target, profile"
+                problem = (
+                    "no request with this hash in this stream, and no version, target and profile"
+                )
                 yield Finding(build.line, "note", "data.request_hash", problem)
 
 
@@ -152,28 +158,28 @@ _Found = tuple[Literal["violation", "note"], str, str]
 
 def _attributes(item: dict[str, Any], line: bytes) -> Iterator[_Found]:
     if len(line) > _EVENT_BYTES:
-        yield "note", "", f"longer than {_EVENT_BYTES} bytes, which intermediaries may not forward"
+        yield "note", "", f"longer than {_EVENT_BYTES} bytes: intermediaries may refuse it"
     if isinstance(subject := item.get("subject"), str) and len(subject) > 12:
-        yield "note", "subject", "longer than 12 characters: a full hash opens the image"
+        yield "note", "subject", "longer than 12 characters: a full hash gives access to the image"
 
 
 def _duration(build: _Build, event: Event) -> Iterator[_Found]:
-    """Compare start and end of a build, and the duration that its end reports."""
+    """Compare the reported duration of a build with its start and end."""
     if build.started is None or build.finished is None:
         return
-    lasted = build.finished - build.started
-    if lasted < timedelta():
-        times = f"{format_time(build.finished)} lies before its start {format_time(build.started)}"
+    duration = build.finished - build.started
+    if duration < timedelta():
+        times = f"{format_time(build.finished)}, is before its start, {format_time(build.started)}"
         yield "violation", "time", f"the end of the build, {times}"
         return
     reported = event.duration_seconds if isinstance(event, BuildFinished) else None
-    if reported is not None and abs(reported - lasted.total_seconds()) > _TOLERANCE:
-        problem = f"{reported}, but the build took {lasted.total_seconds():.0f} seconds"
+    if reported is not None and abs(reported - duration.total_seconds()) > _TOLERANCE_SECONDS:
+        problem = f"{reported}, but end minus start is {duration.total_seconds():.0f} seconds"
         yield "note", "data.duration_seconds", problem
 
 
 def _digest(item: Any) -> bytes:
-    """Return what stands for the content of an event, whatever the order of its members."""
+    """Return a digest of an event that does not depend on the order of its members."""
     return blake2b(repr(_sorted(item)).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
@@ -183,5 +189,5 @@ def _sorted(value: Any) -> Any:
     return list(map(_sorted, value)) if isinstance(value, list) else value
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return ascii(value)[:60]

@@ -1,6 +1,6 @@
-"""The oracle: every figure of docs/reference/figures.md computed from raw events.
+"""The oracle: every figure of docs/reference/figures.md, computed from raw events.
 
-It is independent of the rest of the program on purpose, and shares nothing with store and reports.
+It shares no code with store and reports, so an error there cannot be in both.
 """
 
 from collections import Counter
@@ -11,33 +11,33 @@ from math import comb
 from typing import Any
 
 from asu_stats.conformance.history import (
-    age,
-    as_it_is,
+    by_release,
     client_of,
+    diff_counts,
+    identity,
     mean,
     percent,
     percentile,
     ranked,
     rounded,
-    rounded_up,
-    split,
+    rounded_change,
+    time_of,
     unique_hashes,
-    when,
 )
 from asu_stats.conformance.series import Series
 
 
 class Oracle(Series):
-    """Every statistics response for a window of a history."""
+    """The expected response of every statistics endpoint for a time range of a history."""
 
     def overview(self) -> dict[str, Any]:
         hits = sum(e["data"]["outcome"] == "cache_hit" for e in self.accepted)
-        good = [b for b in self.finished if b.good]
-        bad = [b for b in self.finished if b.bad]
-        seconds = [b.seconds for b in good if b.seconds is not None]
+        succeeded = [b for b in self.finished if b.succeeded]
+        failed = [b for b in self.finished if b.failed]
+        seconds = [b.seconds for b in succeeded if b.seconds is not None]
         clients = Counter(client_of(e["data"].get("client"))[0] for e in self.accepted)
-        enabled, disabled, unknown = split(self.accepted)
-        days = [when(e).date() for e in self.events]
+        enabled, disabled, unknown = diff_counts(self.accepted)
+        days = [time_of(e).date() for e in self.events]
         return {
             "period": {
                 "start": self.start.isoformat(),
@@ -51,9 +51,9 @@ class Oracle(Series):
                 "unique_requests": unique_hashes(self.accepted),
                 "cache_hits": hits,
                 "cache_hit_rate": percent(hits, len(self.accepted)),
-                "successful_builds": len(good),
-                "failed_builds": len(bad),
-                "success_rate": percent(len(good), len(good) + len(bad)),
+                "successful_builds": len(succeeded),
+                "failed_builds": len(failed),
+                "success_rate": percent(len(succeeded), len(succeeded) + len(failed)),
                 "rejected_requests": self.count_rejected(self.rejected),
                 "unique_rejected_requests": self.unique_rejected(self.rejected),
                 "cancelled_builds": sum(b.status == "cancelled" for b in self.finished),
@@ -79,35 +79,35 @@ class Oracle(Series):
     def _rows(
         self, name: str, below: str | None, keep: Callable[[Any], bool] = lambda _: True
     ) -> list[dict[str, Any]]:
-        """Rows per version, target or profile, with what stands below each."""
+        """Return the rows per version, target or profile, with the top names `below` each."""
         rows = []
         accepted = [e for e in self.accepted if keep(e["data"].get)]
         finished = [b for b in self.finished if keep(b.__getattribute__)]
         names = {e["data"][name] for e in accepted}
-        names |= {getattr(b, name) for b in finished if b.good or b.bad}
+        names |= {getattr(b, name) for b in finished if b.succeeded or b.failed}
         for value in names:
-            mine = [e for e in accepted if e["data"][name] == value]
-            built = [b for b in finished if getattr(b, name) == value]
-            good, bad = sum(b.good for b in built), sum(b.bad for b in built)
-            hits = sum(e["data"]["outcome"] == "cache_hit" for e in mine)
+            requests = [e for e in accepted if e["data"][name] == value]
+            builds = [b for b in finished if getattr(b, name) == value]
+            succeeded, failed = sum(b.succeeded for b in builds), sum(b.failed for b in builds)
+            hits = sum(e["data"]["outcome"] == "cache_hit" for e in requests)
             row = {
                 name: value,
-                "requests": len(mine),
+                "requests": len(requests),
                 "cache_hits": hits,
-                "cache_hit_rate": percent(hits, len(mine)),
+                "cache_hit_rate": percent(hits, len(requests)),
                 "avg_build_duration": mean(
-                    [b.seconds for b in built if b.good and b.seconds is not None]
+                    [b.seconds for b in builds if b.succeeded and b.seconds is not None]
                 ),
-                "successful_builds": good,
-                "failed_builds": bad,
-                "success_rate": percent(good, good + bad),
+                "successful_builds": succeeded,
+                "failed_builds": failed,
+                "success_rate": percent(succeeded, succeeded + failed),
             }
             if below:
-                counts = Counter(e["data"][below] for e in mine)
+                counts = Counter(e["data"][below] for e in requests)
                 row[f"unique_{below}s"] = len(counts)
                 row[f"top_{below}s"] = [{below: b, "requests": n} for b, n in ranked(counts)[:5]]
             rows.append(row)
-        key = age if name == "version" else as_it_is
+        key = by_release if name == "version" else identity
         return sorted(rows, key=lambda row: (-row["requests"], key(row[name])))
 
     def versions(self, **filters: str) -> list[dict[str, Any]]:
@@ -124,25 +124,27 @@ class Oracle(Series):
         return self._rows("profile", None, lambda get: all(get(k) == v for k, v in filters.items()))
 
     def _client_row(self, client: str) -> dict[str, Any]:
-        mine = [e for e in self.accepted if client_of(e["data"].get("client"))[0] == client]
-        fates = Counter(self.fate(e) for e in mine)
+        requests = [e for e in self.accepted if client_of(e["data"].get("client"))[0] == client]
+        results = Counter(self.result_of(e) for e in requests)
         rejected = [e for e in self.rejected if client_of(e["data"].get("client"))[0] == client]
-        versions = Counter(e["data"]["version"] for e in mine)
+        versions = Counter(e["data"]["version"] for e in requests)
         return {
             "client": client,
-            "total_requests": len(mine),
-            "unique_builds": unique_hashes(mine),
-            "cache_hits": fates["hit"],
-            "cache_hit_rate": percent(fates["hit"], len(mine)),
-            "successful_builds": None if fates["untraced"] else fates["good"],
-            "failed_builds": None if fates["untraced"] else fates["bad"],
-            "pending": None if fates["untraced"] else fates["pending"],
+            "total_requests": len(requests),
+            "unique_builds": unique_hashes(requests),
+            "cache_hits": results["hit"],
+            "cache_hit_rate": percent(results["hit"], len(requests)),
+            "successful_builds": None if results["unknown"] else results["success"],
+            "failed_builds": None if results["unknown"] else results["failure"],
+            "pending": None if results["unknown"] else results["pending"],
             "success_rate": None
-            if fates["untraced"]
-            else percent(fates["good"], fates["good"] + fates["bad"]),
+            if results["unknown"]
+            else percent(results["success"], results["success"] + results["failure"]),
             "rejected_requests": self.count_rejected(rejected),
             "unique_rejected_requests": self.unique_rejected(rejected),
-            "top_versions": [{"version": v, "requests": n} for v, n in ranked(versions, age)[:5]],
+            "top_versions": [
+                {"version": v, "requests": n} for v, n in ranked(versions, by_release)[:5]
+            ],
         }
 
     def clients(self) -> list[dict[str, Any]]:
@@ -151,31 +153,31 @@ class Oracle(Series):
         return sorted(rows, key=lambda row: (-row["total_requests"], row["client"]))
 
     def client(self, client: str) -> dict[str, Any]:
-        mine = [e for e in self.accepted if client_of(e["data"].get("client"))[0] == client]
+        requests = [e for e in self.accepted if client_of(e["data"].get("client"))[0] == client]
         errors: Counter[tuple[str, str]] = Counter()
         for event in self.rejected:
             if client_of(event["data"].get("client"))[0] == client:
                 errors[event["data"]["error_category"], event["data"]["error_type"]] += 1
-        for event in mine:
-            build = self.awaited(event)
+        for event in requests:
+            build = self.build_for(event)
             waited = event["data"]["outcome"] in {"queued", "joined"}
-            if waited and build is not None and build.bad:
+            if waited and build is not None and build.failed:
                 errors[build.category or "", build.type or ""] += 1
 
-        def top(name: str, most: int) -> list[dict[str, Any]]:
-            counts = Counter(e["data"][name] for e in mine)
-            return [{name: value, "requests": n} for value, n in ranked(counts)[:most]]
+        def top(name: str, limit: int) -> list[dict[str, Any]]:
+            counts = Counter(e["data"][name] for e in requests)
+            return [{name: value, "requests": n} for value, n in ranked(counts)[:limit]]
 
         def distinct(name: str) -> int:
-            return len({e["data"][name] for e in mine})
+            return len({e["data"][name] for e in requests})
 
-        client_versions = Counter(client_of(e["data"].get("client"))[1] for e in mine)
+        client_versions = Counter(client_of(e["data"].get("client"))[1] for e in requests)
         rejected = [e for e in self.rejected if client_of(e["data"].get("client"))[0] == client]
         return {
             **self._client_row(client),
             "period": {
                 **self.overview()["period"],
-                "incomplete": self.gaps(mine, rejected, of_all=False),
+                "incomplete": self.gaps(requests, rejected, of_all=False),
             },
             "top_versions_total": distinct("version"),
             "top_targets_total": distinct("target"),
@@ -183,7 +185,7 @@ class Oracle(Series):
             "client_versions_total": len(client_versions),
             "errors_total": len(errors),
             "client_versions": [
-                {"client_version": v, "requests": n} for v, n in ranked(client_versions, age)
+                {"client_version": v, "requests": n} for v, n in ranked(client_versions, by_release)
             ],
             "top_targets": top("target", 5),
             "top_profiles": top("profile", 5),
@@ -200,11 +202,13 @@ class Oracle(Series):
         }
 
     def diff_packages(self) -> dict[str, Any]:
-        enabled, disabled, unknown = split(self.accepted)
+        enabled, disabled, unknown = diff_counts(self.accepted)
         versions = {e["data"]["version"] for e in self.accepted}
         by_version = []
         for version in versions:
-            on, off, neither = split([e for e in self.accepted if e["data"]["version"] == version])
+            on, off, neither = diff_counts(
+                [e for e in self.accepted if e["data"]["version"] == version]
+            )
             by_version.append(
                 {
                     "version": version,
@@ -217,7 +221,7 @@ class Oracle(Series):
             )
         trend = []
         for day in self.days():
-            on, off, neither = split([e for e in self.accepted if when(e).date() == day])
+            on, off, neither = diff_counts([e for e in self.accepted if time_of(e).date() == day])
             trend.append(
                 {
                     "date": day.isoformat(),
@@ -235,27 +239,29 @@ class Oracle(Series):
                 "diff_packages_unknown": unknown,
                 "percentage_enabled": percent(enabled, enabled + disabled),
             },
-            "by_version": sorted(by_version, key=lambda row: (-row["total"], age(row["version"]))),
+            "by_version": sorted(
+                by_version, key=lambda row: (-row["total"], by_release(row["version"]))
+            ),
             "by_version_total": len(versions),
             "trend": trend,
         }
 
     def packages(self, **filters: str) -> list[dict[str, Any]]:
-        """Count the packages named by accepted requests that were no cache hits."""
-        mine = [e for e in self.accepted if all(e["data"][k] == v for k, v in filters.items())]
+        """Count the packages in accepted requests that were not cache hits."""
+        requests = [e for e in self.accepted if all(e["data"][k] == v for k, v in filters.items())]
         counts: Counter[str] = Counter()
-        for event in mine:
+        for event in requests:
             if event["data"]["outcome"] != "cache_hit":
                 names = event["data"].get("packages") or []
                 counts.update({n.removeprefix("+") for n in names if not n.startswith("-")})
         return [
-            {"package": name, "requests": n, "percentage": percent(n, len(mine))}
+            {"package": name, "requests": n, "percentage": percent(n, len(requests))}
             for name, n in ranked(counts)
         ]
 
     def request_patterns(self, **filters: str) -> dict[str, Any]:
-        """Return what accepted requests said of their images."""
-        mine = [
+        """Return the properties of requested images."""
+        requests = [
             e["data"]
             for e in self.accepted
             if filters.get("version") in {None, e["data"]["version"]}
@@ -263,34 +269,35 @@ class Oracle(Series):
         ]
 
         def share(values: Sequence[bool | None]) -> dict[str, Any]:
-            said = [value for value in values if value is not None]
-            unknown = len(values) - len(said)
+            known = [value for value in values if value is not None]
             return {
-                "count": sum(said),
-                "percentage": percent(sum(said), len(said)),
-                "unknown": unknown,
+                "count": sum(known),
+                "percentage": percent(sum(known), len(known)),
+                "unknown": len(values) - len(known),
             }
 
-        def spread(values: Sequence[int]) -> dict[str, Any]:
+        def distribution(values: Sequence[int]) -> dict[str, Any]:
             return {
                 "requests": len(values),
                 **{f"p{p}": percentile(values, p) for p in (50, 90, 99)},
                 "max": max(values, default=None),
             }
 
-        # A size that is null says that none was asked for; one that is absent says nothing.
-        sizes = [(d["rootfs_size_mb"] or 0) if "rootfs_size_mb" in d else None for d in mine]
+        # `null` means that no size was requested; without the member it is unknown.
+        sizes = [(d["rootfs_size_mb"] or 0) if "rootfs_size_mb" in d else None for d in requests]
         return {
-            "requests": len(mine),
-            "with_custom_repositories": share([d.get("has_custom_repos") for d in mine]),
-            "with_defaults": share([d.get("has_defaults") for d in mine]),
+            "requests": len(requests),
+            "with_custom_repositories": share([d.get("has_custom_repos") for d in requests]),
+            "with_defaults": share([d.get("has_defaults") for d in requests]),
             "with_rootfs_size": share([None if n is None else n > 0 for n in sizes]),
-            "rootfs_size_mb": spread([n for n in sizes if n]),
-            "package_count": spread([len(d["packages"]) for d in mine if "packages" in d]),
+            "rootfs_size_mb": distribution([n for n in sizes if n]),
+            "package_count": distribution(
+                [len(d["packages"]) for d in requests if "packages" in d]
+            ),
         }
 
     def errors(self) -> dict[str, Any]:
-        found = [(b.category, b.type, b.version) for b in self.finished if b.bad]
+        found = [(b.category, b.type, b.version) for b in self.finished if b.failed]
         found += [
             (e["data"]["error_category"], e["data"]["error_type"], e["data"]["version"])
             for e in self.rejected
@@ -315,7 +322,7 @@ class Oracle(Series):
                                 v
                                 for v, _ in ranked(
                                     Counter(v for c, t, v in found if (c, t) == (category, kind)),
-                                    age,
+                                    by_release,
                                 )
                             ][:10],
                         }
@@ -329,23 +336,26 @@ class Oracle(Series):
             "by_category_total": len(by_category),
             "by_version_total": len({v for _, _, v in found}),
             "by_version": [
-                {"version": v, "errors": n} for v, n in ranked(Counter(v for _, _, v in found), age)
+                {"version": v, "errors": n}
+                for v, n in ranked(Counter(v for _, _, v in found), by_release)
             ],
         }
 
     def performance(self) -> dict[str, Any]:
-        timed = [b for b in self.finished if b.good and b.seconds is not None]
+        timed = [b for b in self.finished if b.succeeded and b.seconds is not None]
         seconds = [b.seconds for b in timed if b.seconds is not None]
         requests = Counter(e["data"]["version"] for e in self.accepted)
         by_version = []
-        for version in sorted({b.version for b in timed}, key=lambda v: (-requests[v], age(v))):
-            mine = [b.seconds for b in timed if b.version == version and b.seconds is not None]
+        for version in sorted(
+            {b.version for b in timed}, key=lambda v: (-requests[v], by_release(v))
+        ):
+            durations = [b.seconds for b in timed if b.version == version and b.seconds is not None]
             by_version.append(
                 {
                     "version": version,
-                    "avg_duration": mean(mine),
-                    "median_duration": percentile(mine, 50),
-                    "builds": len(mine),
+                    "avg_duration": mean(durations),
+                    "median_duration": percentile(durations, 50),
+                    "builds": len(durations),
                 }
             )
         return {
@@ -363,17 +373,17 @@ class Oracle(Series):
         }
 
     def comparison(self, clock: datetime) -> list[dict[str, Any]]:
-        """Return the figures of the window beside those of as many days before it.
+        """Return the figures of the time range and of the equally long time range before it.
 
-        Where it is now in the window, those end at the same time of day.
+        If `clock` is in the time range, the previous one ends at the same time of day.
         """
         start, end = self.start, self.end
-        now, split = self._compared(), self._split()
+        now, split_now = self._compared(), self._split()
         until = None
         if start <= clock.date() <= end:
             until = clock - ((end - start) + timedelta(days=1))
         first = start - timedelta(days=(end - start).days + 1)
-        days = [when(e).date() for e in self.events]
+        days = [time_of(e).date() for e in self.events]
         before: dict[str, Any] = {}
         split_before: dict[str, tuple[int, int]] = {}
         unknown = "nothing was recorded"
@@ -383,7 +393,7 @@ class Oracle(Series):
             unknown = ""
             if until:
                 midnight = datetime(first.year, first.month, first.day, tzinfo=UTC)
-                self.moments(midnight - timedelta(microseconds=1), until)
+                self.between(midnight - timedelta(microseconds=1), until)
             else:
                 self.window(first, start - timedelta(days=1))
             before, split_before = self._compared(), self._split()
@@ -396,7 +406,7 @@ class Oracle(Series):
             new, past = Fraction(str(value)), Fraction(str(old))
             if unit == "percent":
                 return float(new - past)
-            return rounded_up((new - past) / past * 100, 2) if past else None
+            return rounded_change((new - past) / past * 100, 2) if past else None
 
         units = {"cache_hit_rate", "success_rate", "diff_packages_rate"}
         rows = []
@@ -404,15 +414,15 @@ class Oracle(Series):
             unit = "percent" if name in units else "seconds" if "seconds" in name else "count"
             figures = {"value": now[name], "before": before.get(name), "change": change(name, unit)}
             figures["before_unknown"] = unknown or None
-            said = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
+            compared_until = until.strftime("%Y-%m-%dT%H:%M:%SZ") if until else None
             figures["significant"] = None
             if name in split_before:
-                figures["significant"] = significant(split[name], split_before[name])
-            rows.append({"figure": name, "unit": unit, **figures, "compared_until": said})
+                figures["significant"] = significant(split_now[name], split_before[name])
+            rows.append({"figure": name, "unit": unit, **figures, "compared_until": compared_until})
         return rows
 
     def _split(self) -> dict[str, tuple[int, int]]:
-        """Return part and rest of each figure in percent."""
+        """Return the numerator, and the rest of the denominator, of each figure in percent."""
         overview = self.overview()
         totals, diff = overview["totals"], overview["diff_packages"]
         hits = totals["cache_hits"]
@@ -436,7 +446,10 @@ class Oracle(Series):
 
 
 def significant(now: tuple[int, int], before: tuple[int, int]) -> bool | None:
-    """Tell whether two shares differ by Fisher's exact test, two-sided, at 1%."""
+    """Return whether two shares differ in Fisher's exact test, two-sided, at 1%.
+
+    Each share is a pair of part and rest. `None` if one of them is empty.
+    """
     (a, b), (c, d) = now, before
     if not a + b or not c + d:
         return None
@@ -446,5 +459,5 @@ def significant(now: tuple[int, int], before: tuple[int, int]) -> bool | None:
         ways = sum(comb(part, n) * comb(whole - part, a + b - n) for n in parts)
         return Fraction(ways, comb(whole, a + b))
 
-    most = min(part, a + b)
-    return 2 * min(tail(range(a, most + 1)), tail(range(a + 1))) < Fraction(1, 100)
+    maximum = min(part, a + b)
+    return 2 * min(tail(range(a, maximum + 1)), tail(range(a + 1))) < Fraction(1, 100)

@@ -1,7 +1,7 @@
-"""The known history that a conformance run sends: every outcome, midnights, late and odd events.
+"""The known history of a conformance run: every outcome and status, midnights, late events.
 
-It is the same at every run for the same first day, identities included, so a second run sends
-duplicates only.
+For the same first day it is always the same, with the same event ids, so a second run sends only
+duplicates.
 """
 
 import random
@@ -38,7 +38,7 @@ _SECOND: Final = timedelta(seconds=1)
 
 @dataclass(slots=True)
 class Scenario:
-    """A history of `DAYS` UTC days from `first` on, in two parts: `prompt` and `late` events."""
+    """A history of `DAYS` UTC days from `first` on; `late` events are sent after `prompt` ones."""
 
     first: date
     prompt: list[Event] = field(default_factory=list)
@@ -46,40 +46,39 @@ class Scenario:
 
     @property
     def last(self) -> date:
-        """The last day that has events."""
+        """The last day with events."""
         return self.first + timedelta(days=DAYS - 1)
 
     @property
     def source(self) -> str:
-        """The source of all its events, which no other history has."""
+        """The source of the events, unique for the first day."""
         return f"urn:asu-stats:conformance:{self.first}"
 
     @property
     def events(self) -> list[Event]:
-        """All of them."""
         return self.prompt + self.late
 
 
 def scenario(first: date) -> Scenario:
-    """Return the history that begins on `first`."""
-    made = Scenario(first)
-    rng = random.Random(7)  # noqa: S311 - the same at every run
+    """Create the history that starts on `first`."""
+    history = Scenario(first)
+    rng = random.Random(7)  # noqa: S311 - the same in every run
     numbers = count(1)
     midnight = datetime.combine(first, time(), UTC)
-    for kind, moment, data in (*_by_design(midnight), *_at_random(midnight, rng)):
+    for kind, moment, data in (*_edge_cases(midnight), *_random_events(midnight, rng)):
         zone = timezone(timedelta(minutes=rng.choice((0, 0, 60, -480, 840))))
         event = {
             "specversion": "1.0",
             "id": f"{next(numbers)}",
-            "source": made.source,
+            "source": history.source,
             "type": f"asu.{kind}",
             "time": moment.astimezone(zone).isoformat(),
             "data": data,
         }
-        (made.late if rng.random() < 0.3 else made.prompt).append(event)
-    rng.shuffle(made.prompt)
-    rng.shuffle(made.late)
-    return made
+        (history.late if rng.random() < 0.3 else history.prompt).append(event)
+    rng.shuffle(history.prompt)
+    rng.shuffle(history.late)
+    return history
 
 
 def _request(number: int, outcome: str, client: str | None, **more: Any) -> dict[str, Any]:
@@ -100,12 +99,12 @@ def _request(number: int, outcome: str, client: str | None, **more: Any) -> dict
     return data
 
 
-_Made = tuple[str, datetime, dict[str, Any]]
+_Raw = tuple[str, datetime, dict[str, Any]]
 
 
 def _build(
     number: int, build: str, start: datetime | None, end: datetime | None, status: str, **more: Any
-) -> Iterator[_Made]:
+) -> Iterator[_Raw]:
     ids = {"request_hash": f"conformance-{number}", "build_id": build}
     if start:
         yield "build.started", start, dict(ids)
@@ -116,8 +115,8 @@ def _build(
         yield "build.finished", end, data
 
 
-def _by_design(midnight: datetime) -> Iterator[_Made]:
-    """Cases of which each has gone wrong somewhere."""
+def _edge_cases(midnight: datetime) -> Iterator[_Raw]:
+    """Yield events that servers are known to have counted wrong."""
     day = timedelta(days=1)
     second = midnight + day
     # One request of each outcome, and the end of a build for each status.
@@ -130,13 +129,13 @@ def _by_design(midnight: datetime) -> Iterator[_Made]:
     for number, status in enumerate(STATUSES):
         end = second + timedelta(hours=6 + number)
         yield from _build(number, f"s{number}", end - 61 * _SECOND, end, status)
-    # The last and the first instant of a day, and a build over midnight.
+    # The last and the first microsecond of a day, and a build across midnight.
     third = second + day
     for number, moment in enumerate((third - _MICROSECOND, third, third + _MICROSECOND)):
         yield "request.received", moment, _request(20 + number, "queued", "owut/1")
         yield from _build(20 + number, f"m{number}", moment - 90 * _SECOND, moment, "success")
     yield from _build(23, "over", third - 600 * _SECOND, third + 600 * _SECOND, "success")
-    # Durations of half a second, of none, and one that only the end tells.
+    # Durations around half a second and of 0, and builds without start: with and without duration.
     noon = third + timedelta(hours=12)
     for number, micros in enumerate((499_999, 500_000, 1_500_000, 0)):
         end = noon + timedelta(minutes=number)
@@ -144,7 +143,7 @@ def _by_design(midnight: datetime) -> Iterator[_Made]:
         yield from _build(24, f"half{number}", start, end, "success", duration_seconds=999)
     yield from _build(24, "told", None, noon + timedelta(hours=1), "success", duration_seconds=45)
     yield from _build(24, "untold", None, noon + timedelta(hours=2), "success")
-    # Several requests for one build, one after its end, and a build that never ends.
+    # Several requests for one build, one of them after its end, and a build that does not end.
     fourth = third + day
     for minutes, outcome in ((0, "queued"), (1, "joined"), (2, "joined"), (9, "joined")):
         moment = fourth + timedelta(minutes=minutes)
@@ -152,7 +151,7 @@ def _by_design(midnight: datetime) -> Iterator[_Made]:
     yield from _build(25, "shared", fourth + 30 * _SECOND, fourth + 300 * _SECOND, "failure")
     yield from _build(26, "endless", fourth, None, "")
     yield "request.received", fourth, _request(26, "queued", "auc/1")
-    # A second end changes nothing. A build whose request is never seen brings names, or none.
+    # A second end is ignored. A build without a request, with names of its own and without.
     yield from _build(27, "twice", fourth + 60 * _SECOND, fourth + 120 * _SECOND, "success")
     again = {"request_hash": "conformance-27", "build_id": "twice", "status": "failure"}
     again |= {"error_category": "build", "error_type": "image_too_big"}
@@ -162,7 +161,7 @@ def _by_design(midnight: datetime) -> Iterator[_Made]:
     yield from _build(29, "nameless", fourth, fourth + 34 * _SECOND, "timeout")
 
 
-def _at_random(midnight: datetime, rng: random.Random) -> Iterator[_Made]:
+def _random_events(midnight: datetime, rng: random.Random) -> Iterator[_Raw]:
     for _ in range(120):
         moment = midnight + timedelta(microseconds=rng.randrange(DAYS * 86_400_000_000))
         number, client = rng.randrange(_HASHES), rng.choice(CLIENTS)
@@ -180,11 +179,11 @@ def _at_random(midnight: datetime, rng: random.Random) -> Iterator[_Made]:
     for build in range(60):
         end = midnight + timedelta(microseconds=rng.randrange(3_600_000_000, DAYS * 86_400_000_000))
         start = end - timedelta(microseconds=rng.randrange(1_000_000, 600_000_000))
-        seen = rng.random()
+        completeness = rng.random()
         yield from _build(
             rng.randrange(_HASHES),
             f"r{build}",
-            start if seen < 0.9 else None,
-            end if seen > 0.05 else None,
+            start if completeness < 0.9 else None,
+            end if completeness > 0.05 else None,
             rng.choice(STATUSES),
         )

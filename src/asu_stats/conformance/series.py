@@ -1,4 +1,4 @@
-"""Figures per bucket of time, as the oracle has them: the naive way, from raw events."""
+"""Time series of the oracle, computed from raw events in the simplest way."""
 
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
@@ -7,19 +7,19 @@ from typing import Any
 from asu_stats.conformance.history import (
     Build,
     History,
-    age,
+    by_release,
     client_of,
     hash_of,
     mean,
     percent,
     percentile,
     ranked,
-    when,
+    time_of,
 )
 
 
 class Series(History):
-    """A history that also counts per hour, day, week or month."""
+    """A history with figures per hour, day, week or month."""
 
     def timeseries(self, interval: str, **filters: str) -> list[dict[str, Any]]:
         def bucket(moment: datetime) -> str:
@@ -50,65 +50,67 @@ class Series(History):
             for day in self.days()
             for hour in range(24)
         ]
-        asked, ended = defaultdict(list), defaultdict(list)
+        requests_of, builds_of = defaultdict(list), defaultdict(list)
         for event in accepted:
-            asked[bucket(when(event))].append(event)
+            requests_of[bucket(time_of(event))].append(event)
         for build in finished:
             if build.end:
-                ended[bucket(build.end)].append(build)
+                builds_of[bucket(build.end)].append(build)
         rows = []
         for stamp in sorted({bucket(hour) for hour in hours}):
-            mine, built = asked[stamp], ended[stamp]
-            hits = sum(e["data"]["outcome"] == "cache_hit" for e in mine)
-            fates = Counter(self.fate(e) for e in mine)
-            good = fates["good"] if client else sum(b.good for b in built)
-            bad = fates["bad"] if client else sum(b.bad for b in built)
-            hidden = client and fates["untraced"]
-            times = [b.seconds for b in built if b.good and b.seconds is not None]
-            unknown = {"target", "profile"} & filters.keys()
+            requests, builds = requests_of[stamp], builds_of[stamp]
+            hits = sum(e["data"]["outcome"] == "cache_hit" for e in requests)
+            results = Counter(self.result_of(e) for e in requests)
+            succeeded = results["success"] if client else sum(b.succeeded for b in builds)
+            failed = results["failure"] if client else sum(b.failed for b in builds)
+            incomplete = client and results["unknown"]
+            times = [b.seconds for b in builds if b.succeeded and b.seconds is not None]
+            without_clients = {"target", "profile"} & filters.keys()
             rows.append(
                 {
                     "timestamp": stamp,
-                    "requests": len(mine),
+                    "requests": len(requests),
                     "cache_hits": hits,
-                    "cache_hit_rate": percent(hits, len(mine)),
-                    "successful_builds": None if hidden else good,
-                    "failed_builds": None if hidden else bad,
-                    "success_rate": None if hidden else percent(good, good + bad),
+                    "cache_hit_rate": percent(hits, len(requests)),
+                    "successful_builds": None if incomplete else succeeded,
+                    "failed_builds": None if incomplete else failed,
+                    "success_rate": None if incomplete else percent(succeeded, succeeded + failed),
                     "avg_build_duration": None if client else mean(times),
                     "unique_clients": None
-                    if unknown
-                    else len({client_of(e["data"].get("client"))[0] for e in mine}),
+                    if without_clients
+                    else len({client_of(e["data"].get("client"))[0] for e in requests}),
                     "unique_requests": None
-                    if filters or interval == "hour" or None in map(hash_of, mine)
-                    else len({hash_of(e) for e in mine}),
+                    if filters or interval == "hour" or None in map(hash_of, requests)
+                    else len({hash_of(e) for e in requests}),
                 }
             )
         return rows
 
-    def _parts(self, interval: str) -> dict[str, list[date]]:
-        parts: dict[str, list[date]] = defaultdict(list)
+    def _buckets(self, interval: str) -> dict[str, list[date]]:
+        buckets: dict[str, list[date]] = defaultdict(list)
         for day in self.days():
             monday = day - timedelta(days=day.weekday())
             stamps = {"day": day.isoformat(), "week": monday.isoformat()}
-            parts[stamps.get(interval, day.isoformat()[:7])].append(day)
-        return parts
+            buckets[stamps.get(interval, day.isoformat()[:7])].append(day)
+        return buckets
 
     def adoption(self, interval: str) -> list[dict[str, Any]]:
-        """Count requests per version and bucket: the eight with most, and the others as one."""
-        order = [v for v, _ in ranked(Counter(e["data"]["version"] for e in self.accepted), age)]
+        """Count requests per version and bucket: the top eight versions, and the others as one."""
+        order = [
+            v for v, _ in ranked(Counter(e["data"]["version"] for e in self.accepted), by_release)
+        ]
         rows = []
-        for stamp, days in self._parts(interval).items():
-            asked = [e["data"]["version"] for e in self.accepted if when(e).date() in days]
-            counts = [(v, asked.count(v)) for v in order[:8]]
+        for stamp, days in self._buckets(interval).items():
+            versions = [e["data"]["version"] for e in self.accepted if time_of(e).date() in days]
+            counts = [(v, versions.count(v)) for v in order[:8]]
             if len(order) > 8:
-                counts.append((None, sum(v in order[8:] for v in asked)))
+                counts.append((None, sum(v in order[8:] for v in versions)))
             rows += [
                 {
                     "timestamp": stamp,
                     "version": v,
                     "requests": n,
-                    "percentage": percent(n, len(asked)),
+                    "percentage": percent(n, len(versions)),
                 }
                 for v, n in counts
             ]
@@ -118,14 +120,14 @@ class Series(History):
         return [
             b
             for b in self.finished
-            if b.good and b.seconds is not None and version in {None, b.version}
+            if b.succeeded and b.seconds is not None and version in {None, b.version}
         ]
 
     def durations(self, interval: str, version: str | None = None) -> list[dict[str, Any]]:
-        """Durations per bucket."""
+        """Return the durations of successful builds per bucket."""
         rows = []
-        for stamp, days in self._parts(interval).items():
-            mine = [
+        for stamp, days in self._buckets(interval).items():
+            durations = [
                 b.seconds
                 for b in self._timed(version)
                 if b.seconds is not None and b.end and b.end.date() in days
@@ -133,36 +135,36 @@ class Series(History):
             rows.append(
                 {
                     "timestamp": stamp,
-                    "builds": len(mine),
-                    "avg_seconds": mean(mine),
-                    "median_seconds": percentile(mine, 50),
-                    "p95_seconds": percentile(mine, 95),
+                    "builds": len(durations),
+                    "avg_seconds": mean(durations),
+                    "median_seconds": percentile(durations, 50),
+                    "p95_seconds": percentile(durations, 95),
                 }
             )
         return rows
 
     def seconds(self, version: str | None = None) -> list[int]:
-        """Durations of the successful builds, ascending."""
+        """Return the durations of successful builds, ascending."""
         return sorted(b.seconds for b in self._timed(version) if b.seconds is not None)
 
     def _errors(self) -> list[tuple[str, str, str, date]]:
         found = [
             (b.category or "", b.type or "", b.version, b.end.date())
             for b in self.finished
-            if b.bad and b.end
+            if b.failed and b.end
         ]
         for event in self.rejected:
             data = event["data"]
             names = data["error_category"], data["error_type"], data["version"]
-            found.append((*names, when(event).date()))
+            found.append((*names, time_of(event).date()))
         return found
 
     def error_types(self, **filters: str) -> list[dict[str, Any]]:
-        """Errors type by type."""
+        """Count errors per type."""
         found = [
             (c, t, v)
             for c, t, v, _ in self._errors()
-            if all({"category": c, "version": v}[name] == of for name, of in filters.items())
+            if all({"category": c, "version": v}[name] == value for name, value in filters.items())
         ]
         rows = []
         for (category, kind), n in ranked(Counter((c, t) for c, t, _ in found)):
@@ -175,14 +177,14 @@ class Series(History):
                     "percentage": percent(n, len(found)),
                     "versions": len(versions),
                     "top_versions": [
-                        {"version": v, "errors": m} for v, m in ranked(versions, age)[:10]
+                        {"version": v, "errors": m} for v, m in ranked(versions, by_release)[:10]
                     ],
                 }
             )
         return rows
 
     def error_series(self, interval: str, version: str | None = None) -> list[dict[str, Any]]:
-        """Errors per bucket and category."""
+        """Count errors per bucket and category."""
         found = [(c, day) for c, _, v, day in self._errors() if version in {None, v}]
         categories = [c for c, _ in ranked(Counter(c for c, _ in found))]
         return [
@@ -191,7 +193,7 @@ class Series(History):
                 "category": category,
                 "errors": sum(c == category and day in days for c, day in found),
             }
-            for stamp, days in self._parts(interval).items()
+            for stamp, days in self._buckets(interval).items()
             for category in categories
         ]
 
@@ -202,10 +204,11 @@ class Series(History):
                 "weekday": weekday,
                 "hour": hour,
                 "requests": sum(
-                    (when(e).isoweekday(), when(e).hour) == (weekday, hour) for e in self.accepted
+                    (time_of(e).isoweekday(), time_of(e).hour) == (weekday, hour)
+                    for e in self.accepted
                 ),
                 "failed_builds": sum(
-                    b.bad
+                    b.failed
                     and b.end is not None
                     and (b.end.isoweekday(), b.end.hour) == (weekday, hour)
                     for b in self.finished
