@@ -153,10 +153,10 @@ class MissingArchiveError(StoreRefusedError):
 
 
 class BackupError(AsuStatsError):
-    """A backup that can't be made, read or restored: which one, and why."""
+    """A backup that cannot be created, read or restored: which file, and why."""
 
-    def __init__(self, place: object, problem: str) -> None:
-        super().__init__(f"{place}: {problem}")
+    def __init__(self, file: object, problem: str) -> None:
+        super().__init__(f"{file}: {problem}")
 
 
 class SchemaError(AsuStatsError):

@@ -87,7 +87,7 @@ def source(database_url: str, tmp_path: Path) -> Place:
 
 @contextmanager
 def restored_place(database_url: str, directory: Path) -> Iterator[Place]:
-    """An empty place on the same kind of database."""
+    """An empty destination on the same database system."""
     directory.mkdir()
     url = make_url(database_url)
     if url.get_backend_name() == "sqlite":
@@ -282,7 +282,7 @@ def test_damaged_backups_are_refused_with_the_place(of_file: Place, elsewhere: P
     other = changed(file, "database.sqlite", lambda content: content[:-1])
     assert "damaged: database.sqlite: expected" in refused(elsewhere, other)
     other = changed(file, "database.sqlite", lambda _: None)
-    assert "damaged: database.sqlite: is missing" in refused(elsewhere, other)
+    assert "damaged: database.sqlite: missing" in refused(elsewhere, other)
     other = changed(file, "manifest.json", lambda _: None)
     assert "not a backup of asu-stats: no manifest.json" in refused(elsewhere, other)
     other = changed(file, "manifest.json", lambda _: b"{}")
@@ -292,7 +292,7 @@ def test_damaged_backups_are_refused_with_the_place(of_file: Place, elsewhere: P
     escaping = changed(
         file, "manifest.json", lambda text: text.replace(b"archive/", b"archive/../")
     )
-    assert "is not the name of an entry" in refused(elsewhere, escaping)
+    assert "not a valid entry name" in refused(elsewhere, escaping)
     assert "No such file" in refused(elsewhere, file.with_name("absent.zip"))
 
 
@@ -303,16 +303,18 @@ def test_backups_of_other_databases_and_newer_releases_are_refused(
     of_file.backup(file)
     head = migrate.head().encode()
     newer = changed(file, "manifest.json", lambda text: text.replace(b'"' + head, b'"9' + head))
-    assert f"has schema 9{migrate.head()}" in refused(elsewhere, newer)
+    assert f"schema 9{migrate.head()}: expected up to {migrate.head()}" in refused(elsewhere, newer)
     newer = changed(
         file, "manifest.json", lambda text: text.replace(b'"version": 1', b'"version": 2')
     )
-    assert "has format 2, this program reads 1" in refused(elsewhere, newer)
+    assert "format version 2: expected 1" in refused(elsewhere, newer)
     other = changed(file, "manifest.json", lambda text: text.replace(b'"sqlite"', b'"postgresql"'))
     assert "a backup of postgresql cannot be restored into sqlite" in refused(elsewhere, other)
 
 
-def test_a_backup_is_restored_into_an_empty_place_only(of_file: Place, elsewhere: Place) -> None:
+def test_a_backup_is_restored_to_an_empty_destination_only(
+    of_file: Place, elsewhere: Place
+) -> None:
     file = of_file.directory / "backup.zip"
     of_file.backup(file)
     assert "exists" in refused(of_file, file)
@@ -350,8 +352,8 @@ def test_a_failing_restore_into_postgresql_leaves_it_empty(
             lambda text: text.replace(b'"rows": 1', b'"rows": 2'),
         )
         with restored_place(url, tmp_path / "target") as target:
-            assert "damaged: tables/store_state: expected 2 rows, not 1" in refused(target, wrong)
-            assert "not empty" in refused(source, tmp_path / "backup.zip")
+            assert "damaged: tables/store_state: 1 rows: expected 2" in refused(target, wrong)
+            assert "the destination must be empty" in refused(source, tmp_path / "backup.zip")
             with target.engine() as engine, read_snapshot(engine) as connection:
                 assert dialects.own_tables(connection) == []
 

@@ -92,7 +92,7 @@ def test_a_file_that_is_replaced_is_read_from_its_start(
     server.read()
     file.unlink()
     server.read()
-    assert server.problems() == [f"{JOB}: builder.db: the log has the reason"]
+    assert server.problems() == [f"{JOB}: builder.db: cannot be read; see the log"]
     add(file, 4, ago=90)
     server.read()
 
@@ -185,11 +185,11 @@ def test_rows_that_could_not_be_stored_are_read_again(
                 raise StoreUnavailableError("database: unreachable")
 
             broken.setattr(follower, "apply_batch", apply_batch)
-            broken.setattr(follower, "_PATIENCE_SECONDS", -1)
+            broken.setattr(follower, "_MAX_BUSY_SECONDS", -1)
             with pytest.raises(StoreUnavailableError):
                 server.read()
     assert requests(sqlite_stats) == 3
-    server._turn_at = 0.0
+    server._renew_at = 0.0
     server.read()
     assert requests(sqlite_stats) == 5
 
@@ -203,7 +203,7 @@ def test_the_server_follows_and_its_readiness_names_the_file(tmp_path: Path, fil
         def problems() -> list[str]:
             return list(client.get("/readyz").json()["problems"])
 
-        _until(lambda: problems() == [f"{JOB}: builder.db: the log has the reason"])
+        _until(lambda: problems() == [f"{JOB}: builder.db: cannot be read; see the log"])
         add(file, 3)
         _until(lambda: problems() == [])
         overview = client.get("/api/v1/stats/overview?days=2").json()

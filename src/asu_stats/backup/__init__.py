@@ -1,1 +1,1 @@
-"""Backups: one file that holds a consistent state of database, archive files and spool."""
+"""Backups: one file with a consistent state of database, archive files and spool."""

@@ -1,6 +1,7 @@
-"""The file of a backup: a ZIP file whose `manifest.json` lists all entries with their checksums.
+"""The format of a backup: a ZIP file whose `manifest.json` lists all entries with their checksums.
 
-Its directory of entries is at the end, so a truncated file is noticed before anything is read.
+A ZIP file has its directory of entries at the end, so a truncated file is detected when it is
+opened.
 """
 
 import json
@@ -53,7 +54,7 @@ class TableCopy:
 
 
 class Manifest(BaseModel):
-    """What a backup contains. `taken_at` is when its state of the database was current."""
+    """The contents of a backup. `taken_at` is the time of its state of the database."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -67,8 +68,8 @@ class Manifest(BaseModel):
     missing_archive_files: list[str]
     entries: list[Entry]
 
-    def inside(self, folder: str) -> dict[str, Entry]:
-        """Return the entries of a folder, by their names inside it."""
+    def in_folder(self, folder: str) -> dict[str, Entry]:
+        """Return the entries of a folder by their names relative to it."""
         return {
             each.name.removeprefix(folder): each
             for each in self.entries
@@ -77,14 +78,14 @@ class Manifest(BaseModel):
 
 
 class Writer:
-    """Writes the entries of a new backup. Raises `OSError`."""
+    """Writes the entries of a new backup. Its methods raise `OSError`."""
 
     def __init__(self, opened: zipfile.ZipFile) -> None:
         self._zip = opened
         self._entries: list[Entry] = []
 
     def add(self, name: str, chunks: Iterable[bytes], *, compress: bool = True) -> Entry:
-        """Add an entry."""
+
         info = zipfile.ZipInfo(name)
         info.external_attr = 0o600 << 16
         digest, size = sha256(), 0
@@ -98,7 +99,7 @@ class Writer:
         return entry
 
     def finish(self, **facts: Any) -> Manifest:
-        """Write the manifest."""
+        """Write the manifest, which `facts` complete, and return it."""
         manifest = Manifest(format=FORMAT, version=VERSION, entries=self._entries, **facts)
         self._zip.writestr(MANIFEST, json.dumps(manifest.model_dump(), indent=1))
         return manifest
@@ -106,13 +107,13 @@ class Writer:
 
 @contextmanager
 def writing(file: IO[bytes]) -> Iterator[Writer]:
-    """Write a new backup into an open file. Raises `OSError`."""
+    """Open a new backup in an open file. Raises `OSError`."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as opened:
         yield Writer(opened)
 
 
 class Reader:
-    """Reads the entries of a backup, and checks each against the manifest."""
+    """Reads the entries of a backup and checks each against the manifest."""
 
     def __init__(self, path: Path, opened: zipfile.ZipFile) -> None:
         self.path = path
@@ -139,7 +140,7 @@ class Reader:
             raise self._damaged(entry.name, "wrong checksum")
 
     def check(self, progress: Progress) -> None:
-        """Read all entries. Raises `BackupError` for the first that is damaged."""
+        """Read all entries. Raises `BackupError` for the first damaged one."""
         for entry in self.manifest.entries:
             for chunk in self.read(entry):
                 progress(len(chunk))
@@ -156,29 +157,33 @@ class Reader:
             raise self._damaged(MANIFEST, error) from None
         given: Mapping[str, Any] = found if isinstance(found, dict) else {}
         if given.get("format") != FORMAT:
-            raise BackupError(self.path, f"not a backup of asu-stats: {MANIFEST} is of another")
+            raise BackupError(self.path, f"not a backup of asu-stats: {MANIFEST} differs")
         if given.get("version") != VERSION:
-            words = f"has format {given.get('version')!r:.20}, this program reads {VERSION}"
-            raise BackupError(self.path, f"{words}: use a newer asu-stats")
+            found_version = f"{given.get('version')!r:.20}"
+            raise BackupError(
+                self.path,
+                f"format version {found_version}: expected {VERSION}; use a newer asu-stats",
+            )
         try:
             return Manifest.model_validate(given)
         except ValidationError as error:
-            place = ".".join(map(str, error.errors()[0]["loc"]))
-            raise self._damaged(MANIFEST, f"{place} is missing or invalid") from None
+            member = ".".join(map(str, error.errors()[0]["loc"]))
+            raise self._damaged(MANIFEST, f"{member}: missing or invalid") from None
 
     def _check_names(self) -> None:
         listed = [entry.name for entry in self.manifest.entries]
         for name in listed:
             if not _NAME.fullmatch(name) or {".", ".."} & set(name.split("/")):
-                raise self._damaged(MANIFEST, f"{name!r} is not the name of an entry")
+                raise self._damaged(MANIFEST, f"{name!r}: not a valid entry name")
         found = self._zip.namelist()
         if sorted(found) != sorted((*listed, MANIFEST)):
-            odd = sorted(set(listed) ^ (set(found) - {MANIFEST})) or [MANIFEST]
-            problem = "is missing" if odd[0] in listed else "is not in the manifest, or twice"
-            raise self._damaged(odd[0], problem)
+            unexpected = sorted(set(listed) ^ (set(found) - {MANIFEST})) or [MANIFEST]
+            name = unexpected[0]
+            problem = "missing" if name in listed else "not in the manifest, or duplicate"
+            raise self._damaged(name, problem)
 
     def _damaged(self, name: str, reason: object) -> BackupError:
-        return BackupError(self.path, f"damaged: {name}: {str(reason) or 'it is incomplete'}")
+        return BackupError(self.path, f"damaged: {name}: {str(reason) or 'incomplete'}")
 
 
 @contextmanager
@@ -202,14 +207,14 @@ def reading(path: Path) -> Iterator[Reader]:
         raise BackupError(path, error.strerror or str(error)) from None
 
 
-def described(manifest: Manifest) -> dict[str, Any]:
-    """Return what commands print of a backup."""
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """Return the facts about a backup that commands print."""
     return {
         "taken_at": manifest.taken_at,
         "database": manifest.database,
         "schema": manifest.schema_revision,
-        "archive_files": len(manifest.inside(ARCHIVE)),
-        "spool_files": len(manifest.inside(SPOOL)),
+        "archive_files": len(manifest.in_folder(ARCHIVE)),
+        "spool_files": len(manifest.in_folder(SPOOL)),
         "missing_archive_files": manifest.missing_archive_files,
         "tables": {name: asdict(table)["rows"] for name, table in manifest.tables.items()},
     }

@@ -1,8 +1,8 @@
-"""Restores a backup into an empty place.
+"""Restores a backup to an empty destination.
 
-The whole backup is checked before anything is written. The database appears last and at once, so
-what an interrupted restore leaves behind is not used; the next restore accepts it, since each file
-has the content that the backup has.
+The whole backup is checked before anything is written. The database appears last and atomically.
+An interrupted restore leaves only complete files, which the next restore accepts because their
+content equals that of the backup.
 """
 
 import os
@@ -24,11 +24,11 @@ from asu_stats.store.database import copies, dialects
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 
 _PART: Final = ".restoring"
-_BESIDE: Final = ("-wal", "-shm", "-journal")
+_SQLITE_SUFFIXES: Final = ("-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Destination:
     """Where a backup is restored: an SQLite `file` or another database, and two directories."""
 
     engine: Engine
@@ -38,55 +38,58 @@ class Place:
 
     @property
     def database(self) -> str:
-        """Name of the kind of database."""
+        """Database system: `sqlite` or `postgresql`."""
         return self.engine.dialect.name
 
 
-def check(reader: Reader, place: Place) -> None:
-    """Check that a backup fits into a place, without writing anything. Raises `BackupError`."""
+def check(reader: Reader, destination: Destination) -> None:
+    """Check that a backup can be restored to a destination; write nothing. Raises `BackupError`."""
     manifest = reader.manifest
-    if manifest.database != place.database:
-        words = f"a backup of {manifest.database} cannot be restored into {place.database}"
-        raise BackupError(reader.path, words)
+    if manifest.database != destination.database:
+        message = f"a backup of {manifest.database} cannot be restored into {destination.database}"
+        raise BackupError(reader.path, message)
     if not migrate.is_known(manifest.schema_revision):
-        words = f"has schema {manifest.schema_revision}, this program knows up to {migrate.head()}"
-        raise BackupError(reader.path, f"{words}: use a newer asu-stats")
+        message = (
+            f"schema {manifest.schema_revision}: expected up to {migrate.head()}; use a newer "
+            "asu-stats"
+        )
+        raise BackupError(reader.path, message)
     _check_entries(reader)
-    if place.file is not None:
-        _check_file(place.file)
+    if destination.file is not None:
+        _check_file(destination.file)
     else:
-        with read_snapshot(place.engine) as connection:
+        with read_snapshot(destination.engine) as connection:
             _check_no_tables(connection)
-    for directory, folder in _directories(place).items():
-        _check_directory(directory, manifest.inside(folder))
+    for directory, folder in _directories(destination).items():
+        _check_directory(directory, manifest.in_folder(folder))
 
 
-def restore(reader: Reader, place: Place, progress: Progress) -> list[str]:
-    """Restore a backup; see `check`. Return tables that the schema of asu-stats does not have.
+def restore(reader: Reader, destination: Destination, progress: Progress) -> list[str]:
+    """Restore a backup that passed `check`. Return the skipped tables: those of other programs.
 
-    Raises `BackupError` or `StoreUnavailableError`. Nothing is restored then.
+    Raises `BackupError` or `StoreUnavailableError`; then nothing is restored.
     """
     try:
-        with _Placed() as placed:
-            if place.file is None:
-                return _restore_tables(reader, place, placed, progress)
-            placed.directories(reader, place, progress)
-            _restore_file(reader, place.file, progress)
+        with _RestoredFiles() as files:
+            if destination.file is None:
+                return _restore_tables(reader, destination, files, progress)
+            files.restore(reader, destination, progress)
+            _restore_file(reader, destination.file, progress)
             return []
     except OSError as error:
-        where = error.filename or place.file or "database"
-        raise BackupError(where, error.strerror or str(error)) from None
+        subject = error.filename or destination.file or "database"
+        raise BackupError(subject, error.strerror or str(error)) from None
 
 
-def _directories(place: Place) -> dict[Path, str]:
-    return {place.archive_directory: container.ARCHIVE, place.spool: container.SPOOL}
+def _directories(destination: Destination) -> dict[Path, str]:
+    return {destination.archive_directory: container.ARCHIVE, destination.spool: container.SPOOL}
 
 
 # Checks ------------------------------------------------------------------------------------------
 
 
 def _check_entries(reader: Reader) -> None:
-    """Check that a backup has the entries that its database needs, and no others."""
+    """Check that a backup has exactly the entries that its database needs."""
     manifest = reader.manifest
     if manifest.database == "sqlite":
         expected = {container.DATABASE}
@@ -94,29 +97,27 @@ def _check_entries(reader: Reader) -> None:
         expected = {f"{container.TABLES}{name}" for name in manifest.tables}
     directories = (container.ARCHIVE, container.SPOOL)
     found = {each.name for each in manifest.entries if not each.name.startswith(directories)}
-    if odd := sorted(expected ^ found):
-        problem = "is missing" if odd[0] in expected else "is not expected"
-        raise BackupError(reader.path, f"damaged: {odd[0]}: {problem}")
+    if different := sorted(expected ^ found):
+        problem = "missing" if different[0] in expected else "unexpected"
+        raise BackupError(reader.path, f"damaged: {different[0]}: {problem}")
 
 
 def _check_file(file: Path) -> None:
     if not file.parent.is_dir():
         raise BackupError(file.parent, "no such directory")
-    for path in (file, *(file.with_name(f"{file.name}{end}") for end in _BESIDE)):
+    for path in (file, *(file.with_name(f"{file.name}{end}") for end in _SQLITE_SUFFIXES)):
         if os.path.lexists(path) and (path.is_symlink() or path.stat().st_size):
-            raise BackupError(path, "exists; a backup is restored into an empty place only")
+            raise BackupError(path, "exists; the destination must be empty")
 
 
 def _check_no_tables(connection: Connection) -> None:
     if tables := sorted(dialects.own_tables(connection)):
-        some = f"it contains {len(tables)} tables, such as {tables[0]}"
-        raise BackupError(
-            "database", f"is not empty: {some}; a backup is restored into an empty place only"
-        )
+        contents = f"{len(tables)} tables, such as {tables[0]}"
+        raise BackupError("database", f"contains {contents}; the destination must be empty")
 
 
 def _check_directory(directory: Path, entries: dict[str, Entry]) -> None:
-    """Check that a directory is empty, or contains files of the same backup alone."""
+    """Check that a directory is empty, or contains only files of the same backup."""
     if os.path.lexists(directory) and not directory.is_dir():
         raise BackupError(directory, "not a directory")
     for path in sorted(directory.rglob("*")):
@@ -124,7 +125,7 @@ def _check_directory(directory: Path, entries: dict[str, Entry]) -> None:
         if path.is_dir() or (name.removesuffix(_PART) in entries and name.endswith(_PART)):
             continue
         if name not in entries or not _is_same(path, entries[name]):
-            raise BackupError(path, "exists; a backup is restored into an empty place only")
+            raise BackupError(path, "exists; the destination must be empty")
 
 
 def _is_same(path: Path, entry: Entry) -> bool:
@@ -135,8 +136,8 @@ def _is_same(path: Path, entry: Entry) -> bool:
 # Files -------------------------------------------------------------------------------------------
 
 
-class _Placed:
-    """Files that are in their place before the database is; removed if the restore fails."""
+class _RestoredFiles:
+    """Archive files and spool, which are restored before the database; removed if that fails."""
 
     def __init__(self) -> None:
         self._files: list[Path] = []
@@ -148,10 +149,9 @@ class _Placed:
         for path in self._files if kind is not None else ():
             path.unlink(missing_ok=True)
 
-    def directories(self, reader: Reader, place: Place, progress: Progress) -> None:
-        """Restore the archive files and the spool."""
-        for directory, folder in _directories(place).items():
-            for name, entry in reader.manifest.inside(folder).items():
+    def restore(self, reader: Reader, destination: Destination, progress: Progress) -> None:
+        for directory, folder in _directories(destination).items():
+            for name, entry in reader.manifest.in_folder(folder).items():
                 path = directory / name
                 _owner(path).make_directory(path.parent)
                 if not path.exists():
@@ -166,7 +166,7 @@ def _restore_file(reader: Reader, file: Path, progress: Progress) -> None:
 
 
 def _extract(reader: Reader, entry: Entry, path: Path, progress: Progress) -> None:
-    """Write an entry to a file, which gets its name when it is complete and synced to disk."""
+    """Write an entry to a file. The file gets its name when it is complete and synced to disk."""
     part = path.with_name(f"{path.name}{_PART}")
     part.unlink(missing_ok=True)
     try:
@@ -183,39 +183,42 @@ def _extract(reader: Reader, entry: Entry, path: Path, progress: Progress) -> No
 
 
 def _owner(path: Path) -> Owner:
-    """Return the owner of the directory of a file; nobody else can read what is restored."""
+    """Return the owner of a file's directory, with a mode that denies other users access."""
     return Owner.of_directory(path.parent)._replace(mode=0o600)
 
 
 # Tables ------------------------------------------------------------------------------------------
 
 
-def _restore_tables(reader: Reader, place: Place, placed: _Placed, progress: Progress) -> list[str]:
-    """Restore schema and rows in one transaction, which also waits for the files."""
+def _restore_tables(
+    reader: Reader, destination: Destination, files: _RestoredFiles, progress: Progress
+) -> list[str]:
+    """Restore schema and rows in one transaction, which commits after the files are complete."""
     manifest = reader.manifest
-    entries = manifest.inside(container.TABLES)
-    with write_transaction(place.engine, waiting=migrate.log_waiting) as connection:
+    entries = manifest.in_folder(container.TABLES)
+    with write_transaction(destination.engine, waiting=migrate.log_waiting) as connection:
         dialects.lock_writers(connection, waiting=migrate.log_waiting)
         _check_no_tables(connection)
         copies.make_portable(connection)
         migrate.create(connection, manifest.schema_revision)
-        made = copies.columns(connection)
-        for name in made:
+        tables = copies.columns(connection)
+        for name in tables:
+            entry = f"{container.TABLES}{name}"
             if name not in manifest.tables:
-                raise BackupError(reader.path, f"damaged: {container.TABLES}{name}: is missing")
-            chunks = _reported(reader.read(entries[name]), progress)
-            given = manifest.tables[name]
-            rows = copies.rows_in(connection, name, given.columns, chunks)
-            if rows != given.rows:
-                words = f"expected {given.rows} rows, not {rows}"
-                raise BackupError(reader.path, f"damaged: {container.TABLES}{name}: {words}")
-        copies.number_on(connection, made)
-        copies.gather_statistics(connection, made)
-        placed.directories(reader, place, progress)
-    return sorted(set(manifest.tables) - set(made))
+                raise BackupError(reader.path, f"damaged: {entry}: missing")
+            chunks = _with_progress(reader.read(entries[name]), progress)
+            expected = manifest.tables[name]
+            rows = copies.rows_in(connection, name, expected.columns, chunks)
+            if rows != expected.rows:
+                problem = f"{rows} rows: expected {expected.rows}"
+                raise BackupError(reader.path, f"damaged: {entry}: {problem}")
+        copies.number_on(connection, tables)
+        copies.gather_statistics(connection, tables)
+        files.restore(reader, destination, progress)
+    return sorted(set(manifest.tables) - set(tables))
 
 
-def _reported(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
+def _with_progress(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
     for chunk in chunks:
         progress(len(chunk))
         yield chunk

@@ -1,8 +1,8 @@
-"""Makes a backup while servers run.
+"""Creates a backup while servers run.
 
-The spool is copied first: an event leaves the spool only after it is in the database, so the copy
-of the database that follows has it, or the copy of the spool. Archive files never change, and none
-is removed between the copy of the database, which lists them, and their own copies.
+The spool is copied first. An event leaves the spool only after its commit to the database, so it is
+in the copy of the spool or in the later copy of the database. The database lists the archive files;
+a lock keeps them from being removed until they are copied.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ from asu_stats.store.database import copies, dialects
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.times import utc_now
 
-_WORK, _PART = ".part", "backup.zip"
+_WORK_SUFFIX, _PART = ".part", "backup.zip"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a backup is made of."""
+    """What to back up."""
 
     engine: Engine
     archive_directory: Path
@@ -47,31 +47,31 @@ class Source:
 
 
 def size(engine: Engine) -> int:
-    """Return about how many bytes `take` reports to `progress`, without archive and spool."""
+    """Estimate the bytes that `take` reports to `progress`, without archive and spool."""
     with read_snapshot(engine) as connection:
         if engine.dialect.name == "sqlite":
             return 2 * dialects.database_size(connection)
         return sum(copies.table_bytes(connection, name) for name in copies.columns(connection))
 
 
-def place(target: Path, now: datetime) -> Path:
-    """Return the file of a new backup: `target`, or one named after the time in that directory.
+def file_of(target: Path, now: datetime) -> Path:
+    """Return the path of a new backup: `target`, or in that directory a name with the time.
 
-    Raises `BackupError` if it exists, or its directory does not.
+    Raises `BackupError` if the file exists, or its directory does not.
     """
     file = target / f"asu-stats-{now:%Y-%m-%dT%H%M%SZ}.zip" if target.is_dir() else target
     if os.path.lexists(file):
-        raise BackupError(file, "exists; give another name, or a directory")
+        raise BackupError(file, "exists; use another name, or a directory")
     if not file.parent.is_dir():
         raise BackupError(file.parent, "no such directory")
     return file
 
 
 def take(source: Source, file: Path, progress: Progress) -> Manifest:
-    """Write a backup to `file`, which gets its name when it is complete and synced to disk.
+    """Write a backup. `file` gets its name when it is complete and synced to disk.
 
     `progress` is called with numbers of bytes. Raises `BackupError` if a file cannot be read or
-    written, and `StoreUnavailableError`.
+    written, or `StoreUnavailableError`.
     """
     with _workspace(file) as work:
         part = work / _PART
@@ -100,26 +100,25 @@ def _write(source: Source, backup: Writer, work: Path, progress: Progress) -> Ma
 def _add_file(
     source: Source, backup: Writer, work: Path, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
-    """Add the copy of an SQLite file; return facts about it, and the archive files it lists."""
+    """Add a copy of an SQLite file. Return facts for the manifest, and the archive files."""
     copy, done = work / container.DATABASE, 0
     os.close(os.open(copy, os.O_RDWR | os.O_CREAT, 0o600))
 
-    def grown(to: int) -> None:
+    def report_size(to: int) -> None:
         nonlocal done
         progress(to - done)
         done = to
 
     taken = utc_now()
-    copies.into_file(source.engine, copy, grown)
-    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)) as found:
-        tables = {name for (name,) in found.execute("SELECT name FROM sqlite_master")}
+    copies.into_file(source.engine, copy, report_size)
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)) as sqlite:
+        tables = {name for (name,) in sqlite.execute("SELECT name FROM sqlite_master")}
         if copies.VERSION_TABLE not in tables:
-            raise BackupError(source.engine.url.database, "has no schema; there is nothing in it")
-        (revision,) = found.execute("SELECT max(version_num) FROM alembic_version").fetchone()
-        listed = (
-            found.execute("SELECT file FROM archive_parts") if "archive_parts" in tables else ()
-        )
-        names = [name for (name,) in listed]
+            raise BackupError(source.engine.url.database, "no schema: nothing to back up")
+        (revision,) = sqlite.execute("SELECT max(version_num) FROM alembic_version").fetchone()
+        names = []
+        if archive_parts.name in tables:
+            names = [name for (name,) in sqlite.execute("SELECT file FROM archive_parts")]
     with copy.open("rb") as opened:
         backup.add(container.DATABASE, _chunks(opened, progress))
     copy.unlink()
@@ -129,13 +128,13 @@ def _add_file(
 def _add_tables(
     source: Source, backup: Writer, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
-    """Add the rows of each table of PostgreSQL; return the same."""
+    """Add the rows of each table of PostgreSQL. Return the same as `_add_file`."""
     with read_snapshot(source.engine, unlimited=True) as connection:
         copies.make_portable(connection)
         taken = dialects.now(connection)
         revision = migrate.revision(connection)
         if revision is None:
-            raise BackupError("database", "has no schema; there is nothing in it")
+            raise BackupError("database", "no schema: nothing to back up")
         tables = {
             name: _add_table(connection, name, columns, backup, progress)
             for name, columns in copies.columns(connection).items()
@@ -149,19 +148,19 @@ def _add_tables(
 def _add_table(
     connection: Connection, name: str, columns: list[str], backup: Writer, progress: Progress
 ) -> TableCopy:
-    left, rows = copies.table_bytes(connection, name), 0
+    remaining, rows = copies.table_bytes(connection, name), 0  # an estimate
 
     def counted() -> Iterator[bytes]:
-        nonlocal left, rows
+        nonlocal remaining, rows
         for chunk in copies.rows_out(connection, name, columns):
             rows += chunk.count(b"\n")
-            step = min(left, len(chunk))
-            left -= step
+            step = min(remaining, len(chunk))
+            remaining -= step
             progress(step)
             yield chunk
 
     backup.add(f"{container.TABLES}{name}", counted())
-    progress(left)
+    progress(remaining)
     return TableCopy(tuple(columns), rows)
 
 
@@ -177,7 +176,7 @@ def _facts(
 
 
 def _add_archive(source: Source, backup: Writer, names: list[str], progress: Progress) -> list[str]:
-    """Add the archive files; return the names of missing ones if they may be missing."""
+    """Add the archive files. Return the names of missing ones, if `skip_missing` allows them."""
     missing = []
     for name in sorted(names):
         path = source.archive_directory / name
@@ -188,8 +187,8 @@ def _add_archive(source: Source, backup: Writer, names: list[str], progress: Pro
             missing.append(name)
             continue
         if problem is not None:
-            words = f"archive file {problem}; restore it, or use --skip-missing"
-            raise BackupError(path, words)
+            message = f"archive file {problem}; restore it, or use --skip-missing"
+            raise BackupError(path, message)
         with _reading(path) as opened:
             chunks = _chunks(opened, progress)
             backup.add(f"{container.ARCHIVE}{name}", chunks, compress=False)
@@ -205,12 +204,12 @@ def _add_spool(directory: Path, backup: Writer) -> None:
             with contextlib.suppress(FileNotFoundError), _reading(path) as opened:
                 lines = _lines(opened)
                 first = next(lines, None)
-                if first is not None:  # one that is empty belongs to a process that waits
+                if first is not None:  # an empty file belongs to a process that has spooled nothing
                     backup.add(f"{container.SPOOL}{path.name}", _joined(first, lines))
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of a file, without one that is being written and without reserved space."""
+    """Yield the complete lines of a spool file, without an unfinished line and reserved space."""
     for line in file:
         if line.endswith(b"\n"):
             yield line
@@ -245,10 +244,13 @@ def _chunks(file: IO[bytes], progress: Progress) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _workspace(file: Path) -> Iterator[Path]:
-    """Make a locked directory beside `file`, and remove it and those of dead processes."""
-    work = file.with_name(f"{file.name}{_WORK}")
+    """Create a locked directory beside `file`; at the end remove it.
+
+    Removes the directories of processes that died.
+    """
+    work = file.with_name(f"{file.name}{_WORK_SUFFIX}")
     try:
-        for old in {work, *file.parent.glob(f"asu-stats-*.zip{_WORK}")}:
+        for old in {work, *file.parent.glob(f"asu-stats-*.zip{_WORK_SUFFIX}")}:
             with contextlib.suppress(OSError), _locked(old):
                 if {each.name for each in old.iterdir()} <= {_PART, container.DATABASE}:
                     shutil.rmtree(old)
@@ -259,7 +261,7 @@ def _workspace(file: Path) -> Iterator[Path]:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except FileExistsError:
-        raise BackupError(work, "exists: another backup is being made") from None
+        raise BackupError(work, "exists: another backup is running") from None
     except OSError as error:
         raise BackupError(error.filename or file, error.strerror or str(error)) from None
 

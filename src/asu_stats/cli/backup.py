@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from asu_stats.backup import container, restoring, taking
 from asu_stats.cli import options, output
-from asu_stats.service.jobs import kept_of
+from asu_stats.service.jobs import retained_range_of
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
 from asu_stats.store.verification import verify
@@ -37,14 +37,14 @@ def backup(
     Example: asu-stats db backup /var/backups/asu-stats
     """
     settings, now = load(database_url=database), utc_now()
-    file = taking.place(target, now)
+    file = taking.file_of(target, now)
     with options.opened(database, writes=False) as engine:
         source = taking.Source(
             engine, settings.archive_directory.resolve(), settings.spool_path, skip_missing
         )
         with output.progress(taking.size(engine), "backup", of_bytes=True) as bar:
             manifest = taking.take(source, file, lambda size: _advance(bar, size))
-    facts = {"file": file, "bytes": file.stat().st_size, **container.described(manifest)}
+    facts = {"file": file, "bytes": file.stat().st_size, **container.summary(manifest)}
     _print(facts, json)
 
 
@@ -59,12 +59,13 @@ def restore(
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the backup and the place; change nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check the backup and the destination; change nothing."),
     ] = False,
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Restore a backup into an empty place: database, archive files and spool.
+    """Restore a backup into an empty destination: database, archive files and spool.
 
     Where they go is set by the same settings as for a server. The backup is checked first. If the
     restore fails, nothing is restored.
@@ -79,20 +80,22 @@ def restore(
             raise typer.BadParameter(f"--verify: the backup has schema {schema}; {words}")
         size = sum(entry.bytes for entry in reader.manifest.entries)
         with options.opened(database, make=True) as engine:
-            place = restoring.Place(
+            destination = restoring.Destination(
                 engine,
                 settings.database_file,
                 settings.archive_directory.resolve(),
                 settings.spool_path,
             )
-            restoring.check(reader, place)
+            restoring.check(reader, destination)
             with output.progress(size, "check", of_bytes=True) as bar:
                 reader.check(lambda done: _advance(bar, done))
             skipped: list[str] = []
             if not dry_run:
                 with output.progress(size, "restore", of_bytes=True) as bar:
-                    skipped = restoring.restore(reader, place, lambda done: _advance(bar, done))
-        facts: dict[str, Any] = {"file": file, **container.described(reader.manifest)}
+                    skipped = restoring.restore(
+                        reader, destination, lambda done: _advance(bar, done)
+                    )
+        facts: dict[str, Any] = {"file": file, **container.summary(reader.manifest)}
     facts |= {"restored": not dry_run, "skipped_tables": skipped}
     found = _verified(settings, database) if verify_figures and not dry_run else []
     if verify_figures:
@@ -111,7 +114,7 @@ def _verified(settings: Settings, database: str | None) -> list[verify.Differenc
         with output.progress(days, "verify") as bar:
             return list(
                 verify.differences(
-                    engine, None, None, lambda _: _advance(bar, 1), kept=kept_of(settings)
+                    engine, None, None, lambda _: _advance(bar, 1), kept=retained_range_of(settings)
                 )
             )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from asu_stats.cli import output
-from asu_stats.service.comparison import Compared
+from asu_stats.service.comparison import Comparison
 
 # Totals that the table shows, by short names that fit side by side.
 _SHOWN: Final = {
@@ -22,13 +22,13 @@ _SHOWN: Final = {
 }
 
 
-def print_compared(rows: Sequence[Compared]) -> None:
+def print_compared(rows: Sequence[Comparison]) -> None:
     """Print a table: one number if both are equal, else source>here."""
     shown = [name for name in _SHOWN if name in rows[0].source]
     cells = [(row.name, *(_cell(row, name) for name in shown), row.state) for row in rows]
     output.print_table(("", *(_SHOWN[name] for name in shown), ""), cells)
 
 
-def _cell(row: Compared, column: str) -> str:
+def _cell(row: Comparison, column: str) -> str:
     source, target = row.source[column], row.target[column]
     return str(source) if source == target else f"{source}>{target}"

@@ -46,6 +46,6 @@ def check() -> None:
     """
     settings = load()
     requirements.check(settings)
-    requirements.check_places(settings)
+    requirements.check_paths(settings)
     path = sources.file_path()
     typer.echo(f"settings: ok ({path if path.exists() else 'no settings file'})")

@@ -342,7 +342,7 @@ def _follow(read: Callable[[], None]) -> None:
 def _say(
     summary: Summary,
     rejected: Rejected,
-    compared: Sequence[comparison.Compared],
+    compared: Sequence[comparison.Comparison],
     *,
     json: bool,
     dry_run: bool,

@@ -6,7 +6,7 @@ import typer
 from rich.progress import Progress
 
 from asu_stats.cli import options, output
-from asu_stats.service.jobs import kept_of
+from asu_stats.service.jobs import retained_range_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.verification import verify
@@ -31,7 +31,7 @@ def verify_rollups(
         migrate.check(engine)
         days = len(verify.days(engine, first, last))
         with output.progress(days, "verify") as bar:
-            kept = kept_of(load(database_url=database))
+            kept = retained_range_of(load(database_url=database))
             found = list(
                 verify.differences(engine, first, last, lambda _: _advance(bar), kept=kept)
             )
@@ -69,7 +69,7 @@ def rebuild(
         migrate.check(engine)
         days = len(verify.days(engine, first, last))
         with output.progress(days, "rebuild") as bar:
-            kept = kept_of(load(database_url=database))
+            kept = retained_range_of(load(database_url=database))
             verify.rebuild(engine, first, last, lambda _: _advance(bar), kept=kept)
     typer.echo(f"{counted(days, 'day')} rebuilt")
 

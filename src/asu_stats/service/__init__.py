@@ -1,1 +1,1 @@
-"""A service without HTTP: database, recorder, build service and jobs, from the settings."""
+"""Creates the parts of a server from the settings: database, recorder, build service and jobs."""

@@ -1,4 +1,4 @@
-"""Checks a database and the files beside it, without changing anything."""
+"""Checks of a database and its files, for `asu-stats db check`. Nothing is changed."""
 
 import os
 import random
@@ -22,13 +22,13 @@ from asu_stats.text import counted
 
 Progress = Callable[[int, int], object]
 
-_NEWEST: Final = 2  # days that are always among those that are recounted
-_OTHERS: Final = 0o077
+_NEWEST: Final = 2  # days that are always recounted
+_OTHER_USERS: Final = 0o077
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Result of one check. A `warning` does not stop a server, an `error` is damage or will."""
+    """Result of one check. An `error` is damage, or stops a server; a `warning` is neither."""
 
     check: str
     status: Literal["ok", "warning", "error"]
@@ -40,7 +40,7 @@ def check(
 ) -> list[Finding]:
     """Return at least one finding per check. Up to `days` days are recounted.
 
-    `progress` is called with the numbers of days that are done and to do.
+    `progress` is called with the number of recounted days and of all days to recount.
     """
     found = [_schema(engine)]
     found += _integrity(engine)
@@ -82,21 +82,21 @@ def _figures(engine: Engine, days: int, progress: Progress) -> Iterator[Finding]
             progress(number, len(chosen))
             if differences:
                 wrong += 1
-                words = f"{day}: {counted(len(differences), 'difference')}, see rollups verify"
-                yield Finding("figures", "error", words)
+                detail = f"{day}: {counted(len(differences), 'difference')}, see rollups verify"
+                yield Finding("figures", "error", detail)
     except (StoreUnavailableError, StoreRefusedError) as error:
         yield Finding("figures", "error", str(error))
         return
     if not wrong:
-        words = f"{counted(len(chosen), 'day')} of {len(known):,} recounted, no difference"
-        yield Finding("figures", "ok", words)
+        detail = f"{counted(len(chosen), 'day')} of {len(known):,} recounted, no difference"
+        yield Finding("figures", "ok", detail)
 
 
-def sample(days: list[date], most: int) -> list[date]:
-    """Return up to `most` days, among them the newest ones."""
-    newest = sorted(days)[-min(_NEWEST, most) :] if most else []
+def sample(days: list[date], limit: int) -> list[date]:
+    """Return the newest two days and a random sample of the others, up to `limit` days."""
+    newest = sorted(days)[-min(_NEWEST, limit) :] if limit else []
     others = sorted(set(days) - set(newest))
-    return sorted([*newest, *random.sample(others, min(len(others), most - len(newest)))])
+    return sorted([*newest, *random.sample(others, min(len(others), limit - len(newest)))])
 
 
 def _archive(engine: Engine) -> Iterator[Finding]:
@@ -110,11 +110,11 @@ def _archive(engine: Engine) -> Iterator[Finding]:
     for name, problem in problems.items():
         yield Finding("archive", "error", f"{directory / name}: {problem}")
     if not problems:
-        yield Finding("archive", "ok", "all archive files are there")
+        yield Finding("archive", "ok", "all archive files exist")
 
 
 def _spool(directory: Path) -> Iterator[Finding]:
-    waiting, fine = 0, True
+    waiting, has_aside = 0, False
     try:
         paths = sorted(directory.iterdir()) if directory.exists() else []
         for path in paths:
@@ -125,17 +125,17 @@ def _spool(directory: Path) -> Iterator[Finding]:
             if path.suffix == spool.SUFFIX:
                 waiting += lines
             elif lines:
-                fine = False
+                has_aside = True
                 yield Finding("spool", "warning", f"{path}: {counted(lines, 'line')}")
     except OSError as error:
         yield Finding("spool", "error", f"{error.filename or directory}: {error.strerror}")
         return
-    if fine:
+    if not has_aside:
         yield Finding("spool", "ok", f"{counted(waiting, 'event')} waiting")
 
 
 def _permissions(settings: Settings) -> Iterator[Finding]:
-    """Check that this user can write, and that others cannot read."""
+    """Check that this user can write, and that other users cannot read."""
     file = settings.database_file
     paths = [settings.spool_path, settings.archive_directory]
     paths += [file, file.parent] if file else []
@@ -144,8 +144,8 @@ def _permissions(settings: Settings) -> Iterator[Finding]:
         if not os.access(path, os.W_OK, effective_ids=True):
             found.append(Finding("permissions", "error", f"{path}: not writable for this user"))
         mode = path.stat().st_mode & 0o777
-        if file is not None and path != file.parent and mode & _OTHERS:
-            wanted = f"{mode & ~_OTHERS:o}"
-            words = f"{path}: mode {mode:o} lets other users in; chmod {wanted}"
-            found.append(Finding("permissions", "warning", words))
+        if file is not None and path != file.parent and mode & _OTHER_USERS:
+            private = f"{mode & ~_OTHER_USERS:o}"
+            detail = f"{path}: other users have access (mode {mode:o}); run chmod {private}"
+            found.append(Finding("permissions", "warning", detail))
     yield from found or [Finding("permissions", "ok", "this user can write, others cannot read")]

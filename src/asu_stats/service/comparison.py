@@ -1,4 +1,4 @@
-"""Compares the totals of an imported source with those of this database, by day and version."""
+"""Compares the totals of an import source with those of this database, by day and version."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -20,7 +20,7 @@ _SECONDS: Final = {DAILY: "total_build_time_seconds", VERSION_TARGET: "build_tim
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """One day or version: totals of the source, and of this database."""
 
     by: str
@@ -30,18 +30,18 @@ class Compared:
 
     @property
     def missing(self) -> list[str]:
-        """Totals of which this database has less."""
+        """Names of the totals that are smaller in this database."""
         return [name for name, count in self.source.items() if self.target[name] < count]
 
     @property
     def state(self) -> str:
-        """`equal`, `fewer here`, or `more here` if this database has other events too."""
+        """`equal`, `fewer here`, or `more here` if this database also has other events."""
         if self.missing:
             return "fewer here"
         return "equal" if self.source == self.target else "more here"
 
 
-def compare(settings: Settings, totals: Totals) -> list[Compared]:
+def compare(settings: Settings, totals: Totals) -> list[Comparison]:
     """Return the days and versions of `totals`, each with the totals of the database.
 
     Days without data in the source are left out. Raises the errors of `service.database.opened`.
@@ -53,25 +53,26 @@ def compare(settings: Settings, totals: Totals) -> list[Compared]:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
             days = {
-                str(key): row for key, row in _target(connection, window, "date", DAILY).items()
+                str(key): row
+                for key, row in _target_sums(connection, window, "date", DAILY).items()
             }
-            versions = _target(connection, window, "version", VERSION_TARGET)
-    by_day = {day.isoformat(): found for day, found in totals.days.items()}
+            versions = _target_sums(connection, window, "version", VERSION_TARGET)
+    by_day = {day.isoformat(): of_day for day, of_day in totals.days.items()}
     return [*_rows("day", by_day, days), *_rows("version", totals.versions, versions)]
 
 
 def _rows(
     by: str, source: Mapping[str, Sums], target: Mapping[Any, Mapping[str, int]]
-) -> Iterator[Compared]:
-    nothing = asdict(Sums())
+) -> Iterator[Comparison]:
+    zeros = asdict(Sums())
     for name in sorted(source):
-        yield Compared(by, name, asdict(source[name]), {**nothing, **target.get(name, {})})
+        yield Comparison(by, name, asdict(source[name]), {**zeros, **target.get(name, {})})
 
 
-def _target(
+def _target_sums(
     connection: Connection, window: Window, by: str, builds: Rollup
 ) -> dict[Any, dict[str, int]]:
-    """Return sums of rollups, named as in `Sums`."""
+    """Return the sums of rollups by day or version, with the names of `Sums`."""
     found: dict[Any, dict[str, int]] = {}
     for row in sums.rows(connection, LEGACY, (by,), window):
         found[getattr(row, by)] = {name: int(getattr(row, name)) for name in LEGACY.adds}
@@ -90,22 +91,22 @@ _DAILY: Final = {
 }
 
 
-def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -> list[Compared]:
-    """Return the days of `totals`, each with the totals of the database, named as in `_DAILY`."""
+def compare_days(settings: Settings, totals: Mapping[date, Mapping[str, int]]) -> list[Comparison]:
+    """Return the days of `totals`, each with the totals of the database. Names as in `_DAILY`."""
     if not totals:
         return []
     window = Window(min(totals), max(totals))
     with opened(settings, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
-            found = {day: own for day, *own in sums.days(connection, window, *_DAILY.values())}
-    nothing = [0] * len(_DAILY)
+            found = {day: row for day, *row in sums.days(connection, window, *_DAILY.values())}
+    zeros = [0] * len(_DAILY)
     return [
-        Compared(
+        Comparison(
             "day",
             day.isoformat(),
             {name: totals[day].get(name, 0) for name in _DAILY},
-            dict(zip(_DAILY, map(int, found.get(day, nothing)), strict=True)),
+            dict(zip(_DAILY, map(int, found.get(day, zeros)), strict=True)),
         )
         for day in sorted(totals)
     ]

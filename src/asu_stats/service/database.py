@@ -1,4 +1,4 @@
-"""Opens the database for a command."""
+"""Opens the database for a command or a server."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from asu_stats.store.database import outages, sqlite
 
 @contextmanager
 def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> Iterator[Engine]:
-    """Return an engine on the database. Errors name its file.
+    """Open an engine on the database. Errors name its file.
 
-    A command that does not write (`writes=False`) works on a read-only file and on a standby.
-    Raises `StoreUnavailableError` if the file does not exist and must not be created, and
-    `SchemaError` for a file of another program, which stays unchanged.
+    With `make`, a missing SQLite file is created. Without `writes`, a read-only file or a standby
+    is enough. Raises `StoreUnavailableError` for a missing file without `make`, and `SchemaError`
+    for a file of another program, which is not changed.
     """
     file = settings.database_file
     if file and not file.parent.is_dir():
@@ -46,8 +46,8 @@ def opened(settings: Settings, *, make: bool = False, writes: bool = True) -> It
     except StoreUnavailableError as error:
         raise StoreUnavailableError(_named(file, str(error))) from error
     except DBAPIError as error:
-        words = str(error.orig).strip().partition("\n")[0]
-        raise StoreUnavailableError(_named(file, f"database: {words}")) from error
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise StoreUnavailableError(_named(file, f"database: {reason}")) from error
 
 
 @contextmanager
@@ -64,11 +64,14 @@ def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
     before = state()
     yield
     if state() != before:
-        raise StoreUnavailableError("database: it changed while it was read; run the command again")
+        raise StoreUnavailableError("database: changed during the command; run the command again")
 
 
 def _check_file(file: Path, *, make: bool) -> None:
-    """Check an SQLite file without changing it; a normal connection would change it."""
+    """Check that an SQLite file is a database of this program.
+
+    The file is not changed; a normal connection would change it.
+    """
     try:
         if not file.exists():
             if make:
@@ -85,12 +88,12 @@ def _check_file(file: Path, *, make: bool) -> None:
         raise StoreUnavailableError(f"database: {error.strerror}") from None
 
 
-def _named(file: Path | None, words: str) -> str:
-    """Return an error text. If it is about the database, it names the file."""
-    return _with_name(file, words) if words.startswith("database") else words
+def _named(file: Path | None, message: str) -> str:
+    """Put the file into a message about the database. Other messages stay as they are."""
+    return _with_name(file, message) if message.startswith("database") else message
 
 
-def _with_name(file: Path | None, words: str) -> str:
+def _with_name(file: Path | None, message: str) -> str:
     if file is None:
-        return words
-    return f"{file}: {words.removeprefix('database: ').removeprefix('database ')}"
+        return message
+    return f"{file}: {message.removeprefix('database: ').removeprefix('database ')}"

@@ -1,8 +1,8 @@
-"""Follows the SQLite file of a Go server while this server runs (setting `follow_go_builder`).
+"""Imports new rows of a Go server's SQLite file continuously (setting `follow_go_builder`).
 
-The same as `asu-stats import go-builder PATH --follow`: events do not move the counters of
-`/metrics`, and are not written to `build_stats`. One of several servers follows it, under a lease.
-Each server starts at the first row; known rows change nothing.
+It does the same as `asu-stats import go-builder PATH --follow`: events do not change the counters
+of `/metrics` and are not written to `build_stats`. A lease ensures that only one of several servers
+imports. Each server starts at the first row; rows that are already stored change nothing.
 """
 
 import copy
@@ -39,12 +39,12 @@ log = logging.getLogger(__name__)
 JOB: Final = "follow-go-builder"
 _CHECK_SECONDS: Final = 1.0
 _LEASE_SECONDS: Final = 60.0
-_TURN_SECONDS: Final = 20.0
-_PATIENCE_SECONDS: Final = 60.0
+_RENEW_SECONDS: Final = 20.0
+_MAX_BUSY_SECONDS: Final = 60.0
 
 
 class Follower:
-    """Imports new rows of a Go server's file while its context is open."""
+    """Imports new rows in a thread while its context is open."""
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         path = settings.follow_go_builder
@@ -59,11 +59,11 @@ class Follower:
             self._rejected,
             lambda: Acceptable(utc_now(), settings.oldest_event),
         )
-        self._sources: set[str] = set()  # already checked
+        self._checked_sources: set[str] = set()
         self._holder = new_id()
         self._lease: Lease | None = None
-        self._turn_at = 0.0
-        self._refused = False
+        self._renew_at = 0.0
+        self._is_refused = False
         self._error: str | None = None
         self._stopping = threading.Event()
         self._readable = Condition(log, JOB)
@@ -80,27 +80,31 @@ class Follower:
         self._stopping.set()
         self._loop.join()
         try:
-            self._end_turn()
+            self._release()
         except StoreUnavailableError as error:
             log.debug("%s: %s", JOB, error)  # the lease expires by itself
         self._rejected.__exit__(None, None, None)
 
     def problems(self) -> list[str]:
-        """Return the reason if the file cannot be followed, without its directory; else nothing."""
-        error = self._error
-        return [] if error is None else [f"{JOB}: {self._path.name}: the log has the reason"]
+        """Return a message if the file cannot be read, for `/readyz`.
+
+        It contains neither the directory nor the reason, because `/readyz` is public.
+        """
+        if self._error is None:
+            return []
+        return [f"{JOB}: {self._path.name}: cannot be read; see the log"]
 
     def read(self) -> None:
         """Import new rows if this server holds the lease."""
-        if not self._is_ours() or self._refused:
+        if not self._has_lease() or self._is_refused:
             return
         history, rows = copy.copy(self._history), self._summary.rows
-        sender = Sender(self._commit, self._summary, self._refuse)
+        sender = Sender(self._commit, self._summary, self._check_source)
         try:
             history.read(sender, lambda _: self._check(), lambda _: None)
-        except ForeignDataError as error:  # it is being replaced, or is locked
+        except ForeignDataError as error:  # for example while the file is replaced or locked
             self._summary.rows = rows
-            self._refused = isinstance(error, OtherHistoryError)
+            self._is_refused = isinstance(error, OtherHistoryError)
             self._error = str(error)
             self._readable.failed(error)
         except LeaseLostError:
@@ -112,20 +116,20 @@ class Follower:
             self._history, self._error = history, None
             self._readable.works()
 
-    def _is_ours(self) -> bool:
-        """Tell whether this server holds the lease; take it if it is free."""
+    def _has_lease(self) -> bool:
+        """Return whether this server holds the lease; acquire it if it is free."""
         now = time.monotonic()
-        if self._lease is not None and now < self._turn_at:
+        if self._lease is not None and now < self._renew_at:
             return True
-        self._end_turn()
+        self._release()
         leases.register(self._engine, JOB, "", leases.now(self._engine))
         if leases.is_due(self._engine, JOB):
             self._lease = leases.acquire(self._engine, JOB, self._holder, _LEASE_SECONDS)
-            self._turn_at = now + _TURN_SECONDS
+            self._renew_at = now + _RENEW_SECONDS
         return self._lease is not None
 
-    def _end_turn(self) -> None:
-        """Release the lease, with the result so far. Another server may take it."""
+    def _release(self) -> None:
+        """Release the lease with the result so far, so that another server can acquire it."""
         lease, self._lease = self._lease, None
         if lease is not None:
             leases.release(
@@ -136,25 +140,28 @@ class Follower:
             )
 
     def _check(self) -> None:
-        """Renew the lease. Raises `LeaseLostError` if another server took it, or this one stops."""
+        """Renew the lease in time.
+
+        Raises `LeaseLostError` if another server acquired it, or if this server is stopping.
+        """
         assert self._lease is not None  # noqa: S101 - only its holder reads
         if self._stopping.is_set():
             self._lease.stop()
-        elif time.monotonic() >= self._turn_at:
+        elif time.monotonic() >= self._renew_at:
             leases.renew(self._lease)
-            self._turn_at = time.monotonic() + _TURN_SECONDS
+            self._renew_at = time.monotonic() + _RENEW_SECONDS
         self._lease.check()
 
-    def _refuse(self, events: Sequence[Event]) -> None:
-        """Raise `OtherHistoryError` for a first batch of a source that was imported before."""
+    def _check_source(self, events: Sequence[Event]) -> None:
+        """Raise `OtherHistoryError` if the events are already stored under another source."""
         source = events[0].source
-        if source not in self._sources:
+        if source not in self._checked_sources:
             reimport.duplicate_check(self._engine, str(self._path))(events)
-            self._sources.add(source)
+            self._checked_sources.add(source)
 
     def _commit(self, events: Sequence[Event]) -> int:
-        """Commit events, and wait while the database is busy."""
-        until = time.monotonic() + _PATIENCE_SECONDS
+        """Commit events, retrying for up to a minute while the database is unavailable."""
+        until = time.monotonic() + _MAX_BUSY_SECONDS
         while True:
             self._check()
             try:

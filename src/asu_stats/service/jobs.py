@@ -1,4 +1,4 @@
-"""The jobs of a service, created from the settings."""
+"""Creates the jobs of a service from the settings."""
 
 from datetime import timedelta
 from functools import partial
@@ -30,17 +30,17 @@ def policy_of(settings: Settings) -> Policy:
 
 
 def queues_of(settings: Settings, engine: Engine) -> CombinedQueue:
-    """Return the queue of all servers."""
+    """Return the combined queue of all servers on the database."""
     return CombinedQueue(engine, utc_now, timedelta(hours=settings.stale_after_hours))
 
 
-def kept_of(settings: Settings) -> RetainedRange:
-    """Return the range of days that retention keeps today."""
+def retained_range_of(settings: Settings) -> RetainedRange:
+    """Return the range of days whose details retention keeps today."""
     return RetainedRange(policy_of(settings), utc_today(), settings.oldest_event)
 
 
 def watch_of(settings: Settings, engine: Engine) -> Watch:
-    """Return the monitor of a service."""
+    """Return the watch that evaluates the alert rules."""
     queues = queues_of(settings, engine)
     return Watch(
         engine,
@@ -85,6 +85,6 @@ def jobs_of(settings: Settings, engine: Engine, *, force: bool = False) -> list[
             engine,
             Schedule(settings.verify_schedule, "verify_schedule"),
             utc_today,
-            kept=partial(kept_of, settings),
+            kept=partial(retained_range_of, settings),
         ),
     ]

@@ -1,6 +1,6 @@
-"""Packages, programs and directories that settings require, checked before the start.
+"""Checks packages, programs and directories that settings require, before a server starts.
 
-Otherwise a missing one would be noticed at the first alert, or after months.
+Without these checks, a missing package would stay unnoticed until the first alert, for example.
 """
 
 import os
@@ -27,7 +27,7 @@ _EXTRAS: Final = (
 
 
 def check(settings: Settings) -> None:
-    """Raise `InvalidSettingError` for settings that cannot work here. Changes nothing."""
+    """Raise `InvalidSettingError` if a required package or program is missing. Changes nothing."""
     used = {
         "database_url": settings.database_file is None,
         "archive": settings.archive == "parquet",
@@ -45,8 +45,8 @@ def check(settings: Settings) -> None:
             _check_program(Step.parse(template).arguments[0])
 
 
-def check_places(settings: Settings) -> None:
-    """Check that directories exist or can be created, and files exist. Creates nothing.
+def check_paths(settings: Settings) -> None:
+    """Check that directories exist or can be created, and files are readable. Creates nothing.
 
     Raises `InvalidSettingError`.
     """
@@ -54,8 +54,8 @@ def check_places(settings: Settings) -> None:
     if settings.database_file:
         directories["database_url"] = settings.database_file.absolute().parent
         if not settings.database_file.absolute().parent.is_dir():
-            words = f"database_url: {settings.database_file.parent}: no such directory"
-            raise InvalidSettingError(words)
+            message = f"database_url: {settings.database_file.parent}: no such directory"
+            raise InvalidSettingError(message)
     if settings.archive != "tables":
         directories["archive_directory"] = settings.archive_directory
     if settings.builder != "none":
@@ -92,14 +92,14 @@ def _check_installed(setting: str, package: str, extra: str) -> None:
     try:
         import_module(package)
     except ImportError as error:
-        words = "is missing" if isinstance(error, ModuleNotFoundError) else "can't be loaded"
+        problem = "is missing" if isinstance(error, ModuleNotFoundError) else "cannot be loaded"
         raise InvalidSettingError(
-            f"{setting}: the package {package} {words}: install asu-stats[{extra}]"
+            f"{setting}: the package {package} {problem}: install asu-stats[{extra}]"
         ) from None
 
 
 def _check_program(name: str) -> None:
-    """Check that a program exists; one in the folder of a build is not checked."""
+    """Check that a program exists. A path relative to the directory of a build is not checked."""
     if "{" in name or ("/" in name and not name.startswith("/")):
         return
     if shutil.which(name) is None:
@@ -112,5 +112,5 @@ def _check_directory(settings: Settings, setting: str, path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        place = f"{setting}: {path}"
-        raise InvalidSettingError(f"{place}: {(error.strerror or str(error)).lower()}") from None
+        problem = (error.strerror or str(error)).lower()
+        raise InvalidSettingError(f"{setting}: {path}: {problem}") from None

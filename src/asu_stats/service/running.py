@@ -1,4 +1,4 @@
-"""A running service: database, spool, recorder and build service, started and stopped."""
+"""Starts and stops a service: database, spool, recorder and build service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ class Service:
 
 
 def extra_writer_of(settings: Settings) -> ExtraWriter | None:
-    """Return the writer of the table `build_stats`, `None` if the settings turn it off."""
+    """Return the writer of the table `build_stats`, or `None` if the settings disable it."""
     return build_stats.write if settings.legacy_build_stats else None
 
 
@@ -46,9 +46,10 @@ def extra_writer_of(settings: Settings) -> ExtraWriter | None:
 def recorder_on(
     settings: Settings, engine: Engine, process: ProcessMetrics, *, live: bool = True
 ) -> Iterator[Recorder]:
-    """Run a recorder that writes to `engine`. Raises `InvalidSettingError` without a spool.
+    """Run a recorder that writes to `engine`.
 
-    Without `live`, recorded events do not change the counters of `/metrics`.
+    Without `live`, recorded events do not change the counters of `/metrics`. Raises
+    `InvalidSettingError` if the spool directory is not usable.
     """
     try:
         spool = Spool(
@@ -58,8 +59,8 @@ def recorder_on(
             owner=Owner.of(settings.database_file, settings.spool_path),
         )
     except OSError as error:
-        words = f"spool_directory: {settings.spool_path}: {error.strerror}"
-        raise InvalidSettingError(words) from None
+        message = f"spool_directory: {settings.spool_path}: {error.strerror}"
+        raise InvalidSettingError(message) from None
     extra_writer = extra_writer_of(settings)
     sink = partial(
         apply_batch,
@@ -80,9 +81,10 @@ def recorder_on(
 
 @contextmanager
 def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
-    """Run a service. An SQLite file is upgraded; another database must be current.
+    """Run a service. The schema of an SQLite file is upgraded; PostgreSQL must be up to date.
 
-    Raises `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
+    With `make`, a missing SQLite file is created. Raises `SchemaError`, `StoreUnavailableError` or
+    `InvalidSettingError` if the service cannot start.
     """
     requirements.check(settings)
     builder = builder_of(settings)
@@ -115,5 +117,5 @@ def _check_store(builds: BuildService) -> None:
     try:
         builds.images.check_usable()
     except OSError as error:
-        words = f"store_directory: {builds.images.root}: {error.strerror}"
-        raise InvalidSettingError(words) from None
+        message = f"store_directory: {builds.images.root}: {error.strerror}"
+        raise InvalidSettingError(message) from None

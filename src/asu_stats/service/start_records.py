@@ -1,4 +1,4 @@
-"""Stores changed settings and release days at the start of a server."""
+"""Stores the release days and changed settings at the start of a server, for annotations."""
 
 from datetime import date, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from asu_stats.settings import Settings
 from asu_stats.store.details import annotations
 from asu_stats.times import naive
 
-# Settings that influence figures and contain no secret and no path of this machine.
+# Settings that influence figures. They contain no secrets and no paths.
 RECORDED_SETTINGS: Final = (
     "build_api",
     "builder",
@@ -37,8 +37,8 @@ def record_start(engine: Engine, settings: Settings, now: datetime) -> None:
     """Store the settings and release days that charts show. Raises `InvalidSettingError`."""
     days = _release_days(settings.release_days) if settings.release_days else {}
     annotations.put_release_days(engine, days)
-    given = {name: _text(getattr(settings, name)) for name in RECORDED_SETTINGS}
-    annotations.remember_settings(engine, given, naive(now))
+    current = {name: _text(getattr(settings, name)) for name in RECORDED_SETTINGS}
+    annotations.remember_settings(engine, current, naive(now))
 
 
 def _text(value: object) -> str:
