@@ -51,7 +51,7 @@ upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREA
 	$(BIN)/python -m tests.integrations.campaign $(UPSTREAM) $(ARGS)
 	$(BIN)/python -m tests.integrations.suite $(UPSTREAM)
 
-bench: $(VENV)/.bench ## What recording and asking cost, side by side in one run (SIZE=1000000 PARTS=all)
+bench: $(VENV)/.bench ## Measure recording, queries and more in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)
 
 screenshots: $(VENV)/.dev chromium ## The pictures of README and docs, of a demo as it runs

@@ -129,7 +129,7 @@ def as_markdown(table: Table) -> str:
 
 
 def markdown(found: Found) -> str:
-    """Return all tables of a run, for `docs/performance.md`."""
+    """Return all tables of a run, for `benchmarks/README.md`."""
     on = machine()
     head = (
         f"Measured on {datetime.now(UTC).date()} with {found.size:,} requests: {on['cores']} "
