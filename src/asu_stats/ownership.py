@@ -7,9 +7,14 @@ that root created. A file with the same data as the database must also be as pri
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 _READ_WRITE = 0o666
+# Files contain request hashes, with which anyone can fetch an image, and first-boot scripts.
+PRIVATE: Final = 0o600
+PRIVATE_DIRECTORY: Final = 0o700
+# For files that others may read, such as images. The umask applies.
+SHARED_DIRECTORY: Final = 0o777
 
 
 class Owner(NamedTuple):
@@ -65,12 +70,12 @@ class Owner(NamedTuple):
         except FileExistsError:  # another process was faster
             return os.open(path, flags | os.O_CLOEXEC)
 
-    def make_directory(self, path: Path) -> None:
+    def make_directory(self, path: Path, mode: int = PRIVATE_DIRECTORY) -> None:
         """Create a directory and its parents, unless they exist."""
         missing = [each for each in (path, *path.parents) if not each.exists()]
         for directory in reversed(missing):
             try:
-                directory.mkdir()
+                directory.mkdir(mode)
             except FileExistsError:
                 continue
             self.give(directory)

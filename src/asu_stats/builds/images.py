@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from asu_stats.exceptions import AsuStatsError
-from asu_stats.ownership import Owner
+from asu_stats.ownership import SHARED_DIRECTORY, Owner
 
 
 class ImageStore:
@@ -43,7 +43,7 @@ class ImageStore:
         return Owner.of_directory(self.root)
 
     def _make(self, directory: Path) -> None:
-        self._owner().make_directory(directory)
+        self._owner().make_directory(directory, SHARED_DIRECTORY)
 
     def staged(self) -> list[str]:
         """Return the build ids that have a working folder."""

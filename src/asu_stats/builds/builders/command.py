@@ -22,7 +22,7 @@ from asu_stats.builds.builders.artifacts import collect
 from asu_stats.builds.builders.processes import Finished, run
 from asu_stats.builds.requests import BuildRequest
 from asu_stats.exceptions import InvalidSettingError
-from asu_stats.ownership import Owner
+from asu_stats.ownership import SHARED_DIRECTORY, Owner
 from asu_stats.settings import Settings
 
 _DIRECTORY: Final = "imagebuilders/{version}/{target}"
@@ -204,7 +204,7 @@ def _exclusive(attempt: Attempt, directory: Path) -> Iterator[tuple[int, ...]]:
     """
     locks = attempt.directory.parent / ".locks"
     owner = Owner.of_directory(locks)
-    owner.make_directory(locks)
+    owner.make_directory(locks, SHARED_DIRECTORY)
     name = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:32]
     with os.fdopen(owner.open(locks / name, os.O_RDONLY, 0o644)) as file:  # enough to lock it
         while True:

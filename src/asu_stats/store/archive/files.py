@@ -21,7 +21,7 @@ from sqlalchemy import Table
 
 from asu_stats.durability import sync_directory
 from asu_stats.exceptions import InvalidSettingError, StoreRefusedError, StoreUnavailableError
-from asu_stats.ownership import Owner
+from asu_stats.ownership import PRIVATE, Owner
 from asu_stats.text import one_spelling
 
 Form = Literal["parquet", "csv.gz"]
@@ -56,7 +56,7 @@ def write(path: Path, table: Table, rows: Rows, owner: Owner | None = None) -> i
     try:
         owner = owner or Owner.of_directory(path.parent)
         owner.make_directory(path.parent)
-        with os.fdopen(owner.create(part, os.O_WRONLY, 0o666), "wb") as file:
+        with os.fdopen(owner.create(part, os.O_WRONLY, PRIVATE), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
-from asu_stats.ownership import Owner
+from asu_stats.ownership import PRIVATE, Owner
 
 BUSY_SECONDS: Final = 5.0
 _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
@@ -139,11 +139,12 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         opened.check()  # SQLite would create an empty file
         if given.of_file:
             arguments[0], options["uri"] = source(file, given.of_file), True
-        elif os.geteuid() == 0 and not file.exists():
-            # Otherwise root would own it. SQLite treats an empty file as a new database.
+        elif not file.exists():
+            # SQLite would let others read it, and as root own it. It treats an empty file as a new
+            # database, and gives its log the same permissions.
             with contextlib.suppress(OSError):  # SQLite then reports the error itself
                 made = file.resolve()
-                os.close(Owner.of_directory(made.parent).open(made, os.O_RDWR, 0o644))
+                os.close(Owner.of_directory(made.parent).open(made, os.O_RDWR, PRIVATE))
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: SqliteConnection, _record: object) -> None:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from asu_stats.exceptions import StoreUnavailableError
-from asu_stats.ownership import Owner
+from asu_stats.ownership import PRIVATE, Owner
 
 _LONGEST_PAUSE: Final = 0.001
 _PATIENT_PAUSE: Final = 0.2
-_MODE: Final = 0o644  # the database does not exist yet
 
 
 class WriterLock:
@@ -88,7 +87,7 @@ class WriterLock:
         """Open or create a side file. Read access is enough to lock it."""
         owner = Owner.of(self._database, self._database.parent)
         try:
-            return owner.open(path, os.O_RDWR, _MODE)
+            return owner.open(path, os.O_RDWR, PRIVATE)
         except PermissionError:
             if not path.is_file():
                 raise
