@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from asu_stats import error_types
 from asu_stats.error_types import CATEGORIES, RULES, TAXONOMY, ErrorKind, classify, kind_of
 
 Row = tuple[str, ErrorKind]
@@ -218,6 +219,12 @@ HOSTILE = {
 def test_any_text_has_an_answer(text: str) -> None:
     assert classify(text) in TAXONOMY
     assert classify(text, status="timeout") in TAXONOMY
+
+
+def test_no_text_takes_no_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Modules ask when they are imported: a quarter of a second at each start would go into it."""
+    monkeypatch.setattr(error_types, "first_rule", None)
+    assert classify(None) == classify("") == ErrorKind("build", "unknown")
 
 
 def test_the_end_of_an_overlong_text_counts() -> None:

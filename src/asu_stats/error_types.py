@@ -135,7 +135,7 @@ def classify(message: str | None, *, status: str | None = None) -> ErrorKind:
     `status` is how the attempt ended (`rejected`, `failure`, `timeout`, `cancelled`); it decides
     only where the text says nothing.
     """
-    found = first_rule(_lines(message or "")) or "unknown"
+    found = (first_rule(_lines(message)) if message else None) or "unknown"
     return _BY_STATUS.get(status or "", _KINDS[found]) if found == "unknown" else _KINDS[found]
 
 
