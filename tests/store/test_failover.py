@@ -146,12 +146,19 @@ def test_a_url_of_both_servers_leads_to_the_primary(
         assert only_503(wait_until_good(stats))
 
 
+def test_a_request_waits_ten_seconds_at_most_for_a_host_that_does_not_respond() -> None:
+    """Tests with such hosts have shorter limits."""
+    assert postgresql._SILENT_SECONDS + int(postgresql._CONNECT["connect_timeout"]) <= 10
+
+
 @pytest.mark.parametrize("how", ["the network stalls", "the server hangs"])
-def test_a_host_that_does_not_respond(how: str, tmp_path: Path) -> None:
+def test_a_host_that_does_not_respond(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         servers.primary() as server,
         servers.proxy(server.port) as address,
-        service(server.url(address.port), tmp_path) as stats,
+        service(servers.impatient(server.url(address.port), monkeypatch), tmp_path) as stats,
     ):
         assert answers(stats) == GOOD
         with stalled(how, server, address):
@@ -163,11 +170,11 @@ def test_a_host_that_does_not_respond(how: str, tmp_path: Path) -> None:
         assert only_503(wait_until_good(stats))
 
 
-def test_a_long_statement_of_a_server_that_is_alive() -> None:
+def test_a_long_statement_of_a_server_that_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     with servers.primary() as server:
-        engine = engines.create(server.url())
+        engine = engines.create(servers.impatient(server.url(), monkeypatch))
         with read_snapshot(engine) as connection:
-            connection.execute(text("SELECT pg_sleep(12)"))
+            connection.execute(text("SELECT pg_sleep(4)"))
         engine.dispose()
 
 

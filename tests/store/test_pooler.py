@@ -97,10 +97,12 @@ def test_nothing_is_left_behind_in_the_sessions_of_others(pooler: str) -> None:
     assert path == ('"$user", public',)
 
 
-def test_a_server_behind_it_that_hangs(server: servers.Server, tmp_path: Path) -> None:
+def test_a_server_behind_it_that_hangs(
+    server: servers.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with (
         servers.pgbouncer(server, "transaction") as url,
-        Stats.on(upgraded(url), tmp_path / "spool") as stats,
+        Stats.on(upgraded(servers.impatient(url, monkeypatch)), tmp_path / "spool") as stats,
     ):
         assert stats.post([request("before")]).status_code == 200
         with server.frozen():
