@@ -3,8 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 SIZE ?= 1000000
 PARTS ?= all
-# Of tests, for two cores: they wait for a third of their time.
-WORKERS ?= 3
+# Of tests, for two cores: they wait for half of their time.
+WORKERS ?= 4
 # Else each process of the tests would compile all modules, and pytest rewrite them.
 unexport PYTHONDONTWRITEBYTECODE
 VENV := .venv

@@ -12,11 +12,16 @@ from sqlalchemy import Engine, create_engine, make_url, text
 
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
-from tests import adapters
+from tests import adapters, order
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
 adapters.share()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if (workers := order.workers()) > 1:
+        items[:] = order.dealt(items, [item.nodeid for item in items], workers)
 
 
 def pytest_collection_finish() -> None:
