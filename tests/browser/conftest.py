@@ -6,7 +6,9 @@ import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -18,6 +20,15 @@ from tests.support import TOKEN
 
 PATIENCE_MS = 60_000  # until a test gives up; a busy machine may need much
 expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture
+def same_day() -> None:
+    """Let a test begin and end on one day in UTC: shortly before midnight, wait for the next."""
+    now = datetime.now(UTC)
+    midnight = datetime.combine(now.date() + timedelta(days=1), time(), UTC)
+    if midnight - now < timedelta(minutes=2):
+        sleep((midnight - now).total_seconds() + 1)
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,7 @@ def test_an_engine_that_knows_no_formats(watch: Watch, demo: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", [-26, -5, 5, 26])
+@pytest.mark.usefixtures("same_day")
 def test_the_time_is_that_of_the_server(watch: Watch, server: Server, wrong: int) -> None:
     now = datetime.now(UTC)
     begun = build("running", end=now + timedelta(seconds=20), seconds=140)[0]

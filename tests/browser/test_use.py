@@ -67,6 +67,7 @@ def test_charts_show_the_figures_of_the_api(watch: Watch, demo: str) -> None:
     assert watched.complaints == []
 
 
+@pytest.mark.usefixtures("same_day")
 def test_hours_to_come_are_left_out(watch: Watch, demo: str) -> None:
     page = watch(demo).go("/?days=1")
     hour = datetime.now(UTC).hour
@@ -167,6 +168,7 @@ def test_searching_as_typed_makes_a_link(watch: Watch, demo: str) -> None:
     assert watched.complaints == []
 
 
+@pytest.mark.usefixtures("same_day")
 def test_the_window_goes_along(watch: Watch, demo: str) -> None:
     watched = watch(demo)
     page = watched.go("/")
@@ -239,6 +241,7 @@ def test_the_keyboard_reaches_everything(watch: Watch, demo: str) -> None:
     expect(page.get_by_role("link", name="Today")).to_be_focused()
 
 
+@pytest.mark.usefixtures("same_day")
 def test_what_happens_is_seen_within_two_seconds(watch: Watch, server: Server) -> None:
     now = datetime.now(UTC)
     server.record(request("h0", now, profile="first"))
