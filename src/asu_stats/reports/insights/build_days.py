@@ -4,16 +4,31 @@ A group is all builds, or the builds of a version, a target, both, a profile or 
 that one regression explains can be excluded from all groups.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import lru_cache
+from operator import add
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, not_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Date,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    not_,
+    select,
+)
 
 from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.reports import sums
 from asu_stats.store.blocks.cubes import BUILD_TIMES, BY_PROFILE
+from asu_stats.store.database import statements
 from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
@@ -57,11 +72,9 @@ class BuildNames(NamedTuple):
     profile: str
     worker: str
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> tuple[Group, ...]:
         """Return the groups that contain the build."""
-        found = [Group("profile", (self.profile,)), Group("worker", (self.worker,))]
-        found += _groups_by_version_and_target(self.version, self.target)
-        return [group for group in found if UNKNOWN not in group.names]
+        return _groups_of(self)
 
     def is_in(self, group: Group) -> bool:
         """Return whether a group contains the build."""
@@ -72,6 +85,13 @@ class BuildNames(NamedTuple):
                 return group.names == (self.version, self.target)
             case dimension:
                 return group.names == (getattr(self, dimension),)
+
+
+@lru_cache(maxsize=1 << 12)
+def _groups_of(build: BuildNames) -> tuple[Group, ...]:
+    found = [Group("profile", (build.profile,)), Group("worker", (build.worker,))]
+    found += _groups_by_version_and_target(build.version, build.target)
+    return tuple(group for group in found if UNKNOWN not in group.names)
 
 
 def _groups_by_version_and_target(version: str, target: str) -> list[Group]:
@@ -113,6 +133,12 @@ class Series:
         self.timed[day] += timed
         self.seconds[day] += seconds
 
+
+_v: Final = VERSION_TARGET.table.c
+_BUILDS: Final = select(
+    *(_v.date, _v.version, _v.target),
+    *(_v.success_count, _v.failure_count, _v.timed_builds, _v.build_time_seconds),
+).where(_v.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date)))
 
 GroupDays = tuple[Group, int, int]  # a group, its first day, and the day after its last
 
@@ -170,37 +196,30 @@ class BuildDays:
         return series
 
     def _read_versions_and_targets(self) -> None:
-        key = ("date", "version", "target")
-        amounts = ("success_count", "failure_count", "timed_builds", "build_time_seconds")
-        indexes = [len(key) + VERSION_TARGET.place(add) for add in amounts]
+        first, window = self.window.start.toordinal(), self.window
         known: dict[tuple[str, str], list[Series]] = {}
-        rows: Sequence[Sequence[Any]] = sums.rows(self.connection, VERSION_TARGET, key, self.window)
-        for row in rows:
-            day, version, target = row[:3]
+        rows = statements.fetch(self.connection, _BUILDS, start=window.start, end=window.end)
+        for day, version, target, succeeded, failed, timed, seconds in rows:
             series_of_groups = known.get((version, target))
             if series_of_groups is None:
                 groups = _groups_by_version_and_target(version, target)
                 named = [group for group in groups if UNKNOWN not in group.names]
                 series_of_groups = [self._series(group) for group in named]
                 known[version, target] = series_of_groups
-            found = [int(row[index]) for index in indexes]
-            for series in series_of_groups:
-                series.add((day - self.window.start).days, *found)
+            if succeeded or failed:  # half of the rows have requests only
+                number = day.toordinal() - first
+                for series in series_of_groups:
+                    series.add(number, succeeded, failed, timed, seconds)
 
     def _read_cube(self, cube: Any, dimension: Dimension, first: int) -> None:
         """Read a cube whose key is one name; its four sums start at index `first`."""
-        found = [
-            (day, key[0], amounts[first : first + 4])
-            for day, (_, _, totals) in enumerate(
-                sums.cube_over_time(self.connection, self.window, "day", cube)
-            )
-            for key, amounts in totals.rows()
-        ]
-        known = self._names(name for _, name, _ in found) if dimension == "worker" else {}
-        for day, name, amounts in found:
+        found = sums.cube_by_day(self.connection, self.window, cube, first, first + 4)
+        known = self._names(number for (number,) in found) if dimension == "worker" else {}
+        for (name,), (succeeded, failed, timed, seconds) in found.items():
             shown = known.get(name, (UNKNOWN,))[0] if known else name
-            if shown != UNKNOWN and any(amounts):
-                self._series(Group(dimension, (shown,))).add(day, *amounts)
+            if shown != UNKNOWN:
+                ended = list(map(add, succeeded, failed))
+                self.groups[Group(dimension, (shown,))] = Series(ended, failed, timed, seconds)
 
     def _names(self, numbers: Iterable[Any]) -> dict[int, tuple[str, ...]]:
         return names.of(self.connection, {int(number) for number in numbers})
@@ -226,24 +245,19 @@ class BuildDays:
 
         Days from before `stats_failures` existed have no rows there: each of their failures counts.
         """
-        requests = {group: [0] * self.window.days for group in groups}
-        builds = {group: [0] * self.window.days for group in groups}
-        seen = set()
+        distinct = {group: list(self.groups[group].failed) for group in groups}
+        requests: dict[tuple[Group, int], set[object]] = defaultdict(set)
+        stored: Counter[tuple[Group, int]] = Counter()
         for each in self.failed_builds:
             for group in each.names.groups():
-                if group in requests:
-                    builds[group][each.day] += each.builds
-                    requests[group][each.day] += (group, each.day, each.request) not in seen
-                    seen.add((group, each.day, each.request))
-        return {
-            group: [
-                min(failed, distinct + max(0, failed - stored))
-                for failed, distinct, stored in zip(
-                    self.groups[group].failed, requests[group], builds[group], strict=True
-                )
-            ]
-            for group in groups
-        }
+                if group in distinct:
+                    stored[group, each.day] += each.builds
+                    requests[group, each.day].add(each.request)
+        for (group, day), builds in stored.items():
+            failed = self.groups[group].failed[day]
+            count = len(requests[group, day])
+            distinct[group][day] = min(failed, count + max(0, failed - builds))
+        return distinct
 
     def failed_in(self, group: Group, start: int, end: int) -> list[FailedBuilds]:
         """Return the failed builds of a group from day `start` to before day `end`."""
@@ -288,14 +302,25 @@ class BuildDays:
         self._excluded.append((group, start, end))
         return changed
 
-    def durations(self, group: Group, start: int, end: int) -> dict[int, int]:
-        """Return the successful builds of a group by seconds, without excluded builds."""
+    def durations(
+        self, group: Group, start: int, end: int
+    ) -> tuple[dict[int, int], dict[int, int]]:
+        """Return the successful builds of a group by seconds, without excluded builds.
+
+        Those before day `start`, and those from then to before day `end`.
+        """
         a = ATTEMPTS.table.c
-        query = select(a.seconds, func.sum(a.successful_builds)).where(
-            self._condition((group, start, end)), a.seconds != UNTIMED, *self._not_excluded()
+        is_before = case((a.date < self.day(start), 1), else_=0)
+        query = (
+            select(is_before, a.seconds, func.sum(a.successful_builds))
+            .where(self._condition((group, 0, end)), a.seconds != UNTIMED, *self._not_excluded())
+            .group_by(is_before, a.seconds)
         )
-        rows = self.connection.execute(query.group_by(a.seconds)).all()
-        return {int(seconds): int(builds) for seconds, builds in rows if builds}
+        found: tuple[dict[int, int], dict[int, int]] = {}, {}
+        for was_before, seconds, builds in self.connection.execute(query):
+            if builds:
+                found[1 - was_before][int(seconds)] = int(builds)
+        return found
 
     def _not_excluded(self) -> list[ColumnElement[bool]]:
         return [not_(self._condition(each)) for each in self._excluded]

@@ -1,6 +1,5 @@
 """Cache hits with other times to live of images, and the images that are worth keeping."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
@@ -187,32 +186,36 @@ _newest = (
     .subquery("newest")
 )
 _OLDEST: Final = select(func.min(_newest.c.timestamp))
-_HASHES: Final = select(_newest.c.request_hash)
+_REPEATED: Final = (
+    select(_newest.c.request_hash, func.count())
+    .group_by(_newest.c.request_hash)
+    .having(func.count() > 1)
+)
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
 def _select_builds(given: FromClause) -> Select[Any]:
-    """Select names and seconds of the successful builds of hashes."""
+    """Select names of hashes, and the sum of seconds and the number of their successful builds."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
     named = _m.request_hash == given.c.request_hash
     names = _m.request_hash, _m.version, _m.target, _m.profile
     return (
-        select(*names, _b.duration_seconds)
+        select(*names, func.sum(_b.duration_seconds).label("seconds"), func.count().label("builds"))
         .select_from(given.join(build_metrics, built).join(request_metadata, named))
         .where(_b.duration_seconds.is_not(None))
+        .group_by(*names)
     )
 
 
 class _Image(NamedTuple):
     """An image: hash, version, target and profile; requests; seconds and number of its builds."""
 
-    names: tuple[str, ...]
+    names: list[str]
     requests: int
     seconds: int
     builds: int
 
-    @property
-    def rank(self) -> tuple[float, tuple[str, ...]]:
+    def rank(self) -> tuple[float, list[str]]:
         """Sort key: most saved build time first."""
         return -self.requests * self.seconds / self.builds, self.names
 
@@ -226,22 +229,17 @@ def _worth_keeping(
     """
     first, after = bounds(window.start, window.end)
     ((oldest,),) = statements.fetch(connection, _OLDEST, first=first, after=after)
-    counts = Counter(
-        row[0] for row in statements.fetch(connection, _HASHES, first=first, after=after)
-    )
-    repeated = sorted((request_hash,) for request_hash, n in counts.items() if n > 1)
-    durations: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for *names, seconds in statements.fetch_for(connection, _select_builds, _HASH, repeated):
-        durations[tuple(names)].append(int(seconds))
+    found = statements.fetch(connection, _REPEATED, first=first, after=after)
+    repeated: dict[str, int] = {request_hash: int(requests) for request_hash, requests in found}
+    rows = sorted((request_hash,) for request_hash in repeated)
     images = [
-        _Image(names, counts[names[0]], sum(seconds), len(seconds))
-        for names, seconds in durations.items()
+        _Image(names, repeated[names[0]], int(seconds), int(builds))
+        for *names, seconds, builds in statements.fetch_for(connection, _select_builds, _HASH, rows)
     ]
-    ranked = sorted(
-        (image for image in images if image.requests >= floor.least()), key=lambda image: image.rank
-    )
-    if rest := [image[1:] for image in images if image.requests < floor.least()]:
-        ranked.append(_Image((floor.OTHER,) * 4, *map(sum, zip(*rest, strict=True))))
+    least = floor.least()
+    ranked = sorted((image for image in images if image.requests >= least), key=_Image.rank)
+    if rest := [image[1:] for image in images if image.requests < least]:
+        ranked.append(_Image([floor.OTHER] * 4, *map(sum, zip(*rest, strict=True))))
     return [_row(image) for image in page.of(ranked)], oldest
 
 

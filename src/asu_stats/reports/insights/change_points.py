@@ -58,6 +58,7 @@ def failure_rise(builds: Sequence[int], failures: Sequence[int]) -> Stretch | No
     """
     n, f = ([0, *accumulate(each)] for each in (builds, failures))
     failing = [day for day, count in enumerate(failures) if count > 0]
+    pooled = {last: _likelihood(f[last + 1], n[last + 1]) for last in failing}
     best: Stretch | None = None
     for number, start in enumerate(failing):
         before, failed = n[start], f[start]
@@ -70,8 +71,7 @@ def failure_rise(builds: Sequence[int], failures: Sequence[int]) -> Stretch | No
             count, failures_in = n[last + 1] - before, f[last + 1] - failed
             if failures_in < MIN_COUNT or failures_in / count - rate < MIN_POINTS:
                 continue
-            pooled = _likelihood(f[last + 1], n[last + 1])
-            found = separate + _likelihood(failures_in, count) - pooled
+            found = separate + _likelihood(failures_in, count) - pooled[last]
             if best is None or found > best.strength:
                 best = Stretch(start, last + 1, found)
     return best and _lasting_rise(best, builds, failures)

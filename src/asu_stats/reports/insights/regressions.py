@@ -253,8 +253,10 @@ def _mix_factor(search: _Search, group: Group, stretch: Stretch) -> float:
     average, _ = search.average(mixed, 0, stretch.start)
     unmixed = expected = 0.0
     for cell in search.days.cells(mixed):
-        cell_average, before = search.average(cell, 0, stretch.start)
         _, builds = search.average(cell, *stretch.days)
+        if not builds:
+            continue
+        cell_average, before = search.average(cell, 0, stretch.start)
         unmixed += builds * average
         expected += builds * (cell_average if before >= change_points.MIN_COUNT else average)
     return expected / unmixed if unmixed and expected else 1.0
@@ -303,6 +305,8 @@ class _RateSearch:
         self._failed |= {group: [0] * days.window.days for group in groups}
         self._failed |= days.distinct_failures(with_failures)
         for group in with_failures:
+            if sum(self._failed[group]) < change_points.MIN_COUNT:
+                continue
             series = days.groups[group]
             counts = zip(series.ended, series.failed, self._failed[group], strict=True)
             self._ended[group] = [ended - failed + distinct for ended, failed, distinct in counts]
@@ -410,10 +414,7 @@ class _DurationSearch:
         return (seconds / builds if builds else 0.0), builds
 
     def p_value(self, group: Group, stretch: Stretch) -> float:
-        before, during = (
-            self.days.durations(group, *part)
-            for part in ((0, stretch.start), (stretch.start, stretch.end))
-        )
+        before, during = self.days.durations(group, stretch.start, stretch.end)
         return change_points.slowdown_p_value(before, during)
 
     def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:

@@ -169,6 +169,21 @@ def top_of_each(group: Ints, counts: Ints, places: int) -> tuple[Ints, Ints]:
     return order[np.arange(shown.sum()) + np.repeat(skipped, shown)], sizes
 
 
+def by_key(parts: "Sequence[Totals]", first: int, after: int) -> dict[Key, list[list[int]]]:
+    """Return the sums of a cube over consecutive parts of a time range, by key.
+
+    Each key has a list per sum, from the sum `first` to before `after`, with an item per part. Keys
+    whose sums are all 0 are left out. The totals share a vocabulary.
+    """
+    vocabulary = parts[-1].vocabulary
+    sums = np.zeros((after - first, vocabulary.size, len(parts)), np.int64)
+    for number, part in enumerate(parts):
+        sums[:, : len(part.sums), number] = part.sums[:, first:after].T
+    some = np.flatnonzero(sums.any(axis=(0, 2)))
+    found = sums[:, some].swapaxes(0, 1).tolist()
+    return dict(zip(vocabulary.keys(some), found, strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """A cube over a time range: a row of sums for every key of the vocabulary, most of them 0.
