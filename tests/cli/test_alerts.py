@@ -1,6 +1,7 @@
 """`asu-stats alerts`, with the real time."""
 
 import json
+import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -100,6 +101,12 @@ def test_silences(failing: str, run: Run) -> None:
     about = ("--subject", "version=24.10.2", "--hours", "2", "--comment", "known")
     done = run(failing, "alerts", "silence", *about)
     assert done.stdout.startswith("silence 1: until 20")
+    listed = run(failing, "alerts", "list").stdout
+    assert re.search(
+        r"^1 +all +version=24\.10\.2 +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", listed, re.MULTILINE
+    )
+    assert re.search(r"^success_rate_low .* < 85%", listed, re.MULTILINE)
+    assert not re.search(r"\dT\d\d:", listed)
     shown = json.loads(run(failing, "alerts", "list", "--json").stdout)
     assert shown["silences"][0]["subject"] == {"version": "24.10.2"}
     assert run(failing, "alerts", "unsilence", "1").returncode == 0

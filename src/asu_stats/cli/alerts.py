@@ -78,7 +78,7 @@ def _line(rule: Rule, alert: Alert) -> str:
 
 @app.command("list")
 def list_alerts(database: options.Database = None, json: options.Json = False) -> None:
-    """List the rules with their state, and the latest incidents."""
+    """List the rules with their state, the silences, and the latest incidents."""
     settings = load(database_url=database)
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
@@ -95,12 +95,29 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
                 row["rule"],
                 row["state"],
                 row["since"],
-                None if row["value"] is None else f"{row['value']} {row['unit']}",
-                f"> {row['above']:g}" if row["above"] is not None else f"< {row['below']:g}",
+                None if row["value"] is None else _with_unit(row["value"], row["unit"]),
+                f"> {_with_unit(row['above'], row['unit'])}"
+                if row["above"] is not None
+                else f"< {_with_unit(row['below'] or 0, row['unit'])}",
             )
             for row in shown["rules"]
         ],
     )
+    if shown["silences"]:
+        typer.echo("")
+        output.print_table(
+            ("silence", "rule", "subject", "until", "comment"),
+            [
+                (
+                    row["id"],
+                    row["rule"] or "all",
+                    ", ".join(f"{name}={value}" for name, value in row["subject"].items()),
+                    row["until"],
+                    row["comment"],
+                )
+                for row in shown["silences"]
+            ],
+        )
     if shown["incidents"]:
         typer.echo("")
         output.print_table(
@@ -110,6 +127,10 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
                 for row in shown["incidents"]
             ],
         )
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{value:g}{'' if unit == '%' else ' '}{unit}"
 
 
 @app.command()
@@ -122,6 +143,7 @@ def silence(
     hours: Annotated[float, typer.Option(min=0.01, max=8760, help="Duration in hours.")] = 4,
     comment: Annotated[str, typer.Option(help="Reason for the silence.")] = "",
     database: options.Database = None,
+    json: options.Json = False,
 ) -> None:
     """Silence incidents of a rule, or about a version, target, error type or client."""
     settings, now = load(database_url=database), utc_now()
@@ -138,7 +160,11 @@ def silence(
             number = state.silence(
                 connection, rule=rule, subject=about, until=until, comment=comment, now=now
             )
-    typer.echo(f"silence {number}: until {until:%Y-%m-%d %H:%M} UTC")
+    if json:
+        row = {"id": number, "rule": rule, "subject": dict(about), "until": until}
+        output.print_json({**row, "comment": comment})
+    else:
+        typer.echo(f"silence {number}: until {output.shown_time(until)}")
 
 
 def _subject(given: list[str]) -> Subject:
@@ -156,6 +182,7 @@ def _subject(given: list[str]) -> Subject:
 def unsilence(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="Number of the silence.")],
     database: options.Database = None,
+    json: options.Json = False,
 ) -> None:
     """Remove a silence. Alerts that still fire are sent at the next evaluation."""
     with options.opened(database) as engine:
@@ -165,21 +192,27 @@ def unsilence(
     if not found:
         typer.echo(f"asu-stats: no such silence: {number}", err=True)
         raise typer.Exit(1)
-    typer.echo(f"silence {number} removed")
+    if json:
+        output.print_json({"id": number, "removed": True})
+    else:
+        typer.echo(f"silence {number} removed")
 
 
 @app.command("test")
-def send_test(database: options.Database = None) -> None:
+def send_test(database: options.Database = None, json: options.Json = False) -> None:
     """Send a message to every address in the settings; exit status 1 if one fails."""
     settings = load(database_url=database)
     found = channels.of_settings(settings)
     if not found:
         typer.echo("no recipients: set notify or webhooks", err=True)
         raise typer.Exit(1)
-    failed = 0
+    results = []
     for channel in found:
         problem = channels.send_test(channel, settings.event_source, utc_now(), settings.public_url)
-        typer.echo(f"{channel.name}: {problem or 'ok'}")
-        failed += problem is not None
-    if failed:
+        results.append({"recipient": channel.name, "error": problem})
+        if not json:
+            typer.echo(f"{channel.name}: {problem or 'ok'}")
+    if json:
+        output.print_json(results)
+    if any(each["error"] for each in results):
         raise typer.Exit(1)

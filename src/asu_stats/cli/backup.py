@@ -33,8 +33,6 @@ def backup(
 
     Images are not included. The file contains request hashes and first-boot scripts: keep it
     private. Needs free space for the database and its compressed copy.
-
-    Example: asu-stats db backup /var/backups/asu-stats
     """
     settings, now = load(database_url=database), utc_now()
     file = taking.file_of(target, now)
@@ -69,8 +67,6 @@ def restore(
 
     Where they go is set by the same settings as for a server. The backup is checked first. If the
     restore fails, nothing is restored.
-
-    Example: asu-stats db restore backup.zip --verify --database sqlite:////var/lib/asu-stats/new.db
     """
     settings = load(database_url=database)
     with container.reading(file) as reader:

@@ -3,13 +3,18 @@
 Most commands need a small part of the program; importing all of it takes longer than many of them.
 """
 
+import re
+from difflib import get_close_matches
 from importlib import import_module
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from asu_stats.cli import examples
 from asu_stats.logs import be_verbose
+
+_SENTENCE_END: Final = re.compile(r"(?<=[.])\s+(?=[A-Z])")
 
 # Name: where it is, and what `--help` says of it.
 _COMMANDS: Final = {
@@ -53,6 +58,10 @@ class Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the command that is called, by name and with what is left for it to read."""
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            near = get_close_matches(args[0], _COMMANDS)
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"no such command {args[0]!r}{meant}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(str(name)), rest
 
@@ -66,15 +75,48 @@ def load(name: str) -> Any:
     else:
         app.command(name)(found)
     command = typer.main.get_group(app).commands[name]
-    _take_verbose(command)
+    _complete(command, name)
     return command
 
 
-def _take_verbose(command: Any) -> None:
-    """Let a command and those below it take `-v` too."""
+def _complete(command: Any, path: str) -> None:
+    """Give a command and those below it `-v`, examples and a help text in plain words."""
+    command.short_help = _first_sentence(command.help or "")
+    if lines := examples.of(path):
+        title = "Example" if len(lines) == 1 else "Examples"
+        # The first line keeps the others as they are.
+        command.epilog = "\n".join(("\b", f"{title}:", *(f"  asu-stats {line}" for line in lines)))
+    for parameter in command.params:
+        _name_type(parameter)
     command.params += _verbose_option()
-    for each in getattr(command, "commands", {}).values():
-        _take_verbose(each)
+    for name, each in getattr(command, "commands", {}).items():
+        _complete(each, f"{path} {name}")
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of a help text, in full."""
+    paragraph = " ".join(text.partition("\n\n")[0].split())
+    return _SENTENCE_END.split(paragraph, maxsplit=1)[0].rstrip(".") + "." if paragraph else ""
+
+
+def _name_type(parameter: Any) -> None:
+    """Show what a value looks like, instead of the name of a Python type and a formula."""
+    low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
+    if low is not None or high is not None:
+        low_words = (
+            "up to" if low is None else f"{low:,} to" if high is not None else f"from {low:,}"
+        )
+        words = low_words if high is None else f"{low_words} {high:,}"
+        parameter._get_number_range_help_str = lambda: words
+    if parameter.param_type_name == "argument":
+        parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - the name says it
+    elif parameter.metavar is None and not getattr(parameter, "is_flag", False):
+        described = parameter.type_descriptor
+        if described.is_choice:
+            parameter.metavar = "|".join(map(str, described.choices or ()))
+        else:
+            path = described.is_path
+            parameter.metavar = "NUMBER" if described.is_ranged else "PATH" if path else "TEXT"
 
 
 def _verbose_option() -> list[Any]:

@@ -22,8 +22,6 @@ def show(
     """List every setting with its value and where it comes from. Secrets are hidden.
 
     The source is an environment variable, the settings file with the line, or `default`.
-
-    Example: asu-stats config show --changed
     """
     found = effective.of(load())
     rows = [each for each in found if each.source != "default" or not changed]
@@ -37,15 +35,16 @@ def show(
 
 
 @app.command()
-def check() -> None:
+def check(json: options.Json = False) -> None:
     """Check the settings as `serve` does at its start, and change nothing.
 
     Names, values, packages, programs, directories. Exits with status 1 if one cannot be used.
-
-    Example: ASU_STATS_CONFIG=/etc/asu-stats.toml asu-stats config check
     """
     settings = load()
     requirements.check(settings)
     requirements.check_paths(settings)
     path = sources.file_path()
-    typer.echo(f"settings: ok ({path if path.exists() else 'no settings file'})")
+    if json:
+        output.print_json({"status": "ok", "file": path if path.exists() else None})
+    else:
+        typer.echo(f"settings: ok ({path if path.exists() else 'no settings file'})")

@@ -26,7 +26,7 @@ app.command()(backup.restore)
 
 
 @app.command()
-def upgrade(database: options.Database = None) -> None:
+def upgrade(database: options.Database = None, json: options.Json = False) -> None:
     """Upgrade the schema of the database.
 
     A SQLite file of the Go server is converted in place. Stop that server first. A copy of the file
@@ -34,13 +34,15 @@ def upgrade(database: options.Database = None) -> None:
     """
     settings = load(database_url=database)
     if settings.database_file and _is_go_servers(settings.database_file):
-        _adopt(settings, settings.database_file)
+        _adopt(settings, settings.database_file, json=json)
         return
     with options.opened(database, make=True) as engine:
         before = migrate.current(engine)
         indexes = migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         after = migrate.current(engine)
-        if before != after:
+        if json:
+            output.print_json({"before": before, "schema": after, "indexes": indexes})
+        elif before != after:
             typer.echo(f"schema {before or 'none'} -> {after}")
         elif indexes:
             done = "created" if settings.plan_indexes else "dropped"
@@ -58,7 +60,7 @@ def _is_go_servers(file: Path) -> bool:
         return False
 
 
-def _adopt(settings: Settings, file: Path) -> None:
+def _adopt(settings: Settings, file: Path, *, json: bool) -> None:
     copy = _free_name(file)
     with go_file.opened(file) as connection:
         go_file.check_integrity(file, connection)
@@ -74,6 +76,9 @@ def _adopt(settings: Settings, file: Path) -> None:
         go_adoption.adopt(engine, go_times.parse, plan_indexes=settings.plan_indexes)
     finally:
         engine.dispose()
+    if json:
+        output.print_json({"before": None, "schema": migrate.head(), "copy": copy})
+        return
     typer.echo(f"schema none -> {migrate.head()}; copy of the file: {copy}")
     typer.echo(
         f"To import its history: asu-stats import go-builder {copy} --database sqlite:///{file}"
@@ -124,8 +129,6 @@ def check(
     """Check schema, integrity, figures, archive files, spool and permissions; change nothing.
 
     Exits with status 1 if a check finds an error. Warnings do not change the status.
-
-    Example: asu-stats db check --days 30 --json
     """
     settings = load(database_url=database)
     with (

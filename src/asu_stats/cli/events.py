@@ -50,8 +50,6 @@ def send(
     Lines without a valid event are named and left out. A known event counts once, so the command
     can be repeated from the start. Exit status 1 if a line is invalid or was not sent. The format
     is NDJSON; see docs/reference/events.md.
-
-    Example: asu-stats events send events.ndjson --url https://stats.example.org
     """
     if not token and not dry_run:
         raise typer.BadParameter("expected --token or ASU_STATS_TOKEN, a token of scope ingest")

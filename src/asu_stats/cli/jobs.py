@@ -20,8 +20,17 @@ def list_jobs(
     context: typer.Context, database: options.Database = None, json: options.Json = False
 ) -> None:
     """List the jobs: last run, duration, result, next run. Times are UTC."""
-    if context.invoked_subcommand is not None:
-        return
+    if context.invoked_subcommand is None:
+        _list(database, json=json)
+
+
+@app.command("list")
+def list_too(database: options.Database = None, json: options.Json = False) -> None:
+    """List the jobs: last run, duration, result, next run. Times are UTC."""
+    _list(database, json=json)
+
+
+def _list(database: str | None, *, json: bool) -> None:
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         found = listing.read(engine, jobs_of(load(database_url=database), engine))

@@ -1,6 +1,7 @@
 """Output of commands: tables and progress for users, JSON for programs."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -24,6 +25,8 @@ from rich.text import Text
 from asu_stats.cloudevents import format_time
 from asu_stats.times import aware, naive
 
+# A time of the API, which tables show like all others.
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
 # The width of tables that are piped: each row stays on one line.
 _PIPED_WIDTH: Final = 10_000
 
@@ -45,7 +48,7 @@ def _as_text(value: object) -> str:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows as a table, without interpreting markup. No value is cut."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
@@ -60,6 +63,8 @@ def shown_time(moment: datetime) -> str:
 
 def _plain(cell: object) -> str:
     text = (shown_time(cell) if isinstance(cell, datetime) else str(cell)).replace("[", r"\[")
+    if _TIME.fullmatch(text):
+        text = f"{text[:10]} {text[11:19]} UTC"
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 

@@ -93,7 +93,12 @@ def _misused(error: typer.TyperException) -> NoReturn:
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     command = f"; see `{context.command_path} --help`" if context else ""
-    _fail(" ".join(words.rstrip(".").split()) + command, error.exit_code)
+    words = " ".join(words.rstrip(".").split())
+    if "Did you mean" in words:
+        words = words.replace(". Did you mean ", "; did you mean ").replace("No such", "no such")
+    if words.endswith("?"):
+        command = command.replace("; see", " See")
+    _fail(words + command, error.exit_code)
 
 
 def _fail(words: str, status: int = 1) -> NoReturn:

@@ -59,6 +59,7 @@ def rebuild(
     database: options.Database = None,
     start: options.Start = None,
     end: options.End = None,
+    json: options.Json = False,
 ) -> None:
     """Recompute the rollups of every day from its details, one day at a time.
 
@@ -71,7 +72,10 @@ def rebuild(
         with output.progress(days, "rebuild") as bar:
             kept = retained_range_of(load(database_url=database))
             verify.rebuild(engine, first, last, lambda _: _advance(bar), kept=kept)
-    typer.echo(f"{counted(days, 'day')} rebuilt")
+    if json:
+        output.print_json({"days": days})
+    else:
+        typer.echo(f"{counted(days, 'day')} rebuilt")
 
 
 def _advance(bar: Progress) -> None:

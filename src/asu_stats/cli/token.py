@@ -49,10 +49,7 @@ def create(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Create a token and print it once.
-
-    Example: asu-stats token create my-server --scope ingest --expires 365d
-    """
+    """Create a token and print it once."""
     if not name.strip():
         raise typer.BadParameter("NAME: expected a name")
     expires_at = _expiry(expires, utc_now())
@@ -71,8 +68,6 @@ def list_tokens(database: options.Database = None, json: options.Json = False) -
     """List all tokens, including expired and revoked ones. The tokens themselves are not stored.
 
     The last use is up to five minutes older than the actual one.
-
-    Example: asu-stats token list
     """
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
@@ -86,10 +81,7 @@ def list_tokens(database: options.Database = None, json: options.Json = False) -
 
 @app.command()
 def revoke(name: Name, database: options.Database = None, json: options.Json = False) -> None:
-    """Revoke a token. It is invalid immediately, on all servers.
-
-    Example: asu-stats token revoke my-server
-    """
+    """Revoke a token. It is invalid immediately, on all servers."""
     with options.opened(database) as engine:
         migrate.check(engine)
         tokens.revoke(engine, name)
