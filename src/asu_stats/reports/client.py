@@ -1,16 +1,13 @@
 """Everything about one client."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import Field
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 from typing_extensions import TypedDict
 
 from asu_stats.exceptions import UnknownClientError
-from asu_stats.releases import order_of
-from asu_stats.reports import clients, figures, floor, parameters, sums, timeseries
+from asu_stats.reports import clients, figures, first_rows, floor, parameters, sums, timeseries
 from asu_stats.reports.clients import ClientRow
 from asu_stats.reports.fields import (
     Category,
@@ -22,6 +19,7 @@ from asu_stats.reports.fields import (
     Total,
     TypeOfError,
 )
+from asu_stats.reports.first_rows import FirstRows
 from asu_stats.reports.incomplete import reasons
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.marks import Named
@@ -34,10 +32,12 @@ from asu_stats.store.rollups.definitions import (
     CLIENT_UNIQUE_REQUESTS,
     CLIENT_VERSIONS,
     CLIENTS,
+    Rollup,
 )
 from asu_stats.windows import Window
 
 _UNHASHED = "requests_without_hash"
+_TOP: Final = 5
 
 
 class ClientVersionRequests(TypedDict):
@@ -86,14 +86,9 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
     if floor.least() and floor.is_rare(connection, window, filters):
         raise UnknownClientError(client)
 
-    def ranked(column: str, names: Sequence[Row[Any]]) -> list[tuple[str, int]]:
-        counts: dict[str, int] = defaultdict(int)
-        for row in names:
-            counts[getattr(row, column)] += int(row.requests)
-        return figures.top(floor.fold(counts), len(counts), order_of(column))
+    def first(rollup: Rollup, column: str, page: Page) -> FirstRows:
+        return first_rows.read(connection, rollup, (column,), window, filters, page, fold=True)
 
-    seen = sums.rows(connection, CLIENT_VERSIONS, ("version", "client_version"), window, filters)
-    devices = sums.rows(connection, CLIENT_DEVICES, ("target", "profile"), window, filters)
     totals = [int(n or 0) for n in sums.rows(connection, CLIENTS, (), window, filters)[0]]
     imported = any(unhashed for _, unhashed in sums.days(connection, window, _UNHASHED))
     gaps = reasons(
@@ -105,37 +100,32 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
         sums.unique_of_client(connection, window, client, pairs)
         for pairs in (CLIENT_UNIQUE_REQUESTS, CLIENT_UNIQUE_REJECTED)
     )
-    errors = {
-        (row.error_category, row.error_type): int(row.errors)
-        for row in sums.rows(
-            connection, CLIENT_ERRORS, ("error_category", "error_type"), window, filters
-        )
-        if row.errors
-    }
-    versions, own = ranked("version", seen), ranked("client_version", seen)
-    targets, profiles = ranked("target", devices), ranked("profile", devices)
-    by_errors = sorted(errors.items(), key=lambda item: (-item[1], item[0]))
-    all_errors, most = sum(errors.values()), page.most(5)
+    tops = Page(page.most(_TOP))
+    versions = first(CLIENT_VERSIONS, "version", tops)
+    own = first(CLIENT_VERSIONS, "client_version", page)
+    targets, profiles = (first(CLIENT_DEVICES, name, tops) for name in ("target", "profile"))
+    by_error = ("error_category", "error_type")
+    errors = first_rows.read(connection, CLIENT_ERRORS, by_error, window, filters, page)
     return {
-        **clients.row(client, totals, (unique, turned_away), versions[:most], imported=imported),
+        **clients.row(client, totals, (unique, turned_away), versions.rows, imported=imported),
         "period": sums.period(connection, window, gaps),
-        "top_versions_total": len(versions),
-        "client_versions": [{"client_version": name, "requests": n} for name, n in page.of(own)],
-        "client_versions_total": len(own),
-        "top_targets": [{"target": name, "requests": n} for name, n in targets[:most]],
-        "top_targets_total": len(targets),
-        "top_profiles": [{"profile": name, "requests": n} for name, n in profiles[:most]],
-        "top_profiles_total": len(profiles),
+        "top_versions_total": versions.total,
+        "client_versions": [{"client_version": name, "requests": n} for name, n in own.rows],
+        "client_versions_total": own.total,
+        "top_targets": [{"target": name, "requests": n} for name, n in targets.rows],
+        "top_targets_total": targets.total,
+        "top_profiles": [{"profile": name, "requests": n} for name, n in profiles.rows],
+        "top_profiles_total": profiles.total,
         "errors": [
             {
                 "category": category,
                 "type": error_type,
                 "count": count,
-                "percentage": figures.rate(count, all_errors),
+                "percentage": figures.rate(count, errors.amount),
             }
-            for (category, error_type), count in page.of(by_errors)
+            for category, error_type, count in errors.rows
         ],
-        "errors_total": len(by_errors),
+        "errors_total": errors.total,
         "timeseries": timeseries.read_days(connection, window, filters),
     }
 

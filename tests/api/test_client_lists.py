@@ -1,0 +1,123 @@
+"""The lists of one client: cut by the database, and equal to naive counting."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from asu_stats.releases import order_of
+from asu_stats.reports import client, floor
+from asu_stats.reports.listing import ALL, Page
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.windows import Window
+from tests.support import NOW, CloudEvent, Stats, request
+
+NAMES = 60
+WINDOW = Window(NOW.date(), NOW.date())
+LISTS = {
+    "client_versions": "client_version",
+    "top_versions": "version",
+    "top_targets": "target",
+    "top_profiles": "profile",
+}
+
+
+def names_of(number: int) -> dict[str, str]:
+    """Return names of which some differ in order as text and by release, and one is `other`."""
+    version = ("24.10.", "9.", "24.10.2-rc", "")[number % 4] + str(number) or "SNAPSHOT"
+    other = "other" if number == 5 else f"t{number:03}"
+    return {
+        "version": version,
+        "target": f"{other}/generic" if other != "other" else other,
+        "profile": f"P{number}" if number % 2 else f"p{number}",
+        "client": f"luci/{version}",
+    }
+
+
+def asked(number: int) -> int:
+    """Return how many requests have these names: many have the same number."""
+    return 1 + (number * 7) % 4
+
+
+def story() -> list[CloudEvent]:
+    events = []
+    for number in range(NAMES):
+        names = names_of(number)
+        for again in range(asked(number)):
+            events.append(request(f"h{number}", outcome="cache_hit", **names))
+            kind = {"error_category": f"c{number % 3}", "error_type": f"e{number:02}"}
+            events.append(request(f"r{again}", outcome="rejected", **names, **kind))
+        events.append(request(f"x{number}", outcome="cache_hit", **names | {"client": "owut/1"}))
+    return events
+
+
+@pytest.fixture
+def filled(stats: Stats) -> Iterator[Stats]:
+    stats.record(*story())
+    yield stats
+    stats.clear()
+
+
+def naive(column: str, least: int) -> list[tuple[str, int]]:
+    """Return the names of a column and their requests, ranked."""
+    counts: Counter[str] = Counter()
+    for number in range(NAMES):
+        name = names_of(number)["client"][5:] if column == "client_version" else ""
+        counts[name or names_of(number)[column]] += asked(number)
+    if least:
+        rare = {name for name, n in counts.items() if n < least or name == "other"}
+        rest = sum(counts.pop(name) for name in rare)
+        counts |= Counter({"other": rest} if rest else {})
+    order = order_of(column)
+    return sorted(counts.items(), key=lambda pair: (-pair[1], order(pair[0])))
+
+
+def read(stats: Stats, page: Page, least: int) -> Mapping[str, Any]:
+    with read_snapshot(stats.engine) as connection, floor.applied(least):
+        return client.read(connection, WINDOW, "luci", page)
+
+
+@pytest.mark.parametrize("least", [0, 3])
+@pytest.mark.parametrize("page", [ALL, Page(1), Page(3, 2), Page(17, 11), Page(5, 70), Page(500)])
+def test_lists_are_those_of_naive_counting(filled: Stats, page: Page, least: int) -> None:
+    found = read(filled, page, least)
+    for name, column in LISTS.items():
+        ranked = naive(column, least)
+        cut = ranked[page.places] if name == "client_versions" else ranked[: page.most(5)]
+        assert [(row[column], row["requests"]) for row in found[name]] == cut, name
+        assert found[f"{name}_total"] == len(ranked), name
+    errors = sorted((-asked(n), f"c{n % 3}", f"e{n:02}") for n in range(NAMES))
+    rows = [(-row["count"], row["category"], row["type"]) for row in found["errors"]]
+    assert rows == errors[page.places]
+    assert found["errors_total"] == NAMES
+    total = sum(asked(number) for number in range(NAMES))
+    shares = [round(-count / total * 100, 2) for count, _, _ in rows]
+    assert [row["percentage"] for row in found["errors"]] == pytest.approx(shares, abs=0.01)
+
+
+def test_only_rows_of_the_page_are_read(filled: Stats) -> None:
+    """Versions that tie with the last one are sorted by release outside of the database."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_: Any, __: Any, text: str, parameters: Any, *___: Any) -> None:
+        statements.append((text, parameters))
+
+    event.listen(filled.engine, "before_cursor_execute", note)
+    read(filled, Page(2), 0)
+    event.remove(filled.engine, "before_cursor_execute", note)
+    ties = sum(asked(number) == 4 for number in range(NAMES))
+    for table, most in (
+        ("stats_client_devices", 2),
+        ("stats_client_errors", 2),
+        ("stats_client_versions", ties),
+    ):
+        mine = [statement for statement in statements if f"FROM {table}" in statement[0]]
+        assert mine, table
+        with filled.engine.connect() as connection:
+            for text, parameters in mine:
+                with closing(connection.connection.cursor()) as cursor:
+                    cursor.execute(text, parameters)
+                    assert len(cursor.fetchall()) <= most, text
