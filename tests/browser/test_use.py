@@ -60,7 +60,7 @@ def test_charts_show_the_figures_of_the_api(watch: Watch, demo: str) -> None:
     assert drawn(page, "by-category") == errors
     page = watched.go(f"/performance?{window}")
     bars = ask(page, demo, f"performance/distribution?{window}")
-    assert drawn(page, "spread") == {"Builds": [bar["builds"] for bar in bars]}
+    assert drawn(page, "distribution") == {"Builds": [bar["builds"] for bar in bars]}
     page = watched.go(f"/packages?{window}")
     trend = ask(page, demo, f"diff-packages?{window}")["trend"]
     assert drawn(page, "diff")["With"] == [day["enabled"] for day in trend]

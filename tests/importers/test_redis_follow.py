@@ -55,7 +55,7 @@ class Followed:
         self.upstream = upstream
         self.events: list[Event] = []
         summary = Summary()
-        self.loop = importing._Following(
+        self.loop = importing._RedisFollower(
             "redis://x",
             summary,
             Rejected(rejected),

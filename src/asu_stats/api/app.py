@@ -170,7 +170,9 @@ def create_app(
         app.router.routes.extend(routes.routes)
     has_members = settings.read_access == "token" or settings.public_floor > 0
     if has_members:
-        signing_in = signin.router(begin=sessions.begin, is_own=is_own, cookie=COOKIE, lasts=LASTS)
+        signing_in = signin.router(
+            create_session=sessions.begin, is_own_origin=is_own, cookie=COOKIE, max_age=LASTS
+        )
         app.router.routes.extend(signing_in.routes)
     pages.install(
         app,

@@ -28,8 +28,8 @@ _HISTORY: Final = 20
 def check(database: options.Database = None, json: options.Json = False) -> None:
     """Evaluate all rules once, without notifications; exit with status 1 if one fires.
 
-    The first line is what Nagios and its kin expect. While a server evaluates the rules, this is
-    what it would find now; else what is beyond its limit fires at once.
+    The output is that of a Nagios plug-in. The evaluation continues that of a running server: a
+    rule is pending before it fires. Without a server, a rule beyond its limit fires at once.
     """
     settings, now = load(database_url=database), utc_now()
     with options.opened(database, writes=False) as engine:
@@ -48,7 +48,7 @@ def check(database: options.Database = None, json: options.Json = False) -> None
 def _shown(
     rules: tuple[Rule, ...], before: MonitorState, evaluation: Evaluation, now: datetime
 ) -> reporting.Alerts:
-    known = MonitorState(
+    current = MonitorState(
         evaluations=before.evaluations,
         evaluated_at=now,
         readings=reporting.readings(rules, evaluation),
@@ -56,24 +56,24 @@ def _shown(
         incidents=before.incidents,
         silences=before.silences,
     )
-    return reporting.overview(rules, known, before.incidents)
+    return reporting.overview(rules, current, before.incidents)
 
 
 def _print(rules: dict[str, Rule], firing: list[Alert], evaluation: Evaluation) -> None:
     pending = sum(alert.state == "pending" for alert in evaluation.alerts)
     critical = any(rules[alert.rule].severity == "critical" for alert in firing)
     state = "CRITICAL" if critical else "WARNING" if firing else "OK"
-    what = "; ".join(sorted({_line(rules[alert.rule], alert) for alert in firing}))
-    watched = counted(len(evaluation.readings), "rule")
+    problems = "; ".join(sorted({_line(rules[alert.rule], alert) for alert in firing}))
+    evaluated = counted(len(evaluation.readings), "rule")
     typer.echo(
-        f"ASU-STATS {state} - {what or f'{watched}, none firing'}"
+        f"ASU-STATS {state} - {problems or f'{evaluated}, none firing'}"
         f" | firing={len(firing)} pending={pending}"
     )
 
 
 def _line(rule: Rule, alert: Alert) -> str:
-    said = texts.of_value(rule, alert.value, alert.expected, alert.sample)
-    return f"{reporting.title_of(rule, alert.subject)}: {said}".replace("|", "/")
+    value = texts.of_value(rule, alert.value, alert.expected, alert.sample)
+    return f"{reporting.title_of(rule, alert.subject)}: {value}".replace("|", "/")
 
 
 @app.command("list")
@@ -83,8 +83,9 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:
-            known = state.read(connection)
-            shown = reporting.overview(settings.alerts, known, state.history(connection, _HISTORY))
+            current = state.read(connection)
+            incidents = state.history(connection, _HISTORY)
+            shown = reporting.overview(settings.alerts, current, incidents)
     if json:
         output.print_json(shown)
         return

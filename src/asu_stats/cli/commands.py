@@ -1,6 +1,7 @@
-"""The commands. The module of a command is imported when it is called.
+"""The commands. The module of a command is imported when the command is called.
 
-Most commands need a small part of the program; importing all of it takes longer than many of them.
+Most commands need a small part of the program, and importing all of it would take longer than many
+commands run.
 """
 
 import re
@@ -16,7 +17,7 @@ from asu_stats.logs import be_verbose
 
 _SENTENCE_END: Final = re.compile(r"(?<=[.])\s+(?=[A-Z])")
 
-# Name: where it is, and what `--help` says of it.
+# Name: module and function, and text in `--help`.
 _COMMANDS: Final = {
     "demo": ("demo:demo", "Start a server with demo data and live builds."),
     "serve": ("serve:serve", "Run the server: statistics API, ingest and build service."),
@@ -42,7 +43,7 @@ _COMMANDS: Final = {
 
 
 class Commands(TyperGroup):
-    """All commands: known by name and help, and loaded when one is to run."""
+    """All commands, with their help texts. A command is loaded when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names, in the order of `--help`."""
@@ -50,14 +51,14 @@ class Commands(TyperGroup):
         return list(_COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the help text of a command, `None` if there is no such command."""
+        """Return a placeholder with the help text of a command, or `None`."""
         del ctx
         if cmd_name not in _COMMANDS:
             return None
         return TyperCommand(cmd_name, help=_COMMANDS[cmd_name][1])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the command that is called, by name and with what is left for it to read."""
+        """Return the name, the loaded command and the remaining arguments."""
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             near = get_close_matches(args[0], _COMMANDS)
             meant = f"; did you mean {' or '.join(near)}?" if near else ""
@@ -80,7 +81,7 @@ def load(name: str) -> Any:
 
 
 def _complete(command: Any, path: str) -> None:
-    """Give a command and those below it `-v`, examples and a help text in plain words."""
+    """Add `-v` and examples to a command and its subcommands, and simplify its help text."""
     command.short_help = _first_sentence(command.help or "")
     if lines := examples.of(path):
         title = "Example" if len(lines) == 1 else "Examples"
@@ -94,20 +95,18 @@ def _complete(command: Any, path: str) -> None:
 
 
 def _first_sentence(text: str) -> str:
-    """Return the first sentence of a help text, in full."""
+    """Return the first sentence of a help text."""
     paragraph = " ".join(text.partition("\n\n")[0].split())
     return _SENTENCE_END.split(paragraph, maxsplit=1)[0].rstrip(".") + "." if paragraph else ""
 
 
 def _name_type(parameter: Any) -> None:
-    """Show what a value looks like, instead of the name of a Python type and a formula."""
+    """Show the range or kind of a value, instead of the name of a Python type and a formula."""
     low, high = getattr(parameter, "min", None), getattr(parameter, "max", None)
     if low is not None or high is not None:
-        low_words = (
-            "up to" if low is None else f"{low:,} to" if high is not None else f"from {low:,}"
-        )
-        words = low_words if high is None else f"{low_words} {high:,}"
-        parameter._get_number_range_help_str = lambda: words
+        lower = "up to" if low is None else f"{low:,} to" if high is not None else f"from {low:,}"
+        text = lower if high is None else f"{lower} {high:,}"
+        parameter._get_number_range_help_str = lambda: text
     if parameter.param_type_name == "argument":
         parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - the name says it
     elif parameter.metavar is None and not getattr(parameter, "is_flag", False):
@@ -120,11 +119,11 @@ def _name_type(parameter: Any) -> None:
 
 
 def _verbose_option() -> list[Any]:
-    def be_loud(wanted: bool) -> None:
-        if wanted:
+    def callback(verbose: bool) -> None:
+        if verbose:
             be_verbose()
 
-    option = typer.Option("--verbose", "-v", help="Log details.", callback=be_loud)
+    option = typer.Option("--verbose", "-v", help="Log details.", callback=callback)
     app = typer.Typer()
 
     @app.command()

@@ -1,4 +1,4 @@
-"""Prints the totals of an imported source and of this database, and whether they are equal."""
+"""Prints the totals of an import source and of this database."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -22,8 +22,8 @@ _SHOWN: Final = {
 }
 
 
-def print_compared(rows: Sequence[Comparison]) -> None:
-    """Print a table: one number if both are equal, else source>here."""
+def print_comparison(rows: Sequence[Comparison]) -> None:
+    """Print a table. A cell has one number if both totals are equal, else `source>here`."""
     shown = [name for name in _SHOWN if name in rows[0].source]
     cells = [(row.name, *(_cell(row, name) for name in shown), row.state) for row in rows]
     output.print_table(("", *(_SHOWN[name] for name in shown), ""), cells)

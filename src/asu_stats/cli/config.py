@@ -1,4 +1,4 @@
-"""`asu-stats config`: the effective settings, and whether they can work here."""
+"""`asu-stats config`: show the effective settings, and check them."""
 
 from dataclasses import asdict
 from typing import Annotated

@@ -33,7 +33,7 @@ def upgrade(database: options.Database = None, json: options.Json = False) -> No
     is kept, and its tables stay.
     """
     settings = load(database_url=database)
-    if settings.database_file and _is_go_servers(settings.database_file):
+    if settings.database_file and _is_go_file(settings.database_file):
         _adopt(settings, settings.database_file, json=json)
         return
     with options.opened(database, make=True) as engine:
@@ -51,8 +51,8 @@ def upgrade(database: options.Database = None, json: options.Json = False) -> No
             typer.echo(f"schema {after}: up to date")
 
 
-def _is_go_servers(file: Path) -> bool:
-    """Tell whether a file is that of a Go server; other problems are reported elsewhere."""
+def _is_go_file(file: Path) -> bool:
+    """Return whether a file is that of a Go server. Other problems are reported later."""
     try:
         with go_file.opened(file):
             return True
@@ -100,7 +100,7 @@ def status(database: options.Database = None, json: options.Json = False) -> Non
         found, needed = migrate.current(engine), migrate.head()
         with read_snapshot(engine) as connection:
             size = dialects.database_size(connection)
-    answer = {
+    facts = {
         "database": engine.url.render_as_string(),
         "schema": found,
         "needed": needed,
@@ -108,9 +108,9 @@ def status(database: options.Database = None, json: options.Json = False) -> Non
         "size_bytes": size,
     }
     if json:
-        output.print_json(answer)
+        output.print_json(facts)
     else:
-        output.print_table(("", ""), list(answer.items()))
+        output.print_table(("", ""), list(facts.items()))
     if found != needed:
         raise typer.Exit(1)
 

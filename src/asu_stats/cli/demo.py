@@ -73,7 +73,7 @@ def demo(
         with server.started(settings) as app, visitors.Visitors(here, calm_seconds=pause):
             typer.echo(
                 f"\n  asu-stats demo: {counted(requests, 'request')} in {counted(days, 'day')}, "
-                "and builds going on\n\n"
+                "and live builds\n\n"
                 f"    {base}/                               the dashboard\n"
                 f"    {base}/docs                           the API\n"
                 f"    {base}/api/v1/stats/overview?days=30  the figures\n\n"
@@ -83,13 +83,13 @@ def demo(
 
 
 def _loopback(address: str) -> str:
-    """Return the loopback address of a server that listens on an address."""
+    """Return the loopback address that reaches a server on an address."""
     found = ipaddress.ip_address(address)
     return address if found.is_loopback else "::1" if found.version == 6 else "127.0.0.1"
 
 
 def _fill(apply: Callable[[list[Event]], object], events: Iterator[Event]) -> None:
-    """Write a history into the store, batch by batch."""
+    """Store a history, batch by batch."""
     with output.progress(None, "history") as bar:
         while batch := list(islice(events, _BATCH)):
             apply(batch)

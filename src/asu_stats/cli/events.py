@@ -47,7 +47,7 @@ def send(
 ) -> None:
     """Send the events of a file to a server.
 
-    Lines without a valid event are named and left out. A known event counts once, so the command
+    Lines without a valid event are reported and skipped. Each event counts once, so the command
     can be repeated from the start. Exit status 1 if a line is invalid or was not sent. The format
     is NDJSON; see docs/reference/events.md.
     """
@@ -58,7 +58,7 @@ def send(
         sender = FileSender(
             sink,
             retry_seconds,
-            on_invalid=_Invalid(quiet=json),
+            on_invalid=_InvalidLines(quiet=json),
             on_read=lambda done: bar.advance(bar.task_ids[0], done),
             on_retry=_wait,
         )
@@ -73,15 +73,15 @@ def send(
         raise typer.Exit(1)
 
 
-class _Invalid:
-    """Names invalid lines on standard error, the first of them."""
+class _InvalidLines:
+    """Prints the first invalid lines on standard error."""
 
     def __init__(self, *, quiet: bool) -> None:
-        self._left = 0 if quiet else _SHOWN
+        self._remaining = 0 if quiet else _SHOWN
 
     def __call__(self, found: InvalidLine) -> None:
-        if self._left:
-            self._left -= 1
+        if self._remaining:
+            self._remaining -= 1
             typer.echo(f"line {found.line}: {found.problem}", err=True)
 
 
@@ -93,8 +93,8 @@ def _print(report: SendReport, *, dry_run: bool) -> None:
     if report.invalid > _SHOWN:
         typer.echo(f"{_SHOWN} of {report.invalid:,} invalid lines shown", err=True)
     if report.error:
-        words = "run the command again: events that arrived count once"
-        typer.echo(f"stopped at line {report.stopped_at}: {report.error}; {words}", err=True)
+        advice = "run the command again: each event counts once"
+        typer.echo(f"stopped at line {report.stopped_at}: {report.error}; {advice}", err=True)
     invalid = counted(report.invalid, "invalid line")
     if dry_run:
         typer.echo(f"{counted(report.lines, 'line')} checked, {invalid}")

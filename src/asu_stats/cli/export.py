@@ -19,7 +19,7 @@ from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot
 
 _ROWS: Final = 5_000
-# Valid in JSON, but some readers take them for line ends.
+# Valid in JSON, but some readers treat them as line breaks.
 _LINE_ENDS: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 Rows = Iterator[Sequence[Any]]
@@ -46,7 +46,7 @@ def export(
 ) -> None:
     """Export the rows of a table, by time. Times are UTC.
 
-    Request hashes are complete. Anybody who has one can fetch its image: keep the files private.
+    Request hashes are complete, and give access to images: keep the files private.
     """
     if table not in source.TABLES:
         raise typer.BadParameter(f"{table}: expected one of {', '.join(source.TABLES)}")

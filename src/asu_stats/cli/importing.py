@@ -46,10 +46,10 @@ from asu_stats.times import utc_now
 log = logging.getLogger(__name__)
 app = typer.Typer(help="Import the history of an older server.", no_args_is_help=True)
 
-_PATIENCE_SECONDS: Final = 60.0
+_MAX_BUSY_SECONDS: Final = 60.0
 _CHECK_SECONDS: Final = 1.0
 _REQUESTS_SECONDS: Final = 60.0
-# Between the sample of a build and its end in RQ.
+# Maximum time between the sample of a build and its end in RQ.
 _SAME_BUILD: Final = timedelta(seconds=5)
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -133,7 +133,7 @@ def go_builder(
             if follow:
                 _follow(lambda: history.read(sender, advance, begin))
         found = comparison.compare(settings, history.totals) if verify else []
-    _say(summary, aside, found, json=json, dry_run=dry_run)
+    _print_summary(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
 
@@ -166,10 +166,10 @@ def redis(
 ) -> None:
     """Import the statistics of the upstream server from its Redis, which can keep running.
 
-    The last five minutes are left for the next import. What was imported before is not counted
-    twice. With --follow, builds come from the results that RQ keeps, as soon as they start and end;
-    requests come from RedisTimeSeries (setting server_stats of the upstream server). Without
-    TimeSeries, only requests that queued a build are known.
+    The last five minutes are left for the next import. Nothing is counted twice. With --follow,
+    starts and ends of builds come from the results that RQ keeps; requests come from
+    RedisTimeSeries (setting server_stats of the upstream server). Without TimeSeries, only requests
+    that queued a build are known.
     """
     if follow and dry_run:
         raise typer.BadParameter("--follow --dry-run: expected one of them")
@@ -201,16 +201,16 @@ def redis(
                 imported, known = _build_times(settings)
                 after = None if imported is None else imported[1] + _SAME_BUILD
                 _follow(
-                    _Following(url, summary, aside, Sender(commit, summary), oldest, after).read
+                    _RedisFollower(url, summary, aside, Sender(commit, summary), oldest, after).read
                 )
         found = comparison.compare_days(settings, history.totals) if verify else []
-    _say(summary, aside, found, json=json, dry_run=dry_run)
+    _print_summary(summary, aside, found, json=json, dry_run=dry_run)
     if any(row.missing for row in found):
         raise typer.Exit(1)
 
 
-class _Following:
-    """Imports new requests and builds from an upstream server's Redis."""
+class _RedisFollower:
+    """Imports new requests and builds from an upstream server's Redis repeatedly."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class _Following:
         self._requests_at = time.monotonic() + _REQUESTS_SECONDS
 
     def read(self) -> None:
-        """Send builds; once a minute also requests."""
+        """Send new builds, and once a minute new requests."""
         now = utc_now()
         history = self._history(now)
         has_requests = history.has_requests()
@@ -250,9 +250,9 @@ class _Following:
 def _build_times(
     settings: Settings,
 ) -> tuple[tuple[datetime, datetime] | None, tuple[datetime, datetime] | None]:
-    """Return the first and the last end of builds from TimeSeries, and of those known to RQ.
+    """Return the first and last end of the imported builds, from TimeSeries and from RQ.
 
-    So neither source brings in builds that the other one has brought in.
+    Neither source then imports builds that were imported from the other one.
     """
     with opened(settings) as engine, read_snapshot(engine) as connection:
         first, second = (ends_of(connection, prefix) for prefix in ("redis:", BUILD_ID))
@@ -273,7 +273,7 @@ def _source(source: str) -> str:
 def _target(
     database: str | None, *, dry_run: bool, force: bool
 ) -> Iterator[tuple[Commit, Check, Settings]]:
-    """Return a function that commits events (or drops them in a dry run), and one that checks them.
+    """Return a function that commits events (or drops them in a dry run), a check, and settings.
 
     The check gets the name of the imported file or server.
     """
@@ -286,9 +286,9 @@ def _target(
             migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         migrate.check(engine)
         migrate.check_writable(engine)
-        # A file that was converted in place has the old rows already.
-        quiet = settings.model_copy(update={"legacy_build_stats": False})
-        with recorder_on(quiet, engine, ProcessMetrics(), live=False) as recorder:
+        # A file that was converted in place already has rows in `build_stats`.
+        without_legacy = settings.model_copy(update={"legacy_build_stats": False})
+        with recorder_on(without_legacy, engine, ProcessMetrics(), live=False) as recorder:
             check = _no_check if force else partial(reimport.duplicate_check, engine)
             yield _committing(recorder), check, settings
 
@@ -299,21 +299,21 @@ def _no_check(_: str) -> Callable[[Sequence[Event]], None]:
 
 def _committing(recorder: Recorder) -> Commit:
     def commit(events: Sequence[Event]) -> int:
-        """Commit events, and wait while the database is busy."""
-        until = time.monotonic() + _PATIENCE_SECONDS
+        """Commit events, retrying for up to a minute while the database is busy."""
+        until = time.monotonic() + _MAX_BUSY_SECONDS
         while True:
             try:
                 return recorder.commit(events).accepted
             except StoreUnavailableError as error:
                 if "locked" not in str(error) and "too long" not in str(error):
-                    raise StoreUnavailableError(f"{error}; {_AGAIN}") from error
+                    raise StoreUnavailableError(f"{error}; {_RESUME}") from error
                 if time.monotonic() > until:
-                    raise StoreUnavailableError(f"{error}; {_AGAIN}") from error
+                    raise StoreUnavailableError(f"{error}; {_RESUME}") from error
 
     return commit
 
 
-_AGAIN: Final = "all rows imported so far are complete; run the command again to continue"
+_RESUME: Final = "all rows imported so far are complete; run the command again to continue"
 
 
 def _follow(read: Callable[[], None]) -> None:
@@ -332,14 +332,14 @@ def _follow(read: Callable[[], None]) -> None:
                 condition.works()
             except OtherHistoryError:
                 raise
-            except ForeignDataError as error:  # it is being replaced, or is locked
+            except ForeignDataError as error:  # for example while the file is replaced or locked
                 condition.failed(str(error))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _say(
+def _print_summary(
     summary: Summary,
     rejected: Rejected,
     compared: Sequence[comparison.Comparison],
@@ -347,13 +347,12 @@ def _say(
     json: bool,
     dry_run: bool,
 ) -> None:
-    """Print the result of an import."""
     is_written = (summary.rejected or summary.doubtful) and not rejected.problem
     aside = str(rejected.path) if is_written else None
     events: dict[str, Any] = {"events": summary.events}
     if not dry_run:
         events |= {"accepted": summary.accepted, "duplicates": summary.duplicates}
-    answer = {
+    facts = {
         "source": summary.source,
         "dry_run": dry_run,
         "rows": summary.rows,
@@ -369,16 +368,16 @@ def _say(
         "unknown": summary.unknown,
     }
     if json:
-        output.print_json({**answer, "compared": [asdict(row) for row in compared]})
+        output.print_json({**facts, "compared": [asdict(row) for row in compared]})
         return
     if compared:
-        comparison_table.print_compared(compared)
+        comparison_table.print_comparison(compared)
     shown = {
         key: ", ".join(f"{n:,} {name}" for name, n in value.items())
         if isinstance(value, dict)
         else "; ".join(value)
         if isinstance(value, list)
         else value
-        for key, value in answer.items()
+        for key, value in facts.items()
     }
     output.print_table(("", ""), [item for item in shown.items() if item[1] not in (None, "", {})])

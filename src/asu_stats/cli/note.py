@@ -21,7 +21,7 @@ _DAY_LENGTH = len("2026-09-30")
 
 
 def _moment(option: str, text: str | None) -> datetime | None:
-    """Return a day or a time in UTC as the database stores it; wrong usage for anything else."""
+    """Return a day or a time in UTC, as the database stores it. Raises `typer.BadParameter`."""
     if text is None:
         return None
     try:
@@ -47,7 +47,7 @@ def add(
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:
-    """Add a note. Everybody who can read the statistics can read it."""
+    """Add a note. Everyone with access to the statistics can read it."""
     begin, end = _moment("--at", at) or naive(utc_now()), _moment("--until", until)
     if not is_storable(text):
         raise typer.BadParameter("TEXT: expected text in UTF-8")
@@ -67,7 +67,7 @@ def add(
 
 @app.command("list")
 def list_notes(database: options.Database = None, json: options.Json = False) -> None:
-    """List all notes, and the settings that were changed. Times are UTC."""
+    """List all notes and changed settings. Times are UTC."""
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         with read_snapshot(engine) as connection:

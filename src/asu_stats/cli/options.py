@@ -1,4 +1,4 @@
-"""Options that several commands have in common."""
+"""Options that several commands share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +30,13 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @contextmanager
 def opened(database: str | None, *, make: bool = False, writes: bool = True) -> Iterator[Engine]:
-    """Return an engine on the database that `--database` or the settings name."""
+    """Open an engine on the database of `--database` or the settings."""
     with databases.opened(load(database_url=database), make=make, writes=writes) as engine:
         yield engine
 
 
 def days(start: str | None, end: str | None) -> tuple[date | None, date | None]:
-    """Return the days of `--start` and `--end`; wrong usage for anything else."""
+    """Return the days of `--start` and `--end`. Raises `typer.BadParameter`."""
     try:
         first = None if start is None else parse_date("--start", start)
         last = None if end is None else parse_date("--end", end)

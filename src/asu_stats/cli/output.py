@@ -1,4 +1,4 @@
-"""Output of commands: tables and progress for users, JSON for programs."""
+"""Output of commands: tables and progress bars for users, JSON for programs."""
 
 import json
 import re
@@ -35,12 +35,12 @@ errors = Console(stderr=True)
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON, its times as RFC 3339 with `Z`."""
+    """Print a value as JSON. Times are RFC 3339 with `Z`."""
     console.print_json(json.dumps(value, default=_as_text))
 
 
 def _as_text(value: object) -> str:
-    """Return a value that JSON has no type for as text; a time without zone is UTC."""
+    """Convert a value that has no JSON type. A time without zone is UTC."""
     if isinstance(value, datetime):
         return format_time(value if value.tzinfo else aware(value))
     return str(value)
@@ -72,25 +72,24 @@ class _Speed(ProgressColumn):
     """Items per second."""
 
     def render(self, task: Task) -> Text:
-        """Return the text of the column."""
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:,.0f}/s")
 
 
 @contextmanager
-def progress(total: int | None, what: str, *, of_bytes: bool = False) -> Iterator[Progress]:
-    """Show a progress bar on standard error if it is a terminal: of items or `of_bytes`."""
-    counted = (
+def progress(total: int | None, label: str, *, of_bytes: bool = False) -> Iterator[Progress]:
+    """Show a progress bar on standard error, if it is a terminal; of items or `of_bytes`."""
+    amounts = (
         (DownloadColumn(), TransferSpeedColumn()) if of_bytes else (MofNCompleteColumn(), _Speed())
     )
     with Progress(
-        TextColumn(what),
+        TextColumn(label),
         BarColumn(),
-        *counted,
+        *amounts,
         TimeRemainingColumn(),
         console=errors,
         transient=True,
         disable=not errors.is_terminal,
     ) as bar:
-        bar.add_task(what, total=total)
+        bar.add_task(label, total=total)
         yield bar

@@ -26,8 +26,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"asu-stats {__version__}")
         raise typer.Exit
 
@@ -56,7 +56,7 @@ def run() -> None:
     try:
         status = app(prog_name="asu-stats", standalone_mode=False)
     except typer.TyperException as error:
-        _misused(error)
+        _fail_usage(error)
     except typer.Abort:
         sys.exit(1)
     except AsuStatsError as error:
@@ -64,44 +64,45 @@ def run() -> None:
     except DBAPIError as error:
         _fail("database: " + str(error.orig).strip().partition("\n")[0])
     except BrokenPipeError:
-        _forget_output()
+        _discard_output()
         sys.exit(1)
     except (OSError, ValueError) as error:
         log.debug("traceback", exc_info=error)
-        _forget_output()
-        _fail(_words(error))
+        _discard_output()
+        _fail(_message_of(error))
     sys.exit(status or 0)
 
 
-def _words(error: OSError | ValueError) -> str:
+def _message_of(error: OSError | ValueError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error).partition("\n")[0] or reason(error)
 
 
-def _forget_output() -> None:
-    """Drop unwritten standard output; Python would try to write it again at exit."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+def _discard_output() -> None:
+    """Discard unwritten standard output, which Python would try to write again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _misused(error: typer.TyperException) -> NoReturn:
+def _fail_usage(error: typer.TyperException) -> NoReturn:
     """Print in one line what is wrong with the arguments, and how to get help."""
-    words = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
-    if words.startswith("Usage:"):  # nothing was said, so all there is to know is the answer
-        typer.echo(words, err=True)
+    message = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
+    if message.startswith("Usage:"):  # called without arguments
+        typer.echo(message, err=True)
         sys.exit(error.exit_code)
     context = getattr(error, "ctx", None)
     command = f"; see `{context.command_path} --help`" if context else ""
-    words = " ".join(words.rstrip(".").split())
-    if "Did you mean" in words:
-        words = words.replace(". Did you mean ", "; did you mean ").replace("No such", "no such")
-    if words.endswith("?"):
+    message = " ".join(message.rstrip(".").split())
+    if "Did you mean" in message:
+        message = message.replace(". Did you mean ", "; did you mean ").replace(
+            "No such", "no such"
+        )
+    if message.endswith("?"):
         command = command.replace("; see", " See")
-    _fail(words + command, error.exit_code)
+    _fail(message + command, error.exit_code)
 
 
-def _fail(words: str, status: int = 1) -> NoReturn:
-    text = one_line(f"asu-stats: {words}")
+def _fail(message: str, status: int = 1) -> NoReturn:
+    text = one_line(f"asu-stats: {message}")
     errors.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     sys.exit(status)

@@ -22,7 +22,7 @@ def _group() -> None:
 @app.command()
 def run(
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be archived; change nothing.")
     ] = False,
     force: Annotated[
         bool,
@@ -33,9 +33,9 @@ def run(
 ) -> None:
     """Archive expired details and delete expired hourly figures. No other figure changes.
 
-    It can be stopped at any time and run again. If a server is running it, nothing happens. A
-    clock that is years ahead would delete all hourly figures: without --force the command fails if
-    there is no event and no run of the last 92 days.
+    It can be stopped at any time and run again. If the job is running in a server, nothing
+    happens. A clock that is ahead would delete hourly figures too early: without --force, the
+    command fails if the seven days before today have neither an event nor a run.
     """
     if not dry_run:
         jobs.run_named("retention", database, json=json, force=force)

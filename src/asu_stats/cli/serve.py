@@ -67,8 +67,8 @@ def serve(
         follow_go_builder=follow_go_builder,
     )
     use(settings.log_format, settings.log_level)
-    at = sockets.listening(host, port) if uds is None else sockets.listening_at(uds)
-    with at as listeners, server.started(settings) as app:
+    opened = sockets.listening(host, port) if uds is None else sockets.listening_at(uds)
+    with opened as listeners, server.started(settings) as app:
         url = f"{sockets.base_url(host, listeners)}/" if uds is None else f"unix:{uds}"
         log.info("server: listening url=%s version=%s", url, __version__)
         server.serve(app, listeners, root_path=settings.root_path)
@@ -96,8 +96,8 @@ def worker(
         signal.signal(number, lambda *_: stop.set())
     use(settings.log_format, settings.log_level)
     with running(settings):
-        words = "worker: started workers=%d builder=%s version=%s"
-        log.info(words, settings.workers, settings.builder, __version__)
+        message = "worker: started workers=%d builder=%s version=%s"
+        log.info(message, settings.workers, settings.builder, __version__)
         systemd.notify("READY=1")
         while not stop.wait(systemd.heartbeat_seconds()):
             systemd.notify("WATCHDOG=1")

@@ -33,17 +33,19 @@ insights = typer.Typer(help="Causes of failures, changes, recommendations.", no_
 
 
 def _command(report: Report) -> Callable[..., None]:
-    """Return the command that prints a report: a function whose signature has its options."""
-    own = [each for each in report.all_parameters if each.name != FORMAT.name]
+    """Return a command that prints a report: a function whose signature has the options."""
+    parameters = [each for each in report.all_parameters if each.name != FORMAT.name]
 
     def run(**given: Any) -> None:
         database, json, subject = given["database"], given["json"], given.get(_SUBJECT)
-        values = {each.name: given[each.name] for each in own if given[each.name] is not None}
+        values = {
+            each.name: given[each.name] for each in parameters if given[each.name] is not None
+        }
         _print(report, ParameterValues(values), subject, database, json=json)
 
     signature = [
         *((_argument(report.subject),) if report.subject else ()),
-        *(_option(each.name, each.description) for each in own),
+        *(_option(each.name, each.description) for each in parameters),
         _keyword("database", options.Database, None),
         _keyword("json", options.Json, default=False),
     ]
@@ -87,10 +89,10 @@ def _print(
     if json:
         output.print_json(found if isinstance(found, Mapping) else list(found))
     else:
-        _tell(found)
+        _print_response(found)
 
 
-def _tell(found: Any) -> None:
+def _print_response(found: Any) -> None:
     """Print a response: its figures, then each of its lists as a table."""
     if not isinstance(found, Mapping):
         _print_rows(found)
@@ -113,7 +115,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _is_rows(value: Any) -> bool:
-    """Tell whether a value is a list of rows, and not of names."""
+    """Return whether a value is a list of rows, and not of names."""
     is_list = isinstance(value, Sequence) and not isinstance(value, str)
     return is_list and all(isinstance(each, Mapping) for each in value)
 
@@ -136,7 +138,7 @@ def _heading(name: str) -> str:
 
 for _report in REPORTS:
     _name = _report.name.partition("/{")[0]
-    _of = insights if _name.startswith(_INSIGHTS) else stats
+    _app = insights if _name.startswith(_INSIGHTS) else stats
     if _report.subject:
         _name = _name.removesuffix("s")
-    _of.command(_name.removeprefix(_INSIGHTS).replace("/", "-"))(_command(_report))
+    _app.command(_name.removeprefix(_INSIGHTS).replace("/", "-"))(_command(_report))

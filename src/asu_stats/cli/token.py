@@ -92,7 +92,7 @@ def revoke(name: Name, database: options.Database = None, json: options.Json = F
 
 
 def _expiry(text: str | None, now: datetime) -> datetime | None:
-    """Return when a token expires; wrong usage for anything but days or a later day."""
+    """Return when a token expires, from a number of days or a day. Raises `typer.BadParameter`."""
     if text is None:
         return None
     days = _DAYS.fullmatch(text)

@@ -1,7 +1,7 @@
-"""Style sheet, scripts and icon, read and compressed once.
+"""Style sheets, scripts and icons, read and compressed once per process.
 
-Their directory is named after a digest of all files, so browsers can cache them forever, and
-modules can import each other by plain names.
+The URL contains a digest of all files, so browsers can cache them forever, and modules can import
+each other by relative names.
 """
 
 import gzip
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 _DIRECTORY: Final = Path(__file__).parent / "static"
-_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_IMMUTABLE: Final = "public, max-age=31536000, immutable"
 _TYPES: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
 
 
@@ -30,37 +30,37 @@ class Assets:
         for name, content in self._files.items():
             digest.update(name.encode() + b"\0" + content + b"\0")
         self.digest = digest.hexdigest()
-        self._packed = {name: gzip.compress(c, 9, mtime=0) for name, c in self._files.items()}
+        self._compressed = {name: gzip.compress(c, 9, mtime=0) for name, c in self._files.items()}
 
     def content(self, name: str) -> bytes:
         return self._files[name]
 
-    def answer(self, request: Request) -> Response:
-        """Return a file. Under the current digest it may be cached forever. Raises a 404."""
+    def respond(self, request: Request) -> Response:
+        """Return a file. A URL with the current digest is cached forever. Raises a 404."""
         name: str = request.path_params["name"]
-        plain = name.removeprefix(f"{self.digest}/")
-        content = self._files.get(plain)
+        file = name.removeprefix(f"{self.digest}/")
+        content = self._files.get(file)
         if content is None:
             raise HTTPException(404, "Not Found")
         headers = {
-            "Cache-Control": _FOR_EVER if plain != name else "no-cache",
+            "Cache-Control": _IMMUTABLE if file != name else "no-cache",
             "ETag": f'W/"{self.digest}"',
             "Vary": "Accept-Encoding",
         }
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
         if accepts_gzip(request):
-            content, headers["Content-Encoding"] = self._packed[plain], "gzip"
-        kind = _TYPES.get(Path(plain).suffix) or mimetypes.guess_type(plain)[0] or "text/plain"
-        return Response(content, headers=headers, media_type=kind)
+            content, headers["Content-Encoding"] = self._compressed[file], "gzip"
+        media_type = _TYPES.get(Path(file).suffix) or mimetypes.guess_type(file)[0] or "text/plain"
+        return Response(content, headers=headers, media_type=media_type)
 
 
 @lru_cache(maxsize=1)
-def of_the_package() -> Assets:
+def package_assets() -> Assets:
     return Assets()
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Tell whether the response may be compressed."""
-    offers = request.headers.get("accept-encoding", "").lower().split(",")
-    return any(offer.strip() in {"gzip", "*"} or "gzip;q=1" in offer for offer in offers)
+    """Return whether the client accepts a compressed response."""
+    codings = request.headers.get("accept-encoding", "").lower().split(",")
+    return any(coding.strip() in {"gzip", "*"} or "gzip;q=1" in coding for coding in codings)

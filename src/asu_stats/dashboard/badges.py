@@ -31,18 +31,18 @@ Figures = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """A kind of badge: its field, and its format."""
+    """A kind of badge: field of the figures, label and format. `has_levels`: coloured by value."""
 
     field: str
     label: str
     is_rate: bool = False
-    is_judged: bool = False
+    has_levels: bool = False
 
 
 BADGES: Final[Mapping[str, Badge]] = {
     "requests": Badge("requests", "firmware requests"),
     "builds": Badge("successful_builds", "firmware builds"),
-    "success-rate": Badge("success_rate", "build success", is_rate=True, is_judged=True),
+    "success-rate": Badge("success_rate", "build success", is_rate=True, has_levels=True),
     "cache-hit-rate": Badge("cache_hit_rate", "from cache", is_rate=True),
 }
 
@@ -65,10 +65,16 @@ def badge_response(
             "label", got=label, expected=f"at most {_LABEL_LENGTH} characters"
         )
     value = read(_figures, view)[badge.field]
-    words, colour = _shown(badge, value)
-    sides = [_width(label), _width(words)]
+    value_text, colour = _shown(badge, value)
+    widths = [_width(label), _width(value_text)]
     text = text_of(
-        "badge.svg", label=label, words=words, colour=colour, grey=_GREY, widths=sides, height=20
+        "badge.svg",
+        label=label,
+        value=value_text,
+        colour=colour,
+        grey=_GREY,
+        widths=widths,
+        height=20,
     )
     body = text.encode()
     etag = f'W/"{blake2b(body, digest_size=8).hexdigest()}"'
@@ -79,7 +85,7 @@ def badge_response(
 
 
 def _figures(db: Connection, view: View) -> Figures:
-    """Return the figures of all requests, or of one version, profile, or both."""
+    """Return the figures of all requests, or of one version, one profile, or both."""
     if not view.filters:
         return overview.read(db, view.window)["totals"]
     return builds.of_one(db, view.window, view.filters)._asdict()
@@ -92,12 +98,12 @@ def _label(badge: Badge, view: View) -> str:
 
 def _shown(badge: Badge, value: float | None) -> tuple[str, str]:
     if value is None:
-        return "no builds" if badge.is_judged else "no requests", _GREY
+        return "no builds" if badge.has_levels else "no requests", _GREY
     if not badge.is_rate:
         return f"{value:,}", _BLUE
     colour = _BLUE
-    if badge.is_judged:
-        colour = next(colour for least, colour in _LEVELS if value >= least)
+    if badge.has_levels:
+        colour = next(colour for minimum, colour in _LEVELS if value >= minimum)
     return f"{value:.1f}%" if value < 100 else "100%", colour
 
 

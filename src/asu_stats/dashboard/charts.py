@@ -1,6 +1,6 @@
-"""Charts, declared as data: the API query that they draw, and the same rows as a table.
+"""Charts, declared as data: an API query, and its rows as a table.
 
-The script queries the API and draws. The table behind each chart is in the page from the start.
+The page contains the table. A script sends the query and draws the chart.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A line, or the bars of one field. `colour` is a number of the palette."""
+    """One field of a chart, as a line or bars. `colour` is an index of the palette."""
 
     field: str
     label: str
@@ -25,11 +25,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. `kind`: lines, bars, stack. With `split`, each value of that field is a series."""
+    """A chart. `kind` is lines, bars or stack. With `split`, each value of that field is a series.
+
+    `endpoint` is below `/api/v1/stats/`.
+    """
 
     name: str
     title: str
-    question: str
+    endpoint: str
     x: Column
     series: Sequence[Series]
     rows: Rows
@@ -37,14 +40,14 @@ class Chart:
     parameters: Mapping[str, str] = field(default_factory=dict)
     path: str = ""  # the member of the response with the rows
     split: str = ""
-    rest: str = ""  # name of the series whose value of `split` is null
+    rest: str = ""  # label of the series whose value of `split` is null
     note: str = ""
     height: str = "usual"
     has_csv: bool = True
 
     @property
     def drawing(self) -> dict[str, Any]:
-        """Return the data that the script needs."""
+        """Return the data for the script."""
         return {
             "kind": self.kind,
             "x": self.x.field,
@@ -67,7 +70,7 @@ class Chart:
         return [self.x, *split, *figures]
 
 
-WHEN: Final = Column("timestamp", "UTC", "name")
+TIMESTAMP: Final = Column("timestamp", "UTC", "name")
 REQUESTS: Final = Series("requests", "Requests", 1)
 CACHE_HITS: Final = Series("cache_hits", "Cache hits", 3)
 FAILED: Final = Series("failed_builds", "Failed builds", 2)
@@ -83,12 +86,12 @@ def over_time(
     height: str = "usual",
     **filters: str,
 ) -> Chart:
-    """Return the chart of requests over time, of all requests or of some."""
+    """Return the chart of requests over time, optionally filtered."""
     return Chart(
         name,
         title,
         "timeseries",
-        WHEN,
+        TIMESTAMP,
         (REQUESTS, CACHE_HITS, FAILED),
         rows,
         parameters={"interval": interval, **filters},

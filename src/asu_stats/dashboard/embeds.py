@@ -1,4 +1,4 @@
-"""Single charts, for a frame on another website."""
+"""Single charts, for a frame on other websites."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -18,23 +18,23 @@ from asu_stats.exceptions import InvalidParameterError
 from asu_stats.policies import declare
 from asu_stats.reports import annotations, timeseries
 
-_SERIES: Final = ("version", "target", "profile", "client")
+_FILTERS: Final = ("version", "target", "profile", "client")
 
 
 def _requests(db: Connection, view: View) -> Chart:
-    asked = view.only(*_SERIES)
-    timeseries.check(asked, view.interval)
-    rows = timeseries.read(db, view.window, interval=view.interval, filters=asked)
-    title = f"Requests for {', '.join(asked.values())}" if asked else "Firmware requests"
-    return charts.over_time(rows, view.interval, title=title, **asked)
+    filters = view.only(*_FILTERS)
+    timeseries.check(filters, view.interval)
+    rows = timeseries.read(db, view.window, interval=view.interval, filters=filters)
+    title = f"Requests for {', '.join(filters.values())}" if filters else "Firmware requests"
+    return charts.over_time(rows, view.interval, title=title, **filters)
 
 
-# Each chart with its filters.
+# Each chart with the filters that it accepts.
 EMBEDS: Final[Mapping[str, tuple[Callable[[Connection, View], Chart], tuple[str, ...]]]] = {
-    "requests": (_requests, _SERIES),
+    "requests": (_requests, _FILTERS),
     "versions": (names.adoption_chart, ()),
     "errors": (errors.chart, ("version", "target", "category", "type")),
-    "durations": (performance.spread_chart, ("version",)),
+    "durations": (performance.distribution_chart, ("version",)),
 }
 
 
@@ -44,7 +44,7 @@ def install(
     read: Callable[..., Any],
     origins: Sequence[str],
 ) -> None:
-    """Add the charts to `routes`. Only pages of `origins` may show them in a frame."""
+    """Add the route. Only pages of `origins` can show a chart in a frame."""
     ancestors = " ".join(origins) or "'none'"
 
     @routes.get("/embed/{name}", name="embed")
@@ -59,15 +59,14 @@ def install(
         queries.read(request.scope["query_string"], (*WINDOW, *filters, "theme"))
         view = view_of(request)
 
-        def drawn(db: Connection, view: View) -> dict[str, Any]:
-            noted = annotations.read(db, view.window)
-            return {"view": view, "chart": chart_of(db, view), "annotations": noted}
+        def content(db: Connection, view: View) -> dict[str, Any]:
+            notes = annotations.read(db, view.window)
+            return {"view": view, "chart": chart_of(db, view), "annotations": notes}
 
-        shown = {"scheme": scheme, **read(drawn, view)}
-        answer = render(request, "embed.html", shown)
-        answer.headers["Content-Security-Policy"] = (
+        response = render(request, "embed.html", {"scheme": scheme, **read(content, view)})
+        response.headers["Content-Security-Policy"] = (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
             "connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
             f"frame-ancestors {ancestors}"
         )
-        return answer
+        return response

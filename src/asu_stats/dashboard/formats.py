@@ -1,4 +1,4 @@
-"""Formats of figures on pages: English, until the script applies the locale of the reader."""
+"""Formats of figures on pages. They are English; a script applies the locale of the reader."""
 
 import json
 from datetime import datetime
@@ -8,13 +8,13 @@ from markupsafe import Markup
 
 from asu_stats.text import counted
 
-NOTHING = "–"  # noqa: RUF001 - an en dash: there is no figure
+UNKNOWN = "–"  # noqa: RUF001 - an en dash
 
 
 def number(value: float | None, decimals: int = 0) -> Markup:
-    """Return a number, which the script can update with the same number of decimals."""
+    """Return a number as `<data>`, which scripts can update with the same number of decimals."""
     if value is None:
-        return Markup('<span class="none" title="unknown">{}</span>').format(NOTHING)
+        return Markup('<span class="none" title="unknown">{}</span>').format(UNKNOWN)
     return Markup('<data value="{}">{}</data>').format(
         f"{value:.{decimals}f}", f"{value:,.{decimals}f}"
     )
@@ -29,7 +29,7 @@ def plain(value: float | None) -> Markup:
 
 
 def duration(exact: float | None) -> Markup:
-    """Return seconds as minutes and seconds; less than ten with one decimal, if it has any."""
+    """Return seconds as hours, minutes and seconds. Fractions are shown below 10 seconds."""
     if exact is None:
         return number(None)
     if exact < 10 and exact != int(exact):
@@ -38,16 +38,16 @@ def duration(exact: float | None) -> Markup:
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours_left = divmod(hours, 24)
-    words = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    text = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
     if days and not (hours_left or minutes or rest):
-        words = counted(days, "day")
+        text = counted(days, "day")
     if seconds < 60:
-        words = f"{seconds} s"
-    return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", words)
+        text = f"{seconds} s"
+    return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", text)
 
 
 def moment(text: str) -> Markup:
-    """Return an RFC 3339 time to the second, in UTC; the script adds the local time."""
+    """Return an RFC 3339 time in UTC, to the second. A script adds the local time."""
     shown = datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M:%S")
     return Markup('<time datetime="{}">{}</time>').format(text, shown)
 

@@ -1,4 +1,4 @@
-"""The pages: rendered on the server, readable without scripts; scripts draw and update them."""
+"""The pages. They are rendered on the server; scripts only draw charts and update figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from asu_stats.dashboard.contents import (
 )
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
-from asu_stats.dashboard.view import FILTERS, PAGES, PATHS, TAKEN, TIMELESS, TOPICS, View
+from asu_stats.dashboard.view import FILTERS, PAGE_FILTERS, PAGES, PATHS, TIMELESS, TOPICS, View
 from asu_stats.exceptions import (
     AsuStatsError,
     InvalidParameterError,
@@ -46,9 +46,9 @@ _STATUSES: Final[Mapping[type[AsuStatsError], int]] = {
     UnknownFingerprintError: 404,
     StoreUnavailableError: 503,
 }
-_DATA: Final = ("/api/", "/json/", "/store/", "/static/")  # paths that programs ask for
+_DATA: Final = ("/api/", "/json/", "/store/", "/static/")  # paths for programs
 _A_DAY: Final = {"Cache-Control": "max-age=86400"}
-# Crawlers may read each page once, not in all its orders and time ranges, and not the API.
+# Crawlers may read each page, but not its variants by query string, and not the API.
 _ROBOTS: Final = "User-agent: *\nDisallow: /api/\nDisallow: /*?\n"
 Read = Callable[[Connection, View], Content]
 _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
@@ -80,20 +80,20 @@ class Sources:
     embed_origins: Sequence[str] = ()
 
     def view(
-        self, request: Request, page: str = "overview", taken: Sequence[str] = FILTERS
+        self, request: Request, page: str = "overview", accepted: Sequence[str] = FILTERS
     ) -> View:
-        """Return the view that a request names. Raises `InvalidParameterError`."""
+        """Return the view of a request. Raises `InvalidParameterError`."""
         hourly_days = self.hourly_days
-        return View.of(request, page, now=self.now(), hourly_days=hourly_days, taken=taken)
+        return View.of(request, page, now=self.now(), hourly_days=hourly_days, accepted=accepted)
 
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
-        """Return the result of `report` on one state of the database."""
+        """Return the result of `report` in a snapshot of the database."""
         with read_snapshot(self.engine) as db:
             return report(db, of_database(db, view))
 
 
 def of_database(db: Connection, view: View) -> View:
-    """Return the view with the first day with data, without names not shown to this caller."""
+    """Return the view with the first day with data, and with names below the floor replaced."""
     filters = floor.masked(db, view.window, view.filters)
     return replace(view, filters=filters, since=sums.first_day(db))
 
@@ -122,12 +122,12 @@ def install(app: FastAPI, sources: Sources) -> None:
     @routes.get("/static/{name:path}")
     @declare("public", "none", "/static/")
     def static(request: Request) -> Response:
-        return assets.of_the_package().answer(request)
+        return assets.package_assets().respond(request)
 
     @routes.get("/favicon.ico")
     @declare("public", "none")
     def favicon() -> Response:
-        icon = assets.of_the_package().content("icon.svg")
+        icon = assets.package_assets().content("icon.svg")
         return Response(icon, media_type="image/svg+xml", headers=_A_DAY)
 
     @routes.get("/robots.txt")
@@ -143,7 +143,7 @@ def install(app: FastAPI, sources: Sources) -> None:
 
 
 def _show_missing_pages(app: FastAPI) -> None:
-    """Respond with a page to a browser that asks for a page that does not exist."""
+    """Respond to a browser with a page if the path does not exist."""
     respond = app.exception_handlers[HTTPException]
 
     def missing(request: Request, error: HTTPException) -> Any:
@@ -151,7 +151,7 @@ def _show_missing_pages(app: FastAPI) -> None:
         if error.status_code != 404 or is_data or not wants_page(request):
             return respond(request, error)
         detail = "There is no page at this address" if error.detail == "Not Found" else error.detail
-        return render(request, "error.html", {"words": f"{detail}.", "status": 404}, status=404)
+        return render(request, "error.html", {"message": f"{detail}.", "status": 404}, status=404)
 
     app.add_exception_handler(HTTPException, cast(Any, missing))
 
@@ -159,40 +159,39 @@ def _show_missing_pages(app: FastAPI) -> None:
 def _page(
     sources: Sources, name: str, label: str, template: str, read: Read
 ) -> Callable[[Request], Response]:
-    taken = TAKEN.get(name, insights.filters_of(name))
+    accepted = PAGE_FILTERS.get(name, insights.filters_of(name))
 
     def show(request: Request) -> Response:
         try:
-            view = sources.view(request, name, taken)
+            view = sources.view(request, name, accepted)
             alerts = sources.alerts() if name in {"overview", "alerts"} else {}
             with read_snapshot(sources.engine) as db:
                 view = of_database(db, view)
                 content = read(db, view)
                 now = now_report.read(db, sources.queues)
-                noted = () if name in TIMELESS else annotations.read(db, view.window)
+                notes = () if name in TIMELESS else annotations.read(db, view.window)
         except tuple(_STATUSES) as error:
             if not wants_page(request):
                 raise
-            return _refusal(request, error)
-        shown: Content = {"view": view, "title": label, "now": now, "annotations": noted}
-        shown |= {"alerts": alerts, **content}
-        return render(request, content.get("template", template), shown)
+            return _error_page(request, error)
+        values: Content = {"view": view, "title": label, "now": now, "annotations": notes}
+        values |= {"alerts": alerts, **content}
+        return render(request, content.get("template", template), values)
 
     return show
 
 
-def _refusal(request: Request, error: AsuStatsError) -> Response:
-    """Return a page that states what failed and what to do."""
+def _error_page(request: Request, error: AsuStatsError) -> Response:
     status = next(code for kind, code in _STATUSES.items() if isinstance(error, kind))
-    words = error.public if isinstance(error, StoreUnavailableError) else str(error)
-    answer = render(request, "error.html", {"words": words, "status": status}, status=status)
+    message = error.public if isinstance(error, StoreUnavailableError) else str(error)
+    response = render(request, "error.html", {"message": message, "status": status}, status=status)
     if status == 503:
-        answer.headers["Retry-After"] = "5"
-    return answer
+        response.headers["Retry-After"] = "5"
+    return response
 
 
 def _operations(schema: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the operations of an OpenAPI document by tag, in its order."""
+    """Return the operations of an OpenAPI document by tag, in the order of the document."""
     tags: dict[str, list[dict[str, Any]]] = {}
     for path, methods in schema["paths"].items():
         for method in _METHODS:

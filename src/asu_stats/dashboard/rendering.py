@@ -14,8 +14,8 @@ from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
 from asu_stats.reports import floor
 from asu_stats.text import counted, markup, plainly
 
-# Stands for the origin of the server in snippets until a script replaces it. A server does not know
-# its address, and `Host` is whatever a client sends.
+# Placeholder for the origin of the server in snippets, which a script replaces. The server does not
+# know its address without `public_url`: a client can send any `Host`.
 UNKNOWN_BASE: Final = "https://YOUR-SERVER"
 
 _templates = Environment(
@@ -45,13 +45,13 @@ def text_of(template: str, /, **values: Any) -> str:
 def render(
     request: Request, template: str, values: Mapping[str, Any], *, status: int = 200
 ) -> Response:
-    """Return a page, compressed if the client accepts that."""
+    """Render a page, compressed if the client accepts that."""
     root = request.scope.get("root_path", "")
     public_url = request.app.state.public_url
     text = _templates.get_template(template).render(
         {
             "root": root,
-            "static": f"{root}/static/{assets.of_the_package().digest}",
+            "static": f"{root}/static/{assets.package_assets().digest}",
             "version": __version__,
             "pages": PAGES,
             "presets": PRESETS,
@@ -61,7 +61,7 @@ def render(
             "unknown_base": UNKNOWN_BASE,
             "view": None,
             "annotations": (),
-            "least": floor.least(),
+            "public_floor": floor.least(),
             "signed_in": getattr(request.state, "signed_in", False),
             **values,
         }

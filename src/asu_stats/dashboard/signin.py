@@ -1,4 +1,4 @@
-"""Signing in with a read token, if statistics are not public."""
+"""Sign-in with a read token, if statistics are not public."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,39 +19,39 @@ _FORM_FIELDS: Final = 10
 
 def router(
     *,
-    begin: Callable[[str], str | None],
-    is_own: Callable[[Request, str], bool],
+    create_session: Callable[[str], str | None],
+    is_own_origin: Callable[[Request, str], bool],
     cookie: str,
-    lasts: timedelta,
+    max_age: timedelta,
 ) -> APIRouter:
     """Return the routes.
 
-    `begin` returns the cookie for a valid token. `is_own` tells whether an `Origin` is this server:
-    forms on other websites must not sign anyone in or out.
+    `create_session` returns the cookie for a valid token, else `None`. `is_own_origin` returns
+    whether an `Origin` is this server: forms on other websites must not sign anyone in or out.
     """
     routes = APIRouter(include_in_schema=False)
 
     @routes.get("/sign-in")
     @declare("public", "read")
-    def ask(request: Request) -> Response:
-        shown = {"next": _inside(request.query_params.get("next", "/")), "failed": ""}
-        return render(request, "sign-in.html", shown)
+    def form(request: Request) -> Response:
+        target = _local_path(request.query_params.get("next", "/"))
+        return render(request, "sign-in.html", {"next": target, "failed": ""})
 
     @routes.post("/sign-in")
     @declare("public", "read")
     async def sign_in(request: Request) -> Response:
-        form = await _form(request)
-        if form is None or not _is_ours(request):
-            return _again(request, "/", "The form was not sent from this page. Try again.", 400)
-        target = _inside(form.get("next", "/"))
-        value = await run_sync(begin, form.get("token", "").strip())
+        fields = await _fields(request)
+        if fields is None or not _is_same_origin(request):
+            return _form_page(request, "/", "The form was not sent from this page. Try again.", 400)
+        target = _local_path(fields.get("next", "/"))
+        value = await run_sync(create_session, fields.get("token", "").strip())
         if value is None:
-            return _again(request, target, "Invalid token, or it lacks the scope read.", 401)
-        response = _leave_to(request, target)
+            return _form_page(request, target, "Invalid token, or it lacks the scope read.", 401)
+        response = _redirect(request, target)
         response.set_cookie(
             cookie,
             value,
-            max_age=int(lasts.total_seconds()),
+            max_age=int(max_age.total_seconds()),
             path=_root(request) or "/",
             secure=_is_secure(request),
             httponly=True,
@@ -62,32 +62,32 @@ def router(
     @routes.post("/sign-out")
     @declare("public", "read")
     def sign_out(request: Request) -> Response:
-        if not _is_ours(request):
-            return _again(request, "/", "The form was not sent from this page. Try again.", 400)
-        response = _leave_to(request, "/sign-in")
+        if not _is_same_origin(request):
+            return _form_page(request, "/", "The form was not sent from this page. Try again.", 400)
+        response = _redirect(request, "/sign-in")
         response.delete_cookie(cookie, path=_root(request) or "/", httponly=True, samesite="lax")
         return response
 
-    def _is_ours(request: Request) -> bool:
+    def _is_same_origin(request: Request) -> bool:
         if request.headers.get("sec-fetch-site", "same-origin") not in {"same-origin", "none"}:
             return False
         origin = request.headers.get("origin")
-        return origin is None or is_own(request, origin)
+        return origin is None or is_own_origin(request, origin)
 
     return routes
 
 
-def _again(request: Request, target: str, words: str, status: int) -> Response:
-    return render(request, "sign-in.html", {"next": target, "failed": words}, status=status)
+def _form_page(request: Request, target: str, error: str, status: int) -> Response:
+    return render(request, "sign-in.html", {"next": target, "failed": error}, status=status)
 
 
-def _inside(target: str) -> str:
-    """Return a path of this server to redirect to, never an address elsewhere."""
-    odd = not target.startswith("/") or target[1:2] in {"/", "\\"} or not target.isprintable()
-    return "/" if odd else target
+def _local_path(target: str) -> str:
+    """Return a path of this server to redirect to; `/` for a URL of another server."""
+    is_local = target.startswith("/") and target[1:2] not in {"/", "\\"} and target.isprintable()
+    return target if is_local else "/"
 
 
-def _leave_to(request: Request, target: str) -> RedirectResponse:
+def _redirect(request: Request, target: str) -> RedirectResponse:
     response = RedirectResponse(f"{_root(request)}{target}", 303)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -99,16 +99,16 @@ def _root(request: Request) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    """Tell whether the browser used TLS, which a proxy may have terminated."""
+    """Return whether the browser used TLS, which a proxy may have terminated."""
     return request.scope["scheme"] == "https" or request.headers.get("origin", "").startswith(
         "https:"
     )
 
 
-async def _form(request: Request) -> dict[str, str] | None:
-    """Return the fields of a form, `None` for another body or a form of another website."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
+async def _fields(request: Request) -> dict[str, str] | None:
+    """Return the fields of a form; `None` if the body is too large or not a form."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/x-www-form-urlencoded":
         return None
     body = await bodies.read(request, _FORM_BYTES)
     if body is None:

@@ -1,6 +1,6 @@
-"""Tables, declared as data: columns, and rows that are searched, sorted and cut into pages.
+"""Tables, declared as data: columns, and rows with search, order and pages.
 
-They show figures of the reports unchanged.
+They show the figures of reports unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,8 @@ class Column:
     """A column: its field, its heading, and its format.
 
     `kind`: `name`, `text`, `count`, `share` (a count with a bar), `rate`, `seconds`, `time`,
-    `names` (the first of a list), `plain` (as many decimals as it has, two at most), `words` (a
-    name of the API, without underscores), `measured` (of what the field `measure` of the row says).
+    `names` (the first ones of a list), `plain` (with up to two decimals), `words` (a name of the
+    API, without underscores), `measured` (in the unit of the field `measure` of the row).
     """
 
     field: str
@@ -31,7 +31,7 @@ class Column:
     kind: str = "count"
     link: Link | None = None
     hint: str = ""
-    secondary: bool = False  # left out on narrow screens
+    secondary: bool = False  # hidden on narrow screens
 
     @property
     def is_text(self) -> bool:
@@ -41,14 +41,14 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as shown: one page of the rows found."""
+    """One page of the matching rows. `found` rows match, of `total`."""
 
     columns: Sequence[Column]
     rows: Sequence[Row]
     found: int
     total: int
     pages: int
-    most: Mapping[str, int]  # the largest value of each `share`, which has the longest bar
+    most: Mapping[str, int]  # the largest value of each `share` column, for the length of bars
     sort: str
     empty: str
 
@@ -61,54 +61,58 @@ def arrange(
     empty: str,
     searched: Sequence[str] = (),
 ) -> Table:
-    """Return the rows that match the search, in the requested order.
+    """Return the current page of the rows that match the search, in the requested order.
 
-    Without an order they stay as the report sorts them. `searched` names the fields to search, by
-    default the first column.
+    The default order is that of the report. `searched` are the fields to search; default: that of
+    the first column.
     """
     fields = searched or (columns[0].field,)
     words = view.search.casefold().split()
-    by = {column.field for column in columns if column.kind != "names"}
-    field = view.sort.removeprefix("-") if view.sort.removeprefix("-") in by else ""
-    places: Sequence[int] = range(len(rows))
+    sortable = {column.field for column in columns if column.kind != "names"}
+    field = view.sort.removeprefix("-") if view.sort.removeprefix("-") in sortable else ""
+    indexes: Sequence[int] = range(len(rows))
     if words or field:
-        places = _places(rows, words, fields, field, descending=view.sort.startswith("-"))
-    pages = max(1, -(-len(places) // ROWS))
+        indexes = _matching(rows, words, fields, field, descending=view.sort.startswith("-"))
+    pages = max(1, -(-len(indexes) // ROWS))
     number = min(view.number, pages)
     return Table(
         columns,
-        [rows[place] for place in places[(number - 1) * ROWS : number * ROWS]],
-        len(places),
+        [rows[index] for index in indexes[(number - 1) * ROWS : number * ROWS]],
+        len(indexes),
         len(rows),
         pages,
-        {column.field: _most(rows, column.field) for column in columns if column.kind == "share"},
+        {
+            column.field: _largest(rows, column.field)
+            for column in columns
+            if column.kind == "share"
+        },
         view.sort if field else "",
         empty,
     )
 
 
-def _places(
+def _matching(
     rows: Sequence[Row], words: Sequence[str], fields: Sequence[str], by: str, *, descending: bool
 ) -> list[int]:
-    """Return the places of the rows that contain all of `words`, sorted by the field `by`.
+    """Return the indexes of the rows that contain all of `words`, sorted by the field `by`.
 
-    Unknown values come last.
+    Rows without a value come last.
     """
     order = order_of(by)
     known: list[tuple[Any, int]] = []
     unknown: list[int] = []
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if all(any(word in str(row[f]).casefold() for f in fields) for word in words):
             value = row[by] if by else None
             if value is None:
-                unknown.append(place)
+                unknown.append(index)
             else:
-                known.append((order(value), place))
+                known.append((order(value), index))
     known.sort(key=itemgetter(0), reverse=descending)
-    return [place for _, place in known] + unknown
+    return [index for _, index in known] + unknown
 
 
-def _most(rows: Sequence[Row], field: str) -> int:
+def _largest(rows: Sequence[Row], field: str) -> int:
     if isinstance(rows, Listing) and rows.ranked_by == field:
         return rows[0][field] if rows else 0
     return max((row[field] or 0 for row in rows), default=0)

@@ -1,7 +1,4 @@
-"""The view of a page: time range, filters and order, and links that keep them.
-
-The URL contains the complete state of a page, so every view is a link.
-"""
+"""The state of a page, from its URL: time range, filters, search and order. Links keep it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,9 +32,9 @@ PAGES: Final = (
     ("alerts", "Alerts", "/alerts"),
     ("jobs", "Jobs", "/jobs"),
 )
-# These show the present, whatever the time range.
+# Pages that do not depend on the time range.
 TIMELESS: Final = frozenset({"alerts", "jobs"})
-# The pages behind one of them: the first is that page itself.
+# The pages under "Insights"; the first one is the page itself.
 TOPICS: Final = (
     ("insights", "Failures"),
     ("insights/regressions", "Changes"),
@@ -48,8 +45,8 @@ TOPICS: Final = (
     ("insights/phases", "Phases"),
 )
 PATHS: Final = {name: f"/{name}" for name, _ in TOPICS} | {name: path for name, _, path in PAGES}
-# The filters that the figures of a page can be of; those of insights are their reports' parameters.
-TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
+# The filters that each page accepts. Pages of insights accept the parameters of their reports.
+PAGE_FILTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "targets": ("version",),
     "profiles": ("version", "target", "profile"),
     "clients": ("client",),
@@ -59,7 +56,7 @@ TAKEN: Final[Mapping[str, tuple[str, ...]]] = {
     "performance": ("version",),
 }
 _API: Final = "/api/v1/stats"
-_MOST_PAGES: Final = 1_000_000
+_MAX_PAGES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +66,11 @@ class View:
     page: str
     root: str
     window: Window
-    asked: Mapping[str, str]  # the time range as API parameters
+    range_parameters: Mapping[str, str]  # the time range as API parameters
     now: datetime
-    hours_since: date
-    filters: Mapping[str, str]  # those that the page takes
-    left_out: Sequence[str] = ()  # names of filters that were given and that it does not take
+    hours_since: date  # first day with hourly figures
+    filters: Mapping[str, str]  # without those that the page does not accept
+    ignored_filters: Sequence[str] = ()  # names of filters that the page does not accept
     search: str = ""
     sort: str = ""
     number: int = 1
@@ -87,41 +84,38 @@ class View:
         *,
         now: datetime,
         hourly_days: int,
-        taken: Sequence[str] = FILTERS,
+        accepted: Sequence[str] = FILTERS,
     ) -> "View":
-        """Parse the URL of a request for a page that takes some filters.
-
-        Raises `InvalidParameterError`.
-        """
+        """Parse the URL of a request. Raises `InvalidParameterError`."""
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field counts as missing
-        asked = {name: given[name] for name in WINDOW if name in given}
+        range_parameters = {name: given[name] for name in WINDOW if name in given}
         window = Window.parse(
-            days=asked.get("days"),
-            start=asked.get("start"),
-            end=asked.get("end"),
+            days=range_parameters.get("days"),
+            start=range_parameters.get("start"),
+            end=range_parameters.get("end"),
             default_days=DEFAULT_DAYS,
             today=now.date(),
         )
-        if window.days > MAX_DAYS:  # a chart of millennia is megabytes of zeros
-            name = "start" if "start" in asked else "end"
+        if window.days > MAX_DAYS:  # otherwise charts could have megabytes of zeros
+            name = "start" if "start" in range_parameters else "end"
             expected = f"a time range of at most {MAX_DAYS} days"
-            raise InvalidParameterError(name, got=asked[name], expected=expected)
+            raise InvalidParameterError(name, got=range_parameters[name], expected=expected)
         filters = {name: _name(name, given[name]) for name in FILTERS if name in given}
-        alone = "fingerprint" in taken and "fingerprint" in filters
-        kept = ("fingerprint",) if alone else taken  # it has a page of its own
+        has_fingerprint = "fingerprint" in accepted and "fingerprint" in filters
+        applied = ("fingerprint",) if has_fingerprint else accepted  # it has a page of its own
         return cls(
             page,
             request.scope.get("root_path", ""),
             window,
-            asked or {"days": str(DEFAULT_DAYS)},
+            range_parameters or {"days": str(DEFAULT_DAYS)},
             now,
             now.date() - timedelta(days=hourly_days - 1),
-            {name: value for name, value in filters.items() if name in kept},
-            [name for name in filters if name not in kept],
+            {name: value for name, value in filters.items() if name in applied},
+            [name for name in filters if name not in applied],
             clean_text(_text("q", given.get("q", ""))),
             given.get("sort", ""),
-            parse_number("page", given.get("page", "1"), least=1, most=_MOST_PAGES),
+            parse_number("page", given.get("page", "1"), least=1, most=_MAX_PAGES),
         )
 
     @property
@@ -130,7 +124,7 @@ class View:
         return self.now.date()
 
     def has_begun(self, timestamp: str) -> bool:
-        """Tell whether a bucket has begun: zeros of a later one were not counted."""
+        """Return whether a bucket has started. The zeros of later buckets are not figures."""
         return timestamp <= self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
 
     @property
@@ -139,9 +133,9 @@ class View:
         return self.since is not None and self.since > self.window.start
 
     def counted(self, timestamps: Sequence[str]) -> list[bool]:
-        """Tell for each bucket whether it has begun and data goes back to it.
+        """Return for each bucket whether it has started and is not before the first data.
 
-        Zeros of other buckets were not counted.
+        The zeros of other buckets are not figures.
         """
         following = [*timestamps[1:], "~"]
         since = self.since.isoformat() if self.since else ""
@@ -152,12 +146,12 @@ class View:
 
     @property
     def days(self) -> int | None:
-        """Number of days, if the time range is the last days."""
-        return int(self.asked["days"]) if "days" in self.asked else None
+        """Number of days, if the time range is given as `days`."""
+        return int(self.range_parameters["days"]) if "days" in self.range_parameters else None
 
     @property
-    def words(self) -> str:
-        """The time range in words."""
+    def range_text(self) -> str:
+        """The time range as text."""
         if self.days == 1:
             return "today"
         if self.days:
@@ -173,28 +167,28 @@ class View:
 
     @property
     def interval(self) -> Interval:
-        """Interval of the buckets of charts: about as many as can be distinguished."""
+        """Interval of the buckets of charts, for as many buckets as a reader can distinguish."""
         if self.window.days <= 2 and self.window.start >= self.hours_since:
             return "hour"
         return self.day_interval
 
     @property
     def day_interval(self) -> Literal["day", "week", "month"]:
-        """The same, if only whole days are available."""
+        """The same for charts without hourly figures."""
         days = self.window.days
         return "day" if days <= 92 else "week" if days <= 731 else "month"
 
     def link(self, page: str = "", **changes: str | None) -> str:
-        """Return the link to a page with the same time range and only these filters."""
-        return self._url(PATHS[page or self.page], {**self.asked, **_given(changes)})
+        """Return a link to a page with the same time range and only these filters."""
+        return self._url(PATHS[page or self.page], {**self.range_parameters, **_given(changes)})
 
     def same(self, **changes: str | int | None) -> str:
-        """Return the link to this view with changed parameters; `None` removes one.
+        """Return a link to this view with changed parameters; `None` removes one.
 
-        The link always shows the first page of a table.
+        The link leads to the first page of a table.
         """
         query: dict[str, str | int | None] = {
-            **self.asked,
+            **self.range_parameters,
             **self.filters,
             "q": self.search or None,
             "sort": self.sort or None,
@@ -205,16 +199,16 @@ class View:
 
     @property
     def canonical(self) -> str:
-        """The address of the page below the root, of any time range, order and search."""
+        """Path of the page without `root_path`, time range, order and search."""
         return replace(self, root="")._url(PATHS[self.page], self.filters)
 
-    def api(self, question: str, **parameters: str | None) -> str:
-        """Return the link to an API query with the same time range."""
-        return self._url(f"{_API}/{question}", {**self.asked, **_given(parameters)})
+    def api(self, endpoint: str, **parameters: str | None) -> str:
+        """Return a link to an API query with the same time range."""
+        return self._url(f"{_API}/{endpoint}", {**self.range_parameters, **_given(parameters)})
 
-    def csv(self, question: str, **parameters: str | None) -> str:
-        """Return the link to the same query as CSV."""
-        return self.api(question, **parameters, format="csv")
+    def csv(self, endpoint: str, **parameters: str | None) -> str:
+        """Return a link to the same query as CSV."""
+        return self.api(endpoint, **parameters, format="csv")
 
     def only(self, *names: str) -> dict[str, str]:
         """Return the filters that a report accepts."""
@@ -234,7 +228,7 @@ def _given(parameters: Mapping[str, str | int | None]) -> dict[str, str]:
 
 
 def _name(parameter: str, value: str) -> str:
-    """Return a filter in the spelling of the store."""
+    """Return a filter as the store spells names."""
     value = _text(parameter, value)
     return _STORED.get(parameter, stored_name)(value)
 

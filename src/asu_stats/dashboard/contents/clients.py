@@ -32,24 +32,24 @@ def read(db: Connection, view: View) -> Content:
         "template": "list.html",
         "charts": [],
         "table": arrange(view, columns, clients.read(db, view.window), empty=NO_REQUEST),
-        "question": "clients",
-        "asked": {},
-        "what": "clients",
+        "endpoint": "clients",
+        "filters": {},
+        "rows_name": "clients",
     }
 
 
 def _one(db: Connection, view: View, client: str) -> Content:
-    answer = client_report.read(db, view.window, client, Page(ROWS))
-    series = answer["timeseries"]
+    response = client_report.read(db, view.window, client, Page(ROWS))
+    series = response["timeseries"]
     return {
         "template": "client.html",
-        "client": answer,
-        "gaps": answer["period"]["incomplete"],
+        "client": response,
+        "gaps": response["period"]["incomplete"],
         "chart": charts.Chart(
             "over-time",
             f"Requests of {client}",
             "timeseries",
-            charts.WHEN,
+            charts.TIMESTAMP,
             (charts.REQUESTS, charts.CACHE_HITS, charts.FAILED),
             series,
             parameters={"interval": "day", "client": client},
@@ -59,7 +59,7 @@ def _one(db: Connection, view: View, client: str) -> Content:
                 "title": title,
                 "rows": [
                     {"name": row[name], "requests": row["requests"], "link": link(row[name])}
-                    for row in answer[field]  # type: ignore[literal-required]
+                    for row in response[field]  # type: ignore[literal-required]
                 ],
             }
             for title, field, name, link in (

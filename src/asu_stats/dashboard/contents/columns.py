@@ -6,7 +6,7 @@ from asu_stats.dashboard.tables import Column
 
 Content = dict[str, Any]
 
-ASKED: Final = Column("requests", "Requests", "share")
+REQUESTS: Final = Column("requests", "Requests", "share")
 SUCCESS: Final = Column(
     "success_rate", "Success rate", "rate", hint="Share of finished builds, not of requests"
 )

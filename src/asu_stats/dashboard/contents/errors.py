@@ -13,26 +13,26 @@ from asu_stats.reports import error_timeseries, error_types
 from asu_stats.reports.insights import fingerprints
 from asu_stats.reports.listing import Page
 
-_TEXTS: Final = 20
+_FINGERPRINTS: Final = 20
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return errors over time, by type and by text; or the details of one fingerprint.
+    """Return errors over time, by type and by fingerprint; or the details of one fingerprint.
 
     Raises `UnknownFingerprintError`.
     """
     if "fingerprint" in view.filters:
         return _one(db, view, view.filters["fingerprint"])
-    examined = view.only("version", "category", "type")
-    asked = view.only("version", "category")
-    rows = error_types.read(db, view.window, **asked)
+    fingerprint_filters = view.only("version", "category", "type")
+    filters = view.only("version", "category")
+    rows = error_types.read(db, view.window, **filters)
     columns = (
         Column(
             "type",
             "Type",
             "name",
             lambda row: view.link(
-                "errors", **{**asked, "category": row["category"], "type": row["type"]}
+                "errors", **{**filters, "category": row["category"], "type": row["type"]}
             ),
         ),
         Column("category", "Category", "text"),
@@ -41,23 +41,23 @@ def read(db: Connection, view: View) -> Content:
         Column("versions", "Versions", secondary=True),
         Column("top_versions", "Top versions", "names", secondary=True),
     )
-    texts = fingerprints.read(db, view.window, Page(_TEXTS), examined)
-    wanted = view.filters.get("type")
-    one = [row for row in rows if row["type"] == wanted] if wanted else []
+    found = fingerprints.read(db, view.window, Page(_FINGERPRINTS), fingerprint_filters)
+    error_type = view.filters.get("type")
+    one = [row for row in rows if row["type"] == error_type] if error_type else []
     return {
         "chart": chart(db, view),
         "table": arrange(
             view,
             columns,
-            one if wanted else rows,
+            one if error_type else rows,
             empty="No errors in this time range.",
             searched=("type", "category"),
         ),
-        "asked": asked,
+        "filters": filters,
         "affected": one[0]["top_versions"] if one else [],
-        "fingerprints": texts["fingerprints"],
-        "fingerprints_total": texts["fingerprints_total"],
-        "examined": examined,
+        "fingerprints": found["fingerprints"],
+        "fingerprints_total": found["fingerprints_total"],
+        "fingerprint_filters": fingerprint_filters,
     }
 
 
@@ -71,7 +71,7 @@ def _one(db: Connection, view: View, fingerprint: str) -> Content:
             "over-time",
             "Errors with this text",
             f"insights/fingerprints/{fingerprint}",
-            charts.WHEN,
+            charts.TIMESTAMP,
             (Series("count", "Errors", 2),),
             one["timeseries"],
             kind="bars",
@@ -113,17 +113,17 @@ def _one(db: Connection, view: View, fingerprint: str) -> Content:
 
 
 def chart(db: Connection, view: View) -> Chart:
-    """Return the chart of categories over time, of all errors or of some."""
-    asked = view.only("version", "target", "category", "type")
+    """Return the chart of categories over time, optionally filtered."""
+    filters = view.only("version", "target", "category", "type")
     return Chart(
         "by-category",
-        "Errors by category" if "type" not in asked else f"Errors of type {asked['type']}",
+        "Errors by category" if "type" not in filters else f"Errors of type {filters['type']}",
         "errors/timeseries",
-        charts.WHEN,
+        charts.TIMESTAMP,
         (Series("errors", "Errors", 1),),
-        error_timeseries.read(db, view.window, interval=view.day_interval, **asked),
+        error_timeseries.read(db, view.window, interval=view.day_interval, **filters),
         kind="stack",
-        parameters={"interval": view.day_interval, **asked},
+        parameters={"interval": view.day_interval, **filters},
         split="category",
         rest="all others",
     )

@@ -1,4 +1,4 @@
-"""Insights in plain words: the findings of each report under `insights/`, and their basis."""
+"""The pages of insights: the reports under `insights/`, with explanations."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _REPORTS: Final = {report.name.removeprefix("insights/"): report for report in R
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure of a response: its label, and the path to it through the members."""
+    """A figure of a response: label, and path through the members of the response."""
 
     label: str
     path: tuple[str, ...]
@@ -29,7 +29,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """A list of a response as a table; `hint` says how to read it."""
+    """A list of a response as a table. `hint` explains how to read it."""
 
     member: str
     title: str
@@ -40,18 +40,18 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One report: its description in words, its figures, and its lists."""
+    """One report: description, figures and lists."""
 
     report: str
     title: str
-    words: str
+    description: str
     lists: tuple[List, ...]
     figures: tuple[Figure, ...] = ()
 
 
 _FAILURES: Final = Column("failures", "Failures")
-_SINCE: Final = Column("first_seen", "First seen", "text", secondary=True)
-_LAST: Final = Column("last_seen", "Last seen", "text")
+_FIRST_SEEN: Final = Column("first_seen", "First seen", "text", secondary=True)
+_LAST_SEEN: Final = Column("last_seen", "Last seen", "text")
 _HIT: Final = Column("requests_hit", "Requests hit", hint="Distinct request hashes")
 _DEVICES: Final = Column("devices", "Devices", secondary=True)
 
@@ -87,8 +87,8 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("p_value", "Chance", "text", secondary=True),
                     ),
                     "Nothing fails significantly more often than the rest.",
-                    "Fails far more often than everything else. Failures that a row explains are "
-                    "removed from the rows below it. Select one for details.",
+                    "These builds fail significantly more often than others. Failures that a row "
+                    "explains are removed from the rows below it. Select a row for details.",
                 ),
                 List(
                     "groups",
@@ -100,7 +100,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         _HIT,
                         _DEVICES,
                         Column("reason", "Why this culprit", "text", secondary=True),
-                        _LAST,
+                        _LAST_SEEN,
                     ),
                     "Nothing failed in this time range.",
                 ),
@@ -109,7 +109,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
         Section(
             "packages",
             "Failing packages",
-            "Packages that made builds fail, by branch: the to-do list of their maintainers.",
+            "Packages that error texts name, by branch: a to-do list for package maintainers.",
             (
                 List(
                     "packages",
@@ -121,8 +121,8 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         _HIT,
                         _DEVICES,
                         Column("type", "Error type", "text", secondary=True),
-                        _SINCE,
-                        _LAST,
+                        _FIRST_SEEN,
+                        _LAST_SEEN,
                         Column("failing_today", "Still failing", "text"),
                     ),
                     "No error in this time range names a package.",
@@ -173,7 +173,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("since", "Since", "text"),
                     ),
                     "No client repeated a failing request many times.",
-                    "Requests that failed or were rejected at least 10 times on one day.",
+                    "Requests that failed or were rejected at least 10 times on a day.",
                 ),
             ),
             (
@@ -330,7 +330,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
 
 
 def reader(queues: CombinedQueue) -> Callable[[Connection, View], Content]:
-    """Return the function that reads a page: the topics, and the sections of the requested one."""
+    """Return a function that reads the sections of a page."""
 
     def read(db: Connection, view: View) -> Content:
         sections = [_read(db, view, queues, section) for section in SECTIONS[view.page]]
@@ -341,18 +341,18 @@ def reader(queues: CombinedQueue) -> Callable[[Connection, View], Content]:
 
 def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -> Content:
     report = _REPORTS[section.report]
-    asked = _filters(view, report)
-    if len(asked) < len(view.filters):
+    filters = _filters(view, report)
+    if len(filters) < len(view.filters):
         return {"name": section.report, "title": section.title, "unfiltered": True}
     query = Query(
         window=view.window,
         today=view.today,
         filters={
-            each.name: each.schema["default"]
-            for each in report.parameters
-            if "default" in each.schema
+            parameter.name: parameter.schema["default"]
+            for parameter in report.parameters
+            if "default" in parameter.schema
         }
-        | asked,
+        | filters,
         page=Page(ROWS),
         now=view.now,
         queues=queues,
@@ -363,30 +363,30 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
         "name": section.report,
         "title": section.title,
         "unfiltered": False,
-        "words": section.words,
+        "description": section.description,
         "basis": basis,
-        "asked": asked,
+        "filters": filters,
         "figures": [
-            (figure.label, figure.kind, _at(found, figure.path)) for figure in section.figures
+            (figure.label, figure.kind, _value_at(found, figure.path)) for figure in section.figures
         ],
-        "lists": [_list(view, each, found[each.member]) for each in section.lists],
+        "lists": [_list(view, shown, found[shown.member]) for shown in section.lists],
     }
 
 
 def filters_of(page: str) -> tuple[str, ...]:
-    """Return the filters that any section of a page takes."""
+    """Return the filters that any section of a page accepts."""
     reports = [_REPORTS[section.report] for section in SECTIONS.get(page, ())]
-    taken = {parameter.name for report in reports for parameter in report.parameters}
-    return tuple(name for name in FILTERS if name in taken)
+    accepted = {parameter.name for report in reports for parameter in report.parameters}
+    return tuple(name for name in FILTERS if name in accepted)
 
 
 def _filters(view: View, report: Report) -> dict[str, str]:
-    """Return the filters of the view that a report takes."""
-    taken = {parameter.name for parameter in report.parameters}
-    return view.only(*(name for name in FILTERS if name in taken))
+    """Return the filters of the view that a report accepts."""
+    accepted = {parameter.name for parameter in report.parameters}
+    return view.only(*(name for name in FILTERS if name in accepted))
 
 
-def _at(found: Any, path: Sequence[str]) -> Any:
+def _value_at(found: Any, path: Sequence[str]) -> Any:
     for name in path:
         found = None if found is None else found[name]
     return ("yes" if found else "no") if isinstance(found, bool) else found
@@ -396,7 +396,7 @@ def _list(view: View, shown: List, rows: Sequence[Mapping[str, Any]]) -> Content
     rows = [_row(row) for row in rows[:ROWS]]
     first, *rest = shown.columns
     if shown.member == "over_represented":
-        first = Column(first.field, first.label, first.kind, lambda row: _inside(view, row))
+        first = Column(first.field, first.label, first.kind, lambda row: _filter_link(view, row))
     return {
         "member": shown.member,
         "title": shown.title,
@@ -412,8 +412,8 @@ def _list(view: View, shown: List, rows: Sequence[Mapping[str, Any]]) -> Content
     }
 
 
-def _inside(view: View, row: Mapping[str, Any]) -> str:
-    """Return the link to this page filtered by the value of a row, if there is such a filter."""
+def _filter_link(view: View, row: Mapping[str, Any]) -> str:
+    """Return a link to this page filtered by the value of a row, if there is such a filter."""
     dimension = row["dimension"]
     return view.same(**{dimension: row["value"]}) if dimension in FILTERS else view.same()
 
@@ -424,6 +424,6 @@ def _row(row: Mapping[str, Any]) -> dict[str, Any]:
         name: ("yes" if value else "no") if isinstance(value, bool) else value
         for name, value in row.items()
     }
-    if isinstance(chance := row.get("p_value"), float):
-        shown["p_value"] = "less than 1 in 10,000" if chance < 1e-4 else f"{chance:.4f}"
+    if isinstance(p_value := row.get("p_value"), float):
+        shown["p_value"] = "less than 1 in 10,000" if p_value < 1e-4 else f"{p_value:.4f}"
     return shown

@@ -8,12 +8,12 @@ from sqlalchemy import Connection
 from asu_stats.dashboard import charts
 from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import (
-    ASKED,
     AVERAGE,
     BUILT,
     CACHED,
     FAILED,
     NO_REQUEST,
+    REQUESTS,
     SUCCESS,
     Content,
 )
@@ -30,7 +30,7 @@ def read_versions(db: Connection, view: View) -> Content:
         Column(
             "version", "Version", "name", lambda row: view.link("targets", version=row["version"])
         ),
-        ASKED,
+        REQUESTS,
         Column("unique_targets", "Targets", secondary=True),
         *_BUILDS,
         Column("top_targets", "Most requested", "names", secondary=True),
@@ -39,9 +39,9 @@ def read_versions(db: Connection, view: View) -> Content:
     return {
         "charts": [adoption_chart(db, view)],
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
-        "question": "versions",
-        "asked": {},
-        "what": "versions",
+        "endpoint": "versions",
+        "filters": {},
+        "rows_name": "versions",
     }
 
 
@@ -51,7 +51,7 @@ def adoption_chart(db: Connection, view: View) -> Chart:
         "adoption",
         "Share of requests by version",
         "versions/timeseries",
-        charts.WHEN,
+        charts.TIMESTAMP,
         (Series("percentage", "Share", 1, "%"), Series("requests", "Requests", 1)),
         adoption.read(db, view.window, interval=view.day_interval),
         kind="stack",
@@ -63,27 +63,27 @@ def adoption_chart(db: Connection, view: View) -> Chart:
 
 def read_targets(db: Connection, view: View) -> Content:
     """Return the targets, of all versions or of one."""
-    asked = view.only("version")
+    filters = view.only("version")
     columns = (
         Column(
             "target",
             "Target",
             "name",
-            lambda row: view.link("profiles", target=row["target"], **asked),
+            lambda row: view.link("profiles", target=row["target"], **filters),
         ),
-        ASKED,
+        REQUESTS,
         Column("unique_profiles", "Profiles", secondary=True),
         *_BUILDS,
         Column("top_profiles", "Most requested", "names", secondary=True),
     )
-    rows = targets.read(db, view.window, **asked)
+    rows = targets.read(db, view.window, **filters)
     return {
-        "charts": _series(db, view, asked),
+        "charts": _series(db, view, filters),
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
-        "question": "targets",
-        "asked": asked,
-        "what": "targets",
-        "badge": asked,
+        "endpoint": "targets",
+        "filters": filters,
+        "rows_name": "targets",
+        "badge": filters,
     }
 
 
@@ -91,21 +91,21 @@ def read_profiles(db: Connection, view: View) -> Content:
     """Return the profiles of all or some versions and targets, or one profile by version."""
     if "profile" in view.filters:
         return _one_profile(db, view)
-    asked = view.only("version", "target")
+    filters = view.only("version", "target")
     columns = (
         Column(
             "profile", "Profile", "name", lambda row: view.link("profiles", profile=row["profile"])
         ),
-        ASKED,
+        REQUESTS,
         *_BUILDS,
     )
-    rows = profiles.read(db, view.window, **asked)
+    rows = profiles.read(db, view.window, **filters)
     return {
-        "charts": _series(db, view, asked),
+        "charts": _series(db, view, filters),
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
-        "question": "profiles",
-        "asked": asked,
-        "what": "profiles",
+        "endpoint": "profiles",
+        "filters": filters,
+        "rows_name": "profiles",
     }
 
 
@@ -114,21 +114,21 @@ def _one_profile(db: Connection, view: View) -> Content:
         Column(
             "version", "Version", "name", lambda row: view.link("targets", version=row["version"])
         ),
-        ASKED,
+        REQUESTS,
         *_BUILDS,
         Column("top_targets", "Target", "names", secondary=True),
     )
-    asked = view.only("target", "profile")
+    filters = view.only("target", "profile")
     version = view.filters.get("version")
-    rows: Any = versions.read(db, view.window, **asked)
+    rows: Any = versions.read(db, view.window, **filters)
     if version is not None:
         rows = [row for row in rows if row["version"] == version]
     return {
         "charts": _series(db, view, view.filters),
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
-        "question": "versions",
-        "asked": asked,
-        "what": "versions",
+        "endpoint": "versions",
+        "filters": filters,
+        "rows_name": "versions",
         "badge": {} if "target" in view.filters else view.filters,
     }
 

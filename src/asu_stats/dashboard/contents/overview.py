@@ -27,7 +27,7 @@ from asu_stats.reports.listing import Page
 TOP: Final = 6
 _NOTABLE_PERCENT: Final = 10.0
 
-# A figure of the comparison: label, whether more is better (None: neither), field of the sparkline.
+# Figure of the comparison, label, whether higher is better (`None`: neither), sparkline field.
 _TILES: Final = (
     ("requests", "Requests", None, "requests"),
     ("unique_requests", "Unique requests", None, "unique_requests"),
@@ -40,7 +40,7 @@ _TILES: Final = (
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return totals compared with the time range before, requests over time, and top lists."""
+    """Return totals compared with the previous time range, requests over time, and top lists."""
     series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
     durations: Rows = duration_timeseries.read(db, view.window, interval=view.day_interval)
     found = {row["figure"]: row for row in comparison.read(db, view.window, view.now)}
@@ -73,20 +73,17 @@ def read(db: Connection, view: View) -> Content:
 
 
 def _line(view: View, rows: Rows, field: str) -> list[float | None]:
-    """Return the values of the buckets that have begun, `None` for those before the data."""
-    begun = [row for row in rows if view.has_begun(row["timestamp"])]
-    counted = view.counted([row["timestamp"] for row in begun])
+    """Return the values of the buckets that have started; `None` before the first data."""
+    started = [row for row in rows if view.has_begun(row["timestamp"])]
+    counted = view.counted([row["timestamp"] for row in started])
     return [
         row.get(field) if is_counted else None
-        for row, is_counted in zip(begun, counted, strict=True)
+        for row, is_counted in zip(started, counted, strict=True)
     ]
 
 
 def _is_notable(row: Compared) -> bool:
-    """Tell whether a change is shown in colour: one that chance does not explain.
-
-    Of durations only the change itself is known: it must be a tenth.
-    """
+    """Return whether to colour a change: if it is significant, or a duration changed by 10%."""
     if row["unit"] == "seconds":
         return abs(row["change"] or 0) >= _NOTABLE_PERCENT
     return bool(row["significant"])
@@ -95,20 +92,20 @@ def _is_notable(row: Compared) -> bool:
 def _top(
     view: View, page: str, name: str, below: str, rows: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    """Return a short list of the names with most requests, each with a link to its page."""
+    """Return the names with the most requests, each with a link to its page."""
     count = "total_requests" if page == "clients" else "requests"
-    asked = bisect_left(rows, 0, key=lambda row: -row[count])
+    requested = bisect_left(rows, 0, key=lambda row: -row[count])  # rows are sorted
     return {
         "title": page.capitalize(),
         "page": page,
-        "total": asked,
-        "most": rows[0][count] if asked else 0,
+        "total": requested,
+        "most": rows[0][count] if requested else 0,
         "rows": [
             {
                 "name": row[name],
                 "requests": row[count],
                 "link": view.link(below, **{name: row[name]}),
             }
-            for row in rows[: min(asked, TOP)]
+            for row in rows[: min(requested, TOP)]
         ],
     }

@@ -16,14 +16,14 @@ _SHARE_HINT: Final = "Share of all accepted requests. Cache hits name no package
 
 def read(db: Connection, view: View) -> Content:
     """Return the packages of all or some versions and targets, and `diff_packages`."""
-    asked = view.only("version", "target")
+    filters = view.only("version", "target")
     columns = (
         Column("package", "Package", "name"),
         Column("requests", "Requests", "share"),
         Column("percentage", "Share of requests", "rate", hint=_SHARE_HINT),
     )
-    rows = packages.read(db, view.window, **asked)
-    diff = diff_packages.read(db, view.window, Page(ROWS), **asked)
+    rows = packages.read(db, view.window, **filters)
+    diff = diff_packages.read(db, view.window, Page(ROWS), **filters)
     by_version = (
         Column(
             "version", "Version", "name", lambda row: view.link("packages", version=row["version"])
@@ -43,13 +43,13 @@ def read(db: Connection, view: View) -> Content:
             (Series("enabled", "With", 1), Series("disabled", "Without", 5)),
             diff["trend"],
             kind="stack",
-            parameters=asked,
+            parameters=filters,
             path="trend",
         ),
         "table": arrange(
             view, columns, rows, empty="No request named a package in this time range."
         ),
-        "asked": asked,
+        "filters": filters,
         "by_version": diff["by_version"],
         "by_version_total": diff["by_version_total"],
         "version_columns": by_version,

@@ -20,9 +20,12 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return percentiles, their trend and distribution, and the slowest builds; hashes are cut."""
-    asked = view.only("version")
-    answer = performance.read(db, view.window, Page(performance.SLOWEST), **asked)
+    """Return percentiles, their trend, the distribution and the slowest builds.
+
+    Request hashes are shortened.
+    """
+    filters = view.only("version")
+    response = performance.read(db, view.window, Page(performance.SLOWEST), **filters)
     columns = (
         Column(
             "version",
@@ -35,62 +38,62 @@ def read(db: Connection, view: View) -> Content:
         Column("avg_duration", "Average", "seconds"),
     )
     return {
-        "asked": asked,
-        "durations": answer["build_duration"],
+        "filters": filters,
+        "durations": response["build_duration"],
         "slowest": [
             {**row, "request_hash": shown_hash(row["request_hash"] or "")}
-            for row in answer["slowest_builds"]
+            for row in response["slowest_builds"]
         ],
         "charts": (
-            spread_chart(db, view),
+            distribution_chart(db, view),
             Chart(
-                "course",
+                "trend",
                 "Median and 95th percentile",
                 "performance/timeseries",
-                charts.WHEN,
+                charts.TIMESTAMP,
                 (
                     Series("p95_seconds", "p95", 2, "s"),
                     Series("median_seconds", "Median", 1, "s"),
                 ),
-                duration_timeseries.read(db, view.window, interval=view.day_interval, **asked),
-                parameters={"interval": view.day_interval, **asked},
+                duration_timeseries.read(db, view.window, interval=view.day_interval, **filters),
+                parameters={"interval": view.day_interval, **filters},
             ),
         ),
         "table": arrange(
             view,
             columns,
-            performance.by_version(db, view.window, **asked),
+            performance.by_version(db, view.window, **filters),
             empty="No builds finished in this time range.",
         ),
         "heat": _heat(db, view),
     }
 
 
-def spread_chart(db: Connection, view: View) -> Chart:
-    """Return the histogram of build durations, of all versions or of one."""
-    asked = view.only("version")
+def distribution_chart(db: Connection, view: View) -> Chart:
+    """Return the histogram of build durations, optionally of one version."""
+    filters = view.only("version")
     return Chart(
-        "spread",
+        "distribution",
         "Build time distribution",
         "performance/distribution",
         Column("from_seconds", "From", "seconds"),
         (Series("builds", "Builds", 1),),
-        distribution.read(db, view.window, **asked),
+        distribution.read(db, view.window, **filters),
         kind="bars",
-        parameters=asked,
+        parameters=filters,
         note="Successful builds. The last bar contains all slower ones.",
     )
 
 
 def _heat(db: Connection, view: View) -> Content:
-    """Return the hours of the week, from days with hourly figures."""
+    """Return the heat map: requests by hour of the week, from days with hourly figures."""
     if view.window.end < view.hours_since:
         return {"days": (), "cut": True, "since": view.hours_since}
     window = Window(max(view.window.start, view.hours_since), view.window.end)
-    of = view.only("version")
-    rows = week.read(db, window, **of)
+    version = view.only("version")
+    rows = week.read(db, window, **version)
     counted = _counted_hours(view, window)
-    most = max(row["requests"] for row in rows)
+    largest = max(row["requests"] for row in rows)
     return {
         "days": [
             (
@@ -98,7 +101,7 @@ def _heat(db: Connection, view: View) -> Content:
                 [
                     {
                         **row,
-                        "level": -(-LEVELS * row["requests"] // most) if most else 0,
+                        "level": -(-LEVELS * row["requests"] // largest) if largest else 0,
                         "counted": (row["weekday"], row["hour"]) in counted,
                     }
                     for row in rows
@@ -107,15 +110,15 @@ def _heat(db: Connection, view: View) -> Content:
             )
             for number, name in enumerate(_DAYS, 1)
         ],
-        "most": most,
+        "most": largest,
         "cut": window != view.window,
         "since": view.hours_since,
-        "asked": {"start": window.start.isoformat(), "end": window.end.isoformat(), **of},
+        "parameters": {"start": window.start.isoformat(), "end": window.end.isoformat(), **version},
     }
 
 
 def _counted_hours(view: View, window: Window) -> set[tuple[int, int]]:
-    """Return the hours of the week, as (weekday, hour), that have begun in a time range."""
+    """Return the hours of the week, as (weekday, hour), that have started in a time range."""
     last = min(window.end, view.today)
     days = (last - timedelta(days=each) for each in range(min(8, (last - window.start).days + 1)))
     return {

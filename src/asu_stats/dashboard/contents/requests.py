@@ -1,4 +1,4 @@
-"""Options of requests besides packages, and the number of packages."""
+"""Properties of requested images except package names."""
 
 from typing import Final
 
@@ -14,32 +14,35 @@ _SHARES: Final = (
     ("with_defaults", "With a first-boot script"),
     ("with_rootfs_size", "With a root file system size"),
 )
-_SPREADS: Final = (
+_DISTRIBUTIONS: Final = (
     ("package_count", "Packages per request", "Packages"),
     ("rootfs_size_mb", "Root file system sizes", "MB"),
 )
 
 
 def read(db: Connection, view: View) -> Content:
-    """Return shares and distributions, of all requests or of one version and client."""
-    asked = view.only("version", "client")
-    answer = request_patterns.read(db, view.window, **asked)
+    """Return shares and distributions, optionally of one version and client."""
+    filters = view.only("version", "client")
+    response = request_patterns.read(db, view.window, **filters)
     return {
-        "requests": answer["requests"],
-        "shares": [(label, answer[field]) for field, label in _SHARES],  # type: ignore[literal-required]
-        "spreads": [_spread(field, title, unit, answer[field]) for field, title, unit in _SPREADS],  # type: ignore[literal-required]
-        "asked": asked,
+        "requests": response["requests"],
+        "shares": [(label, response[field]) for field, label in _SHARES],  # type: ignore[literal-required]
+        "distributions": [
+            _distribution(field, title, unit, response[field])  # type: ignore[literal-required]
+            for field, title, unit in _DISTRIBUTIONS
+        ],
+        "filters": filters,
     }
 
 
-def _spread(
-    field: str, title: str, unit: str, spread: request_patterns.ValueDistribution
+def _distribution(
+    field: str, title: str, unit: str, figures: request_patterns.ValueDistribution
 ) -> Content:
-    bars = spread["histogram"]
+    bars = figures["histogram"]
     return {
         "name": field,
         "title": title,
-        "spread": spread,
+        "figures": figures,
         "columns": (
             Column("from", f"{unit} from"),
             Column("to", "to"),

@@ -1,12 +1,12 @@
-// Draws the charts of a page from the API's JSON. Nothing is computed: a point is a figure.
+// Draws the charts of a page from the API's JSON. Each point is a figure of the API, unchanged.
 import "./vendor/chart.js";
 
 const { Chart } = globalThis;
-let shared; // what the parts of a page have in common: the server's time, how numbers are written
+let shared; // of dashboard.js: the server's time, formats of numbers
 const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4], [4, 2], [12, 3], [1, 2], [8, 2, 2, 2]];
 const POINTS = ["circle", "rect", "triangle", "rectRot", "star", "cross", "crossRot", "dash"];
 
-// What lines have without the style sheet, so that they can still be told apart.
+// Colours of lines without the style sheet, so that they are still distinguishable.
 const SPARE = ["#1b62b5", "#c4500b", "#0b8074", "#8a3ea0", "#917000", "#b3255d", "#4a3aa7", "#2f7d32"];
 
 /** Returns the colour of a series, by its number. */
@@ -15,7 +15,7 @@ function lineColour(number) {
   return colour(1) === colour(2) ? SPARE[place] : colour(place + 1);
 }
 
-// Colours live in the style sheet; a probe says what they are at the moment.
+// Reads a colour of the style sheet, which depends on the theme, from a temporary element.
 function colour(name) {
   const probe = document.createElement("span");
   probe.className = `colour-${name}`;
@@ -25,7 +25,7 @@ function colour(name) {
   return found;
 }
 
-/** Returns a colour that lets through what is behind it. */
+/** Returns a colour with an opacity. */
 function faded(text, part) {
   const hex = /^#(..)(..)(..)$/.exec(text);
   const parts = hex ? hex.slice(1).map((each) => parseInt(each, 16)) : text.match(/[\d.]+/g) || [0, 0, 0];
@@ -34,7 +34,7 @@ function faded(text, part) {
 
 const printing = () => "printing" in document.documentElement.dataset || matchMedia("print").matches;
 
-/** Returns what bars are filled with: on paper, which may know no colours, hatched. */
+/** Returns the fill of bars. For print it is hatched, since printers may lack colours. */
 function filling(text, place) {
   const tile = document.createElement("canvas");
   tile.width = tile.height = 8;
@@ -54,20 +54,20 @@ function filling(text, place) {
   return pen.createPattern(tile, "repeat");
 }
 
-const MEASURES = typeof ResizeObserver === "function"; // else a chart keeps the size it has at first
+const MEASURES = typeof ResizeObserver === "function"; // otherwise a chart keeps its first size
 
 const unit = (series) => (series.unit === "%" ? "%" : series.unit ? ` ${series.unit}` : "");
 
-// Buckets that have not begun hold zeros that nobody counted: they are left out.
+// The zeros of buckets that have not started are not figures; they are not drawn.
 const begun = (text) => !(text > `${new Date(shared.now()).toISOString().slice(0, 19)}Z`);
 
-/** Returns the first bucket with data, of those that begin at `labels`; the zeros before it were not counted either. */
+/** Returns the first bucket with data; the zeros before it are not figures either. */
 const firstOf = (labels, since) => labels[labels.findIndex((_, place) => !(labels[place + 1] <= since))] || "";
 
-/** Returns the place of the bucket that it is now, -1 if none has begun. */
+/** Returns the index of the current bucket, -1 if none has started. */
 const now = (labels) => labels.filter(begun).length - 1;
 
-/** Returns labels and data sets: one per series, or one per value of the split field. */
+/** Returns labels and datasets: one per series, or one per value of the split field. */
 function arrange(rows, drawing, since) {
   const first = since ? firstOf([...new Set(rows.map((row) => row[drawing.x]))], since) : "";
   const point = (row, series) => {
@@ -97,7 +97,7 @@ function label(row, drawing) {
 const DAYS = { day: "numeric", month: "short", timeZone: "UTC" };
 const MONTHS = { month: "short", year: "numeric", timeZone: "UTC" };
 
-/** Returns what stands below the axis: a short form of a UTC timestamp. */
+/** Returns the label of a tick: a short form of a UTC timestamp. */
 function short(text) {
   if (/T\d\d:00:00Z$/.test(text)) return `${text.slice(11, 13)}:00`;
   const isMonth = /^\d{4}-\d\d$/.test(text);
@@ -106,7 +106,7 @@ function short(text) {
   return isNaN(instant) ? text : shared.moment(instant, isMonth ? MONTHS : DAYS);
 }
 
-/** Makes the line to a bucket that is not over yet pale: what is missing there is still to come. */
+/** Draws the line to the current bucket in a pale colour, since its figures are not complete. */
 function pale(line, open) {
   const last = (part) => part.p1DataIndex === now(part.chart.data.labels);
   return open ? { borderColor: (part) => (last(part) ? faded(line, 0.45) : undefined) } : undefined;
@@ -138,20 +138,20 @@ function sets(values, drawing, open) {
   });
 }
 
-const MOST_CHARACTERS = 80; // of an annotation in a tooltip, which breaks no lines
-const MOST_LINES = 6;
+const MAX_CHARACTERS = 80; // of an annotation in a tooltip, which does not wrap lines
+const MAX_LINES = 6;
 
-/** Returns the annotations that the page lists below a chart, each with the place of its bucket. */
+/** Returns the annotations that the page lists below a chart, each with the index of its bucket. */
 function annotated(figure, labels) {
   return [...figure.querySelectorAll("[data-at]")].map((item) => {
     const at = `${item.dataset.at.slice(0, 19)}Z`;
-    const words = item.textContent.trim().replace(/\s+/g, " ");
-    const text = words.length > MOST_CHARACTERS ? `${words.slice(0, MOST_CHARACTERS - 1)}…` : words;
+    const full = item.textContent.trim().replace(/\s+/g, " ");
+    const text = full.length > MAX_CHARACTERS ? `${full.slice(0, MAX_CHARACTERS - 1)}…` : full;
     return { text, place: Math.max(0, labels.filter((label) => label <= at).length - 1) };
   });
 }
 
-/** Makes the plug-in that draws a thin line in every bucket that has annotations. */
+/** Returns a plug-in that draws a thin line in every bucket with annotations. */
 const lines = (annotations) => ({
   id: "annotations",
   afterDatasetsDraw({ ctx, chartArea, scales }) {
@@ -190,7 +190,7 @@ function options(drawing, open, annotations) {
         backgroundColor: raised, titleColor: colour("text"), bodyColor: colour("text"), borderColor: grid, borderWidth: 1, padding: 10, cornerRadius: 6, boxPadding: 4, usePointStyle: drawing.kind === "lines",
         callbacks: {
           title: ([item]) => (open && item.dataIndex === now(item.chart.data.labels) ? `${item.label}, so far` : item.label),
-          afterBody: ([item]) => annotations().filter((each) => item && each.place === item.dataIndex).slice(0, MOST_LINES).map((each) => each.text),
+          afterBody: ([item]) => annotations().filter((each) => item && each.place === item.dataIndex).slice(0, MAX_LINES).map((each) => each.text),
           label: (item) => `${item.dataset.label}: ${shared.written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
         },
       },
@@ -208,10 +208,10 @@ class Drawn {
 
   async draw() {
     try {
-      const answer = await fetch(this.figure.dataset.source, { headers: { Accept: "application/json" } });
-      shared.hear(answer.headers.get("Date"));
-      if (!answer.ok) throw new Error((await answer.json()).detail);
-      const rows = await answer.json();
+      const response = await fetch(this.figure.dataset.source, { headers: { Accept: "application/json" } });
+      shared.hear(response.headers.get("Date"));
+      if (!response.ok) throw new Error((await response.json()).detail);
+      const rows = await response.json();
       this.rows = this.drawing.path ? rows[this.drawing.path] : rows;
       this.show();
     } catch (error) {
@@ -241,20 +241,20 @@ class Drawn {
     });
   }
 
-  fail(words) {
+  fail(message) {
     const line = document.createElement("p");
     line.className = "failed";
-    line.textContent = `The chart cannot be drawn: ${words}`;
+    line.textContent = `The chart cannot be drawn: ${message}`;
     const plot = this.figure.querySelector(".plot");
     plot.textContent = "";
     plot.append(line);
   }
 }
 
-/** Draws every chart of the page, and again when figures or colours have changed. */
+/** Draws every chart of the page, and redraws them when figures or colours change. */
 export async function drawAll(help) {
   shared = help;
-  Chart.defaults.locale = "en"; // which texts are ours; numbers are written by us
+  Chart.defaults.locale = "en"; // numbers are formatted here, not by the library
   Chart.defaults.font.family = getComputedStyle(document.body).fontFamily;
   Chart.defaults.font.size = 12;
   const all = [...document.querySelectorAll("figure.chart")].map((figure) => new Drawn(figure));

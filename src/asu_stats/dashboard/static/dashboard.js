@@ -1,29 +1,29 @@
-// What scripts add to a page that is complete without them. Each part stands alone: one that fails, or
-// that an old browser can't read, leaves the others as they are.
+// Enhancements of a page that is complete without scripts. The parts are independent: if one fails, or
+// an old browser cannot load it, the others still work.
 const root = document.documentElement;
 root.dataset.scripts = "yes";
 root.classList.add("scripted");
 
-// The server's time decides what has begun; a browser's clock may be hours off. What passes between
-// two words of the server is measured, by what no change of a clock moves.
-let known = Date.now() - performance.now();
+// The server's time decides what has started, since the browser's clock may be wrong. Between two
+// responses, the monotonic clock of the browser measures the time.
+let offset = Date.now() - performance.now();
 function hear(text) {
   const instant = Date.parse(text);
-  if (!isNaN(instant)) known = instant - performance.now();
+  if (!isNaN(instant)) offset = instant - performance.now();
 }
 hear(document.body.dataset.now);
 
-/** What parts share; the reader's numbers and times are added by the first of them. */
+/** Shared by the parts. The part `local.js` replaces the formats. */
 const shared = {
   hear,
-  now: () => known + performance.now(),
+  now: () => offset + performance.now(),
   written: (value) => (value === null || value === undefined ? "–" : String(value)),
   moment: (instant) => instant.toISOString().slice(0, 10),
   localise: () => undefined,
   elapse: () => undefined,
 };
 
-/** Loads a part and uses it; returns why that failed, if it did. */
+/** Loads a part and uses it. Returns the error if that fails. */
 async function add(part, use) {
   try {
     await use(await part());
@@ -34,7 +34,7 @@ async function add(part, use) {
   return undefined;
 }
 
-/** Closes a window menu like one: by Escape, and by a click elsewhere. */
+/** Closes the menu of time ranges on Escape and on a click elsewhere. */
 function closeMenus() {
   const picker = document.querySelector(".picker details");
   if (!picker) return;
@@ -61,7 +61,7 @@ async function start() {
   const current = document.querySelector('nav.pages [aria-current="page"]');
   if (current) current.scrollIntoView({ block: "nearest", inline: "center" });
 
-  // The page is readable and usable by now; charts may take their time.
+  // Charts come last: the page is usable without them.
   const figures = document.querySelectorAll("figure.chart");
   if (!figures.length) return;
   const failed = await add(() => import("./charts.js"), (charts) => charts.drawAll(shared));

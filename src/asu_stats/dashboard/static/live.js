@@ -1,52 +1,52 @@
-// Follows the server: by its socket, else by asking every few seconds.
+// Keeps the page up to date: through the WebSocket, else by polling.
 import { refresh } from "./refresh.js";
 
 const POLL = 10000;
 const LONGEST_PAUSE = 60000;
 const status = document.querySelector(".live");
 
-function say(state, words) {
+function setStatus(state, text) {
   if (!status || status.dataset.state === state) return;
   status.hidden = false;
   status.dataset.state = state;
-  status.querySelector(".words").textContent = words;
+  status.querySelector(".words").textContent = text;
 }
 
-// A long window costs more and moves less; a server that refuses is left alone for a while.
+// A long time range is expensive and changes little. After an error, wait longer.
 const long = document.querySelector("[data-days]");
 const PAUSE = long && Number(long.dataset.days) > 92 ? 10000 : 500;
-const REFUSED = 15000;
+const PAUSE_AFTER_ERROR = 15000;
 
-// One refresh at a time, and at most half of the time: a slow server is asked less often.
+// One refresh at a time, for at most half of the time, so a slow server gets fewer requests.
 let running = false;
-let wanted = false;
+let pending = false;
 async function update(shared) {
-  wanted = true;
+  pending = true;
   if (running || document.hidden) return;
   running = true;
-  while (wanted && !document.hidden) {
-    wanted = false;
+  while (pending && !document.hidden) {
+    pending = false;
     const begun = performance.now();
     let pause = PAUSE;
     try {
       await refresh(shared);
-      if (status && status.dataset.state === "away") say("live", "Live");
+      if (status && status.dataset.state === "away") setStatus("live", "Live");
     } catch (error) {
-      say("away", `Not live: ${error.message}`);
-      wanted = true;
-      pause = REFUSED;
+      setStatus("away", `Not live: ${error.message}`);
+      pending = true;
+      pause = PAUSE_AFTER_ERROR;
     }
     await new Promise((done) => setTimeout(done, Math.max(pause, performance.now() - begun)));
   }
   running = false;
 }
 
-/** Keeps the page up to date, if its window reaches to now. */
+/** Keeps the page up to date, if its time range includes now. */
 export function follow(shared) {
   if (!document.querySelector("[data-live]")) return;
   setInterval(() => shared.elapse(document, shared.now()), 1000);
-  document.addEventListener("visibilitychange", () => wanted && update(shared));
-  // One that the browser has kept, and shows again, is of the time that it was made.
+  document.addEventListener("visibilitychange", () => pending && update(shared));
+  // A page from the browser's back-forward cache is old.
   const [visit] = performance.getEntriesByType ? performance.getEntriesByType("navigation") : [];
   if (visit && visit.type === "back_forward") update(shared);
 
@@ -56,8 +56,8 @@ export function follow(shared) {
   let failures = 0;
 
   const lost = () => {
-    say("polling", "Every 10 s");
-    wanted = true; // what happened meanwhile is seen with the next message
+    setStatus("polling", "Every 10 s");
+    pending = true; // the next message refreshes the page
     if (poll === null) poll = setInterval(() => update(shared), POLL);
   };
   const connect = () => {
@@ -65,7 +65,7 @@ export function follow(shared) {
     try {
       socket = new WebSocket(address);
     } catch {
-      lost(); // there are none, or not to here
+      lost(); // WebSockets are not supported or not allowed
       return;
     }
     let first = true;
@@ -73,8 +73,8 @@ export function follow(shared) {
       failures = 0;
       clearInterval(poll);
       poll = null;
-      say("live", "Live");
-      if (!first || wanted) update(shared);
+      setStatus("live", "Live");
+      if (!first || pending) update(shared);
       first = false;
     });
     socket.addEventListener("close", () => {

@@ -1,13 +1,13 @@
-// Numbers as the reader writes them, and the local time beside UTC.
+// Numbers in the reader's locale, and local times as tooltips.
 
-/** Returns the reader's languages. Some systems name one that is none, such as "C" or "en-US@posix". */
+/** Returns the reader's locales. Some systems report invalid ones, such as "C" or "en-US@posix". */
 function languages() {
   const found = [];
   for (const name of navigator.languages || [navigator.language]) {
     try {
       found.push(...Intl.getCanonicalLocales(String(name).split(/[.@]/)[0].replace(/_/g, "-")));
     } catch {
-      // The next one may be a language.
+      // Skip it.
     }
   }
   return found.length ? found : ["en"];
@@ -15,7 +15,7 @@ function languages() {
 
 const formats = new Map();
 
-/** Returns the reader's format, made once; where there is none, texts as they are written here. */
+/** Returns a cached formatter of the reader's locale; without Intl, one for plain texts. */
 function format(kind, options) {
   const key = `${kind} ${JSON.stringify(options)}`;
   if (!formats.has(key)) {
@@ -23,26 +23,26 @@ function format(kind, options) {
     try {
       made = new Intl[kind](languages(), options);
     } catch {
-      // As it is then.
+      // Use the plain formatter.
     }
     formats.set(key, made);
   }
   return formats.get(key);
 }
 
-/** Returns a number as the reader writes it, with the decimals that the API gave. */
+/** Returns a number in the reader's locale, with the decimals of the API's text. */
 export function written(value, text = String(value)) {
   if (value === null || value === undefined) return "–";
   const decimals = (text.split(".")[1] || "").length;
   return format("NumberFormat", { minimumFractionDigits: decimals, maximumFractionDigits: decimals }).format(value);
 }
 
-/** Returns an instant as the reader writes it; `options` are those of Intl. */
+/** Returns a time in the reader's locale; `options` are those of Intl. */
 export function moment(instant, options) {
   return format("DateTimeFormat", options).format(instant);
 }
 
-/** Formats the numbers and times below `root`. `now` is the server's time. */
+/** Formats the numbers and times inside `root`. `now` is the server's time. */
 export function localise(root, now) {
   for (const data of root.querySelectorAll("data")) {
     data.textContent = written(Number(data.value), data.getAttribute("value"));
@@ -55,7 +55,7 @@ export function localise(root, now) {
   elapse(root, now);
 }
 
-/** Says how long ago what is still going on began. */
+/** Updates the elapsed times of what is still running. */
 export function elapse(root, now) {
   for (const time of root.querySelectorAll("time[data-since]")) {
     const seconds = Math.max(0, Math.round((now - new Date(time.dataset.since)) / 1000));

@@ -1,20 +1,20 @@
-// Shows the state of now in place: the page is asked for again, and its live parts are exchanged.
+// Refreshes a page in place: loads it again and replaces its live parts.
 
-/** Returns the document at `address`. Throws with words for the reader. */
+/** Returns the document at `address`. Throws errors with a message for the reader. */
 export async function load(address, shared, signal) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(address, { headers: { Accept: "text/html" }, signal });
+    response = await fetch(address, { headers: { Accept: "text/html" }, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("the server is unreachable");
   }
-  shared.hear(answer.headers.get("Date"));
-  if (!answer.ok) throw new Error(`the server returned status ${answer.status}`);
-  return new DOMParser().parseFromString(await answer.text(), "text/html");
+  shared.hear(response.headers.get("Date"));
+  if (!response.ok) throw new Error(`the server returned status ${response.status}`);
+  return new DOMParser().parseFromString(await response.text(), "text/html");
 }
 
-/** Exchanges the contents of `old` for those of `fresh`. */
+/** Replaces the contents of `old` by those of `fresh`. */
 export function exchange(old, fresh, shared) {
   const nodes = [...fresh.childNodes].map((node) => document.importNode(node, true));
   old.textContent = "";
@@ -22,9 +22,9 @@ export function exchange(old, fresh, shared) {
   shared.localise(old, shared.now());
 }
 
-const shown = new WeakMap(); // what a part was made from, to leave alone what stays the same
+const shown = new WeakMap(); // the source of each part, to skip unchanged ones
 
-/** Exchanges every live part of the page that nobody is at. */
+/** Replaces every live part of the page, except one that has the focus. */
 export async function refresh(shared) {
   const page = await load(location.href, shared);
   for (const old of document.querySelectorAll("[data-live]")) {

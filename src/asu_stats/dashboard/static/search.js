@@ -1,24 +1,24 @@
-// Searches a table while the reader types. The address changes too, so that the view is a link.
+// Searches a table while the reader types. The URL changes too, so that the view is a link.
 import { exchange, load } from "./refresh.js";
 
 const PAUSE = 150;
 
-/** Makes the search field of the page's table answer at once. */
+/** Updates the table of the page on every input in its search field. */
 export function searchAsTyped(shared) {
   const list = document.querySelector("#list");
   const form = list && list.querySelector("form.search");
   if (!form) return;
   const field = form.querySelector("input[type=search]");
   let timer = 0;
-  let asking = null;
+  let request = null;
 
   const search = async () => {
     const address = new URL(form.action);
     for (const [name, value] of new FormData(form)) if (value) address.searchParams.set(name, value);
-    if (asking) asking.abort();
-    asking = new AbortController();
+    if (request) request.abort();
+    request = new AbortController();
     try {
-      const page = await load(address, shared, asking.signal);
+      const page = await load(address, shared, request.signal);
       const fresh = page.querySelector("#list");
       for (const part of [".found", ".scroll"]) exchange(list.querySelector(part), fresh.querySelector(part), shared);
       for (const part of [".nothing", ".leaves"]) {

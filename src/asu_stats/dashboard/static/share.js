@@ -1,14 +1,14 @@
-// Completes the snippets of a page: the address of the server, and buttons that copy.
+// Completes the snippets of a page: the origin of the server, and copy buttons.
 const SHOWN_MS = 2000;
 
-/** Writes the address of this server where the server did not know it. */
+/** Replaces the placeholder by the origin of this server, if the server does not know it. */
 function fill(placeholder) {
   for (const text of document.querySelectorAll("pre")) {
     if (text.textContent.includes(placeholder)) text.textContent = text.textContent.replaceAll(placeholder, location.origin);
   }
 }
 
-/** Copies a text. Throws if the browser does not allow that, as without TLS. */
+/** Copies a text. Throws if the browser does not allow it, for example without TLS. */
 async function copy(pre) {
   if (navigator.clipboard) {
     await navigator.clipboard.writeText(pre.textContent);
