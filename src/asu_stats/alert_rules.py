@@ -1,7 +1,7 @@
 """Alert rules as data: the watched value, its limit, and how long it must exceed the limit."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Literal, NamedTuple, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,48 +17,32 @@ Watched: TypeAlias = Literal[
     "queue_length",
     "stalled_minutes",
 ]
+# Alerts of one family become one incident.
 Family: TypeAlias = Literal["failures", "durations", "cache", "queue"]
 Severity: TypeAlias = Literal["warning", "critical"]
 
-UNITS: Final[Mapping[Watched, str]] = {
-    "success_rate": "%",
-    "success_rate_change": "points",
-    "failure_rate": "points",
-    "client_failure_rate": "%",
-    "avg_duration": "s",
-    "avg_duration_change": "%",
-    "cache_hit_rate": "%",
-    "cache_hit_rate_change": "points",
-    "queue_length": "builds",
-    "stalled_minutes": "min",
-}
-# Alerts of one family become one incident.
-FAMILIES: Final[Mapping[Watched, Family]] = {
-    "success_rate": "failures",
-    "success_rate_change": "failures",
-    "failure_rate": "failures",
-    "client_failure_rate": "failures",
-    "avg_duration": "durations",
-    "avg_duration_change": "durations",
-    "cache_hit_rate": "cache",
-    "cache_hit_rate_change": "cache",
-    "queue_length": "queue",
-    "stalled_minutes": "queue",
-}
-_PERCENTAGES: Final = frozenset({"success_rate", "client_failure_rate", "cache_hit_rate"})
-_MOST: Final = 10**9  # for values without an upper limit: more than any server reaches
-# Range of each value.
-_RANGES: Final[Mapping[Watched, tuple[int, int]]] = {
-    "success_rate": (0, 100),
-    "success_rate_change": (-100, 100),
-    "failure_rate": (-100, 100),
-    "client_failure_rate": (0, 100),
-    "avg_duration": (0, _MOST),
-    "avg_duration_change": (-100, _MOST),
-    "cache_hit_rate": (0, 100),
-    "cache_hit_rate_change": (-100, 100),
-    "queue_length": (0, _MOST),
-    "stalled_minutes": (0, _MOST),
+
+class Value(NamedTuple):
+    """A value that rules can watch: unit, family of its incidents, and range."""
+
+    unit: str
+    family: Family
+    lowest: int
+    highest: int
+
+
+_UNLIMITED: Final = 10**9  # more than any server reaches
+VALUES: Final[Mapping[Watched, Value]] = {
+    "success_rate": Value("%", "failures", 0, 100),
+    "success_rate_change": Value("points", "failures", -100, 100),
+    "failure_rate": Value("points", "failures", -100, 100),
+    "client_failure_rate": Value("%", "failures", 0, 100),
+    "avg_duration": Value("s", "durations", 0, _UNLIMITED),
+    "avg_duration_change": Value("%", "durations", -100, _UNLIMITED),
+    "cache_hit_rate": Value("%", "cache", 0, 100),
+    "cache_hit_rate_change": Value("points", "cache", -100, 100),
+    "queue_length": Value("builds", "queue", 0, _UNLIMITED),
+    "stalled_minutes": Value("min", "queue", 0, _UNLIMITED),
 }
 
 
@@ -121,17 +105,18 @@ class Rule(BaseModel):
 
     def _check_reach(self) -> None:
         """Reject limits out of range, and fractions instead of percent."""
-        least, most = _RANGES[self.watch]
+        unit, _, least, most = VALUES[self.watch]
+        is_percentage = unit == "%" and most == 100
         for name, value in (("", self.limit), ("recover: ", self.recover)):
-            if self.watch in _PERCENTAGES and value is not None and 0 < value < 1:
+            if is_percentage and value is not None and 0 < value < 1:
                 raise ValueError(f"{name}expected percent, such as {value * 100:g}")
-        unit = f"{most:,.0f} ({self.unit})"
+        highest = f"{most:,.0f} ({unit})"
         if self.above is not None and not least <= self.above < most:
-            raise ValueError(f"above: expected at least {least} and below {unit}")
+            raise ValueError(f"above: expected at least {least} and below {highest}")
         if self.below is not None and not least < self.below <= most:
-            raise ValueError(f"below: expected above {least} and at most {unit}")
+            raise ValueError(f"below: expected above {least} and at most {highest}")
         if self.recover is not None and not least <= self.recover <= most:
-            raise ValueError(f"recover: expected from {least} to {unit}")
+            raise ValueError(f"recover: expected from {least} to {highest}")
 
     @property
     def limit(self) -> float:
@@ -152,21 +137,21 @@ class Rule(BaseModel):
 
     @property
     def unit(self) -> str:
-        return UNITS[self.watch]
+        return VALUES[self.watch].unit
 
     @property
     def family(self) -> Family:
         """Alerts of one family become one incident."""
-        return FAMILIES[self.watch]
+        return VALUES[self.watch].family
 
     def is_beyond(self, value: float) -> bool:
-        """Tell whether a value is an alert."""
+        """Return whether a value is beyond the limit."""
         return value > self.limit if self.above is not None else value < self.limit
 
     def has_recovered(self, value: float) -> bool:
-        """Tell whether the value of a firing alert has recovered (hysteresis)."""
-        back = self.limit if self.recover is None else self.recover
-        return value <= back if self.above is not None else value >= back
+        """Return whether the value of a firing alert has recovered (hysteresis)."""
+        limit = self.limit if self.recover is None else self.recover
+        return value <= limit if self.above is not None else value >= limit
 
 
 DEFAULTS: Final[tuple[Rule, ...]] = (

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from asu_stats.alert_rules import Rule
+from asu_stats.alert_rules import Rule, Watched
 from asu_stats.monitor.outbreaks import Subject
 from asu_stats.reports.causes import Cause
 from asu_stats.text import clean_name, counted
@@ -37,36 +37,33 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}".removesuffix(".0")  # noqa: RUF001
 
 
+_BEFORE: Final = "of the {against} h before"
+_VALUES: Final[Mapping[Watched, str]] = {
+    "success_rate": "{value}% of {builds} succeeded in {hours} h",
+    "success_rate_change": f"{{value}} points from the {{expected}}% {_BEFORE}",
+    "failure_rate": "{rate}% of {builds} failed in {hours} h, {expected}% were expected",
+    "client_failure_rate": "{value}% of {requests} failed in {hours} h",
+    "avg_duration": "{value} s on average over {builds} in {hours} h",
+    "avg_duration_change": f"{{value}}% longer than the {{expected}} s {_BEFORE}",
+    "cache_hit_rate": "{value}% of {requests} were cache hits in {hours} h",
+    "cache_hit_rate_change": f"{{value}} points from the {{expected}}% {_BEFORE}",
+    "queue_length": "{builds_are} waiting",
+    "stalled_minutes": "no build has finished for {value} min",
+}
+
+
 def of_value(rule: Rule, value: float | None, expected: float | None, sample: int) -> str:
     """Return the value of a rule in words."""
-    match rule.watch:
-        case "success_rate":
-            return f"{number(value)}% of {counted(sample, 'build')} succeeded in {rule.hours} h"
-        case "cache_hit_rate":
-            asked = counted(sample, "request")
-            return f"{number(value)}% of {asked} were cache hits in {rule.hours} h"
-        case "avg_duration":
-            return f"{number(value)} s on average over {counted(sample, 'build')} in {rule.hours} h"
-        case "client_failure_rate":
-            return f"{number(value)}% of {counted(sample, 'request')} failed in {rule.hours} h"
-        case "queue_length":
-            return "1 build is waiting" if value == 1 else f"{number(value)} builds are waiting"
-        case "stalled_minutes":
-            return f"no build has finished for {number(value)} min"
-        case "failure_rate":
-            rate = None if value is None or expected is None else value + expected
-            return (
-                f"{number(rate)}% of {counted(sample, 'build')} failed in {rule.hours} h, "
-                f"{number(expected)}% were expected"
-            )
-        case "avg_duration_change":
-            return f"{number(value)}% longer than the {number(expected)} s {_before(rule)}"
-        case "success_rate_change" | "cache_hit_rate_change":
-            return f"{number(value)} points from the {number(expected)}% {_before(rule)}"
-
-
-def _before(rule: Rule) -> str:
-    return f"of the {rule.against} h before"
+    return _VALUES[rule.watch].format(
+        value=number(value),
+        expected=number(expected),
+        rate=number(None if value is None or expected is None else value + expected),
+        builds=counted(sample, "build"),
+        requests=counted(sample, "request"),
+        builds_are="1 build is" if value == 1 else f"{number(value)} builds are",
+        hours=rule.hours,
+        against=rule.against,
+    )
 
 
 def plain_all(value: Any) -> Any:
