@@ -15,14 +15,14 @@ from benchmarks import (
     insight_times,
     pages,
     processes,
-    questions,
     report,
+    reports,
     size,
 )
 from benchmarks.report import Found
 
 PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
-    "questions": questions.run,
+    "reports": reports.run,
     "insights": insight_times.run,
     "ingest": ingest.run,
     "http": http.run,

@@ -16,8 +16,8 @@ from statistics import median
 from typing import Any, Final
 
 from asu_stats.events import Event
-from benchmarks import alarm_stories
-from benchmarks.alarm_stories import Told, Trouble, is_about, names_cause
+from benchmarks import alarm_histories
+from benchmarks.alarm_histories import Told, Trouble, is_about, names_cause
 from benchmarks.report import Mark, Table, as_text, marks_table
 
 SIZES: Final = {150: 410, 550: 1_500, 5_000: 13_600}  # builds a day, and requests
@@ -79,12 +79,12 @@ def play(size: int, seed: int, days: int, incidents: int, step: int, keep: Path 
     """Play one history twice, without incidents and with them."""
     usual = _usual(size, seed, days, keep)
     print(f"{size:,} builds a day, seed {seed}", flush=True)
-    no_incident = alarm_stories.Story(list(usual), [])
-    quiet = alarm_stories.play(no_incident, days=days, step_minutes=step)
+    no_incident = alarm_histories.Story(list(usual), [])
+    quiet = alarm_histories.play(no_incident, days=days, step_minutes=step)
     for told in quiet:
         print(f"  false: {told.opened_at:%d %H:%M} {told.title}", flush=True)
-    spoiled = alarm_stories.story(usual, days=days, incidents=incidents, seed=seed)
-    found = alarm_stories.play(spoiled, days=days, step_minutes=step)
+    spoiled = alarm_histories.story(usual, days=days, incidents=incidents, seed=seed)
+    found = alarm_histories.play(spoiled, days=days, step_minutes=step)
     outcomes, besides = _outcomes(spoiled.troubles, found)
     return Played(size, seed, days, len(quiet), outcomes, besides)
 
@@ -94,7 +94,7 @@ def _usual(size: int, seed: int, days: int, keep: Path | None) -> list[Event]:
     if file and file.exists():
         kept: list[Event] = pickle.loads(file.read_bytes())  # noqa: S301 - written below
         return kept
-    events = alarm_stories.usual(days=days + _PAST_DAYS[size], per_day=SIZES[size], seed=seed)
+    events = alarm_histories.usual(days=days + _PAST_DAYS[size], per_day=SIZES[size], seed=seed)
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(pickle.dumps(events))
@@ -155,7 +155,7 @@ def by_size(played: Sequence[Played]) -> Table:
 def by_kind(played: Sequence[Played]) -> Table:
     """Return a row per kind of incident and size."""
     rows: list[Sequence[object]] = []
-    for kind in alarm_stories.KINDS:
+    for kind in alarm_histories.KINDS:
         for size in sorted({each.size for each in played}):
             every = [
                 outcome

@@ -1,4 +1,4 @@
-"""Databases that can be asked in SQL, and how to ask one about a window."""
+"""Databases that are queried in SQL, and queries of a time range."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,37 +11,37 @@ Rows: TypeAlias = list[Any]
 
 
 class Backend(Protocol):
-    """A database that holds the rows of a history."""
+    """A database with the rows of a history."""
 
     name: str
     data_since: str
     tables: Mapping[str, str]
-    """What stands in SQL for `requests`, `builds`, and for the day of `timestamp`."""
+    """SQL of the tables `requests` and `builds`, and of the day of a column."""
 
     def rows(self, sql: str) -> Rows:
-        """Run a query."""
+        """Return the rows of a query."""
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
-    """Asks one backend about one window."""
+class WindowQuery:
+    """Queries of one time range in one database."""
 
     backend: Backend
     window: Window
 
     def requests(self, fields: str, by: str = "", *, where: str = "outcome <> 'rejected'") -> Rows:
-        """Return aggregates of requests, received in the window; accepted ones unless said."""
+        """Return aggregates of requests; of accepted ones unless `where` is given."""
         return self._rows("requests", "timestamp", fields, by, where)
 
     def builds(self, fields: str, by: str = "", *, where: str = "") -> Rows:
-        """Return aggregates of builds that finished in the window."""
+        """Return aggregates of builds that finished in the time range."""
         return self._rows("builds", "finished_at", fields, by, where)
 
     def day(self, column: str) -> str:
-        """Return the SQL of the day of a time."""
+        """Return SQL for the day of a column."""
         return self.backend.tables["day"].format(column)
 
     def _rows(self, table: str, time: str, fields: str, by: str, where: str) -> Rows:

@@ -17,7 +17,7 @@ from asu_stats.store.apply import apply_batch
 from asu_stats.store.blocks import packer
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.metadata import metadata
-from benchmarks import raw, stream
+from benchmarks import parquet_files, stream
 from benchmarks.data import LAST_DAY, SEED, Plan
 
 BATCH: Final = 5_000
@@ -62,7 +62,7 @@ def prepare(keep: Path, size: int, *, with_raw: bool = True) -> Databases:
         settle(engine)
         new.rename(found.file)
     if with_raw and not (found.directory / "raw.filled").exists():
-        raw.write(Plan(size), found.directory)
+        parquet_files.write(Plan(size), found.directory)
         (found.directory / "raw.filled").touch()
     return found
 

@@ -1,8 +1,8 @@
-"""What else could answer: DuckDB and ClickHouse on the raw rows, and SQL on our own details.
+"""The other databases: DuckDB and ClickHouse on raw rows, and SQL on the details of asu-stats.
 
-Each column store has two layouts: rows in the order of time as they were written, with plain text;
-and sorted by time, with names as dictionaries (ENUM, LowCardinality) and short types. The better
-one of the two counts. Each may have as many threads as it likes.
+Each column store has two layouts: rows in the order of writing with plain text; and rows sorted by
+time, with dictionaries (ENUM, LowCardinality) and short types. The faster one counts. The number of
+threads is not limited.
 """
 
 import importlib.util
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Self
 
-from benchmarks import raw
+from benchmarks import parquet_files
 from benchmarks.backend import Backend, Rows
 from benchmarks.data import FIRST_DAY
 
@@ -33,11 +33,13 @@ _ENUMS: Final = MappingProxyType(
         "builds": ("version", "target", "profile", "status", "error_category", "error_type"),
     }
 )
-_FILES: Final = MappingProxyType({"requests": raw.REQUESTS, "builds": raw.BUILDS})
+_FILES: Final = MappingProxyType(
+    {"requests": parquet_files.REQUESTS, "builds": parquet_files.BUILDS}
+)
 _TIMES: Final = MappingProxyType({"requests": "timestamp", "builds": "finished_at"})
 
 
-SIDES: Final = ("details", "duckdb", "clickhouse")
+SYSTEMS: Final = ("details", "duckdb", "clickhouse")
 _PACKAGES: Final = MappingProxyType({"duckdb": "duckdb", "clickhouse": "chdb"})
 
 
@@ -47,15 +49,15 @@ def missing() -> list[str]:
 
 
 def open_all(directory: Path, details: Path) -> list[Backend]:
-    """Return all there are, filled."""
-    return [backend for side in SIDES for backend in open_side(side, directory, details)]
+    """Open all databases, and fill new ones."""
+    return [backend for system in SYSTEMS for backend in open_system(system, directory, details)]
 
 
-def open_side(side: str, directory: Path, details: Path) -> list[Backend]:
-    """Return the layouts of one of `SIDES`, filled; none if its package is not installed."""
-    if _PACKAGES.get(side) in missing():
+def open_system(system: str, directory: Path, details: Path) -> list[Backend]:
+    """Open the layouts of one of `SYSTEMS`, and fill new ones; none without its package."""
+    if _PACKAGES.get(system) in missing():
         return []
-    match side:
+    match system:
         case "duckdb":
             return [*DuckDB.layouts(directory)]
         case "clickhouse":
@@ -65,7 +67,7 @@ def open_side(side: str, directory: Path, details: Path) -> list[Backend]:
 
 
 class Details:
-    """SQL on our own detail tables, by their indices, through the bare driver."""
+    """SQL on the detail tables of asu-stats, with their indexes, through the bare driver."""
 
     name = "details"
     data_since = FIRST_DAY.isoformat()
@@ -78,11 +80,9 @@ class Details:
         self._connection.execute("PRAGMA cache_size = -65536")
 
     def rows(self, sql: str) -> Rows:
-        """Run a query."""
         return self._connection.execute(sql).fetchall()
 
     def close(self) -> None:
-        """Let go of the file."""
         self._connection.close()
 
 
@@ -101,17 +101,15 @@ class DuckDB:
         self._connection = connection
 
     def rows(self, sql: str) -> Rows:
-        """Run a query."""
         found: Rows = self._connection.execute(sql).fetchall()
         return found
 
     def close(self) -> None:
-        """Let go of the file; the layouts share one connection."""
         self._connection.close()
 
     @classmethod
     def layouts(cls, directory: Path) -> list[Self]:
-        """Return both layouts, filled unless they were before."""
+        """Open both layouts, and fill new ones."""
         import duckdb
 
         connection = duckdb.connect(str(directory / "duckdb.db"))
@@ -151,17 +149,15 @@ class ClickHouse:
         self._session = session
 
     def rows(self, sql: str) -> Rows:
-        """Run a query."""
         found = self._session.query(sql, "JSONCompactEachRow").bytes()
         return [json.loads(line) for line in found.splitlines()]
 
     def close(self) -> None:
-        """Let go of the directory; the layouts share one session."""
         self._session.close()
 
     @classmethod
     def layouts(cls, directory: Path) -> list[Self]:
-        """Return both layouts, filled unless they were before."""
+        """Open both layouts, and fill new ones."""
         from chdb import session as sessions  # only there with the extra `bench`
 
         make: Any = sessions.Session

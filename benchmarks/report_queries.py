@@ -1,4 +1,4 @@
-"""Our own report functions, by the names of the questions."""
+"""The reports of asu-stats, without HTTP and caches."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -33,16 +33,16 @@ REPORTS: Final[Mapping[str, Callable[[Connection, Window], Any]]] = {
 }
 
 
-def ask(engine: Engine, question: str, window: Window) -> Any:
-    """Return the whole answer of a report function, in a snapshot of its own; nothing is cached."""
+def read_report(engine: Engine, report: str, window: Window) -> Any:
+    """Return the complete result of a report, read in a snapshot of its own."""
     with read_snapshot(engine) as connection:
-        return _whole(REPORTS[question](connection, window))
+        return _complete(REPORTS[report](connection, window))
 
 
-def _whole(found: Any) -> Any:
-    """Return an answer with all rows of its lists."""
-    if isinstance(found, Listing):
-        return list(found)
-    if isinstance(found, dict):
-        return {name: _whole(member) for name, member in found.items()}
-    return found
+def _complete(result: Any) -> Any:
+    """Return a result with all rows of its lists."""
+    if isinstance(result, Listing):
+        return list(result)
+    if isinstance(result, dict):
+        return {name: _complete(member) for name, member in result.items()}
+    return result

@@ -1,8 +1,8 @@
-"""The nine questions as SQL over requests and builds, and their results in our answers' form.
+"""The nine reports as SQL over requests and builds, with results in the form of asu-stats.
 
-The text is the same for DuckDB, ClickHouse and SQLite but for the tables' names and the day of a
-time. Databases count; rates, averages and percentiles are rounded half up from the exact quotient
-here, as `reports.figures` does for everybody, so that answers can be compared with `==`.
+The SQL is the same for DuckDB, ClickHouse and SQLite, except for table names and the day of a time.
+Databases count. Rates, averages and percentiles are computed here with `reports.figures`, so that
+responses can be compared with `==`.
 """
 
 from collections import Counter, defaultdict
@@ -12,7 +12,7 @@ from typing import Any, Final
 from asu_stats.releases import order_of, release_order
 from asu_stats.reports import figures
 from asu_stats.store.blocks.distribution import Distribution
-from benchmarks.backend import Asker
+from benchmarks.backend import WindowQuery
 
 _HITS: Final = "count(*) FILTER (WHERE outcome = 'cache_hit')"
 _DIFF: Final = "count(*) FILTER (WHERE diff_packages)"
@@ -24,27 +24,27 @@ _BUILT: Final = (
 
 
 def _distribution(pairs: Iterable[tuple[int, int]]) -> Distribution:
-    """Return the distribution of (seconds, builds), in which seconds may occur more than once."""
+    """Return the distribution of pairs of seconds and builds; seconds may repeat."""
     builds: Counter[int] = Counter()
     for seconds, count in pairs:
         builds[seconds] += count
     return Distribution.of(builds)
 
 
-def overview(ask: Asker) -> Any:
-    """Answer `overview`; the first day of all data is given, so nobody searches for it."""
+def overview(query: WindowQuery) -> Any:
+    """Return `overview`. The first day with data is given, so it is not part of the timing."""
     accepted = "FILTER (WHERE outcome <> 'rejected')"
-    ((requests, rejected, unique, hits, diff, unique_rejected),) = ask.requests(
+    ((requests, rejected, unique, hits, diff, unique_rejected),) = query.requests(
         f"count(*) {accepted}, count(*) FILTER (WHERE outcome = 'rejected'), "
         f"count(DISTINCT request_hash) {accepted}, {_HITS}, "
         "count(*) FILTER (WHERE diff_packages AND outcome <> 'rejected'), "
         "count(DISTINCT request_hash) FILTER (WHERE outcome = 'rejected')",
         where="",
     )
-    clients = dict(ask.requests("count(*)", "client"))
+    clients = dict(query.requests("count(*)", "client"))
     counts: dict[str, int] = defaultdict(int)
     seconds = []
-    for status, duration, builds in ask.builds("count(*)", "status, duration_seconds"):
+    for status, duration, builds in query.builds("count(*)", "status, duration_seconds"):
         counts[status] += builds
         if status == "success":
             seconds.append((duration, builds))
@@ -52,10 +52,10 @@ def overview(ask: Asker) -> Any:
     good, bad = counts["success"], counts["failure"] + counts["timeout"]
     return {
         "period": {
-            "start": ask.window.start.isoformat(),
-            "end": ask.window.end.isoformat(),
-            "days": ask.window.days,
-            "data_since": ask.backend.data_since,
+            "start": query.window.start.isoformat(),
+            "end": query.window.end.isoformat(),
+            "days": query.window.days,
+            "data_since": query.backend.data_since,
             "incomplete": [],
         },
         "totals": {
@@ -89,18 +89,18 @@ def overview(ask: Asker) -> Any:
     }
 
 
-def _named(ask: Asker, name: str, below: str | None) -> Any:
-    """Answer a list of rows per `name`, with what is asked for most below each."""
+def _named(query: WindowQuery, name: str, below: str | None) -> Any:
+    """Return the rows per `name`, with the most requested names below each."""
     by = f"{name}, {below}" if below else name
     found: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0, 0])
     inner: dict[str, dict[str, int]] = defaultdict(dict)
-    for value, *rest in ask.requests(f"count(*), {_HITS}", by):
+    for value, *rest in query.requests(f"count(*), {_HITS}", by):
         *lower, requests, hits = rest
         found[value][0] += requests
         found[value][1] += hits
         for part in lower:
             inner[value][part] = requests
-    for value, good, bad, seconds in ask.builds(_BUILT, name, where="status <> 'cancelled'"):
+    for value, good, bad, seconds in query.builds(_BUILT, name, where="status <> 'cancelled'"):
         found[value][2:] = good, bad, seconds or 0
     rows = []
     for value, (requests, hits, good, bad, seconds) in found.items():
@@ -124,10 +124,10 @@ def _named(ask: Asker, name: str, below: str | None) -> Any:
     return sorted(rows, key=lambda row: (-row["requests"], order(row[name])))
 
 
-def clients(ask: Asker) -> Any:
-    """Answer `clients`; how a wait ended is in the column `status`."""
+def clients(query: WindowQuery) -> Any:
+    """Return `clients`. The column `status` has the result of each wait."""
     versions: dict[str, dict[str, int]] = defaultdict(dict)
-    for client, version, requests in ask.requests("count(*)", "client, version"):
+    for client, version, requests in query.requests("count(*)", "client, version"):
         versions[client][version] = requests
     accepted = "FILTER (WHERE outcome <> 'rejected')"
     fields = (
@@ -137,6 +137,7 @@ def clients(ask: Asker) -> Any:
         "count(*) FILTER (WHERE outcome = 'rejected'), "
         "count(DISTINCT request_hash) FILTER (WHERE outcome = 'rejected')"
     )
+    rows_by_client = query.requests(fields, "client", where="")
     rows = [
         {
             "client": client,
@@ -155,18 +156,16 @@ def clients(ask: Asker) -> Any:
                 for v, n in figures.top(versions[client], 5, release_order)
             ],
         }
-        for client, requests, unique, hits, good, bad, rejected, unique_rejected in ask.requests(
-            fields, "client", where=""
-        )
+        for client, requests, unique, hits, good, bad, rejected, unique_rejected in rows_by_client
     ]
     return sorted(rows, key=lambda row: (-row["total_requests"], row["client"]))
 
 
-def diff_packages(ask: Asker) -> Any:
-    """Answer `diff-packages`."""
-    day = ask.day("timestamp")
-    days = {str(on): (yes, n - yes) for on, n, yes in ask.requests(f"count(*), {_DIFF}", day)}
-    versions = {v: (yes, n - yes) for v, n, yes in ask.requests(f"count(*), {_DIFF}", "version")}
+def diff_packages(query: WindowQuery) -> Any:
+    """Return `diff-packages`."""
+    day = query.day("timestamp")
+    days = {str(on): (yes, n - yes) for on, n, yes in query.requests(f"count(*), {_DIFF}", day)}
+    versions = {v: (yes, n - yes) for v, n, yes in query.requests(f"count(*), {_DIFF}", "version")}
     yes, no = (sum(split[side] for split in days.values()) for side in (0, 1))
 
     def shown(split: tuple[int, int]) -> dict[str, Any]:
@@ -192,16 +191,18 @@ def diff_packages(ask: Asker) -> Any:
             )
         ],
         "by_version_total": len(versions),
-        "trend": [{"date": str(date), **shown(days.get(str(date), (0, 0)))} for date in ask.window],
+        "trend": [
+            {"date": str(date), **shown(days.get(str(date), (0, 0)))} for date in query.window
+        ],
     }
 
 
-def errors(ask: Asker) -> Any:
-    """Answer `errors`: failed builds and rejected requests."""
+def errors(query: WindowQuery) -> Any:
+    """Return `errors`: bad builds and rejected requests."""
     by = "error_category, error_type, version"
     rows = [
-        *ask.builds("count(*)", by, where="status IN ('failure', 'timeout')"),
-        *ask.requests("count(*)", by, where="outcome = 'rejected'"),
+        *query.builds("count(*)", by, where="status IN ('failure', 'timeout')"),
+        *query.requests("count(*)", by, where="outcome = 'rejected'"),
     ]
     categories: dict[str, int] = defaultdict(int)
     by_version: dict[str, int] = defaultdict(int)
@@ -247,27 +248,27 @@ def errors(ask: Asker) -> Any:
     }
 
 
-def performance(ask: Asker) -> Any:
-    """Answer `performance` without its slowest builds, which are no aggregate."""
+def performance(query: WindowQuery) -> Any:
+    """Return `performance` without the slowest builds, which are not an aggregate."""
     versions: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for version, seconds, builds in ask.builds(
+    for version, seconds, builds in query.builds(
         "count(*)", "version, duration_seconds", where="status = 'success'"
     ):
         versions[version].append((seconds, builds))
-    requests = dict(ask.requests("count(*)", "version"))
-    every = _distribution(pair for pairs in versions.values() for pair in pairs)
+    requests = dict(query.requests("count(*)", "version"))
+    all_durations = _distribution(pair for pairs in versions.values() for pair in pairs)
     order = sorted(versions, key=lambda v: (-requests.get(v, 0), release_order(v)))
     of_version = {version: _distribution(versions[version]) for version in order}
     return {
         "build_duration": {
-            "avg_seconds": figures.average(every.total, every.count),
-            "median_seconds": every.percentile(50),
-            "p50_seconds": every.percentile(50),
-            "p90_seconds": every.percentile(90),
-            "p95_seconds": every.percentile(95),
-            "p99_seconds": every.percentile(99),
-            "min_seconds": every.least,
-            "max_seconds": every.most,
+            "avg_seconds": figures.average(all_durations.total, all_durations.count),
+            "median_seconds": all_durations.percentile(50),
+            "p50_seconds": all_durations.percentile(50),
+            "p90_seconds": all_durations.percentile(90),
+            "p95_seconds": all_durations.percentile(95),
+            "p99_seconds": all_durations.percentile(99),
+            "min_seconds": all_durations.least,
+            "max_seconds": all_durations.most,
         },
         "by_version": [
             {
@@ -279,18 +280,18 @@ def performance(ask: Asker) -> Any:
             for version, durations in of_version.items()
         ],
         "by_version_total": len(of_version),
-        "slowest_builds_total": every.count,
+        "slowest_builds_total": all_durations.count,
     }
 
 
-def timeseries(ask: Asker) -> Any:
-    """Answer `timeseries` by day."""
+def timeseries(query: WindowQuery) -> Any:
+    """Return `timeseries` by day."""
     found: dict[str, list[int]] = defaultdict(lambda: [0] * 6)
-    for day, *sums in ask.requests(
-        f"count(*), {_HITS}, count(DISTINCT client)", ask.day("timestamp")
+    for day, *sums in query.requests(
+        f"count(*), {_HITS}, count(DISTINCT client)", query.day("timestamp")
     ):
         found[str(day)][:3] = sums
-    for day, good, bad, seconds in ask.builds(_BUILT, ask.day("finished_at")):
+    for day, good, bad, seconds in query.builds(_BUILT, query.day("finished_at")):
         found[str(day)][3:] = good, bad, seconds or 0
     return [
         {
@@ -304,16 +305,16 @@ def timeseries(ask: Asker) -> Any:
             "avg_build_duration": figures.average(seconds, good),
             "unique_clients": names,
         }
-        for day in ask.window
+        for day in query.window
         for requests, hits, names, good, bad, seconds in (found[str(day)],)
     ]
 
 
-QUESTIONS: Final[Mapping[str, Callable[[Asker], Any]]] = {
+REPORTS: Final[Mapping[str, Callable[[WindowQuery], Any]]] = {
     "overview": overview,
-    "versions": lambda ask: _named(ask, "version", "target"),
-    "targets": lambda ask: _named(ask, "target", "profile"),
-    "profiles": lambda ask: _named(ask, "profile", None),
+    "versions": lambda query: _named(query, "version", "target"),
+    "targets": lambda query: _named(query, "target", "profile"),
+    "profiles": lambda query: _named(query, "profile", None),
     "clients": clients,
     "diff-packages": diff_packages,
     "errors": errors,

@@ -1,8 +1,8 @@
-"""One side of the comparison in a process of its own: `python -m benchmarks.sides DIRECTORY …`.
+"""Times one system in a process of its own: `python -m benchmarks.systems DIRECTORY SYSTEM`.
 
-With `check` all sides are opened and their answers compared, which must be equal; with the name of
-a side, its answers are timed: each a median of nine, warm. A side has a process to itself:
-in one that has the column stores loaded too, our answers take 1.7 times as long.
+With `check` instead of a system, the responses of all systems are compared and must be equal. Times
+are medians of nine, warm. Each system has its own process: reports of asu-stats take 1.7 times as
+long in a process that has also loaded the column stores.
 """
 
 import json
@@ -19,15 +19,15 @@ from sqlalchemy import Engine
 
 from asu_stats.store.database import engine as engines
 from asu_stats.windows import Window
-from benchmarks import rivals
-from benchmarks.asking import REPORTS, ask
-from benchmarks.backend import Asker, Backend
+from benchmarks import other_databases
+from benchmarks.backend import Backend, WindowQuery
 from benchmarks.data import LAST_DAY
 from benchmarks.databases import Databases
-from benchmarks.sql import QUESTIONS
+from benchmarks.report_queries import REPORTS, read_report
+from benchmarks.sql_reports import REPORTS as SQL_REPORTS
 
-OURS: Final = "asu-stats"
-SIDES: Final = (OURS, *rivals.SIDES)
+ASU_STATS: Final = "asu-stats"
+SYSTEMS: Final = (ASU_STATS, *other_databases.SYSTEMS)
 MONTH: Final = Window.last(30, today=LAST_DAY)
 YEAR: Final = Window.last(365, today=LAST_DAY)
 TIMES: Final = 9
@@ -35,49 +35,50 @@ _WARM_UP: Final = 10  # times at most, or a second
 _LONG_MS: Final = 2_000
 
 
-class DifferentAnswersError(AssertionError):
-    """Two databases answer one question differently: nothing of it may be timed."""
+class DifferentResultsError(AssertionError):
+    """Two systems return different results for one report, so times are meaningless."""
 
 
-def comparable(question: str, answer: Any) -> Any:
-    """Return an answer without what is ours alone: rows, and a count none else is to pay for."""
-    if question == "timeseries":
+def comparable(report: str, result: Any) -> Any:
+    """Return a result without the members that only asu-stats computes."""
+    if report == "timeseries":
         return [
             {name: part for name, part in row.items() if name != "unique_requests"}
-            for row in answer
+            for row in result
         ]
-    if question == "performance":
-        return {name: part for name, part in answer.items() if name != "slowest_builds"}
-    return answer
+    if report == "performance":
+        return {name: part for name, part in result.items() if name != "slowest_builds"}
+    return result
 
 
 def check_equal(engine: Engine, others: list[Backend], window: Window) -> None:
-    """Raise `DifferentAnswersError` unless all answer all questions alike."""
-    for question, sql in QUESTIONS.items():
-        ours = comparable(question, ask(engine, question, window))
+    """Raise `DifferentResultsError` unless the results of all reports are equal."""
+    for report, sql in SQL_REPORTS.items():
+        first = comparable(report, read_report(engine, report, window))
         for other in others:
-            theirs = comparable(question, sql(Asker(other, window)))
-            if ours != theirs:
-                where = _difference(ours, theirs)
-                raise DifferentAnswersError(f"{question}: asu-stats and {other.name}: {where}")
+            second = comparable(report, sql(WindowQuery(other, window)))
+            if first != second:
+                where = _difference(first, second)
+                raise DifferentResultsError(f"{report}: asu-stats and {other.name}: {where}")
 
 
-def _difference(ours: Any, theirs: Any, path: str = "") -> str:
-    """Say where two answers first differ."""
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
-        pairs = [(f"{path}.{name}", ours[name], theirs[name]) for name in ours]
-    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+def _difference(first: Any, second: Any, path: str = "") -> str:
+    """Describe the first difference of two results."""
+    if isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
+        pairs = [(f"{path}.{name}", first[name], second[name]) for name in first]
+    elif isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
         pairs = [
-            (f"{path}[{place}]", *pair) for place, pair in enumerate(zip(ours, theirs, strict=True))
+            (f"{path}[{place}]", *pair)
+            for place, pair in enumerate(zip(first, second, strict=True))
         ]
     else:
-        return f"{path}: {ours!r:.80} != {theirs!r:.80}"
+        return f"{path}: {first!r:.80} != {second!r:.80}"
     return next(_difference(one, other, at) for at, one, other in pairs if one != other)
 
 
-def run(databases: Databases, *words: str) -> Any:
-    """Do it in a fresh process, and return what it found."""
-    command = [sys.executable, "-m", "benchmarks.sides", str(databases.directory), *words]
+def run(databases: Databases, *arguments: str) -> Any:
+    """Run this module in a new process, and return its output."""
+    command = [sys.executable, "-m", "benchmarks.systems", str(databases.directory), *arguments]
     done = subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]
     )
@@ -85,36 +86,36 @@ def run(databases: Databases, *words: str) -> Any:
 
 
 def _check(databases: Databases) -> dict[str, Any]:
-    """Compare all answers; return how many databases there are, and the packages not installed."""
-    others = rivals.open_all(databases.directory, databases.file)
+    """Compare all results; return the number of systems, and the missing packages."""
+    others = other_databases.open_all(databases.directory, databases.file)
     engine = engines.create(databases.url)
     check_equal(engine, others, MONTH)
     check_equal(engine, others[1:], YEAR)  # SQL on details would take minutes
     engine.dispose()
     for other in others:
         other.close()
-    return {"databases": len(others) + 1, "missing": rivals.missing()}
+    return {"databases": len(others) + 1, "missing": other_databases.missing()}
 
 
-def _time(databases: Databases, side: str) -> Mapping[str, Mapping[str, float]]:
-    """Return milliseconds by what was asked and question: a layout, or our own two windows."""
-    if side == OURS:
+def _time(databases: Databases, system: str) -> Mapping[str, Mapping[str, float]]:
+    """Return milliseconds by layout, or by time range for asu-stats, and by report."""
+    if system == ASU_STATS:
         engine = engines.create(databases.url)
         return {
-            name: {q: _median_ms(partial(ask, engine, q, window)) for q in REPORTS}
-            for name, window in (("ours", MONTH), ("ours_year", YEAR))
+            name: {q: _median_ms(partial(read_report, engine, q, window)) for q in REPORTS}
+            for name, window in (("asu_stats", MONTH), ("asu_stats_year", YEAR))
         }
     return {
         other.name: {
-            question: _median_ms(partial(sql, Asker(other, MONTH)))
-            for question, sql in QUESTIONS.items()
+            report: _median_ms(partial(sql, WindowQuery(other, MONTH)))
+            for report, sql in SQL_REPORTS.items()
         }
-        for other in rivals.open_side(side, databases.directory, databases.file)
+        for other in other_databases.open_system(system, databases.directory, databases.file)
     }
 
 
 def _median_ms(call: Callable[[], Any]) -> float:
-    """Return the median of nine times in milliseconds, of three or one where one takes long."""
+    """Return the median of nine times in milliseconds; of fewer if one takes seconds."""
     spent, calls = _ms(call), 1
     times = TIMES if spent < _LONG_MS else 3 if spent < 5 * _LONG_MS else 1
     while spent < 1000 and calls < _WARM_UP:
@@ -128,10 +129,10 @@ def _ms(call: Callable[[], Any]) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def main(directory: str, what: str) -> None:
-    """Do what was asked for and print it as JSON."""
+def main(directory: str, system: str) -> None:
+    """Check or time, and print the result as JSON."""
     databases = Databases(Path(directory), 0)
-    print(json.dumps(_check(databases) if what == "check" else _time(databases, what)))
+    print(json.dumps(_check(databases) if system == "check" else _time(databases, system)))
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ def test_a_file_that_changes_while_it_is_read_without_locks(copy: Path) -> None:
         size = "asu_stats.store.database.dialects.database_size"
         patch.setattr(size, lambda _: Changing()() or 1)
         found = runner(["db", "status", "--database", url])
-    assert "changed while it was read" in str(found.exception)
+    assert "changed during the command" in str(found.exception)
 
 
 def test_a_url_that_says_read_only(copy: Path) -> None:
