@@ -17,6 +17,7 @@ ORDER = (
     "loops",
     "caches",
     "bodies",
+    "compression",
     "times",
     "text",
     "strict_json",

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from asu_stats import compression
 from asu_stats.api import csv_rows
 from asu_stats.api.response_cache import CachedResponses
 from asu_stats.caches import LruCache
@@ -122,7 +123,7 @@ class Answering:
                 **(headers or {}),
                 "ETag": f'W/"{changes}-{digest.hexdigest()}"',
                 "Cache-Control": "no-cache",
-                **({"Vary": vary} if vary else {}),
+                "Vary": _varied(vary),
             }
             if _matches(request.headers.get("if-none-match"), stamped["ETag"]):
                 return Response(status_code=304, headers=stamped)
@@ -131,24 +132,36 @@ class Answering:
                 answer = make(connection, changes)
                 if answer.parts is None:
                     self._cache.put(query_key, changes, answer)
+        response = _response(request, answer, stamped)
         if answer.parts is not None:
-            return StreamingResponse(
-                answer.parts(), headers={**stamped, **answer.headers}, media_type=answer.media_type
-            )
-        response = Response(
-            answer.body, headers={**stamped, **answer.headers}, media_type=answer.media_type
-        )
+            return response
         self._cached.remember(request.scope, changes, today, response)
         return response
 
-    def answer_now(self, make: Callable[[Connection], Answer], *, vary: str = "") -> Response:
+    def answer_now(
+        self, request: Request, make: Callable[[Connection], Answer], *, vary: str = ""
+    ) -> Response:
         """Return a response that depends on the clock: no ETag, never cached."""
         with read_snapshot(self._engine) as connection:
             answer = make(connection)
-        headers = {"Cache-Control": "no-store", **({"Vary": vary} if vary else {})}
-        return Response(
-            answer.body, headers={**headers, **answer.headers}, media_type=answer.media_type
-        )
+        return _response(request, answer, {"Cache-Control": "no-store", "Vary": _varied(vary)})
+
+
+def _varied(vary: str) -> str:
+    return f"{vary}, Accept-Encoding" if vary else "Accept-Encoding"
+
+
+def _response(request: Request, answer: Answer, headers: Mapping[str, str]) -> Response:
+    """Return a response, compressed if it is long and the client accepts that."""
+    coding = compression.preferred(request.headers.get("accept-encoding", ""))
+    if answer.parts is None and len(answer.body) < compression.SHORTEST:
+        coding = ""
+    given = {**headers, **answer.headers, **({"Content-Encoding": coding} if coding else {})}
+    if answer.parts is not None:
+        parts = compression.encode_parts(coding, answer.parts())
+        return StreamingResponse(parts, headers=given, media_type=answer.media_type)
+    body = compression.encode(coding, answer.body)
+    return Response(body, headers=given, media_type=answer.media_type)
 
 
 def to_json(value: object) -> Answer:

@@ -7,6 +7,7 @@ from typing import Final, TypeAlias
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from asu_stats import compression
 from asu_stats.api.accept import wants_csv
 from asu_stats.caches import LruCache
 from asu_stats.store.database.changes import ChangeCounter
@@ -16,7 +17,7 @@ _BYTES: Final = 16 << 20
 # Requests with one of these headers are not cached here.
 _SPECIAL: Final = frozenset({b"authorization", b"cookie", b"if-none-match", b"range"})
 
-Key: TypeAlias = tuple[bytes, bytes, bool]
+Key: TypeAlias = tuple[bytes, bytes, bool, compression.Coding]
 # State of the change counter, day, and response.
 Cached: TypeAlias = tuple[int, date, Response]
 
@@ -24,20 +25,24 @@ Cached: TypeAlias = tuple[int, date, Response]
 def _key(scope: Scope) -> Key | None:
     """Return the cache key of a request, `None` if it cannot be cached.
 
-    Of the headers, only the meaning of `Accept` is part of the key.
+    Of the headers, only the meaning of `Accept` and `Accept-Encoding` is part of the key.
     """
     if scope["method"] != "GET":
         return None
-    accept = None
+    accepted: dict[bytes, str] = {}
     for name, value in scope["headers"]:
-        if name == b"accept":
-            if accept is not None:
+        if name in {b"accept", b"accept-encoding"}:
+            if name in accepted:
                 return None
-            accept = value
+            accepted[name] = value.decode("latin-1")
         elif name in _SPECIAL:
             return None
-    as_csv = accept is not None and wants_csv(accept.decode("latin-1"))
-    return scope.get("raw_path") or scope["path"].encode(), scope["query_string"], as_csv
+    return (
+        scope.get("raw_path") or scope["path"].encode(),
+        scope["query_string"],
+        wants_csv(accepted.get(b"accept", "")),
+        compression.preferred(accepted.get(b"accept-encoding", "")),
+    )
 
 
 def _size(key: Key, cached: Cached) -> int:

@@ -94,6 +94,7 @@ class StatsApi:
         if query.hours is not None or report.uses_clock(query):
             query = replace(query, now=self._now(), queues=self._queues)
             return self._answering.answer_now(
+                request,
                 lambda connection: _written(
                     report, query, report.answer(connection, query), as_csv=as_csv
                 ),

@@ -4,7 +4,6 @@ The URL contains a digest of all files, so browsers can cache them forever, and 
 each other by relative names.
 """
 
-import gzip
 import mimetypes
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,6 +13,8 @@ from typing import Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+
+from asu_stats import compression
 
 _DIRECTORY: Final = Path(__file__).parent / "static"
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -30,7 +31,10 @@ class Assets:
         for name, content in self._files.items():
             digest.update(name.encode() + b"\0" + content + b"\0")
         self.digest = digest.hexdigest()
-        self._compressed = {name: gzip.compress(c, 9, mtime=0) for name, c in self._files.items()}
+        self._compressed = {
+            coding: {name: compression.encode(coding, c) for name, c in self._files.items()}
+            for coding in compression.CODINGS
+        }
 
     def content(self, name: str) -> bytes:
         return self._files[name]
@@ -49,8 +53,9 @@ class Assets:
         }
         if request.headers.get("if-none-match") == headers["ETag"]:
             return Response(status_code=304, headers=headers)
-        if accepts_gzip(request):
-            content, headers["Content-Encoding"] = self._compressed[file], "gzip"
+        coding = compression.preferred(request.headers.get("accept-encoding", ""))
+        if coding:
+            content, headers["Content-Encoding"] = self._compressed[coding][file], coding
         media_type = _TYPES.get(Path(file).suffix) or mimetypes.guess_type(file)[0] or "text/plain"
         return Response(content, headers=headers, media_type=media_type)
 
@@ -58,9 +63,3 @@ class Assets:
 @lru_cache(maxsize=1)
 def package_assets() -> Assets:
     return Assets()
-
-
-def accepts_gzip(request: Request) -> bool:
-    """Return whether the client accepts a compressed response."""
-    codings = request.headers.get("accept-encoding", "").lower().split(",")
-    return any(coding.strip() in {"gzip", "*"} or "gzip;q=1" in coding for coding in codings)

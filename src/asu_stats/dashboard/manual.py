@@ -1,6 +1,5 @@
 """The manual: a site that `manual/build.py` makes of docs/. Wheels contain it."""
 
-import gzip
 import mimetypes
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,7 +12,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from asu_stats.dashboard.assets import accepts_gzip
+from asu_stats import compression
 from asu_stats.policies import declare
 
 DIRECTORY: Final = Path(__file__).parent.parent / "manual"
@@ -70,8 +69,9 @@ def _file(request: Request, name: str) -> Response:
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers=headers)
     content = plain
-    if packed and accepts_gzip(request):
-        content, headers["Content-Encoding"] = packed, "gzip"
+    coding = compression.preferred(request.headers.get("accept-encoding", ""))
+    if coding in packed:
+        content, headers["Content-Encoding"] = packed[coding], coding
     kind = _TYPES.get(path.suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
     return Response(content, headers=headers, media_type=kind)
 
@@ -84,8 +84,10 @@ def _files(directory: Path, _changed: int) -> Mapping[str, Path]:
 
 
 @lru_cache(maxsize=32)  # 3 MB at most
-def _read(path: Path, _changed: int) -> tuple[bytes, bytes, str]:
-    """Return the content, as it is and compressed, and its ETag."""
+def _read(path: Path, _changed: int) -> tuple[bytes, Mapping[str, bytes], str]:
+    """Return the content, text in each coding, and its ETag."""
     content = path.read_bytes()
-    packed = gzip.compress(content, 6, mtime=0) if path.suffix in _TEXT else b""
+    packed: dict[str, bytes] = {}
+    if path.suffix in _TEXT:
+        packed |= {coding: compression.encode(coding, content) for coding in compression.CODINGS}
     return content, packed, f'W/"{blake2b(content, digest_size=8).hexdigest()}"'

@@ -1,6 +1,5 @@
 """Renders templates."""
 
-import gzip
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from asu_stats import __version__
+from asu_stats import __version__, compression
 from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
 from asu_stats.reports import floor
@@ -68,6 +67,6 @@ def render(
     )
     headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
     body = markup(text).encode()
-    if assets.accepts_gzip(request):
-        body, headers["Content-Encoding"] = gzip.compress(body, 5), "gzip"
+    if coding := compression.preferred(request.headers.get("accept-encoding", "")):
+        body, headers["Content-Encoding"] = compression.encode(coding, body), coding
     return HTMLResponse(body, status, headers=headers)
