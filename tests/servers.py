@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import os
+import queue
 import shutil
 import signal
 import socket
@@ -10,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -145,14 +146,54 @@ def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"{url}?connect_timeout=2"
 
 
+class _Requests:
+    """Counts the messages of a connection after which a client of PostgreSQL waits for an answer.
+
+    These are all before the session, and then simple queries, Flush and Sync: only they make the
+    server send what it has (PostgreSQL documentation, Frontend/Backend Protocol).
+    """
+
+    _START = 3 << 16  # protocol version of the message that starts the session
+    _WAITING = frozenset(b"QHS")
+
+    def __init__(self) -> None:
+        self._data = b""
+        self._started = False
+        self._asked = False  # something that the client has not waited for
+
+    def read(self, data: bytes) -> int:
+        """Return how many such messages end in the next piece of data."""
+        self._data += data
+        found = 0
+        while True:
+            kind = 1 if self._started else 0  # bytes before the length
+            if len(self._data) < kind + 4:
+                return found
+            length = kind + int.from_bytes(self._data[kind : kind + 4])
+            if len(self._data) < length:
+                return found
+            message, self._data = self._data[:length], self._data[length:]
+            if self._started:
+                waits = message[0] in self._WAITING
+                found += waits and (self._asked or message[:1] == b"Q")
+                self._asked = not waits
+            else:
+                found += 1
+                self._started = int.from_bytes(message[4:8]) >> 16 == self._START >> 16
+
+
 class Proxy:
     """Forwards TCP to `target`, the address that a service knows.
 
-    While it stalls it accepts connections and data, and forwards nothing.
+    While it stalls it accepts connections and data, and forwards nothing. `delay` is the time in
+    seconds that data takes in each direction. `round_trips` counts how often clients waited for
+    PostgreSQL.
     """
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, delay: float = 0.0) -> None:
         self.target = target
+        self.delay = delay
+        self.round_trips = 0
         self._flowing = threading.Event()
         self._flowing.set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
@@ -179,25 +220,49 @@ class Proxy:
         self._flowing.wait()
         with contextlib.suppress(OSError), client:
             server = socket.create_connection(("127.0.0.1", self.target))
+            for each in (client, server):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            requests = _Requests()
+
+            def ask(data: bytes) -> None:
+                self.round_trips += requests.read(data)
+
             with server:
-                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                back = threading.Thread(
+                    target=self._pump, args=(server, client, lambda _: None), daemon=True
+                )
                 back.start()
-                self._pump(client, server)
+                self._pump(client, server, ask)
                 back.join()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _pump(
+        self, source: socket.socket, target: socket.socket, seen: Callable[[bytes], None]
+    ) -> None:
+        """Forward data, each piece when it is due. `seen` is called for each."""
+        pieces: queue.Queue[tuple[float, bytes]] = queue.Queue()
+        late = threading.Thread(target=self._forward, args=(pieces, target), daemon=True)
+        late.start()
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
-                self._flowing.wait()
-                target.sendall(data)
+                seen(data)
+                pieces.put((time.monotonic() + self.delay, data))
+        pieces.put((time.monotonic() + self.delay, b""))
+        late.join()
         for each in (source, target):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
+    def _forward(self, pieces: queue.Queue[tuple[float, bytes]], target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while (piece := pieces.get())[1]:
+                time.sleep(max(0.0, piece[0] - time.monotonic()))
+                self._flowing.wait()
+                target.sendall(piece[1])
+
 
 @contextlib.contextmanager
-def proxy(target: int) -> Iterator[Proxy]:
-    made = Proxy(target)
+def proxy(target: int, delay: float = 0.0) -> Iterator[Proxy]:
+    made = Proxy(target, delay)
     try:
         yield made
     finally:

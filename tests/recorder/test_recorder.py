@@ -347,7 +347,7 @@ FAILING = {
 
 
 def statements(stats: Stats, *sql: str) -> None:
-    with write_transaction(stats.engine) as connection:
+    with write_transaction(stats.engine, streams=True) as connection:  # several in one text
         for statement in sql:
             connection.execute(text(statement))
 

@@ -62,7 +62,7 @@ def test_only_days_that_have_something_are_visited(poisoned: Stats) -> None:
     assert set(visited) == set(DAYS)
     assert len(visited) <= 2 * 3 + 3 * 2
     assert verify.days(engine) == DAYS, "archived details are found too"
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, streams=True) as connection:
         for table in DETAILS:
             assert set(expiry.days(connection, Policy(), TODAY, table)) <= set(DAYS[:2])
         exported = [row[1].date() for row in export.rows(connection, "error_stats", None, None)]

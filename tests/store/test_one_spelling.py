@@ -70,7 +70,7 @@ def counted(stats: Stats) -> dict[str, list[tuple[Any, ...]]]:
 def details(stats: Stats) -> str:
     """Return all details, live, archived and in files, as they are exported."""
     tables = ("build_metrics", "client_stats", "error_stats", "request_metadata")
-    with read_snapshot(stats.engine) as connection:
+    with read_snapshot(stats.engine, streams=True) as connection:
         found = {name: list(export.rows(connection, name, None, None)) for name in tables}
     return json.dumps(found, default=str)
 

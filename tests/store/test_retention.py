@@ -109,7 +109,7 @@ def identities(engine: Engine) -> dict[str, list[int]]:
 
 
 def exported(engine: Engine) -> dict[str, list[Any]]:
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, streams=True) as connection:
         return {
             table.name: list(export.rows(connection, table.name, None, None)) for table in DETAILS
         }

@@ -193,7 +193,7 @@ def test_no_hash_is_made_up_on_the_way_out(stats: Stats) -> None:
     stats.bring_in(unhashed(diff_packages=None), ended("old-1", "failure"))
     for table in ("client_stats", "build_metrics", "error_stats"):
         columns = list(export.columns(table))
-        with read_snapshot(stats.engine) as connection:
+        with read_snapshot(stats.engine, streams=True) as connection:
             (row,) = export.rows(connection, table, None, None)
         found = dict(zip(columns, row, strict=True))
         assert found["request_hash"] is None

@@ -56,7 +56,7 @@ def export(
     with options.opened(database, writes=False) as engine:
         migrate.check(engine)
         columns = source.columns(table)
-        with _target(output) as file, read_snapshot(engine) as connection:
+        with _target(output) as file, read_snapshot(engine, streams=True) as connection:
             rows = source.rows(connection, table, first, last)
             writer = {"csv": _csv, "ndjson": _ndjson, "parquet": _parquet}[form]
             writer(file, columns, rows)

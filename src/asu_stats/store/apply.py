@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, update
 
@@ -91,8 +91,12 @@ def rehearse(
     engine: Engine, events: Sequence[Event], *, extra_writer: ExtraWriter | None = None
 ) -> None:
     """Do the same as `apply_batch`, with the same errors, and roll it back."""
-    with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
+    with (
+        contextlib.suppress(_KeptNothingError),
+        write_transaction(engine) as connection,
+    ):
         apply(connection, events, extra_writer=extra_writer)
+        statements.settle(connection)
         raise _KeptNothingError
 
 
@@ -147,17 +151,43 @@ def apply(
         return Applied(())
     dialects.lock_writers(connection)
     tally = Tally(live)
+    known = _Known(
+        changes.send_state(connection),
+        requests.send_load(connection, sorted({e.request_hash for e in events if e.request_hash})),
+    )
     batch = identities.keep_new(connection, events, tally)
     if batch.new:
-        _Batch(connection, batch.new, tally).write(extra_writer=extra_writer)
+        _Batch(connection, batch.new, known, tally).write(extra_writer=extra_writer)
     tally.write(connection)
     return Applied(batch.is_new)
 
 
-class _Batch:
-    """A batch while it is written: known rows, changed rows, and the sums of the changes."""
+class _Known(NamedTuple):
+    """What was asked for before the new events of a batch were known."""
 
-    def __init__(self, connection: Connection, events: Sequence[Event], tally: Tally) -> None:
+    state: Callable[[], changes.State]
+    metadata: Callable[[], dict[str, Metadata]]
+
+
+class _Days(NamedTuple):
+    """Days of the accepted and rejected requests of a batch, and what is known of them."""
+
+    accepted: request_gaps.Spans
+    known_accepted: statements.Sent
+    rejected: set[RequestDay]
+    known_rejected: statements.Sent
+
+
+class _Batch:
+    """A batch while it is written: known rows, changed rows, and the sums of the changes.
+
+    Reads that do not depend on each other are sent together, see `statements.send`: the round trips
+    of a batch do not depend on its size.
+    """
+
+    def __init__(
+        self, connection: Connection, events: Sequence[Event], known: _Known, tally: Tally
+    ) -> None:
         self._connection = connection
         self._tally = tally
         self._deltas = Deltas()
@@ -169,34 +199,42 @@ class _Batch:
             (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
         ]
         self._builds = [event for event in events if not isinstance(event, RequestReceived)]
-        hashes = sorted({event.request_hash for event in events})
-        self._metadata = requests.load(connection, hashes)
+        self._hashes = sorted({event.request_hash for event in events})
+        metadata = known.metadata()
+        self._metadata = {name: metadata[name] for name in self._hashes if name in metadata}
         self._known_hashes = set(self._metadata)
         self._touched_hashes: set[str] = set()
         self._renamed: set[str] = set()
         self._waits: dict[int, Wait] = {}
         self._changed: dict[build_rows.Key, Build] = {}
         self._ended: list[Build] = []
-        self._state = changes.State(0, 0, None)
-        self._numbers = 0
-        self._archive = Restore(connection, None)
+        self._state = known.state()
+        self._numbers = self._state.requests_numbered
+        self._archive = Restore(connection, self._state.archived_before)
 
     def write(self, *, extra_writer: ExtraWriter | None) -> None:
         connection, deltas = self._connection, self._deltas
-        self._state = changes.begin(connection)
-        self._numbers = self._state.requests_numbered
-        self._archive = Restore(connection, self._state.archived_before)
-        builds_wanted = self._apply_requests()
-        self._restore_builds()
-        builds = build_rows.load(connection, sorted(builds_wanted))
+        begun = changes.send_begin(connection)
+        builds_wanted = sorted(self._apply_requests())
+        restore_builds = self._send_archived_builds()
+        loaded = build_rows.send_load(connection, builds_wanted)
+        numbers = package_lists.send_numbers(connection, [request for request, _ in self._requests])
+        days = self._send_days()
+        if restore_builds():
+            loaded = build_rows.send_load(connection, builds_wanted)
+        builds = loaded()
         attempts = {build.key: build.attempt() for of in builds.values() for build in of.values()}
-        lists = package_lists.numbers(connection, [request for request, _ in self._requests])
+        lists = numbers()
         for place, wait in self._waits.items():
             wait.package_list = lists.get(place)
         ends = self._apply_builds(builds)
+        order = _ends_in_order(builds)
+        since = self._waits_changed(builds, ends, order)
+        self._archive.waits(since)
+        known_waits = requests.send_load_waits(connection, since)
         said = errors.add_fingerprints(connection, self._requests, self._ended)
-        self._resolve_waits(builds, ends)
-        self._count_days()  # reads details that are written below
+        self._resolve_waits(builds, since, order, known_waits())
+        self._count_days(days)  # reads details that are written below
         for place, (request, received) in enumerate(self._requests):
             counting.add_request(
                 deltas, request, received, lists.get(place), said.get(place, NOTHING)
@@ -213,7 +251,7 @@ class _Batch:
         if extra_writer:
             before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
             extra_writer(connection, (*self._requests, *taken.requests), before_and_now)
-        self._save_state()
+        self._save_state(begun().changes)
 
     def _apply_requests(self) -> set[str]:
         """Collect the requests by hash. Return the hashes whose builds matter to the batch."""
@@ -236,9 +274,9 @@ class _Batch:
                 wanted.add(request_hash)
         return wanted | self._renamed
 
-    def _count_days(self) -> None:
-        """Count distinct requests and the gaps between accepted ones."""
-        connection, deltas = self._connection, self._deltas
+    def _send_days(self) -> _Days:
+        """Ask for the known days and times of requests near those of the batch."""
+        connection = self._connection
         accepted: list[AcceptedRequest] = []
         rejected: set[RequestDay] = set()
         for r, received in self._requests:
@@ -248,16 +286,28 @@ class _Batch:
             else:
                 accepted.append(AcceptedRequest(number, r.request_hash, received, r.client))
         known = {self._metadata[request_hash].request_number for request_hash in self._known_hashes}
-        spans = request_gaps.add(connection, deltas, accepted, known, self._archive.requests)
-        request_days.add(connection, deltas, request_days.ACCEPTED, spans.keys(), known, spans)
-        request_days.add(connection, deltas, request_days.REJECTED, rejected, known)
+        spans = request_gaps.send_spans(connection, accepted, known)
+        return _Days(
+            spans,
+            request_days.send_known(connection, request_days.ACCEPTED, spans.of_day.keys(), known),
+            rejected,
+            request_days.send_known(connection, request_days.REJECTED, rejected, known),
+        )
 
-    def _restore_builds(self) -> None:
-        """Restore the archived builds that the batch changes or that its requests wait for."""
+    def _count_days(self, days: _Days) -> None:
+        """Count distinct requests and the gaps between accepted ones."""
+        connection, deltas, spans = self._connection, self._deltas, days.accepted.of_day
+        request_gaps.add(connection, deltas, days.accepted, self._archive.requests)
+        accepted, rejected = request_days.ACCEPTED, request_days.REJECTED
+        request_days.add(connection, deltas, accepted, spans.keys(), days.known_accepted, spans)
+        request_days.add(connection, deltas, rejected, days.rejected, days.known_rejected)
+
+    def _send_archived_builds(self) -> Callable[[], bool]:
+        """Ask for the archived builds that the batch changes or that its requests wait for."""
         moments = [(wait.request_hash, wait.timestamp) for wait in self._waits.values()]
         moments += [(event.request_hash, naive(event.time)) for event in self._builds]
         builds = {(event.request_hash, event.build_id) for event in self._builds}
-        self._archive.builds(builds, self._renamed, moments)
+        return self._archive.send_builds(builds, self._renamed, moments)
 
     def _apply_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
         """Apply the build events. Return the builds whose end changed, before and after."""
@@ -310,25 +360,17 @@ class _Batch:
     def _resolve_waits(
         self,
         builds: dict[str, dict[str, Build]],
-        ends: Sequence[Change],
+        since: Mapping[str, datetime],
+        order: Mapping[str, Sequence[tuple[datetime, str]]],
+        known_waits: Sequence[Wait],
     ) -> None:
         """Find for each waiting request the build that ended it.
 
         That is the first build of its hash that ends at or after the request (docs/reference/
-        figures.md, Clients). For each hash, this checks the requests that had not ended before the
-        earliest change. A request without an end is `building` while a build of its hash runs.
+        figures.md, Clients). `known_waits` are the requests of each hash that had not ended before
+        the earliest change `since`. A request without an end is `building` while a build of its
+        hash runs.
         """
-        order = {
-            request_hash: sorted(
-                (build.finished_at, build.build_id)
-                for build in of.values()
-                if build.finished_at is not None
-            )
-            for request_hash, of in builds.items()
-        }
-        since = self._waits_changed(builds, ends, order)
-        self._archive.waits(since)
-        known_waits = requests.load_waits(self._connection, since) if since else []
         known = [(wait.ended(), wait.ended_at, wait.build_id, wait.status) for wait in known_waits]
         running = {
             request_hash
@@ -433,14 +475,28 @@ class _Batch:
             [item for item in touched if item.request_hash in self._known_hashes],
         )
 
-    def _save_state(self) -> None:
-        """Store which days have changed, and the new state of the store."""
+    def _save_state(self, counted: int) -> None:
+        """Store which days have changed by the change `counted`, and the new state of the store."""
         state = self._state
-        changes.stamp(self._connection, self._deltas.days(), state.changes)
+        changes.stamp(self._connection, self._deltas.days(), counted)
         first = min(event.time for event in self._events).date()
         since = first if state.data_since is None else min(first, state.data_since)
         if (since, self._numbers) != (state.data_since, state.requests_numbered):
             statements.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
+
+
+def _ends_in_order(
+    builds: Mapping[str, Mapping[str, Build]],
+) -> dict[str, list[tuple[datetime, str]]]:
+    """Return the ends of the builds of each hash, as (time, build_id)."""
+    return {
+        request_hash: sorted(
+            (build.finished_at, build.build_id)
+            for build in of.values()
+            if build.finished_at is not None
+        )
+        for request_hash, of in builds.items()
+    }
 
 
 def _end(wait: Wait, build: Build) -> None:

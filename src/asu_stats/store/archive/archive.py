@@ -6,7 +6,7 @@ rows back in the transaction of the event, before anything else is read. Events 
 if nothing had been archived. A row is in one place at a time and keeps its `id`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -174,25 +174,44 @@ class Restore:
         self._connection = connection
         self._before = archived_before and midnight(archived_before)
 
-    def builds(
+    def send_builds(
         self,
         builds: Iterable[tuple[str, str]],
         renamed: Iterable[str],
         moments: Iterable[tuple[str, datetime]],
-    ) -> None:
-        """Restore the archived builds that a batch may change or that its requests wait for.
+    ) -> Callable[[], bool]:
+        """Ask for the archived builds that a batch may change or that its requests wait for.
 
         These are `builds` (hash, build_id), those of `renamed` hashes, and those that ended at or
         after the time of an event of their hash, or after the end of a restored build.
+
+        As in `statements.send`; the returned function restores them, and tells whether there are
+        any.
         """
         if self._before is None:
-            return
+            return lambda: False
         since = dict.fromkeys(renamed, _BEGINNING)
         for request_hash, moment in moments:
             if moment < self._before:
                 since[request_hash] = min(moment, since.get(request_hash, moment))
         builds = sorted(builds)
-        self._unpack(build_metrics, (segments.build_key(*build) for build in builds))
+        keys = [segments.build_key(*build) for build in builds]
+        files = segments.send_holding(self._connection, (*keys, *map(segments.builds_key, since)))
+        same = statements.send_for(self._connection, _same_build, _BUILD, builds)
+        later = statements.send_for(self._connection, _ended_since, _SINCE, sorted(since.items()))
+
+        def restore() -> bool:
+            any_there = bool(files() or same() or later())
+            if any_there:
+                self._restore_builds(builds, keys, since)
+            return any_there
+
+        return restore
+
+    def _restore_builds(
+        self, builds: Sequence[tuple[str, str]], keys: Iterable[int], since: dict[str, datetime]
+    ) -> None:
+        self._unpack(build_metrics, keys)
         found = statements.fetch_for(self._connection, _same_build, _BUILD, builds)
         for _, request_hash, finished in found:
             since[request_hash] = min(finished, since.get(request_hash, finished))

@@ -53,7 +53,7 @@ def count_archived(connection: Connection, *, skip_missing: bool) -> None:
                 found.add((request_hash, day))
     if not found:
         return
-    known = requests.load(connection, sorted({request_hash for request_hash, _ in found}))
+    known = requests.send_load(connection, sorted({request_hash for request_hash, _ in found}))()
     days = {
         day._replace(request_number=known[request_hash].request_number)
         for request_hash, day in found
@@ -61,6 +61,7 @@ def count_archived(connection: Connection, *, skip_missing: bool) -> None:
     }
     deltas = Deltas()
     numbers = {day.request_number for day in days}
-    request_days.add(connection, deltas, REJECTED, days, numbers)
+    known_days = request_days.send_known(connection, REJECTED, days, numbers)
+    request_days.add(connection, deltas, REJECTED, days, known_days)
     rollup_deltas.add(connection, deltas)
     changes.stamp(connection, deltas.days(), changes.begin(connection).changes)

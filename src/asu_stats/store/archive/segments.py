@@ -170,10 +170,14 @@ def _holding(given: FromClause) -> Select[Any]:
     return select(archive_keys.c.part).join_from(given, archive_keys, same)
 
 
+def send_holding(connection: Connection, keys: Iterable[int]) -> statements.Sent:
+    """Ask for the files that contain any of `keys`, as in `statements.send`."""
+    return statements.send_for(connection, _holding, _KEY, sorted({(each,) for each in keys}))
+
+
 def holding(connection: Connection, keys: Iterable[int]) -> set[int]:
     """Return the files that contain any of `keys`."""
-    wanted = sorted({(each,) for each in keys})
-    return {row[0] for row in statements.fetch_for(connection, _holding, _KEY, wanted)}
+    return {row[0] for row in send_holding(connection, keys)()}
 
 
 _BETWEEN: Final = (

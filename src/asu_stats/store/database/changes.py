@@ -7,7 +7,7 @@ a number therefore stay valid.
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import date
 from typing import Final, NamedTuple, cast
 
@@ -43,10 +43,24 @@ _NEXT: Final = (
 _PAUSE_SECONDS: Final = 1.0
 
 
+_STATE: Final = select(*(store_state.c[name] for name in State._fields))
+
+
+def send_state(connection: Connection) -> Callable[[], State]:
+    """Ask for the state of the store, as in `statements.send`."""
+    rows = statements.send(connection, _STATE)
+    return lambda: State(*rows()[0])
+
+
+def send_begin(connection: Connection) -> Callable[[], State]:
+    """Like `begin`, as in `statements.send`."""
+    rows = statements.send(connection, _NEXT, now=time.time_ns() // 1000)
+    return lambda: State(*rows()[0])
+
+
 def begin(connection: Connection) -> State:
     """Count a change of figures that this transaction is about to make."""
-    ((state),) = statements.fetch(connection, _NEXT, now=time.time_ns() // 1000)
-    return State(*state)
+    return send_begin(connection)()
 
 
 def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:

@@ -8,7 +8,7 @@ column.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from operator import itemgetter
 from sqlite3 import IntegrityError
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, cast
@@ -235,19 +235,25 @@ class Writer:
         else:
             cursor.execute(self._text, columns)
 
-    def write_returning(self, cursor: Cursor, rows: Sequence[Row]) -> list[Row]:
-        """Write `rows` and return what the statement returns, with a key in the order of `rows`."""
+    def send_returning(self, cursor: Cursor, rows: Sequence[Row]) -> Callable[[], list[Row]]:
+        """Write `rows`. Return a function that waits for what the statement returns.
+
+        With a key that is in the order of `rows`.
+        """
         columns = self._columns(rows)
         if self._dialect == "postgresql":
             cursor.execute(self._text, columns)
-            found, key = cursor.fetchall(), self._key
-            by_key = {row[:key]: row for row in found}
-            return [by_key[row[:key]] for row in rows] if key else found
+            return partial(self._returned, cursor, rows)
         returned = []
         for row in zip(*columns, strict=True):
             cursor.execute(self._text, row)
             returned += cursor.fetchall()
-        return returned
+        return lambda: returned
+
+    def _returned(self, cursor: Cursor, rows: Sequence[Row]) -> list[Row]:
+        found, key = cursor.fetchall(), self._key
+        by_key = {row[:key]: row for row in found}
+        return [by_key[row[:key]] for row in rows] if key else found
 
 
 @lru_cache(maxsize=256)
@@ -408,7 +414,9 @@ def lock_writers(connection: Connection, *, waiting: Callable[[], object] | None
         if connection.execute(select(func.pg_try_advisory_xact_lock(_WRITER_LOCK))).scalar_one():
             return
         waiting()
-    connection.execute(select(func.pg_advisory_xact_lock(_WRITER_LOCK)))
+    cast(Any, connection.connection).cursor().execute(
+        "SELECT pg_advisory_xact_lock(%s)", [_WRITER_LOCK]
+    )
 
 
 def now(connection: Connection) -> datetime:

@@ -73,11 +73,20 @@ def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection
     """Run a block in a transaction. After an outage, its connection is discarded."""
     with _connected(engine).execution_options(**options) as connection, connection.begin():
         try:
-            yield connection
+            with _pipelined(connection):
+                yield connection
         except (DBAPIError, engine.dialect.loaded_dbapi.Error) as error:
             if _is_server_lost(engine, error) and not connection.invalidated:
                 connection.invalidate(error)
             raise
+
+
+def _pipelined(connection: Connection) -> contextlib.AbstractContextManager[None]:
+    if not connection.get_execution_options().get("pipelined"):
+        return contextlib.nullcontext()
+    from asu_stats.store.database import postgresql
+
+    return postgresql.pipelined(connection)
 
 
 def _connected(engine: Engine) -> Connection:
@@ -124,16 +133,22 @@ def completeness(engine: Engine) -> Condition:
 
 @contextlib.contextmanager
 def write_transaction(
-    engine: Engine, *, waiting: Callable[[], object] | None = None
+    engine: Engine, *, waiting: Callable[[], object] | None = None, streams: bool = False
 ) -> Iterator[Connection]:
     """Run a block in one write transaction: committed at its end, rolled back if it raises.
+
+    On PostgreSQL it is pipelined, see `postgresql.pipelined`: the error of a statement may be
+    raised by a later one, or at the end. A block that reads `statements.stream` or copies needs
+    `streams`, which turns that off, as `waiting` does.
 
     With `waiting` the transaction has no time limit, and that function is called if it has to wait
     for others. Raises `StoreUnavailableError` when the database is unreachable, locked for five
     seconds, read-only or full. Raises `StoreRefusedError`, or an error of SQLAlchemy, when it
     rejects a statement.
     """
-    options = {"write": True, "unlimited": waiting is not None}
+    unlimited = waiting is not None
+    pipelined = not (streams or unlimited or engine.dialect.name == "sqlite")
+    options = {"write": True, "unlimited": unlimited, "pipelined": pipelined}
     with (
         _translating(engine),
         _writer_lock(engine, waiting),
@@ -143,12 +158,15 @@ def write_transaction(
 
 
 @contextlib.contextmanager
-def read_snapshot(engine: Engine, *, unlimited: bool = False) -> Iterator[Connection]:
+def read_snapshot(
+    engine: Engine, *, unlimited: bool = False, streams: bool = False
+) -> Iterator[Connection]:
     """Run a block on one consistent, read-only snapshot of the database.
 
-    `unlimited` lifts the time limits. Raises the errors of `write_transaction`.
+    `unlimited` lifts the time limits. For `streams` and errors see `write_transaction`.
     """
-    options = {"snapshot": True, "unlimited": unlimited}
+    pipelined = not (streams or unlimited or engine.dialect.name == "sqlite")
+    options = {"snapshot": True, "unlimited": unlimited, "pipelined": pipelined}
     with _translating(engine), _transaction(engine, options) as connection:
         yield connection
 

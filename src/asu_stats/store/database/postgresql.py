@@ -10,24 +10,29 @@ some seconds of silence it opens another connection, and gives up if that gets n
 A long statement on a live server is not affected.
 """
 
+import contextlib
 import difflib
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 import psycopg
 from psycopg import pq, sql
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from asu_stats.exceptions import InvalidSettingError
 
 _SILENT_SECONDS: Final = (
     5.0  # of silence on a connection, before the server is checked with another one
 )
+# A connection that was used less than this ago is used again without a check, which would cost a
+# round trip.
+_TRUSTED_SECONDS: Final = 1.0
 _SETTINGS: Final = {"timezone": "UTC", "lock_timeout": "5s", "statement_timeout": "60s"}
 _LIMITS: Final = (
     *("statement_timeout", "lock_timeout", "transaction_timeout"),
@@ -70,10 +75,9 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
     gate = _Gate()
     engine = create_engine(
         bare.set(query=hosts),
-        pool_pre_ping=True,
         use_native_hstore=False,  # searching for it would cost each connection a round trip
         connect_args={**given.connect, "autocommit": True},  # `_begin` begins transactions
-        execution_options={"gate": gate},
+        execution_options={"gate": gate, "settings": given.settings},
         **pool,
     )
 
@@ -83,20 +87,66 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
             lambda: _Connection.opened(gate, given.prepare_threshold, *arguments, **options)
         )
 
-    @event.listens_for(engine, "checkout")
-    def _check_out(*_: object) -> None:
-        if gate.distrusted():
-            raise InvalidatePoolError
+    _check_pooled(engine, gate)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        if options.get("isolation_level") == "AUTOCOMMIT":
+        if options.get("isolation_level") == "AUTOCOMMIT" or options.get("pipelined"):
             return
-        driver = cast(Any, connection.connection.dbapi_connection)
-        driver.execute(_begin_statement(given.settings, options).as_string(driver), prepare=False)
+        driver = _driver(connection)
+        text = sql.SQL("; ").join(_begin_statements(given.settings, options)).as_string(driver)
+        driver.execute(cast(Any, text), prepare=False)
+
+    @event.listens_for(engine, "after_cursor_execute")
+    def _wait_for_result(connection: Connection, *_: object) -> None:
+        """SQLAlchemy looks at the columns of a result at once."""
+        if pipeline := _driver(connection).current_pipeline:
+            pipeline.sync()
 
     return engine
+
+
+def _check_pooled(engine: Engine, gate: "_Gate") -> None:
+    """Check each pooled connection before it is used; SQLAlchemy replaces them if one is lost."""
+
+    @event.listens_for(engine, "checkin")
+    def _check_in(_driver: object, record: ConnectionPoolEntry) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _check_out(driver: _Connection, record: ConnectionPoolEntry, _: object) -> None:
+        if gate.distrusted():
+            raise InvalidatePoolError
+        if time.monotonic() - record.info.get("used_at", 0.0) > _TRUSTED_SECONDS:
+            try:
+                driver.execute("SELECT 1", prepare=False)
+            except psycopg.Error as error:
+                raise InvalidatePoolError from error
+
+
+def _driver(connection: Connection) -> "_Connection":
+    return cast(_Connection, connection.connection.dbapi_connection)
+
+
+@contextlib.contextmanager
+def pipelined(connection: Connection) -> Iterator[None]:
+    """Run the block of a transaction in pipeline mode, its begin and its commit included.
+
+    Statements of `statements` wait for the server only when their rows are fetched.
+    """
+    driver = _driver(connection)
+    settings = connection.get_execution_options()["settings"]
+    with driver.opened_pipeline() as pipeline:
+        try:
+            for statement in _begin_statements(settings, connection.get_execution_options()):
+                driver.execute(statement, prepare=False)
+            yield
+            driver.execute("COMMIT", prepare=False)
+        except BaseException:
+            with contextlib.suppress(psycopg.Error):
+                pipeline.sync()  # else the results of what followed an error are logged
+            raise
 
 
 def distrust(engine: Engine) -> None:
@@ -163,8 +213,10 @@ def _split(options: str) -> tuple[dict[str, str], str]:
     return settings, " ".join(filter(None, rest))
 
 
-def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) -> sql.Composed:
-    """Return the statements that begin a transaction: one message, so one round trip."""
+def _begin_statements(
+    settings: Mapping[str, str], options: Mapping[str, Any]
+) -> list[sql.SQL | sql.Composed]:
+    """Return the statements that begin a transaction. In one message they cost one round trip."""
     begin = "BEGIN"
     if options.get("snapshot"):
         begin += " ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -173,7 +225,7 @@ def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) ->
         for name, value in settings.items()
         if not (options.get("unlimited") and name in _LIMITS)
     ]
-    parts: list[sql.Composable] = [sql.SQL(cast(Any, begin))]
+    parts: list[sql.SQL | sql.Composed] = [sql.SQL(cast(Any, begin))]
     if calls:
         parts.append(sql.SQL("SELECT ") + sql.SQL(", ").join(calls))
     if options.get("unlimited"):  # an older server does not know all of them
@@ -182,7 +234,7 @@ def _begin_statement(settings: Mapping[str, str], options: Mapping[str, Any]) ->
                 "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name IN ({})"
             ).format(sql.SQL(", ").join(map(sql.Literal, _LIMITS)))
         )
-    return sql.SQL("; ").join(parts)
+    return parts
 
 
 # Servers that do not respond --------------------------------------------------------------------
@@ -242,6 +294,7 @@ class _Connection(psycopg.Connection[Any]):
     """A connection that stops waiting if the server is silent and accepts no connections."""
 
     _gate: _Gate | None = None
+    _open_pipeline: psycopg.Pipeline | None = None
     _again: Callable[[], "_Connection"]
 
     @classmethod
@@ -261,6 +314,21 @@ class _Connection(psycopg.Connection[Any]):
             made.close()
             raise
         return made
+
+    @property
+    def current_pipeline(self) -> psycopg.Pipeline | None:
+        """The pipeline in which statements are sent now, if any."""
+        return self._open_pipeline
+
+    @contextlib.contextmanager
+    def opened_pipeline(self) -> Iterator[psycopg.Pipeline]:
+        """Send statements in a pipeline."""
+        with self.pipeline() as pipeline:
+            self._open_pipeline = pipeline
+            try:
+                yield pipeline
+            finally:
+                self._open_pipeline = None
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """Wait for the server as long as it is alive."""

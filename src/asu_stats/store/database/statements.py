@@ -7,11 +7,11 @@ several times as much as the database itself.
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update
+from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update, literal, select
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from asu_stats.store.database import dialects
@@ -23,7 +23,13 @@ Statement: TypeAlias = Select[Any] | ReturningUpdate[Any]
 Joined: TypeAlias = Callable[[FromClause], Select[Any]]
 
 
-# One per connection for everything except streams: each result is read completely at once.
+_ONE: Final = select(literal(1))
+
+# Waits for the rows of a statement that was sent, and returns them.
+Sent: TypeAlias = Callable[[], list[Row]]
+
+
+# One per connection, except for streams and what was sent: each result is read at once.
 _cursors: Final[WeakKeyDictionary[Connection, Cursor]] = WeakKeyDictionary()
 
 
@@ -78,6 +84,20 @@ def fetch(
     return _decoded(dialect, statement, cursor.fetchall())
 
 
+def send(connection: Connection, statement: Statement, /, **parameters: object) -> Sent:
+    """Run a statement like `fetch`, but do not wait for its rows.
+
+    In a pipelined transaction, all that was sent before the first wait costs one round trip.
+    """
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        return partial(list, fetch(connection, statement, **parameters))
+    compiled = dialects.compiled(dialect, statement)
+    cursor = cast(Cursor, connection.connection.cursor())
+    cursor.execute(compiled.text, compiled.values(dialect, parameters))
+    return lambda: _decoded(dialect, statement, cursor.fetchall())
+
+
 def stream(
     connection: Connection,
     statement: Select[Any],
@@ -123,6 +143,22 @@ def fetch_for(
     return fetch(connection, _joined(dialect, make, fields), **values)
 
 
+def send_for(
+    connection: Connection, make: Joined, fields: tuple[Field, ...], rows: Sequence[Row]
+) -> Sent:
+    """Like `fetch_for`, but do not wait for the rows."""
+    if not rows:
+        return list
+    dialect = connection.dialect.name
+    values = dialects.given_values(dialect, fields, rows)
+    return send(connection, _joined(dialect, make, fields), **values)
+
+
+def settle(connection: Connection) -> None:
+    """Wait for all that was sent, and raise the error of the first statement that failed."""
+    fetch(connection, _ONE)
+
+
 def execute(connection: Connection, statement: Update | Delete, **parameters: object) -> None:
     """Run a statement that is declared once, at import of its module."""
     dialect = connection.dialect.name
@@ -151,7 +187,7 @@ def insert_new(
     if len(rows) > 1 and dialects.try_together(cursor, dialect, table, columns, rows):
         return {row[place] for row in rows}
     writer = dialects.writer(dialect, "ignore", table, columns, returning=(returning,))
-    return {value for (value,) in writer.write_returning(cursor, rows)}
+    return {value for (value,) in writer.send_returning(cursor, rows)()}
 
 
 def add(connection: Connection, table: Table, key: Names, adds: Names, rows: Sequence[Row]) -> None:
@@ -162,20 +198,22 @@ def add(connection: Connection, table: Table, key: Names, adds: Names, rows: Seq
         )
 
 
-def add_returning(
+def send_add_returning(
     connection: Connection,
     table: Table,
     key: Names,
     adds: Names,
     rows: Sequence[Row],
     returning: str,
-) -> list[int]:
-    """Like `add`. Return the new value of the column `returning` for each row."""
+) -> Callable[[], list[int]]:
+    """Like `add`. Return a function that waits for the new values of `returning`, one per row."""
     if not rows:
-        return []
+        return list
     dialect = connection.dialect.name
     writer = dialects.writer(dialect, "add", table, (*key, *adds), key, (*key, returning))
-    return [int(row[-1]) for row in writer.write_returning(_cursor(connection), rows)]
+    cursor = _cursor(connection) if dialect == "sqlite" else connection.connection.cursor()
+    sent = writer.send_returning(cast(Cursor, cursor), rows)
+    return lambda: [int(row[-1]) for row in sent()]
 
 
 def upsert(

@@ -6,7 +6,7 @@ build. As long as the request is unknown, they come from the build events, else 
 See docs/reference/events.md, Data.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -256,13 +256,19 @@ def _known(given: FromClause) -> Select[Any]:
     return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
 
 
-def load(connection: Connection, hashes: Sequence[str]) -> dict[str, dict[str, Build]]:
-    """Return the known builds of each of `hashes`, by build_id."""
-    found: dict[str, dict[str, Build]] = {request_hash: {} for request_hash in hashes}
-    rows = statements.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
-    for row in rows:
-        found[row[0]][row[1]] = Build(*row)
-    return found
+def send_load(
+    connection: Connection, hashes: Collection[str]
+) -> Callable[[], dict[str, dict[str, Build]]]:
+    """Ask for the known builds of `hashes`, as in `statements.send`: by hash and build_id."""
+    rows = statements.send_for(connection, _known, _HASH, [(value,) for value in hashes])
+
+    def builds() -> dict[str, dict[str, Build]]:
+        found: dict[str, dict[str, Build]] = {request_hash: {} for request_hash in hashes}
+        for row in rows():
+            found[row[0]][row[1]] = Build(*row)
+        return found
+
+    return builds
 
 
 def save(connection: Connection, builds: Iterable[Build]) -> None:

@@ -9,7 +9,7 @@ import re
 import zlib
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from operator import sub
 from struct import pack
@@ -44,21 +44,35 @@ def of(request: RequestReceived) -> Names:
     return tuple(sorted({*names} - {""}))
 
 
-def numbers(connection: Connection, requests: Sequence[RequestReceived]) -> dict[int, int]:
-    """Return the list number of each request that has one, by place; new lists get a number."""
+def send_numbers(
+    connection: Connection, requests: Sequence[RequestReceived]
+) -> Callable[[], dict[int, int]]:
+    """Ask for the list number of each request that has one, by place, as in `statements.send`.
+
+    New lists get a number.
+    """
     wanted = {place: names for place, request in enumerate(requests) if (names := of(request))}
-    if not wanted:
-        return {}
     digests = {names: _digest(names) for names in dict.fromkeys(wanted.values())}
-    known = _numbers(connection, _lists, _DIGEST, digests.values())
-    new = {digest: names for names, digest in digests.items() if digest not in known}
-    if new:
-        named = _named(connection, {name for names in new.values() for name in names})
-        given = _numbered(connection, _LAST_LIST, new)
-        rows = [(given[digest], digest, _encode(names, named)) for digest, names in new.items()]
-        statements.insert(connection, package_lists, ("number", "digest", "packages"), rows)
-        known |= given
-    return {place: known[digests[names]] for place, names in wanted.items()}
+    sent = _send_numbers(connection, _lists, _DIGEST, digests.values())
+
+    def numbers() -> dict[int, int]:
+        known = sent()
+        new = {digest: names for names, digest in digests.items() if digest not in known}
+        if new:
+            known |= _add_lists(connection, new)
+        return {place: known[digests[names]] for place, names in wanted.items()}
+
+    return numbers
+
+
+def _add_lists(connection: Connection, lists: Mapping[str, Names]) -> dict[str, int]:
+    """Store new lists, by digest. Returns their numbers."""
+    last = statements.send(connection, _LAST_LIST)
+    named = _named(connection, {name for names in lists.values() for name in names})
+    given = _numbered(last, lists)
+    rows = [(given[digest], digest, _encode(names, named)) for digest, names in lists.items()]
+    statements.insert(connection, package_lists, ("number", "digest", "packages"), rows)
+    return given
 
 
 def digests(connection: Connection, lists: Iterable[int]) -> dict[int, str]:
@@ -173,19 +187,21 @@ def _of_names(given: FromClause) -> Select[Any]:
     return select(t.c.number, t.c.name).join_from(given, t, t.c.number == given.c.number)
 
 
-def _numbers(
+def _send_numbers(
     connection: Connection, make: statements.Joined, field: tuple[Field], keys: Iterable[str]
-) -> dict[str, int]:
-    rows = statements.fetch_for(connection, make, field, [(key,) for key in sorted(keys)])
-    return {key: number for key, number in rows}  # noqa: C416 - rows are tuples of any length
+) -> Callable[[], dict[str, int]]:
+    rows = statements.send_for(connection, make, field, [(key,) for key in sorted(keys)])
+    return lambda: {row[0]: row[1] for row in rows()}
 
 
 def _named(connection: Connection, names: set[str]) -> dict[str, int]:
     """Return the numbers of `names`; new names get one."""
-    known = _numbers(connection, _names, _NAME, names)
+    sent = _send_numbers(connection, _names, _NAME, names)
+    last = statements.send(connection, _LAST_NAME)
+    known = sent()
     new = sorted(names - known.keys())
     if new:
-        given = _numbered(connection, _LAST_NAME, new)
+        given = _numbered(last, new)
         rows = [(number, name) for name, number in given.items()]
         statements.insert(connection, package_names, ("number", "name"), rows)
         known |= given
@@ -196,7 +212,7 @@ _LAST_LIST: Final = select(func.max(package_lists.c.number))
 _LAST_NAME: Final = select(func.max(package_names.c.number))
 
 
-def _numbered(connection: Connection, last: Select[Any], keys: Iterable[str]) -> dict[str, int]:
-    """Give each of `keys` the next number. No other process writes meanwhile."""
-    ((number,),) = statements.fetch(connection, last)
+def _numbered(last: statements.Sent, keys: Iterable[str]) -> dict[str, int]:
+    """Give each of `keys` the number after the `last`. No other process writes meanwhile."""
+    ((number,),) = last()
     return {key: place for place, key in enumerate(keys, (number or 0) + 1)}

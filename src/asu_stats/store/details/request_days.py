@@ -7,7 +7,7 @@ from (n, p) and adds one to (n, d): still a sum. The same is stored per client.
 """
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, FromClause, Select, Table, exists, func, select
 
 from asu_stats.store.database import statements
+from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import rejected_days, request_days
 from asu_stats.store.rollups.definitions import (
     CLIENT_UNIQUE_REJECTED,
@@ -74,18 +75,28 @@ class _Known(NamedTuple):
             _insert_once(self.of_client.setdefault((number, client), []), day)
 
 
+def send_known(
+    connection: Connection, of: Days, days: AbstractSet[RequestDay], numbers: Collection[int]
+) -> statements.Sent:
+    """Ask what is known of `days`, as in `statements.send`. `numbers` are those with possible days.
+
+    `add` takes the result.
+    """
+    wanted = [day for day in sorted(days) if day.request_number in numbers]
+    return statements.send_for(connection, _NEIGHBOURS[of], _FIELDS, wanted)
+
+
 def add(
     connection: Connection,
     deltas: Deltas,
     of: Days,
     days: AbstractSet[RequestDay],
-    known: Collection[int],
+    known: statements.Sent,
     spans: Mapping[RequestDay, tuple[int, int]] | None = None,
 ) -> None:
-    """Store `days` and count the changed pairs. `known` are numbers that may have days."""
-    wanted = sorted(days)
-    found, around = _load(connection, of, [day for day in wanted if day.request_number in known])
-    new = [day for day in wanted if day not in found]
+    """Store `days` and count the changed pairs. `known` comes from `send_known`."""
+    found, around = _read(known())
+    new = [day for day in sorted(days) if day not in found]
     for number, day, client in new:
         for (on, previous), count in _pairs(around.of_hash.setdefault(number, []), day):
             deltas.add(of.of_hash, (on, previous), (count,))
@@ -120,14 +131,10 @@ def _pairs(days: list[date], day: date) -> Iterator[tuple[tuple[date, date], int
 _FIELDS: Final = tuple((name, request_days.c[name].type) for name in RequestDay._fields)
 
 
-def _load(
-    connection: Connection, of: Days, days: Sequence[RequestDay]
-) -> tuple[Collection[RequestDay], _Known]:
-    """Return which of `days` are known, and the nearest known days of the others."""
+def _read(rows: Iterable[Row]) -> tuple[Collection[RequestDay], _Known]:
+    """Return which days are known, and the nearest known days of the others."""
     found, known = set(), _Known({}, {})
-    for number, day, client, is_known, before, after, own_before, own_after in statements.fetch_for(
-        connection, _NEIGHBOURS[of], _FIELDS, days
-    ):
+    for number, day, client, is_known, before, after, own_before, own_after in rows:
         if is_known:
             found.add(RequestDay(number, day, client))
             continue

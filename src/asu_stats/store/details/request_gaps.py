@@ -46,17 +46,27 @@ def micros(at: datetime) -> int:
     return (at - midnight(at.date())) // _MICRO
 
 
-def add(
-    connection: Connection,
-    deltas: Deltas,
-    requests: Sequence[AcceptedRequest],
-    known: Collection[int],
-    details: Details,
-) -> dict[RequestDay, Span]:
-    """Count the gaps of new requests and the changed gaps. `known` are numbers with possible days.
+_Days: TypeAlias = dict[date, tuple[datetime, datetime]]
 
-    Returns the first and last request of each day and client, and widens known days. Must be called
-    before `request_days.add`, and before the details of the requests are written.
+
+class Spans(NamedTuple):
+    """Accepted requests of a batch.
+
+    `of_day` has the first and last request of each day and client, in microseconds since midnight,
+    `times` the times of each request (number, hash), `known` the stored days on and around them.
+    """
+
+    of_day: dict[RequestDay, Span]
+    times: dict[tuple[int, str], list[datetime]]
+    known: statements.Sent
+
+
+def send_spans(
+    connection: Connection, requests: Sequence[AcceptedRequest], numbers: Collection[int]
+) -> Spans:
+    """Ask for what `add` needs, as in `statements.send`. `numbers` are those with possible days.
+
+    Must be called before the details and days of the requests are written.
     """
     spans: dict[RequestDay, Span] = {}
     times: defaultdict[tuple[int, str], list[datetime]] = defaultdict(list)
@@ -65,37 +75,36 @@ def add(
         first, last = spans.get(day, (moment, moment))
         spans[day] = min(first, moment), max(last, moment)
         times[number, request_hash].append(at)
-    stored = _load(connection, {day[:2] for day in spans if day.request_number in known}, spans)
+    days = sorted({day[:2] for day in spans if day.request_number in numbers})
+    return Spans(spans, times, statements.send_for(connection, _around, _FIELDS, days))
+
+
+def add(connection: Connection, deltas: Deltas, spans: Spans, details: Details) -> None:
+    """Count the gaps of new requests and the changed gaps, and widen known days.
+
+    Must be called before the details of the requests are written.
+    """
+    stored = _widen(connection, spans)
     beside: dict[str, set[datetime]] = {}
     between: list[tuple[str, datetime]] = []
-    for (number, request_hash), of in times.items():
+    for (number, request_hash), of in spans.times.items():
         of.sort()
         if number in stored:
             beside[request_hash], inside = _neighbours(stored[number], of)
             between += [(request_hash, at) for at in inside]
     for request_hash, at in _between(between, details):
         beside[request_hash].add(at)
-    for (_, request_hash), of in times.items():
+    for (_, request_hash), of in spans.times.items():
         _count(deltas, sorted(beside.get(request_hash, ())), of)
-    return spans
 
 
-_Days: TypeAlias = dict[date, tuple[datetime, datetime]]
-
-
-def _load(
-    connection: Connection, days: Collection[tuple[int, date]], spans: dict[RequestDay, Span]
-) -> dict[int, _Days]:
-    """Return the first and last request of given days and of the nearest known days around them.
-
-    Widens what is stored of the days and clients that `spans` has.
-    """
+def _widen(connection: Connection, spans: Spans) -> dict[int, _Days]:
+    """Return the first and last request of known days by number, and widen those of `spans`."""
     found: dict[int, _Days] = {}
     wider: dict[RequestDay, Span] = {}
-    rows = statements.fetch_for(connection, _around, _FIELDS, sorted(days))
-    for number, day, client, first, last in rows:
+    for number, day, client, first, last in spans.known():
         key = RequestDay(number, day, client)
-        span = spans.get(key)
+        span = spans.of_day.get(key)
         if first is None:  # a day whose details could not be read
             if span:
                 wider[key] = span

@@ -4,7 +4,7 @@ The names of a request hash are those of its earliest request. They do not depen
 arrival, even if requests of one hash contradict each other.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from operator import attrgetter
@@ -163,10 +163,10 @@ def _known(given: FromClause) -> Select[Any]:
     return select(*(t.c[column] for column in _COLUMNS)).join_from(given, t, same)
 
 
-def load(connection: Connection, hashes: Sequence[str]) -> dict[str, Metadata]:
-    """Return the metadata of each known hash."""
-    rows = statements.fetch_for(connection, _known, _HASH, [(value,) for value in hashes])
-    return {row[0]: Metadata(*row) for row in rows}
+def send_load(connection: Connection, hashes: Iterable[str]) -> Callable[[], dict[str, Metadata]]:
+    """Ask for the metadata of each known hash, as in `statements.send`."""
+    rows = statements.send_for(connection, _known, _HASH, [(value,) for value in hashes])
+    return lambda: {row[0]: Metadata(*row) for row in rows()}
 
 
 def save(connection: Connection, new: Iterable[Metadata], changed: Iterable[Metadata]) -> None:
@@ -183,10 +183,12 @@ def _waiting(given: FromClause) -> Select[Any]:
     return select(*(t.c[column] for column in _WAIT_COLUMNS)).join_from(given, t, here)
 
 
-def load_waits(connection: Connection, since: Mapping[str, datetime]) -> list[Wait]:
-    """Return the waiting requests of each hash that had not ended before the given time."""
-    rows = statements.fetch_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
-    return [Wait(*row) for row in rows]
+def send_load_waits(
+    connection: Connection, since: Mapping[str, datetime]
+) -> Callable[[], list[Wait]]:
+    """Ask for the waits of each hash that had not ended before a time, as in `statements.send`."""
+    rows = statements.send_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
+    return lambda: [Wait(*row) for row in rows()]
 
 
 def earliest(connection: Connection, waits: Sequence[Wait]) -> Wait | None:

@@ -41,7 +41,7 @@ def write(connection: Connection, deltas: Deltas, events: Sequence[Event]) -> Wr
     received = [
         (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
     ]
-    lists = package_lists.numbers(connection, [request for request, _ in received])
+    lists = package_lists.send_numbers(connection, [request for request, _ in received])()
     ends = [_ended(event) for event in events if isinstance(event, BuildFinished)]
     said = errors.add_fingerprints(connection, received, [build for build, _, _ in ends])
     for place, (request, at) in enumerate(received):

@@ -28,7 +28,6 @@ from asu_stats.store.rollups.definitions import (
     DURATIONS,
     HOURLY,
     ROLLUPS,
-    Distinct,
     Key,
     Rollup,
 )
@@ -95,32 +94,33 @@ class Deltas:
 
 
 def add(connection: Connection, deltas: Deltas) -> None:
+    """Add all changes to the rollups, and store new names."""
+    known_names = number_names.send_known(connection, deltas.names)
+    _add_distinct(connection, deltas)
     for rollup in ROLLUPS:
         rows = deltas.of(rollup)
-        if not rows:
-            continue
-        distinct = _DISTINCT_OF.get(rollup)
-        if distinct is None:
+        if rows and rollup not in _DISTINCT_OF:
             statements.add(connection, rollup.table, rollup.key, rollup.adds, rows)
-        else:
-            _add_distinct(connection, deltas, distinct, rows)
-    number_names.keep(connection, deltas.names)
+    number_names.keep(connection, deltas.names, known_names)
     _set_bounds(connection, deltas.of(DURATIONS))
 
 
-def _add_distinct(
-    connection: Connection, deltas: Deltas, distinct: Distinct, rows: Sequence[tuple[Any, ...]]
-) -> None:
-    """Add `rows` to the finer rollup, and to `deltas` the change in the number of its keys."""
-    rollup, into = distinct.of, distinct.into
-    sums = statements.add_returning(
-        connection, rollup.table, rollup.key, rollup.adds, rows, distinct.having
-    )
-    place = len(rollup.key) + rollup.place(distinct.having)
-    for row, now in zip(rows, sums, strict=True):
-        more = (now > 0) - (now - row[place] > 0)
-        if more:
-            deltas.add_one(into, row[: len(into.key)], distinct.add, more)
+def _add_distinct(connection: Connection, deltas: Deltas) -> None:
+    """Add to the finer rollups, and to `deltas` the changes in the number of their keys."""
+    sent = []
+    for rollup, distinct in _DISTINCT_OF.items():
+        rows = deltas.of(rollup)
+        sums = statements.send_add_returning(
+            connection, rollup.table, rollup.key, rollup.adds, rows, distinct.having
+        )
+        sent.append((distinct, rows, sums))
+    for distinct, rows, sums in sent:
+        rollup, into = distinct.of, distinct.into
+        place = len(rollup.key) + rollup.place(distinct.having)
+        for row, total in zip(rows, sums(), strict=True):
+            more = (total > 0) - (total - row[place] > 0)
+            if more:
+                deltas.add_one(into, row[: len(into.key)], distinct.add, more)
 
 
 # The shortest and longest build of a day ---------------------------------------------------------

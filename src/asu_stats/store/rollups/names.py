@@ -5,7 +5,7 @@ for an index of PostgreSQL. The number is a digest of the names, so counting and
 lookup. `name_numbers` has the names of each number.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -42,11 +42,15 @@ def _known(given: FromClause) -> Select[tuple[int, list[str]]]:
     return select(t.c.number, t.c.names).join_from(given, t, t.c.number == given.c.number)
 
 
+def send_known(connection: Connection, numbers: Iterable[int]) -> statements.Sent:
+    """Ask for the names of numbers; see `statements.send`."""
+    rows = [(number,) for number in sorted(set(numbers))]
+    return statements.send_for(connection, _known, _NUMBER, rows)
+
+
 def of(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     """Return the names of numbers."""
-    rows = [(number,) for number in sorted(set(numbers))]
-    found = statements.fetch_for(connection, _known, _NUMBER, rows)
-    return {number: tuple(names) for number, names in found}
+    return {number: tuple(names) for number, names in send_known(connection, numbers)()}
 
 
 _MOST_KNOWN: Final = 1 << 16
@@ -66,10 +70,11 @@ def read(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     return found
 
 
-def keep(connection: Connection, names: Mapping[int, Names]) -> None:
-    """Store the names of new numbers."""
-    if not names:
-        return
-    known: Collection[int] = of(connection, names)
-    new = [(number, list(names[number])) for number in sorted(names.keys() - known)]
-    statements.insert(connection, name_numbers, ("number", "names"), new)
+def keep(
+    connection: Connection, names: Mapping[int, Names], known: statements.Sent | None = None
+) -> None:
+    """Store the names of new numbers. `known` is what `send_known` returned for them, if sent."""
+    known = known or send_known(connection, names)
+    new = names.keys() - {number for number, _ in known()}
+    rows = [(number, list(names[number])) for number in sorted(new)]
+    statements.insert(connection, name_numbers, ("number", "names"), rows)

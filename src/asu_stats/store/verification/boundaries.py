@@ -60,7 +60,7 @@ def restore_hours(engine: Engine, first: date, progress: Callable[[date], object
     """
     day: date | None = None
     while True:
-        with write_transaction(engine) as connection:
+        with write_transaction(engine, streams=True) as connection:
             dialects.lock_writers(connection)
             since = connection.execute(select(_s.hourly_since)).scalar()
             if since is None or since <= first:

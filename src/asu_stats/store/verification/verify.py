@@ -80,7 +80,7 @@ def of_boundaries(engine: Engine, kept: RetainedRange) -> list[Difference]:
 
 def of_day(engine: Engine, day: date) -> list[Difference]:
     """Compare the rollups of one day with its details; return the differences."""
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, streams=True) as connection:
         return list(_differences(connection, day))
 
 
@@ -102,7 +102,7 @@ def rebuild(
         dialects.lock_writers(connection)
         rejections.count_archived(connection, skip_missing=False)
     for day in days(engine, start, end):
-        with write_transaction(engine) as connection:
+        with write_transaction(engine, streams=True) as connection:
             dialects.lock_writers(connection)
             _rebuild(connection, day)
         progress(day)

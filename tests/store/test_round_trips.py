@@ -1,0 +1,84 @@
+"""How often a process waits for PostgreSQL on another host. Counted by a proxy, not timed."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import Engine, update
+
+from asu_stats.cloudevents import from_cloudevent
+from asu_stats.events import Event
+from asu_stats.store import migrate
+from asu_stats.store.apply import apply_batch
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.schema import store_state
+from tests import servers
+from tests.support import NOW, CloudEvent, build, request
+
+BATCH = 8  # of a batch, whatever its size
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[tuple[Engine, servers.Proxy]]:
+    """A database with a schema, behind a proxy."""
+    with servers.primary() as server:
+        near = engines.create(server.url())
+        migrate.upgrade(near)
+        near.dispose()
+        with servers.proxy(server.port) as proxy:
+            engine = engines.create(server.url(proxy.port))
+            yield engine, proxy
+            engine.dispose()
+
+
+def events_of(name: str, requests: int) -> list[Event]:
+    """Return requests of every outcome with ended builds; half of the hashes occur twice."""
+    found: list[CloudEvent] = []
+    for number in range(requests):
+        at = NOW - timedelta(minutes=number)
+        hash_ = f"{name} {number // 2}"
+        outcome = ("queued", "joined", "cache_hit", "rejected", "cached_failure")[number % 5]
+        packages = ["luci", f"package{number % 7}"]
+        found.append(request(hash_, at, outcome=outcome, packages=packages))
+        status = ("success", "failure", "timeout")[number % 3]
+        found += build(hash_, status, end=at + timedelta(minutes=1), error_message="No such file")
+    return [from_cloudevent(event, now=None) for event in found]
+
+
+def counted(far: tuple[Engine, servers.Proxy], events: Sequence[Event]) -> int:
+    """Record a batch; return how many round trips that took."""
+    engine, proxy = far
+    before = proxy.round_trips
+    apply_batch(engine, events)
+    return proxy.round_trips - before
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_batch_of_any_size(far: tuple[Engine, servers.Proxy], archived: bool) -> None:
+    engine, _ = far
+    if archived:
+        # Every hash and build may then be in the archive.
+        with write_transaction(engine) as connection:
+            connection.execute(update(store_state).values(archived_before=NOW.date()))
+    apply_batch(engine, events_of(f"first {archived}", 100))
+    for size in (1, 100, 1000):
+        batch = events_of(f"{archived} {size}", size)
+        assert counted(far, batch) <= BATCH, size
+        again = [*events_of(f"{archived} {size}", size), *events_of(f"more {size}", size)]
+        assert counted(far, again) <= BATCH, f"{size}, known hashes"
+
+
+def test_a_batch_that_is_known(far: tuple[Engine, servers.Proxy]) -> None:
+    events = events_of("known", 100)
+    apply_batch(far[0], events)
+    assert counted(far, events) <= BATCH
+
+
+def test_a_batch_of_new_names(far: tuple[Engine, servers.Proxy]) -> None:
+    event = request(
+        "names", version="99", target="t/t", profile="p", client="n/1", packages=["new", "newer"]
+    )
+    failed = build("names", "failure", error_message="a text never seen before: 77")
+    events = [from_cloudevent(each, now=None) for each in (event, *failed)]
+    assert counted(far, events) <= BATCH
