@@ -73,17 +73,18 @@ def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
     last = date.fromordinal(span.first + span.days - 1)
     rows = statements.fetch(connection, reader.CHANGES, start=first, end=last)
     changes = {day.toordinal(): count for day, count in rows}
-    stamp = span.changes(changes)
     blocks = reader.Reader(connection, changes)
+    wanted = [reader.Wanted(cube, span, span.changes(changes)) for cube in CUBES]
+    blocks.load(wanted)
     return [
         (
-            cube.name,
+            block.cube.name,
             span.first,
             span.days,
-            stamp,
-            blocks.encode(cube, blocks.block(cube, span, stamp)),
+            block.changes,
+            blocks.encode(block.cube, blocks.block(block)),
         )
-        for cube in CUBES
+        for block in wanted
     ]
 
 

@@ -7,11 +7,11 @@ stores those of closed days. A stored block is valid as long as none of its days
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -83,9 +83,9 @@ class _Cache:
         found = self._blocks.get((cube, span))
         return found[1] if found and found[0] == changes else None
 
-    def put(self, cube: Cube, span: Span, changes: int, block: Block) -> None:
+    def put(self, wanted: "Wanted", block: Block) -> None:
         """Keep a block in memory; the least recently used ones are dropped."""
-        self._blocks.put((cube, span), (changes, block))
+        self._blocks.put((wanted.cube, wanted.span), (wanted.changes, block))
 
 
 _caches: WeakKeyDictionary[Engine, _Cache] = WeakKeyDictionary()
@@ -111,51 +111,55 @@ def forget(engine: Engine) -> None:
 CHANGES: Final = select(day_changes.c.date, day_changes.c.changes).where(
     day_changes.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
 )
-_SPAN: Final = (("first", packed_days.c.first_day.type), ("days", packed_days.c.days.type))
-_PACKED: Final = (("cube", packed_days.c.cube.type), *_SPAN)
+_BLOCK: Final = (
+    ("cube", packed_days.c.cube.type),
+    ("first", packed_days.c.first_day.type),
+    ("days", packed_days.c.days.type),
+    ("changes", packed_days.c.changes.type),
+)
+_DAYS_AT_ONCE: Final = 64  # sent together; their rows are in memory at the same time
+
+
+class Wanted(NamedTuple):
+    """A block of a cube that is valid if it has counted all changes up to `changes`."""
+
+    cube: Cube
+    span: Span
+    changes: int
 
 
 def _stored(given: FromClause) -> Select[Any]:
-    """Select stored blocks."""
+    """Select stored blocks that are valid."""
     t, same = packed_days, given.c
     here = (t.c.cube == same.cube) & (t.c.first_day == same.first) & (t.c.days == same.days)
-    return select(t.c.first_day, t.c.days, t.c.changes, t.c.payload).join_from(given, t, here)
+    columns = t.c.cube, t.c.first_day, t.c.days, t.c.payload
+    return select(*columns).join_from(given, t, here & (t.c.changes == same.changes))
+
+
+def _changes(connection: Connection, start: date, end: date) -> dict[int, int]:
+    """Return the last change of each day from `start` to `end` that has any, by ordinal."""
+    rows = statements.fetch(connection, CHANGES, start=start, end=end)
+    return {day.toordinal(): count for day, count in rows}
 
 
 def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[Totals]:
     """Return the totals of each cube over the days from `start` to `end`, both included."""
-    rows = statements.fetch(connection, CHANGES, start=start, end=end)
-    changes = {day.toordinal(): count for day, count in rows}
+    changes = _changes(connection, start, end)
     if not changes:
         return [_nothing(cube) for cube in cubes]
-    wanted = [
-        (span, stamp)
-        for span in spans(min(changes), max(changes))
-        if (stamp := span.changes(changes))
-    ]
     reader = Reader(connection, changes)
-    return [reader.totals(cube, wanted) for cube in cubes]
+    wanted = [reader.blocks(cube, min(changes), max(changes)) for cube in cubes]
+    return reader.totals(wanted)
 
 
 def read_each(
     connection: Connection, windows: Sequence[tuple[date, date]], cube: Cube
 ) -> list[Totals]:
-    """Return the totals of `cube` over each of `windows`, which are sorted and do not overlap.
-
-    One statement reads the blocks of all of them.
-    """
-    start, end = windows[0][0], windows[-1][1]
-    rows = statements.fetch(connection, CHANGES, start=start, end=end)
-    changes = {day.toordinal(): count for day, count in rows}
-    wanted = [
-        [
-            (span, stamp)
-            for span in spans(first.toordinal(), last.toordinal())
-            if (stamp := span.changes(changes))
-        ]
-        for first, last in windows
-    ]
-    return Reader(connection, changes).each(cube, wanted)
+    """Return the totals of `cube` over each of `windows`, which are sorted and do not overlap."""
+    reader = Reader(connection, _changes(connection, windows[0][0], windows[-1][1]))
+    wanted = [reader.blocks(cube, first.toordinal(), last.toordinal()) for first, last in windows]
+    found = reader.totals([blocks for blocks in wanted if blocks])
+    return [found.pop(0) if blocks else _nothing(cube) for blocks in wanted]
 
 
 def _nothing(cube: Cube) -> Totals:
@@ -163,68 +167,112 @@ def _nothing(cube: Cube) -> Totals:
 
 
 class Reader:
-    """Reads blocks from memory, else stored ones, else builds them from rollups."""
+    """Reads blocks from memory, else stored ones, else builds them from rollups.
+
+    All stored blocks are read by one statement, and the rollups of all days are sent together.
+    """
 
     def __init__(self, connection: Connection, changes: Mapping[int, int]) -> None:
         self._connection = connection
         self._cache = _cache_of(connection)
         self._changes = changes
 
-    def totals(self, cube: Cube, wanted: Sequence[tuple[Span, int]]) -> Totals:
-        """Return the sum of the `wanted` blocks, each with its last change."""
-        found = [self._cache.get(cube, span, stamp) for span, stamp in wanted]
-        missing = [item for item, block in zip(wanted, found, strict=True) if block is None]
-        if missing:
-            self._load(cube, missing)
-            found = [self.block(cube, span, stamp) for span, stamp in wanted]
-        return self._sum(cube, [block for block in found if block is not None])
+    def blocks(self, cube: Cube, first: int, last: int) -> list[Wanted]:
+        """Return the fewest blocks that cover all days with changes, given as ordinals."""
+        return self._changed(cube, spans(first, last))
 
-    def each(self, cube: Cube, windows: Sequence[Sequence[tuple[Span, int]]]) -> list[Totals]:
-        """Return the sum of each of several lists of blocks."""
-        missing = [item for one in windows for item in one if not self._cache.get(cube, *item)]
-        if missing:
-            self._load(cube, missing)
-        return [self._sum(cube, [self.block(cube, *item) for item in one]) for one in windows]
+    def totals(self, wanted: Sequence[Sequence[Wanted]]) -> list[Totals]:
+        """Return the sum of each list of blocks, which are of one cube and not empty."""
+        self.load(block for blocks in wanted for block in blocks)
+        return [
+            self._sum(blocks[0].cube, [self.block(block) for block in blocks]) for blocks in wanted
+        ]
 
-    def _sum(self, cube: Cube, parts: Sequence[Block]) -> Totals:
-        vocabulary = self._cache.vocabularies[cube]
-        sums = np.zeros((vocabulary.size, len(cube.adds)), np.int64)
-        for block in parts:
-            block.add_to(sums)
-        return Totals(vocabulary, sums)
+    def load(self, wanted: Iterable[Wanted]) -> None:
+        """Bring blocks, or all that they are built from, into memory."""
+        missing = [block for block in wanted if not self._cache.get(*block)]
+        asked: set[Wanted] = set()
+        while ask := {part for block in missing for part in self._unknown(block, asked)}:
+            self._load_stored(ask)
+            asked |= ask
+        days = [day for block in missing for day in self._days(block)]
+        for place in range(0, len(days), _DAYS_AT_ONCE):
+            sent = [(day, self._send_day(day)) for day in days[place : place + _DAYS_AT_ONCE]]
+            for day, rows in sent:
+                self._cache.put(day, self._of_day(day.cube, rows()))
 
-    def _load(self, cube: Cube, missing: Sequence[tuple[Span, int]]) -> None:
-        """Load the valid stored ones of the `missing` blocks into memory."""
-        stamps = dict(missing)
-        rows = [(cube.name, span.first, span.days) for span in stamps]
-        for first, days, changes, payload in statements.fetch_for(
-            self._connection, _stored, _PACKED, rows
-        ):
-            span = Span(first, days)
-            if stamps[span] == changes:
-                block = codec.decode(self._cache.vocabularies[cube], payload)
-                self._cache.put(cube, span, changes, block)
-
-    def block(self, cube: Cube, span: Span, stamp: int) -> Block:
+    def block(self, wanted: Wanted) -> Block:
         """Return a block from memory, or build it from its halves."""
-        found = self._cache.get(cube, span, stamp)
-        if found is not None:
-            return found
-        if span.days == 1:
-            made = self._of_day(cube, date.fromordinal(span.first))
-        else:
-            halves = [(half, half.changes(self._changes)) for half in span.halves()]
-            halves = [(half, changed) for half, changed in halves if changed]
-            self._load(cube, [item for item in halves if not self._cache.get(cube, *item)])
-            parts = [self.block(cube, half, changed) for half, changed in halves]
-            sums = self._sum(cube, parts).sums
-            numbers = np.flatnonzero(sums.any(axis=1))
-            made = Block.of(numbers, sums[numbers])
-        self._cache.put(cube, span, stamp, made)
-        return made
+        found = self._cache.get(*wanted)
+        if found is None:
+            found = self._built(wanted)
+            self._cache.put(wanted, found)
+        return found
 
-    def _of_day(self, cube: Cube, day: date) -> Block:
-        rows: Sequence[Row] = statements.fetch(self._connection, cube.of_day, day=day)
+    def encode(self, cube: Cube, block: Block) -> bytes:
+        """Return a block in its stored form."""
+        return codec.encode(self._cache.vocabularies[cube], block)
+
+    def _built(self, wanted: Wanted) -> Block:
+        if wanted.span.days == 1:
+            return self._of_day(wanted.cube, self._send_day(wanted)())
+        halves = self._halves(wanted)
+        self.load(halves)
+        sums = self._sum(wanted.cube, [self.block(half) for half in halves]).sums
+        numbers = np.flatnonzero(sums.any(axis=1))
+        return Block.of(numbers, sums[numbers])
+
+    def _changed(self, cube: Cube, spans: Iterable[Span]) -> list[Wanted]:
+        """Return the blocks over those of `spans` that have changes."""
+        each = ((span, span.changes(self._changes)) for span in spans)
+        return [Wanted(cube, span, changes) for span, changes in each if changes]
+
+    def _halves(self, wanted: Wanted) -> list[Wanted]:
+        return self._changed(wanted.cube, wanted.span.halves())
+
+    def _unknown(self, wanted: Wanted, asked: Container[Wanted]) -> Iterator[Wanted]:
+        """Yield the parts of a block that were not asked for and may make it.
+
+        If a block is not stored, that is usually because of its last change. So the half that has
+        this change is likely to be missing too, and its halves are asked for at the same time.
+        """
+        if self._cache.get(*wanted):
+            return
+        new = wanted not in asked
+        if new:
+            yield wanted
+        if wanted.span.days > 1:
+            for half in self._halves(wanted):
+                if not new or half.changes == wanted.changes:
+                    yield from self._unknown(half, asked)
+                elif half not in asked and not self._cache.get(*half):
+                    yield half
+
+    def _days(self, wanted: Wanted) -> Iterator[Wanted]:
+        """Yield the days of a block that are neither in memory nor stored, alone or in a block."""
+        if self._cache.get(*wanted):
+            return
+        if wanted.span.days == 1:
+            yield wanted
+        else:
+            for half in self._halves(wanted):
+                yield from self._days(half)
+
+    def _load_stored(self, wanted: Collection[Wanted]) -> None:
+        """Bring the valid stored ones of some blocks into memory."""
+        known = {(w.cube.name, w.span.first, w.span.days): w for w in wanted}
+        rows = sorted((*key, block.changes) for key, block in known.items())
+        found = statements.fetch_for(self._connection, _stored, _BLOCK, rows)
+        for *key, payload in found:
+            block = known[tuple(key)]
+            vocabulary = self._cache.vocabularies[block.cube]
+            self._cache.put(block, codec.decode(vocabulary, payload))
+
+    def _send_day(self, wanted: Wanted) -> statements.Sent:
+        day = date.fromordinal(wanted.span.first)
+        return statements.send(self._connection, wanted.cube.of_day, day=day)
+
+    def _of_day(self, cube: Cube, rows: Sequence[Row]) -> Block:
         if cube.derive is not None:
             rows = cube.derive(self._connection, rows)
         if not rows:
@@ -233,6 +281,9 @@ class Reader:
         numbers = self._cache.vocabularies[cube].numbers([Column.of(c) for c in columns[:width]])
         return Block.of(numbers, np.array(columns[width:], np.int64).T)
 
-    def encode(self, cube: Cube, block: Block) -> bytes:
-        """Return a block in its stored form."""
-        return codec.encode(self._cache.vocabularies[cube], block)
+    def _sum(self, cube: Cube, parts: Sequence[Block]) -> Totals:
+        vocabulary = self._cache.vocabularies[cube]
+        sums = np.zeros((vocabulary.size, len(cube.adds)), np.int64)
+        for block in parts:
+            block.add_to(sums)
+        return Totals(vocabulary, sums)
