@@ -1,5 +1,7 @@
 """The OpenAPI description of the build API: request body, responses, examples."""
 
+from copy import deepcopy
+from functools import cache
 from typing import Any, Final, TypeAlias
 
 from asu_stats.builds.requests import BuildRequest
@@ -38,7 +40,7 @@ def request_body(settings: Settings) -> dict[str, Any]:
 
 
 def _request_schema(settings: Settings) -> dict[str, Any]:
-    schema = BuildRequest.model_json_schema(mode="validation")
+    schema = deepcopy(_model_schema())
     members = schema["properties"]
     members["packages_versions"] = _closed(members["packages_versions"])
     repositories = _closed(members["repositories"])
@@ -63,6 +65,11 @@ def _request_schema(settings: Settings) -> dict[str, Any]:
     digits = f"^[1-9][0-9]{{0,{max(0, len(str(largest)) - 2)}}}$"
     members["rootfs_size_mb"]["anyOf"].append({"type": "string", "pattern": digits})
     return schema
+
+
+@cache
+def _model_schema() -> dict[str, Any]:
+    return BuildRequest.model_json_schema(mode="validation")
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:

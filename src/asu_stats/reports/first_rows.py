@@ -1,17 +1,32 @@
 """The first rows of a ranking. The database orders and cuts: names are untrusted, so many."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from functools import lru_cache
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, Select, case, func, literal, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Date,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    literal_column,
+    select,
+)
 
 from asu_stats.releases import as_text, order_of
-from asu_stats.reports import floor, sums
+from asu_stats.reports import floor
 from asu_stats.reports.listing import Page
+from asu_stats.store.database import statements
 from asu_stats.store.rollups.definitions import Rollup
 from asu_stats.windows import Window
 
 _AMOUNT: Final = "amount"
+# After so many rows, or after all rows that tie with the last of them.
+_Cut: TypeAlias = Literal["all", "row", "place"]
 
 
 class FirstRows(NamedTuple):
@@ -39,52 +54,60 @@ def read(
     """
     order = order_of(columns[0]) if len(columns) == 1 else as_text
     after = page.places.stop
-    statement = _ranked(rollup, columns, window, filters, fold=fold)
-    if after is not None and order is as_text:
-        statement = statement.limit(after)
-    elif after is not None:
-        ranked = statement.subquery()
-        statement = select(ranked).where(ranked.c.place <= after)
-    found = connection.execute(statement).all()
-    rows = [(*row[: len(columns)], int(row.amount)) for row in found]
-    if order is not as_text:
-        rows.sort(key=lambda row: (-row[1], order(row[0])))
+    cut: _Cut = "all" if after is None else "row" if order is as_text else "place"
+    least = floor.least() if fold else 0
+    found = statements.fetch(
+        connection,
+        _statement(rollup, tuple(columns), tuple(filters), cut, fold=least > 0),
+        start=window.start,
+        end=window.end,
+        **{f"of_{column}": value for column, value in filters.items()},
+        **({"least": least} if least else {}),
+        **({"after": after} if after is not None else {}),
+    )
     if not found:
         return FirstRows([], 0, 0)
-    return FirstRows(rows[page.places], int(found[0].total), int(found[0].together))
+    width = len(columns)
+    rows = [(*row[:width], int(row[width])) for row in found]
+    if order is not as_text:
+        rows.sort(key=lambda row: (-row[1], order(row[0])))
+    return FirstRows(rows[page.places], *map(int, found[0][width + 1 : width + 3]))
 
 
-def _ranked(
-    rollup: Rollup,
-    columns: Sequence[str],
-    window: Window,
-    filters: Mapping[str, str],
-    *,
-    fold: bool,
+@lru_cache(maxsize=64)
+def _statement(
+    rollup: Rollup, columns: tuple[str, ...], filters: tuple[str, ...], cut: _Cut, *, fold: bool
 ) -> Select[Any]:
     t = rollup.table
     amount = func.sum(t.c[rollup.adds[0]])
     keys = [t.c[column] for column in columns]
-    same = [t.c[column] == value for column, value in filters.items()]
+    window = t.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
+    same = [t.c[column] == bindparam(f"of_{column}", type_=Text) for column in filters]
     groups = (
         select(*keys, amount.label(_AMOUNT))
-        .where(sums.in_window(rollup, window), *same)
+        .where(window, *same)
         .group_by(*keys)
-        .having(amount > 0)
+        .having(amount > literal_column("0"))
         .subquery()
     )
-    if fold and floor.least():
+    if fold:
         (column,) = columns
         name = groups.c[column]
-        is_rare = groups.c.amount < floor.least()
-        shown = case((is_rare, literal(floor.OTHER)), else_=name).label(column)
+        is_rare = groups.c.amount < bindparam("least", type_=BigInteger)
+        shown = case((is_rare, literal_column(f"'{floor.OTHER}'")), else_=name).label(column)
         names = select(shown, groups.c.amount).subquery()
         together = func.sum(names.c.amount).label(_AMOUNT)
         groups = select(names.c[column], together).group_by(names.c[column]).subquery()
     by_amount = groups.c.amount.desc()
-    return select(
+    ranked = select(
         *groups.c,
         func.count().over().label("total"),
         func.sum(groups.c.amount).over().label("together"),
         func.rank().over(order_by=by_amount).label("place"),
-    ).order_by(by_amount, *(groups.c[column] for column in columns))
+    )
+    last = bindparam("after", type_=BigInteger)
+    if cut == "place":
+        placed = ranked.subquery()
+        return select(placed).where(placed.c.place <= last)
+    ranked = ranked.order_by(by_amount, *(groups.c[column] for column in columns))
+    return ranked.limit(last) if cut == "row" else ranked
