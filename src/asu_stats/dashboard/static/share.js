@@ -4,7 +4,7 @@ const SHOWN_MS = 2000;
 /** Replaces the placeholder by the origin of this server, if the server does not know it. */
 function fill(placeholder) {
   for (const text of document.querySelectorAll("pre")) {
-    if (text.textContent.includes(placeholder)) text.textContent = text.textContent.replaceAll(placeholder, location.origin);
+    text.textContent = text.textContent.split(placeholder).join(location.origin);
   }
 }
 
