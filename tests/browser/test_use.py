@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server, Watched
+from tests.browser.test_pages import violations
 from tests.patience import within
 from tests.support import build, request
 
@@ -294,3 +295,38 @@ def test_snippets_are_complete_and_copied(server: Server, watch: Watch) -> None:
     badge = f"{server.url}/badge/requests.svg?days=7"
     assert copied == f"[![Firmware requests]({badge})]({server.url}/?days=7)"
     assert seen.complaints == []
+
+
+def test_the_api_reference_finds_shows_and_tries_endpoints(watch: Watch, server: Server) -> None:
+    server.record(request("h1", datetime.now(UTC)))
+    watched = watch(server.url)
+    page = watched.go("/docs")
+    endpoint = page.locator("#operations-statistics-overview_api_v1_stats_overview_get")
+    expect(endpoint).to_be_visible()
+    every = page.locator(".opblock").count()
+    assert every > 50
+    page.get_by_placeholder("Filter by tag").fill("stats/overview")
+    expect(page.locator(".opblock")).to_have_count(1)
+    endpoint.locator(".opblock-summary-control").click()
+    expect(endpoint.locator(".curl")).to_have_text(f"curl '{server.url}/api/v1/stats/overview'")
+    assert "#/statistics/overview" in page.url
+    endpoint.get_by_role("button", name="Execute").click()
+    expect(endpoint.locator(".live-responses-table")).to_contain_text('"total_unique": 1')
+
+    for scheme, width in (("light", 1440), ("dark", 360)):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.set_viewport_size({"width": width, "height": 900})
+        assert violations(page) == [], f"{scheme} at {width}"
+        assert not watched.is_wide()
+    page.get_by_role("button", name="Authorize").click()
+    page.locator(".modal-ux input").fill("not a token")
+    assert violations(page) == []
+    page.locator(".modal-btn.authorize").click()
+    page.locator(".close-modal").click()
+    page.get_by_placeholder("Filter by tag").fill("stats/events")
+    ingest = page.locator(".opblock")
+    ingest.locator(".opblock-summary-control").click()
+    expect(ingest.locator(".curl")).to_contain_text("Authorization: Bearer TOKEN")
+    ingest.get_by_role("button", name="Execute").click()
+    expect(ingest.locator(".live-responses-table .response-col_status")).to_contain_text("403")
+    assert [text for text in watched.complaints if "403" not in text] == []

@@ -150,10 +150,18 @@ def test_the_first_view_is_light(sqlite_stats: Stats) -> None:
     assert total < MOST_BYTES / 3
 
 
-def test_the_library_comes_with_its_licence(sqlite_stats: Stats) -> None:
-    answer = sqlite_stats.client.get("/static/vendor/chart.LICENSE.md")
-    assert "The MIT License" in answer.text
-    assert "sourceMappingURL" not in sqlite_stats.client.get("/static/vendor/chart.js").text
+@pytest.mark.parametrize(
+    ("library", "licence", "named"),
+    [
+        ("chart", "chart.LICENSE.md", "The MIT License"),
+        ("swagger-ui", "swagger-ui.LICENSE.txt", "Apache License"),
+    ],
+)
+def test_libraries_come_with_their_licences(
+    sqlite_stats: Stats, library: str, licence: str, named: str
+) -> None:
+    assert named in sqlite_stats.client.get(f"/static/vendor/{licence}").text
+    assert "sourceMappingURL" not in sqlite_stats.client.get(f"/static/vendor/{library}.js").text
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from starlette.middleware import Middleware
 
 from asu_stats import __version__
-from asu_stats.api import alerts, health, ingest, metrics, problems
+from asu_stats.api import alerts, discovery, health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
@@ -132,6 +132,7 @@ def create_app(
     # Added directly: `include_router` would build each route again, at the first request.
     for routes in (
         stats.router(),
+        discovery.router(),
         now_api.router(engine, queues),
         live.router(),
         alerts.router(engine, settings.alerts),

@@ -1,4 +1,4 @@
-"""Style sheets, scripts and icons, read and compressed once per process.
+"""Style sheets, scripts and icons, read once per process, compressed at first use.
 
 The URL contains a digest of all files, so browsers can cache them forever, and modules can import
 each other by relative names.
@@ -31,10 +31,7 @@ class Assets:
         for name, content in self._files.items():
             digest.update(name.encode() + b"\0" + content + b"\0")
         self.digest = digest.hexdigest()
-        self._compressed = {
-            coding: {name: compression.encode(coding, c) for name, c in self._files.items()}
-            for coding in compression.CODINGS
-        }
+        self._compressed: dict[tuple[str, str], bytes] = {}
 
     def content(self, name: str) -> bytes:
         return self._files[name]
@@ -55,7 +52,9 @@ class Assets:
             return Response(status_code=304, headers=headers)
         coding = compression.preferred(request.headers.get("accept-encoding", ""))
         if coding:
-            content, headers["Content-Encoding"] = self._compressed[coding][file], coding
+            if (coding, file) not in self._compressed:
+                self._compressed[coding, file] = compression.encode(coding, content)
+            content, headers["Content-Encoding"] = self._compressed[coding, file], coding
         media_type = _TYPES.get(Path(file).suffix) or mimetypes.guess_type(file)[0] or "text/plain"
         return Response(content, headers=headers, media_type=media_type)
 

@@ -39,7 +39,6 @@ from asu_stats.reports import annotations, floor, sums
 from asu_stats.reports import now as now_report
 from asu_stats.store.database.engine import read_snapshot
 
-_METHODS: Final = ("get", "post")
 _STATUSES: Final[Mapping[type[AsuStatsError], int]] = {
     InvalidParameterError: 422,
     UnknownClientError: 404,
@@ -117,7 +116,7 @@ def install(app: FastAPI, sources: Sources) -> None:
     @routes.get("/docs")
     @declare("public", "none", "/docs/")
     def docs(request: Request) -> Response:
-        return render(request, "docs.html", {"tags": _operations(app.openapi())})
+        return render(request, "docs.html", {})
 
     @routes.get("/static/{name:path}")
     @declare("public", "none", "/static/")
@@ -188,14 +187,3 @@ def _error_page(request: Request, error: AsuStatsError) -> Response:
     if status == 503:
         response.headers["Retry-After"] = "5"
     return response
-
-
-def _operations(schema: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Return the operations of an OpenAPI document by tag, in the order of the document."""
-    tags: dict[str, list[dict[str, Any]]] = {}
-    for path, methods in schema["paths"].items():
-        for method in _METHODS:
-            if method in methods:
-                operation = {**methods[method], "path": path, "method": method.upper()}
-                tags.setdefault(operation.get("tags", ["other"])[0], []).append(operation)
-    return tags
