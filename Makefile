@@ -57,9 +57,10 @@ bench: $(VENV)/.bench ## Measure recording, queries and more in one run (SIZE=10
 screenshots: $(VENV)/.dev chromium ## The pictures of README and docs, of a demo as it runs
 	$(BIN)/python -m tests.browser.screenshots
 
-docs: $(VENV)/.dev ## Write docs/configuration.md from the settings, and the examples of the API
+docs: $(VENV)/.dev ## Write the tables of settings, the command line reference, and the examples of the API
 	$(BIN)/python -m tests.configuration_page
 	$(BIN)/python -m tests.openapi_examples
+	$(BIN)/python -m tests.cli_page
 
 # The server at /manual reads it; a wheel has it in any case.
 manual: $(VENV)/.manual ## The manual as a site, from docs/; a broken link is an error

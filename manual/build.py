@@ -19,8 +19,8 @@ from sphinx.cmd.build import build_main
 ROOT: Final = Path(__file__).parent.parent
 _HERE: Final = ROOT / "manual"
 _ICON: Final = ROOT / "src/asu_stats/dashboard/static/icon.svg"
-_FROM_ROOT: Final = ("CONTRIBUTING.md", "CHANGELOG.md")
-_TO_DOCS: Final = re.compile(r"\]\(docs/")
+_FROM_ROOT: Final = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md")
+_TO_DOCS: Final = re.compile(r"\]\(((?:\.\./)*)docs/")
 _TO_ROOT: Final = re.compile(rf"\]\((?:\.\./)+({'|'.join(map(re.escape, _FROM_ROOT))})")
 # Scripts that run: neither with `src`, nor with a type, which marks data.
 _SCRIPT: Final = re.compile(r"<script(?: data-cfasync=\"false\")?>(.*?)</script>", re.DOTALL)
@@ -37,7 +37,8 @@ def sources(directory: Path, root: Path) -> None:
     shutil.copy(_HERE / "index.md", directory)
     for name in _FROM_ROOT:
         text = (root / name).read_text("utf-8")
-        (directory / name).write_text(_TO_DOCS.sub("](", text), "utf-8")
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(_TO_DOCS.sub(r"](\1", text), "utf-8")
     for path in directory.rglob("*.md"):
         up = "../" * (len(path.relative_to(directory).parts) - 1)
         text = path.read_text("utf-8")

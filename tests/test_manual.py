@@ -14,7 +14,7 @@ from asu_stats.legacy.endpoints import endpoints
 from tests.support import Stats
 
 ROOT = Path(__file__).parent.parent
-FROM_ROOT = ("CONTRIBUTING.md", "CHANGELOG.md")
+FROM_ROOT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md")
 LINK = re.compile(r"""(?:href|src|action)="([^"]*)\"""")
 
 
@@ -89,7 +89,8 @@ def test_links_lead_to_files_and_headings(served: Stats, built: Path) -> None:
 def test_a_broken_link_is_an_error(tmp_path: Path, page: str, old: str, new: str) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     for name in FROM_ROOT:
-        shutil.copy(ROOT / name, tmp_path)
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     text = (tmp_path / page).read_text()
     assert old in text
     (tmp_path / page).write_text(text.replace(old, new))
