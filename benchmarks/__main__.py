@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART …]`: measure, print tables and marks, write JSON and Markdown."""
+"""`python -m benchmarks [PART …]`: measure, print tables and targets, write JSON and Markdown."""
 
 import argparse
 import contextlib
@@ -20,9 +20,9 @@ from benchmarks import (
     reports,
     size,
 )
-from benchmarks.report import Found
+from benchmarks.report import Results
 
-PARTS: Final[Mapping[str, Callable[[Found, Path, int], None]]] = {
+PARTS: Final[Mapping[str, Callable[[Results, Path, int], None]]] = {
     "reports": reports.run,
     "insights": insight_times.run,
     "ingest": ingest.run,
@@ -47,7 +47,7 @@ def _kept(directory: Path | None) -> Iterator[Path]:
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Run the chosen parts."""
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} or all")
     parser.add_argument("--size", type=int, default=1_000_000, help="requests in the database")
@@ -55,19 +55,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write all figures to")
     parser.add_argument("--markdown", type=Path, help="file to write the tables to")
     options = parser.parse_args()
-    wanted = options.parts or ["all"]
-    unknown = set(wanted) - {*PARTS, "all"}
+    chosen = options.parts or ["all"]
+    unknown = set(chosen) - {*PARTS, "all"}
     if unknown or options.size < 1:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}, all")
-    found = Found(options.size)
+    results = Results(options.size)
     with _kept(options.keep) as keep:
         for name, run in PARTS.items():
-            if name in wanted or "all" in wanted:
-                run(found, keep, options.size)
-                report.write(options.json, found.to_json())
-                report.write(options.markdown, report.markdown(found))
-    missed = [mark for mark in found.marks if not mark.ok]
-    print(f"\n{len(found.marks) - len(missed)} marks ok, {len(missed)} missed")
+            if name in chosen or "all" in chosen:
+                run(results, keep, options.size)
+                report.write(options.json, results.to_json())
+                report.write(options.markdown, report.markdown(results))
+    missed = [target for target in results.targets if not target.ok]
+    print(f"\n{len(results.targets) - len(missed)} targets met, {len(missed)} missed")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Histories with incidents, and what alerts say about them. `benchmarks.alarms` plays them.
+"""Histories with injected faults, and the messages of the alert rules about them.
 
-The clock jumps from evaluation to evaluation. The rules are evaluated either on figures counted in
-memory or, ten times as slow, on those of a database. Both give the same messages.
+`benchmarks.alarms` plays them. The clock jumps from evaluation to evaluation. Rules are evaluated on
+figures in memory or, ten times slower, on a database. Both give the same messages.
 """
 
 import json
@@ -36,8 +36,8 @@ _GRACE: Final = timedelta(hours=1)  # a message may come so long after the end
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """An incident that is put into a history."""
+class Fault:
+    """A fault that is injected into a history."""
 
     kind: str
     start: datetime
@@ -46,12 +46,11 @@ class Trouble:
     target: str = ""
     client: str = ""
 
-    def holds(self, moment: datetime) -> bool:
-        """Tell whether it is going on."""
+    def is_active(self, moment: datetime) -> bool:
         return self.start <= moment < self.end
 
 
-# What each kind does to a build that would have ended well: how many of them fail, and how.
+# Share of the successful builds that each kind makes fail, with error type and text.
 FAILING: Final[Mapping[str, tuple[float, str, str]]] = {
     "version": (0.5, "package_not_found", "Impossible package selection: missing (luci-app-foo)"),
     "target": (0.9, "imagebuilder_failed", "make: *** [Makefile:149: build_image] Error 2"),
@@ -65,11 +64,11 @@ _FAMILIES: Final = {"slow": "durations", "stall": "queue", "cache": "cache"}
 
 
 @dataclass
-class Story:
-    """A history with its incidents, in the order of its times, and the queue at each moment."""
+class Scenario:
+    """A history with its faults, by time."""
 
     events: list[Event]
-    troubles: list[Trouble]
+    faults: list[Fault]
     times: list[datetime] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,8 +77,8 @@ class Story:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An incident as it was told. `named` is its subject and what most of its failures share."""
+class Message:
+    """An incident as notified. `named` is its subject, and the names most failures share."""
 
     opened_at: datetime
     family: str
@@ -89,32 +88,32 @@ class Told:
 
     @property
     def title(self) -> str:
-        """What it says, in short."""
+
         return " ".join([self.rule, *(f"{name}={value}" for name, value in self.subject.items())])
 
 
-def usual(*, days: int, per_day: int, seed: int) -> list[Event]:
-    """Generate days on which only the usual happens, in the order of their times."""
+def normal_history(*, days: int, per_day: int, seed: int) -> list[Event]:
+    """Generate a history without faults, by time."""
     found = history(days=days, requests=per_day * days, now=END, seed=seed, incidents=False)
     return list(found)
 
 
-def story(
+def scenario_of(
     events: Sequence[Event], *, days: int, incidents: int, seed: int, kinds: Sequence[str] = KINDS
-) -> Story:
-    """Put `incidents` into the last `days` days of a history. Their kinds take turns."""
+) -> Scenario:
+    """Inject `incidents` faults into the last `days` days of a history, of all kinds in turn."""
     chance = random.Random(f"alarms {seed}")
-    troubles = _troubles(events, days, incidents, kinds, chance)
-    return Story(list(_spoiled(events, troubles, chance)), troubles)
+    faults = _faults(events, days, incidents, kinds, chance)
+    return Scenario(list(_with_faults(events, faults, chance)), faults)
 
 
-def _troubles(
+def _faults(
     events: Sequence[Event],
     days: int,
     incidents: int,
     kinds: Sequence[str],
     chance: random.Random,
-) -> list[Trouble]:
+) -> list[Fault]:
     """Spread incidents over the days, each of them about something that is asked for then."""
     if not incidents:
         return []
@@ -129,23 +128,21 @@ def _troubles(
         near = [each for each in asked if abs(each.time - start) < timedelta(hours=12)]
         one = chance.choice(_common(kind, near))
         found.append(
-            Trouble(
-                kind, start, start + timedelta(hours=hours), one.version, one.target, one.client
-            )
+            Fault(kind, start, start + timedelta(hours=hours), one.version, one.target, one.client)
         )
     return found
 
 
 def _common(kind: str, near: Sequence[RequestReceived]) -> list[RequestReceived]:
-    """Return requests for what enough ask for: a trouble with it is more than a few failures."""
+    """Return requests for what enough ask for: a fault with it is more than a few failures."""
     if kind not in {"version", "target", "client"}:
         return list(near)
     counts = Counter(getattr(each, kind) for each in near)
     return [each for each in near if counts[getattr(each, kind)] >= _COMMON * len(near)]
 
 
-def _spoiled(
-    events: Sequence[Event], troubles: Sequence[Trouble], chance: random.Random
+def _with_faults(
+    events: Sequence[Event], faults: Sequence[Fault], chance: random.Random
 ) -> Iterator[Event]:
     asked: dict[str, RequestReceived] = {}
     later: dict[str, timedelta] = {}  # builds that a stall keeps waiting
@@ -155,33 +152,33 @@ def _spoiled(
         elif event.build_id in later:
             yield replace(event, time=event.time + later[event.build_id])
             continue
-        trouble = next((each for each in troubles if each.holds(event.time)), None)
-        if trouble is None:
+        fault = next((each for each in faults if each.is_active(event.time)), None)
+        if fault is None:
             yield event
         elif isinstance(event, RequestReceived):
-            cold = trouble.kind == "cache" and event.outcome == "cache_hit"
+            cold = fault.kind == "cache" and event.outcome == "cache_hit"
             yield replace(event, outcome="joined") if cold and chance.random() < 0.7 else event
-        elif trouble.kind == "stall" and isinstance(event, BuildStarted):
-            later[event.build_id] = trouble.end - trouble.start
+        elif fault.kind == "stall" and isinstance(event, BuildStarted):
+            later[event.build_id] = fault.end - fault.start
             yield replace(event, time=event.time + later[event.build_id])
-        elif trouble.kind == "slow" and isinstance(event, BuildFinished):
+        elif fault.kind == "slow" and isinstance(event, BuildFinished):
             yield replace(event, time=event.time + timedelta(seconds=chance.uniform(60, 240)))
-        elif isinstance(event, BuildFinished) and trouble.kind in FAILING:
-            yield _failed(event, trouble, asked.get(event.request_hash), chance)
+        elif isinstance(event, BuildFinished) and fault.kind in FAILING:
+            yield _failed(event, fault, asked.get(event.request_hash), chance)
         else:
             yield event
 
 
 def _failed(
     event: BuildFinished,
-    trouble: Trouble,
+    fault: Fault,
     request: RequestReceived | None,
     chance: random.Random,
 ) -> BuildFinished:
-    share, error_type, message = FAILING[trouble.kind]
-    about = {"version": "version", "target": "target", "client": "client"}.get(trouble.kind)
-    mine = about is None or (request and getattr(request, about) == getattr(trouble, about))
-    if event.status != "success" or not mine or chance.random() >= share:
+    share, error_type, message = FAILING[fault.kind]
+    about = {"version": "version", "target": "target", "client": "client"}.get(fault.kind)
+    of_size = about is None or (request and getattr(request, about) == getattr(fault, about))
+    if event.status != "success" or not of_size or chance.random() >= share:
         return event
     return replace(
         event,
@@ -192,16 +189,16 @@ def _failed(
     )
 
 
-def play(told: Story, *, days: int, step_minutes: int) -> list[Told]:
-    """Let the events come in, and the rules be evaluated; return what was told."""
+def play(scenario: Scenario, *, days: int, step_minutes: int) -> list[Message]:
+    """Evaluate the rules on a history; return the messages."""
     replay, found = Replay(DEFAULTS), []
     now, place = END - timedelta(days=days), 0
     alerts: Sequence[Alert] = ()
     incidents: Sequence[Incident] = ()
     by_name = {rule.name: rule for rule in DEFAULTS}
     while now < END:
-        end = bisect_left(told.times, now)
-        for event in told.events[place:end]:
+        end = bisect_left(scenario.times, now)
+        for event in scenario.events[place:end]:
             replay.take(event)
         place = end
         if now > END - timedelta(days=days):
@@ -211,36 +208,38 @@ def play(told: Story, *, days: int, step_minutes: int) -> list[Told]:
                 span = Span.last(by_name[incident.rule].hours, now=now)
                 subject = dict(incident.subject)
                 named = replay.named(subject, span) if incident.family == "failures" else subject
-                found.append(Told(now, incident.family, incident.rule, subject, named))
+                found.append(Message(now, incident.family, incident.rule, subject, named))
         now += timedelta(minutes=step_minutes)
     return found
 
 
-def play_stored(told: Story, directory: Path, *, days: int, step_minutes: int) -> list[Told]:
-    """Do the same with a database."""
-    engine = engines.create(f"sqlite:///{directory / f'alarms-{id(told)}.db'}")
+def play_stored(
+    scenario: Scenario, directory: Path, *, days: int, step_minutes: int
+) -> list[Message]:
+    """Return the same, evaluated on a database."""
+    engine = engines.create(f"sqlite:///{directory / f'alarms-{id(scenario)}.db'}")
     migrate.upgrade(engine)
-    line = Replay(DEFAULTS)
+    replay = Replay(DEFAULTS)
 
     def queue() -> QueueState:
-        length, oldest = line.waiting()
+        length, oldest = replay.waiting()
         return QueueState(length, 0, oldest)
 
     watch = Watch(engine, DEFAULTS, (), queue=queue, waiting=lambda _: [])
     now, place = END - timedelta(days=days), 0
-    place = _apply(engine, told, line, 0, now)
+    place = _apply(engine, scenario, replay, 0, now)
     while now < END - timedelta(minutes=step_minutes):
         now += timedelta(minutes=step_minutes)
-        place = _apply(engine, told, line, place, now)
+        place = _apply(engine, scenario, replay, place, now)
         watch.run(now)
     with read_snapshot(engine) as connection:
         rows = connection.execute(select(*alert_incidents.c).order_by(alert_incidents.c.opened_at))
-        found = [_told(row) for row in rows]
+        found = [_message(row) for row in rows]
     engine.dispose()
     return found
 
 
-def _told(row: Row[Any]) -> Told:
+def _message(row: Row[Any]) -> Message:
     subject = dict(json.loads(row.subject))
     cause = row.report["cause"] if row.family == "failures" else {}
     named = {
@@ -248,38 +247,38 @@ def _told(row: Row[Any]) -> Told:
         for name in ("version", "target", "client", "error_type")
         if cause.get(name)
     }
-    return Told(
+    return Message(
         row.opened_at.replace(tzinfo=UTC), row.family, row.rule, subject, {**named, **subject}
     )
 
 
-def _apply(engine: Engine, told: Story, line: Replay, place: int, until: datetime) -> int:
-    """Record what has happened by `until`; return how far that is."""
-    end = bisect_left(told.times, until)
+def _apply(engine: Engine, scenario: Scenario, replay: Replay, place: int, until: datetime) -> int:
+    """Store the events up to `until`; return the index of the next one."""
+    end = bisect_left(scenario.times, until)
     for first in range(place, end, 5000):
-        apply_batch(engine, told.events[first : min(end, first + 5000)])
-    for event in told.events[place:end]:
-        line.take(event)
+        apply_batch(engine, scenario.events[first : min(end, first + 5000)])
+    for event in scenario.events[place:end]:
+        replay.take(event)
     return end
 
 
-def is_about(told: Told, trouble: Trouble) -> bool:
-    """Tell whether a message is about an incident."""
-    if not trouble.start <= told.opened_at <= trouble.end + _GRACE:
+def is_about(message: Message, fault: Fault) -> bool:
+    """Return whether a message is about a fault."""
+    if not fault.start <= message.opened_at <= fault.end + _GRACE:
         return False
-    if told.family != _FAMILIES.get(trouble.kind, "failures"):
+    if message.family != _FAMILIES.get(fault.kind, "failures"):
         return False
-    if trouble.kind in _SUBJECTS:
-        named = told.subject.get(trouble.kind) == getattr(trouble, trouble.kind)
-        return named or told.subject.get("error_type") == FAILING[trouble.kind][1]
+    if fault.kind in _SUBJECTS:
+        named = message.subject.get(fault.kind) == getattr(fault, fault.kind)
+        return named or message.subject.get("error_type") == FAILING[fault.kind][1]
     return True
 
 
-def names_cause(told: Told, trouble: Trouble) -> bool:
-    """Tell whether a message about an incident names its cause, and blames nothing else."""
-    if trouble.kind in _SUBJECTS:
-        return bool(told.named.get(trouble.kind) == getattr(trouble, trouble.kind))
-    if trouble.kind in FAILING:
-        wrong = _SUBJECTS & told.subject.keys()
-        return not wrong and told.named.get("error_type") == FAILING[trouble.kind][1]
-    return not told.subject
+def names_cause(message: Message, fault: Fault) -> bool:
+    """Return whether a message about a fault names its cause, and nothing else."""
+    if fault.kind in _SUBJECTS:
+        return bool(message.named.get(fault.kind) == getattr(fault, fault.kind))
+    if fault.kind in FAILING:
+        wrong = _SUBJECTS & message.subject.keys()
+        return not wrong and message.named.get("error_type") == FAILING[fault.kind][1]
+    return not message.subject

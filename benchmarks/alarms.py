@@ -1,8 +1,8 @@
-"""`python -m benchmarks.alarms`: how often alerts cry wolf, and what they miss.
+"""`python -m benchmarks.alarms`: false alarms and missed incidents of the alert rules.
 
-Campaigns on generated histories of several sizes and seeds: days on which only the usual happens,
-and the same days with incidents in them. Reported are false alarms, incidents found by a message
-about them, whether the message names the cause, further messages, and how late the first one was.
+Plays generated histories of several sizes and seeds, without faults and with injected ones. Reports
+false alarms, incidents found, whether a message names the cause, other messages, and the delay of
+the first message.
 """
 
 import argparse
@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from asu_stats.events import Event
 from benchmarks import alarm_histories
-from benchmarks.alarm_histories import Told, Trouble, is_about, names_cause
-from benchmarks.report import Mark, Table, as_text, marks_table
+from benchmarks.alarm_histories import Fault, Message, is_about, names_cause
+from benchmarks.report import Table, Target, as_text, targets_table
 
 SIZES: Final = {150: 410, 550: 1_500, 5_000: 13_600}  # builds a day, and requests
 _PAST_DAYS: Final = {150: 14, 550: 14, 5_000: 4}
@@ -27,7 +27,7 @@ _MONTH: Final = 30
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one incident; `minutes` is `None` if it was missed."""
+    """The result for one fault. `minutes` is the delay of the first message, `None` if missed."""
 
     kind: str
     minutes: float | None
@@ -36,19 +36,19 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
-    """What became of one history."""
+class HistoryResult:
+    """The results for one history."""
 
     size: int
     seed: int
     days: int
-    quiet: int  # messages on the days without incidents
+    false_alarms: int  # messages without faults
     outcomes: Sequence[Outcome]
-    besides: int  # messages about nothing that was put in
+    other_messages: int  # messages that are not about an injected fault
 
 
 def main() -> None:
-    """Play the campaigns."""
+    """Play the histories and print the results."""
     parser = argparse.ArgumentParser(prog="benchmarks.alarms", description=__doc__)
     parser.add_argument("--days", type=int, default=12)
     parser.add_argument("--incidents", type=int, default=8)
@@ -62,104 +62,110 @@ def main() -> None:
     sizes = list(map(int, options.sizes.split(",")))
     if set(sizes) - SIZES.keys():
         parser.error(f"--sizes: choose from {', '.join(map(str, SIZES))}")
-    played = [
+    results = [
         play(size, seed, options.days, options.incidents, options.step, options.keep)
         for size in sizes
         for seed in range(first, last + 1)
     ]
-    print(f"\n{as_text(by_size(played))}\n\n{as_text(by_kind(played))}\n")
-    marks = marks_of(played)
-    print(as_text(marks_table(marks)))
+    print(f"\n{as_text(by_size(results))}\n\n{as_text(by_kind(results))}\n")
+    targets = targets_of(results)
+    print(as_text(targets_table(targets)))
     if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in played], indent=1))
-    sys.exit(0 if all(mark.ok for mark in marks) else 1)
+        options.json.write_text(json.dumps([asdict(each) for each in results], indent=1))
+    sys.exit(0 if all(target.ok for target in targets) else 1)
 
 
-def play(size: int, seed: int, days: int, incidents: int, step: int, keep: Path | None) -> Played:
-    """Play one history twice, without incidents and with them."""
-    usual = _usual(size, seed, days, keep)
+def play(
+    size: int, seed: int, days: int, incidents: int, step: int, keep: Path | None
+) -> HistoryResult:
+    """Play one history twice, without faults and with them."""
+    normal_history = _normal_history(size, seed, days, keep)
     print(f"{size:,} builds a day, seed {seed}", flush=True)
-    no_incident = alarm_histories.Story(list(usual), [])
-    quiet = alarm_histories.play(no_incident, days=days, step_minutes=step)
-    for told in quiet:
-        print(f"  false: {told.opened_at:%d %H:%M} {told.title}", flush=True)
-    spoiled = alarm_histories.story(usual, days=days, incidents=incidents, seed=seed)
-    found = alarm_histories.play(spoiled, days=days, step_minutes=step)
-    outcomes, besides = _outcomes(spoiled.troubles, found)
-    return Played(size, seed, days, len(quiet), outcomes, besides)
+    without_faults = alarm_histories.Scenario(list(normal_history), [])
+    false_alarms = alarm_histories.play(without_faults, days=days, step_minutes=step)
+    for message in false_alarms:
+        print(f"  false: {message.opened_at:%d %H:%M} {message.title}", flush=True)
+    with_faults = alarm_histories.scenario_of(
+        normal_history, days=days, incidents=incidents, seed=seed
+    )
+    found = alarm_histories.play(with_faults, days=days, step_minutes=step)
+    outcomes, other_messages = _outcomes(with_faults.faults, found)
+    return HistoryResult(size, seed, days, len(false_alarms), outcomes, other_messages)
 
 
-def _usual(size: int, seed: int, days: int, keep: Path | None) -> list[Event]:
+def _normal_history(size: int, seed: int, days: int, keep: Path | None) -> list[Event]:
     file = keep and keep / f"alarms-{size}-{seed}-{days}.pickle"
     if file and file.exists():
         kept: list[Event] = pickle.loads(file.read_bytes())  # noqa: S301 - written below
         return kept
-    events = alarm_histories.usual(days=days + _PAST_DAYS[size], per_day=SIZES[size], seed=seed)
+    events = alarm_histories.normal_history(
+        days=days + _PAST_DAYS[size], per_day=SIZES[size], seed=seed
+    )
     if file:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(pickle.dumps(events))
     return events
 
 
-def _outcomes(troubles: Sequence[Trouble], found: Sequence[Told]) -> tuple[list[Outcome], int]:
-    """Print what became of each incident; return that and the number of other messages."""
+def _outcomes(faults: Sequence[Fault], found: Sequence[Message]) -> tuple[list[Outcome], int]:
+    """Print and return the result of each fault; also return the number of other messages."""
     outcomes, more = [], list(found)
-    for trouble in troubles:
-        about = [told for told in more if is_about(told, trouble)]
-        more = [told for told in more if told not in about]
-        subject = getattr(trouble, trouble.kind, "")
-        print(f"  {trouble.start:%d %H:%M} {trouble.kind} {subject}: ", end="")
+    for fault in faults:
+        about = [message for message in more if is_about(message, fault)]
+        more = [message for message in more if message not in about]
+        subject = getattr(fault, fault.kind, "")
+        print(f"  {fault.start:%d %H:%M} {fault.kind} {subject}: ", end="")
         if not about:
             print("MISSED", flush=True)
-            outcomes.append(Outcome(trouble.kind, None, named=False, messages=0))
+            outcomes.append(Outcome(fault.kind, None, named=False, messages=0))
             continue
-        minutes = (about[0].opened_at - trouble.start).total_seconds() / 60
-        named = any(names_cause(told, trouble) for told in about)
+        minutes = (about[0].opened_at - fault.start).total_seconds() / 60
+        named = any(names_cause(message, fault) for message in about)
         print(f"{minutes:.0f} min" + ("" if named else ", cause not named"), end=": ")
-        print("; ".join(told.title for told in about), flush=True)
-        outcomes.append(Outcome(trouble.kind, minutes, named, len(about)))
-    for told in more:
-        print(f"  besides: {told.opened_at:%d %H:%M} {told.title}", flush=True)
+        print("; ".join(message.title for message in about), flush=True)
+        outcomes.append(Outcome(fault.kind, minutes, named, len(about)))
+    for message in more:
+        print(f"  other: {message.opened_at:%d %H:%M} {message.title}", flush=True)
     return outcomes, len(more)
 
 
-def by_size(played: Sequence[Played]) -> Table:
+def by_size(results: Sequence[HistoryResult]) -> Table:
     """Return a row per size: totals, and the range over the seeds."""
     rows: list[Sequence[object]] = []
-    for size in sorted({each.size for each in played}):
-        mine = [each for each in played if each.size == size]
-        shares = [100 * _share(each.outcomes, "found") for each in mine]
-        late = [_median(each.outcomes) for each in mine]
-        every = [outcome for each in mine for outcome in each.outcomes]
+    for size in sorted({each.size for each in results}):
+        of_size = [each for each in results if each.size == size]
+        shares = [100 * _share(each.outcomes, "found") for each in of_size]
+        late = [_median(each.outcomes) for each in of_size]
+        every = [outcome for each in of_size for outcome in each.outcomes]
         rows.append(
             (
                 size,
-                len(mine),
+                len(of_size),
                 f"{sum(each.minutes is not None for each in every)} of {len(every)}",
                 f"{min(shares):.0f}-{max(shares):.0f}",
                 100 * _share(every, "named"),
                 f"{min(late):.0f}-{max(late):.0f}",
                 sum(each.messages for each in every) / max(1, _count(every)),
-                sum(each.besides for each in mine),
-                sum(each.quiet for each in mine),
-                sum(each.days for each in mine),
+                sum(each.other_messages for each in of_size),
+                sum(each.false_alarms for each in of_size),
+                sum(each.days for each in of_size),
             )
         )
     columns = (
         *("builds a day", "seeds", "found", "% per seed", "named %", "median min per seed"),
-        *("messages each", "besides", "false", "quiet days"),
+        *("messages each", "other messages", "false alarms", "days without faults"),
     )
     return Table("Alerts by size", columns, rows)
 
 
-def by_kind(played: Sequence[Played]) -> Table:
+def by_kind(results: Sequence[HistoryResult]) -> Table:
     """Return a row per kind of incident and size."""
     rows: list[Sequence[object]] = []
     for kind in alarm_histories.KINDS:
-        for size in sorted({each.size for each in played}):
+        for size in sorted({each.size for each in results}):
             every = [
                 outcome
-                for each in played
+                for each in results
                 if each.size == size
                 for outcome in each.outcomes
                 if outcome.kind == kind
@@ -172,28 +178,28 @@ def by_kind(played: Sequence[Played]) -> Table:
     return Table("Alerts by kind of incident", columns, rows)
 
 
-def marks_of(played: Sequence[Played]) -> list[Mark]:
+def targets_of(results: Sequence[HistoryResult]) -> list[Target]:
     """Return what is asked of each size."""
-    marks = []
-    for size in sorted({each.size for each in played}):
-        mine = [each for each in played if each.size == size]
-        every = [outcome for each in mine for outcome in each.outcomes]
-        months = sum(each.days for each in mine) / _MONTH
+    targets = []
+    for size in sorted({each.size for each in results}):
+        of_size = [each for each in results if each.size == size]
+        every = [outcome for each in of_size for outcome in each.outcomes]
+        months = sum(each.days for each in of_size) / _MONTH
         of = f"at {size:,} builds a day"
-        marks += [
-            Mark(
+        targets += [
+            Target(
                 "alarms", f"incidents found {of}, %", 100 * _share(every, "found"), "at least", 95
             ),
-            Mark("alarms", f"causes named {of}, %", 100 * _share(every, "named"), "at least", 95),
-            Mark(
+            Target("alarms", f"causes named {of}, %", 100 * _share(every, "named"), "at least", 95),
+            Target(
                 "alarms",
                 f"false alarms a month {of}",
-                sum(each.quiet for each in mine) / months,
+                sum(each.false_alarms for each in of_size) / months,
                 "at most",
                 1,
             ),
         ]
-    return marks
+    return targets
 
 
 def _count(outcomes: Sequence[Outcome]) -> int:

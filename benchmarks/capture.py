@@ -124,9 +124,9 @@ class BarePostgresql:
         self._connection.close()
 
 
-def _insert(name: str, mark: str) -> str:
+def _insert(name: str, target: str) -> str:
     named = columns(metadata.tables[name])
-    return f"INSERT INTO {name} ({', '.join(named)}) VALUES ({', '.join([mark] * len(named))})"
+    return f"INSERT INTO {name} ({', '.join(named)}) VALUES ({', '.join([target] * len(named))})"
 
 
 def _converted(table: Table, rows: Rows) -> Rows:

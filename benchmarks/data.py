@@ -1,9 +1,8 @@
-"""A year of requests and builds as columns: the same seed gives the same data, at any size.
+"""A generated year of requests and builds, as columns. Equal seeds give equal data, at any size.
 
-Requests follow hours and weekdays; a quarter of them ask for a hash that was never asked for
-before, the others mostly for a recent one. Names follow from the number of a hash alone, so the
-hashes of a small history are the first ones of a large one. Each chunk is made on its own, from
-seed and number, so memory is flat whatever the size.
+Requests follow hours and weekdays. A quarter of them have a new hash, the others mostly a recent
+one. Names depend only on the number of a hash, so the hashes of a small history are the first ones
+of a large one. Each chunk depends only on seed and number, so memory does not grow with the size.
 """
 
 import csv
@@ -46,7 +45,7 @@ NOT_ENDED: Final = -1
 
 
 def mix(numbers: Words | Integers, salt: int) -> Words:
-    """Return 64 well-mixed bits per number (splitmix64): chance that follows from the number."""
+    """Return 64 pseudo-random bits per number (splitmix64)."""
     with np.errstate(over="ignore"):
         offset = np.uint64(0x9E3779B97F4A7C15 * (salt + 1) & (1 << 64) - 1)
         words = numbers.astype(np.uint64) * np.uint64(0xD1342543DE82EF95) + offset
@@ -57,7 +56,7 @@ def mix(numbers: Words | Integers, salt: int) -> Words:
 
 
 def chance_of(numbers: Words | Integers, salt: int) -> NDArray[np.float64]:
-    """Return something from 0 to 1 per number that looks like chance and follows from it."""
+    """Return a pseudo-random value from 0 to 1 per number."""
     return np.asarray(mix(numbers, salt) * 2.0**-64, dtype=np.float64)
 
 
@@ -80,16 +79,16 @@ def _csv(name: str) -> list[dict[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """What goes wrong: the text of an error and what kind of error it is."""
+class ErrorText:
+    """The text of an error, with its category and type."""
 
     message: str
     category: str
     type: str
 
 
-class World:
-    """What can be asked for, who asks and what fails, most frequent first."""
+class Names:
+    """Versions, devices, clients and errors, most frequent first."""
 
     def __init__(self, seed: int) -> None:
         names = [row["version"] for row in _csv("versions.csv")][::-1]
@@ -103,37 +102,37 @@ class World:
         self.version_shares = _cumulated(_zipf(len(self.versions), 1.1))
         self.device_shares = _cumulated(_zipf(len(self.devices), 1.02))
         kinds = ("failure", "timeout", "rejected")
-        self.troubles: list[list[Trouble]] = [[] for _ in kinds]
+        self.errors: list[list[ErrorText]] = [[] for _ in kinds]
         for row in _csv("errors.csv"):
             if row["status"] in kinds:
-                trouble = Trouble(row["text"], row["category"], row["type"])
-                self.troubles[kinds.index(row["status"])].append(trouble)
-        self.trouble_shares = [_cumulated(_zipf(len(known), 1.0)) for known in self.troubles]
+                error = ErrorText(row["text"], row["category"], row["type"])
+                self.errors[kinds.index(row["status"])].append(error)
+        self.error_shares = [_cumulated(_zipf(len(known), 1.0)) for known in self.errors]
 
 
 @dataclass(frozen=True, slots=True)
 class Requests:
-    """Requests as columns, by time; `number` counts them, `fate` is how the wait ended."""
+    """Requests as columns, by time. `wait_status` is the status of the build that ended a wait."""
 
     number: Integers
     time_ms: Integers
     hash_number: Integers
     outcome: Integers
     client: Integers
-    trouble: Integers
-    fate: Integers
+    error: Integers
+    wait_status: Integers
 
 
 @dataclass(frozen=True, slots=True)
 class Builds:
-    """Builds as columns; a build has the number of the request that queued it."""
+    """Builds as columns. A build has the number of the request that queued it."""
 
     number: Integers
     hash_number: Integers
     started_ms: Integers
     finished_ms: Integers
     status: Integers
-    trouble: Integers
+    error: Integers
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +145,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Which requests a chunk has: their day, and the numbers that come before."""
+    """The requests of a chunk: their day, and the numbers before them."""
 
     place: int
     requests: int
@@ -156,20 +155,20 @@ class _Part:
 
 
 class Plan:
-    """A history of so many requests over the 365 days that end with `LAST_DAY`.
+    """A history of `requests` over the 365 days that end with `LAST_DAY`.
 
-    `further` more requests may follow it, all on the day after.
+    `extra` requests follow on the day after.
     """
 
-    def __init__(self, requests: int, *, further: int = 0, seed: int = SEED) -> None:
+    def __init__(self, requests: int, *, extra: int = 0, seed: int = SEED) -> None:
         self.requests = requests
         self.seed = seed
         days = [FIRST_DAY + timedelta(days=place) for place in range(DAYS)]
         growth = np.linspace(0.85, 1.15, DAYS)
         shares = _cumulated(np.array([_WEEKDAYS[day.weekday()] for day in days]) * growth)
         ends = [0, *(int(end) for end in np.rint(shares * requests))]
-        if further:
-            ends.append(requests + further)
+        if extra:
+            ends.append(requests + extra)
         hashes = [int(np.ceil(end * _NEW_SHARE)) for end in ends]
         self._parts = [
             _Part(place, ends[place + 1] - first, first, hashes[place], hashes[place + 1])
@@ -177,39 +176,38 @@ class Plan:
         ]
 
     @cached_property
-    def world(self) -> World:
-        """What can be asked for."""
-        return World(self.seed)
+    def population(self) -> Names:
+        return Names(self.seed)
 
     def names(self, hashes: Integers) -> tuple[Integers, Integers, NDArray[np.bool_], Integers]:
-        """Return version, device, diff_packages and package count of each hash, by its number."""
-        versions = _place(self.world.version_shares, chance_of(hashes, self.seed + 11))
-        devices = _place(self.world.device_shares, chance_of(hashes, self.seed + 12))
+        """Return version, device, diff_packages and package count of each hash number."""
+        versions = _place(self.population.version_shares, chance_of(hashes, self.seed + 11))
+        devices = _place(self.population.device_shares, chance_of(hashes, self.seed + 12))
         diff = chance_of(hashes, self.seed + 13) < 0.8
         packages = 5 + (mix(hashes, self.seed + 14) % np.uint64(140)).astype(np.int64)
         return versions, devices, np.asarray(diff), packages
 
     def hash_texts(self, hashes: Integers) -> list[str]:
-        """Return the 64 characters of each hash, by its number."""
+        """Return the 64 characters of each hash number."""
         words = np.stack([mix(hashes, self.seed + 20 + word) for word in range(4)], axis=1)
         text = words.astype(">u8").tobytes().hex()
         return [text[start : start + 64] for start in range(0, len(text), 64)]
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield the days of the history, waits resolved."""
+        """Yield the days of the history."""
         yield from self._chunks(self._parts[:DAYS])
 
-    def further_chunks(self) -> Iterator[Chunk]:
-        """Yield what follows the history."""
+    def extra_chunks(self) -> Iterator[Chunk]:
+        """Yield the extra requests."""
         yield from self._chunks(self._parts[DAYS:])
 
     def _chunks(self, parts: Sequence[_Part]) -> Iterator[Chunk]:
-        made = [self._make(part) for part in parts[:1]]
+        chunks = [self._make(part) for part in parts[:1]]
         for place in range(len(parts)):
-            made += [self._make(part) for part in parts[place + 1 : place + 2]]
-            chunk = made[min(place, 1)]
-            yield Chunk(_resolved(chunk.requests, [other.builds for other in made]), chunk.builds)
-            del made[: max(0, len(made) - 2)]
+            chunks += [self._make(part) for part in parts[place + 1 : place + 2]]
+            chunk = chunks[min(place, 1)]
+            yield Chunk(_resolved(chunk.requests, [other.builds for other in chunks]), chunk.builds)
+            del chunks[: max(0, len(chunks) - 2)]
 
     def _make(self, part: _Part) -> Chunk:
         chance = np.random.default_rng([self.seed, part.place])
@@ -219,15 +217,15 @@ class Plan:
         hours = _place(_cumulated(_HOURS), chance.random(count))
         times = np.sort(day_ms + hours * 3_600_000 + chance.integers(0, 3_600_000, count))
         new = np.zeros(count, dtype=bool)
-        births = part.hashes - part.first_hash
-        first = 1 if part.first_hash == 0 and births else 0
+        new_hashes = part.hashes - part.first_hash
+        first = 1 if part.first_hash == 0 and new_hashes else 0
         new[:first] = True
-        new[first + chance.choice(count - first, births - first, replace=False)] = True
-        born = part.first_hash + np.cumsum(new)
-        recent = born - np.floor(np.exp(chance.random(count) * np.log(born))).astype(np.int64)
-        lasting = np.floor(born * chance.random(count) ** 3).astype(np.int64)
+        new[first + chance.choice(count - first, new_hashes - first, replace=False)] = True
+        highest = part.first_hash + np.cumsum(new)
+        recent = highest - np.floor(np.exp(chance.random(count) * np.log(highest))).astype(np.int64)
+        lasting = np.floor(highest * chance.random(count) ** 3).astype(np.int64)
         known = np.where(chance.random(count) < 0.7, recent, lasting)
-        hashes = np.where(new, born - 1, np.clip(known, 0, born - 1))
+        hashes = np.where(new, highest - 1, np.clip(known, 0, highest - 1))
         kind = chance.random(count)
         outcomes = np.where(
             new, _place(_cumulated(_OUTCOMES_NEW), kind), _place(_cumulated(_OUTCOMES_KNOWN), kind)
@@ -246,18 +244,18 @@ class Plan:
         order = np.argsort(times, kind="stable")
         numbers = np.empty(count, dtype=np.int64)
         numbers[order] = part.first_number + np.arange(count)
-        troubles = _place(self.world.trouble_shares[2], chance.random(count))
+        errors = _place(self.population.error_shares[2], chance.random(count))
         requests = Requests(
             number=numbers[order],
             time_ms=times[order],
             hash_number=hashes[order],
             outcome=outcomes[order],
-            client=_place(self.world.client_shares, chance.random(count))[order],
-            trouble=np.where(outcomes == REJECTED, troubles, -1)[order],
-            fate=np.full(count, NOT_ENDED, dtype=np.int64),
+            client=_place(self.population.client_shares, chance.random(count))[order],
+            error=np.where(outcomes == REJECTED, errors, -1)[order],
+            wait_status=np.full(count, NOT_ENDED, dtype=np.int64),
         )
         columns = (builds.hash_number, builds.started_ms, builds.finished_ms, builds.status)
-        return Chunk(requests, Builds(numbers[queued], *columns, builds.trouble))
+        return Chunk(requests, Builds(numbers[queued], *columns, builds.error))
 
     def _builds(
         self, chance: np.random.Generator, queued_ms: Integers, hashes: Integers, numbers: Integers
@@ -269,13 +267,13 @@ class Plan:
         lasted = np.where(status == TIMEOUT, _TIMEOUT_MS + 700 * chance.random(count), lasted)
         started = queued_ms + (200 + 12_000 * chance.standard_exponential(count)).astype(np.int64)
         which = chance.random(count)
-        failure, timeout = (_place(self.world.trouble_shares[kind], which) for kind in (0, 1))
-        trouble = np.where(status == FAILURE, failure, np.where(status == TIMEOUT, timeout, -1))
-        return Builds(numbers, hashes, started, started + lasted.astype(np.int64), status, trouble)
+        failure, timeout = (_place(self.population.error_shares[kind], which) for kind in (0, 1))
+        error = np.where(status == FAILURE, failure, np.where(status == TIMEOUT, timeout, -1))
+        return Builds(numbers, hashes, started, started + lasted.astype(np.int64), status, error)
 
 
 def _resolved(requests: Requests, around: Sequence[Builds]) -> Requests:
-    """Say how each wait ended: with the first build of its hash that finishes at or after it.
+    """Set `wait_status`: that of the first build of the hash that finishes at or after a request.
 
     `around` are the builds of the day, the day before and the day after.
     """
@@ -285,14 +283,14 @@ def _resolved(requests: Requests, around: Sequence[Builds]) -> Requests:
     statuses = np.concatenate([b.status for b in around])[order]
     keys = keys[order]
     waits = np.flatnonzero(requests.outcome <= JOINED)
-    wanted = _key(requests.hash_number[waits], requests.time_ms[waits] - start)
-    places = np.searchsorted(keys, wanted)
-    fate = requests.fate.copy()
+    sought = _key(requests.hash_number[waits], requests.time_ms[waits] - start)
+    places = np.searchsorted(keys, sought)
+    wait_status = requests.wait_status.copy()
     if len(keys):
         found = np.minimum(places, len(keys) - 1)
         same = (places < len(keys)) & (keys[found] >> 32 == requests.hash_number[waits])
-        fate[waits] = np.where(same, statuses[found], NOT_ENDED)
-    return replace(requests, fate=fate)
+        wait_status[waits] = np.where(same, statuses[found], NOT_ENDED)
+    return replace(requests, wait_status=wait_status)
 
 
 def _key(hashes: Integers, ms: Integers) -> Integers:

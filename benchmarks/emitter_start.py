@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 
 TURNS: Final = 31
 MOST_MS: Final = 50.0
@@ -24,7 +24,7 @@ _SIDES: Final = {
 }
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure; nothing is stored."""
     del keep, size
     times = measure()
@@ -33,8 +33,8 @@ def run(found: Found, keep: Path, size: int) -> None:
     title = f"A Python process that imports …, in ms of wall time (median of {TURNS})"
     table = Table(title, ("import", "ms", "times nothing"), [*rows])
     words = "ms to start Python and import the emitter"
-    mark = Mark("emitter", words, ms[_EMITTER], "at most", MOST_MS)
-    found.add("emitter", times, [table], [mark])
+    target = Target("emitter", words, ms[_EMITTER], "at most", MOST_MS)
+    results.add("emitter", times, [table], [target])
 
 
 def measure() -> dict[str, list[float]]:

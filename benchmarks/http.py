@@ -15,7 +15,7 @@ from typing import Any, Final
 from asu_stats.windows import Window
 from benchmarks import databases, stream
 from benchmarks.data import FIRST_DAY, LAST_DAY, Plan
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.servers import body, helper, serving, start_together
 
 CONNECTIONS: Final = 8
@@ -49,14 +49,14 @@ def load(port: int, paths: Sequence[str], **options: Any) -> dict[str, Any]:
     return found
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on a copy of the database of `size`."""
     prepared = databases.prepare(keep, size, with_raw=False)
     directory = Path(tempfile.mkdtemp(prefix="http-", dir=keep))
     try:
         file = databases.copy(prepared, directory, "server")
         posts = 2 * int(SECONDS / POST_EVERY) + 2
-        events = stream.further(Plan(size, further=posts * POST_EVENTS))
+        events = stream.extra_events(Plan(size, extra=posts * POST_EVENTS))
         bodies = []
         for half in range(2):
             part = [
@@ -69,7 +69,7 @@ def run(found: Found, keep: Path, size: int) -> None:
             result = _measure(port, bodies)
     finally:
         shutil.rmtree(directory)
-    found.add("http", result, _tables(result), _marks(result))
+    results.add("http", result, _tables(result), _targets(result))
 
 
 def _measure(port: int, bodies: Sequence[Path]) -> dict[str, Any]:
@@ -124,14 +124,14 @@ def _tables(result: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _marks(result: dict[str, Any]) -> list[Mark]:
+def _targets(result: dict[str, Any]) -> list[Target]:
     rates = result["per_second"]
     cached, computed = (rates[name] / rates["constant"] for name in ("cached", "computed"))
     return [
-        Mark("http", "cached / constant", cached, "at least", 0.75),
-        Mark("http", "computed / constant", computed, "at least", 0.15),
+        Target("http", "cached / constant", cached, "at least", 0.75),
+        Target("http", "computed / constant", computed, "at least", 0.15),
         *(
-            Mark(
+            Target(
                 "http",
                 f"{name}: p99 with 500 events/s / without",
                 pair["writing"]["p99_ms"] / pair["alone"]["p99_ms"],

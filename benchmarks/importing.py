@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from tests.importers.go_history import SCHEMA
 
 _SMALL: Final = 10  # the same with a tenth of the rows: what memory is to be compared with
@@ -36,7 +36,7 @@ _READ: Final = (
 )
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Import `size` rows of `build_stats`, and a tenth as many; each in a process of its own."""
     counts = (max(1, size // _SMALL), size)
     result = {str(count): _measure(keep, count) for count in counts}
@@ -50,8 +50,8 @@ def run(found: Found, keep: Path, size: int) -> None:
     table = Table("Import of a Go server's history", ("rows", *_COLUMNS.values()), rows, note)
     small, large = result.values()
     growth = large["peak_mib"] / small["peak_mib"]
-    mark = Mark("import", "peak memory, against a tenth of the rows", growth, "at most", 1.5)
-    found.add("import", result, [table], [mark])
+    target = Target("import", "peak memory, against a tenth of the rows", growth, "at most", 1.5)
+    results.add("import", result, [table], [target])
 
 
 _COLUMNS: Final = {

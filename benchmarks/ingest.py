@@ -1,8 +1,8 @@
-"""What recording costs: `store.apply` beside bare inserts of the same rows, and what stands above.
+"""Speed of recording: `store.apply` against bare inserts of the same rows; recorder and HTTP.
 
-The bare side inserts exactly the rows that each batch adds to the detail tables, as ready tuples
-through the bare driver, into a copy of the same database, one transaction a batch, as durable. Both
-sides take turns. Above the store: the recorder alone, many waiting callers, and HTTP.
+The bare inserts write exactly the rows that each batch adds to the detail tables: ready tuples
+through the bare driver, into a copy of the same database, one transaction per batch, with the same
+durability. Both take turns. Also measured: the recorder, concurrent callers, and HTTP ingest.
 """
 
 import http.client
@@ -25,23 +25,23 @@ from asu_stats.store.database import engine as engines
 from benchmarks import databases, postgres, stream
 from benchmarks.capture import BarePostgresql, BareSqlite, Batch, capture
 from benchmarks.data import Plan
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.servers import body, post, serving
-from benchmarks.timing import Duel, Supply, duel, percentile, resident_mib
+from benchmarks.timing import Comparison, EventSupply, compare, percentile, resident_mib
 
 ROUNDS: Final = 7  # the first warms up
-# Batches a round, by events a batch.
+# Batches per round, by events per batch.
 BATCHES: Final = {1: 60, 10: 40, 100: 12, 1_000: 4}
 CALLERS: Final = 32
 POSTGRESQL_SIZE: Final = 20_000
-FURTHER: Final = 60_000
+EXTRA: Final = 60_000
 _LAST: Final = ROUNDS * 1_000 * BATCHES[1_000]
 _COMMIT_SECONDS: Final = 4.0
 _PACED, _PACE, _BURST = 2_000, 0.001, 10_000
 _HTTP_BATCHES, _HTTP_ROUNDS, _HTTP_EVENTS = 3, 5, 1_000
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on copies of the SQLite database of `size`, and on smaller PostgreSQL ones."""
     directory = Path(tempfile.mkdtemp(prefix="ingest-", dir=keep))
     result: dict[str, Any] = {}
@@ -57,12 +57,12 @@ def run(found: Found, keep: Path, size: int) -> None:
     with postgres.server() as server:
         if server:
             result["postgresql"] = _postgresql(keep, server, min(size, POSTGRESQL_SIZE))
-    found.add("ingest", result, _tables(result), _marks(result))
+    results.add("ingest", result, _tables(result), _targets(result))
 
 
-def _sqlite(keep: Path, directory: Path, size: int) -> tuple[Any, Supply[Event], Path]:
+def _sqlite(keep: Path, directory: Path, size: int) -> tuple[Any, EventSupply, Path]:
     prepared = databases.prepare(keep, size, with_raw=False)
-    supply = Supply(stream.further(Plan(size, further=FURTHER)))
+    supply = EventSupply(stream.extra_events(Plan(size, extra=EXTRA)))
     batches = _batches(supply)
     copy = databases.copy(prepared, directory, "captured")
     rows = capture(copy, [batch for of in batches.values() for batch in of])
@@ -70,7 +70,7 @@ def _sqlite(keep: Path, directory: Path, size: int) -> tuple[Any, Supply[Event],
     applied = databases.copy(prepared, directory, "applied")
     bare = BareSqlite(databases.copy(prepared, directory, "bare"))
     engine = engines.create(f"sqlite:///{applied}")
-    found = _duels(engine, bare.insert, batches, bare.ready(rows))
+    found = _compare_sizes(engine, bare.insert, batches, bare.ready(rows))
     found["size"] = size
     bare.close()
     engine.dispose()
@@ -81,27 +81,27 @@ def _sqlite(keep: Path, directory: Path, size: int) -> tuple[Any, Supply[Event],
 
 def _postgresql(keep: Path, server: str, size: int) -> dict[str, Any]:
     prepared = databases.prepare(keep, size, with_raw=False)
-    batches = _batches(Supply(stream.further(Plan(size, further=FURTHER))))
+    batches = _batches(EventSupply(stream.extra_events(Plan(size, extra=EXTRA))))
     with tempfile.TemporaryDirectory(dir=keep) as name:
         copy = databases.copy(prepared, Path(name), "captured")
         rows = capture(copy, [batch for of in batches.values() for batch in of])
     url = postgres.filled(server, "applied", size)
     bare = BarePostgresql(postgres.cloned(server, "applied", "bare"))
     engine = engines.create(url)
-    found = _duels(engine, bare.insert, batches, bare.ready(rows))
+    found = _compare_sizes(engine, bare.insert, batches, bare.ready(rows))
     found["size"] = size
     bare.close()
     engine.dispose()
     return found
 
 
-def _batches(supply: Supply[Event]) -> dict[int, list[list[Event]]]:
+def _batches(supply: EventSupply) -> dict[int, list[list[Event]]]:
     return {
         size: [supply.take(size) for _ in range(ROUNDS * count)] for size, count in BATCHES.items()
     }
 
 
-def _duels(
+def _compare_sizes(
     engine: Engine,
     insert: Callable[[Batch], None],
     batches: dict[int, list[list[Event]]],
@@ -113,28 +113,28 @@ def _duels(
     for size, of_size in batches.items():
         databases.progress(f"ingest: {engine.dialect.name}, batches of {size}")
         count = BATCHES[size]
-        mine = rows[first : first + len(of_size)]
+        batch_rows = rows[first : first + len(of_size)]
         first += len(of_size)
-        fight = duel(
+        times = compare(
             partial(_all, partial(apply_batch, engine), of_size, count),
-            partial(_all, insert, mine, count),
+            partial(_all, insert, batch_rows, count),
             rounds=ROUNDS,
-            work=count * size,
+            items=count * size,
         )
-        found[str(size)] = _figures(fight)
+        found[str(size)] = _figures(times)
         memory.append(resident_mib())
     found["memory_growth_mib"] = memory[-1] - memory[-2]
     return found
 
 
 def _all(do: Callable[[Any], object], items: Sequence[Any], count: int, number: int) -> None:
-    """Do the items of one round."""
+    """Process the items of one round."""
     for item in items[number * count : (number + 1) * count]:
         do(item)
 
 
-def _figures(fight: Duel) -> dict[str, float]:
-    return {"ours": fight.our_rate, "theirs": fight.their_rate, "ratio": fight.ratio}
+def _figures(times: Comparison) -> dict[str, float]:
+    return {"rate": times.rate, "baseline": times.baseline_rate, "ratio": times.ratio}
 
 
 def _recording(engine: Engine, directory: Path) -> Recorder:
@@ -147,7 +147,7 @@ def _recording(engine: Engine, directory: Path) -> Recorder:
     )
 
 
-def _recorder(engine: Engine, directory: Path, supply: Supply[Event]) -> dict[str, float]:
+def _recorder(engine: Engine, directory: Path, supply: EventSupply) -> dict[str, float]:
     """Return µs of a call of `record` that does not wait, at 1,000 a second and in a burst."""
     databases.progress("ingest: recorder")
     found: dict[str, float] = {}
@@ -166,7 +166,7 @@ def _recorder(engine: Engine, directory: Path, supply: Supply[Event]) -> dict[st
     return found
 
 
-def _group_commit(engine: Engine, directory: Path, supply: Supply[Event]) -> dict[str, float]:
+def _group_commit(engine: Engine, directory: Path, supply: EventSupply) -> dict[str, float]:
     """Return events/s that one caller commits one by one, and that 32 do at a time."""
     databases.progress("ingest: group commit")
     found: dict[str, float] = {}
@@ -195,7 +195,7 @@ def _group_commit(engine: Engine, directory: Path, supply: Supply[Event]) -> dic
     return found
 
 
-def _http(engine: Engine, file: Path, directory: Path, supply: Supply[Event]) -> dict[str, float]:
+def _http(engine: Engine, file: Path, directory: Path, supply: EventSupply) -> dict[str, float]:
     """Return events/s of HTTP, one batch of 1,000 after the other, and of `store.apply`."""
     databases.progress("ingest: HTTP")
     databases.settle(engine)
@@ -206,13 +206,13 @@ def _http(engine: Engine, file: Path, directory: Path, supply: Supply[Event]) ->
     with serving(f"sqlite:///{other}") as (port, pid):
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         before = resident_mib(pid)
-        fight = duel(
+        times = compare(
             partial(_all, partial(post, connection), bodies, _HTTP_BATCHES),
             partial(_all, partial(apply_batch, engine), batches, _HTTP_BATCHES),
             rounds=_HTTP_ROUNDS,
-            work=_HTTP_BATCHES * _HTTP_EVENTS,
+            items=_HTTP_BATCHES * _HTTP_EVENTS,
         )
-        return {**_figures(fight), "server_growth_mib": resident_mib(pid) - before}
+        return {**_figures(times), "server_growth_mib": resident_mib(pid) - before}
 
 
 def _stores(result: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -234,8 +234,8 @@ def _tables(result: dict[str, Any]) -> list[Table]:
         ("a call that does not wait, 1,000/s: µs, p99", recorder["paced_p99"]),
         (f"a burst of {_BURST:,} such calls: µs, p50", recorder["burst_p50"]),
         (f"a burst of {_BURST:,} such calls: µs, p99", recorder["burst_p99"]),
-        ("HTTP, batches of 1,000, events/s", web["ours"]),
-        ("store.apply of the same, events/s", web["theirs"]),
+        ("HTTP, batches of 1,000, events/s", web["rate"]),
+        ("store.apply of the same, events/s", web["baseline"]),
         (
             f"growth of a process that writes {_LAST:,} more events, MiB",
             result["sqlite"]["memory_growth_mib"],
@@ -248,9 +248,9 @@ def _tables(result: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _marks(result: dict[str, Any]) -> list[Mark]:
-    marks = [
-        Mark(
+def _targets(result: dict[str, Any]) -> list[Target]:
+    targets = [
+        Target(
             "ingest",
             f"{name}, batches of {batch}: apply / bare inserts",
             of[str(batch)]["ratio"],
@@ -263,7 +263,7 @@ def _marks(result: dict[str, Any]) -> list[Mark]:
     group = result["group_commit"]
     together = group[str(CALLERS)] / group["1"]
     return [
-        *marks,
-        Mark("ingest", f"{CALLERS} callers / one", together, "at least", 8),
-        Mark("ingest", "HTTP / store.apply", result["http"]["ratio"], "at least", 0.6),
+        *targets,
+        Target("ingest", f"{CALLERS} callers / one", together, "at least", 8),
+        Target("ingest", "HTTP / store.apply", result["http"]["ratio"], "at least", 0.6),
     ]

@@ -2,7 +2,7 @@
 
 Overview and insights take turns. Processor time is measured, so that what else the machine does
 counts for neither. Responses are not cached; a process keeps blocks and names as a server does.
-`capacity` simulates a queue and is not read from sums alone, so it has no mark.
+`capacity` simulates a queue and is not read from sums alone, so it has no target.
 """
 
 import statistics
@@ -25,7 +25,7 @@ from asu_stats.store.database.engine import read_snapshot
 from asu_stats.windows import Window
 from benchmarks import databases
 from benchmarks.data import LAST_DAY
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 
 WINDOW: Final = Window.last(90, today=LAST_DAY)
 TURNS: Final = 9
@@ -35,7 +35,7 @@ _UNMARKED: Final = frozenset({"insights/capacity"})
 _NOW: Final = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 23, 0, tzinfo=UTC)
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on a database of `size`."""
     prepared = databases.prepare(keep, size, with_raw=False)
     engine = engines.create(prepared.url)
@@ -45,7 +45,7 @@ def run(found: Found, keep: Path, size: int) -> None:
     rows = [(name, round(ms, 1), f"{ms / base:.1f}") for name, ms in times.items()]
     title = f"Insights over 90 days, warm, in ms of processor time (median of {TURNS})"
     table = Table(title, ("report", "ms", "times overview"), [*rows])
-    found.add("insights", times, [table], _marks(times))
+    results.add("insights", times, [table], _targets(times))
 
 
 def measure(engine: Engine) -> dict[str, float]:
@@ -75,7 +75,7 @@ def _query(report: Report, engine: Engine) -> Query:
     return Query(WINDOW, LAST_DAY, defaults, Page(DEFAULT_LIMIT), now=_NOW, queues=queue)
 
 
-def _marks(times: Mapping[str, float]) -> Iterator[Mark]:
+def _targets(times: Mapping[str, float]) -> Iterator[Target]:
     for name, ms in times.items():
         if name != OVERVIEW and name not in _UNMARKED:
-            yield Mark("insights", f"{name} / overview", ms / times[OVERVIEW], "at most", MOST)
+            yield Target("insights", f"{name} / overview", ms / times[OVERVIEW], "at most", MOST)

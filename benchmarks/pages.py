@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from benchmarks import databases, stream
 from benchmarks.data import LAST_DAY, Plan
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.servers import TOKEN, body, serving
 
 ROUNDS: Final = 15
@@ -63,13 +63,13 @@ def weight(port: int, page: str) -> dict[str, int]:
     return found
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on a copy of the database of `size`."""
     prepared = databases.prepare(keep, size, with_raw=False)
     directory = Path(tempfile.mkdtemp(prefix="pages-", dir=keep))
     try:
         file = databases.copy(prepared, directory, "server")
-        writes = stream.further(Plan(size, further=2 * ROUNDS * len(DAYS)))
+        writes = stream.extra_events(Plan(size, extra=2 * ROUNDS * len(DAYS)))
         result: dict[str, Any] = {}
         for days in DAYS:
             databases.progress(f"pages: {days} days")
@@ -90,7 +90,7 @@ def run(found: Found, keep: Path, size: int) -> None:
                 }
     finally:
         shutil.rmtree(directory)
-    found.add("pages", result, _tables(result), _marks(result))
+    results.add("pages", result, _tables(result), _targets(result))
 
 
 def _post(port: int, events: bytes) -> None:
@@ -127,9 +127,9 @@ def _tables(result: dict[str, Any]) -> list[Table]:
     ]
 
 
-def _marks(result: dict[str, Any]) -> list[Mark]:
+def _targets(result: dict[str, Any]) -> list[Target]:
     most = max(sum(one["bytes"].values()) for one in result.values())
     return [
-        Mark("pages", "bytes of the first view", most, "at most", _MOST_BYTES),
-        Mark("pages", "first view, ms", result["7"]["first_ms"], "at most", _MOST_FIRST_MS),
+        Target("pages", "bytes of the first view", most, "at most", _MOST_BYTES),
+        Target("pages", "first view, ms", result["7"]["first_ms"], "at most", _MOST_FIRST_MS),
     ]

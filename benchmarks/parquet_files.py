@@ -72,36 +72,36 @@ def _names(plan: Plan, hashes: Integers) -> dict[str, Any]:
     versions, devices, diff, packages = plan.names(hashes)
     return {
         "request_hash": pa.array(plan.hash_texts(hashes)),
-        "version": _pick(plan.world.versions, versions),
-        "target": _pick([target for target, _ in plan.world.devices], devices),
-        "profile": _pick([profile for _, profile in plan.world.devices], devices),
+        "version": _pick(plan.population.versions, versions),
+        "target": _pick([target for target, _ in plan.population.devices], devices),
+        "profile": _pick([profile for _, profile in plan.population.devices], devices),
         "diff_packages": pa.array(diff),
         "package_count": pa.array(packages, pa.int32()),
     }
 
 
 def _requests(plan: Plan, chunk: Chunk) -> dict[str, Any]:
-    r, world = chunk.requests, plan.world
-    status = np.where(r.fate == NOT_ENDED, len(STATUSES), r.fate)
+    r, population = chunk.requests, plan.population
+    status = np.where(r.wait_status == NOT_ENDED, len(STATUSES), r.wait_status)
     for outcome, name in ((CACHE_HIT, 0), (CACHED_FAILURE, 1), (REJECTED, len(STATUSES) + 1)):
         status = np.where(r.outcome == outcome, name, status)
     return {
         "timestamp": _timestamps(r.time_ms),
         **_names(plan, r.hash_number),
-        "client": _pick([client for client, _ in world.clients], r.client),
-        "client_version": _pick([version for _, version in world.clients], r.client),
+        "client": _pick([client for client, _ in population.clients], r.client),
+        "client_version": _pick([version for _, version in population.clients], r.client),
         "outcome": _pick(list(OUTCOMES), r.outcome),
         "status": _pick([*STATUSES, "queued", "rejected"], status),
-        "error_category": _pick([each.category for each in world.troubles[2]], r.trouble),
-        "error_type": _pick([each.type for each in world.troubles[2]], r.trouble),
+        "error_category": _pick([each.category for each in population.errors[2]], r.error),
+        "error_type": _pick([each.type for each in population.errors[2]], r.error),
     }
 
 
 def _builds(plan: Plan, chunk: Chunk) -> dict[str, Any]:
     b = chunk.builds
-    failures = plan.world.troubles[0] + plan.world.troubles[1]
-    second = np.where(b.status == 2, len(plan.world.troubles[0]), 0)
-    troubles = np.where(b.trouble < 0, -1, b.trouble + second)
+    failures = plan.population.errors[0] + plan.population.errors[1]
+    second = np.where(b.status == 2, len(plan.population.errors[0]), 0)
+    errors = np.where(b.error < 0, -1, b.error + second)
     names = _names(plan, b.hash_number)
     del names["package_count"]
     return {
@@ -111,6 +111,6 @@ def _builds(plan: Plan, chunk: Chunk) -> dict[str, Any]:
         **names,
         "status": _pick(list(STATUSES), b.status),
         "duration_seconds": pa.array((b.finished_ms - b.started_ms + 500) // 1000, pa.int32()),
-        "error_category": _pick([each.category for each in failures], troubles),
-        "error_type": _pick([each.type for each in failures], troubles),
+        "error_category": _pick([each.category for each in failures], errors),
+        "error_type": _pick([each.type for each in failures], errors),
     }

@@ -17,7 +17,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.servers import TOKEN, free_port, helper, start_together
 from tests.integrations.campaign import (
     PROFILES,
@@ -182,8 +182,8 @@ def main() -> None:
         (name, *(statistics.median(turn[figure] for turn in turns) for figure in figures))
         for name, turns in found.items()
     ]
-    marks = [
-        Mark("plugin", f"{name}: {words}", value, "at most", bound)
+    targets = [
+        Target("plugin", f"{name}: {words}", value, "at most", bound)
         for name in (_SERVED, _ALONE)
         for words, value, bound in (
             ("fewer requests per second, %", -change(found, name, "per_second"), 3.0),
@@ -201,7 +201,7 @@ def main() -> None:
             for name in (_SERVED, _ALONE)
         ],
     )
-    Found(0).add("plugin", dict(found), [table, spread], marks)
+    Results(0).add("plugin", dict(found), [table, spread], targets)
 
 
 def _range(quartiles: list[float]) -> str:

@@ -21,17 +21,17 @@ from asu_stats.store.database.schema import event_counts
 from asu_stats.store.verification import verify
 from benchmarks import databases, postgres
 from benchmarks.http import ever_other_windows
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.servers import helper, serving, start_together
 
 SECONDS: Final = 6.0
 BATCH: Final = 100
-FURTHER: Final = 60_000
+EXTRA: Final = 60_000
 POSTGRESQL_SIZE: Final = 20_000
 _READS: Final = 20
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on a copy of the SQLite database of `size`, and on a smaller PostgreSQL one."""
     prepared = databases.prepare(keep, size, with_raw=False)
     directory = Path(tempfile.mkdtemp(prefix="processes-", dir=keep))
@@ -46,7 +46,7 @@ def run(found: Found, keep: Path, size: int) -> None:
             small = min(size, POSTGRESQL_SIZE)
             url = postgres.filled(server, "processes", small)
             result["postgresql"] = _compare(url, small, (1, 4), servers=0)
-    found.add("processes", result, _tables(result), _marks(result))
+    results.add("processes", result, _tables(result), _targets(result))
 
 
 def _compare(url: str, size: int, writers: Sequence[int], *, servers: int) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def _write(url: str, size: int, count: int, servers: int, skip: int) -> dict[str
                 }
             )
         for place in range(count):
-            arguments = (url, str(size), str(FURTHER), str(place), str(count))
+            arguments = (url, str(size), str(EXTRA), str(place), str(count))
             helpers.append(stack.enter_context(helper("writer", *arguments)))
             options.append({"batch": BATCH, "seconds": SECONDS, "offset": -(-skip // count)})
         found = start_together(helpers, options)
@@ -120,8 +120,8 @@ def _tables(result: dict[str, Any]) -> list[Table]:
         one = next(iter(of["writers"].values()))
         for count, written in of["writers"].items():
             ratio = written["per_second"] / one["per_second"]
-            further = ("least_of_most", "refused", "slowest_batch_ms", "read_p99_ms")
-            shown = [written[kind] for kind in further]
+            extra = ("least_of_most", "refused", "slowest_batch_ms", "read_p99_ms")
+            shown = [written[kind] for kind in extra]
             rows.append((name, int(count), written["per_second"], ratio, *shown))
     columns = (
         *("database", "writers", "events/s", "of one", "slowest / fastest writer"),
@@ -135,9 +135,9 @@ def _tables(result: dict[str, Any]) -> list[Table]:
     return [Table(f"Writers in processes of their own, batches of {BATCH}", columns, rows, checked)]
 
 
-def _marks(result: dict[str, Any]) -> list[Mark]:
+def _targets(result: dict[str, Any]) -> list[Target]:
     return [
-        Mark("processes", f"{name}: {words}", value, "at most", 0)
+        Target("processes", f"{name}: {words}", value, "at most", 0)
         for name, of in result.items()
         for words, value in (
             ("differences found by verify", float(of["differences"])),

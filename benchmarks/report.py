@@ -1,4 +1,4 @@
-"""What was found: figures, the marks they are held against, and tables for people to read."""
+"""Results of a run: figures, targets, and tables."""
 
 import json
 import os
@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A figure beside what is asked of it."""
+class Target:
+    """A figure with its target."""
 
     part: str
     name: str
@@ -22,13 +22,13 @@ class Mark:
 
     @property
     def ok(self) -> bool:
-        """Whether it holds."""
+        """Whether the figure meets the target."""
         return self.value >= self.bound if self.side == "at least" else self.value <= self.bound
 
 
 @dataclass(slots=True)
 class Table:
-    """A table with a sentence above it."""
+    """A table with a title, and a note below it."""
 
     title: str
     columns: Sequence[str]
@@ -37,41 +37,43 @@ class Table:
 
 
 @dataclass(slots=True)
-class Found:
-    """Everything that a run has found."""
+class Results:
+    """The results of all parts of a run."""
 
     size: int
     results: dict[str, Any] = field(default_factory=dict)
-    marks: list[Mark] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
     tables: dict[str, list[Table]] = field(default_factory=dict)
 
-    def add(self, part: str, result: Any, tables: Iterable[Table], marks: Iterable[Mark]) -> None:
-        """Keep what a part found, and print it."""
+    def add(
+        self, part: str, result: Any, tables: Iterable[Table], targets: Iterable[Target]
+    ) -> None:
+        """Add the results of a part, and print them."""
         self.results[part] = result
         self.tables[part] = list(tables)
-        mine = list(marks)
-        self.marks += mine
+        of_part = list(targets)
+        self.targets += of_part
         for table in self.tables[part]:
             print(f"\n{as_text(table)}")
-        if mine:
-            print(f"\n{as_text(marks_table(mine))}")
+        if of_part:
+            print(f"\n{as_text(targets_table(of_part))}")
 
     def to_json(self) -> str:
-        """Return everything, with the machine it was measured on."""
+        """Return all results, with a description of the machine."""
         return json.dumps(
             {
                 "measured": datetime.now(UTC).isoformat(timespec="seconds"),
                 "machine": machine(),
                 "size": self.size,
                 "results": self.results,
-                "marks": [{**asdict(mark), "ok": mark.ok} for mark in self.marks],
+                "targets": [{**asdict(target), "ok": target.ok} for target in self.targets],
             },
             indent=1,
         )
 
 
 def machine() -> dict[str, Any]:
-    """Say what it was measured on, without names."""
+    """Describe the machine, without names."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cores": os.cpu_count(),
@@ -82,17 +84,17 @@ def machine() -> dict[str, Any]:
     }
 
 
-def marks_table(marks: Sequence[Mark]) -> Table:
-    """Return marks as a table."""
+def targets_table(targets: Sequence[Target]) -> Table:
+
     rows: list[Sequence[object]] = [
         (m.part, m.name, number(m.value), f"{m.side} {number(m.bound)}", "ok" if m.ok else "missed")
-        for m in marks
+        for m in targets
     ]
-    return Table("Marks", ("part", "figure", "measured", "wanted", ""), rows)
+    return Table("Targets", ("part", "figure", "measured", "target", ""), rows)
 
 
 def number(value: object) -> str:
-    """Return a number as short as it can be read."""
+    """Return a number with two or three significant digits."""
     if value is None:
         return "-"
     if isinstance(value, int) or not isinstance(value, float):
@@ -107,7 +109,7 @@ def _cells(table: Table) -> list[list[str]]:
 
 
 def as_text(table: Table) -> str:
-    """Return a table for a terminal."""
+
     cells = _cells(table)
     widths = [max(len(row[place]) for row in cells) for place in range(len(table.columns))]
     lines = [
@@ -121,27 +123,27 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    """Return a table for a document."""
+
     head, *rows = _cells(table)
     rule = ["---", *["---:"] * (len(head) - 1)]
     lines = ["| " + " | ".join(row) + " |" for row in (head, rule, *rows)]
     return "\n".join([f"**{table.title}**", "", *lines, *(["", table.note] if table.note else [])])
 
 
-def markdown(found: Found) -> str:
+def markdown(results: Results) -> str:
     """Return all tables of a run, for `benchmarks/README.md`."""
-    on = machine()
+    cores, memory, architecture, python, _ = machine().values()
     head = (
-        f"Measured on {datetime.now(UTC).date()} with {found.size:,} requests: {on['cores']} "
-        f"cores, {on['memory_gib']} GiB, {on['architecture']}, Python {on['python']}."
+        f"Measured on {datetime.now(UTC).date()} with {results.size:,} requests: {cores} cores, "
+        f"{memory} GiB, {architecture}, Python {python}."
     )
-    parts = [as_markdown(table) for tables in found.tables.values() for table in tables]
-    marks = [as_markdown(marks_table(found.marks))] if found.marks else []
-    return "\n\n".join([head, *marks, *parts]) + "\n"
+    parts = [as_markdown(table) for tables in results.tables.values() for table in tables]
+    targets = [as_markdown(targets_table(results.targets))] if results.targets else []
+    return "\n\n".join([head, *targets, *parts]) + "\n"
 
 
 def write(path: Path | None, text: str) -> None:
-    """Write a file where one is wanted."""
+    """Write a file, if there is a path."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

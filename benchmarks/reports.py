@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from benchmarks import cold, databases, systems
 from benchmarks.databases import Databases
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.report_queries import REPORTS
 
 SMALL: Final = 10_000
@@ -21,10 +21,10 @@ _TURNS: Final = 2
 _COLD_TIMES: Final = 5
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on a small database and one of `size`."""
     missing: list[str] = []
-    results: dict[str, Any] = {}
+    times: dict[str, Any] = {}
     for each in sorted({SMALL, size}):
         prepared = databases.prepare(keep, each)
         checked = systems.run(prepared, "check")
@@ -32,9 +32,9 @@ def run(found: Found, keep: Path, size: int) -> None:
         for package in missing:
             print(f"{package} is not installed (extra `bench`): measured without it")
         print(f"{each:,} requests: the results of {checked['databases']} databases are equal")
-        results[str(each)] = _times(prepared, with_cold=each == size)
-    result = {"small": SMALL, "size": size, "sizes": results, "missing": missing}
-    found.add("reports", result, _tables(results, size), _marks(results, size))
+        times[str(each)] = _times(prepared, with_cold=each == size)
+    result = {"small": SMALL, "size": size, "sizes": times, "missing": missing}
+    results.add("reports", result, _tables(times, size), _targets(times, size))
 
 
 def _times(prepared: Databases, *, with_cold: bool) -> dict[str, dict[str, float]]:
@@ -43,7 +43,7 @@ def _times(prepared: Databases, *, with_cold: bool) -> dict[str, dict[str, float
     for turn in range(_TURNS):
         for side in systems.SYSTEMS:
             if side == "details" and turn:
-                continue  # minutes, and no mark depends on it
+                continue  # minutes, and no target depends on it
             databases.progress(f"{prepared.size:,} requests: {side}, turn {turn + 1}")
             for name, times in systems.run(prepared, side).items():
                 for question, ms in times.items():
@@ -109,7 +109,7 @@ def _tables(sizes: dict[str, Any], size: int) -> list[Table]:
     ]
 
 
-def _marks(sizes: dict[str, Any], size: int) -> Iterator[Mark]:
+def _targets(sizes: dict[str, Any], size: int) -> Iterator[Target]:
     """Return the targets. `profiles` has none: it has one row per profile."""
     for name in (name for name in REPORTS if name != "profiles"):
         small, large = sizes[str(SMALL)][name], sizes[str(size)][name]
@@ -117,11 +117,11 @@ def _marks(sizes: dict[str, Any], size: int) -> Iterator[Mark]:
         if best is not None:
             least = 150 if name == "overview" else 40
             words = f"{name}: better column store / asu-stats"
-            yield Mark("reports", words, best / own, "at least", least)
+            yield Target("reports", words, best / own, "at least", least)
         pairs = (
             (f"{size:,} / {SMALL:,} requests", own / small["asu_stats"], 2),
             ("365 / 30 days", large["asu_stats_year"] / own, 10),
             ("cold / warm", large["asu_stats_cold"] / own, 20),
         )
         for words, value, most in pairs:
-            yield Mark("reports", f"{name}: {words}", value, "at most", most)
+            yield Target("reports", f"{name}: {words}", value, "at most", most)

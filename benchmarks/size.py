@@ -15,19 +15,19 @@ from benchmarks import databases
 from benchmarks.capture import DETAILS
 from benchmarks.data import DAYS
 from benchmarks.databases import Databases
-from benchmarks.report import Found, Table
+from benchmarks.report import Results, Table
 
 PER_DAY: Final = (1_000, 100_000, 10_000_000)
 _ROLLUPS: Final = frozenset(rollup.name for rollup in ROLLUPS)
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure the databases of `size` and of a tenth of it: the difference says what grows."""
     result = {
         str(each): _measure(databases.prepare(keep, each, with_raw=False))
         for each in (size // 10 or 1, size)
     }
-    found.add("size", result, _tables(result, size), ())
+    results.add("size", result, _tables(result, size), ())
 
 
 def _measure(prepared: Databases) -> dict[str, Any]:

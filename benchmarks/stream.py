@@ -1,4 +1,4 @@
-"""The same history as events, in the order of their delivery: some late by minutes or days."""
+"""The generated history as events, in the order of arrival: some are late by minutes or days."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ from asu_stats.events import (
     Event,
     RequestReceived,
 )
-from benchmarks.data import REJECTED, Chunk, Integers, Plan, Trouble, Words, chance_of, mix
+from benchmarks.data import REJECTED, Chunk, ErrorText, Integers, Plan, Words, chance_of, mix
 
 SOURCE: Final = "https://sysupgrade.example.org"
 LATE_SHARE: Final = 0.04
@@ -28,18 +28,18 @@ def batches(plan: Plan, size: int) -> Iterator[list[Event]]:
     yield from _batches(delivered(plan, plan.chunks()), size)
 
 
-def further(plan: Plan) -> list[Event]:
-    """Return the events of what follows the history."""
-    return [event for part in delivered(plan, plan.further_chunks()) for event in part]
+def extra_events(plan: Plan) -> list[Event]:
+    """Return the events of the extra requests."""
+    return [event for part in delivered(plan, plan.extra_chunks()) for event in part]
 
 
 def delivered(plan: Plan, chunks: Iterable[Chunk]) -> Iterator[list[Event]]:
-    """Yield the events of chunks in the order in which they arrive; memory is flat."""
+    """Yield the events of chunks in the order of arrival. Memory does not grow."""
     waiting: list[Event] = []
     arrivals = np.empty(0, dtype=np.int64)
     for chunk in chunks:
-        made, times = _events(plan, chunk)
-        waiting += made
+        events, times = _events(plan, chunk)
+        waiting += events
         arrivals = np.concatenate([arrivals, times])
         now = int(chunk.requests.time_ms.max(initial=0))
         order = np.argsort(arrivals, kind="stable")
@@ -51,7 +51,7 @@ def delivered(plan: Plan, chunks: Iterable[Chunk]) -> Iterator[list[Event]]:
 
 
 def uuids(kind: int, numbers: Integers, time_ms: Integers) -> list[str]:
-    """Return UUIDs version 7, as senders make them, that follow from number and time."""
+    """Return UUIDs version 7 that depend only on number and time."""
     chance = mix((numbers << 2) | kind, 77)
     high: Words = (time_ms.astype(np.uint64) << np.uint64(16)) | np.uint64(0x7000)
     high |= chance >> np.uint64(52)
@@ -65,7 +65,6 @@ def uuids(kind: int, numbers: Integers, time_ms: Integers) -> list[str]:
 
 
 def build_ids(numbers: Integers, started_ms: Integers) -> list[str]:
-    """Return the ids of builds."""
     return uuids(_BUILD, numbers, started_ms)
 
 
@@ -74,7 +73,7 @@ def _times(ms: Integers) -> list[datetime]:
 
 
 def _arrivals(numbers: Integers, kind: int, ms: Integers) -> Integers:
-    """Return when each event arrives: within a second and a half, or late."""
+    """Return the arrival of each event: within 1.5 seconds, or late."""
     late = chance_of((numbers << 2) | kind, 81) < LATE_SHARE
     by = chance_of((numbers << 2) | kind, 82)
     delay = np.where(late, 10_000 * np.exp(by * np.log(_LONGEST_MS / 10_000)), 50 + 1450 * by)
@@ -93,9 +92,9 @@ def _events(plan: Plan, chunk: Chunk) -> tuple[list[Event], Integers]:
 
 
 def _requests(plan: Plan, chunk: Chunk) -> list[Event]:
-    r, world = chunk.requests, plan.world
+    r, population = chunk.requests, plan.population
     versions, devices, diff, packages = plan.names(r.hash_number)
-    made: list[Event] = []
+    events: list[Event] = []
     for event_id, time, text, outcome, client, version, device, diff_packages, count, place in zip(
         uuids(_REQUEST, r.number, r.time_ms),
         _times(r.time_ms),
@@ -106,32 +105,32 @@ def _requests(plan: Plan, chunk: Chunk) -> list[Event]:
         devices.tolist(),
         diff.tolist(),
         packages.tolist(),
-        r.trouble.tolist(),
+        r.error.tolist(),
         strict=True,
     ):
-        trouble = world.troubles[2][place] if outcome == REJECTED else None
-        made.append(
+        error = population.errors[2][place] if outcome == REJECTED else None
+        events.append(
             RequestReceived(
                 source=SOURCE,
                 id=event_id,
                 time=time,
                 request_hash=text,
                 outcome=OUTCOMES[outcome],
-                version=world.versions[version],
-                target=world.devices[device][0],
-                profile=world.devices[device][1],
+                version=population.versions[version],
+                target=population.devices[device][0],
+                profile=population.devices[device][1],
                 diff_packages=diff_packages,
-                client=world.clients[client][0],
-                client_version=world.clients[client][1],
+                client=population.clients[client][0],
+                client_version=population.clients[client][1],
                 package_count=count,
                 has_custom_repos=False,
                 has_defaults=False,
-                error_message=trouble.message if trouble else None,
-                error_category=trouble.category if trouble else None,
-                error_type=trouble.type if trouble else None,
+                error_message=error.message if error else None,
+                error_category=error.category if error else None,
+                error_type=error.type if error else None,
             )
         )
-    return made
+    return events
 
 
 def _starts(plan: Plan, chunk: Chunk) -> list[Event]:
@@ -158,7 +157,7 @@ def _starts(plan: Plan, chunk: Chunk) -> list[Event]:
 
 def _ends(plan: Plan, chunk: Chunk) -> list[Event]:
     b = chunk.builds
-    made: list[Event] = []
+    events: list[Event] = []
     lasted = ((b.finished_ms - b.started_ms) / 1000).tolist()
     for event_id, time, build_id, text, number, status, place, seconds in zip(
         uuids(_FINISHED, b.number, b.finished_ms),
@@ -167,12 +166,12 @@ def _ends(plan: Plan, chunk: Chunk) -> list[Event]:
         plan.hash_texts(b.hash_number),
         b.number.tolist(),
         b.status.tolist(),
-        b.trouble.tolist(),
+        b.error.tolist(),
         lasted,
         strict=True,
     ):
-        trouble: Trouble | None = plan.world.troubles[status - 1][place] if place >= 0 else None
-        made.append(
+        error: ErrorText | None = plan.population.errors[status - 1][place] if place >= 0 else None
+        events.append(
             BuildFinished(
                 source=SOURCE,
                 id=event_id,
@@ -185,12 +184,12 @@ def _ends(plan: Plan, chunk: Chunk) -> list[Event]:
                     "container_setup": round(seconds * 0.1, 1),
                     "building_image": round(seconds * 0.9, 1),
                 },
-                error_message=trouble.message if trouble else None,
-                error_category=trouble.category if trouble else None,
-                error_type=trouble.type if trouble else None,
+                error_message=error.message if error else None,
+                error_category=error.category if error else None,
+                error_type=error.type if error else None,
             )
         )
-    return made
+    return events
 
 
 def _worker(number: int) -> str:

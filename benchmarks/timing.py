@@ -1,54 +1,52 @@
-"""Timing two sides against each other, and what a process holds."""
+"""Timing of two alternatives in turn, percentiles, and memory of processes."""
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from asu_stats.events import Event
 
 
 @dataclass(frozen=True, slots=True)
-class Duel:
-    """Seconds of two sides that did the same work, by round."""
+class Comparison:
+    """Seconds per round of two alternatives that process the same `items` per round."""
 
-    ours: list[float]
-    theirs: list[float]
-    work: int
-    """Pieces of work a round."""
+    seconds: list[float]
+    baseline: list[float]
+    items: int
 
     @property
     def ratio(self) -> float:
-        """Our speed as a share of theirs: the median of the rounds."""
-        pairs = zip(self.ours, self.theirs, strict=True)
-        return statistics.median(theirs / ours for ours, theirs in pairs)
+        """Speed relative to the baseline: the median over the rounds."""
+        pairs = zip(self.seconds, self.baseline, strict=True)
+        return statistics.median(baseline / seconds for seconds, baseline in pairs)
 
     @property
-    def our_rate(self) -> float:
-        """Pieces a second."""
-        return self.work / statistics.median(self.ours)
+    def rate(self) -> float:
+        """Items per second."""
+        return self.items / statistics.median(self.seconds)
 
     @property
-    def their_rate(self) -> float:
-        """Pieces a second."""
-        return self.work / statistics.median(self.theirs)
+    def baseline_rate(self) -> float:
+        """Items per second of the baseline."""
+        return self.items / statistics.median(self.baseline)
 
 
-def duel(
-    ours: Callable[[int], object], theirs: Callable[[int], object], *, rounds: int, work: int
-) -> Duel:
-    """Let both sides do round after round in turn, so that noise meets both; the first warms up."""
+def compare(
+    run: Callable[[int], object], baseline: Callable[[int], object], *, rounds: int, items: int
+) -> Comparison:
+    """Run both in turn, so that noise affects both alike. The first round is not counted."""
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds):
-        order = ((0, ours), (1, theirs))
-        for side, do in order if number % 2 else reversed(order):
+        order = ((0, run), (1, baseline))
+        for side, call in order if number % 2 else reversed(order):
             started = time.perf_counter()
-            do(number)
+            call(number)
             if number:
                 times[side].append(time.perf_counter() - started)
-    return Duel(times[0], times[1], work)
+    return Comparison(times[0], times[1], items)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -58,23 +56,23 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def resident_mib(pid: int | str = "self") -> float:
-    """Return how much memory a process holds."""
+    """Return the resident memory of a process."""
     for line in (Path("/proc") / str(pid) / "status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     return 0.0
 
 
-class Supply(Generic[T]):
-    """Things to take from, in order."""
+class EventSupply:
+    """Events of a history, of which each is used once."""
 
-    def __init__(self, items: Sequence[T]) -> None:
-        self._items = items
-        self._taken = 0
+    def __init__(self, events: Sequence[Event]) -> None:
+        self._events = events
+        self._used = 0
 
-    def take(self, count: int) -> list[T]:
-        """Return the next ones."""
-        if self._taken + count > len(self._items):
-            raise ValueError("the supply of events is too small for this run")
-        self._taken += count
-        return list(self._items[self._taken - count : self._taken])
+    def take(self, count: int) -> list[Event]:
+        """Return the next `count` events."""
+        if self._used + count > len(self._events):
+            raise ValueError("too few events for this run")
+        self._used += count
+        return list(self._events[self._used - count : self._used])

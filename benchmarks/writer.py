@@ -17,9 +17,9 @@ from benchmarks.data import Plan
 
 def main() -> None:
     """Get ready, wait for the start, write."""
-    url, size, further, place, writers = sys.argv[1], *map(int, sys.argv[2:6])
+    url, size, extra, place, writers = sys.argv[1], *map(int, sys.argv[2:6])
     engine = engines.create(url)
-    events = stream.further(Plan(size, further=further))[place::writers]
+    events = stream.extra_events(Plan(size, extra=extra))[place::writers]
     apply_batch(engine, [])
     print("ready", flush=True)
     options = json.loads(sys.stdin.readline())

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use: an empty database of each kind, cloned from a template."""
+"""Fixtures of all tests: an empty database of each kind, cloned from a template."""
 
 import gc
 import shutil

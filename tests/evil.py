@@ -1,4 +1,4 @@
-"""Names that strangers may choose, and readers that take nothing but valid documents."""
+"""Hostile names, and strict parsers of the output formats."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The oracle of `asu_stats.conformance`, with the sentences of the reports on what is not known."""
+"""The oracle of `asu_stats.conformance`, with the messages of reports on incomplete figures."""
 
 from asu_stats.conformance import oracle
 from asu_stats.conformance.history import (

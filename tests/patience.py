@@ -1,4 +1,4 @@
-"""Bounds of time that hold on a busy machine too."""
+"""Time limits that hold on a busy machine."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""PostgreSQL databases with our schema, emptied and used again: making one takes 0.3 s."""
+"""PostgreSQL databases with the schema, emptied and reused: creating one takes 0.3 s."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers that fail over, a network that stalls, and PgBouncer."""
+"""PostgreSQL servers that fail over, a network that stalls, and PgBouncer."""
 
 import contextlib
 import getpass

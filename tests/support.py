@@ -1,4 +1,4 @@
-"""What tests talk to: a whole service in this process, events in and answers out over HTTP."""
+"""A complete service in this process: events in and responses out over HTTP."""
 
 import itertools
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A cache stays within its bounds, and what is used stays in it."""
+"""Caches: size limits and eviction."""
 
 from asu_stats.caches import LruCache
 

@@ -1,4 +1,4 @@
-"""A clock that jumps is noticed and shown; what runs goes by one that does not."""
+"""Clock jumps are detected and reported; waits use the monotonic clock."""
 
 import json
 import shutil

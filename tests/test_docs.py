@@ -1,4 +1,4 @@
-"""The docs can't go stale: settings and tables are listed as they are."""
+"""The docs are current: settings, tables, examples and citations."""
 
 import re
 from pathlib import Path

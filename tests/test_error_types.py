@@ -1,4 +1,4 @@
-"""What a failure's text is taken to mean: given texts, unseen texts, hostile texts."""
+"""Classification of error texts: known, unseen and hostile ones."""
 
 import csv
 import json

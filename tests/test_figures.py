@@ -1,4 +1,4 @@
-"""Columns of figures are what each would be alone, however large the counts."""
+"""Columns of rates and averages equal single ones, with counts of any size."""
 
 from hypothesis import given
 from hypothesis import strategies as st

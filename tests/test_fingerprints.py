@@ -1,4 +1,4 @@
-"""Texts that differ only in names are one fingerprint, and others are not."""
+"""Texts that differ only in names have one fingerprint; other texts do not."""
 
 import csv
 import random

@@ -1,4 +1,4 @@
-"""A module imports only what lies before it, and no circles: the data flow of CONTRIBUTING.md."""
+"""Modules import only what comes before them (CONTRIBUTING.md, Data flow), without cycles."""
 
 import ast
 import re

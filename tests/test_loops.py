@@ -1,4 +1,4 @@
-"""A loop goes on after an error, and ends when it is told to."""
+"""Loops continue after an error, and stop when asked to."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""The manual: its build is strict, and a server serves it without anything from elsewhere."""
+"""The manual: a strict build, served without external resources."""
 
 import re
 import shutil

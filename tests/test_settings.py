@@ -1,4 +1,4 @@
-"""Settings that can't be used are refused, in words that name the setting or the file."""
+"""Invalid settings: messages that name the setting or the file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""No text of 16 KiB takes long to classify. `make fuzz` searches for one for a minute."""
+"""No text of 16 KiB is slow to classify; `make fuzz` searches for a minute."""
 
 import os
 import sys

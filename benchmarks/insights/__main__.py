@@ -1,7 +1,7 @@
-"""`python -m benchmarks.insights [PART …]`: insights against known truths and other programs.
+"""`python -m benchmarks.insights [PART …]`: accuracy of insights.
 
-`truths` plays a history with incidents and one without. `cache` and `capacity` are compared with
-simulations, `forecast` with `statsforecast`, `fingerprints` with what a person says.
+`incidents` plays a history with known incidents and one without. `cache` and `capacity` are
+compared with simulations, `forecast` with `statsforecast`, `fingerprints` with groups by a person.
 """
 
 import argparse
@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import report
-from benchmarks.insights import caches, capacity, forecasts, texts, truths
-from benchmarks.report import Found
+from benchmarks.insights import caches, capacity, forecasts, incidents, texts
+from benchmarks.report import Results
 
-PARTS: Final[Mapping[str, Callable[[Found, int, int], None]]] = {
+PARTS: Final[Mapping[str, Callable[[Results, int, int], None]]] = {
     "fingerprints": texts.run,
     "cache": caches.run,
     "capacity": capacity.run,
     "forecast": forecasts.run,
-    "truths": truths.run,
+    "incidents": incidents.run,
 }
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Run the chosen parts."""
     parser = argparse.ArgumentParser(prog="benchmarks.insights", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} or all")
     parser.add_argument("--days", type=int, default=120, help="days of a history")
@@ -31,16 +31,16 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file to write all figures to")
     parser.add_argument("--markdown", type=Path, help="file to write the tables to")
     options = parser.parse_args()
-    wanted = set(options.parts or ["all"])
-    if unknown := wanted - {*PARTS, "all"}:
+    chosen = set(options.parts or ["all"])
+    if unknown := chosen - {*PARTS, "all"}:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}, all")
-    found = Found(options.days * options.per_day)
+    results = Results(options.days * options.per_day)
     for name, run in PARTS.items():
-        if name in wanted or "all" in wanted:
-            run(found, options.days, options.per_day)
-            report.write(options.json, found.to_json())
-            report.write(options.markdown, report.markdown(found))
-    print(f"\n{report.as_text(report.marks_table(found.marks))}")
+        if name in chosen or "all" in chosen:
+            run(results, options.days, options.per_day)
+            report.write(options.json, results.to_json())
+            report.write(options.markdown, report.markdown(results))
+    print(f"\n{report.as_text(report.targets_table(results.targets))}")
 
 
 if __name__ == "__main__":

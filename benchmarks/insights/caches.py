@@ -13,14 +13,14 @@ from asu_stats.reports.insights import cache
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.windows import Window
 from benchmarks.insights.stored import stored
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 
 END: Final = datetime(2026, 9, 30, 23, 59, tzinfo=UTC)
 _DAYS: Final = 40
 _WINDOW: Final = 30
 
 
-def run(found: Found, _days: int, per_day: int) -> None:
+def run(results: Results, _days: int, per_day: int) -> None:
     """Compare the hits of each time to live."""
     events = list(history(days=_DAYS, requests=_DAYS * per_day, now=END, incidents=False))
     asked = [
@@ -43,8 +43,8 @@ def run(found: Found, _days: int, per_day: int) -> None:
     columns = ("hours to live", "hits", "hits of the replay", "hit rate %")
     requests = sum(event.time.date() >= window.start for event in asked)
     note = f"{requests:,} requests of {_WINDOW} days."
-    mark = Mark("cache", "times to live with other hits than the replay", wrong, "at most", 0)
-    found.add("cache", rows, [Table("Cache", columns, rows, note)], [mark])
+    target = Target("cache", "times to live with other hits than the replay", wrong, "at most", 0)
+    results.add("cache", rows, [Table("Cache", columns, rows, note)], [target])
 
 
 def replayed(asked: Sequence[RequestReceived], ttl: int, start: date) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import simpy
 
 from asu_stats.reports.insights import queue_simulation
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 
 _HOURS: Final = (
     *(0.9, 0.9, 0.8, 0.7, 0.6, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9, 0.9),
@@ -19,7 +19,7 @@ _CASES: Final = ((1, 8), (1, 14), (2, 30), (4, 80), (10, 230), (20, 500))
 _BUILDS: Final = 400_000  # of the independent simulation
 
 
-def run(found: Found, _days: int, _per_day: int) -> None:
+def run(results: Results, _days: int, _per_day: int) -> None:
     """Compare the same arrivals, and independent ones."""
     rows: list[Sequence[object]] = []
     same, apart = 0.0, 0.0
@@ -38,12 +38,12 @@ def run(found: Found, _days: int, _per_day: int) -> None:
         *("workers", "builds an hour", "utilisation %", "mean s", "p95 s"),
         *("simpy, same arrivals", "p95", "simpy, its own", "p95"),
     )
-    marks = [
-        Mark("capacity", "off simpy with the same arrivals, %", same, "at most", 0.01),
-        Mark("capacity", "off an independent simpy run, %", apart, "at most", 5),
+    targets = [
+        Target("capacity", "off simpy with the same arrivals, %", same, "at most", 0.01),
+        Target("capacity", "off an independent simpy run, %", apart, "at most", 5),
     ]
-    note = "Waits of less than a second count as a second in the marks."
-    found.add("capacity", rows, [Table("Waits for a worker", columns, rows, note)], marks)
+    note = "Waits of less than a second count as a second in the targets."
+    results.add("capacity", rows, [Table("Waits for a worker", columns, rows, note)], targets)
 
 
 def simpy_waits(builds: Sequence[tuple[float, float]], workers: int) -> list[float]:

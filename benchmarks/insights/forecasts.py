@@ -10,7 +10,7 @@ import numpy as np
 from statsforecast.models import AutoETS, SeasonalNaive
 
 from asu_stats.reports.insights import forecasts
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 
 _WEEKDAYS: Final = (0.97, 0.92, 0.91, 0.93, 1.0, 1.1, 1.17)
 _SERIES: Final = 6  # of each kind
@@ -18,7 +18,7 @@ _DAYS: Final = (70, 182)
 KINDS: Final = ("steady", "growing", "falling", "releases", "step", "no week", "few")
 
 
-def run(found: Found, _days: int, _per_day: int) -> None:
+def run(results: Results, _days: int, _per_day: int) -> None:
     """Forecast 28 days of series of several kinds and compare the errors (MASE)."""
     rows: list[Sequence[object]] = []
     every: list[tuple[float, float, float]] = []
@@ -40,13 +40,13 @@ def run(found: Found, _days: int, _per_day: int) -> None:
         rows.append((kind, len(of_kind), *map(mean, zip(*of_kind, strict=True))))
     ours, ets, naive = map(mean, zip(*every, strict=True))
     rows.append(("all", len(every), ours, ets, naive))
-    marks = [
-        Mark("forecast", "MASE over that of AutoETS", ours / ets, "at most", 1),
-        Mark("forecast", "MASE over that of seasonal naive", ours / naive, "at most", 1),
+    targets = [
+        Target("forecast", "MASE over that of AutoETS", ours / ets, "at most", 1),
+        Target("forecast", "MASE over that of seasonal naive", ours / naive, "at most", 1),
     ]
     columns = ("series", "number", "MASE", "AutoETS", "seasonal naive")
     note = "28 days ahead, after 70 and 182 days. `few` has about 15 requests a day."
-    found.add("forecast", rows, [Table("Forecast", columns, rows, note)], marks)
+    results.add("forecast", rows, [Table("Forecast", columns, rows, note)], targets)
 
 
 def made(kind: str, days: int, number: int) -> list[float]:

@@ -7,14 +7,14 @@ from collections import defaultdict
 from typing import Final
 
 from asu_stats import fingerprints
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from tests.test_error_types import HOSTILE
 from tests.test_fingerprints import ROWS, SAME, starting, variant
 
 _VARIANTS: Final = 50  # of each text
 
 
-def run(found: Found, _days: int, _per_day: int) -> None:
+def run(results: Results, _days: int, _per_day: int) -> None:
     """Compare fingerprints with what a person calls the same."""
     label: dict[str, int] = {text: number for number, (text, _, _) in enumerate(ROWS)}
     for group in SAME:
@@ -66,10 +66,10 @@ def run(found: Found, _days: int, _per_day: int) -> None:
         f"several fingerprints, fingerprints with several groups. {len(HOSTILE)} hostile texts "
         f"have {len(set(hostile))} fingerprints.",
     )
-    marks = [
-        Mark("fingerprints", "variants that strayed", strayed, "at most", 0),
-        Mark("fingerprints", "groups that were split or mixed", split + mixed, "at most", 0),
-        Mark("fingerprints", "hostile texts among them", merged, "at most", 0),
-        Mark("fingerprints", "ms a text, p99", table.rows[0][-1], "at most", 5),  # type: ignore[arg-type]
+    targets = [
+        Target("fingerprints", "variants that strayed", strayed, "at most", 0),
+        Target("fingerprints", "groups that were split or mixed", split + mixed, "at most", 0),
+        Target("fingerprints", "hostile texts among them", merged, "at most", 0),
+        Target("fingerprints", "ms a text, p99", table.rows[0][-1], "at most", 5),  # type: ignore[arg-type]
     ]
-    found.add("fingerprints", {"texts": len(ROWS), "variants": made}, [table], marks)
+    results.add("fingerprints", {"texts": len(ROWS), "variants": made}, [table], targets)

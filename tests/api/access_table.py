@@ -1,4 +1,4 @@
-"""Who gets what: the status and the budget of every path and method for each kind of caller.
+"""Status and rate limit budget of every path and method, for each kind of caller.
 
 Run it as a program to write `access_table.txt`; look at every line that changes.
 """

@@ -1,4 +1,4 @@
-"""How long fuzz tests go on: a moment in every run; a campaign when `FUZZ_EXAMPLES` says so."""
+"""Number of fuzz examples: few in every run; `FUZZ_EXAMPLES` sets more."""
 
 import os
 import secrets

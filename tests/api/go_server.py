@@ -1,4 +1,4 @@
-"""The Go server's table and its questions, in its own SQL."""
+"""The Go server's table and endpoints, in its own SQL."""
 
 import sqlite3
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`read_access = "token"`: statistics for those with a read token, everything else as before."""
+"""`read_access = "token"`: statistics need a read token; everything else is unchanged."""
 
 import re
 from collections.abc import Iterator

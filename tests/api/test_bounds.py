@@ -1,4 +1,4 @@
-"""How much a client may send and how long it may take, with either parser of uvicorn."""
+"""Limits for size and duration of requests, with both HTTP parsers of uvicorn."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""A window that is not over is compared with as much of the days before it."""
+"""`comparison`: an incomplete time range is compared with an equally long one before it."""
 
 import csv
 import io

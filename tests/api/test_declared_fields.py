@@ -1,4 +1,4 @@
-"""Every text in a response is declared to be a name of a dimension, or known to be none."""
+"""Every text in a response is declared as a name of a dimension, or as not being one."""
 
 from collections.abc import Iterator, Sequence
 from types import NoneType, UnionType

@@ -1,4 +1,4 @@
-"""Events as senders send them: binary mode, NDJSON, compressed bodies; and what is refused."""
+"""Formats of event bodies: binary mode, NDJSON, compression; and refused ones."""
 
 import gzip
 import itertools

@@ -1,4 +1,4 @@
-"""Whatever names hold, every format that is written stays valid, as strict readers see it."""
+"""Hostile names: every output format stays valid for strict readers."""
 
 import io
 import json

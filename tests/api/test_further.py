@@ -1,4 +1,4 @@
-"""The questions of charts and drill-down equal naive recomputation from the raw events."""
+"""Endpoints of charts and drill-down equal naive recomputation from raw events."""
 
 from copy import copy
 from datetime import UTC, date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Good requests, damaged: an answer or a problem comes back, and a refusal leaves no trace."""
+"""Valid requests with random damage: a proper response, and refusals store nothing."""
 
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""Where statistics are private: odd forms, cookies, tokens and pages never make a server error."""
+"""Fuzzing with private statistics: forms, cookies, tokens and pages never cause a 5xx."""
 
 import random
 from base64 import urlsafe_b64encode

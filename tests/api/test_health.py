@@ -1,4 +1,4 @@
-"""Ready means that the database can be read and written."""
+"""`/healthz` and `/readyz`: ready means that the database can be read and written."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A database that lacks a table, column or index of ours: 503 that says so, until it is back."""
+"""A database without a table, column or index: 503 with a reason, until it is repaired."""
 
 import re
 from collections.abc import Iterator

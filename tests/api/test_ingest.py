@@ -1,4 +1,4 @@
-"""`POST /api/v1/stats/events`: what is taken, what is refused, and that refusals leave no trace."""
+"""`POST /api/v1/stats/events`: accepted and refused events; refusals store nothing."""
 
 import json
 from datetime import timedelta

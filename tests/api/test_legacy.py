@@ -1,4 +1,4 @@
-"""The old endpoints say what the old servers would have said, and that their time is over."""
+"""Legacy endpoints: the responses of the old servers, and the deprecation headers."""
 
 import random
 import sqlite3

@@ -1,4 +1,4 @@
-"""No answer and no page grows with the number of names; CSV has all of them."""
+"""Lists are limited in responses and pages; CSV has all rows."""
 
 import csv
 import io

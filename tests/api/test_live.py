@@ -1,4 +1,4 @@
-"""`WS /api/v1/stats/live`: who may listen, what is said, and who is dropped."""
+"""`WS /api/v1/stats/live`: access, messages, and slow readers."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The live socket of a real server: another process writes, strangers are refused."""
+"""The WebSocket of a real server: events of another process, and foreign origins."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""Long names: each is stored whole or cut to fit, and no two become one."""
+"""Long names: stored completely or shortened, and never mixed up."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

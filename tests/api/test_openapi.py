@@ -1,4 +1,4 @@
-"""The service keeps the promises of its OpenAPI document, whatever is asked."""
+"""Responses conform to the OpenAPI document."""
 
 import json
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Routes say who may use them and what they cost; the server knows no other rule."""
+"""Access and budget of routes come only from their declarations."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The public floor: without a read token, nobody sees a name that few requests have."""
+"""The public floor: names with few requests need a read token."""
 
 import re
 from collections.abc import Iterator

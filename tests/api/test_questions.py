@@ -1,4 +1,4 @@
-"""The statistics API around its figures: windows, pages, CSV, caching, errors."""
+"""Common features of statistics endpoints: time ranges, pages, CSV, caching, errors."""
 
 import csv
 import io

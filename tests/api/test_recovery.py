@@ -1,4 +1,4 @@
-"""After an outage everything recovers by itself, and the log stays short."""
+"""Recovery from outages without a restart, with a short log."""
 
 import fcntl
 import os

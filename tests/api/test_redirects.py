@@ -1,4 +1,4 @@
-"""Paths with a character too many or too few: served or not found, never sent on."""
+"""Paths with an extra or missing slash: served or 404, never redirected."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Versions stand in the order of their release wherever names decide."""
+"""Versions are in release order wherever names break ties."""
 
 import random
 import re

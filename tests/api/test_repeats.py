@@ -1,4 +1,4 @@
-"""Answers from memory: never a stale one, whoever changed what, and never somebody else's."""
+"""Cached responses: never stale, and never those of another caller."""
 
 import sqlite3
 from datetime import timedelta

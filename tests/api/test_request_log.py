@@ -1,4 +1,4 @@
-"""The log of requests: one line each on demand, with an id and without secrets."""
+"""The access log: one line per request, with an id and without secrets."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""What requests ask for: shares of those that said whether, and how numbers are spread."""
+"""Properties of requested images: shares of known values, and distributions."""
 
 from datetime import timedelta
 

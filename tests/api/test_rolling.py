@@ -1,4 +1,4 @@
-"""The overview of the last hours: exact to the second, and never remembered."""
+"""The overview of the last hours: exact to the second, and never cached."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""A server URL that ends in a slash: `//api/…` is `/api/…` for everything, access included."""
+"""`//api/…` is `/api/…`, for access control too: a server URL can end in a slash."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a query says is heeded or refused: nothing is silently another question."""
+"""Query parameters are validated strictly: nothing is silently ignored."""
 
 import pytest
 

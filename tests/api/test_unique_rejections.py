@@ -1,4 +1,4 @@
-"""A client that posts again while the queue is full is rejected each time, and counts once."""
+"""`unique_rejected_requests`: repeated rejections of one hash count once."""
 
 import runpy
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What goes wrong below HTTP: a real server, and clients that do not speak it well."""
+"""Errors below HTTP: a real server and clients that violate the protocol."""
 
 import json
 import socket

@@ -1,4 +1,4 @@
-"""What is said to people: plain words, and nouns that agree with their numbers."""
+"""Error messages and counted nouns in singular and plural."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Backup and restore: what was acknowledged before is in it, and its figures are exact."""
+"""Backup and restore: all acknowledged events, with exact figures."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`asu-stats db check`: each kind of damage is found and named, and nothing is changed."""
+"""`asu-stats db check`: finds every kind of damage and changes nothing."""
 
 import json
 from datetime import date, timedelta

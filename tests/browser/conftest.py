@@ -1,4 +1,4 @@
-"""A real Chromium, and servers for it to look at."""
+"""Chromium, and servers for it."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`make screenshots`: the pictures of the README and the docs, of a demo as it runs."""
+"""`make screenshots`: pictures of a running demo for README and docs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Browsers that are old, odd, broken or wrong about the time, and paper: charts stay readable."""
+"""Old browsers, wrong clocks and print: charts stay readable."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The manual in a real Chromium: search, both themes, every width, for everyone."""
+"""The manual in Chromium: search, themes, widths, accessibility."""
 
 import subprocess
 import sys

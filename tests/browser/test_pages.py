@@ -1,4 +1,4 @@
-"""Every page in a real Chromium: it renders, asks nobody else, fits the screen, is for everyone."""
+"""Every page in Chromium: rendering, no external requests, widths, accessibility."""
 
 from collections.abc import Callable
 from typing import Any

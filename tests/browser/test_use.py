@@ -1,4 +1,4 @@
-"""Using the pages: what charts show, sorting, searching, windows, drill-down, live figures."""
+"""Use of the pages: charts, sorting, search, time ranges, drill-down, live figures."""
 
 import re
 import time

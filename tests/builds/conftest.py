@@ -1,4 +1,4 @@
-"""A build service on a fresh database of each kind, with a clock that the tests move."""
+"""A build service on a new database of each kind, with a clock that tests control."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the tests of the build service share: a recorder that remembers, builders that obey."""
+"""Helpers of the build service tests: a recorder and builders that tests control."""
 
 import threading
 import time

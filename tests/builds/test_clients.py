@@ -1,4 +1,4 @@
-"""Real clients on the demo, offline: each asks what its source asks, in that order, to the image.
+"""Real clients against the demo, offline: their requests in their order, up to the image.
 
 owut (files/owut), the firmware selector (www/js), LuCI's attended sysupgrade and auc. None follows
 a redirect here, and every URL that is taken from a response has to lie on the server.

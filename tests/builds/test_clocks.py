@@ -1,4 +1,4 @@
-"""Clocks that were wrong once: builds go on, and nothing waits for a time that never comes."""
+"""Wrong clocks: builds continue, and nothing waits for a time that does not come."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""The queue of all servers: our build service and the events of others, each build once."""
+"""The queue of all servers: each build of the build service and of events counts once."""
 
 import random
 import re

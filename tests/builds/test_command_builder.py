@@ -1,4 +1,4 @@
-"""The command builder in a small ImageBuilder: every end it can take, and how they are told apart.
+"""The command builder with a small ImageBuilder: every result and its error type.
 
 The ImageBuilder is `imagebuilder/Makefile` beside this file: which package is asked for decides
 what it does.

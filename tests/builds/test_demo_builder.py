@@ -1,4 +1,4 @@
-"""The demo builder: the same seed, the same fate; believable on the whole."""
+"""The demo builder: deterministic results with plausible frequencies."""
 
 import hashlib
 import random

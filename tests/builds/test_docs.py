@@ -1,4 +1,4 @@
-"""The operator's page names everything that there is to name."""
+"""docs/build-service.md names every placeholder and member."""
 
 import json
 import re

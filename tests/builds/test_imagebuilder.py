@@ -1,4 +1,4 @@
-"""What an ImageBuilder says, in all the ways its versions say it."""
+"""Output of the ImageBuilder, in the formats of its versions."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What clients ask before they ask for an image, asked over HTTP."""
+"""Endpoints that clients read before they request an image."""
 
 import json
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Nothing is lost between the queue and the recorder, whatever happens to the process."""
+"""`build_events`: no event is lost between queue and recorder."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Commands: their output is bounded, their end is certain, nothing of them stays."""
+"""Commands: bounded output, reliable timeouts, no processes left behind."""
 
 from pathlib import Path
 

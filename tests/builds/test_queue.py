@@ -1,4 +1,4 @@
-"""The queue on both databases: outcomes, claims, ends, expiry."""
+"""The build queue on both databases: outcomes, claims, ends, expiry."""
 
 import threading
 from collections import Counter

@@ -1,4 +1,4 @@
-"""What a request may say, and which requests are the same."""
+"""Build requests: validation, and equal requests have equal hashes."""
 
 import json
 from pathlib import Path

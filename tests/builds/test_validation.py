@@ -1,4 +1,4 @@
-"""Refusals in upstream's words, and the catalogue behind them."""
+"""Rejections with upstream's messages, and the catalogue."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""What a person reads when a build request does not parse: the value, and what would be right."""
+"""Messages of build requests that do not parse: the value and what is expected."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Workers: how builds end, and what is left when a worker does."""
+"""Workers: results of builds, and cleanup after a worker dies."""
 
 import logging
 import os

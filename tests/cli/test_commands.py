@@ -1,4 +1,4 @@
-"""The commands as a stranger types them: output, exit status, errors of one line."""
+"""Commands as users type them: output, exit status, one-line errors."""
 
 import csv
 import io

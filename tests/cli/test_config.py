@@ -1,4 +1,4 @@
-"""`asu-stats config`: what counts, where it comes from, and what cannot work. No secrets."""
+"""`asu-stats config`: effective values, their sources and errors, without secrets."""
 
 import json
 import logging

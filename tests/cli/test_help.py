@@ -1,4 +1,4 @@
-"""What `--help` of every command says: examples that work, sentences and values in full."""
+"""`--help` of every command: working examples, complete sentences."""
 
 import re
 import shlex

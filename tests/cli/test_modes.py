@@ -1,4 +1,4 @@
-"""Files that hold request hashes are private, whatever the umask says."""
+"""Files with request hashes are private, whatever the umask is."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What root makes beside a database belongs to whom the database belongs to, and is as private."""
+"""Files that root creates get owner and mode of the database."""
 
 import os
 import pwd

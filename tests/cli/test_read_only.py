@@ -1,4 +1,4 @@
-"""Commands that only read: a read-only copy, a read-only directory, a role, a standby."""
+"""Commands that only read: on a read-only copy, with a role, on a standby."""
 
 import os
 import shutil

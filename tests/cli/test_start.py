@@ -1,4 +1,4 @@
-"""What stands in the way of a start is said in one line, before anything is changed."""
+"""Obstacles at start: one line, before anything is changed."""
 
 import contextlib
 import json

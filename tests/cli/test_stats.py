@@ -1,4 +1,4 @@
-"""`asu-stats stats` and `asu-stats insights`: they say what the API says."""
+"""`asu-stats stats` and `asu-stats insights` print the figures of the API."""
 
 import json
 from collections.abc import Iterator

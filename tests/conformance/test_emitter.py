@@ -1,4 +1,4 @@
-"""`asu-stats conformance --emitter`: what is wrong with recorded events is found and named."""
+"""`asu-stats conformance --emitter`: finds every kind of violation."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The conformance kit finds nothing wrong with this server, and what is wrong with others."""
+"""Conformance runs: no differences with this server, and every fault of others is found."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""kill -9 of the whole server under load: every acknowledged event is there, once."""
+"""`kill -9` of a server under load: every acknowledged event is stored once."""
 
 import json
 import os

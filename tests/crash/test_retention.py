@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a retention run: every detail is there, once, live or archived."""
+"""`kill -9` during retention: every detail exists once, live or archived."""
 
 import os
 import random

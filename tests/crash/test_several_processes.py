@@ -1,4 +1,4 @@
-"""Two servers and two workers on one database: nothing lost, nothing double."""
+"""Two servers and two workers on one database: nothing is lost or counted twice."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""Pages with filters: what a chart shows is of exactly these, or the page says that it is not."""
+"""Filters of pages: charts apply them, or the page states that it ignores them."""
 
 import re
 from collections.abc import Iterator, Mapping

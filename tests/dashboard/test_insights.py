@@ -1,4 +1,4 @@
-"""Pages of insights: every value is the field of the API that its heading names."""
+"""Insight pages: every value is the field of the API in its heading."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Pages as they leave the server: links, policies, weights, errors."""
+"""Pages: links, security policies, sizes, errors."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Badges, charts for frames, and the addresses that pages say of themselves."""
+"""Badges, embedded charts, and the public URL in pages."""
 
 import html
 import re

@@ -1,4 +1,4 @@
-"""The state in one line: what the alerts say, on the overview and on their own page."""
+"""The status line: the state of alerts on the overview and the alerts page."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the tests of the demo share: one history, made once."""
+"""Fixtures of the demo: one history, created once."""
 
 from datetime import UTC, datetime
 

@@ -1,4 +1,4 @@
-"""A history is what was asked for: as long, as busy, as real, and the same every time."""
+"""Demo histories: requested length and size, plausible, deterministic."""
 
 import itertools
 from collections import Counter

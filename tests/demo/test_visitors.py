@@ -1,4 +1,4 @@
-"""Visitors ask a real server over HTTP, each in the manner of a client, and stop when told."""
+"""Simulated visitors: requests over HTTP like those of real clients."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""The world of the demo, and what is popular in it."""
+"""Devices, versions and clients of the demo, and their popularity."""
 
 import re
 from datetime import date, timedelta

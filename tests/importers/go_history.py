@@ -1,4 +1,4 @@
-"""A Go server at work: its files, and what really happened, of which they keep a part."""
+"""Writes files like a Go server, with the true history for comparison."""
 
 import json
 import random

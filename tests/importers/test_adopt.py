@@ -1,4 +1,4 @@
-"""A Go server's file becomes ours where it is."""
+"""In-place conversion of a Go server's file."""
 
 import sqlite3
 from contextlib import closing

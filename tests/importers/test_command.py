@@ -1,4 +1,4 @@
-"""The command itself: real processes, killed, interrupted, out of room; and files that are none."""
+"""The import command as a process: killed, interrupted, disk full; invalid files."""
 
 import contextlib
 import json

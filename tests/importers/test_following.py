@@ -1,4 +1,4 @@
-"""A server that follows a Go server's file. Faults of the file stop nothing."""
+"""A server that follows a Go server's file: errors of the file do not stop it."""
 
 import sqlite3
 import time

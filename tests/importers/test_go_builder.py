@@ -1,4 +1,4 @@
-"""History of a Go server: every row once, and nothing that it does not say."""
+"""Import of a Go server's history: every row counts once, unknown data stays unknown."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""Points in time in every form that the Go server's file may hold."""
+"""Time formats in files of the Go server."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""History of the upstream server: its Redis TimeSeries, over the wire."""
+"""Import of upstream's history from Redis TimeSeries."""
 
 import json
 import threading

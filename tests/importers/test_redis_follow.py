@@ -1,4 +1,4 @@
-"""Following an upstream server with TimeSeries: requests from the series, builds from RQ."""
+"""Following upstream with TimeSeries: requests from TimeSeries, builds from RQ."""
 
 from collections import Counter
 from collections.abc import Sequence

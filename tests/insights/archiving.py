@@ -1,4 +1,4 @@
-"""Details that leave the tables while events about them still arrive."""
+"""Archives details while events about them still arrive."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Figures of the insights that stored sums answer, computed naively from raw events."""
+"""Insights from stored sums, computed naively from raw events."""
 
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta

@@ -1,4 +1,4 @@
-"""`insights/adoption`: equal to naive counting in raw events, and planted truths."""
+"""`insights/adoption`: equal to naive counts, and known cases."""
 
 import random
 from collections import Counter

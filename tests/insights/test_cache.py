@@ -1,4 +1,4 @@
-"""`insights/cache`: which requests another time to live would serve, and images worth keeping."""
+"""`insights/cache`: hits with other times to live, and images worth keeping."""
 
 from datetime import date, timedelta
 from typing import Any

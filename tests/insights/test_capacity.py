@@ -1,4 +1,4 @@
-"""`insights/capacity`: queues against theory, forecasts of planted series, sums of raw events."""
+"""`insights/capacity`: queues against theory, forecasts of known series, sums."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Failures, fingerprints and failing packages: equal to naive counts, and right about the cause."""
+"""Failures, fingerprints and packages: equal to naive counts, with the right culprit."""
 
 import random
 import zlib

@@ -1,4 +1,4 @@
-"""`insights/phases`: by worker, version and day, whatever order events arrive in."""
+"""`insights/phases`: by worker, version and day, in any order of events."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""`insights/queue`: whether it moves, how long requests wait, and retry storms."""
+"""`insights/queue`: state of the queue, waiting times, retry storms."""
 
 from datetime import timedelta
 from typing import Any

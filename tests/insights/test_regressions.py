@@ -1,4 +1,4 @@
-"""`insights/regressions`: planted changes have the right culprit, quiet days say nothing."""
+"""`insights/regressions`: inserted changes are found, others are not."""
 
 import random
 import sqlite3

@@ -1,4 +1,4 @@
-"""Insights that stored sums answer equal the raw events, in whatever order those arrive."""
+"""Insights from stored sums equal the raw events, in any order of arrival."""
 
 from datetime import date, timedelta
 from itertools import pairwise

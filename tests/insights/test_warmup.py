@@ -1,4 +1,4 @@
-"""`insights/warmup`: images by their requests, and what such lists were worth before."""
+"""`insights/warmup`: ranking of images, and the backtest."""
 
 import random
 from collections import Counter

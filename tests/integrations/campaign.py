@@ -1,4 +1,4 @@
-"""The campaign against the real upstream server: every figure of ours equals what it answered.
+"""The plug-in in the real upstream server: every figure equals its responses.
 
     make upstream UPSTREAM=PATH [ARGS="--rq 3.0.0 --requests 200"]
 

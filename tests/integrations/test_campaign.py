@@ -1,4 +1,4 @@
-"""The campaign of `make upstream`, short, against our own small server."""
+"""A short campaign of `make upstream`, with a small server."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""What is in `deploy/upstream/` names things that exist."""
+"""The files in `deploy/upstream/` refer to existing names."""
 
 import importlib
 import re

@@ -1,4 +1,4 @@
-"""`asu-stats import redis --follow`: builds as RQ keeps them, from real workers, from outside."""
+"""`asu-stats import redis --follow`: builds from RQ, with real workers."""
 
 import json
 import os

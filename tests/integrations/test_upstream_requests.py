@@ -1,4 +1,4 @@
-"""The plug-in for the upstream server, API process: an event per build request, nothing changed."""
+"""The plug-in in upstream's API process: one event per build request."""
 
 import re
 from collections.abc import Callable, Iterator

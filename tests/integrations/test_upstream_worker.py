@@ -1,4 +1,4 @@
-"""The plug-in for the upstream server, worker: one build per execution, however it ends."""
+"""The plug-in in upstream's worker: one build per execution."""
 
 import os
 import signal

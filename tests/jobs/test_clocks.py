@@ -1,4 +1,4 @@
-"""Clocks that were wrong once: jobs run when they should, and retention deletes nothing by it."""
+"""Wrong clocks: jobs run in time, and retention deletes nothing too early."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Jobs: when they run, what becomes of their results, and what is shown of them."""
+"""Jobs: schedules, results, and how they are listed."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""A job is run by one process at a time, and whoever lost it can't write any more."""
+"""Leases: one process runs a job, and a process that lost its lease cannot write."""
 
 import subprocess
 import sys

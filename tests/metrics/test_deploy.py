@@ -1,4 +1,4 @@
-"""What is in `deploy/` works, in a real Prometheus that scrapes a real server."""
+"""The files in `deploy/` work with a real Prometheus and a real server."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Counters of `/metrics` count live events, and nothing else moves them (docs/metrics.md)."""
+"""Counters of `/metrics` count live events only (docs/metrics.md)."""
 
 import random
 from collections import Counter

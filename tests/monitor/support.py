@@ -1,4 +1,4 @@
-"""A monitor with a clock of its own: events in, alerts and messages out."""
+"""A monitor with a controlled clock: events in, alerts and messages out."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The test that small numbers can't fool: exact, against the definition."""
+"""Fisher's exact test against its definition."""
 
 from fractions import Fraction
 from math import comb

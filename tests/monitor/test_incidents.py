@@ -1,4 +1,4 @@
-"""One incident is one message, and it says what is wrong, since when, how bad, and why."""
+"""Incidents: one message with subject, start, size and cause."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor

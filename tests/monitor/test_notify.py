@@ -1,4 +1,4 @@
-"""Messages arrive: by mail, at a webhook that can tell whom they are from, and only once."""
+"""Delivery of messages: mail, signed webhooks, retries, no duplicates."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Each default rule fires when it should, says so once, and resolves."""
+"""Default rules: each fires, notifies once, and resolves."""
 
 from collections.abc import Callable
 from typing import Any

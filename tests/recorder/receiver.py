@@ -1,4 +1,4 @@
-"""An HTTP server that answers calls with events as a test tells it to."""
+"""An HTTP server whose responses a test controls."""
 
 import json
 import threading

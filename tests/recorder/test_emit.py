@@ -1,4 +1,4 @@
-"""The emitter: events of another server arrive once, whatever the network and the server do."""
+"""The emitter: events arrive once, whatever network and server do."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""A file of events arrives whole, or the sender says where it stopped."""
+"""Sending a file of events: complete, or with the line where it stopped."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The recorder: nothing is lost, whatever the store does."""
+"""The recorder: no event is lost, whatever the store does."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Files of the spool that were damaged, or that somebody else owns: nothing readable is dropped."""
+"""Damaged and unreadable spool files: no readable record is lost."""
 
 import os
 import shutil

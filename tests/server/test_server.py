@@ -1,4 +1,4 @@
-"""A program puts a server together itself: alone, for statistics only, below a prefix."""
+"""Servers created by a program: statistics only, with a path prefix."""
 
 import asyncio
 import html

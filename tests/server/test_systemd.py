@@ -1,4 +1,4 @@
-"""A Unix socket, and what systemd is told: ready, alive, stopping."""
+"""Unix sockets, and notifications to systemd."""
 
 import socket
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The schema as it is declared, by whoever owns some of its tables."""
+"""The complete declared schema."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Databases as older releases left them."""
+"""Databases of older releases."""
 
 from typing import Any, Final
 

@@ -1,4 +1,4 @@
-"""Files of the archive: they may be moved, and a missing one concerns only events that need it."""
+"""Archive files: moved directories, and missing files."""
 
 import shutil
 from datetime import date, timedelta

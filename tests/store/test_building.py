@@ -1,4 +1,4 @@
-"""Requests that wait are `building` from the start of their build to its end, in any order."""
+"""Waiting requests are `building` while their build runs, in any order of events."""
 
 from datetime import timedelta
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""The table of what counts where is whole: every sum has a source, every property exists."""
+"""`COUNTS` is complete: every sum has a source, every property exists."""
 
 from typing import get_args
 

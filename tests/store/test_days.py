@@ -1,4 +1,4 @@
-"""Days of a clock at zero in an old database: only days that have something are visited."""
+"""Old days from a clock at zero: only days with data are visited."""
 
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""PostgreSQL that fails over, hangs or vanishes: 503 meanwhile, never 500, and no restart."""
+"""PostgreSQL failover and outages: 503, never 500, and no restart."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A database from before is counted for the old endpoints, and a Go server's table is used."""
+"""Upgrades for the legacy endpoints, and tables of the Go server."""
 
 import pytest
 from sqlalchemy import inspect, text

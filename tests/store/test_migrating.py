@@ -1,4 +1,4 @@
-"""Migrations: as long as they take, one process at a time, and the log says how far they are."""
+"""Migrations: no time limit, one process at a time, progress in the log."""
 
 import logging
 import threading

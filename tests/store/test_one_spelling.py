@@ -1,4 +1,4 @@
-"""A device has one spelling: a comma in a profile is an underscore, in whatever comes and came."""
+"""Profiles: a comma is stored as an underscore, in new and old data."""
 
 import json
 from collections.abc import Iterator

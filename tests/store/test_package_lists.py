@@ -1,4 +1,4 @@
-"""Package lists: kept once, counted by number, and taken apart when somebody asks."""
+"""Package lists: stored once, counted by number, expanded in reports."""
 
 from datetime import timedelta
 

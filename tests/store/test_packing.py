@@ -1,4 +1,4 @@
-"""Blocks of closed days: stored by themselves, and made again when a late event touched a day."""
+"""Blocks of closed days: packed in the background, and again after late events."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Indexes and defaults for manual queries: they exist by name and no report is slower for them."""
+"""Indexes and defaults for manual queries: names, and no slower reports."""
 
 import pytest
 from sqlalchemy import Engine, func, inspect, select, text

@@ -1,4 +1,4 @@
-"""Every statement of every report reads by index: never through a whole detail table."""
+"""Query plans: every statement of every report uses an index."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""PgBouncer with the configuration of its package, between us and PostgreSQL."""
+"""PgBouncer with the configuration of its package."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""An upgrade counts distinct rejected hashes, wherever an older release left the rejections."""
+"""Upgrades count distinct rejected hashes, including archived rejections."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Retention: details leave, every answer stays, and what comes late finds what it needs."""
+"""Retention: details are archived, figures stay, late events restore what they need."""
 
 import gzip
 import json

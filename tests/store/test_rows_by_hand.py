@@ -1,4 +1,4 @@
-"""Rows that people insert by hand, with the plan's columns alone, count after a rebuild."""
+"""Rows inserted by hand count after a rebuild."""
 
 from datetime import date, datetime, timedelta
 from typing import Any

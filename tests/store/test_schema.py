@@ -1,4 +1,4 @@
-"""The schema: migrations arrive at what is declared, and tables and columns have their names."""
+"""The schema: migrations equal the declarations, and names follow conventions."""
 
 from collections.abc import Iterator
 from pathlib import Path

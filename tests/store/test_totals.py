@@ -1,4 +1,4 @@
-"""Ranks within groups of packed days, however large the counts."""
+"""Rankings within groups, with counts of any size."""
 
 import numpy as np
 from hypothesis import given

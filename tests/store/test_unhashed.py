@@ -1,4 +1,4 @@
-"""Events without request hashes: counted everywhere, and what they can't say is null."""
+"""Events without request hashes: they count, and figures that need a hash are null."""
 
 import csv
 import io

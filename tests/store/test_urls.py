@@ -1,4 +1,4 @@
-"""What the URL of a database says counts; what we choose are defaults."""
+"""Parameters of database URLs override the defaults."""
 
 import sqlite3
 import time

@@ -1,4 +1,4 @@
-"""`verify` finds what does not add up, and `rebuild` mends it."""
+"""`verify` finds wrong rollups, and `rebuild` repairs them."""
 
 import threading
 from datetime import date, timedelta

@@ -23,7 +23,7 @@ from benchmarks.insights import histories
 from benchmarks.insights.histories import CLEAR, KINDS, Incident, Told
 from benchmarks.insights.stored import create, record
 from benchmarks.replay import Replay
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 
 _WINDOW: Final = 7
 _AFTER: Final = tuple(timedelta(hours=hours) for hours in (6, 12, 18, 24, 36, 48))
@@ -246,7 +246,7 @@ def false_findings(engine: Engine, told: Told, days: int) -> dict[str, set[objec
     return found
 
 
-def run(found: Found, days: int, per_day: int) -> None:
+def run(results: Results, days: int, per_day: int) -> None:
     """Play a history with incidents, and one without."""
     usual = histories.usual(days=days, per_day=per_day, seed=1)
     told = histories.with_incidents(usual, days=days, seed=1)
@@ -265,12 +265,16 @@ def run(found: Found, days: int, per_day: int) -> None:
     kinds = {each.kind for each in clear}
     by_any = {each.kind for each in clear if each.hours is not None and each.hours <= 24}
     shown = 100 * len(by_any) / max(1, len(kinds))
-    marks = [
-        Mark("truths", "clear incidents shown within a day, %", shown, "at least", 95),
-        Mark("truths", "the same by each insight, %", share, "at least", 95),
+    targets = [
+        Target("incidents", "clear incidents shown within a day, %", shown, "at least", 95),
+        Target("incidents", "the same by each insight, %", share, "at least", 95),
         *(
-            Mark(
-                "truths", f"false findings a month: {name}", len(false[name]) / months, "at most", 1
+            Target(
+                "incidents",
+                f"false findings a month: {name}",
+                len(false[name]) / months,
+                "at most",
+                1,
             )
             for name in sorted({name for shown in SHOWN.values() for name in shown} & _COUNTED)
         ),
@@ -284,7 +288,7 @@ def run(found: Found, days: int, per_day: int) -> None:
         for each in sorted(late, key=lambda each: KINDS.index(each.kind))
     ]
     note = f"Clear are those of strength 1 with at least {_CLEARLY} failed builds within a day."
-    found.add("truths", rows, [Table(title, columns, rows, note)], marks)
+    results.add("incidents", rows, [Table(title, columns, rows, note)], targets)
 
 
 _COUNTED: Final = frozenset(
