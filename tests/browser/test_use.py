@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+from asu_stats.dashboard.contents.default_packages import DEFAULT_PACKAGES
 from tests.browser.conftest import Server, Watched
 from tests.browser.test_pages import violations
 from tests.patience import within
@@ -102,14 +103,32 @@ def test_tables_and_tiles_show_the_figures_of_the_api(watch: Watch, demo: str) -
 def test_packages_are_those_of_the_api(watch: Watch, demo: str) -> None:
     watched, window = watch(demo), past()
     page = watched.go(f"/packages?{window}")
-    rows = ask(page, demo, f"packages?{window}&limit=50")
-    assert rows
-    assert page.locator("#list tbody th").all_inner_texts() == [row["package"] for row in rows]
+    rows = ask(page, demo, f"packages?{window}&limit=1000")
+    added = [row["package"] for row in rows if row["package"] not in DEFAULT_PACKAGES]
+    assert 0 < len(added) < len(rows)
+    assert page.locator("#list tbody th").all_inner_texts() == added[:50]
+    page.get_by_role("link", name="All packages").click()
+    expect(page.locator("#list tbody th").first).to_have_text(rows[0]["package"])
+    shown = page.locator("#list tbody th").all_inner_texts()
+    assert shown == [row["package"] for row in rows[:50]]
     version = page.locator("[data-live=diff-versions] a").first.inner_text()
     page.locator("[data-live=diff-versions] a").first.click()
     expect(page.locator(".chip")).to_contain_text(version)
-    rows = ask(page, demo, f"packages?{window}&limit=50&version={version}")
-    assert page.locator("#list tbody th").all_inner_texts() == [row["package"] for row in rows]
+    rows = ask(page, demo, f"packages?{window}&limit=1000&version={version}")
+    added = [row["package"] for row in rows if row["package"] not in DEFAULT_PACKAGES]
+    assert page.locator("#list tbody th").all_inner_texts() == added[:50]
+
+
+@pytest.mark.parametrize("path", ["targets", "profiles", "clients"])
+def test_lists_show_the_names_with_the_most_requests(watch: Watch, demo: str, path: str) -> None:
+    watched, window = watch(demo), past()
+    page = watched.go(f"/{path}?{window}")
+    rows = ask(page, demo, f"{path}?{window}&limit=10")
+    requests = "total_requests" if path == "clients" else "requests"
+    assert drawn(page, "most-requested") == {
+        "Requests": [row[requests] for row in rows],
+        "Failed builds": [row["failed_builds"] for row in rows],
+    }
 
 
 def test_numbers_are_written_as_the_reader_does_and_times_are_local_on_hover(

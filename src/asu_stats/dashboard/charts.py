@@ -25,9 +25,9 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. `kind` is lines, bars or stack. With `split`, each value of that field is a series.
+    """A chart. `kind` is lines, bars, stack or horizontal.
 
-    `endpoint` is below `/api/v1/stats/`.
+    With `split`, each value of that field is a series. `endpoint` is below `/api/v1/stats/`.
     """
 
     name: str
@@ -70,11 +70,30 @@ class Chart:
         return [self.x, *split, *figures]
 
 
+TOP_NAMES: Final = 10
 TIMESTAMP: Final = Column("timestamp", "UTC", "name")
 REQUESTS: Final = Series("requests", "Requests", 1)
 CACHE_HITS: Final = Series("cache_hits", "Cache hits", 3)
 FAILED: Final = Series("failed_builds", "Failed builds", 2)
 BUILT: Final = Series("successful_builds", "Successful builds", 8)
+
+
+def top_names(rows: Rows, endpoint: str, name: str, **filters: str) -> Chart:
+    """Return the chart of the names with the most requests, of a list sorted by requests.
+
+    `name` is the field with the names.
+    """
+    requests = "total_requests" if name == "client" else "requests"
+    return Chart(
+        "most-requested",
+        f"Most requests, by {name}",
+        endpoint,
+        Column(name, name.capitalize(), "name"),
+        (Series(requests, "Requests", 1), Series("failed_builds", "Failed builds", 2)),
+        rows[:TOP_NAMES],
+        kind="horizontal",
+        parameters={"limit": str(TOP_NAMES), **filters},
+    )
 
 
 def over_time(

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.connections import route_path, wants_page
 from asu_stats.dashboard import assets, badges, embeds, manual
+from asu_stats.dashboard.contents import alerts as alert_rules
 from asu_stats.dashboard.contents import (
     clients,
     errors,
@@ -103,7 +104,10 @@ def install(app: FastAPI, sources: Sources) -> None:
     contents: Mapping[str, tuple[str, Read]] = {
         **_CONTENTS,
         **{name: ("insights.html", insights.reader(sources.queues)) for name, _ in TOPICS},
-        "alerts": ("alerts.html", lambda _db, _view: {}),
+        "alerts": (
+            "alerts.html",
+            lambda _db, _view: {"alerts": alert_rules.explained(sources.alerts())},
+        ),
         "jobs": ("jobs.html", lambda _db, _view: {"jobs": sources.jobs()}),
     }
     labels = {name: f"Insights: {label}" for name, label in TOPICS}
@@ -163,7 +167,7 @@ def _page(
     def show(request: Request) -> Response:
         try:
             view = sources.view(request, name, accepted)
-            alerts = sources.alerts() if name in {"overview", "alerts"} else {}
+            alerts = sources.alerts() if name == "overview" else {}
             with read_snapshot(sources.engine) as db:
                 view = of_database(db, view)
                 content = read(db, view)

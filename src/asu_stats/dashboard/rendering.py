@@ -1,6 +1,8 @@
 """Renders templates."""
 
+import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -10,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from asu_stats import __version__, compression
 from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
+from asu_stats.event_times import format_time
 from asu_stats.reports import floor
 from asu_stats.text import counted, markup, plainly
 
@@ -36,6 +39,32 @@ _templates.filters |= {
 }
 
 
+def first_event(base: str, now: datetime) -> str:
+    """Return the command that sends a first event to the server at `base`."""
+    event = {
+        "specversion": "1.0",
+        "type": "asu.request.received",
+        "id": "1",
+        "source": "https://asu.example.org",
+        "time": format_time(now.replace(microsecond=0)),
+        "data": {
+            "request_hash": "6606d0a9f340",
+            "outcome": "queued",
+            "version": "24.10.2",
+            "target": "mediatek/filogic",
+            "profile": "glinet_gl-mt6000",
+            "diff_packages": True,
+            "client": "luci/25.168",
+        },
+    }
+    return (
+        f"curl {base}/api/v1/stats/events \\\n"
+        "  -H 'Authorization: Bearer TOKEN' \\\n"
+        "  -H 'Content-Type: application/cloudevents+json' \\\n"
+        f"  -d '{json.dumps(event)}'"
+    )
+
+
 def text_of(template: str, /, **values: Any) -> str:
     """Return the text of a template that is not a page."""
     return markup(_templates.get_template(template).render(values))
@@ -58,6 +87,7 @@ def render(
             "public_url": public_url,
             "base": public_url or f"{UNKNOWN_BASE}{root}",
             "unknown_base": UNKNOWN_BASE,
+            "first_event": first_event,
             "view": None,
             "annotations": (),
             "public_floor": floor.least(),

@@ -74,6 +74,7 @@ class View:
     search: str = ""
     sort: str = ""
     number: int = 1
+    all_packages: bool = False  # also those that images contain by default
     since: date | None = None  # first day with data
 
     @classmethod
@@ -116,6 +117,7 @@ class View:
             clean_text(_text("q", given.get("q", ""))),
             given.get("sort", ""),
             parse_number("page", given.get("page", "1"), least=1, most=_MAX_PAGES),
+            given.get("packages") == "all",
         )
 
     @property
@@ -192,6 +194,7 @@ class View:
             **self.filters,
             "q": self.search or None,
             "sort": self.sort or None,
+            "packages": "all" if self.all_packages else None,
         }
         if {"days", "start", "end"} & changes.keys():
             query = {k: v for k, v in query.items() if k not in {"days", "start", "end"}}

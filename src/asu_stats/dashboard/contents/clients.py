@@ -15,6 +15,7 @@ def read(db: Connection, view: View) -> Content:
     """Return all clients, or the details of one. Raises `UnknownClientError`."""
     if "client" in view.filters:
         return _one(db, view, view.filters["client"])
+    rows = clients.read(db, view.window)
     columns = (
         Column("client", "Client", "name", lambda row: view.link("clients", client=row["client"])),
         Column("total_requests", "Requests", "share"),
@@ -30,8 +31,8 @@ def read(db: Connection, view: View) -> Content:
     )
     return {
         "template": "list.html",
-        "charts": [],
-        "table": arrange(view, columns, clients.read(db, view.window), empty=NO_REQUEST),
+        "charts": [charts.top_names(rows, "clients", "client")],
+        "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "endpoint": "clients",
         "filters": {},
         "rows_name": "clients",

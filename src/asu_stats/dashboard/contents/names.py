@@ -77,8 +77,9 @@ def read_targets(db: Connection, view: View) -> Content:
         Column("top_profiles", "Most requested", "names", secondary=True),
     )
     rows = targets.read(db, view.window, **filters)
+    top = charts.top_names(rows, "targets", "target", **filters)
     return {
-        "charts": _series(db, view, filters),
+        "charts": [*_series(db, view, filters), top],
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "endpoint": "targets",
         "filters": filters,
@@ -100,8 +101,9 @@ def read_profiles(db: Connection, view: View) -> Content:
         *_BUILDS,
     )
     rows = profiles.read(db, view.window, **filters)
+    top = charts.top_names(rows, "profiles", "profile", **filters)
     return {
-        "charts": _series(db, view, filters),
+        "charts": [*_series(db, view, filters), top],
         "table": arrange(view, columns, rows, empty=NO_REQUEST),
         "endpoint": "profiles",
         "filters": filters,

@@ -1,11 +1,13 @@
 """Requested packages, and requests by `diff_packages`."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
 from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
+from asu_stats.dashboard.contents.default_packages import DEFAULT_PACKAGES
 from asu_stats.dashboard.tables import ROWS, Column, arrange
 from asu_stats.dashboard.view import View
 from asu_stats.reports import diff_packages, packages
@@ -22,7 +24,9 @@ def read(db: Connection, view: View) -> Content:
         Column("requests", "Requests", "share"),
         Column("percentage", "Share of requests", "rate", hint=_SHARE_HINT),
     )
-    rows = packages.read(db, view.window, **filters)
+    rows: Sequence[Any] = packages.read(db, view.window, **filters)
+    if not view.all_packages:
+        rows = [row for row in rows if row["package"] not in DEFAULT_PACKAGES]
     diff = diff_packages.read(db, view.window, Page(ROWS), **filters)
     by_version = (
         Column(
@@ -49,6 +53,7 @@ def read(db: Connection, view: View) -> Content:
         "table": arrange(
             view, columns, rows, empty="No request named a package in this time range."
         ),
+        "default_packages": len(DEFAULT_PACKAGES),
         "filters": filters,
         "by_version": diff["by_version"],
         "by_version_total": diff["by_version_total"],

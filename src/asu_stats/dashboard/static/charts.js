@@ -72,7 +72,8 @@ function arrange(rows, drawing, since) {
   const first = since ? firstOf([...new Set(rows.map((row) => row[drawing.x]))], since) : "";
   const point = (row, series) => {
     const at = row[drawing.x];
-    return typeof at === "string" && (at < first || !begun(at)) ? null : row[series.field];
+    const isTime = typeof at === "string" && drawing.kind !== "horizontal";
+    return isTime && (at < first || !begun(at)) ? null : row[series.field];
   };
   if (!drawing.split) {
     const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => point(row, series)) }));
@@ -105,6 +106,11 @@ function short(text) {
   const instant = new Date(`${text}${isMonth ? "-01" : ""}T00:00:00Z`);
   return isNaN(instant) ? text : shared.moment(instant, isMonth ? MONTHS : DAYS);
 }
+
+const LONGEST_NAME = 24; // characters that leave room for bars on a phone
+
+/** Shortens a name for an axis; the tooltip and the table have the full name. */
+const cut = (name) => (String(name).length > LONGEST_NAME ? `${String(name).slice(0, LONGEST_NAME - 1)}…` : name);
 
 /** Draws the line to the current bucket in a pale colour, since its figures are not complete. */
 function pale(line, open) {
@@ -173,17 +179,18 @@ const lines = (annotations) => ({
 function options(drawing, open, annotations) {
   const [text, grid, raised] = [colour("quiet"), colour("line"), colour("raised")];
   const stacked = drawing.kind === "stack";
+  const horizontal = drawing.kind === "horizontal";
   const [first] = drawing.series;
+  const names = { stacked, grid: { display: false }, border: { color: grid }, ticks: { color: text, maxRotation: 0, autoSkip: !horizontal, autoSkipPadding: 16, callback(value) { return (horizontal ? cut : short)(this.getLabelForValue(value)); } } };
+  const values = { stacked, beginAtZero: true, max: stacked && first.unit === "%" ? 100 : undefined, grid: { color: grid }, border: { display: false }, ticks: { color: text, maxTicksLimit: 6, precision: first.unit === "%" ? undefined : 0, callback: (value) => `${shared.written(value)}${unit(first)}` } };
   return {
+    indexAxis: horizontal ? "y" : "x",
     responsive: MEASURES,
     maintainAspectRatio: false,
     animation: false,
-    interaction: { mode: "index", intersect: false },
+    interaction: { mode: "index", axis: horizontal ? "y" : "x", intersect: false },
     color: text,
-    scales: {
-      x: { stacked, grid: { display: false }, border: { color: grid }, ticks: { color: text, maxRotation: 0, autoSkipPadding: 16, callback(value) { return short(this.getLabelForValue(value)); } } },
-      y: { stacked, beginAtZero: true, max: stacked && first.unit === "%" ? 100 : undefined, grid: { color: grid }, border: { display: false }, ticks: { color: text, maxTicksLimit: 6, precision: first.unit === "%" ? undefined : 0, callback: (value) => `${shared.written(value)}${unit(first)}` } },
-    },
+    scales: horizontal ? { x: values, y: names } : { x: names, y: values },
     plugins: {
       legend: { display: drawing.split !== "" || drawing.series.length > 1, position: "bottom", labels: { color: text, usePointStyle: drawing.kind === "lines", boxWidth: 12, boxHeight: drawing.kind === "lines" ? 7 : 12, padding: 14 } },
       tooltip: {
