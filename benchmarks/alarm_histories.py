@@ -1,7 +1,7 @@
 """Histories with injected faults, and the messages of the alert rules about them.
 
-`benchmarks.alarms` plays them. The clock jumps from evaluation to evaluation. Rules are evaluated on
-figures in memory or, ten times slower, on a database. Both give the same messages.
+`benchmarks.alarms` plays them. The clock jumps from evaluation to evaluation. Rules are evaluated
+on figures in memory or, ten times slower, on a database. Both give the same messages.
 """
 
 import json
