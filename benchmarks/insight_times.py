@@ -1,8 +1,9 @@
 """What insights cost over 90 days, beside the overview of the same days, in one run.
 
 Overview and insights take turns. Processor time is measured, so that what else the machine does
-counts for neither. Responses are not cached; a process keeps blocks and names as a server does.
-`capacity` simulates a queue and is not read from sums alone, so it has no target.
+counts for neither. Responses are not cached. Like a server, the process keeps blocks and names, and
+collects garbage less often. `capacity` simulates a queue and is not read from sums alone, so it has
+no target.
 """
 
 import statistics
@@ -20,6 +21,7 @@ from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import Page
 from asu_stats.reports.parameters import DEFAULT_LIMIT
 from asu_stats.reports.report import Query, Report
+from asu_stats.server.serving import collect_less_garbage
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.windows import Window
@@ -50,6 +52,7 @@ def run(results: Results, keep: Path, size: int) -> None:
 
 def measure(engine: Engine) -> dict[str, float]:
     """Return ms of processor time of each report: the median of the turns after the first."""
+    collect_less_garbage()
     reports = [report for report in REPORTS if _is_measured(report)]
     taken: dict[str, list[float]] = defaultdict(list)
     for turn in range(TURNS + 1):

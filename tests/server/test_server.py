@@ -174,6 +174,17 @@ def test_what_stands_in_the_way_of_a_start_is_raised_by_the_lifespan(tmp_path: P
         thread.submit(lambda: asyncio.run(start())).result()
 
 
+def test_a_serving_process_collects_less_garbage() -> None:
+    code = (
+        "import gc; from asu_stats.server.serving import collect_less_garbage; "
+        "collect_less_garbage(); print(gc.get_freeze_count(), gc.get_threshold()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    frozen, new_objects = map(int, done.stdout.split())
+    assert frozen > 100_000
+    assert new_objects == 10_000
+
+
 def test_the_front_door_loads_no_other_package() -> None:
     code = (
         "import sys; before = {*sys.modules}; import asu_stats; asu_stats.Emitter; "

@@ -121,8 +121,9 @@ def read(
         device, client, worker = (names_of.get(number, _UNKNOWN_NAMES) for number in row[5:8])
         fields: list[Any] = [*row[:5], *device, *client[:2], worker[0], *row[8:]]
         failure = Failure(*fields)
-        if all(getattr(failure, name) == value for name, value in unstored.items()):
-            found.append(failure)
+        if unstored and any(getattr(failure, name) != value for name, value in unstored.items()):
+            continue
+        found.append(failure)
     return found
 
 

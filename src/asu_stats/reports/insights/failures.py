@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 from pydantic import Field
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Date, bindparam, func, select
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, floor, sums
@@ -19,6 +19,7 @@ from asu_stats.reports.insights.standouts import Standout
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, CLIENT, ERROR_TYPE, PROFILE, TARGET, VERSION
 from asu_stats.reports.report import Report
+from asu_stats.store.database import statements
 from asu_stats.store.rollups.definitions import CLIENT_VERSIONS
 from asu_stats.windows import Window
 
@@ -101,13 +102,18 @@ Key = tuple[Culprit, str, str, str]  # culprit, category, type, fingerprint
 _Groups = dict[Key, list[tuple[Attribution, Failure]]]
 
 
+_c: Final = CLIENT_VERSIONS.table.c
+_REQUESTS: Final = (
+    select(_c.client, _c.client_version, func.sum(_c.requests))
+    .where(_c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date)))
+    .group_by(_c.client, _c.client_version)
+)
+
+
 def _attributed(connection: Connection, window: Window, failures: Sequence[Failure]) -> Attributed:
     """Return each failure with its culprit."""
-    requests = {
-        (row.client, row.client_version): int(row.requests)
-        for row in sums.rows(connection, CLIENT_VERSIONS, ("client", "client_version"), window)
-        if row.requests
-    }
+    rows = statements.fetch(connection, _REQUESTS, start=window.start, end=window.end)
+    requests = {(client, version): int(count) for client, version, count in rows if count}
     return [
         (attribution, failure)
         for cluster, members in culprits.clusters(failures).items()
