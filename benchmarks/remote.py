@@ -12,7 +12,7 @@ from typing import Any, Final
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
 from benchmarks import databases
-from benchmarks.report import Found, Mark, Table
+from benchmarks.report import Results, Table, Target
 from benchmarks.servers import helper, start_together
 from tests import servers
 
@@ -20,12 +20,12 @@ ROUND_TRIPS_MS: Final = (0.0, 0.2, 1.0, 5.0)
 WRITERS: Final = (1, 4)
 BATCHES: Final = (1, 100)  # events
 SECONDS: Final = 3.0
-FURTHER: Final = 60_000
+EXTRA: Final = 60_000
 _HISTORY: Final = 20_000  # that the events follow; it is not stored
-_MARKED_MS: Final = 1.0
+_TARGET_MS: Final = 1.0
 
 
-def run(found: Found, keep: Path, size: int) -> None:
+def run(results: Results, keep: Path, size: int) -> None:
     """Measure on a database that is empty at first: neither `keep` nor `size` matters."""
     del keep, size
     result: dict[str, dict[str, Any]] = {}
@@ -45,7 +45,7 @@ def run(found: Found, keep: Path, size: int) -> None:
                         each = _write(server.url(port), count, batch, offset)
                         offset += max(writer["events"] for writer in each)
                         of_trip[f"{count} x {batch}"] = _figures(each, batch)
-    found.add("remote", result, [_table(result)], _marks(result))
+    results.add("remote", result, [_table(result)], _targets(result))
 
 
 @contextlib.contextmanager
@@ -59,7 +59,7 @@ def _delayed(target: int, round_trip_ms: float) -> Iterator[int]:
 def _write(url: str, count: int, batch: int, offset: int) -> list[dict[str, Any]]:
     with contextlib.ExitStack() as stack:
         processes = [
-            stack.enter_context(helper("writer", url, *map(str, (_HISTORY, FURTHER, place, count))))
+            stack.enter_context(helper("writer", url, *map(str, (_HISTORY, EXTRA, place, count))))
             for place in range(count)
         ]
         options = {"batch": batch, "offset": offset, "seconds": SECONDS}
@@ -94,11 +94,11 @@ def _table(result: dict[str, dict[str, Any]]) -> Table:
     return Table("PostgreSQL on another host", [*columns, "ms"], rows, note)
 
 
-def _marks(result: dict[str, dict[str, Any]]) -> list[Mark]:
-    marked = result[str(_MARKED_MS)]
-    one, four = (marked[f"{count} x 100"]["events_per_second"] for count in WRITERS)
+def _targets(result: dict[str, dict[str, Any]]) -> list[Target]:
+    measured = result[str(_TARGET_MS)]
+    one, four = (measured[f"{count} x 100"]["events_per_second"] for count in WRITERS)
     return [
-        Mark("remote", "1 ms: a single event, ms", marked["1 x 1"]["batch_ms"], "at most", 15),
-        Mark("remote", "1 ms: batches of 100 from one writer, events/s", one, "at least", 4_000),
-        Mark("remote", "1 ms: four writers, times one writer", four / one, "at least", 2.5),
+        Target("remote", "1 ms: a single event, ms", measured["1 x 1"]["batch_ms"], "at most", 15),
+        Target("remote", "1 ms: batches of 100 from one writer, events/s", one, "at least", 4_000),
+        Target("remote", "1 ms: four writers, times one writer", four / one, "at least", 2.5),
     ]
