@@ -15,7 +15,7 @@ from asu_stats.cli import output
 from asu_stats.cli.serve import Port
 from asu_stats.events import Event
 from asu_stats.server import sockets
-from asu_stats.service import requirements
+from asu_stats.service import replay, requirements
 from asu_stats.service.database import opened
 from asu_stats.service.running import extra_writer_of
 from asu_stats.settings import load
@@ -62,11 +62,12 @@ def demo(
         with opened(settings, make=True) as engine:
             migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
             now = utc_now()
-            events = history.history(days=days, requests=requests, now=now)
+            events = history.history(days=days, requests=requests, now=now, ongoing=True)
             _fill(
                 partial(apply_batch, engine, extra_writer=extra_writer_of(settings)),
                 restart.restarted(events, now),
             )
+            replay.alerts(settings, engine, history.incident_times(days=days, now=now))
         here = sockets.base_url(_loopback(listeners[0].getsockname()[0]), listeners)
         # The demo gets as many requests per day as the history has.
         pause = days * 86_400 / max(1, requests)

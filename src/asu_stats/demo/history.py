@@ -36,6 +36,8 @@ _RELEASE_DAYS: Final = 2
 _TRY_AGAIN: Final = 0.4
 _OVERLOAD_DRAWS: Final = 8
 _LAST_SECONDS: Final = 30.0
+_ONGOING_SECONDS: Final = 2.2 * 3600
+_HOURS_AFTER: Final = 30  # until rules over a day have recovered from an incident
 _HOUR: Final = 3600
 _DAY: Final = 86400
 
@@ -67,16 +69,33 @@ def history(
     seed: int = 1,
     source: str = SOURCE,
     incidents: bool = True,
+    ongoing: bool = False,
 ) -> Iterator[Event]:
     """Yield the events of about `requests` accepted requests in the `days` UTC days up to `now`.
 
     Events are sorted by time; none is later than `now`. Some builds have not ended, and some not
     started. The same arguments give the same events with the same identities. Memory does not grow
     with the number of days: it holds a week of request hashes. Without `incidents` there are only
-    the usual failures.
+    the usual failures. If `ongoing`, an outage began two hours ago and goes on.
     """
-    play = _History(days, requests, now.astimezone(UTC), seed, source, incidents=incidents)
+    play = _History(
+        days, requests, now.astimezone(UTC), seed, source, incidents=incidents, ongoing=ongoing
+    )
     return play.events()
+
+
+def incident_times(*, days: int, now: datetime) -> list[datetime]:
+    """Return times at which alert rules see the latest incidents begin and end."""
+    first = now.date() - timedelta(days=days - 1)
+    troubles = Troubles(worlds.load(), first=first, days=days, seed=1)
+    begin = aware(midnight(first))
+    found = [now - timedelta(seconds=_ONGOING_SECONDS * part / 6) for part in range(7)]
+    for incidents in (troubles.breakages, troubles.outages):
+        for latest in incidents[-1:]:
+            hours = int((latest.end - latest.start) / _HOUR) + _HOURS_AFTER
+            start = begin + timedelta(seconds=latest.start)
+            found += [start + timedelta(hours=hour) for hour in range(0, hours, 2)]
+    return sorted(moment for moment in found if moment <= now)
 
 
 class _History:
@@ -91,6 +110,7 @@ class _History:
         source: str,
         *,
         incidents: bool,
+        ongoing: bool,
     ) -> None:
         self._world = worlds.load()
         self._first: date = now.date() - timedelta(days=days - 1)
@@ -102,7 +122,11 @@ class _History:
         per_day = requests * _DAY / max(self._end, _HOUR)
         self._crowd = Crowd(self._world, seed=seed, remembered=round(per_day * 1.5))
         self._troubles = Troubles(
-            self._world, first=self._first, days=days if incidents else 0, seed=seed
+            self._world,
+            first=self._first,
+            days=days if incidents else 0,
+            seed=seed,
+            ongoing_since=self._end - _ONGOING_SECONDS if ongoing else None,
         )
         busy = per_day * _BUILDS_PER_REQUEST * _BUILD_SECONDS / _DAY
         self._workers = max(2, math.ceil(_WORKERS_PER_BUSY * busy))

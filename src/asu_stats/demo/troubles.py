@@ -1,5 +1,6 @@
 """Simulated failures: the usual ones, and incidents with a beginning and an end."""
 
+import math
 import random
 import re
 from collections.abc import Sequence
@@ -104,9 +105,20 @@ def kind_of_text(text: str, status: str) -> ErrorKind:
 
 
 class Troubles:
-    """Decides which builds fail and which requests are rejected. Times are seconds from `first`."""
+    """Decides which builds fail and which requests are rejected. Times are seconds from `first`.
 
-    def __init__(self, world: World, *, first: date, days: int, seed: int) -> None:
+    With `ongoing_since`, an outage that began then goes on.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        first: date,
+        days: int,
+        seed: int,
+        ongoing_since: float | None = None,
+    ) -> None:
         self._chance = random.Random(f"troubles {seed}")  # noqa: S311 - a play
         rows = [
             (row["text"], row["status"])
@@ -133,6 +145,8 @@ class Troubles:
         )
         self.breakages = _breakages(world, first, days)
         self.outages = _outages(days)
+        if ongoing_since is not None:
+            self.outages += (Outage(ongoing_since, math.inf),)
 
     def fate(self, wish: PlannedRequest, started: float) -> BuildFailure | None:
         """Return how a build fails, `None` if it succeeds."""
