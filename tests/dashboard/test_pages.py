@@ -117,7 +117,7 @@ def test_files_are_kept_for_ever_under_their_digest(sqlite_stats: Stats) -> None
     text = sqlite_stats.client.get("/", headers=HTML).text
     found = re.search(r'"(/static/[0-9a-f]{12}/style.css)"', text)
     assert found
-    answer = sqlite_stats.client.get(found[1])
+    answer = sqlite_stats.client.get(found[1], headers={"accept-encoding": "gzip"})
     assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
     assert answer.headers["content-type"] == "text/css; charset=utf-8"
     assert answer.headers["content-encoding"] == "gzip"
