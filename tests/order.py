@@ -23,6 +23,7 @@ LONGEST: Final = (
     "tests/store/test_failover.py::test_an_address_that_moves_to_the_new_primary",
     "tests/crash/test_retention.py::test_nothing_is_lost_and_nothing_is_double",
     "tests/store/test_one_spelling.py::test_rows_of_older_releases_are_merged",
+    "tests/integrations/test_campaign.py::test_every_figure_equals_what_the_server_answered",
     "tests/store/test_rejections.py::test_a_hash_rejected_in_files_and_tables_counts_once",
 )
 
