@@ -40,6 +40,9 @@ DETAILS = (
 )
 
 
+# Groups of given rows, or of the newest ones up to a limit: sorting them takes bounded time.
+BOUNDED = (") AS given JOIN", ") AS newest GROUP BY")
+
 SUBJECTS = {
     "client": "luci",
     "fingerprint": fingerprints.of(None, "build", "unknown").fingerprint,
@@ -166,7 +169,8 @@ def badly_read(stats: Stats, question: Question, monkeypatch: pytest.MonkeyPatch
     with stats.engine.connect() as connection:
         for statement in found:
             text = plan(connection, statement)
-            grouped = any(table in statement[0] for table in DETAILS)
+            bounded = any(rows in statement[0] for rows in BOUNDED)
+            grouped = not bounded and any(table in statement[0] for table in DETAILS)
             if scanned(text) or (grouped and "TEMP B-TREE FOR GROUP BY" in text):
                 yield f"{statement[0]}\n{text}"
 
