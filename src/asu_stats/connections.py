@@ -11,6 +11,6 @@ def route_path(connection: HTTPConnection) -> str:
 
 
 def wants_page(connection: HTTPConnection) -> bool:
-    """Tell whether a browser asks for a page, not a program for data."""
+    """Return whether a browser asks for a page, not a program for data."""
     accepts_html = "text/html" in connection.headers.get("accept", "")
     return connection.scope["type"] == "http" and accepts_html

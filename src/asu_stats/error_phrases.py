@@ -236,7 +236,7 @@ class _Reader:
 
 # Each line ends with a newline, so `text[-1]`, a newline, precedes the first line.
 def _starts(text: str, begin: int) -> bool:
-    """Tell whether a place is the start of a message: of a line, or after `: `, a quote, `(`."""
+    """Return whether a place is the start of a message: of a line, or after `: `, a quote, `(`."""
     return text[begin - 1] in "\n\"'(" or text[begin - 2 : begin] == ": "
 
 

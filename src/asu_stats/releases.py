@@ -51,7 +51,7 @@ def order_of(column: str) -> Callable[[str], str]:
 
 
 def is_release(version: str) -> bool:
-    """Tell whether a version is a release, not a candidate or a snapshot: `24.10.2`."""
+    """Return whether a version is a release, not a candidate or a snapshot: `24.10.2`."""
     return _RELEASE.fullmatch(version) is not None
 
 

@@ -33,7 +33,7 @@ def _uri() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
 
 
 def is_absolute_uri(text: str) -> bool:
-    """Tell whether `text` is an absolute URI, such as `https://example.org` or `urn:isbn:1`."""
+    """Return whether `text` is an absolute URI, such as `https://example.org` or `urn:isbn:1`."""
     absolute, with_host, need_host = _uri()
     uri = absolute.fullmatch(text)
     if uri is None:
@@ -46,7 +46,7 @@ def is_absolute_uri(text: str) -> bool:
 
 
 def is_storable(text: str) -> bool:
-    """Tell whether every database can store `text`: no NUL, no unpaired surrogate."""
+    """Return whether every database can store `text`: no NUL, no unpaired surrogate."""
     return _UNSTORABLE.search(text) is None
 
 

@@ -16,7 +16,7 @@ from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, field_
 from asu_stats import urls
 
 _PREFIX: Final = "whsec_"
-_LEAST, _MOST = 24, 64  # bytes of a secret
+_MIN_BYTES, _MAX_BYTES = 24, 64  # bytes of a secret
 
 
 class Webhook(BaseModel):
@@ -81,6 +81,6 @@ def _decoded(secret: SecretStr) -> bytes:
         key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error:
         key = b""
-    if not text.startswith(_PREFIX) or not _LEAST <= len(key) <= _MOST:
-        raise ValueError(f"expected whsec_ and {_LEAST} to {_MOST} random bytes in Base64")
+    if not text.startswith(_PREFIX) or not _MIN_BYTES <= len(key) <= _MAX_BYTES:
+        raise ValueError(f"expected whsec_ and {_MIN_BYTES} to {_MAX_BYTES} random bytes in Base64")
     return key

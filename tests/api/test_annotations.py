@@ -99,7 +99,7 @@ def test_incidents_are_there_while_they_last(stats: Stats) -> None:
     (row,) = stats.get("annotations", days=30)
     assert (row["kind"], row["until"]) == ("incident", None)
     assert row["text"].startswith("Low rate: xxx")
-    assert len(row["text"]) == annotations.MOST_CHARACTERS
+    assert len(row["text"]) == annotations.MAX_CHARACTERS
     closed = replace(opened, incident=replace(opened.incident, closed_at=NOW - 3 * DAY))
     with write_transaction(stats.engine) as connection:
         state.write_incident(connection, closed)

@@ -398,7 +398,7 @@ def test_a_corrected_end_takes_its_example_along(stats: Stats) -> None:
 def test_too_many_fingerprints_of_a_type_are_others(
     sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(error_fingerprints, "MOST_OF_TYPE", 3)
+    monkeypatch.setattr(error_fingerprints, "MAX_PER_TYPE", 3)
     words = ("apple", "pear", "plum", "cherry", "quince")
     for word in words:
         sqlite_stats.record(failing(1, f"something about {word}"))

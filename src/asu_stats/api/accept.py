@@ -11,7 +11,7 @@ _NUMBER: Final = re.compile(r"[0-9]{0,9}\.?[0-9]{1,9}|[0-9]{1,9}\.")
 
 
 def wants_csv(accept: str) -> bool:
-    """Tell whether an `Accept` header prefers CSV to JSON, in time linear in its length."""
+    """Return whether an `Accept` header prefers CSV to JSON, in time linear in its length."""
     accept = accept.lower()
     if "csv" not in accept:
         return False

@@ -25,7 +25,7 @@ _STEP: Final = 64 << 10
 _SLICE: Final = 16 << 10
 _WINDOW_LOG: Final = 23  # 8 MiB
 # Maximum number of gzip members or zstd frames in a body. Each costs a decompressor.
-_MOST_STREAMS: Final = 1000
+_MAX_STREAMS: Final = 1000
 
 
 class _Stream(Protocol):
@@ -122,8 +122,8 @@ def decode(coding: str, body: bytes, limit: int) -> bytes:
             given = stream.unused_data
             if is_last and not given:
                 return bytes(decoded)
-            if streams == _MOST_STREAMS:
-                raise ValueError(f"more than {_MOST_STREAMS} {coding} streams in one body")
+            if streams == _MAX_STREAMS:
+                raise ValueError(f"more than {_MAX_STREAMS} {coding} streams in one body")
             stream, streams = make(), streams + 1
         elif is_last and not part and stream.needs_input:
             raise ValueError(f"the {coding} stream ends too early")

@@ -74,7 +74,7 @@ def budget_of(scope: Scope, policies: Policies) -> Budget:
 
 
 def _is_expensive(scope: Scope) -> bool:
-    """Tell whether a request is for a long time range or for CSV."""
+    """Return whether a request is for a long time range or for CSV."""
     query = scope["query_string"].decode("ascii", "replace")
     given = dict(parse_qsl(query, max_num_fields=50)) if query.count("&") < 50 else {}
     accept = Headers(scope=scope).get("accept", "")

@@ -67,7 +67,7 @@ class Listener:
             self.queue.put_nowait(None)
 
     def is_due(self, state: State, now: float) -> bool:
-        """Tell whether a message about `state` must be sent now."""
+        """Return whether a message about `state` must be sent now."""
         return state != self._seen and now >= self._not_before
 
 
@@ -118,7 +118,7 @@ class Live:
             self._listeners.discard(listener)
 
     def _is_welcome(self, socket: WebSocket) -> bool:
-        """Tell whether the origin of a page may connect. Programs send no origin."""
+        """Return whether the origin of a page may connect. Programs send no origin."""
         origin = socket.headers.get("origin")
         return origin is None or origin.lower() in self._origins or is_own(socket, origin)
 

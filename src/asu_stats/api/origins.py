@@ -11,7 +11,7 @@ _PAGES_OF: Final = {"ws": "http", "wss": "https"}
 
 
 def is_own(connection: HTTPConnection, origin: str) -> bool:
-    """Tell whether `origin` is the server that the request was sent to.
+    """Return whether `origin` is the server that the request was sent to.
 
     A proxy may terminate TLS: requests of a page loaded by https may arrive by http, but never the
     other way round.

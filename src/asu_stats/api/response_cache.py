@@ -12,7 +12,7 @@ from asu_stats.api.accept import wants_csv
 from asu_stats.caches import LruCache
 from asu_stats.store.database.changes import ChangeCounter
 
-_MOST: Final = 1024
+_MAX_RESPONSES: Final = 1024
 _BYTES: Final = 16 << 20
 # Requests with one of these headers are not cached here.
 _SPECIAL: Final = frozenset({b"authorization", b"cookie", b"if-none-match", b"range"})
@@ -58,7 +58,7 @@ class CachedResponses:
         self._counter = counter
         self._today = today
         self._responses: LruCache[Key, Cached] = LruCache(
-            entries=_MOST, size_bytes=_BYTES, size=_size
+            entries=_MAX_RESPONSES, size_bytes=_BYTES, size=_size
         )
 
     def find(self, scope: Scope) -> Response | None:

@@ -48,7 +48,7 @@ class Sessions:
         return _signed(name, until, tokens.digest(token))
 
     def holds(self, cookie: str) -> bool:
-        """Tell whether a cookie has not expired and was signed with a token that is still valid."""
+        """Return whether a cookie is not expired, and signed with a token that is still valid."""
         try:
             encoded, until, _ = cookie.split(".")
             name = urlsafe_b64decode(encoded).decode()

@@ -107,17 +107,19 @@ class StatsApi:
             if report.paged:
                 headers = page_headers(request, given, query.page, len(result))
                 result = query.page.of(result)
-            answer = _written(report, query, result, as_csv=as_csv)
-            return replace(answer, headers={**answer.headers, **headers})
+            response = _written(report, query, result, as_csv=as_csv)
+            return replace(response, headers={**response.headers, **headers})
 
-        asked = (
+        cache_key = (
             request.scope["path"],
             ascii(list(given.items())),  # unquoted, two different queries could look the same
             *_identity(query),
             "csv" if as_csv else "json",
             "full hashes" if query.full_hashes else "",
         )
-        return self._answering.answer(request, asked, make, today=query.today, vary=", ".join(vary))
+        return self._answering.answer(
+            request, cache_key, make, today=query.today, vary=", ".join(vary)
+        )
 
     def _read(self, report: Report, query: Query, connection: Connection, changes: int) -> Any:
         """Return the result of a report. A long list is computed once for all its pages."""

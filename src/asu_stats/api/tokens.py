@@ -81,7 +81,7 @@ class Access:
             )
 
     def may_read_hashes(self, request: HTTPConnection) -> bool:
-        """Tell whether full hashes may be shown (docs/reference/figures.md, Request hashes)."""
+        """Return whether full hashes may be shown (docs/reference/figures.md, Request hashes)."""
         return self.scope_of(request) == "read"
 
     def scope_of(self, request: HTTPConnection) -> str | None:

@@ -38,7 +38,7 @@ def branch_of(version: str) -> str:
 
 
 def is_release(version: str) -> bool:
-    """Tell whether a version never changes: releases and candidates, not snapshots."""
+    """Return whether a version never changes: releases and candidates, not snapshots."""
     return not version.endswith(MAIN)
 
 
@@ -100,7 +100,7 @@ class Catalogue(BaseModel):
             ) from None
 
     def offers_branch(self, version: str) -> bool:
-        """Tell whether the branch of `version` is available."""
+        """Return whether the branch of `version` is available."""
         return not self.branches or branch_of(version) in self.branches
 
     def offers_version(self, version: str) -> bool:

@@ -73,7 +73,7 @@ class ImageStore:
         shutil.rmtree(self._trash, ignore_errors=True)
 
     def holds(self, request_hash: str, names: Iterable[str]) -> bool:
-        """Tell whether all images of a request hash exist."""
+        """Return whether all images of a request hash exist."""
         directory = self.root / request_hash
         return all((directory / name).is_file() for name in names)
 

@@ -118,7 +118,7 @@ class BuildQueue:
         return state if self._is_current(state) else None
 
     def _is_current(self, state: State) -> bool:
-        """Tell whether a job is waiting, running, or its result is still remembered."""
+        """Return whether a job is waiting, running, or its result is still remembered."""
         if state.status in {PENDING, BUILDING}:
             return True
         now = naive(self._clock())

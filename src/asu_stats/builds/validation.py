@@ -23,7 +23,7 @@ class RejectedRequestError(AsuStatsError):
 
 
 def repository_allowed(url: str, allowed: Iterable[str]) -> bool:
-    """Tell whether `url` lies below one of the URLs of `allowed`.
+    """Return whether `url` lies below one of the URLs of `allowed`.
 
     A URL with a user name, or with a path that a server may normalise, never does.
     """

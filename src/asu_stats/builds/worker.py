@@ -248,7 +248,7 @@ def _unexpected(attempt: Attempt | None, error: Exception) -> BuildFailedError:
 
 
 def _is_storage_error(attempt: Attempt | None, error: OSError) -> bool:
-    """Tell whether an error is about the directory of a build, or from before it existed."""
+    """Return whether an error is about the directory of a build, or from before it existed."""
     if attempt is None:
         return True
     names = (name for name in (error.filename, error.filename2) if isinstance(name, str | Path))

@@ -38,7 +38,7 @@ _MISTAKES: Final[tuple[Callable[[PlannedRequest], PlannedRequest], ...]] = (
     partial(replace, target="ipq807x/generics"),
     partial(replace, profile="tplink_archer-c99-v1"),
 )
-_MOST_POLLS: Final = 240
+_MAX_POLLS: Final = 240
 _OVERLOADED: Final = 529
 
 
@@ -152,7 +152,7 @@ class Visitors:
         habit = HABITS.get(split_client(wish.client)[0], _USUAL)
         if reply is None:
             return
-        if reply.status == _OVERLOADED and habit.posts_again and tries < _MOST_POLLS:
+        if reply.status == _OVERLOADED and habit.posts_again and tries < _MAX_POLLS:
             self._plan(habit.poll_seconds, partial(self._post, wish, tries + 1))
         request_hash = reply.body.get("request_hash")
         if reply.status == 202 and isinstance(request_hash, str) and request_hash.isalnum():
@@ -161,7 +161,7 @@ class Visitors:
     def _poll(self, habit: PollingBehaviour, request_hash: str, polls: int = 1) -> None:
         """Request the state of a build, and schedule the next poll if it has not ended."""
         reply = self._send(habit.method, f"/api/v1/build/{request_hash}")
-        if reply and reply.status == 202 and polls < _MOST_POLLS:
+        if reply and reply.status == 202 and polls < _MAX_POLLS:
             self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash, polls + 1))
 
     def _send(

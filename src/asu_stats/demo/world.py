@@ -33,7 +33,7 @@ class Device:
     title: str
 
     def is_in(self, branch: str) -> bool:
-        """Tell whether a branch has the device's target."""
+        """Return whether a branch has the device's target."""
         return has_target(branch, self.target)
 
 
@@ -57,7 +57,7 @@ class Version:
         return "candidate" if "-rc" in self.name else "release"
 
     def exists_on(self, day: date) -> bool:
-        """Tell whether the version existed on a day."""
+        """Return whether the version existed on a day."""
         return self.released is None or self.released <= day
 
     def age_days(self, day: date) -> int:
@@ -88,7 +88,7 @@ class Client:
         return None
 
     def exists_on(self, day: date) -> bool:
-        """Tell whether the client existed on a day."""
+        """Return whether the client existed on a day."""
         return self.since is None or self.since <= day
 
 
@@ -118,7 +118,7 @@ def branch_key(branch: str) -> str:
 
 
 def has_target(branch: str, target: str) -> bool:
-    """Tell whether a branch has a target."""
+    """Return whether a branch has a target."""
     family, key = target.partition("/")[0], branch_key(branch)
     last, first = LAST_BRANCH.get(family, MAIN), FIRST_BRANCH.get(family, "0")
     return branch_key(first) <= key <= branch_key(last)

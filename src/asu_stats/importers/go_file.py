@@ -113,7 +113,7 @@ def row_of(connection: sqlite3.Connection, number: int) -> FileRow | None:
 
 
 def continues_after(connection: sqlite3.Connection, last: FileRow | None) -> bool:
-    """Tell whether rows continue after the row `last`; older rows may be deleted.
+    """Return whether rows continue after the row `last`; older rows may be deleted.
 
     Otherwise the file was replaced or emptied.
     """

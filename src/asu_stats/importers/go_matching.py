@@ -189,7 +189,7 @@ class Matches:
         return Match(*found) if found else None
 
     def is_paired(self, match: Match, row_id: int, after: int) -> bool:
-        """Tell whether `row_id` is the end that a request after the row `after` waited for."""
+        """Return whether `row_id` is the end that a request after the row `after` waited for."""
         found = self._connection.execute(_PAIRED, (match.request_hash, row_id, after))
         return found.fetchone() is not None
 

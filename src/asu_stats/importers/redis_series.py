@@ -47,7 +47,7 @@ class Samples:
     failed: list[Failed] = field(default_factory=list)
 
     def is_on_day(self, at: int) -> bool:
-        """Tell whether a time is on the day itself."""
+        """Return whether a time is on the day itself."""
         return self.start <= at < self.start + DAY
 
 

@@ -54,7 +54,7 @@ class RedisServer:
         self.totals: dict[date, Counter[str]] = {}
 
     def has_requests(self) -> bool:
-        """Tell whether the server keeps its requests in TimeSeries."""
+        """Return whether the server keeps its requests in TimeSeries."""
         return self._series.first() is not None
 
     def read(
@@ -88,13 +88,13 @@ class RedisServer:
         sender.flush()
 
     def _is_known(self, kind: str, at: int) -> bool:
-        """Tell whether an event is about a build that was imported from the results of RQ."""
+        """Return whether an event is about a build that was imported from the results of RQ."""
         before = self._builds_before
         return kind == "build.finished" and before is not None and at >= before.timestamp() * 1000
 
     def _import_day(self, day: date, samples: Samples, sender: Sender) -> None:
         summary, totals = self._summary, self.totals.setdefault(day, Counter())
-        asked, stray = matching.requests(samples)
+        requests, stray = matching.requests(samples)
         numbers: Counter[str] = Counter()
 
         def send(at: int, kind: str, series: str, data: dict[str, Any]) -> bool:
@@ -116,7 +116,7 @@ class RedisServer:
             sender.send([event])
             return True
 
-        for request in asked:
+        for request in requests:
             outcome = "cache_hit" if request.is_hit else UNKNOWN
             data = _asked(request, outcome)
             if send(request.at, "request.received", "stats:build:requests", data):

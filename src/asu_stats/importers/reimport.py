@@ -65,13 +65,13 @@ def _before(engine: Engine, day: date, events: Sequence[Event]) -> tuple[int, st
     with read_snapshot(engine) as connection:
         requests = [*_rows(connection, client_stats, _REQUEST, first, after)]
         builds = [*_rows(connection, build_metrics, _BUILD, first, after)]
-    asked = set(requests)
+    known_requests = set(requests)
     built = {moment: build_id for moment, build_id in builds if build_id.startswith(_IMPORTED)}
     happened, source = 0, None
     for event in events:
         moment = naive(event.time)
         if isinstance(event, RequestReceived):
-            happened += (moment, event.version, event.target, event.profile) in asked
+            happened += (moment, event.version, event.target, event.profile) in known_requests
         elif build_id := built.get(moment):
             happened += 1
             kind, digest, *_ = build_id.split(":")

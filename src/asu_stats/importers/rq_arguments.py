@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from asu_stats.text import NAME_LENGTH
 
-_MOST_BYTES: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 20
 _FIELDS: Final = ("distro", "version", "version_code", "target", "profile", "packages")
 _OTHER: Final = object()
 _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -27,7 +27,7 @@ class _Mark(str):
 def request(data: bytes) -> dict[str, Any]:
     """Return the request in a job's `data` as members of events, empty if it is unreadable."""
     try:
-        tokens = list(_tokens(zlib.decompressobj().decompress(data, _MOST_BYTES)))
+        tokens = list(_tokens(zlib.decompressobj().decompress(data, _MAX_BYTES)))
         return _read(tokens)
     except (zlib.error, ValueError, IndexError, StopIteration):
         return {}
@@ -99,6 +99,6 @@ def _read(tokens: list[Any]) -> dict[str, Any]:
 
 
 def _ends(texts: list[str | None], place: int) -> bool:
-    """Tell whether the last field of the request is at a place."""
+    """Return whether the last field of the request is at a place."""
     after = texts[place + 2]
     return texts[place] == "client" and (after is None or after.startswith("__pydantic"))

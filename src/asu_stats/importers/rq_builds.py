@@ -140,8 +140,8 @@ class RqBuilds:
         except ValueError:
             return
         if self._is_new(moment):
-            asked = rq_arguments.request(self._data(job))
-            data = {"request_hash": job, "outcome": "queued", **asked}
+            arguments = rq_arguments.request(self._data(job))
+            data = {"request_hash": job, "outcome": "queued", **arguments}
             self._send(sender, "request.received", f"{job}:{queued}", moment, data)
 
     def _names(self, job: str) -> dict[str, Any]:

@@ -86,10 +86,10 @@ def evaluate(
     readings: dict[str, Sequence[Reading]] = {}
     for rule in rules:
         if rule.enabled:
-            mine = known[rule.name]
-            active = [alert.subject for alert in mine.values() if alert.state != "resolved"]
+            rule_alerts = known[rule.name]
+            active = [alert.subject for alert in rule_alerts.values() if alert.state != "resolved"]
             readings[rule.name] = list(read(rule, seen, active, now))
-            alerts += _of_rule(rule, readings[rule.name], mine, now)
+            alerts += _of_rule(rule, readings[rule.name], rule_alerts, now)
     placed, still, opened, closed = _grouped(
         {rule.name: rule for rule in rules}, alerts, list(incidents), now
     )
@@ -97,12 +97,14 @@ def evaluate(
 
 
 def _of_rule(
-    rule: Rule, found: Sequence[Reading], mine: Mapping[Subject, Alert], now: datetime
+    rule: Rule, found: Sequence[Reading], rule_alerts: Mapping[Subject, Alert], now: datetime
 ) -> list[Alert]:
     readings = {reading.subject: reading for reading in found}
-    for subject in mine.keys() - readings.keys():
+    for subject in rule_alerts.keys() - readings.keys():
         readings[subject] = Reading(subject, None, 0, beyond=False, recovered=True)
-    steps = (_step(rule, reading, mine.get(reading.subject), now) for reading in readings.values())
+    steps = (
+        _step(rule, reading, rule_alerts.get(reading.subject), now) for reading in readings.values()
+    )
     return [alert for alert in steps if alert]
 
 
@@ -211,7 +213,7 @@ def _opened(rule: Rule, alert: Alert, now: datetime) -> Incident:
 
 
 def _explains(incident: Incident, rule: Rule, alert: Alert, now: datetime) -> bool:
-    """Tell whether an open incident explains an alert, so that it needs no notification.
+    """Return whether an open incident explains an alert, so that it needs no notification.
 
     An alert without subject is explained by any incident of its family. Otherwise the two must
     share a place: one contains the other, or the alert's cause names it. An incident without a

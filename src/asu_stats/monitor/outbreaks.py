@@ -102,7 +102,7 @@ def place_of(subject: Subject) -> Subject:
 
 
 def contains(subject: Subject, failure: Failure) -> bool:
-    """Tell whether a failure is in a group."""
+    """Return whether a failure is in a group."""
     return all(getattr(failure, dimension) == value for dimension, value in subject)
 
 

@@ -187,7 +187,7 @@ def _common(client: str, recent: Recent) -> Subject:
 
 
 def _still(rule: Rule, seen: Figures, was: float) -> bool:
-    """Tell whether the last hours have not recovered, compared with `was`."""
+    """Return whether the last hours have not recovered, compared with `was`."""
     last = seen.recent.get(STILL_HOURS)
     part, whole = _parts(rule, last.now) if last else (0, 0)
     if not whole:

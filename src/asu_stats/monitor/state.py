@@ -30,7 +30,7 @@ class Silence:
     comment: str
 
     def holds(self, rule: str, subject: Subject, now: datetime) -> bool:
-        """Tell whether an incident is silenced."""
+        """Return whether an incident is silenced."""
         return now < self.until and self.rule in {None, rule} and set(self.subject) <= set(subject)
 
 

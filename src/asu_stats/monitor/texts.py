@@ -13,7 +13,7 @@ from asu_stats.monitor.outbreaks import Subject
 from asu_stats.reports.causes import Cause
 from asu_stats.text import clean_name, counted
 
-_LONGEST: Final = 160
+_MAX_CHARACTERS: Final = 160
 _SCHEME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
 _DIMENSIONS: Final = {"error_type": "error"}
 
@@ -22,7 +22,7 @@ def plain(text: str) -> str:
     """Return untrusted text, safe to show anywhere, at most 160 characters."""
     shown = _SCHEME.sub("", clean_name(text)).replace("@", "(at)")
     shown = "".join(character for character in shown if character.isprintable())
-    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+    return shown if len(shown) <= _MAX_CHARACTERS else shown[: _MAX_CHARACTERS - 1] + "…"
 
 
 def of_subject(subject: Subject) -> str:

@@ -124,7 +124,7 @@ class Watch:
         return result
 
     def _is_later(self, before: MonitorState, ahead: timedelta) -> bool:
-        """Tell whether another process evaluates with a clock that is ahead of this one's."""
+        """Return whether another process evaluates with a clock that is ahead of this one's."""
         seen, self._ahead_at[:] = list(self._ahead_at), [before.evaluations]
         if ahead == timedelta():
             return True
@@ -139,28 +139,32 @@ class Watch:
         rules = {rule.name: rule for rule in self.rules}
         before = {stored.incident.id: stored for stored in result.state.incidents}
         evaluation = result.evaluation
-        informed = outbox.notified_channels(connection, list(before))
+        notified_channels = outbox.notified_channels(connection, list(before))
         for incident in (*evaluation.open, *evaluation.closed):
             known = before.get(incident.id)
-            mine = [alert for alert in evaluation.alerts if alert.incident == incident.id]
+            incident_alerts = [
+                alert for alert in evaluation.alerts if alert.incident == incident.id
+            ]
             if known is None:
-                report = reporting.report(rules, incident, mine, result.causes[incident.id])
+                report = reporting.report(
+                    rules, incident, incident_alerts, result.causes[incident.id]
+                )
             else:
                 report = {
                     **known.report,
-                    **reporting.report_changes(rules, incident, mine, known.report),
+                    **reporting.report_changes(rules, incident, incident_alerts, known.report),
                 }
             stored = StoredIncident(incident, report, known.notified_at if known else None)
             silent = any(
                 silence.holds(incident.rule, incident.subject, now)
                 for silence in result.state.silences
             )
-            has_heard = informed.get(incident.id, set())
+            notified = notified_channels.get(incident.id, set())
             if incident.closed_at is not None:
-                self._put(connection, stored, "closed", sorted(has_heard), now)
+                self._put(connection, stored, "closed", sorted(notified), now)
             elif not silent:
                 stored = replace(stored, notified_at=stored.notified_at or now)
-                new = [channel for channel in self.channels if channel not in has_heard]
+                new = [channel for channel in self.channels if channel not in notified]
                 self._put(connection, stored, "opened", new, now)
             if stored != known:
                 state.write_incident(connection, stored)
@@ -205,7 +209,7 @@ def _log_incidents(before: MonitorState, result: WatchResult) -> None:
 
 
 def _is_next_day(before: datetime | None, now: datetime) -> bool:
-    """Tell whether a UTC day has begun since the evaluation `before`, at most a week ago.
+    """Return whether a UTC day has begun since the evaluation `before`, at most a week ago.
 
     Old incidents and messages are deleted then, but not by a clock that is suddenly far ahead.
     """
@@ -230,10 +234,10 @@ def figures(
     """Read the figures that `rules` watch."""
     yesterday = now.date() - timedelta(days=1)
     by_hours = {rule.hours for rule in rules if rule.enabled and rule.family != "queue"}
-    wanted = sorted({STILL_HOURS, *by_hours})
-    spans = {hours: Span.last(hours, now=now) for hours in wanted}
-    one_by_one = {"failure_rate", "client_failure_rate"}
-    with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch in one_by_one}
+    hours_read = sorted({STILL_HOURS, *by_hours})
+    spans = {hours: Span.last(hours, now=now) for hours in hours_read}
+    per_build = {"failure_rate", "client_failure_rate"}
+    with_failures = {rule.hours for rule in rules if rule.enabled and rule.watch in per_build}
     compared = {(rule.hours, rule.against) for rule in rules if rule.is_change and rule.enabled}
     last_past = min((span.first.date() for span in spans.values()), default=yesterday)
     return Figures(

@@ -333,7 +333,7 @@ class Recorder:
         return None if error is None else (rejected - 1, error)
 
     def _store_works(self, rejection: Exception | None = None) -> bool:
-        """Tell whether the store can write, or a `rejection` shows that it can. Log a failure."""
+        """Return whether the store can write, or a `rejection` shows that it can. Log a failure."""
         if isinstance(rejection, MissingArchiveError | InvalidEventError):
             return True
         try:

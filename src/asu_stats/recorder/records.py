@@ -21,7 +21,7 @@ from asu_stats.strict_json import parse_json
 
 _CHUNK: Final = 1 << 16
 _BATCH_BYTES: Final = 1 << 23
-_LONGEST: Final = 1 << 24  # longer than any record: 2,000 package names in escapes have 6 MiB
+_MAX_BYTES: Final = 1 << 24  # longer than any record: 2,000 package names in escapes have 6 MiB
 _START: Final = re.compile(rb'[0-9a-f]{8} \{"')
 _NULS: Final = re.compile(rb"\0{2,}")
 
@@ -103,7 +103,7 @@ def read(file: int, offset: int, end: int, most: int) -> Batch | None:
         place += len(rest)
         line.append(_dense(rest))
         length += len(line[-1])
-        if length > _LONGEST:
+        if length > _MAX_BYTES:
             text = b"".join(line)
             *_, cut = (0, *(match.start() for match in _START.finditer(text)))
             rest = text[cut:] if cut and b"\0\0" not in text[cut:] else b""

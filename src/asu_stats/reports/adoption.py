@@ -44,17 +44,17 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
     shown = [version for version, _ in figures.top(visible, SHOWN, release_order)]
     found: list[VersionBucket] = []
     for stamp, _, cube in sums.cube_over_time(connection, window, interval, VERSIONS):
-        asked = {version: row[0] for (version,), row in cube.rows()}
-        everything = sum(asked.values())
-        rows: list[tuple[str | None, int]] = [(v, asked.get(v, 0)) for v in shown]
+        requests = {version: row[0] for (version,), row in cube.rows()}
+        total = sum(requests.values())
+        rows: list[tuple[str | None, int]] = [(v, requests.get(v, 0)) for v in shown]
         if len(requests) > len(shown):
-            rows.append((None, everything - sum(n for _, n in rows)))
+            rows.append((None, total - sum(n for _, n in rows)))
         found += [
             {
                 "timestamp": stamp,
                 "version": version,
                 "requests": n,
-                "percentage": figures.rate(n, everything),
+                "percentage": figures.rate(n, total),
             }
             for version, n in rows
         ]

@@ -87,7 +87,7 @@ def of_failures(connection: Connection, span: Span, subject: Mapping[str, str]) 
 def of_durations(connection: Connection, span: Span) -> Cause:
     """Explain slow builds: by the slowest tenth."""
     b = build_metrics.c
-    asked = (
+    query = (
         select(
             b.request_hash,
             b.version,
@@ -105,7 +105,7 @@ def of_durations(connection: Connection, span: Span) -> Cause:
         .order_by(b.duration_seconds.desc(), b.id)
         .limit(_READ)
     )
-    rows = connection.execute(asked).all()
+    rows = connection.execute(query).all()
     slowest = rows[: max(_EXAMPLES, len(rows) // 10)]
     cases = [_Case(**row._asdict()) for row in slowest]
     return _cause(cases, _clients_of(connection, span, {case.build_id for case in cases}))
@@ -114,7 +114,7 @@ def of_durations(connection: Connection, span: Span) -> Cause:
 def of_misses(connection: Connection, span: Span) -> Cause:
     """Explain cache misses."""
     c = client_stats.c
-    asked = (
+    query = (
         select(c.request_hash, c.version, c.target, c.profile, c.client)
         .where(
             c.timestamp >= span.first,
@@ -124,7 +124,7 @@ def of_misses(connection: Connection, span: Span) -> Cause:
         .order_by(c.timestamp.desc())
         .limit(_READ)
     )
-    return _cause([_Case(*row) for row in connection.execute(asked)])
+    return _cause([_Case(*row) for row in connection.execute(query)])
 
 
 def of_waiting(waiting: Sequence[tuple[str, str, str, str]]) -> Cause:
@@ -136,7 +136,7 @@ def _failed(connection: Connection, span: Span, subject: Mapping[str, str]) -> l
     x, b = error_stats.c, build_metrics.c
     same = and_(b.request_hash == x.request_hash, b.build_id == x.build_id)
     wanted: list[ColumnElement[bool]] = [x[name] == value for name, value in subject.items()]
-    asked = (
+    query = (
         select(
             x.request_hash,
             x.version,
@@ -156,14 +156,14 @@ def _failed(connection: Connection, span: Span, subject: Mapping[str, str]) -> l
         .order_by(x.timestamp.desc())
         .limit(_READ)
     )
-    return [_Case(**row._asdict()) for row in connection.execute(asked)]
+    return [_Case(**row._asdict()) for row in connection.execute(query)]
 
 
 def _of_client(connection: Connection, span: Span, client: str) -> list[_Case]:
     c = client_stats.c
-    mine = and_(c.timestamp >= span.first, c.timestamp < span.after, c.client == client)
+    of_client = and_(c.timestamp >= span.first, c.timestamp < span.after, c.client == client)
     bad = c.status.in_((*sorted(FAILED_STATUSES), "rejected"))
-    rows = connection.execute(_requests().where(mine, bad).order_by(c.timestamp.desc()))
+    rows = connection.execute(_requests().where(of_client, bad).order_by(c.timestamp.desc()))
     return [
         _Case(
             row.request_hash,
@@ -198,10 +198,10 @@ def _requests() -> Select[Any]:
 def _clients_of(connection: Connection, span: Span, builds: set[str | None]) -> Counter[str | None]:
     """Return how many requests of each client waited for one of `builds`."""
     c = client_stats.c
-    asked = select(c.client, c.build_id).where(
+    query = select(c.client, c.build_id).where(
         c.timestamp >= span.before().first, c.timestamp < span.after, c.build_id.is_not(None)
     )
-    rows: Iterable[Row[Any]] = connection.execute(asked)
+    rows: Iterable[Row[Any]] = connection.execute(query)
     return Counter(row.client for row in rows if row.build_id in builds)
 
 

@@ -55,14 +55,14 @@ def read(
 ) -> list[ErrorExample]:
     """Return the latest errors in `window` of a version, category and type, newest first."""
     first = midnight(window.start)
-    asked = {"version": version, "error_category": category, "error_type": type}
-    asked["fingerprint"] = fingerprint
+    given = {"version": version, "error_category": category, "error_type": type}
+    given["fingerprint"] = fingerprint
     found = latest_errors.read(
         connection,
         EXAMPLES,
         first=first,
         after=first + timedelta(days=window.days),
-        filters={name: value for name, value in asked.items() if value is not None},
+        filters={name: value for name, value in given.items() if value is not None},
     )
     return [
         {

@@ -105,7 +105,7 @@ class Visible:
         self._names: dict[str, set[str]] = {}
 
     def has(self, kind: str, name: str) -> bool:
-        """Tell whether a name of a dimension is shown. What is no dimension is always shown."""
+        """Return whether a name of a dimension is shown. What is no dimension is always shown."""
         if not least() or name in {OTHER, UNKNOWN} or kind not in _KINDS:
             return True
         if kind not in self._names:
@@ -155,7 +155,7 @@ def masked(connection: Connection, window: Window, filters: Mapping[str, Any]) -
 
 
 def is_rare(connection: Connection, window: Window, asked: Mapping[str, str]) -> bool:
-    """Tell whether the names together have too few requests, as far as a rollup has them."""
+    """Return whether the names together have too few requests, as far as a rollup has them."""
     tried: list[set[str]] = []
     for rollup in _OF_FILTERS:
         mine = {name: value for name, value in asked.items() if name in rollup.key}

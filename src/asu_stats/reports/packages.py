@@ -49,10 +49,10 @@ def read(
         ranked = found.ranked(1, None if version is None else {0: version})
     else:
         lists = sums.rows(connection, PACKAGES, ("package_list",), window, filters)
-        asked = package_lists.count(
+        counts = package_lists.count(
             connection, {row.package_list: int(row.requests) for row in lists}
         )
-        ranked = Ranked.of([(name, (asked[name],)) for name in sorted(asked)], width=1)
+        ranked = Ranked.of([(name, (counts[name],)) for name in sorted(counts)], width=1)
     ranked, _ = floor.fold_ranked(ranked)
     (totals,) = sums.rows(connection, VERSION_TARGET, (), window, filters)
     accepted = int(totals.request_count or 0)

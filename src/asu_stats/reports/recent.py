@@ -191,10 +191,10 @@ def past(connection: Connection, last: date) -> BuildGroups:
     ]
     errors = sums.rows(connection, ERRORS, ("version", "target", "error_type"), window)
     clients: dict[str, tuple[int, int]] = {}
-    (asked,) = sums.cubes(connection, window, BUILDS_BY_CLIENT)
-    of_askers = [(number, counts) for (number,), counts in asked.rows()]
-    known = names.of(connection, (number for number, _ in of_askers))
-    for number, (good, bad) in of_askers:
+    (totals,) = sums.cubes(connection, window, BUILDS_BY_CLIENT)
+    by_client = [(number, counts) for (number,), counts in totals.rows()]
+    known = names.of(connection, (number for number, _ in by_client))
+    for number, (good, bad) in by_client:
         client = known[number][0] if number in known else UNKNOWN
         failed, ended = clients.get(client, (0, 0))
         clients[client] = failed + int(bad), ended + int(good + bad)

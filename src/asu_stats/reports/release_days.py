@@ -87,7 +87,7 @@ def supported_branches(days: Mapping[str, date], on: date) -> set[str]:
 
 
 def is_end_of_life(version: str, supported: Collection[str]) -> bool:
-    """Tell whether a version belongs to a branch that is older than the supported ones."""
+    """Return whether a version belongs to a branch that is older than the supported ones."""
     branch = branch_of(version)
     if branch is None or not supported:
         return False

@@ -40,8 +40,8 @@ def read(connection: Connection, window: Window, **filters: str) -> list[WeekHou
     )
     requests: Counter[tuple[int, int]] = Counter()
     failures: Counter[tuple[int, int]] = Counter()
-    for hour, asked, failed in connection.execute(query):
-        requests[hour.isoweekday(), hour.hour] += int(asked)
+    for hour, accepted, failed in connection.execute(query):
+        requests[hour.isoweekday(), hour.hour] += int(accepted)
         failures[hour.isoweekday(), hour.hour] += int(failed)
     return [
         {

@@ -68,7 +68,7 @@ class Bounded(asyncio.Protocol, ABC):
 
     @abstractmethod
     def _has_begun(self) -> bool:
-        """Tell whether a request has arrived in part."""
+        """Return whether a request has arrived in part."""
 
     @abstractmethod
     def _target(self) -> bytes:
@@ -109,7 +109,7 @@ class Bounded(asyncio.Protocol, ABC):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _should_upgrade(self) -> bool:
-        """Tell whether this is a handshake that the WebSocket protocol can read.
+        """Return whether this is a handshake that the WebSocket protocol can read.
 
         Otherwise it is an ordinary request (RFC 9110 §7.8). The protocol would never respond.
         """

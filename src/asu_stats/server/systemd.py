@@ -26,6 +26,10 @@ def notify(message: str) -> None:
 
 def heartbeat_seconds() -> float | None:
     """Return the pause between heartbeats, half of the watchdog's limit; `None` without one."""
-    mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    is_for_this_process = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     limit = os.environ.get("WATCHDOG_USEC", "")
-    return int(limit) / _MICROSECONDS / 2 if mine and limit.isdecimal() and int(limit) else None
+    return (
+        int(limit) / _MICROSECONDS / 2
+        if is_for_this_process and limit.isdecimal() and int(limit)
+        else None
+    )

@@ -10,7 +10,7 @@ from asu_stats.alert_rules import DEFAULTS, Rule
 from asu_stats.settings import checks
 from asu_stats.webhook import Webhook
 
-_LEAST_STALE_HOURS: Final = 0.1
+_MIN_STALE_HOURS: Final = 0.1
 
 
 class Jobs(BaseModel):
@@ -46,7 +46,7 @@ class Monitoring(BaseModel):
     )
     stale_after_hours: float = Field(
         default=6,
-        ge=_LEAST_STALE_HOURS,
+        ge=_MIN_STALE_HOURS,
         le=168,
         allow_inf_nan=False,
         description="Hours after which a request or build of another server stops counting as "

@@ -94,7 +94,7 @@ def revision(connection: Connection) -> str | None:
 
 
 def is_go_servers(tables: Collection[str]) -> bool:
-    """Tell whether tables are those of a Go server that was not converted yet."""
+    """Return whether tables are those of a Go server that was not converted yet."""
     return "build_stats" in tables and not {"alembic_version", store_state.name} & set(tables)
 
 
@@ -153,7 +153,7 @@ def run(
 
 
 def is_known(schema: str) -> bool:
-    """Tell whether this program knows a schema: newer releases have others."""
+    """Return whether this program knows a schema: newer releases have others."""
     every = ScriptDirectory.from_config(_config()).walk_revisions()
     return schema in {each.revision for each in every}
 

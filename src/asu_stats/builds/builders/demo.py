@@ -75,7 +75,7 @@ class FailureExample(NamedTuple):
     status: str
 
     def applies_to(self, request: BuildRequest) -> bool:
-        """Tell whether a build of this request could fail with this error."""
+        """Return whether a build of this request could fail with this error."""
         if self.type == "version_mismatch" and not request.version_code:
             return False
         if self.type == "manifest_mismatch" and not request.packages_versions:

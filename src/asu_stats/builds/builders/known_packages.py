@@ -16,7 +16,7 @@ _ABI_VERSION: Final = re.compile(r"-?\d[\d.]*(?:[0-9a-f]{8}|[a-z])?\Z")
 
 
 def is_known(package: str) -> bool:
-    """Tell whether a package exists. The name of a library may end in its ABI version."""
+    """Return whether a package exists. The name of a library may end in its ABI version."""
     if package in _names():
         return True
     stem = _without_abi(package)

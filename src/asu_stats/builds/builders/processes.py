@@ -136,7 +136,7 @@ def _read(
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a command has ended. It is not reaped, so its process id stays reserved."""
+    """Return whether a command has ended. It is not reaped, so its process id stays reserved."""
     flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
     return os.waitid(os.P_PID, process.pid, flags) is not None
 

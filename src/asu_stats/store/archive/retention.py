@@ -30,7 +30,7 @@ _HOLD_SECONDS: Final = (
     0.04  # how long a batch may block writers; the slowest batches then stay below 0.1
 )
 _ROWS: Final = 500
-_LEAST, _MOST = 20, 20_000
+_MIN_BATCH, _MAX_BATCH = 20, 20_000
 _CHECKPOINT: Final = 16  # batches
 _FILE_ROWS: Final = 1_000  # minimum rows per file, if there are as many: deleting them is fast
 _DETAILS_DAYS: Final = 8  # days whose details always stay in tables: `reports.rolling` counts them
@@ -91,12 +91,12 @@ class BatchSize:
     def took(self, seconds: float) -> None:
         """Adjust to the duration of a batch, then pause to let waiting writers run."""
         factor = min(2.0, max(0.25, _HOLD_SECONDS / max(seconds, 1e-6)))
-        self.rows = min(_MOST, max(_LEAST, int(self.rows * factor)))
+        self.rows = min(_MAX_BATCH, max(_MIN_BATCH, int(self.rows * factor)))
         time.sleep(min(seconds, 0.1))
 
 
 def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
-    """Tell whether there is data from before `today`.
+    """Return whether there is data from before `today`.
 
     Raises `ImplausibleDayError` if nothing confirms the day: the clock may be wrong. A run or
     events within a week before it confirm a day. Events of the day itself do not: they may come

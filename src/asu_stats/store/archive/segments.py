@@ -198,8 +198,8 @@ def between(
 
 def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:
     """Return those of the given files that belong to a table."""
-    mine = _t.id.in_(list(numbers)) & (_t.table_name == table.name)
-    return list(connection.execute(select(_t.file).where(mine).order_by(_t.id)).scalars())
+    condition = _t.id.in_(list(numbers)) & (_t.table_name == table.name)
+    return list(connection.execute(select(_t.file).where(condition).order_by(_t.id)).scalars())
 
 
 def rows_of(connection: Connection, table: Table, file: str) -> files.Rows:
@@ -220,13 +220,13 @@ def _rows(path: Path, table: Table, file: str) -> files.Rows:
 def unpack(connection: Connection, into: Table, table: Table, numbers: Iterable[int]) -> None:
     """Restore all rows of some files `into` the archive table of a detail table."""
     for number in sorted(numbers):
-        mine = (_t.id == number) & (_t.table_name == table.name)
-        file = connection.execute(select(_t.file).where(mine)).scalar()
+        condition = (_t.id == number) & (_t.table_name == table.name)
+        file = connection.execute(select(_t.file).where(condition)).scalar()
         if file is None:
             continue
         columns = tuple(column.name for column in table.columns)
         statements.insert(connection, into, columns, rows_of(connection, table, file))
-        connection.execute(delete(archive_parts).where(mine))
+        connection.execute(delete(archive_parts).where(condition))
         connection.execute(delete(archive_keys).where(archive_keys.c.part == number))
 
 

@@ -191,10 +191,10 @@ class Reader:
     def load(self, wanted: Iterable[Wanted]) -> None:
         """Bring blocks, or all that they are built from, into memory."""
         missing = [block for block in wanted if not self._cache.get(*block)]
-        asked: set[Wanted] = set()
-        while ask := {part for block in missing for part in self._unknown(block, asked)}:
-            self._load_stored(ask)
-            asked |= ask
+        requested: set[Wanted] = set()
+        while parts := {part for block in missing for part in self._unknown(block, requested)}:
+            self._load_stored(parts)
+            requested |= parts
         days = [day for block in missing for day in self._days(block)]
         for place in range(0, len(days), _DAYS_AT_ONCE):
             sent = [(day, self._send_day(day)) for day in days[place : place + _DAYS_AT_ONCE]]
@@ -230,22 +230,22 @@ class Reader:
     def _halves(self, wanted: Wanted) -> list[Wanted]:
         return self._changed(wanted.cube, wanted.span.halves())
 
-    def _unknown(self, wanted: Wanted, asked: Container[Wanted]) -> Iterator[Wanted]:
-        """Yield the parts of a block that were not asked for and may make it.
+    def _unknown(self, wanted: Wanted, requested: Container[Wanted]) -> Iterator[Wanted]:
+        """Yield the parts of a block that were not requested yet and may be stored.
 
         If a block is not stored, that is usually because of its last change. So the half that has
-        this change is likely to be missing too, and its halves are asked for at the same time.
+        this change is likely to be missing too, and its halves are requested at the same time.
         """
         if self._cache.get(*wanted):
             return
-        new = wanted not in asked
+        new = wanted not in requested
         if new:
             yield wanted
         if wanted.span.days > 1:
             for half in self._halves(wanted):
                 if not new or half.changes == wanted.changes:
-                    yield from self._unknown(half, asked)
-                elif half not in asked and not self._cache.get(*half):
+                    yield from self._unknown(half, requested)
+                elif half not in requested and not self._cache.get(*half):
                     yield half
 
     def _days(self, wanted: Wanted) -> Iterator[Wanted]:

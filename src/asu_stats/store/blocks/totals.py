@@ -120,9 +120,9 @@ class Tops:
         for head in heads:
             place = self._groups.places.get(head, len(self._sizes))
             if place < len(self._sizes):
-                mine = self._groups.group == place
-                mine &= self._counts != 0
-                names, counts = self._groups.tails[mine], self._counts[mine]
+                selected = self._groups.group == place
+                selected &= self._counts != 0
+                names, counts = self._groups.tails[selected], self._counts[selected]
                 for name, n in zip(names.tolist(), counts.tolist(), strict=True):
                     found[name] += n
         return found
@@ -245,9 +245,9 @@ class Totals:
         groups = self.vocabulary.groups(len(self.sums))
         counts = self.sums[:, 0]
         if where:
-            mine = self._rows(where)
+            selected = self._rows(where)
             counts = np.zeros(len(counts), np.int64)
-            counts[mine] = self.sums[mine, 0]
+            counts[selected] = self.sums[selected, 0]
         return Tops(groups, counts[groups.order], places)
 
     def distribution(self, place: int, where: Where | None = None) -> Distribution:
@@ -294,21 +294,21 @@ class Totals:
     def _spread(self, place: int, where: Where | None) -> tuple[Values, Ints]:
         """Return the sorted distinct values of one part of the keys, and the first sum of each."""
         values, codes = self._column(place)
-        mine = self._rows(where)
+        selected = self._rows(where)
         # bincount adds floats up: exact up to 2 ** 53
-        sums = np.bincount(codes[mine], self.sums[mine, 0], len(values))
+        sums = np.bincount(codes[selected], self.sums[selected, 0], len(values))
         return values, sums.astype(np.int64)
 
     def _rows(self, where: Where | None) -> Any:
         """Return an index of the rows that count."""
         if not where:
             return slice(None)
-        mine = np.ones(len(self.sums), bool)
+        selected = np.ones(len(self.sums), bool)
         for place, expected in where.items():
             values, codes = self._column(place)
             if isinstance(expected, Before):
-                mine &= (values < expected.day.toordinal())[codes]
+                selected &= (values < expected.day.toordinal())[codes]
             else:
                 found = np.flatnonzero(values == expected)
-                mine &= codes == (found[0] if len(found) else -1)
-        return np.flatnonzero(mine)
+                selected &= codes == (found[0] if len(found) else -1)
+        return np.flatnonzero(selected)

@@ -98,7 +98,7 @@ def _connected(engine: Engine) -> Connection:
 
 
 def _is_server_lost(engine: Engine, error: Exception) -> bool:
-    """Tell whether an error shows that the server must not be used any more."""
+    """Return whether an error shows that the server must not be used any more."""
     if engine.dialect.name != "postgresql" or not outages.is_outage(error):
         return False
     return not outages.is_passing(error)

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-_MOST: Final = 20  # problems that are returned
+_MAX_PROBLEMS: Final = 20  # problems that are returned
 _INVALID_INDEXES: Final = text(
     "SELECT 'index ' || c.relname || ' is invalid; REINDEX repairs it'"
     " FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid"
@@ -25,7 +25,7 @@ def problems(connection: Connection) -> list[str]:
     SQLite reads and compares all of them, which takes time. PostgreSQL reports what it has noticed.
     """
     if connection.dialect.name == "sqlite":
-        found = connection.execute(text(f"PRAGMA integrity_check({_MOST})")).scalars()
+        found = connection.execute(text(f"PRAGMA integrity_check({_MAX_PROBLEMS})")).scalars()
         lines = [line for each in found for line in str(each).splitlines()]
         return [line for line in lines if line != "ok" and not line.startswith("***")]
     statements = (_INVALID_INDEXES, _FAILED_PAGES)

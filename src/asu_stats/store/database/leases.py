@@ -97,8 +97,8 @@ class Lease:
         No other process can take the job before that transaction ends.
         """
         self.check()
-        mine = connection.execute(select(_t.fence).where(_is(self)).with_for_update()).first()
-        if mine is None:
+        fence = connection.execute(select(_t.fence).where(_is(self)).with_for_update()).first()
+        if fence is None:
             self.stop()
             self.check()
 
@@ -131,7 +131,7 @@ def _free(now: datetime) -> ColumnElement[bool]:
 
 
 def is_due(engine: Engine, job: str) -> bool:
-    """Tell whether a job should run now and is not running. Only reads."""
+    """Return whether a job should run now and is not running. Only reads."""
     with read_snapshot(engine) as connection:
         now = dialects.now(connection)
         due = select(_t.name).where(_t.name == job, _t.next_run_at <= now, _free(now))

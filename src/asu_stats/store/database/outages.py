@@ -42,7 +42,7 @@ _BESIDE: Final = ("-wal", "-shm", "-journal")
 
 
 def is_outage(error: Exception) -> bool:
-    """Tell whether the database was unreachable or could not write, not rejected a statement."""
+    """Return whether the database was unreachable or could not write, not rejected a statement."""
     if isinstance(error, StoreUnavailableError | PoolTimeoutError | OSError):
         return True
     if isinstance(error, DBAPIError) and error.connection_invalidated:
@@ -57,7 +57,7 @@ def is_outage(error: Exception) -> bool:
 
 
 def is_missing(error: Exception) -> bool:
-    """Tell whether the database lacks a table, column or index that a statement names."""
+    """Return whether the database lacks a table, column or index that a statement names."""
     cause = getattr(error, "orig", None) or error
     if isinstance(cause, sqlite3.OperationalError):
         return _MISSING_IN_SQLITE.search(str(cause)) is not None
@@ -65,7 +65,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_passing(error: Exception) -> bool:
-    """Tell whether the same connection can be used after an outage."""
+    """Return whether the same connection can be used after an outage."""
     return bool(
         {parent.__name__ for parent in type(getattr(error, "orig", error)).__mro__} & _PASSING
     )

@@ -20,7 +20,7 @@ from asu_stats.store.database.schema import (
     release_days,
 )
 
-MOST_CHARACTERS: Final = 500
+MAX_CHARACTERS: Final = 500
 Kind: TypeAlias = Literal["note", "setting"]
 
 
@@ -57,9 +57,9 @@ def add(
     words = one_line(text)
     if not words:
         raise InvalidNoteError("the text of a note is empty")
-    if len(words) > MOST_CHARACTERS:
+    if len(words) > MAX_CHARACTERS:
         raise InvalidNoteError(
-            f"the text of a note has {len(words):,} characters: expected at most {MOST_CHARACTERS}"
+            f"the text of a note has {len(words):,} characters: expected at most {MAX_CHARACTERS}"
         )
     if until is not None and until < at:
         raise InvalidNoteError("a note ends before it begins")
@@ -114,7 +114,7 @@ def incidents(connection: Connection, first: datetime, after: datetime) -> list[
 
 def _title(report: Any) -> str:
     title = report.get("title") if isinstance(report, dict) else None
-    return one_line(title)[:MOST_CHARACTERS] if isinstance(title, str) else ""
+    return one_line(title)[:MAX_CHARACTERS] if isinstance(title, str) else ""
 
 
 # At the start of a server ---------------------------------------------------------------
@@ -134,7 +134,7 @@ def remember_settings(engine: Engine, settings: Mapping[str, str], now: datetime
         for name, value in settings.items():
             if before.get(name, value) != value:
                 text = f"{name}: {before[name]} → {value}"
-                add(connection, "setting", one_line(text)[:MOST_CHARACTERS], now)
+                add(connection, "setting", one_line(text)[:MAX_CHARACTERS], now)
         connection.execute(delete(known_settings))
         rows = [{"name": name, "value": value} for name, value in sorted(settings.items())]
         connection.execute(insert(known_settings), rows)

@@ -17,8 +17,8 @@ from asu_stats.store.database import statements
 from asu_stats.store.database.schema import error_fingerprints
 from asu_stats.store.rollups.counting import Rejection
 
-MOST_OF_TYPE: Final = 2_000
-MOST: Final = 50_000
+MAX_PER_TYPE: Final = 2_000
+MAX_FINGERPRINTS: Final = 50_000
 EXAMPLE: Final = 2_000  # characters, from the end
 
 _t: Final = error_fingerprints.c
@@ -86,7 +86,7 @@ def _beyond(
     total, found = counts.total(), {}
     for fingerprint in sorted(new):
         category, error_type = kinds[fingerprint]
-        if counts[error_type] >= MOST_OF_TYPE or total >= MOST:
+        if counts[error_type] >= MAX_PER_TYPE or total >= MAX_FINGERPRINTS:
             found[fingerprint] = fingerprints.other(category, error_type)
         else:
             counts[error_type] += 1

@@ -53,7 +53,7 @@ def of(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     return {number: tuple(names) for number, names in send_known(connection, numbers)()}
 
 
-_MOST_KNOWN: Final = 1 << 16
+_MAX_CACHED: Final = 1 << 16
 _read: dict[int, Names] = {}
 
 
@@ -64,7 +64,7 @@ def read(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     if missing := wanted - found.keys():
         new = of(connection, missing)
         found |= new
-        if len(_read) > _MOST_KNOWN:  # names come from strangers
+        if len(_read) > _MAX_CACHED:  # names come from strangers
             _read.clear()
         _read.update(new)
     return found
