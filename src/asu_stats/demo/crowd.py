@@ -120,8 +120,8 @@ class Crowd:
 
     def __init__(self, world: World, *, seed: int, remembered: int = 1000) -> None:
         self._world = world
-        self._chance = random.Random(f"crowd {seed}")  # noqa: S311 - a play
-        self._size_chance = random.Random(f"sizes {seed}")  # noqa: S311 - a play
+        self._chance = random.Random(f"crowd {seed}")  # noqa: S311 - a simulation
+        self._size_chance = random.Random(f"sizes {seed}")  # noqa: S311 - a simulation
         self._order = popularity.by_popularity(world.devices, seed=seed)
         self._weights = popularity.zipf_weights(len(self._order))
         self._devices: dict[str, WeightedChoice[tuple[str, str]]] = {}

@@ -47,7 +47,7 @@ class Build:
     worker: str
     started: float
     finished: float
-    fate: BuildFailure | None
+    failure: BuildFailure | None
     phases: dict[str, float]
 
 
@@ -55,7 +55,7 @@ class WorkerPool:
     """Workers that take the build that has waited longest."""
 
     def __init__(self, troubles: Troubles, *, workers: int, seed: int) -> None:
-        self._chance = random.Random(f"farm {seed}")  # noqa: S311 - a play
+        self._chance = random.Random(f"farm {seed}")  # noqa: S311 - a simulation
         self._troubles = troubles
         self._seed = seed
         self._means: dict[str, float] = {}
@@ -67,9 +67,9 @@ class WorkerPool:
         chance = self._chance
         free, worker = self._free[0]
         started = round(max(free + 0.2, at + chance.uniform(0.2, 2.5)), 3)
-        fate = self._troubles.fate(wish, started)
+        failure = self._troubles.failure_of(wish, started)
         seconds = self._seconds(wish)
-        took = seconds if fate is None else self._until_failure(fate, seconds)
+        took = seconds if failure is None else self._until_failure(failure, seconds)
         finished = round(started + took, 3)
         heapq.heapreplace(self._free, (finished, worker))
         self._builds += 1
@@ -78,7 +78,7 @@ class WorkerPool:
             worker=f"w{worker}",
             started=started,
             finished=finished,
-            fate=fate,
+            failure=failure,
             phases=_phases(took, TIMEOUT_SECONDS if took == TIMEOUT_SECONDS else seconds),
         )
 
@@ -88,17 +88,17 @@ class WorkerPool:
 
     def _mean_seconds(self, target: str) -> float:
         if target not in self._means:
-            of_target = random.Random(f"{target} {self._seed}")  # noqa: S311 - a play
+            of_target = random.Random(f"{target} {self._seed}")  # noqa: S311 - a simulation
             usual = of_target.uniform(*_MEAN_SECONDS)
             self._means[target] = _SLOW_TARGETS.get(target, usual)
         return self._means[target]
 
-    def _until_failure(self, fate: BuildFailure, seconds: float) -> float:
-        if fate.status == "timeout":
+    def _until_failure(self, failure: BuildFailure, seconds: float) -> float:
+        if failure.status == "timeout":
             return TIMEOUT_SECONDS
-        if fate.status == "cancelled":
+        if failure.status == "cancelled":
             return seconds * self._chance.uniform(0.1, 0.9)
-        kind = fate.kind
+        kind = failure.kind
         far = (0.85, 1.0) if kind.type in _LATE_TYPES else _FAR[kind.category]
         return max(1.0, seconds * self._chance.uniform(*far))
 

@@ -118,7 +118,7 @@ class _History:
         self._end = (now - first).total_seconds()
         self._last_seconds = min(_LAST_SECONDS, self._end / 20)
         self._days, self._requests = days, requests
-        self._chance = random.Random(f"history {seed}")  # noqa: S311 - a play
+        self._chance = random.Random(f"history {seed}")  # noqa: S311 - a simulation
         per_day = requests * _DAY / max(self._end, _HOUR)
         self._crowd = Crowd(self._world, seed=seed, remembered=round(per_day * 1.5))
         self._troubles = Troubles(
@@ -238,7 +238,7 @@ class _History:
 
     def _build(self, wish: PlannedRequest, at: float) -> None:
         build = self._farm.build(wish, at)
-        status = build.fate.status if build.fate else "success"
+        status = build.failure.status if build.failure else "success"
         self._images[wish.request_hash] = _Image(build.finished, status)
         self._add(build.started, self._writer.started(wish, build))
         self._add(build.finished, self._writer.finished(wish, build))
@@ -249,7 +249,7 @@ class _History:
         impatient = _IMPATIENT_AT_RELEASE if self._is_fresh(wish.version, at) else _IMPATIENT
         if self._chance.random() < impatient:
             self._return(wish, self._chance.uniform(at, build.finished))
-        if build.fate and self._chance.random() < _TRY_AGAIN:
+        if build.failure and self._chance.random() < _TRY_AGAIN:
             self._return(wish, build.finished + self._chance.uniform(20, 2400))
 
     def _is_fresh(self, version: str, at: float) -> bool:

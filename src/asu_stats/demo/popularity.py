@@ -86,7 +86,7 @@ def by_popularity(devices: Sequence[Device], *, seed: int) -> list[Device]:
     known = {(device.target, device.profile): device for device in devices}
     first = [known[key] for key in FAVOURITES if key in known]
     others = [device for device in devices if (device.target, device.profile) not in FAVOURITES]
-    random.Random(seed).shuffle(others)  # noqa: S311 - a play
+    random.Random(seed).shuffle(others)  # noqa: S311 - a simulation
     return first + others
 
 

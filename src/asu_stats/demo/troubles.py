@@ -107,7 +107,7 @@ def kind_of_text(text: str, status: str) -> ErrorKind:
 class Troubles:
     """Decides which builds fail and which requests are rejected. Times are seconds from `first`.
 
-    With `ongoing_since`, an outage that began then goes on.
+    With `ongoing_since`, an outage begins then and does not end.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Troubles:
         seed: int,
         ongoing_since: float | None = None,
     ) -> None:
-        self._chance = random.Random(f"troubles {seed}")  # noqa: S311 - a play
+        self._chance = random.Random(f"troubles {seed}")  # noqa: S311 - a simulation
         rows = [
             (row["text"], row["status"])
             for row in read_csv("errors.csv")
@@ -148,7 +148,7 @@ class Troubles:
         if ongoing_since is not None:
             self.outages += (Outage(ongoing_since, math.inf),)
 
-    def fate(self, wish: PlannedRequest, started: float) -> BuildFailure | None:
+    def failure_of(self, wish: PlannedRequest, started: float) -> BuildFailure | None:
         """Return how a build fails, `None` if it succeeds."""
         chance = self._chance
         if any(each.start <= started < each.end for each in self.outages) and (
@@ -189,11 +189,11 @@ def refused_names(text: str) -> dict[str, str]:
 
 
 def _by_type(
-    fates: Sequence[BuildFailure], weights: dict[str, int], *, rare: float
+    failures: Sequence[BuildFailure], weights: dict[str, int], *, rare: float
 ) -> WeightedChoice[BuildFailure]:
     """Return a choice in which each type has its weight, divided among its texts."""
-    types = [fate.kind.type for fate in fates]
-    return WeightedChoice(fates, [weights.get(each, rare) / types.count(each) for each in types])
+    types = [failure.kind.type for failure in failures]
+    return WeightedChoice(failures, [weights.get(each, rare) / types.count(each) for each in types])
 
 
 def _days_of_incidents(days: int, ago: int) -> list[int]:

@@ -86,7 +86,7 @@ class Visitors:
         self._host, self._port, self._path = _loopback(base_url)
         self._mean_seconds = mean_seconds
         self._calm_seconds = max(mean_seconds, calm_seconds or 0.0)
-        self._chance = random.Random(f"visitors {seed}")  # noqa: S311 - a play
+        self._chance = random.Random(f"visitors {seed}")  # noqa: S311 - a simulation
         self._crowd = Crowd(worlds.load(), seed=seed, remembered=200)
         self._stopped = stopped or threading.Event()
         self._today = today

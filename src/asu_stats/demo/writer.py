@@ -75,19 +75,19 @@ class Writer:
 
     def finished(self, wish: PlannedRequest, build: Build) -> BuildFinished:
         """Return the end event of a build."""
-        fate = build.fate
-        kind = fate.kind if fate else None
+        failure = build.failure
+        kind = failure.kind if failure else None
         return BuildFinished(
             source=f"{self._source}/workers/{build.worker}",
             id=f"demo:{self._key}:finished:{build.number}",
             time=self._time(build.finished),
             build_id=f"demo-{self._key}-{build.number}",
             request_hash=wish.request_hash,
-            status=fate.status if fate else "success",
+            status=failure.status if failure else "success",
             worker_id=build.worker,
             duration_seconds=math.floor(round(build.finished - build.started, 3) + 0.5),
             phases=build.phases,
-            error_message=fate.text if fate else None,
+            error_message=failure.text if failure else None,
             error_category=kind.category if kind else None,
             error_type=kind.type if kind else None,
             names=_names(wish),
