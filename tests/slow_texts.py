@@ -65,7 +65,7 @@ def search(
         text = text[:SIZE]
         if seconds(text, do) <= worst:
             continue
-        taken = min(seconds(text, do) for _ in range(6))  # once more: the machine may stumble
-        if taken > worst:
-            worst, slowest = taken, text
+        elapsed = min(seconds(text, do) for _ in range(6))  # once more: the machine may stumble
+        if elapsed > worst:
+            worst, slowest = elapsed, text
     return worst, slowest

@@ -150,17 +150,17 @@ def parse_date(parameter: str, value: str) -> date:
     return day
 
 
-def parse_number(parameter: str, value: str, *, least: int, most: int) -> int:
+def parse_number(parameter: str, value: str, *, minimum: int, maximum: int) -> int:
     """Return the number that plain decimal digits name. Raises `InvalidParameterError`."""
     number = int(value) if _DIGITS.fullmatch(value) else -1
-    if not least <= number <= most:
-        expected = f"a whole number from {least} to {most}"
+    if not minimum <= number <= maximum:
+        expected = f"a whole number from {minimum} to {maximum}"
         raise InvalidParameterError(parameter, got=value, expected=expected)
     return number
 
 
 def _parse_days(value: str) -> int:
-    return parse_number("days", value, least=1, most=MAX_DAYS)
+    return parse_number("days", value, minimum=1, maximum=MAX_DAYS)
 
 
 def _monday(day: date) -> date:

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from asu_stats.api import tokens
 from tests.conftest import sqlite_database
 from tests.support import Stats
-from tests.support import request as asked
+from tests.support import request as sample_request
 
 OPEN = {
     "/api/v1/build",
@@ -106,7 +106,7 @@ def test_without_a_token_nothing_is_said(private: Stats, path: str) -> None:
 
 
 def test_a_read_token_opens_and_an_answer_in_memory_does_not(private: Stats) -> None:
-    private.record(asked("h1"))
+    private.record(sample_request("h1"))
     token = tokens.create(private.engine, "reader", "read")
     for _ in range(3):
         answer = private.client.get("/api/v1/stats/overview", headers=bearer(token))
@@ -120,7 +120,7 @@ def test_a_read_token_opens_and_an_answer_in_memory_does_not(private: Stats) -> 
 
 
 def test_building_and_sending_go_on(private: Stats) -> None:
-    assert private.record(asked("h1")) == {"accepted": 1, "duplicates": 0}
+    assert private.record(sample_request("h1")) == {"accepted": 1, "duplicates": 0}
     assert private.client.post("/api/v1/build", json={}).status_code == 422
     assert private.client.get("/api/v1/build/none").status_code == 404
     for path in ("/healthz", "/readyz", "/docs", "/openapi.json"):

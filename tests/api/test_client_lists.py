@@ -37,16 +37,16 @@ def names_of(number: int) -> dict[str, str]:
     }
 
 
-def asked(number: int) -> int:
+def request_count(number: int) -> int:
     """Return how many requests have these names: many have the same number."""
     return 1 + (number * 7) % 4
 
 
-def story() -> list[CloudEvent]:
+def sample_events() -> list[CloudEvent]:
     events = []
     for number in range(NAMES):
         names = names_of(number)
-        for again in range(asked(number)):
+        for again in range(request_count(number)):
             events.append(request(f"h{number}", outcome="cache_hit", **names))
             kind = {"error_category": f"c{number % 3}", "error_type": f"e{number:02}"}
             events.append(request(f"r{again}", outcome="rejected", **names, **kind))
@@ -56,7 +56,7 @@ def story() -> list[CloudEvent]:
 
 @pytest.fixture
 def filled(stats: Stats) -> Iterator[Stats]:
-    stats.record(*story())
+    stats.record(*sample_events())
     yield stats
     stats.clear()
 
@@ -66,7 +66,7 @@ def naive(column: str, least: int) -> list[tuple[str, int]]:
     counts: Counter[str] = Counter()
     for number in range(NAMES):
         name = names_of(number)["client"][5:] if column == "client_version" else ""
-        counts[name or names_of(number)[column]] += asked(number)
+        counts[name or names_of(number)[column]] += request_count(number)
     if least:
         rare = {name for name, n in counts.items() if n < least or name == "other"}
         rest = sum(counts.pop(name) for name in rare)
@@ -89,11 +89,11 @@ def test_lists_are_those_of_naive_counting(filled: Stats, page: Page, least: int
         cut = ranked[page.places] if name == "client_versions" else ranked[: page.most(5)]
         assert [(row[column], row["requests"]) for row in found[name]] == cut, name
         assert found[f"{name}_total"] == len(ranked), name
-    errors = sorted((-asked(n), f"c{n % 3}", f"e{n:02}") for n in range(NAMES))
+    errors = sorted((-request_count(n), f"c{n % 3}", f"e{n:02}") for n in range(NAMES))
     rows = [(-row["count"], row["category"], row["type"]) for row in found["errors"]]
     assert rows == errors[page.places]
     assert found["errors_total"] == NAMES
-    total = sum(asked(number) for number in range(NAMES))
+    total = sum(request_count(number) for number in range(NAMES))
     shares = [round(-count / total * 100, 2) for count, _, _ in rows]
     assert [row["percentage"] for row in found["errors"]] == pytest.approx(shares, abs=0.01)
 
@@ -110,7 +110,7 @@ def test_only_rows_of_the_page_are_read(filled: Stats, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(statements, "fetch", noted)
     read(filled, Page(2), 0)
-    ties = sum(asked(number) == 4 for number in range(NAMES))
+    ties = sum(request_count(number) == 4 for number in range(NAMES))
     errors = "error_category,error_type"
     exact = {"target": 2, "profile": 2, errors: 2}
     assert exact.items() <= read_rows.items()

@@ -94,7 +94,7 @@ def test_an_event_in_binary_mode_is_the_one_in_structured_mode(stats: Stats) -> 
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant"),
+    ("sent", "decoded"),
     [
         ("a%20b%C3%A9", "a bé"),
         ("a bé", "a bé"),
@@ -106,11 +106,11 @@ def test_an_event_in_binary_mode_is_the_one_in_structured_mode(stats: Stats) -> 
         ('"', '"'),
     ],
 )
-def test_attributes_in_headers_are_decoded(stats: Stats, sent: str, meant: str) -> None:
+def test_attributes_in_headers_are_decoded(stats: Stats, sent: str, decoded: str) -> None:
     event = request("h1")
     body, headers = binary(event | {"id": sent})
     assert accepted(send(stats, body, "application/json", **headers)) == (1, 0)
-    assert stats.record(event | {"id": meant}) == {"accepted": 0, "duplicates": 1}
+    assert stats.record(event | {"id": decoded}) == {"accepted": 0, "duplicates": 1}
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,10 @@ def addresses(stats: Stats, *windows: str) -> list[str]:
             path = route.template
             for each in re.findall(r"\{(\w+)\}", path):
                 path = path.replace(f"{{{each}}}", given.get(each, "x"))
-            taken = documented.get(route.template, {}).get("get", {}).get("parameters", ())
+            accepted = documented.get(route.template, {}).get("get", {}).get("parameters", ())
             of_page = "text/html" if not route.documented else ""
-            formats = ["format=csv"] if any("csv" in str(each) for each in taken) else []
-            is_timed = of_page or any(each["name"] == "days" for each in taken)
+            formats = ["format=csv"] if any("csv" in str(each) for each in accepted) else []
+            is_timed = of_page or any(each["name"] == "days" for each in accepted)
             for window in windows if is_timed else ("",):
                 found += [f"{path}?{window}", *(f"{path}?{window}&{each}" for each in formats)]
     return found
@@ -174,8 +174,8 @@ def get(stats: Stats, address: str, headers: dict[str, str] | None = None) -> Re
     return stats.client.get(address, headers=headers or {}, follow_redirects=False)
 
 
-def told(response: Response) -> list[str]:
-    """Return the secrets that a response tells, in its body or its headers."""
+def leaked(response: Response) -> list[str]:
+    """Return the secrets that a response contains, in its body or its headers."""
     text = f"{response.text}\n{response.headers}".casefold()
     return [secret for secret in SECRETS if secret in text]
 
@@ -190,7 +190,7 @@ def test_nobody_sees_rare_names(stats: Stats) -> None:
     for address in every:
         response = get(stats, address)
         assert response.status_code in {200, 307, 404, 422}, (address, response.text)
-        if found := told(response):
+        if found := leaked(response):
             leaks[address] = found
     assert leaks == {}
 
@@ -272,7 +272,7 @@ def test_pages_of_a_list_are_parts_of_the_same_list(stats: Stats) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "filters",
     [
         {"version": VERSION},
         {"target": TARGET},
@@ -285,20 +285,20 @@ def test_pages_of_a_list_are_parts_of_the_same_list(stats: Stats) -> None:
     ],
 )
 def test_rare_names_are_answered_like_names_that_nobody_has(
-    stats: Stats, asked: dict[str, str]
+    stats: Stats, filters: dict[str, str]
 ) -> None:
     documented = stats.client.get("/openapi.json").json()["paths"]
     tried = 0
     for path, methods in documented.items():
-        taken = {each["name"] for each in methods.get("get", {}).get("parameters", ())}
-        if path.startswith("/api/v1/stats/insights/warmup") or not asked.keys() <= taken:
+        accepted = {each["name"] for each in methods.get("get", {}).get("parameters", ())}
+        if path.startswith("/api/v1/stats/insights/warmup") or not filters.keys() <= accepted:
             continue
-        nobody = {**asked, next(iter(asked)): "nobody"}
-        rare = stats.client.get(path, params={**asked, "days": "30"})
+        nobody = {**filters, next(iter(filters)): "nobody"}
+        rare = stats.client.get(path, params={**filters, "days": "30"})
         none = stats.client.get(path, params={**nobody, "days": "30"})
         assert (rare.status_code, said(rare)) == (none.status_code, said(none)), path
         tried += rare.status_code == 200
-    assert tried or len(asked) > 1
+    assert tried or len(filters) > 1
 
 
 def said(response: Response) -> str:
@@ -323,12 +323,12 @@ def test_details_of_rare_names_are_unknown(stats: Stats, reader: dict[str, str])
 def test_caches_keep_callers_apart(stats: Stats, reader: dict[str, str]) -> None:
     for address in ("/api/v1/stats/profiles?days=29", "/api/v1/stats/profiles?days=29&format=csv"):
         kinds = [get(stats, address, headers) for headers in ({}, reader, {}, reader)]
-        assert [bool(told(response)) for response in kinds] == [False, True, False, True]
+        assert [bool(leaked(response)) for response in kinds] == [False, True, False, True]
         public, private = kinds[0].headers["etag"], kinds[1].headers["etag"]
         assert public != private
         assert {"Authorization", "Cookie"} <= {*kinds[0].headers["vary"].split(", ")}
         crossed = get(stats, address, {"if-none-match": private})
-        assert (crossed.status_code, told(crossed)) == (200, [])
+        assert (crossed.status_code, leaked(crossed)) == (200, [])
         assert get(stats, address, {"if-none-match": public}).status_code == 304
         assert get(stats, address, {**reader, "if-none-match": public}).status_code == 200
         head = stats.client.head(address)
@@ -339,7 +339,7 @@ def test_invalid_and_other_tokens_see_what_nobody_sees(stats: Stats) -> None:
     ingest = tokens.create(stats.engine, "sender", "ingest")
     for token in ("wrong", ingest):
         response = get(stats, "/api/v1/stats/profiles", {"authorization": f"Bearer {token}"})
-        assert (response.status_code, told(response)) == (200, [])
+        assert (response.status_code, leaked(response)) == (200, [])
 
 
 def test_signed_in_people_see_all(stats: Stats) -> None:
@@ -355,7 +355,7 @@ def test_signed_in_people_see_all(stats: Stats) -> None:
     assert PROFILE in get(stats, "/api/v1/stats/profiles?days=30", cookie).text
     assert "Sign in" in get(stats, "/profiles?days=30", HTML).text
     broken = {"cookie": cookie["cookie"][:-1] + "x", **HTML}
-    assert told(get(stats, "/profiles?days=30", broken)) == []
+    assert leaked(get(stats, "/profiles?days=30", broken)) == []
 
 
 def test_live_messages_name_what_the_caller_may_see(stats: Stats, reader: dict[str, str]) -> None:
@@ -381,9 +381,9 @@ def test_legacy_endpoints_of_the_other_shape_too(
         fill(stats)
         for path in ("builds-by-version", "builds-by-version?branch=9", "top-packages"):
             response = get(stats, f"/api/v1/{path}")
-            assert (response.status_code, told(response)) == (200, [])
+            assert (response.status_code, leaked(response)) == (200, [])
         errors = get(stats, "/api/v1/build-errors?n=100")
-        assert told(errors) == []
+        assert leaked(errors) == []
         assert "no space left on device" in errors.text
         assert ":other:" in errors.text
 

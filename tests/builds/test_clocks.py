@@ -18,8 +18,8 @@ def test_a_clock_at_zero_breaks_no_build_and_records_nothing(
     service: BuildService, engine: Engine, clock: Clock, recorder: Recorder
 ) -> None:
     clock.now = datetime(1970, 1, 1, 0, 1, tzinfo=UTC)
-    asked = json.dumps(body()).encode()
-    assert [service.request(asked).status, service.request(asked).status] == [202, 202]
+    sent = json.dumps(body()).encode()
+    assert [service.request(sent).status, service.request(sent).status] == [202, 202]
     job = service.queue.claim("w1")
     assert job
     assert service.queue.finish(job, failure())

@@ -42,13 +42,13 @@ def imagebuilder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def attempt_for(tmp_path: Path, *, seconds: float = 60, **changes: Any) -> Attempt:
-    asked = request(**changes)
+    wanted = request(**changes)
     job = Job(
         id=1,
         build_id=f"build-{time.monotonic_ns()}",
         worker_id="w1",
-        request_hash=asked.request_hash,
-        request=asked,
+        request_hash=wanted.request_hash,
+        request=wanted,
         enqueued_at=NOW,
         started_at=NOW,
     )

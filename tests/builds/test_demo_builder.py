@@ -43,13 +43,13 @@ def demo(tmp_path: Path, **changes: Any) -> DemoBuilder:
 
 
 def attempt_for(tmp_path: Path, **changes: Any) -> Attempt:
-    asked = request(**changes)
+    wanted = request(**changes)
     job = Job(
         id=1,
         build_id=f"build-{time.monotonic_ns()}",
         worker_id="w1",
-        request_hash=asked.request_hash,
-        request=asked,
+        request_hash=wanted.request_hash,
+        request=wanted,
         enqueued_at=NOW,
         started_at=NOW,
     )
@@ -57,30 +57,30 @@ def attempt_for(tmp_path: Path, **changes: Any) -> Attempt:
     return Attempt(job=job, directory=directory, seconds=60, announce=lambda _: None)
 
 
-def fates(builder: DemoBuilder, **changes: Any) -> list[FailureExample | None]:
-    asked = (request(profile=f"p{number}", **changes) for number in range(1000))
-    return [builder.failure(each, each.request_hash) for each in asked]
+def failures(builder: DemoBuilder, **changes: Any) -> list[FailureExample | None]:
+    wanted = (request(profile=f"p{number}", **changes) for number in range(1000))
+    return [builder.failure(each, each.request_hash) for each in wanted]
 
 
 def test_the_same_seed_is_the_same_fate(tmp_path: Path) -> None:
-    assert fates(demo(tmp_path)) == fates(demo(tmp_path))
-    assert fates(demo(tmp_path)) != fates(demo(tmp_path, seed=1))
+    assert failures(demo(tmp_path)) == failures(demo(tmp_path))
+    assert failures(demo(tmp_path)) != failures(demo(tmp_path, seed=1))
 
 
 def test_failures_are_believable(tmp_path: Path) -> None:
-    bad = [fate for fate in fates(demo(tmp_path)) if fate]
+    bad = [failure for failure in failures(demo(tmp_path)) if failure]
     assert 40 <= len(bad) <= 80
-    incident = fates(demo(tmp_path), version=INCIDENT_VERSION, packages=[INCIDENT_PACKAGE])
-    assert 500 <= sum(fate is not None for fate in incident) <= 700
-    assert {fate.type for fate in incident if fate} == {INCIDENT_TYPE}
+    incident = failures(demo(tmp_path), version=INCIDENT_VERSION, packages=[INCIDENT_PACKAGE])
+    assert 500 <= sum(failure is not None for failure in incident) <= 700
+    assert {failure.type for failure in incident if failure} == {INCIDENT_TYPE}
 
 
 def test_durations_are_believable(tmp_path: Path) -> None:
     builder = demo(tmp_path, demo_seconds=8.0)
-    asked = [
+    wanted = [
         request(target=f"board{number}/generic", profile=f"p{number}") for number in range(2000)
     ]
-    seconds = [builder.seconds(each, each.request_hash) for each in asked]
+    seconds = [builder.seconds(each, each.request_hash) for each in wanted]
     assert 7.5 <= mean(seconds) <= 8.5
     assert min(seconds) > 1
     assert max(seconds) < 40
@@ -110,9 +110,9 @@ def test_a_build_that_does_not(
     assert str(caught.value) == MISFORTUNES[index].text
 
 
-def failure_of(tmp_path: Path, misfortune: FailureExample, **changes: Any) -> tuple[str, str]:
+def failure_of(tmp_path: Path, example: FailureExample, **changes: Any) -> tuple[str, str]:
     """Return what the client is told of a build that must fail, and its output."""
-    builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), examples=[misfortune])
+    builder = DemoBuilder(settings_for(tmp_path, demo_seconds=0.01), examples=[example])
     attempt = attempt_for(tmp_path, **changes)
     with pytest.raises(BuildFailedError) as caught:
         builder.build(attempt)
@@ -126,7 +126,7 @@ APK = (
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "told"),
+    ("text", "kind", "expected"),
     [
         (APK, "package_not_found", "Impossible package selection: missing (opkg)"),
         ("Error: Impossible package selection: missing (a)", "package_not_found", None),
@@ -140,27 +140,27 @@ APK = (
     ],
 )
 def test_clients_are_told_what_the_command_builder_would_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: str, told: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, kind: str, expected: str | None
 ) -> None:
     monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
     summary, stderr = failure_of(tmp_path, FailureExample(text, "build", kind, "failure"))
-    assert summary == (told or text)
+    assert summary == (expected or text)
     assert stderr.splitlines()[1:] == text.splitlines()[1:]
 
 
 def test_texts_speak_of_what_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_module, "FAILURE_RATE", 1.0)
     missing = "Error: Image not found: ghcr.io/openwrt/imagebuilder:ath79-generic-v25.12.2"
-    misfortune = FailureExample(missing, "container", "container_image_missing", "failure")
-    told, _ = failure_of(tmp_path, misfortune)
-    assert told.endswith("imagebuilder:mediatek-filogic-v24.10.2")
-    asked = request(version="24.10.1", target="x86/64", profile="generic")
+    example = FailureExample(missing, "container", "container_image_missing", "failure")
+    summary, _ = failure_of(tmp_path, example)
+    assert summary.endswith("imagebuilder:mediatek-filogic-v24.10.2")
+    wanted = request(version="24.10.1", target="x86/64", profile="generic")
     for text in (
-        each.text_for(asked) for each in load_failure_examples() if each.applies_to(asked)
+        each.text_for(wanted) for each in load_failure_examples() if each.applies_to(wanted)
     ):
         assert not any(word in text for word in ("ramips", "ath79", "ar71xx", "laird", "wr703n"))
     texts = [each for each in load_failure_examples() if "target-x86_64_musl" in each.text]
-    assert [each.applies_to(asked) for each in texts] == [True]
+    assert [each.applies_to(wanted) for each in texts] == [True]
     assert [each.applies_to(request()) for each in texts] == [False]
     mismatch = FailureExample("Received x (requested r1)", "build", "version_mismatch", "failure")
     assert not mismatch.applies_to(request())

@@ -20,7 +20,7 @@ from asu_stats.events import Event
 from asu_stats.settings import Settings
 from asu_stats.times import naive, utc_now
 from tests.support import NOW, Stats
-from tests.support import request as asked
+from tests.support import request as sample_request
 
 from .support import Clock, Recorder, failure, rows, statuses, submit
 
@@ -114,7 +114,7 @@ def test_unreadable_rows_are_counted_until_they_are_repaired(sqlite_stats: Stats
     assert seen() == ("degraded", [detail], True)
     with stats.engine.begin() as connection:
         good = update(build_events).where(build_events.c.event == "{")
-        connection.execute(good.values(event=json.dumps(asked("h", NOW))))
+        connection.execute(good.values(event=json.dumps(sample_request("h", NOW))))
         connection.execute(delete(build_events).where(build_events.c.event == "[]"))
     assert outbox.redeliver(older_than=timedelta(0)) == 1
     assert seen() == ("ready", [], True)

@@ -59,8 +59,8 @@ def details(connection: Connection, live: Table, *names: str) -> Iterator[tuple[
     for table in (live, ARCHIVES[live]):
         yield from map(tuple, connection.execute(select(*(table.c[name] for name in names))))
     places = [live.columns.keys().index(name) for name in names]
-    mine = select(archive_parts.c.file).where(archive_parts.c.table_name == live.name)
-    for file in connection.execute(mine).scalars():
+    files = select(archive_parts.c.file).where(archive_parts.c.table_name == live.name)
+    for file in connection.execute(files).scalars():
         rows = segments.rows_of(connection, live, file)
         yield from (tuple(row[at] for at in places) for row in rows)
 
@@ -105,9 +105,9 @@ def test_nothing_is_lost_and_nothing_is_double(
     events = list(history.history(days=100, requests=1500 + 80 * KILLS, now=NOW))
     rng = random.Random(KILLS)
     late = rng.sample(events, len(events) // 10)
-    taken = set(map(id, late))
+    late_ids = set(map(id, late))
     engine, twin = _made(sqlite_template, tmp_path / "a"), _made(sqlite_template, tmp_path / "b")
-    _apply(engine, [event for event in events if id(event) not in taken])
+    _apply(engine, [event for event in events if id(event) not in late_ids])
     _apply(twin, events)
     command = [sys.executable, "-c", LAUNCHER, str(engine.url), TODAY.isoformat(), *in_files]
     killed, grown, longest = 0, 0, 0.8  # seconds to the kill, as it turns out for this machine

@@ -45,7 +45,7 @@ def read(engine: Engine, rules: Sequence[Rule]) -> reporting.Alerts:
     with read_snapshot(engine) as connection:
         known = state.read(connection)
         shown = reporting.overview(rules, known, state.history(connection, _HISTORY))
-        if floor.least():
+        if floor.min_requests():
             names = floor.Visible(connection, floor.recent(connection))
             return reporting.public(shown, names)
     return shown

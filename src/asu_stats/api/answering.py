@@ -115,7 +115,7 @@ class Answering:
         request always means the same query. A request whose `If-None-Match` names this state
         gets 304. `headers` are added to all these responses.
         """
-        query_key = (*query_key, f"names with {floor.least()} requests")
+        query_key = (*query_key, f"names with {floor.min_requests()} requests")
         with read_snapshot(self._engine) as connection:
             ((changes,),) = statements.fetch(connection, COUNTER)
             digest = blake2b("\0".join(query_key).encode("utf-8", "replace"), digest_size=8)

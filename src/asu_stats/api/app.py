@@ -115,7 +115,7 @@ def create_app(
         engine,
         queues=queues,
         origins=settings.live_origins,
-        most=settings.live_connections,
+        max_connections=settings.live_connections,
     )
     old = (
         [legacy.router(answering, engine, settings, now=now, queue_length=queues.length)]
@@ -192,8 +192,8 @@ def create_app(
         for method in route.methods if route.documented else ():
             process.start_at_zero(method, route.template)
     guard = Middleware(ReadGuard, policies=policies, access=access, sessions=sessions)
-    least = settings.public_floor
-    public = Middleware(PublicFloor, access=access, sessions=sessions, least=least)
+    min_requests = settings.public_floor
+    public = Middleware(PublicFloor, access=access, sessions=sessions, min_requests=min_requests)
     # In the order in which a request passes them.
     app.user_middleware = [
         Middleware(OneLeadingSlash),
@@ -204,7 +204,7 @@ def create_app(
         Middleware(HeadAsGet),
         Middleware(Limited, limits=RateLimits(settings, policies)),
         *([guard] if settings.read_access == "token" else []),
-        *([public] if least else []),
+        *([public] if min_requests else []),
         Middleware(ServeCached, cached=cached),
     ]
     return app

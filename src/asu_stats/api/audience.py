@@ -18,13 +18,13 @@ from asu_stats.reports import floor
 
 
 class PublicFloor:
-    """Middleware: callers that may not see all see only names with `least` requests."""
+    """Middleware: shows callers that may not see all only names with `min_requests` or more."""
 
-    def __init__(self, app: ASGIApp, access: Access, sessions: Sessions, least: int) -> None:
+    def __init__(self, app: ASGIApp, access: Access, sessions: Sessions, min_requests: int) -> None:
         self._app = app
         self._access = access
         self._sessions = sessions
-        self._least = least
+        self._min_requests = min_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in {"http", "websocket"}:
@@ -41,7 +41,7 @@ class PublicFloor:
                 headers.add_vary_header("Authorization, Cookie")
             await send(message)
 
-        with floor.applied(0 if sees_all else self._least):
+        with floor.applied(0 if sees_all else self._min_requests):
             await self._app(scope, receive, send_varying)
 
     def _sees_all(self, connection: HTTPConnection) -> bool:

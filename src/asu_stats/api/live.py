@@ -45,8 +45,8 @@ State: TypeAlias = tuple[int, int, int]
 class Listener:
     """A WebSocket: the last message sent, and the queue of messages to send."""
 
-    def __init__(self, least: int) -> None:
-        self.least = least  # requests that a name needs to be in the messages
+    def __init__(self, min_requests: int) -> None:
+        self.min_requests = min_requests  # requests that a name needs to be in the messages
         self.queue: asyncio.Queue[str | None] = asyncio.Queue(_WAITING_MESSAGES)
         self._seen: State | None = None
         self._not_before = 0.0
@@ -80,12 +80,12 @@ class Live:
         *,
         queues: CombinedQueue,
         origins: Sequence[str],
-        most: int,
+        max_connections: int,
     ) -> None:
         self._engine = engine
         self._queues = queues
         self._origins = {origin.rstrip("/").lower() for origin in origins}
-        self._most = most
+        self._max_connections = max_connections
         self._listeners: set[Listener] = set()
         self._watcher: asyncio.Task[None] | None = None
 
@@ -97,32 +97,32 @@ class Live:
     @declare("read", "read")
     async def serve(self, socket: WebSocket) -> None:
         """Send a message at once, and whenever something changes, until the client leaves."""
-        if not self._is_welcome(socket):
+        if not self._may_connect(socket):
             await _refuse(socket, 403, "this origin is not one of live_origins")
             return
-        if len(self._listeners) >= self._most:
+        if len(self._listeners) >= self._max_connections:
             await _refuse(socket, 503, "too many connections; poll /api/v1/stats/now instead")
             return
-        listener = Listener(floor.least())
+        listener = Listener(floor.min_requests())
         self._listeners.add(listener)  # starts the watcher, before anything is awaited
         if self._watcher is None or self._watcher.done():
             self._watcher = asyncio.create_task(self._watch())
         try:
-            first = await run_sync(self._message, listener.least)
+            first = await run_sync(self._message, listener.min_requests)
             await socket.accept()
             listener.offer(*first, _now())
-            await self._talk(socket, listener.queue)
+            await self._exchange(socket, listener.queue)
         except StoreUnavailableError as error:
             await _refuse(socket, 503, f"{error.public}; try again later")
         finally:
             self._listeners.discard(listener)
 
-    def _is_welcome(self, socket: WebSocket) -> bool:
+    def _may_connect(self, socket: WebSocket) -> bool:
         """Return whether the origin of a page may connect. Programs send no origin."""
         origin = socket.headers.get("origin")
         return origin is None or origin.lower() in self._origins or is_own(socket, origin)
 
-    async def _talk(self, socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
+    async def _exchange(self, socket: WebSocket, queue: asyncio.Queue[str | None]) -> None:
         """Send messages until the client leaves or stops reading."""
         listening = asyncio.create_task(_listen(socket))
         sending = asyncio.create_task(_send(socket, queue))
@@ -145,8 +145,8 @@ class Live:
             await asyncio.sleep(_CHECK_SECONDS)
             try:
                 state = await run_sync(self._state)
-                due = {each.least for each in self._listeners if each.is_due(state, _now())}
-                messages = {least: await run_sync(self._message, least) for least in due}
+                due = {each.min_requests for each in self._listeners if each.is_due(state, _now())}
+                messages = {n: await run_sync(self._message, n) for n in due}
             except StoreUnavailableError as error:
                 log.debug("live: %s", error)
                 continue
@@ -155,8 +155,8 @@ class Live:
                 await asyncio.sleep(_AFTER_ERROR_SECONDS)
                 continue
             for listener in self._listeners:
-                if listener.least in messages:
-                    listener.offer(*messages[listener.least], _now())
+                if listener.min_requests in messages:
+                    listener.offer(*messages[listener.min_requests], _now())
 
     def _state(self) -> State:
         with read_snapshot(self._engine) as connection:
@@ -164,12 +164,12 @@ class Live:
             state = self._queues.state_in(connection)
         return changes, state.queue_length, state.builds_running
 
-    def _message(self, least: int) -> tuple[State, str]:
+    def _message(self, min_requests: int) -> tuple[State, str]:
         """Return a message, and the state that it describes.
 
-        It names only what has `least` requests.
+        It names only what has `min_requests` requests or more.
         """
-        with floor.applied(least), read_snapshot(self._engine) as connection:
+        with floor.applied(min_requests), read_snapshot(self._engine) as connection:
             changes = _changes(connection)
             answer = now_report.read(connection, self._queues)
         state = (changes, answer["queue_length"], answer["builds_running"])

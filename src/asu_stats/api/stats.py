@@ -125,7 +125,7 @@ class StatsApi:
         """Return the result of a report. A long list is computed once for all its pages."""
         if not report.paged:
             return report.answer(connection, query)
-        key = (report.name, *_identity(query), str(floor.least()))
+        key = (report.name, *_identity(query), str(floor.min_requests()))
         found: Any = self._lists.get(key, changes)
         if found is None:
             found = report.answer(connection, query)

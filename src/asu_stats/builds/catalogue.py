@@ -134,7 +134,7 @@ class Catalogue(BaseModel):
         """
         profile = one_spelling(profile)
         profiles = self.targets_of(version).get(target, [])
-        meant = self.aliases.get(target, {}).get(profile, profile)
-        if meant in profiles:
-            return meant
+        resolved = self.aliases.get(target, {}).get(profile, profile)
+        if resolved in profiles:
+            return resolved
         return "generic" if profiles == ["generic"] else None

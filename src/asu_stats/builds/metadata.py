@@ -111,13 +111,13 @@ def resolve_names(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict
 
     Without a version it is main. Without a catalogue every name is accepted.
     """
-    meant = dict(names)
-    if "profile" in meant:
-        meant["profile"] = one_spelling(meant["profile"])
-    if not all(map(_NAME.fullmatch, meant.values())):
+    resolved = dict(names)
+    if "profile" in resolved:
+        resolved["profile"] = one_spelling(resolved["profile"])
+    if not all(map(_NAME.fullmatch, resolved.values())):
         return None
     if catalogue is None:
-        return meant
+        return resolved
     version = names.get("version", MAIN)
     if not (catalogue.offers_branch(version) and catalogue.offers_version(version)):
         return None
@@ -129,8 +129,8 @@ def resolve_names(catalogue: Catalogue | None, names: Mapping[str, str]) -> dict
             profile = catalogue.profile_of(version, target, names["profile"])
             if profile is None:
                 return None
-            meant["profile"] = profile
-    return meant
+            resolved["profile"] = profile
+    return resolved
 
 
 # All paths below these are public, so clients get 404 for a missing document, not 401.

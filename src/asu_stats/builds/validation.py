@@ -75,11 +75,11 @@ def _offered_profile(request: BuildRequest, catalogue: Catalogue | None) -> str:
             "being built or is not supported by the selected version. Please check the forums or "
             "try again later.",
         )
-    meant = catalogue.profile_of(version, target, profile) if catalogue else profile
-    if not meant:
+    resolved = catalogue.profile_of(version, target, profile) if catalogue else profile
+    if not resolved:
         raise RejectedRequestError(
             "unsupported_profile",
             f"Unsupported profile: {profile}. The requested profile was either dropped or never "
             "existed. Please check the forums for more information.",
         )
-    return meant
+    return resolved

@@ -61,8 +61,8 @@ class Commands(TyperGroup):
         """Return the name, the loaded command and the remaining arguments."""
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             near = get_close_matches(args[0], _COMMANDS)
-            meant = f"; did you mean {' or '.join(near)}?" if near else ""
-            ctx.fail(f"no such command {args[0]!r}{meant}")
+            suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"no such command {args[0]!r}{suggestion}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and load(str(name)), rest
 

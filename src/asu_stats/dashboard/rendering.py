@@ -90,7 +90,7 @@ def render(
             "first_event": first_event,
             "view": None,
             "annotations": (),
-            "public_floor": floor.least(),
+            "public_floor": floor.min_requests(),
             "signed_in": getattr(request.state, "signed_in", False),
             **values,
         }

@@ -116,7 +116,7 @@ class View:
             [name for name in filters if name not in applied],
             clean_text(_text("q", given.get("q", ""))),
             given.get("sort", ""),
-            parse_number("page", given.get("page", "1"), least=1, most=_MAX_PAGES),
+            parse_number("page", given.get("page", "1"), minimum=1, maximum=_MAX_PAGES),
             given.get("packages") == "all",
         )
 

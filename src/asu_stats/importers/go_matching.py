@@ -36,7 +36,7 @@ NEEDED: Final = {
 _BEFORE: Final = 1_000_000
 _AFTER: Final = 5_000_000
 
-_MAKE: Final = """
+_CREATE_TABLES: Final = """
     CREATE TEMP TABLE jobs (request_hash TEXT PRIMARY KEY, n INTEGER, last INTEGER) WITHOUT ROWID;
     INSERT INTO jobs
         SELECT request_hash, count(*), max(id) FROM main.build_jobs
@@ -63,7 +63,7 @@ _MAKE: Final = """
     CREATE INDEX temp.facts_by_name ON facts (kind, version, target, profile, diff, at);
     CREATE TEMP TABLE pairs (row INTEGER, at INTEGER, fact INTEGER);
 """
-_PAIRS: Final = """
+_FIND_PAIRS: Final = """
     INSERT INTO pairs
         SELECT s.id, s.at, f.id
         FROM (
@@ -79,7 +79,7 @@ _PAIRS: Final = """
             AND f.at BETWEEN s.at - :after AND s.at + :before
             AND (s.event_type <> 'build_completed' OR f.seconds = s.duration_seconds)
 """
-_ALONE: Final = """
+_KEEP_UNAMBIGUOUS: Final = """
     CREATE TEMP TABLE matches (
         row INTEGER PRIMARY KEY, request_hash TEXT, at INTEGER, kind TEXT, end_row INTEGER
     );
@@ -100,7 +100,7 @@ _ALONE: Final = """
             AND e.row > matches.row AND e.at >= matches.at AND n = 1
     ) WHERE kind = 'request';
 """
-_FOUND: Final = """
+_MATCH_OF_ROW: Final = """
     SELECT m.kind, m.request_hash, m.end_row, r.client, r.packages, r.packages_versions,
         r.defaults, r.rootfs_size_mb, r.repositories, j.status, j.started_at, j.error_message,
         j.worker_id
@@ -109,7 +109,7 @@ _FOUND: Final = """
         LEFT JOIN main.build_jobs AS j ON j.id = jobs.last
     WHERE m.row = ?
 """
-_PAIRED: Final = """
+_HAS_WAITING_REQUEST: Final = """
     SELECT 1 FROM temp.matches
     WHERE kind = 'request' AND request_hash = ? AND end_row = ? AND row > ?
 """
@@ -169,12 +169,12 @@ class Matches:
     def _find(self) -> None:
         for name in ("jobs", "facts", "pairs", "matches"):
             self._connection.execute(f"DROP TABLE IF EXISTS temp.{name}")
-        self._run(_MAKE.format(**(_ALL if self._after is None else _LATEST)))
+        self._run(_CREATE_TABLES.format(**(_ALL if self._after is None else _LATEST)))
         # Rows shortly before are possible partners too, although they are imported already.
         first = -(2**63) if self._after is None else self._after - 1_000
         window = {"before": _BEFORE, "after": _AFTER, "after_row": first}
-        self._connection.execute(_PAIRS, window)
-        self._run(_ALONE)
+        self._connection.execute(_FIND_PAIRS, window)
+        self._run(_KEEP_UNAMBIGUOUS)
 
     def _run(self, script: str) -> None:
         for statement in script.split(";"):  # executescript would end the read transaction
@@ -185,12 +185,12 @@ class Matches:
         """Return the match of a row."""
         if self.lacks:
             return None
-        found = self._connection.execute(_FOUND, (row_id,)).fetchone()
+        found = self._connection.execute(_MATCH_OF_ROW, (row_id,)).fetchone()
         return Match(*found) if found else None
 
     def is_paired(self, match: Match, row_id: int, after: int) -> bool:
         """Return whether `row_id` is the end that a request after the row `after` waited for."""
-        found = self._connection.execute(_PAIRED, (match.request_hash, row_id, after))
+        found = self._connection.execute(_HAS_WAITING_REQUEST, (match.request_hash, row_id, after))
         return found.fetchone() is not None
 
     def counts(self) -> Counter[str]:

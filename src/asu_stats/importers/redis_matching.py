@@ -35,7 +35,7 @@ class Build(NamedTuple):
 
 def requests(samples: Samples) -> tuple[list[Request], list[int]]:
     """Return the requests in order, and cache hits without a request."""
-    asked: list[Request] = []
+    found: list[Request] = []
     times, hits = samples.summary["requests"], sorted(samples.summary["cache-hits"])
     clients = [at for at, _ in samples.clients]
     first = 0
@@ -44,31 +44,31 @@ def requests(samples: Samples) -> tuple[list[Request], list[int]]:
         while last + 1 < len(times) and times[last + 1] - times[last] <= _CLOSE:
             last += 1
         cluster, end = times[first : last + 1], times[last] + _CLOSE
-        mine = slice(bisect_left(clients, cluster[0]), bisect_right(clients, end))
-        who = [client for _, client in samples.clients[mine]]
-        found = bisect_right(hits, end) - bisect_left(hits, cluster[0])
-        sure = len(set(who)) == 1 or found in {0, len(cluster)}
-        sure = sure and len(who) == len(cluster)
-        asked += [Request(at, False, who[n] if sure else None) for n, at in enumerate(cluster)]
+        near = slice(bisect_left(clients, cluster[0]), bisect_right(clients, end))
+        names = [client for _, client in samples.clients[near]]
+        hit_count = bisect_right(hits, end) - bisect_left(hits, cluster[0])
+        is_sure = len(set(names)) == 1 or hit_count in {0, len(cluster)}
+        is_sure = is_sure and len(names) == len(cluster)
+        found += [Request(at, False, names[n] if is_sure else None) for n, at in enumerate(cluster)]
         first = last + 1
-    return asked, _hit(asked, hits)
+    return found, _assign_hits(found, hits)
 
 
-def _hit(asked: list[Request], hits: list[int]) -> list[int]:
+def _assign_hits(found: list[Request], hits: list[int]) -> list[int]:
     """Assign each hit to the last request before it. Returns hits without a request.
 
     A late hit can belong to another request; the series do not say which.
     """
-    times = [request.at for request in asked]
+    times = [request.at for request in found]
     left = []
     for hit in hits:
         place = bisect_right(times, hit) - 1
-        while place >= 0 and asked[place].is_hit and hit - times[place] <= _LATE:
+        while place >= 0 and found[place].is_hit and hit - times[place] <= _LATE:
             place -= 1
         if place >= 0 and hit - times[place] <= _LATE:
-            request = asked[place]
+            request = found[place]
             late = hit - request.at > _CLOSE
-            asked[place] = Request(request.at, True, None if late else request.client)
+            found[place] = Request(request.at, True, None if late else request.client)
         else:
             left.append(hit)
     return left
@@ -97,10 +97,10 @@ def builds(samples: Samples) -> list[Build]:
 def _seconds(timed: list[tuple[int, float]], times: list[int], place: int) -> int | None:
     """Return the duration of a build, if exactly one sample matches."""
     at = times[place]
-    mine = [(when, value) for when, value in timed if at <= when <= at + _TIMED]
-    if len(mine) != 1:
+    matching = [(when, value) for when, value in timed if at <= when <= at + _TIMED]
+    if len(matching) != 1:
         return None
-    when, value = mine[0]
+    when, value = matching[0]
     others = [other for other in times if other <= when <= other + _TIMED]
     return round(value) if len(others) == 1 and value >= 0 else None
 
@@ -117,7 +117,7 @@ def failures(samples: Samples) -> tuple[list[tuple[int, Failed | None]], list[Fa
         while place < len(entries) and entries[place].at < at - at % 1000:
             left.append(entries[place])
             place += 1
-        mine = place < len(entries) and entries[place].at <= at + _LOGGED
-        found.append((at, entries[place] if mine else None))
-        place += mine
+        is_match = place < len(entries) and entries[place].at <= at + _LOGGED
+        found.append((at, entries[place] if is_match else None))
+        place += is_match
     return found, left + entries[place:]

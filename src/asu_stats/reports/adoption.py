@@ -40,7 +40,7 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
     """
     (totals,) = sums.cubes(connection, window, VERSIONS)
     requests = {version: row[0] for (version,), row in totals.rows() if row[0]}
-    visible = {version: n for version, n in requests.items() if n >= floor.least()}
+    visible = {version: n for version, n in requests.items() if n >= floor.min_requests()}
     shown = [version for version, _ in figures.top(visible, SHOWN, release_order)]
     found: list[VersionBucket] = []
     for stamp, _, cube in sums.cube_over_time(connection, window, interval, VERSIONS):

@@ -83,7 +83,7 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
     t = CLIENTS.table
     if connection.execute(select(t.c.client).where(t.c.client == client).limit(1)).first() is None:
         raise UnknownClientError(client)
-    if floor.least() and floor.is_rare(connection, window, filters):
+    if floor.min_requests() and floor.is_rare(connection, window, filters):
         raise UnknownClientError(client)
 
     def first(rollup: Rollup, column: str, page: Page) -> FirstRows:

@@ -41,7 +41,7 @@ def cover(kind: Any, response: Response, connection: Connection, window: Window)
 
     What identifies a request beside such a name becomes `None`, or `other` where there must be one.
     """
-    covered = _of(kind) if floor.least() else None
+    covered = _of(kind) if floor.min_requests() else None
     found: Response = covered(response, Visible(connection, window)) if covered else response
     return found
 

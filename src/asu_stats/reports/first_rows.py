@@ -55,14 +55,14 @@ def read(
     order = order_of(columns[0]) if len(columns) == 1 else as_text
     after = page.places.stop
     cut: _Cut = "all" if after is None else "row" if order is as_text else "place"
-    least = floor.least() if fold else 0
+    min_requests = floor.min_requests() if fold else 0
     found = statements.fetch(
         connection,
-        _statement(rollup, tuple(columns), tuple(filters), cut, fold=least > 0),
+        _statement(rollup, tuple(columns), tuple(filters), cut, fold=min_requests > 0),
         start=window.start,
         end=window.end,
         **{f"of_{column}": value for column, value in filters.items()},
-        **({"least": least} if least else {}),
+        **({"min_requests": min_requests} if min_requests else {}),
         **({"after": after} if after is not None else {}),
     )
     if not found:
@@ -93,7 +93,7 @@ def _statement(
     if fold:
         (column,) = columns
         name = groups.c[column]
-        is_rare = groups.c.amount < bindparam("least", type_=BigInteger)
+        is_rare = groups.c.amount < bindparam("min_requests", type_=BigInteger)
         shown = case((is_rare, literal_column(f"'{floor.OTHER}'")), else_=name).label(column)
         names = select(shown, groups.c.amount).subquery()
         together = func.sum(names.c.amount).label(_AMOUNT)

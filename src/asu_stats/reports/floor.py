@@ -37,36 +37,36 @@ from asu_stats.windows import FIRST_DAY, Window
 OTHER: Final = "other"
 RECENT_DAYS: Final = 30  # of responses without a time range
 
-_least: ContextVar[int] = ContextVar("public_floor", default=0)
+_min_requests: ContextVar[int] = ContextVar("public_floor", default=0)
 
 
 @contextmanager
 def applied(requests: int) -> Iterator[None]:
     """Show only names with so many requests in what this context computes; with 0, all names."""
-    before = _least.set(requests)
+    before = _min_requests.set(requests)
     try:
         yield
     finally:
-        _least.reset(before)
+        _min_requests.reset(before)
 
 
-def least() -> int:
+def min_requests() -> int:
     """Return the number of requests that a name needs to be shown; 0: none."""
-    return _least.get()
+    return _min_requests.get()
 
 
 def fold(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by name, those below the floor added up as `other`."""
-    if not least():
+    if not min_requests():
         return dict(counts)
-    shown = {name: n for name, n in counts.items() if n >= least() and name != OTHER}
+    shown = {name: n for name, n in counts.items() if n >= min_requests() and name != OTHER}
     rest = sum(counts.values()) - sum(shown.values())
     return {**shown, OTHER: rest} if rest else shown
 
 
 def fold_ranked(ranked: Ranked) -> tuple[Ranked, list[str]]:
     """Return ranked names, those below the floor added up as `other`, and the names in it."""
-    return ranked.folded(least(), OTHER) if least() else (ranked, [])
+    return ranked.folded(min_requests(), OTHER) if min_requests() else (ranked, [])
 
 
 def tops(
@@ -77,7 +77,7 @@ def tops(
     order: Callable[[str], str],
 ) -> list[Top]:
     """Return the names below each of `names` with most requests, `hidden` being in `other`."""
-    if not least():
+    if not min_requests():
         return below.of([(name,) for name in names])
     found = []
     for name in names:
@@ -89,7 +89,7 @@ def tops(
 
 def rename(connection: Connection, window: Window, totals: Totals, place: int, kind: str) -> Totals:
     """Return totals in which names of one part of the keys that are not shown are `other`."""
-    if not least():
+    if not min_requests():
         return totals
     names = Visible(connection, window)
     hidden = [name for name in totals.counts(place) if not names.has(kind, name)]
@@ -106,11 +106,11 @@ class Visible:
 
     def has(self, kind: str, name: str) -> bool:
         """Return whether a name of a dimension is shown. What is no dimension is always shown."""
-        if not least() or name in {OTHER, UNKNOWN} or kind not in _KINDS:
+        if not min_requests() or name in {OTHER, UNKNOWN} or kind not in _KINDS:
             return True
         if kind not in self._names:
             counts = _requests(self._connection, self._window, kind)
-            self._names[kind] = {each for each, n in counts.items() if n >= least()}
+            self._names[kind] = {each for each, n in counts.items() if n >= min_requests()}
         return name in self._names[kind]
 
     def shown(self, kind: str, name: str) -> str:
@@ -149,7 +149,7 @@ def masked(connection: Connection, window: Window, filters: Mapping[str, Any]) -
     The response to them is then the same as to names that no request ever had.
     """
     asked = {name: filters[name] for name in _FILTERS if name in filters}
-    if least() and asked and is_rare(connection, window, asked):
+    if min_requests() and asked and is_rare(connection, window, asked):
         return {**filters, **dict.fromkeys(asked, OTHER)}
     return dict(filters)
 
@@ -163,7 +163,7 @@ def is_rare(connection: Connection, window: Window, asked: Mapping[str, str]) ->
             continue
         tried.append(set(mine))
         (row,) = sums.rows(connection, rollup, (), window, mine)
-        if int(row[0] or 0) < least():
+        if int(row[0] or 0) < min_requests():
             return True
     return False
 

@@ -81,7 +81,7 @@ def read(
             and all(getattr(error, name) == value for name, value in filters.items())
         )
         found = sorted(found, key=_newest_first)[:limit]
-    if floor.least():
+    if floor.min_requests():
         return _covered(connection, found, first, after)
     texts = _texts(connection, found)
     return [

@@ -70,7 +70,11 @@ def read(connection: Connection, queues: CombinedQueue) -> Now:
         "running": running(connection, queues),
         "ended": ended(connection),
     }
-    return cover.cover(Now, found, connection, floor.recent(connection)) if floor.least() else found
+    return (
+        cover.cover(Now, found, connection, floor.recent(connection))
+        if floor.min_requests()
+        else found
+    )
 
 
 def running(connection: Connection, queues: CombinedQueue) -> list[RunningBuild]:

@@ -50,8 +50,8 @@ class Parameter:
                 return text
             raise InvalidParameterError(self.name, got=text, expected=self._one_of(allowed))
         if self.schema.get("type") == "integer":
-            least, most = self.schema["minimum"], self.schema["maximum"]
-            return parse_number(self.name, text, least=least, most=most)
+            minimum, maximum = self.schema["minimum"], self.schema["maximum"]
+            return parse_number(self.name, text, minimum=minimum, maximum=maximum)
         if self.schema.get("format") == "date":
             return parse_date(self.name, text)
         if len(text) > NAME_LENGTH:

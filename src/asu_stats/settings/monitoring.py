@@ -102,5 +102,5 @@ class Insights(BaseModel):
     release_days: Path | None = Field(
         default=None,
         description="CSV file with the columns `version` and `released` (YYYY-MM-DD): days of "
-        "releases that asu-stats does not know, or knows otherwise. Read when the server starts.",
+        "releases that asu-stats has no date for, or a wrong one. Read when the server starts.",
     )

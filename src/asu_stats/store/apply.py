@@ -163,7 +163,7 @@ def apply(
 
 
 class _Known(NamedTuple):
-    """What was asked for before the new events of a batch were known."""
+    """Results of the queries that were sent before the new events were read, to fetch later."""
 
     state: Callable[[], changes.State]
     metadata: Callable[[], dict[str, Metadata]]
@@ -405,15 +405,15 @@ class _Batch:
 
         `waits` are all that ended at or after the time `since` of their hash.
         """
-        asked: dict[build_rows.Key, list[Wait]] = {}
+        waits_of: dict[build_rows.Key, list[Wait]] = {}
         for wait in waits:
             if wait.build_id is not None:
-                asked.setdefault((wait.request_hash, wait.build_id), []).append(wait)
+                waits_of.setdefault((wait.request_hash, wait.build_id), []).append(wait)
         for request_hash, first in since.items():
             for build in builds[request_hash].values():
                 if build.finished_at is None or build.finished_at < first:
                     continue
-                first_wait = requests.earliest(self._connection, asked.get(build.key, ()))
+                first_wait = requests.earliest(self._connection, waits_of.get(build.key, ()))
                 asker = requests.asker(first_wait) if first_wait else _NOBODY
                 if build.asked_by(*asker):
                     self._changed[build.key] = build

@@ -161,7 +161,7 @@ def _by_day(
     found: list[tuple[date, Mapping[str, int]]] = [
         (day.start, totals.counts(0)) for _, day, totals in days
     ]
-    if not floor.least():
+    if not floor.min_requests():
         return found
     return [(day, _folded(counts, requests)) for day, counts in found]
 

@@ -236,9 +236,9 @@ def _worth_keeping(
         _Image(names, repeated[names[0]], int(seconds), int(builds))
         for *names, seconds, builds in statements.fetch_for(connection, _select_builds, _HASH, rows)
     ]
-    least = floor.least()
-    ranked = sorted((image for image in images if image.requests >= least), key=_Image.rank)
-    if rest := [image[1:] for image in images if image.requests < least]:
+    min_requests = floor.min_requests()
+    ranked = sorted((image for image in images if image.requests >= min_requests), key=_Image.rank)
+    if rest := [image[1:] for image in images if image.requests < min_requests]:
         ranked.append(_Image([floor.OTHER] * 4, *map(sum, zip(*rest, strict=True))))
     return [_row(image) for image in page.of(ranked)], oldest
 

@@ -176,7 +176,7 @@ def texts(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Fing
     rows = [(each,) for each in sorted(set(fingerprints))]
     found = statements.fetch_for(connection, _select_texts, _FINGERPRINT, rows)
     stored = {row[0]: FingerprintText(*row[1:]) for row in found}
-    if not floor.least():
+    if not floor.min_requests():
         return stored
     # A text contains names, and the hash identifies a request.
     return {
@@ -187,7 +187,7 @@ def texts(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Fing
 
 def is_shown(failures: Iterable[Failure]) -> bool:
     """Return whether failures hit enough request hashes for the public floor."""
-    return not floor.least() or requests_hit(failures) >= floor.least()
+    return not floor.min_requests() or requests_hit(failures) >= floor.min_requests()
 
 
 def _select_days(given: FromClause) -> Select[Any]:
@@ -226,7 +226,7 @@ def patterns(connection: Connection, window: Window, fingerprints: Iterable[str]
     rows = [(each, window.start, window.end) for each in sorted(set(fingerprints) - {""})]
     fields = (*_FINGERPRINT, ("start", _f.date.type), ("end", _f.date.type))
     hits = statements.fetch_for(connection, _select_hits, fields, rows)
-    shown = [name for name, requests in hits if requests >= floor.least()]
+    shown = [name for name, requests in hits if requests >= floor.min_requests()]
     return {name: text.pattern for name, text in texts(connection, shown).items()}
 
 

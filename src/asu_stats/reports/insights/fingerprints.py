@@ -125,7 +125,7 @@ def read(
     if new_since is not None:
         days = failure_rows.first_and_last_days(connection, groups)
         groups = {name: devices for name, devices in groups.items() if days[name][0] >= new_since}
-    if floor.least():
+    if floor.min_requests():
         groups = _folded(groups, _hidden(connection, window, filters))
     counts = {name: sum(devices.values()) for name, devices in groups.items()}
     ranked = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]

@@ -230,7 +230,7 @@ def _storms(
     for (request_hash, client), storm_days in sorted(days.items()):
         counts = [sum(column) for column in zip(*(each for _, each in storm_days), strict=True)]
         names = request_hash if full_hashes else shown_hash(request_hash), client
-        if sum(counts) < floor.least():
+        if sum(counts) < floor.min_requests():
             names = floor.OTHER, floor.OTHER
         found.append(
             {

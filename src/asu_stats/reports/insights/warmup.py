@@ -126,7 +126,7 @@ def read(
     if chosen is None or requests < _MIN_REQUESTS:
         return found
     found["basis"]["enough"] = True
-    ranked = _rank(connection, past, branch_of(chosen), images, floor.least())
+    ranked = _rank(connection, past, branch_of(chosen), images, floor.min_requests())
     backtest = _backtest(connection, _before(releases, chosen), past.days, last, images)
     if backtest:
         mean = sum(row["requests"] for row in backtest) / len(backtest)
