@@ -190,7 +190,7 @@ def test_csv_defuses_formulas(stats: Stats) -> None:
     assert answer.headers["content-disposition"] == (
         'attachment; filename="asu-stats-versions-2026-09-01_2026-09-30.csv"'
     )
-    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["vary"] == "Accept, Accept-Encoding"
     assert '"\'=1+2"";x",1,' in answer.text
     assert answer.text.endswith("\r\n")
     rows = list(csv.DictReader(io.StringIO(answer.text, newline="")))
