@@ -134,7 +134,7 @@ def test_exports(evil_stats: Stats, table: str) -> None:
     written: dict[str, bytes] = {}
     for form, write in (("csv", exports._csv), ("ndjson", exports._ndjson)):
         file = io.BytesIO()
-        with read_snapshot(evil_stats.engine) as connection:
+        with read_snapshot(evil_stats.engine, streams=True) as connection:
             write(file, columns, source.rows(connection, table, None, None))
         written[form] = file.getvalue()
     if written["ndjson"]:
