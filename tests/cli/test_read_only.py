@@ -144,7 +144,10 @@ def copy(history: Path) -> Iterator[Path]:
         Path(name).chmod(0o755)
         target = Path(name) / "copy.db"
         target.write_bytes(history.read_bytes())
-        shutil.copytree(history.parent / "archive", Path(name) / "archive")
+        archive = Path(name) / "archive"
+        shutil.copytree(history.parent / "archive", archive)
+        for path in (archive, *archive.rglob("*")):  # another user reads what is private by default
+            path.chmod(0o755 if path.is_dir() else 0o644)
         yield target
 
 
