@@ -44,9 +44,9 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
     shown = [version for version, _ in figures.top(visible, SHOWN, release_order)]
     found: list[VersionBucket] = []
     for stamp, _, cube in sums.cube_over_time(connection, window, interval, VERSIONS):
-        requests = {version: row[0] for (version,), row in cube.rows()}
-        total = sum(requests.values())
-        rows: list[tuple[str | None, int]] = [(v, requests.get(v, 0)) for v in shown]
+        in_bucket = {version: row[0] for (version,), row in cube.rows()}
+        total = sum(in_bucket.values())
+        rows: list[tuple[str | None, int]] = [(v, in_bucket.get(v, 0)) for v in shown]
         if len(requests) > len(shown):
             rows.append((None, total - sum(n for _, n in rows)))
         found += [
