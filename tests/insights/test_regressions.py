@@ -309,6 +309,14 @@ def test_series_equal_the_raw_events(
     assert list(verify.differences(stats.engine)) == []
 
 
+def test_days_without_builds_at_the_end_count_nothing(sqlite_stats: Stats) -> None:
+    sqlite_stats.record(history(lambda _day, _names: None, per_day=30))
+    today = NOW.date()
+    found = stored(sqlite_stats, Window(today - timedelta(20), today), None)
+    assert found
+    assert stored(sqlite_stats, Window(today - timedelta(20), today + timedelta(2)), None) == found
+
+
 @pytest.mark.parametrize("archived", ["", "files"])
 def test_older_databases_are_counted_from_their_details(stats: Stats, archived: str) -> None:
     def spoil(day: int, names: Names) -> Any:

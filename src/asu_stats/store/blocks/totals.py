@@ -173,9 +173,9 @@ def by_key(parts: "Sequence[Totals]", first: int, after: int) -> dict[Key, list[
     """Return the sums of a cube over consecutive parts of a time range, by key.
 
     Each key has a list per sum, from the sum `first` to before `after`, with an item per part. Keys
-    whose sums are all 0 are left out. The totals share a vocabulary.
+    whose sums are all 0 are left out. The totals of days with data share a vocabulary.
     """
-    vocabulary = parts[-1].vocabulary
+    vocabulary = max((part.vocabulary for part in parts), key=lambda each: each.size)
     sums = np.zeros((after - first, vocabulary.size, len(parts)), np.int64)
     for number, part in enumerate(parts):
         sums[:, : len(part.sums), number] = part.sums[:, first:after].T
