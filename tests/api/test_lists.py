@@ -100,7 +100,7 @@ def test_csv_has_all_rows_unless_a_page_is_asked_for(crowded: Stats) -> None:
     for question in (*PAGED, "performance"):
         _check_csv(crowded, question)
     page = crowded.client.get("/profiles", headers={"Accept": "text/html"}).text
-    link = page.partition('"sources"><a href="')[2].partition('"')[0].replace("&amp;", "&")
+    link = page.rpartition('"sources"><a href="')[2].partition('"')[0].replace("&amp;", "&")
     assert "format=csv" in link
     assert len(crowded.client.get(link).text.splitlines()) == NAMES + 1
 

@@ -96,7 +96,7 @@ def test_a_damaged_file_and_open_modes_are_found(sqlite_stats: Stats, tmp_path: 
     assert "never used" in details(found, "integrity", "error")[0]
     assert (
         details(found, "permissions", "warning")[0]
-        == (f"{file}: mode 644 lets other users in; chmod 600")
+        == (f"{file}: other users have access (mode 644); run chmod 600")
         or str(tmp_path / "spool") in details(found, "permissions", "warning")[0]
     )
 
