@@ -184,7 +184,7 @@ def test_a_serving_process_collects_less_garbage() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     frozen, new_objects = map(int, done.stdout.split())
     assert frozen > 100_000
-    assert new_objects == 10_000
+    assert 700 < new_objects < 10_000
 
 
 def test_the_front_door_loads_no_other_package() -> None:
