@@ -33,7 +33,7 @@
   };
   new MutationObserver(complete).observe(place, { childList: true, subtree: true });
 
-  const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+  const quoted = (text) => `'${text.replace(/'/g, "'\\''")}'`;
   const curl = (path, method, operation) => {
     const parameters = operation.get("parameters");
     const needed = parameters ? parameters.filter((one) => one.get("in") === "query" && one.get("required")) : [];
