@@ -19,8 +19,8 @@ from tests import servers
 ROUND_TRIPS_MS: Final = (0.0, 0.2, 1.0, 5.0)
 WRITERS: Final = (1, 4)
 BATCHES: Final = (1, 100)  # events
-SECONDS: Final = 3.0
-EXTRA: Final = 60_000
+SECONDS: Final = 6.0  # the first of them compile statements and plan them
+EXTRA: Final = 240_000
 _HISTORY: Final = 20_000  # that the events follow; it is not stored
 _TARGET_MS: Final = 1.0
 
@@ -43,7 +43,7 @@ def run(results: Results, keep: Path, size: int) -> None:
                             f"remote: {trip} ms, {count} writers, batches of {batch}"
                         )
                         each = _write(server.url(port), count, batch, offset)
-                        offset += max(writer["events"] for writer in each)
+                        offset += count * max(writer["events"] for writer in each)
                         of_trip[f"{count} x {batch}"] = _figures(each, batch)
     results.add("remote", result, [_table(result)], _targets(result))
 
@@ -62,7 +62,8 @@ def _write(url: str, count: int, batch: int, offset: int) -> list[dict[str, Any]
             stack.enter_context(helper("writer", url, *map(str, (_HISTORY, EXTRA, place, count))))
             for place in range(count)
         ]
-        options = {"batch": batch, "offset": offset, "seconds": SECONDS}
+        # Each writer has every `count`th event; `offset` events were written before.
+        options = {"batch": batch, "offset": -(-offset // count), "seconds": SECONDS}
         return start_together(processes, [options] * count)
 
 
