@@ -9,9 +9,9 @@ from typing import Final, Literal, TypeAlias
 
 try:
     if sys.version_info >= (3, 14):
-        from compression import zstd
+        from compression import zstd as zstd
     else:
-        from backports import zstd
+        from backports import zstd as zstd
 except ImportError:  # Python was built without it
     zstd = None  # type: ignore[assignment]
 

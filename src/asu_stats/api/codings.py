@@ -4,7 +4,6 @@ A few kilobytes can expand to gigabytes, and a zstd frame can demand a window of
 Therefore the result is limited, and the window too, as RFC 9659 requires.
 """
 
-import sys
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
@@ -12,13 +11,7 @@ from typing import Final, Protocol
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-try:
-    if sys.version_info >= (3, 14):
-        from compression import zstd
-    else:
-        from backports import zstd
-except ImportError:  # Python was built without it
-    zstd = None  # type: ignore[assignment]
+from asu_stats.compression import zstd
 
 IDENTITY: Final = "identity"
 _STEP: Final = 64 << 10
