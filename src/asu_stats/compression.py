@@ -24,8 +24,9 @@ _ZSTD_LEVEL: Final = 3
 # In the order of preference among codings that the client likes equally: zstd takes a third of the
 # time of gzip.
 CODINGS: Final[tuple[Coding, ...]] = ("gzip",) if zstd is None else ("zstd", "gzip")
+# Two repetitions of spaces in a row would take quadratic time on a long header.
 _OFFER: Final = re.compile(
-    r"(?:^|,)[ \t]*(zstd|gzip|x-gzip|\*)[ \t]*(?:;[ \t]*q=([0-9.]{1,5}))?[ \t]*(?=,|$)"
+    r"(?:^|,)[ \t]*(zstd|gzip|x-gzip|\*)(?:[ \t]*;[ \t]*q=([0-9.]{1,5}))?[ \t]*(?=,|$)"
 )
 
 
