@@ -125,7 +125,7 @@ def test_a_server_that_is_down_gets_the_events_when_it_is_back(tmp_path: Path) -
     with Emitter(receiver.url, "secret", tmp_path) as emitter:
         began = time.monotonic()
         send(emitter, *ids[:25])
-        assert time.monotonic() - began < SECONDS / 4
+        assert time.monotonic() - began < 5
         assert emitter.flush(SECONDS)
         assert emitter.stats()["spooled"] == 25
         assert emitter.stats()["error"]
