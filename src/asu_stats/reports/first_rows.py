@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    literal,
     literal_column,
     select,
 )
@@ -94,7 +95,7 @@ def _statement(
         (column,) = columns
         name = groups.c[column]
         is_rare = groups.c.amount < bindparam("min_requests", type_=BigInteger)
-        shown = case((is_rare, literal_column(f"'{floor.OTHER}'")), else_=name).label(column)
+        shown = case((is_rare, literal(floor.OTHER, Text)), else_=name).label(column)
         names = select(shown, groups.c.amount).subquery()
         together = func.sum(names.c.amount).label(_AMOUNT)
         groups = select(names.c[column], together).group_by(names.c[column]).subquery()
