@@ -81,6 +81,12 @@ def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection
             raise
 
 
+def _options(engine: Engine, *, unlimited: bool, streams: bool) -> dict[str, bool]:
+    """Return the options of a transaction that follow from what its block does."""
+    pipelined = engine.dialect.name == "postgresql" and not (unlimited or streams)
+    return {"unlimited": unlimited, "pipelined": pipelined}
+
+
 def _pipelined(connection: Connection) -> contextlib.AbstractContextManager[None]:
     if not connection.get_execution_options().get("pipelined"):
         return contextlib.nullcontext()
@@ -146,9 +152,7 @@ def write_transaction(
     seconds, read-only or full. Raises `StoreRefusedError`, or an error of SQLAlchemy, when it
     rejects a statement.
     """
-    unlimited = waiting is not None
-    pipelined = not (streams or unlimited or engine.dialect.name == "sqlite")
-    options = {"write": True, "unlimited": unlimited, "pipelined": pipelined}
+    options = {"write": True, **_options(engine, unlimited=waiting is not None, streams=streams)}
     with (
         _translating(engine),
         _writer_lock(engine, waiting),
@@ -165,8 +169,7 @@ def read_snapshot(
 
     `unlimited` lifts the time limits. For `streams` and errors see `write_transaction`.
     """
-    pipelined = not (streams or unlimited or engine.dialect.name == "sqlite")
-    options = {"snapshot": True, "unlimited": unlimited, "pipelined": pipelined}
+    options = {"snapshot": True, **_options(engine, unlimited=unlimited, streams=streams)}
     with _translating(engine), _transaction(engine, options) as connection:
         yield connection
 

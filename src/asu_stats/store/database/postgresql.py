@@ -100,7 +100,7 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
 
     @event.listens_for(engine, "after_cursor_execute")
     def _wait_for_result(connection: Connection, *_: object) -> None:
-        """SQLAlchemy looks at the columns of a result at once."""
+        # SQLAlchemy reads the columns of a result at once. `statements` does without it.
         if pipeline := _driver(connection).current_pipeline:
             pipeline.sync()
 
@@ -110,15 +110,16 @@ def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
 def _check_pooled(engine: Engine, gate: "_Gate") -> None:
     """Check each pooled connection before it is used; SQLAlchemy replaces them if one is lost."""
 
+    @event.listens_for(engine, "connect")
     @event.listens_for(engine, "checkin")
-    def _check_in(_driver: object, record: ConnectionPoolEntry) -> None:
+    def _responded(_driver: object, record: ConnectionPoolEntry) -> None:
         record.info["used_at"] = time.monotonic()
 
     @event.listens_for(engine, "checkout")
     def _check_out(driver: _Connection, record: ConnectionPoolEntry, _: object) -> None:
         if gate.distrusted():
             raise InvalidatePoolError
-        if time.monotonic() - record.info.get("used_at", 0.0) > _TRUSTED_SECONDS:
+        if time.monotonic() - record.info["used_at"] > _TRUSTED_SECONDS:
             try:
                 driver.execute("SELECT 1", prepare=False)
             except psycopg.Error as error:
@@ -137,7 +138,8 @@ def pipelined(connection: Connection) -> Iterator[None]:
     """
     driver = _driver(connection)
     settings = connection.get_execution_options()["settings"]
-    with driver.opened_pipeline() as pipeline:
+    with driver.pipeline() as pipeline:
+        driver.current_pipeline = pipeline
         try:
             for statement in _begin_statements(settings, connection.get_execution_options()):
                 driver.execute(statement, prepare=False)
@@ -147,6 +149,8 @@ def pipelined(connection: Connection) -> Iterator[None]:
             with contextlib.suppress(psycopg.Error):
                 pipeline.sync()  # else the results of what followed an error are logged
             raise
+        finally:
+            driver.current_pipeline = None
 
 
 def distrust(engine: Engine) -> None:
@@ -294,7 +298,7 @@ class _Connection(psycopg.Connection[Any]):
     """A connection that stops waiting if the server is silent and accepts no connections."""
 
     _gate: _Gate | None = None
-    _open_pipeline: psycopg.Pipeline | None = None
+    current_pipeline: psycopg.Pipeline | None = None
     _again: Callable[[], "_Connection"]
 
     @classmethod
@@ -314,21 +318,6 @@ class _Connection(psycopg.Connection[Any]):
             made.close()
             raise
         return made
-
-    @property
-    def current_pipeline(self) -> psycopg.Pipeline | None:
-        """The pipeline in which statements are sent now, if any."""
-        return self._open_pipeline
-
-    @contextlib.contextmanager
-    def opened_pipeline(self) -> Iterator[psycopg.Pipeline]:
-        """Send statements in a pipeline."""
-        with self.pipeline() as pipeline:
-            self._open_pipeline = pipeline
-            try:
-                yield pipeline
-            finally:
-                self._open_pipeline = None
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """Wait for the server as long as it is alive."""
