@@ -20,8 +20,9 @@ from sqlalchemy import Engine
 from asu_stats.events import Event
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
-from asu_stats.store.apply import apply_batch, probe, rehearse
+from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import engine as engines
+from asu_stats.store.dry_run import probe, rehearse
 from benchmarks import databases, postgres, stream
 from benchmarks.capture import BarePostgresql, BareSqlite, Batch, capture
 from benchmarks.data import Plan

@@ -21,12 +21,13 @@ from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
 from asu_stats.service.running import extra_writer_of
 from asu_stats.settings import Settings, load
-from asu_stats.store.apply import apply_batch, probe, rehearse
+from asu_stats.store.apply import apply_batch
 from asu_stats.store.archive import segments
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.details.live_counts import Live
+from asu_stats.store.dry_run import probe, rehearse
 from tests.client import Client
 
 TOKEN = "test-token"  # noqa: S105

@@ -71,6 +71,7 @@ STORE = (
     "blocks",
     "verification",
     "apply",
+    "dry_run",
     "export",
     "migrate",
     "migrations",

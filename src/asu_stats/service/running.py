@@ -20,9 +20,10 @@ from asu_stats.service import requirements
 from asu_stats.service.database import opened
 from asu_stats.settings import Settings
 from asu_stats.store import migrate
-from asu_stats.store.apply import ExtraWriter, apply_batch, probe, rehearse
+from asu_stats.store.apply import ExtraWriter, apply_batch
 from asu_stats.store.blocks.packer import Packer
 from asu_stats.store.details.live_counts import Live
+from asu_stats.store.dry_run import probe, rehearse
 from asu_stats.times import utc_now, utc_today
 
 

@@ -1,22 +1,18 @@
 """Writes events: details and the resulting changes of rollups, in one transaction."""
 
-import contextlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine, bindparam, update
 
 from asu_stats.events import (
     FAILED_STATUSES,
-    UNKNOWN,
-    BuildFinished,
     BuildStarted,
     Event,
     RequestReceived,
-    new_id,
 )
 from asu_stats.store.archive import errors as archived_errors
 from asu_stats.store.archive.archive import Restore
@@ -44,7 +40,7 @@ from asu_stats.store.rollups import counting
 from asu_stats.store.rollups import deltas as rollup_deltas
 from asu_stats.store.rollups.counting import Attempt, EndedBuild
 from asu_stats.store.rollups.deltas import Deltas
-from asu_stats.times import midnight, naive, utc_now
+from asu_stats.times import midnight, naive
 
 _SAVE: Final = update(store_state).values(
     requests_numbered=bindparam("numbers"), data_since=bindparam("since")
@@ -81,57 +77,6 @@ def apply_batch(
     """
     with write_transaction(engine) as connection:
         return apply(connection, events, extra_writer=extra_writer, live=live)
-
-
-class _KeptNothingError(Exception):
-    """Rolls a transaction back."""
-
-
-def rehearse(
-    engine: Engine, events: Sequence[Event], *, extra_writer: ExtraWriter | None = None
-) -> None:
-    """Do the same as `apply_batch`, with the same errors, and roll it back."""
-    with (
-        contextlib.suppress(_KeptNothingError),
-        write_transaction(engine) as connection,
-    ):
-        apply(connection, events, extra_writer=extra_writer)
-        statements.settle(connection)
-        raise _KeptNothingError
-
-
-def probe(engine: Engine, *, extra_writer: ExtraWriter | None = None) -> None:
-    """Raise unless events of every type can be written and a transaction can be committed.
-
-    Raises `StoreUnavailableError`, or whatever `apply_batch` raises. Changes only the change
-    counter.
-    """
-    rehearse(engine, _sample(), extra_writer=extra_writer)
-    with write_transaction(engine) as connection:  # a full disk fails at commit
-        dialects.lock_writers(connection)
-        changes.begin(connection)
-
-
-def _sample() -> Sequence[Event]:
-    """Return a request and its failed build: together they write to every table."""
-    ids: Any = {
-        "source": "urn:asu-stats:probe",
-        "time": utc_now(),
-        "request_hash": new_id(),
-    }
-    build: Any = {**ids, "build_id": new_id()}
-    names: Any = {"version": UNKNOWN, "target": UNKNOWN, "profile": UNKNOWN}
-    return (
-        RequestReceived(**ids, **names, id="request", outcome="queued", diff_packages=False),
-        BuildStarted(**build, id="started"),
-        BuildFinished(
-            **build,
-            id="finished",
-            status="failure",
-            error_category="build",
-            error_type=UNKNOWN,
-        ),
-    )
 
 
 def apply(
@@ -199,9 +144,12 @@ class _Batch:
             (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
         ]
         self._builds = [event for event in events if not isinstance(event, RequestReceived)]
-        self._hashes = sorted({event.request_hash for event in events})
-        metadata = known.metadata()
-        self._metadata = {name: metadata[name] for name in self._hashes if name in metadata}
+        hashes = {event.request_hash for event in events}
+        self._metadata = {
+            request_hash: metadata
+            for request_hash, metadata in known.metadata().items()
+            if request_hash in hashes
+        }
         self._known_hashes = set(self._metadata)
         self._touched_hashes: set[str] = set()
         self._renamed: set[str] = set()
