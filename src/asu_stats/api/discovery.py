@@ -17,13 +17,13 @@ from asu_stats.reports.parameters import ONLY_JSON
 _DAYS: Final[Mapping[str, int]] = {f"{PREFIX}/{r.name}": r.default_days for r in REPORTS}
 
 
-class Taken(TypedDict):
+class EndpointParameter(TypedDict):
     """A parameter of an endpoint."""
 
     name: Annotated[str, Field(description="Name of the parameter.")]
     place: Annotated[str, Field(description="`query`, or `path` for a part of the path.")]
     required: Annotated[bool, Field(description="Whether a request must have it.")]
-    description: Annotated[str, Field(description="What it selects.")]
+    description: Annotated[str, Field(description="What it means.")]
     values: Annotated[dict[str, Any], Field(description="JSON Schema of its values.")]
 
 
@@ -31,14 +31,18 @@ class Endpoint(TypedDict):
     """An endpoint of the statistics."""
 
     path: Annotated[str, Field(description="Path, with parameters in braces.")]
-    method: Annotated[str, Field(description="Method of HTTP.")]
+    method: Annotated[str, Field(description="HTTP method.")]
     summary: Annotated[str, Field(description="What the endpoint returns.")]
     default_days: Annotated[
         int | None,
-        Field(description="UTC days of a request without a time range; null without time ranges."),
+        Field(
+            description="UTC days if a request has no time range; null if the endpoint takes none."
+        ),
     ]
     media_types: Annotated[list[str], Field(description="Media types of the response.")]
-    parameters: Annotated[list[Taken], Field(description="Parameters, in the order of the docs.")]
+    parameters: Annotated[
+        list[EndpointParameter], Field(description="Parameters, in the order of the docs.")
+    ]
     docs: Annotated[str, Field(description="Path of its entry in the API reference.")]
 
 
@@ -93,12 +97,12 @@ def _endpoints(paths: Mapping[str, Any], root: str) -> Iterator[Endpoint]:
                     "summary": operation["summary"],
                     "default_days": _DAYS.get(path),
                     "media_types": list(answered),
-                    "parameters": [_taken(each) for each in operation.get("parameters", ())],
+                    "parameters": [_parameter(each) for each in operation.get("parameters", ())],
                     "docs": f"{root}/docs#/{operation['tags'][0]}/{operation['operationId']}",
                 }
 
 
-def _taken(parameter: Mapping[str, Any]) -> Taken:
+def _parameter(parameter: Mapping[str, Any]) -> EndpointParameter:
     return {
         "name": parameter["name"],
         "place": parameter["in"],
