@@ -13,8 +13,9 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 from asu_stats.exceptions import UndeclaredRouteError
 
 # With `read_access = "token"`, `read` needs a token. `public` is for everybody. So is `build`, for
-# the clients of the build service. `ingest` routes check a token themselves.
-Access: TypeAlias = Literal["public", "read", "ingest", "build"]
+# the clients of the build service. `ingest` routes check a token, `operate` routes a session
+# themselves.
+Access: TypeAlias = Literal["public", "read", "ingest", "operate", "build"]
 # `none` is never limited. Requests for a long time range or for CSV draw from `expensive` instead
 # of `read`.
 Budget: TypeAlias = Literal["none", "read", "expensive", "ingest"]

@@ -103,6 +103,8 @@ def paths(stats: Stats) -> list[str]:
         "/openapi.json",
         "/sign-in",
         "/sign-out",
+        "/alerts/silence",
+        "/alerts/unsilence",
     )
     shown = ("/badge/requests.svg", "/embed/requests")
     return sorted({*documented, *pages, *more, *shown, *_ODD})
@@ -112,10 +114,12 @@ def callers(stats: Stats) -> dict[str, dict[str, str]]:
     """Return the headers of each kind of caller."""
     read = tokens.create(stats.engine, "reader", "read")
     ingest = tokens.create(stats.engine, "sender", "ingest")
+    operator = tokens.create(stats.engine, "jane", "operator")
     return {
         "nobody": {},
         "read": {"authorization": f"Bearer {read}"},
         "ingest": {"authorization": f"Bearer {ingest}"},
+        "operator": {"authorization": f"Bearer {operator}"},
     }
 
 

@@ -44,6 +44,8 @@ OPEN = {
     "/static/{name:path}",
     "/sign-in",
     "/sign-out",
+    "/alerts/silence",
+    "/alerts/unsilence",
 }
 GUARDED = (
     "/api/v1/stats",
@@ -233,7 +235,7 @@ def test_what_is_no_token_is_said(private: Stats) -> None:
     for token in ("", "x", ingest, "\x00", "ü" * 100):
         answer = private.client.post("/sign-in", data={"token": token}, headers=OWN)
         assert answer.status_code == 401
-        assert "Invalid token, or it lacks the scope read" in answer.text
+        assert "Invalid token, or it lacks the scope read or operator" in answer.text
     assert private.client.post("/sign-in", json={"token": "x"}, headers=OWN).status_code == 400
     big = {"token": "x" * 10_000}
     assert private.client.post("/sign-in", data=big, headers=OWN).status_code == 400
@@ -255,6 +257,12 @@ def test_behind_tls_and_a_prefix(request: pytest.FixtureRequest, tmp_path: Path)
         assert {"Secure", "Path=/stats", "HttpOnly"} <= parts
 
 
-def test_where_all_is_public_there_is_nothing_to_sign_in_to(sqlite_stats: Stats) -> None:
-    assert sqlite_stats.client.get("/sign-in").status_code == 404
+def test_where_all_is_public_one_signs_in_to_operate(sqlite_stats: Stats) -> None:
+    assert "Everybody can read these statistics" in sqlite_stats.client.get("/sign-in").text
     assert sqlite_stats.client.get("/api/v1/stats/now").status_code == 200
+    assert "Sign out" not in sqlite_stats.client.get("/versions").text
+    signed_in(sqlite_stats)
+    for path in ("/versions", "/insights", "/jobs"):
+        assert "Sign out" in sqlite_stats.client.get(path).text
+    tokens.revoke(sqlite_stats.engine, "reader")
+    assert "Sign out" not in sqlite_stats.client.get("/versions").text

@@ -19,6 +19,8 @@ pytestmark = fuzzing.campaign
 
 OWN = "http://testserver"
 FORM = "application/x-www-form-urlencoded"
+SILENCE = ("rule", "version", "hours", "comment", "number")
+SILENCES = ("/alerts/silence", "/alerts/unsilence")
 UNTIL = int(NOW.timestamp()) + 1000
 MORE = (
     *("filter=x", "q=%00", "sort=-x", "page=2", "page=0", "theme=dark", "label=%ff", "next=//x"),
@@ -50,9 +52,9 @@ class Private:
         return quote(value, safe=self.chance.choice(("", "/%+;=&")))
 
     def form(self) -> tuple[bytes, str]:
-        names = ("token", "token", "next", "x", "", "%00")
+        names = ("token", "token", "next", "x", "", "%00", *SILENCE)
         count = self.chance.choice((0, 1, 2, 2, 2, 3, 9, 10, 11, 12, 100, 3000))
-        values = (*[self.token] * 20, "/versions", "//x")
+        values = (*[self.token] * 20, "/versions", "//x", "queue_long", "1", "1")
         fields = [
             f"{self.chance.choice(names)}={self.quoted(self.some(*values))}" for _ in range(count)
         ]
@@ -119,7 +121,8 @@ class Private:
             headers[name] = self.chance.choice(HOSTILE_HEADERS[name])
         if self.chance.random() < 0.4:
             body, media = self.form()
-            url = self.chance.choice(("/sign-in", "/sign-in", "/sign-in", "/sign-out", "/versions"))
+            urls = ("/sign-in", "/sign-in", "/sign-in", "/sign-out", "/versions", *SILENCES)
+            url = self.chance.choice(urls)
             sent = {**headers, "Content-Type": media}
             return Sent("POST", url, body, tuple(sent.items()))
         method = self.chance.choice(("GET", "GET", "GET", "HEAD", "OPTIONS", "PUT"))
@@ -127,7 +130,7 @@ class Private:
 
 
 def test_nothing_is_a_server_error(private: Stats) -> None:
-    token = tokens.create(private.engine, "reader", "read")
+    token = tokens.create(private.engine, "reader", "operator")
     signed = private.client.post("/sign-in", data={"token": token}, headers={"origin": OWN})
     cookie = signed.cookies["asu_stats_session"]
     odd, seen = Private(fuzzing.SEED, token, cookie), Counter[int]()

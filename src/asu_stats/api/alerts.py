@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from typing import Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
+from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.monitor import reporting, state
 from asu_stats.policies import declare
 from asu_stats.reports import floor
@@ -18,34 +19,39 @@ from asu_stats.store.database.engine import read_snapshot
 _HISTORY: Final = 100
 
 
-def router(engine: Engine, rules: Sequence[Rule]) -> APIRouter:
+def router(engine: Engine, rules: Sequence[Rule], access: Access) -> APIRouter:
     routes = APIRouter(tags=["statistics"])
 
     @routes.get(
         "/api/v1/stats/alerts",
         summary="Alert rules and incidents",
         response_model=reporting.Alerts,
-        responses=problems.documented(422, 503),
-        dependencies=[Depends(params.only_json)],
+        responses=problems.documented(401, 422, 503),
+        dependencies=[Depends(params.only_json), Depends(TOKEN_SCHEME)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     @declare("read", "read")
-    def alerts() -> JSONResponse:
+    def alerts(request: Request) -> JSONResponse:
         """Return each rule as the last evaluation saw it, and the latest incidents.
 
         An incident groups alerts that fired together, with their most likely cause.
         """
-        return JSONResponse(read(engine, rules), headers={"Cache-Control": "no-cache"})
+        shows_tokens = access.may_read_hashes(request)
+        with read_snapshot(engine) as connection:
+            shown = read(connection, rules, shows_tokens=shows_tokens)
+        return JSONResponse(shown, headers={"Cache-Control": "no-cache", "Vary": "Authorization"})
 
     return routes
 
 
-def read(engine: Engine, rules: Sequence[Rule]) -> reporting.Alerts:
-    """Return the response. Raises `StoreUnavailableError`."""
-    with read_snapshot(engine) as connection:
-        known = state.read(connection)
-        shown = reporting.overview(rules, known, state.history(connection, _HISTORY))
-        if floor.min_requests():
-            names = floor.Visible(connection, floor.recent(connection))
-            return reporting.public(shown, names)
+def read(connection: Connection, rules: Sequence[Rule], *, shows_tokens: bool) -> reporting.Alerts:
+    """Return the response, with or without names of tokens."""
+    known = state.read(connection)
+    shown = reporting.overview(rules, known, state.history(connection, _HISTORY))
+    if not shows_tokens:
+        for silence in shown["silences"]:
+            silence["created_by"] = None
+    if floor.min_requests():
+        names = floor.Visible(connection, floor.recent(connection))
+        return reporting.public(shown, names)
     return shown

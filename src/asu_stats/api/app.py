@@ -31,7 +31,7 @@ from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.builds.service import BuildService
-from asu_stats.dashboard import pages, signin
+from asu_stats.dashboard import pages, signin, silencing
 from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
 from asu_stats.metrics.exposition import Exposition
@@ -135,7 +135,7 @@ def create_app(
         discovery.router(),
         now_api.router(engine, queues),
         live.router(),
-        alerts.router(engine, settings.alerts),
+        alerts.router(engine, settings.alerts, access),
         jobs_api.router(engine, jobs),
         ingest.router(
             recorder,
@@ -169,12 +169,19 @@ def create_app(
         *old,
     ):
         app.router.routes.extend(routes.routes)
-    has_members = settings.read_access == "token" or settings.public_floor > 0
-    if has_members:
-        signing_in = signin.router(
-            create_session=sessions.begin, is_own_origin=is_own, cookie=COOKIE, max_age=LASTS
-        )
-        app.router.routes.extend(signing_in.routes)
+    for forms in (
+        signin.router(
+            create_session=sessions.begin,
+            is_own_origin=is_own,
+            cookie=COOKIE,
+            max_age=LASTS,
+            is_public=settings.read_access == "public" and not settings.public_floor,
+        ),
+        silencing.router(
+            engine, settings.alerts, now=now, session_of=sessions.of_request, is_own_origin=is_own
+        ),
+    ):
+        app.router.routes.extend(forms.routes)
     pages.install(
         app,
         pages.Sources(
@@ -183,7 +190,10 @@ def create_app(
             queues,
             settings.hourly_rollup_days,
             jobs=lambda: listing.read(engine, jobs),
-            alerts=lambda: alerts.read(engine, settings.alerts),
+            alerts=lambda connection, is_member: alerts.read(
+                connection, settings.alerts, shows_tokens=is_member
+            ),
+            session_of=sessions.of_request,
             embed_origins=settings.embed_origins,
         ),
     )

@@ -47,10 +47,8 @@ class PublicFloor:
     def _sees_all(self, connection: HTTPConnection) -> bool:
         try:
             if "authorization" in connection.headers:
-                return self._access.scope_of(connection) == "read"
-            if self._sessions.holds(connection.cookies[COOKIE]):
-                connection.state.signed_in = True  # pages then have a button to sign out
-                return True
+                return self._access.may_read_hashes(connection)
+            return self._sessions.of_request(connection) is not None
         except (HTTPException, StoreUnavailableError):
             pass  # the route decides what to respond to such a request
         return False

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from asu_stats.api import problems
-from asu_stats.api.sessions import COOKIE, Sessions
+from asu_stats.api.sessions import Sessions
 from asu_stats.api.tokens import REALM, Access
 from asu_stats.connections import route_path, wants_page
 from asu_stats.exceptions import StoreUnavailableError
@@ -57,7 +57,6 @@ class ReadGuard:
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
         """Return the response to a request without access, `None` if it has access."""
-        cookie = connection.cookies.get(COOKIE)
         if "authorization" in connection.headers:
             try:
                 self._access.require(connection, "read")
@@ -66,8 +65,7 @@ class ReadGuard:
                     error.status_code, str(error.detail), headers=error.headers or {}
                 )
             return None
-        if cookie is not None and self._sessions.holds(cookie):
-            connection.state.signed_in = True  # pages then have a button to sign out
+        if self._sessions.of_request(connection) is not None:
             return None
         if wants_page(connection):
             root = connection.scope.get("root_path", "")

@@ -1,4 +1,4 @@
-"""Access tokens: for sending events, and for reading statistics and full request hashes.
+"""Access tokens: for sending events, reading statistics with full request hashes, and operating.
 
 A token is 256 random bits, so a fast hash is safe; only its SHA-256 is stored. The
 database is read at each use: a revoked token is rejected at once by every process.
@@ -7,7 +7,7 @@ database is read at each use: a revoked token is rejected at once by every proce
 import hmac
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from hashlib import sha256
@@ -28,7 +28,13 @@ from asu_stats.times import aware, naive, utc_now
 
 log = logging.getLogger(__name__)
 
-Scope = Literal["ingest", "read"]
+Scope = Literal["ingest", "read", "operator"]
+# The scopes that each scope includes.
+_INCLUDED: Final[Mapping[str, frozenset[str]]] = {
+    "ingest": frozenset({"ingest"}),
+    "read": frozenset({"read"}),
+    "operator": frozenset({"operator", "read"}),
+}
 REALM: Final = 'Bearer realm="asu-stats"'
 
 # Only for OpenAPI: as a dependency it adds the scheme to the document and rejects nothing.
@@ -74,7 +80,7 @@ class Access:
         found = self.scope_of(request)
         if found is None:
             raise HTTPException(401, "expected a Bearer token", {"WWW-Authenticate": REALM})
-        if found != scope:
+        if not includes(found, scope):
             challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
             raise HTTPException(
                 403, f"the token lacks the scope {scope}", {"WWW-Authenticate": challenge}
@@ -82,7 +88,8 @@ class Access:
 
     def may_read_hashes(self, request: HTTPConnection) -> bool:
         """Return whether full hashes may be shown (docs/reference/figures.md, Request hashes)."""
-        return self.scope_of(request) == "read"
+        found = self.scope_of(request)
+        return found is not None and includes(found, "read")
 
     def scope_of(self, request: HTTPConnection) -> str | None:
         """Return the scope of the token of a request, `None` without one.
@@ -156,25 +163,28 @@ def revoke(engine: Engine, name: str) -> None:
             raise AsuStatsError(f"no valid token has the name {name!r}")
 
 
+def includes(scope: str, needed: Scope) -> bool:
+    """Return whether a token of `scope` may do what needs the scope `needed`."""
+    return needed in _INCLUDED.get(scope, ())
+
+
 def digest(token: str) -> str:
     """Return the stored digest of a token."""
     return sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def name_of(connection: Connection, token: str, scope: Scope, now: datetime) -> str | None:
-    """Return the name of a valid token of a scope, `None` for any other text."""
+def named(connection: Connection, name: str, now: datetime) -> Any:
+    """Return scope and stored digest of a valid token, `None` if there is none of that name."""
     t = api_tokens
-    valid = select(t.c.name).where(
-        t.c.token_hash == digest(token), t.c.scope == scope, _is_valid(now)
-    )
-    return connection.execute(valid).scalar_one_or_none()
+    valid = select(t.c.scope, t.c.token_hash).where(t.c.name == name, _is_valid(now))
+    return connection.execute(valid).one_or_none()
 
 
-def digest_of(connection: Connection, name: str, scope: Scope, now: datetime) -> str | None:
-    """Return the stored digest of a valid token, by name and scope."""
+def known(connection: Connection, token: str, now: datetime) -> Any:
+    """Return name and scope of a valid token, `None` for any other text."""
     t = api_tokens
-    valid = select(t.c.token_hash).where(t.c.name == name, t.c.scope == scope, _is_valid(now))
-    return connection.execute(valid).scalar_one_or_none()
+    valid = select(t.c.name, t.c.scope).where(t.c.token_hash == digest(token), _is_valid(now))
+    return connection.execute(valid).one_or_none()
 
 
 def _is_valid(now: datetime) -> ColumnElement[bool]:

@@ -20,7 +20,6 @@ from asu_stats.times import utc_now
 
 app = typer.Typer(help="Alert rules and incidents.", no_args_is_help=True)
 
-_DIMENSIONS: Final = ("version", "target", "error_type", "client")
 _HISTORY: Final = 20
 
 
@@ -107,13 +106,14 @@ def list_alerts(database: options.Database = None, json: options.Json = False) -
     if shown["silences"]:
         typer.echo("")
         output.print_table(
-            ("silence", "rule", "subject", "until", "comment"),
+            ("silence", "rule", "subject", "until", "by", "comment"),
             [
                 (
                     row["id"],
                     row["rule"] or "all",
                     ", ".join(f"{name}={value}" for name, value in row["subject"].items()),
                     row["until"],
+                    row["created_by"],
                     row["comment"],
                 )
                 for row in shown["silences"]
@@ -172,8 +172,8 @@ def _subject(given: list[str]) -> Subject:
     found = []
     for text in given:
         name, equals, value = text.partition("=")
-        if name not in _DIMENSIONS or not equals or not value:
-            expected = f"{', '.join(_DIMENSIONS)}, = and a value"
+        if name not in state.DIMENSIONS or not equals or not value:
+            expected = f"{', '.join(state.DIMENSIONS)}, = and a value"
             raise typer.BadParameter(f"--subject {text}: expected one of {expected}")
         found.append((name, value))
     return tuple(found)

@@ -62,6 +62,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
     "token create": (
         "token create my-server --scope ingest --expires 365d",
         "token create reporting --scope read",
+        "token create jane --scope operator --expires 90d",
     ),
     "token list": ("token list",),
     "token revoke": ("token revoke my-server",),

@@ -35,7 +35,8 @@ def create(
     scope: Annotated[
         tokens.Scope,
         typer.Option(
-            help="Scope: ingest (send events) or read (read statistics, with full request hashes)."
+            help="Scope: ingest (send events), read (read statistics, with full request hashes) "
+            "or operator (read, and silence alerts)."
         ),
     ],
     expires: Annotated[

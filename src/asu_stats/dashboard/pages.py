@@ -27,6 +27,7 @@ from asu_stats.dashboard.contents import (
 )
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
+from asu_stats.dashboard.silencing import Session
 from asu_stats.dashboard.view import FILTERS, PAGE_FILTERS, PAGES, PATHS, TIMELESS, TOPICS, View
 from asu_stats.exceptions import (
     AsuStatsError,
@@ -68,7 +69,8 @@ _CONTENTS: Final[Mapping[str, tuple[str, Read]]] = {
 class Sources:
     """Data sources of the pages; `now` is the clock.
 
-    `jobs` returns the periodic jobs, `alerts` the rules and incidents.
+    `jobs` returns the periodic jobs. `alerts` returns the rules and incidents, with names of tokens
+    if its last argument is true. `session_of` returns who is signed in.
     """
 
     engine: Engine
@@ -76,7 +78,8 @@ class Sources:
     queues: CombinedQueue
     hourly_days: int
     jobs: Callable[[], Sequence[Mapping[str, Any]]]
-    alerts: Callable[[], Mapping[str, Any]]
+    alerts: Callable[[Connection, bool], Mapping[str, Any]]
+    session_of: Callable[[Request], Session | None]
     embed_origins: Sequence[str] = ()
 
     def view(
@@ -104,10 +107,7 @@ def install(app: FastAPI, sources: Sources) -> None:
     contents: Mapping[str, tuple[str, Read]] = {
         **_CONTENTS,
         **{name: ("insights.html", insights.reader(sources.queues)) for name, _ in TOPICS},
-        "alerts": (
-            "alerts.html",
-            lambda _db, _view: {"alerts": alert_rules.explained(sources.alerts())},
-        ),
+        "alerts": ("alerts.html", lambda _db, _view: {}),
         "jobs": ("jobs.html", lambda _db, _view: {"jobs": sources.jobs()}),
     }
     labels = {name: f"Insights: {label}" for name, label in TOPICS}
@@ -167,9 +167,11 @@ def _page(
     def show(request: Request) -> Response:
         try:
             view = sources.view(request, name, accepted)
-            alerts = sources.alerts() if name == "overview" else {}
+            is_member = sources.session_of(request) is not None
             with read_snapshot(sources.engine) as db:
                 view = of_database(db, view)
+                has_state = name in {"overview", "alerts"}
+                alerts = sources.alerts(db, is_member) if has_state else {}
                 content = read(db, view)
                 now = now_report.read(db, sources.queues)
                 notes = () if name in TIMELESS else annotations.read(db, view.window)
@@ -178,6 +180,8 @@ def _page(
                 raise
             return _error_page(request, error)
         values: Content = {"view": view, "title": label, "now": now, "annotations": notes}
+        if name == "alerts":
+            alerts = alert_rules.explained(alerts, view.now)
         values |= {"alerts": alerts, **content}
         return render(request, content.get("template", template), values)
 

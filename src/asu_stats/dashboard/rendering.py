@@ -91,11 +91,11 @@ def render(
             "view": None,
             "annotations": (),
             "public_floor": floor.min_requests(),
-            "signed_in": getattr(request.state, "signed_in", False),
+            "session": getattr(request.state, "session", None),
             **values,
         }
     )
-    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding, Cookie"}
     body = markup(text).encode()
     if coding := compression.preferred(request.headers.get("accept-encoding", "")):
         body, headers["Content-Encoding"] = compression.encode(coding, body), coding

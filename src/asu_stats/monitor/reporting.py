@@ -104,6 +104,13 @@ class SilenceRow(TypedDict):
     subject: About
     until: Moment
     comment: Annotated[str, Field(description="Why it was silenced.")]
+    created_by: Annotated[
+        str | None,
+        Field(
+            description="Name of the token that created it; null for the command line, and "
+            "without a token of the scope `read`."
+        ),
+    ]
 
 
 class Alerts(TypedDict):
@@ -114,7 +121,7 @@ class Alerts(TypedDict):
     ]
     rules: list[RuleRow]
     incidents: Annotated[list[IncidentRow], Field(description="Newest first, 100 at most.")]
-    silences: Annotated[list[SilenceRow], Field(description="At most 100.")]
+    silences: Annotated[list[SilenceRow], Field(description="The last to end first, 100 at most.")]
     silences_total: Annotated[int, Field(description="Total number.")]
 
 
@@ -271,11 +278,12 @@ def body(
 def overview(
     rules: Sequence[Rule], known: MonitorState, incidents: Sequence[StoredIncident]
 ) -> Alerts:
+    silences = sorted(known.silences, key=lambda silence: silence.until, reverse=True)
     return {
         "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
         "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
         "incidents": [incident_row(stored) for stored in incidents],
-        "silences": [_silence_row(silence) for silence in known.silences[:MOST]],
+        "silences": [_silence_row(silence) for silence in silences[:MOST]],
         "silences_total": len(known.silences),
     }
 
@@ -347,6 +355,7 @@ def _silence_row(silence: Silence) -> SilenceRow:
         "subject": shown_subject(silence.subject),
         "until": format_time(silence.until),
         "comment": silence.comment,
+        "created_by": silence.created_by,
     }
 
 

@@ -48,6 +48,7 @@ alert_silences = Table(
     Column("until", DateTime, nullable=False),
     Column("comment", Text, nullable=False),
     Column("created_at", DateTime, nullable=False),
+    name("created_by", comment="name of the token; null from the command line"),
 )
 
 alert_messages = Table(

@@ -17,6 +17,7 @@ from asu_stats.times import aware, naive
 
 e, i, s = alert_evaluations.c, alert_incidents.c, alert_silences.c
 KEPT_DAYS: Final = 365
+DIMENSIONS: Final = ("version", "target", "error_type", "client")  # of subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Silence:
     subject: Subject
     until: datetime
     comment: str
+    created_by: str | None  # name of the token; `None` from the command line
 
     def holds(self, rule: str, subject: Subject, now: datetime) -> bool:
         """Return whether an incident is silenced."""
@@ -185,7 +187,14 @@ def silences(connection: Connection) -> list[Silence]:
     """Return all silences, including expired ones."""
     rows = connection.execute(select(*alert_silences.c).order_by(s.id))
     return [
-        Silence(row.id, row.rule, to_subject(row.subject), aware(row.until), row.comment)
+        Silence(
+            row.id,
+            row.rule,
+            to_subject(row.subject),
+            aware(row.until),
+            row.comment,
+            row.created_by,
+        )
         for row in rows
     ]
 
@@ -198,6 +207,7 @@ def silence(
     until: datetime,
     comment: str,
     now: datetime,
+    created_by: str | None = None,
 ) -> int:
     """Create a silence and return its number."""
     row = {
@@ -206,6 +216,7 @@ def silence(
         "until": naive(until),
         "comment": comment,
         "created_at": naive(now),
+        "created_by": created_by,
     }
     found = connection.execute(insert(alert_silences).values(row).returning(s.id)).scalar_one()
     return int(found)

@@ -1,6 +1,7 @@
 """Alert rules, each with what it watches, why, and how to change it."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from asu_stats.dashboard.contents.columns import Content
@@ -32,10 +33,23 @@ _REASONS: Final[Mapping[str, str]] = {
 }
 
 
-def explained(alerts: Mapping[str, Any]) -> Content:
-    """Return alerts whose rules have `what`, `why` and `toml`, the lines that change them."""
-    rules = [{**rule, **_explanation(rule)} for rule in alerts["rules"]]
-    return {**alerts, "rules": rules}
+def explained(alerts: Mapping[str, Any], now: datetime) -> Content:
+    """Return alerts as the pages show them.
+
+    Rules have `what`, `why`, `toml`, the lines that change them, and `silenced_until`. Of silences,
+    only those that last are returned.
+    """
+    silences = [each for each in alerts["silences"] if datetime.fromisoformat(each["until"]) > now]
+    until = {
+        silence["rule"]: silence["until"]
+        for silence in reversed(silences)
+        if not silence["subject"]
+    }
+    rules = [
+        {**rule, **_explanation(rule), "silenced_until": until.get(rule["rule"], until.get(None))}
+        for rule in alerts["rules"]
+    ]
+    return {**alerts, "rules": rules, "silences": silences}
 
 
 def _explanation(rule: Mapping[str, Any]) -> dict[str, str]:

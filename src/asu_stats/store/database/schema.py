@@ -314,7 +314,7 @@ api_tokens = Table(
     "api_tokens",
     metadata,
     name("name", primary_key=True),
-    name("scope", nullable=False, comment="ingest or read"),
+    name("scope", nullable=False, comment="ingest, read or operator"),
     name("token_hash", nullable=False, unique=True, comment="SHA-256 of the token"),
     name("prefix", nullable=False, comment="first characters of the token, to recognise it"),
     Column("created_at", DateTime, nullable=False),
