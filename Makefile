@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots docs manual crash fuzz soak upstream \
+.PHONY: help demo test lint format bench lock venv clean screenshots docs manual crash powerloss fuzz soak upstream \
   dist chromium prometheus redis
 
 help: ## Say what there is
@@ -37,6 +37,9 @@ format: $(VENV)/.dev ## Put the code into its one format
 
 crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
 	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+
+powerloss: $(VENV)/.dev ## Power failures at many moments: what was not synced is lost (CUTS=200)
+	CUTS=$(or $(CUTS),200) $(BIN)/python -m pytest -s tests/powerloss $(ARGS)
 
 fuzz: $(VENV)/.dev ## The long campaigns: odd requests, texts slow to classify (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60)
 	SEARCH_SECONDS=$(or $(SEARCH_SECONDS),60) $(BIN)/python -m pytest -s tests/test_slow_texts.py $(ARGS)

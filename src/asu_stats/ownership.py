@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
+from asu_stats.durability import sync_directory
+
 _READ_WRITE = 0o666
 # Files contain request hashes, with which anyone can fetch an image, and first-boot scripts.
 PRIVATE: Final = 0o600
@@ -71,7 +73,7 @@ class Owner(NamedTuple):
             return os.open(path, flags | os.O_CLOEXEC)
 
     def make_directory(self, path: Path, mode: int = PRIVATE_DIRECTORY) -> None:
-        """Create a directory and its parents, unless they exist."""
+        """Create a directory and its parents, unless they exist. Their names are on disk then."""
         missing = [each for each in (path, *path.parents) if not each.exists()]
         for directory in reversed(missing):
             try:
@@ -81,6 +83,8 @@ class Owner(NamedTuple):
             self.give(directory)
             if self.mode is not None:
                 directory.chmod(self.mode | (self.mode & 0o444) >> 2)  # who may read may also enter
+            with contextlib.suppress(PermissionError):  # a parent may be writable, not readable
+                sync_directory(directory.parent)
         if not path.is_dir():
             path.mkdir()  # raises the reason
 
