@@ -71,6 +71,16 @@ class Server:
     def stop(self, mode: str = "fast") -> None:
         self._control("-w", "-m", mode, "stop")
 
+    def kill(self) -> None:
+        """Kill all its processes at once, and wait until they are gone."""
+        numbers = self._processes()
+        for number in numbers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while any(_lives(number) for number in numbers) and time.monotonic() < deadline:
+            time.sleep(0.01)
+
     def promote(self) -> None:
         self._control("-w", "promote")
 
@@ -83,9 +93,7 @@ class Server:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Let it hang: it accepts connections and responds to nothing."""
-        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        numbers = [postmaster, *map(int, children)]
+        numbers = self._processes()
         for number in numbers:
             os.kill(number, signal.SIGSTOP)
         try:
@@ -95,8 +103,22 @@ class Server:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGCONT)
 
+    def _processes(self) -> list[int]:
+        postmaster = int((self.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        return [postmaster, *map(int, children)]
+
     def _control(self, *arguments: str) -> None:
         _run(_BINARIES / "pg_ctl", "-D", self.data, *arguments)
+
+
+def _lives(number: int) -> bool:
+    """Tell whether a process is known; PostgreSQL does not start while its last one is."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

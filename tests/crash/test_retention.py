@@ -37,7 +37,7 @@ from pathlib import Path
 from asu_stats.store.archive import expiry, retention
 from asu_stats.store.database import engine as engines
 
-retention._MOST = 5  # many small batches, so that a kill meets one
+retention._ROWS = retention._MIN_BATCH = retention._MAX_BATCH = 5  # so that a kill meets a batch
 url, today = sys.argv[1], date.fromisoformat(sys.argv[2])
 files = retention.ArchiveDirectory(Path(sys.argv[3]), sys.argv[4]) if len(sys.argv) > 3 else None
 for line in sys.stdin:

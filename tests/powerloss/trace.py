@@ -19,7 +19,7 @@ _RESULT: Final = re.compile(r" = (-?\d+)(?:<[^>]*>)?(?: [A-Z].*)?$")
 _SYNCS: Final = frozenset({"fsync", "fdatasync"})
 _UNFINISHED: Final = " <unfinished ...>"
 _TEXT: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_FILE: Final = re.compile(r"^(\d+)<(.*?)>(?=[,) ]|$)")
+_FILE: Final = re.compile(r"^(\d+)<(.*?)>(\(deleted\))?(?=[,) ]|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,4 +160,4 @@ def _file(rest: str) -> int:
 def _path(rest: str) -> str:
     match = _FILE.match(rest)
     assert match, rest[:100]
-    return _plain(match[2])
+    return _plain(match[2]) + (match[3] or "")

@@ -2,20 +2,15 @@
 
     python -m tests.powerloss.workload DIRECTORY ROUNDS
 
-The directory has a database. Lines in `acknowledged.txt` name what was sent (`sent 7`) and what was
-acknowledged (`safe 7`): events of this number, a run of retention, or a backup.
+The directory has a database. `tests.acknowledged` explains the lines of `acknowledged.txt`.
 """
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from asu_stats.backup import taking
-from asu_stats.cloudevents import from_cloudevent
 from asu_stats.events import Event
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.recorder import Recorder
@@ -27,47 +22,10 @@ from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import checkpoint
 from asu_stats.store.dry_run import probe
-from tests.support import NOW, SOURCE
+from tests.acknowledged import events_of
+from tests.support import NOW
 
 LOG = "acknowledged.txt"
-_DAYS = 100  # events of so many days: most are older than retention keeps them
-
-
-@cache
-def events_of(number: int) -> list[Event]:
-    """Return the events of a call: one to four requests and a build, always the same."""
-    moment = NOW - timedelta(days=number * 37 % _DAYS, hours=1)
-    made: list[tuple[str, str, datetime, dict[str, Any]]] = []
-    for each in range(1 + number % 4):
-        data = {
-            "request_hash": f"hash-{number}-{each}",
-            "outcome": "queued",
-            "version": "24.10.2",
-            "target": "ath79/generic",
-            "profile": f"device-{number % 7}",
-            "diff_packages": True,
-            "packages": ["luci", f"package-{number % 5}"],
-        }
-        made.append(("request.received", f"{number}-{each}", moment, data))
-    build = {"request_hash": f"hash-{number}-0", "build_id": f"build-{number}"}
-    made.append(("build.started", f"{number}-started", moment, build))
-    ended = {**build, "status": "failure", "error_message": "No space left on device"}
-    made.append(("build.finished", f"{number}-ended", moment + timedelta(seconds=90), ended))
-    return [
-        from_cloudevent(
-            {
-                "specversion": "1.0",
-                "id": name,
-                "source": SOURCE,
-                "type": f"asu.{kind}",
-                "time": time.isoformat(),
-                "data": data,
-            },
-            now=None,
-            imported=True,
-        )
-        for kind, name, time, data in made
-    ]
 
 
 class Workload:
