@@ -13,7 +13,7 @@ from asu_stats.reports.insights import forecasts
 from benchmarks.report import Results, Table, Target
 
 _WEEKDAYS: Final = (0.97, 0.92, 0.91, 0.93, 1.0, 1.1, 1.17)
-_SERIES: Final = 6  # of each kind
+_SERIES: Final = 12  # of each kind
 _DAYS: Final = (70, 182)
 KINDS: Final = ("steady", "growing", "falling", "releases", "step", "no week", "few")
 
@@ -70,7 +70,7 @@ def made(kind: str, days: int, number: int) -> list[float]:
 
 def _rival(model: AutoETS | SeasonalNaive, past: Sequence[float]) -> Sequence[float]:
     fit: Callable[..., dict[str, Sequence[float]]] = model.forecast
-    return fit(y=np.array(past), h=forecasts.HORIZON)["mean"]
+    return list(map(float, fit(y=np.array(past), h=forecasts.HORIZON)["mean"]))
 
 
 def _mase(past: Sequence[float], actual: Sequence[float], forecast: Sequence[float]) -> float:

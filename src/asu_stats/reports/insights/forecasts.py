@@ -1,24 +1,30 @@
 """Forecasts of daily counts with a weekly pattern.
 
-The methods are the seasonal naive one (same weekday last week) and exponential smoothing with a
-damped trend and seven seasonal terms (Holt-Winters), on the counts (additive) and on their
-logarithms (multiplicative). A backtest on the same series chooses the method.
+The methods are the seasonal naive one (same weekday last week) and exponential smoothing of the
+logarithms with a damped trend and seven seasonal terms (Holt-Winters). A backtest on the same
+series chooses the method.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 WEEK: Final = 7
 HORIZON: Final = 28
 MIN_DAYS: Final = 14  # of a series
-_TRAINING_DAYS: Final = 14  # minimum before the first forecast of a backtest
+_TRAINING_DAYS: Final = 28  # minimum before the first forecast of a backtest
 _ORIGINS: Final = 6  # forecasts of a backtest, a week apart
-_DAMPING: Final = 0.97
-_ALPHAS: Final = (0.05, 0.15, 0.3, 0.5)  # candidates for the smoothing weight of the level,
-_BETAS: Final = (0.0, 0.03, 0.1)  # of the trend
-_GAMMAS: Final = (0.02, 0.1, 0.25)  # and of the seasonal terms
-_LOW, _HIGH = 0.05, 0.95  # quantiles of the prediction interval
+_FIRST_WEEKS: Final = 4  # that the first level and trend come from
+_LOW, _HIGH = 0.025, 0.975  # errors of a few weeks depend on each other: 9 of 10 days are within
+
+# Candidates for the smoothing weights of level, trend and seasonal terms, and for the damping.
+_ALPHA, _BETA, _GAMMA, _DAMPING = np.array(
+    list(product((0.01, 0.03, 0.1, 0.3), (0.0, 0.05), (0.0, 0.05), (0.9, 0.98, 1.0)))
+).T
 
 Series: TypeAlias = Sequence[float]
 Method: TypeAlias = Callable[[Series, int], list[float]]
@@ -52,73 +58,63 @@ def seasonal_naive(series: Series, days: int) -> list[float]:
     return [series[len(series) - WEEK + ahead % WEEK] for ahead in range(days)]
 
 
-def additive(series: Series, days: int) -> list[float]:
-    """Forecast by exponential smoothing with an additive weekly pattern; never below 0."""
-    return [max(0.0, value) for value in _smoothed(series, days)]
-
-
-def multiplicative(series: Series, days: int) -> list[float]:
+def exponential_smoothing(series: Series, days: int) -> list[float]:
     """Forecast by exponential smoothing of the logarithms: the weekly pattern is a factor."""
-    logarithms = _smoothed([math.log1p(value) for value in series], days)
+    logarithms = _smoothed(np.log1p(series), days)
     maximum = 10 * max(series) + 10
     return [min(max(0.0, math.expm1(min(value, 50.0))), maximum) for value in logarithms]
 
 
 SEASONAL_NAIVE: Final = "seasonal naive"
+EXPONENTIAL_SMOOTHING: Final = "exponential smoothing"
 METHODS: Final[Mapping[str, Method]] = {
     SEASONAL_NAIVE: seasonal_naive,
-    "additive exponential smoothing": additive,
-    "multiplicative exponential smoothing": multiplicative,
+    EXPONENTIAL_SMOOTHING: exponential_smoothing,
 }
 
 
-class _State(NamedTuple):
-    error: float  # sum of the squared errors, one day ahead
-    level: float
-    trend: float
-    seasons: list[float]  # seasonal terms by weekday; 0 is that of the first day of the series
-
-
-def _smoothed(series: Series, days: int) -> list[float]:
-    """Forecast with the weights that have the smallest squared one-day errors."""
-    weeks = min(4, len(series) // WEEK)
-    level = sum(series[: weeks * WEEK]) / (weeks * WEEK)
-    seasons = [sum(series[day : weeks * WEEK : WEEK]) / weeks - level for day in range(WEEK)]
-    best = min(
-        (
-            _fit(series, (alpha, beta, gamma), level, seasons)
-            for alpha in _ALPHAS
-            for beta in _BETAS
-            for gamma in _GAMMAS
-        ),
-        key=lambda state: state.error,
-    )
-    found, damped, factor = [], 0.0, 1.0
-    for ahead in range(days):
-        factor *= _DAMPING
-        damped += factor
-        season = best.seasons[(len(series) + ahead) % WEEK]
-        found.append(best.level + damped * best.trend + season)
-    return found
-
-
-def _fit(
-    series: Series, weights: tuple[float, float, float], level: float, initial: Series
-) -> _State:
-    alpha, beta, gamma = weights
-    error = trend = 0.0
-    seasons = list(initial)
+def _smoothed(series: NDArray[np.float64], days: int) -> list[float]:
+    """Forecast with the candidate that has the smallest squared one-day errors."""
+    first = series[: WEEK * min(_FIRST_WEEKS, len(series) // WEEK)]
+    slope = _first_trend(first.reshape(-1, WEEK).mean(axis=1))
+    level = np.full(len(_ALPHA), first.mean() - slope * (len(first) + 1) / 2)
+    trend = np.full(len(_ALPHA), slope)
+    seasons = np.repeat(_seasonal_terms(series)[:, np.newaxis], len(_ALPHA), axis=1)
+    errors = np.zeros(len(_ALPHA))
     for day, value in enumerate(series):
-        weekday = day % WEEK
-        season = seasons[weekday]
+        season = seasons[day % WEEK]
         damped = _DAMPING * trend
         residual = value - level - damped - season
         if day >= WEEK:
-            error += residual * residual
-        level += damped + alpha * residual
-        trend = damped + alpha * beta * residual
-        seasons[weekday] = season + gamma * (1 - alpha) * residual
-    return _State(error, level, trend, seasons)
+            errors += residual * residual
+        level += damped + _ALPHA * residual
+        trend = damped + _ALPHA * _BETA * residual
+        season += _GAMMA * (1 - _ALPHA) * residual
+    best = int(errors.argmin())
+    growth = trend[best] * np.cumsum(_DAMPING[best] ** np.arange(1, days + 1))
+    weekdays = (len(series) + np.arange(days)) % WEEK
+    found: list[float] = (level[best] + growth + seasons[weekdays, best]).tolist()
+    return found
+
+
+def _first_trend(weeks: NDArray[np.float64]) -> float:
+    """Return the change per day over the means of the first weeks, halved as it may be chance."""
+    return float(weeks[-1] - weeks[0]) / (2 * WEEK * max(1, len(weeks) - 1))
+
+
+def _seasonal_terms(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the difference of each weekday from the seven days around it.
+
+    Differences that chance explains are shrunk towards 0. The first term is that of the first day.
+    """
+    days = np.arange(WEEK // 2, len(series) - WEEK // 2)
+    differences = series[days] - np.convolve(series, np.full(WEEK, 1 / WEEK), "valid")
+    weekdays = days % WEEK
+    terms = np.array([differences[weekdays == weekday].mean() for weekday in range(WEEK)])
+    terms -= terms.mean()
+    spread = (terms * terms).sum() / (WEEK - 1)
+    chance = (differences - terms[weekdays]).var() * WEEK / len(days)
+    return terms * max(0.0, 1 - chance / spread) if spread > 0 else terms
 
 
 def backtest(series: Series, method: Method) -> Backtest:
@@ -145,19 +141,17 @@ def backtest(series: Series, method: Method) -> Backtest:
 
 
 def forecast(series: Series, days: int) -> Forecast:
-    """Forecast a series of at least 14 days with the method that has the smallest MASE.
+    """Forecast a series of at least 14 days.
 
-    The seasonal naive method wins ties. The prediction interval comes from the errors of the
-    backtest at the same number of weeks ahead. If the series is too short for a backtest, it comes
-    from the ratios of consecutive weeks.
+    The seasonal naive method is used unless exponential smoothing has a smaller MASE in the
+    backtest. The prediction interval comes from the errors of the backtest at the same number of
+    weeks ahead. If the series is too short for a backtest, it comes from the ratios of consecutive
+    weeks.
     """
     tests = {name: backtest(series, method) for name, method in METHODS.items()}
-    naive = tests[SEASONAL_NAIVE]
-    chosen = SEASONAL_NAIVE
-    for name, test in tests.items():
-        smallest = tests[chosen].mase
-        if test.mase is not None and smallest is not None and test.mase < smallest:
-            chosen = name
+    naive, smoothed = (tests[name].mase for name in (SEASONAL_NAIVE, EXPONENTIAL_SMOOTHING))
+    is_smoothed = naive is not None and smoothed is not None and smoothed < naive
+    chosen = EXPONENTIAL_SMOOTHING if is_smoothed else SEASONAL_NAIVE
     values = METHODS[chosen](series, days)
     ratios = tests[chosen].ratios or [
         (0, (b + 1) / (a + 1)) for a, b in zip(series, series[WEEK:], strict=False)
@@ -167,11 +161,11 @@ def forecast(series: Series, days: int) -> Forecast:
         below, above = _interval(ratios, ahead)
         low.append(min(value, max(0.0, (value + 1) * below - 1)))
         high.append(max(value, (value + 1) * above - 1))
-    return Forecast(chosen, values, low, high, tests[chosen].mase, naive.mase)
+    return Forecast(chosen, values, low, high, tests[chosen].mase, naive)
 
 
 def _interval(ratios: Sequence[tuple[int, float]], ahead: int) -> tuple[float, float]:
-    """Return the 5% and 95% quantiles of the ratios with the same number of weeks ahead."""
+    """Return two quantiles of the ratios with the same number of weeks ahead."""
     week = min(ahead, max(day for day, _ in ratios)) // WEEK
     same_week = sorted(ratio for day, ratio in ratios if day // WEEK == week)
     last = len(same_week) - 1
