@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots docs manual crash powerloss fuzz soak upstream \
+.PHONY: help demo test lint format bench lock venv clean screenshots docs manual crash powerloss bounded fuzz soak upstream \
   dist chromium prometheus redis
 
 help: ## Say what there is
@@ -41,7 +41,12 @@ crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=
 powerloss: $(VENV)/.dev ## Power failures at many moments: what was not synced is lost (CUTS=200)
 	CUTS=$(or $(CUTS),200) $(BIN)/python -m pytest -s tests/powerloss $(ARGS)
 
-fuzz: $(VENV)/.dev ## The long campaigns: odd requests, texts slow to classify (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60)
+bounded: $(VENV)/.dev ## A hostile sender makes up names: memory and responses stay bounded (NAMES=1000000)
+	NAMES=$(or $(NAMES),1000000) $(BIN)/python -m pytest -s tests/api/test_bounded.py $(ARGS)
+
+fuzz: $(VENV)/.dev ## Odd requests, frames and bytes; slow texts (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60 FRAMES=5000)
+	$(BIN)/python -m tests.coverage_fuzz $(or $(SEARCH_SECONDS),60)
+	FRAMES=$(or $(FRAMES),5000) $(BIN)/python -m pytest -s tests/server/test_frames.py $(ARGS)
 	SEARCH_SECONDS=$(or $(SEARCH_SECONDS),60) $(BIN)/python -m pytest -s tests/test_slow_texts.py $(ARGS)
 	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),2000) $(BIN)/python -m pytest tests/api/test_openapi.py tests/api/test_fuzz.py $(ARGS)
 

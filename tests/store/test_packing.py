@@ -1,5 +1,6 @@
 """Blocks of closed days: packed in the background, and again after late events."""
 
+import zlib
 from datetime import timedelta
 
 import numpy as np
@@ -76,6 +77,21 @@ def test_blocks_of_another_release_are_not_read_and_removed(stats: Stats) -> Non
     assert stats.get("overview")["totals"]["requests"] == 1
     packer.pack(stats.engine, TODAY)
     assert stored(stats.engine) == len(CUBES)
+
+
+def test_a_damaged_block_is_summed_again(stats: Stats, caplog: pytest.LogCaptureFixture) -> None:
+    yesterday = {day: (TODAY - timedelta(days=1)).isoformat() for day in ("start", "end")}
+    stats.record(request("h1", NOW - timedelta(days=1)))
+    before = stats.get("versions", **yesterday)
+    packer.pack(stats.engine, TODAY)
+    wrong = zlib.compress(b'[[[1],["a"]],["O"],9]\n')
+    for number, payload in enumerate((b"", b"x", bytes(100), wrong)):
+        with write_transaction(stats.engine) as connection:
+            connection.execute(update(packed_days).values(payload=payload))
+        stats.record(request(f"today-{number}", profile="new"))  # no response is cached
+        reader.forget(stats.engine)
+        assert stats.get("versions", **yesterday) == before
+    assert "a stored block is damaged" in caplog.text
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 30), (511, 513), (739_000, 739_364)])

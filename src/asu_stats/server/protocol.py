@@ -175,6 +175,7 @@ _QUIET: Final = frozenset(
     {
         "ASGI callable returned without completing handshake.",
         "Invalid HTTP request received.",
+        "Invalid UTF-8 sequence received from client.",
         "Unsupported upgrade request.",
     }
 )

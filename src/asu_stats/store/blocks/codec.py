@@ -76,8 +76,25 @@ def encode(vocabulary: Vocabulary, block: Block) -> bytes:
     return zlib.compress(line + b"".join(column.tobytes() for column in columns), 1)
 
 
+class DamagedBlockError(ValueError):
+    """A payload that is not the stored form of a block."""
+
+
+_DAMAGE: Final = (
+    *(zlib.error, ValueError, TypeError, LookupError, AttributeError),
+    *(OverflowError, RecursionError, MemoryError),
+)
+
+
 def decode(vocabulary: Vocabulary, payload: bytes) -> Block:
-    """Return a block from its stored form."""
+    """Return a block from its stored form. Raises `DamagedBlockError`."""
+    try:
+        return _decoded(vocabulary, payload)
+    except _DAMAGE as error:
+        raise DamagedBlockError(str(error) or type(error).__name__) from None
+
+
+def _decoded(vocabulary: Vocabulary, payload: bytes) -> Block:
     line, _, body = zlib.decompress(payload).partition(b"\n")
     names, types, rows = json.loads(line)
     columns, place = [], 0

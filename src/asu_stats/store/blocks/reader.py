@@ -6,6 +6,7 @@ stores those of closed days. A stored block is valid as long as none of its days
 (`day_changes`). The reader builds missing blocks from rollups, so the result is exact either way.
 """
 
+import logging
 import threading
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, select
 
 from asu_stats.caches import LruCache
+from asu_stats.logs import Condition
 from asu_stats.store.blocks import codec
 from asu_stats.store.blocks.codec import Block
 from asu_stats.store.blocks.cubes import CUBES, Cube
@@ -26,6 +28,8 @@ from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days
+
+log = logging.getLogger(__name__)
 
 LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
@@ -69,6 +73,7 @@ class _Cache:
 
     def __init__(self) -> None:
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
+        self.damage = Condition(log, "blocks: a stored block is damaged")
         self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
             size_bytes=_CACHE_BYTES, size=lambda _, known: known[1].bytes
         )
@@ -266,7 +271,10 @@ class Reader:
         for *key, payload in found:
             block = known[tuple(key)]
             vocabulary = self._cache.vocabularies[block.cube]
-            self._cache.put(block, codec.decode(vocabulary, payload))
+            try:
+                self._cache.put(block, codec.decode(vocabulary, payload))
+            except codec.DamagedBlockError as error:  # it is summed again from the rollups
+                self._cache.damage.failed(f"{block.cube.name} of {block.span.days} days: {error}")
 
     def _send_day(self, wanted: Wanted) -> statements.Sent:
         day = date.fromordinal(wanted.span.first)

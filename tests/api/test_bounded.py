@@ -1,0 +1,132 @@
+"""A hostile sender makes up names: memory, series, caches and responses stay bounded, sums exact.
+
+`make bounded` sends a million distinct names (NAMES=1000000).
+"""
+
+import functools
+import gc
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+import asu_stats
+from asu_stats.cloudevents import from_cloudevent
+from asu_stats.store.apply import apply_batch
+from asu_stats.store.blocks import packer, reader
+from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import error_fingerprints
+from asu_stats.store.details import error_fingerprints as fingerprints
+from asu_stats.store.rollups import names
+from tests.support import NOW, CloudEvent, Stats, build, request
+
+NAMES = int(os.environ.get("NAMES", "1500"))
+_BATCH = 500
+_WINDOW = {"start": "2026-09-30", "end": "2026-09-30"}
+_CHOSEN_BY_NOBODY = {"asu_stats.demo.troubles.kind_of_text"}
+
+
+def hostile(first: int, count: int) -> Iterator[CloudEvent]:
+    """Yield requests and failed builds in which every name is new."""
+    for number in range(first, first + count):
+        of = {"version": f"v{number}", "target": f"t{number}/x", "profile": f"p{number}"}
+        more = {"client": f"c{number}/{number}", "packages": [f"package-{number}"]}
+        yield request(f"hash-{number}", **of, **more)
+        error: dict[str, Any] = {
+            "error_message": f"{_word(number)} is broken",
+            "worker_id": f"worker-{number}",
+        }
+        if number % 2:
+            error["error_type"] = f"type-{number}"
+        yield from build(f"hash-{number}", "failure", **error)
+
+
+def _word(number: int) -> str:
+    """Return a word of its own: fingerprints ignore numbers."""
+    return "".join(chr(ord("a") + int(digit)) for digit in str(number))
+
+
+def send(stats: Stats, first: int, count: int) -> None:
+    for start in range(first, first + count, _BATCH):
+        size = min(_BATCH, first + count - start)
+        events = [from_cloudevent(each, now=NOW) for each in hostile(start, size)]
+        apply_batch(stats.engine, events)
+
+
+def look(stats: Stats) -> dict[str, int]:
+    """Return the sizes of what everybody can ask for."""
+    questions = ("versions", "targets", "profiles", "clients", "packages", "errors", "overview")
+    sizes = {
+        question: len(stats.client.get(f"/api/v1/stats/{question}", params=_WINDOW).content)
+        for question in questions
+    }
+    metrics = stats.client.get("/metrics").text
+    return {**sizes, "/metrics": sum(not line.startswith("#") for line in metrics.splitlines())}
+
+
+@pytest.mark.timeout(0)
+def test_names_of_strangers_keep_everything_bounded(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many names leave responses and memory as they are; no sum is wrong."""
+    many = NAMES > 10_000
+    if not many:  # limits that so few names reach
+        monkeypatch.setattr(reader, "_CACHE_KEYS", 500)
+        monkeypatch.setattr(names, "_MAX_CACHED", 100)
+        monkeypatch.setattr(fingerprints, "MAX_FINGERPRINTS", 200)
+    half = NAMES // 2
+    send(stats, 0, half)
+    packer.pack(stats.engine, NOW.date())
+    before = look(stats)
+    held = _resident_bytes()
+    send(stats, half, NAMES - half)
+    after = look(stats)
+    grown_bytes = _resident_bytes() - held
+    assert after["/metrics"] == before["/metrics"]
+    grown = {name: after[name] / before[name] for name in after}
+    assert max(grown.values()) < 1.2, grown
+    with read_snapshot(stats.engine) as connection:
+        kinds = connection.execute(
+            select(error_fingerprints.c.error_type, func.count()).group_by("error_type")
+        ).all()
+    # Beyond the limit, all texts of a type count as one.
+    assert sum(count for _, count in kinds) <= fingerprints.MAX_FINGERPRINTS + len(kinds)
+    totals = stats.get("overview", **_WINDOW)["totals"]
+    assert totals["requests"] == totals["failed_builds"] == NAMES
+    errors = stats.get("errors", **_WINDOW)
+    assert errors["total_errors"] == NAMES
+    one = stats.client.get("/api/v1/stats/versions", params={**_WINDOW, "limit": 3}).json()
+    assert len(one) == 3
+    assert grown_bytes < 400 << 20
+    sys.stdout.write(
+        f"\n{NAMES:,} names of each kind on {stats.engine.dialect.name}: "
+        f"{grown_bytes / 2**20:+.0f} MiB for the second half, "
+        f"responses x {max(grown.values()):.2f}, series +0, sums exact\n"
+    )
+
+
+def _resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_no_cache_in_memory_is_unbounded() -> None:
+    """Functions that remember results have a limit, or arguments that no sender chooses."""
+    for module in walk_packages(asu_stats.__path__, "asu_stats."):
+        if "migrations" not in module.name and "__main__" not in module.name:
+            import_module(module.name)
+    found = {
+        f"{each.__module__}.{each.__qualname__}"
+        for each in gc.get_objects()
+        if isinstance(each, functools._lru_cache_wrapper)
+        and each.__module__.startswith("asu_stats.")
+        and each.cache_parameters()["maxsize"] is None
+        and inspect.signature(each).parameters
+    }
+    assert found == _CHOSEN_BY_NOBODY
