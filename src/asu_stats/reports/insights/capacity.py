@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Annotated, Final, NamedTuple
 
@@ -17,10 +18,13 @@ from asu_stats.reports.insights import cache, forecasts, queue_simulation
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.parameters import Parameter
 from asu_stats.reports.report import Report
+from asu_stats.store.blocks import reader
+from asu_stats.store.blocks.cubes import BUSY
 from asu_stats.store.blocks.distribution import Distribution
+from asu_stats.store.blocks.reader import Daily
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics
-from asu_stats.store.rollups.definitions import BUSY_SECONDS, HOURLY_PROFILES
+from asu_stats.store.rollups.definitions import HOURLY_PROFILES
 from asu_stats.times import bounds
 from asu_stats.windows import Window
 
@@ -200,13 +204,11 @@ def read(
     workers = parameters.get("workers") or _max_concurrent_builds(connection, window, load)
     found["workers"] = workers
     found["utilisation"] = round(100 * load / workers, 2)
-    simulated = queue_simulation.arrivals(rates, durations, workers)
-    if load < workers:
-        wait = queue_simulation.wait(simulated, workers)
-        found["wait"] = {"mean_seconds": round(wait.mean, 1), "p95_seconds": round(wait.p95, 1)}
-    found["workers_needed"] = queue_simulation.workers_needed(
-        simulated, load, parameters["target_wait_seconds"]
+    wait, found["workers_needed"] = _simulate(
+        tuple(rates), tuple(durations), workers, parameters["target_wait_seconds"]
     )
+    if wait:
+        found["wait"] = {"mean_seconds": round(wait.mean, 1), "p95_seconds": round(wait.p95, 1)}
     hours_each = build_factor * queued / sum(arrivals.requests) * seconds / builds / 3_600
     if predicted := _forecast(connection, window, today, hours_each, scale):
         found["forecast"], forecast = predicted
@@ -216,6 +218,18 @@ def read(
             "seasonal_naive_mase": _rounded(forecast.seasonal_naive_mase),
         }
     return found
+
+
+@lru_cache(maxsize=32)  # complete days rarely change
+def _simulate(
+    rates: tuple[float, ...], durations: tuple[tuple[int, int], ...], workers: int, target: int
+) -> tuple[queue_simulation.Wait | None, int]:
+    """Return the waits, `None` if the queue would grow without bound, and the workers needed."""
+    mean = sum(seconds * count for seconds, count in durations) / sum(n for _, n in durations)
+    load = queue_simulation.load(rates, mean)
+    simulated = queue_simulation.arrivals(rates, durations, workers)
+    wait = queue_simulation.wait(simulated, workers) if load < workers else None
+    return wait, queue_simulation.workers_needed(simulated, load, target)
 
 
 def _build_factor(connection: Connection, window: Window, ttl: int | None) -> float:
@@ -243,26 +257,30 @@ def _complete(connection: Connection, window: Window, today: date) -> Window | N
 
 def _durations(connection: Connection, window: Window) -> list[tuple[int, int]]:
     """Return pairs of duration in seconds and number of builds, ascending."""
-    rows = sums.rows(connection, BUSY_SECONDS, ("seconds",), window)
-    return sorted((row.seconds, int(row.builds)) for row in rows if row.builds)
+    (busy,) = sums.cubes(connection, window, BUSY)
+    return sorted(busy.counts(0).items())
 
 
 _H: Final = HOURLY_PROFILES.table.c
-_BY_HOUR: Final = (
+_BY_HOUR: Final = Daily(
     select(_H.hour, func.sum(_H.request_count), func.sum(_H.queued_requests))
-    .where(_H.hour >= bindparam("first"), _H.hour < bindparam("after"))
-    .group_by(_H.hour)
+    .where(
+        _H.hour >= bindparam("first", type_=DateTime), _H.hour < bindparam("after", type_=DateTime)
+    )
+    .group_by(_H.hour),
+    lambda rows: [(hour.hour, int(requests), int(queued)) for hour, requests, queued in rows],
+    lambda rows: 100 * len(rows),
 )
 
 
 def _arrivals(connection: Connection, window: Window) -> _Arrivals:
-    first, after = bounds(window.start, window.end)
     requests: Counter[int] = Counter()
     builds: Counter[int] = Counter()
-    for hour, accepted, queued in connection.execute(_BY_HOUR, {"first": first, "after": after}):
-        hour_of_week = hour.weekday() * 24 + hour.hour
-        requests[hour_of_week] += int(accepted)
-        builds[hour_of_week] += int(queued)
+    for day, rows in reader.read_days(connection, window.start, window.end, _BY_HOUR):
+        for hour, accepted, queued in rows:
+            hour_of_week = day.weekday() * 24 + hour
+            requests[hour_of_week] += accepted
+            builds[hour_of_week] += queued
     days = Counter(day.weekday() for day in window)
     hours = range(queue_simulation.HOURS)
     return _Arrivals(
@@ -319,8 +337,8 @@ def _forecast(
         return None
     requests = dict(sums.days(connection, past, "total_requests"))
     skipped = (min(window.end, today) - last).days
-    found = forecasts.forecast(
-        [float(requests.get(day, 0)) for day in past], skipped + forecasts.HORIZON
+    found = _forecast_series(
+        tuple(float(requests.get(day, 0)) for day in past), skipped + forecasts.HORIZON
     )
     days: list[ForecastDay] = [
         {
@@ -333,6 +351,9 @@ def _forecast(
         for ahead in range(skipped, skipped + forecasts.HORIZON)
     ]
     return days, found
+
+
+_forecast_series: Final = lru_cache(maxsize=32)(forecasts.forecast)  # complete days rarely change
 
 
 def _rounded(error: float | None) -> float | None:

@@ -2,11 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from operator import itemgetter
 from typing import Annotated, Any, Final
 
 from pydantic import Field
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Date, bindparam, func, select
 from typing_extensions import TypedDict
 
 from asu_stats.releases import as_text, release_order
@@ -16,9 +15,13 @@ from asu_stats.reports.fields import Day, Period, Total, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.report import Report
+from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import PHASE_VERSIONS, PHASE_WORKERS
 from asu_stats.store.blocks.distribution import Distribution
+from asu_stats.store.blocks.reader import Daily
 from asu_stats.store.blocks.totals import Totals
+from asu_stats.store.database.dialects import Row
+from asu_stats.store.rollups.definitions import PHASES
 from asu_stats.windows import Window
 
 _Builds = Annotated[int, Field(description="Successful builds that reported the phase.")]
@@ -77,6 +80,9 @@ class Phases(TypedDict):
     ]
 
 
+_PERCENTS: Final = (50, 95)
+
+
 @covers(Phases)
 def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     """Return the durations of phases in `window`, by worker, version and day."""
@@ -86,7 +92,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     found: list[Any] = [
         {
             "phase": phase,
-            **_figures(distribution),
+            **_figures_of(distribution),
             **_rows_by("worker", by_worker[phase], page, as_text),
             **_rows_by("version", by_version[phase], page, release_order),
         }
@@ -94,7 +100,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     ]
     found.sort(key=lambda row: (-row["builds"], row["phase"]))
     builds = max((row["builds"] for row in found), default=0)
-    days = sums.cube_over_time(connection, window, "day", PHASE_WORKERS) if builds else []
+    days = reader.read_days(connection, window.start, window.end, _BY_DAY)
     return {
         "period": sums.period(connection, window, []),
         "basis": {
@@ -106,31 +112,57 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
         },
         "phases": page.of(found),
         "timeseries": [
-            {"day": day, "phase": phase, **_figures(distribution)}  # type: ignore[typeddict-item]
-            for day, _, totals in days
-            for (phase,), distribution in sorted(totals.distributions(0).items(), key=itemgetter(0))
+            {"day": day.isoformat(), "phase": phase, **phase_figures}  # type: ignore[typeddict-item]
+            for day, of_day in days
+            for phase, phase_figures in of_day
         ],
     }
 
 
-def _by_phase(totals: Totals) -> dict[str, dict[str, Distribution]]:
-    """Return durations by phase, then by worker or version."""
-    found: dict[str, dict[str, Distribution]] = defaultdict(dict)
-    for (phase, name), distribution in totals.distributions(0, 1).items():
-        found[phase][name] = distribution
+def _of_day(rows: Sequence[Row]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the figures of the phases of a day, from builds by phase and milliseconds."""
+    builds: dict[str, dict[int, int]] = defaultdict(dict)
+    for phase, milliseconds, count in rows:
+        builds[phase][milliseconds] = int(count)
+    return [
+        (phase, _figures_of(distribution))
+        for phase, counts in sorted(builds.items())
+        if (distribution := Distribution.of(counts)).count
+    ]
+
+
+_p: Final = PHASES.table.c
+_BY_DAY: Final = Daily(
+    select(_p.phase, _p.milliseconds, func.sum(_p.builds))
+    .where(_p.date == bindparam("day", type_=Date))
+    .group_by(_p.phase, _p.milliseconds),
+    _of_day,
+    lambda figures: 500 * len(figures),
+)
+
+
+def _by_phase(totals: Totals) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return figures by phase, then by worker or version."""
+    found: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for (phase, name), builds, percentiles in totals.percentiles(*_PERCENTS):
+        found[phase][name] = _figures(builds, percentiles)
     return found
 
 
-def _figures(distribution: Distribution) -> dict[str, Any]:
-    p50, p95 = (distribution.percentile(percent) or 0 for percent in (50, 95))
-    return {"builds": distribution.count, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
+def _figures(builds: int, percentiles: Sequence[int]) -> dict[str, Any]:
+    p50, p95 = percentiles
+    return {"builds": builds, "p50_seconds": p50 / 1000, "p95_seconds": p95 / 1000}
+
+
+def _figures_of(builds: Distribution) -> dict[str, Any]:
+    return _figures(builds.count, [builds.percentile(percent) or 0 for percent in _PERCENTS])
 
 
 def _rows_by(
-    dimension: str, names: Mapping[str, Distribution], page: Page, order: Callable[[str], str]
+    dimension: str, names: Mapping[str, dict[str, Any]], page: Page, order: Callable[[str], str]
 ) -> dict[str, Any]:
     """Return the first rows of workers or versions, and how many there are in all."""
-    rows = [{dimension: name, **_figures(distribution)} for name, distribution in names.items()]
+    rows = [{dimension: name, **figures} for name, figures in names.items()]
     rows.sort(key=lambda row: (-row["builds"], order(row[dimension])))
     return {f"by_{dimension}": rows[: page.most(len(rows))], f"by_{dimension}_total": len(rows)}
 

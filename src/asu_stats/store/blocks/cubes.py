@@ -17,6 +17,7 @@ from asu_stats.store.database.dialects import Row
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
+    BUSY_SECONDS,
     CLIENT_DEVICES,
     CLIENT_UNIQUE_REJECTED,
     CLIENT_UNIQUE_REQUESTS,
@@ -169,6 +170,7 @@ CLIENT_REJECTED: Final = Cube.of(
     "client_unique_rejected", CLIENT_UNIQUE_REJECTED, ("client", "previous_date")
 )
 BY_GAP: Final = Cube.of("request_gaps", GAPS, ("gap_seconds",))
+BUSY: Final = Cube.of("busy_seconds", BUSY_SECONDS, ("seconds",))
 WAITED: Final = Cube.of("waits", WAITS, ("hour_of_week", "waited_seconds"))
 PHASE_VERSIONS: Final = Cube.of("phase_versions", PHASES, ("phase", "version", "milliseconds"))
 PHASE_WORKERS: Final = Cube.of("phase_workers", PHASES, ("phase", "worker", "milliseconds"))
@@ -202,6 +204,7 @@ CUBES: Final = (
     REJECTED,
     CLIENT_REJECTED,
     BY_GAP,
+    BUSY,
     WAITED,
     PHASE_VERSIONS,
     PHASE_WORKERS,

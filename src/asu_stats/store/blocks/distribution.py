@@ -83,18 +83,29 @@ class Summary:
     median: int
 
 
+def percentiles(groups: Groups, counts: Ints, *percents: int) -> tuple[Ints, list[Ints]]:
+    """Return the count of each group, and percentiles of the last part of its keys, nearest rank.
+
+    Counts may be 0. The percentiles of a group without counts are meaningless. One search over the
+    running counts of all groups finds a percentile of all groups.
+    """
+    up_to, sizes = np.cumsum(counts), np.add.reduceat(counts, groups.starts)
+    before = np.cumsum(sizes) - sizes
+    found = []
+    for percent in percents:
+        places = np.searchsorted(up_to, before - -percent * sizes // 100)
+        found.append(groups.tails[np.minimum(places, len(up_to) - 1)].astype(np.int64))
+    return sizes, found
+
+
 def summaries(groups: Groups, counts: Ints) -> list[Summary]:
     """Return the distribution of the last part of the keys in each group; counts may be 0.
 
-    The median of a group without counts is meaningless. One search over the running counts of all
-    groups finds all medians.
+    The median of a group without counts is meaningless.
     """
     if not len(counts):
         return []
-    values = groups.tails.astype(np.int64)
-    up_to, sizes = np.cumsum(counts), np.add.reduceat(counts, groups.starts)
-    totals = np.add.reduceat(counts * values, groups.starts)
-    ranks = np.cumsum(sizes) - sizes + (sizes + 1) // 2
-    medians = values[np.minimum(np.searchsorted(up_to, ranks), len(up_to) - 1)]
+    sizes, (medians,) = percentiles(groups, counts, 50)
+    totals = np.add.reduceat(counts * groups.tails.astype(np.int64), groups.starts)
     columns = (sizes.tolist(), totals.tolist(), medians.tolist())
     return list(map(Summary, *columns))

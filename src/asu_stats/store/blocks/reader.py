@@ -8,11 +8,12 @@ stores those of closed days. A stored block is valid as long as none of its days
 
 import logging
 import threading
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from operator import itemgetter
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -28,6 +29,9 @@ from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days
+from asu_stats.times import bounds
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,19 @@ class Span:
         return max(changes.get(self.first + n, 0) for n in range(self.days))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Daily(Generic[T]):
+    """What a report needs of a single day, derived from the rows of a statement for this day.
+
+    The statement takes a `day`, or the times `first` and `after`. It reads rollups only: details
+    can be deleted without a change of the day.
+    """
+
+    of_day: Select[Any]
+    derive: Callable[[Sequence[Row]], T]
+    size: Callable[[T], int]  # bytes in memory, roughly
+
+
 @lru_cache(maxsize=256)
 def spans(first: int, last: int) -> tuple[Span, ...]:
     """Return the fewest blocks that cover exactly the days from `first` to `last`."""
@@ -69,9 +86,15 @@ def spans(first: int, last: int) -> tuple[Span, ...]:
 
 
 class _Cache:
-    """Vocabularies and blocks of a database in this process. A block is valid for one change."""
+    """Vocabularies, blocks and days of a database in this process.
+
+    A block and what is known of a day are valid for one change.
+    """
 
     def __init__(self) -> None:
+        self.days: LruCache[tuple[Daily[Any], int], tuple[int, Any]] = LruCache(
+            size_bytes=_CACHE_BYTES, size=lambda key, known: key[0].size(known[1])
+        )
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
         self.damage = Condition(log, "blocks: a stored block is damaged")
         self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
@@ -169,6 +192,34 @@ def read_each(
 
 def _nothing(cube: Cube) -> Totals:
     return Totals(Vocabulary(cube.orders), np.zeros((0, len(cube.adds)), np.int64))
+
+
+def read_days(
+    connection: Connection, start: date, end: date, daily: "Daily[T]"
+) -> list[tuple[date, T]]:
+    """Return each day from `start` to `end` with data, and what `daily` has of it.
+
+    Days that did not change since they were last read come from memory.
+    """
+    cache, found, sent = _cache_of(connection).days, [], []
+    for ordinal, changes in sorted(_changes(connection, start, end).items()):
+        known = cache.get((daily, ordinal))
+        if known and known[0] == changes:
+            found.append((ordinal, known[1]))
+        else:
+            rows = statements.send(connection, daily.of_day, **_parameters(ordinal))
+            sent.append((ordinal, changes, rows))
+    for ordinal, changes, rows in sent:
+        value = daily.derive(rows())
+        cache.put((daily, ordinal), (changes, value))
+        found.append((ordinal, value))
+    return [(date.fromordinal(day), value) for day, value in sorted(found, key=itemgetter(0))]
+
+
+def _parameters(ordinal: int) -> dict[str, object]:
+    day = date.fromordinal(ordinal)
+    first, after = bounds(day, day)
+    return {"day": day, "first": first, "after": after}
 
 
 class Reader:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-from asu_stats.store.blocks.distribution import Distribution, Summary, summaries
+from asu_stats.store.blocks.distribution import Distribution, Summary, percentiles, summaries
 from asu_stats.store.blocks.keys import Column, Groups, Ints, Key, Values, Vocabulary, as_values
 
 
@@ -269,7 +269,8 @@ class Totals:
         number = np.zeros(len(some), np.int64)
         for names, codes in columns:
             number = number * len(names) + codes[some]
-        order = np.lexsort((of_values[some], number))
+        # Sorting one combined number is several times as fast.
+        order = np.argsort(number * len(values) + of_values[some])
         number, some = number[order], some[order]
         starts = np.flatnonzero(np.diff(number, prepend=-1))
         heads = zip(*(names[codes[some[starts]]].tolist() for names, codes in columns), strict=True)
@@ -285,6 +286,15 @@ class Totals:
         groups = self.vocabulary.groups(len(self.sums))
         found = zip(groups.heads, summaries(groups, self.sums[groups.order, 0]), strict=True)
         return [(head, summary) for head, summary in found if summary.count]
+
+    def percentiles(self, *percents: int) -> list[tuple[Key, int, list[int]]]:
+        """Return head, count and percentiles of the last part of the keys, a whole number."""
+        groups = self.vocabulary.groups(len(self.sums))
+        if not len(groups.order):
+            return []
+        sizes, found = percentiles(groups, self.sums[groups.order, 0], *percents)
+        rows = zip(groups.heads, sizes.tolist(), np.stack(found, axis=1).tolist(), strict=True)
+        return [row for row in rows if row[1]]
 
     def _column(self, place: int) -> tuple[Values, Ints]:
         """Return the distinct values of one part of the keys, sorted, and each key's place."""
