@@ -256,13 +256,13 @@ def naive(history: list[CloudEvent], window: Window, without: tuple[Group, date]
 def stored(stats: Stats, window: Window, without: tuple[Group, date] | None) -> Sums:
     with read_snapshot(stats.engine) as connection:
         days = BuildDays.read(connection, window)
-        if without and without[0] in days.groups:
+        if without and without[0] in days.places:
             start = (without[1] - window.start).days
             days.exclude(without[0], start, start + 1)
-        distinct = days.distinct_failures(days.groups)
-    found = {}
-    for group, series in days.groups.items():
-        lists = (series.ended, series.failed, series.timed, series.seconds, distinct[group])
+        distinct = days.distinct_failures()
+    found: dict[tuple[Group, date], tuple[int, ...]] = {}
+    for place, group in enumerate(days.groups):
+        lists = *days.counts[:, place].tolist(), distinct[place].tolist()
         for number, sums in enumerate(zip(*lists, strict=True)):
             if any(sums):
                 found[group, days.day(number)] = sums
@@ -302,8 +302,9 @@ def test_series_equal_the_raw_events(
         assert stored(stats, WINDOW, part) == naive(history, WINDOW, part)
     with read_snapshot(stats.engine) as connection:
         days = BuildDays.read(connection, WINDOW)
-        before, during = days.durations(Group("all", ()), 2, WINDOW.days)
-        seconds = Counter(before) + Counter(during)
+        found = days.durations(Group("all", ()), 2, WINDOW.days)
+        builds = zip(found.seconds.tolist(), (found.before + found.during).tolist(), strict=True)
+        seconds = Counter(dict(builds))
     timed = [b for b in Naive(history).window(WINDOW.start, WINDOW.end).finished if b.succeeded]
     assert seconds == Counter(b.seconds for b in timed if b.seconds is not None)
     assert list(verify.differences(stats.engine)) == []

@@ -16,7 +16,7 @@ from asu_stats.reports.fields import Period
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import Cube
 from asu_stats.store.blocks.keys import Key
-from asu_stats.store.blocks.totals import Before, Top, Totals, by_key
+from asu_stats.store.blocks.totals import Before, Top, Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import DAILY, Rollup
@@ -66,14 +66,6 @@ def cube_over_time(
     days = [(part.start, part.end) for _, part in parts]
     found = reader.read_each(connection, days, cube)
     return [(stamp, part, sums) for (stamp, part), sums in zip(parts, found, strict=True)]
-
-
-def cube_by_day(
-    connection: Connection, window: Window, cube: Cube, first: int, after: int
-) -> dict[Key, list[list[int]]]:
-    """Return the sums from `first` to before `after` of each key of a cube: a list of days each."""
-    days = [(part.start, part.end) for _, part in window.parts("day")]
-    return by_key(reader.read_each(connection, days, cube), first, after)
 
 
 class Below(Protocol):

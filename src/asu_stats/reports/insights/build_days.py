@@ -4,38 +4,25 @@ A group is all builds, or the builds of a version, a target, both, a profile or 
 that one regression explains can be excluded from all groups.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from functools import lru_cache
-from operator import add
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Self
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Date,
-    Select,
-    and_,
-    bindparam,
-    case,
-    func,
-    not_,
-    select,
-)
+import numpy as np
+from sqlalchemy import Connection, Date, Select, bindparam, func, select
 
-from asu_stats.events import NO_HASH, UNKNOWN
-from asu_stats.reports import sums
-from asu_stats.store.blocks.cubes import BUILD_TIMES, BY_PROFILE
-from asu_stats.store.database import statements
-from asu_stats.store.rollups import names
-from asu_stats.store.rollups.definitions import (
-    ATTEMPTS,
-    FAILURES,
-    UNTIMED,
-    VERSION_TARGET,
-)
+from asu_stats.events import UNKNOWN
+from asu_stats.reports.insights import failure_rows
+from asu_stats.reports.insights.failure_rows import Failures
+from asu_stats.store.blocks import rows as day_rows
+from asu_stats.store.blocks.columns import Mask, numbered, total
+from asu_stats.store.blocks.keys import Ints
+from asu_stats.store.blocks.rows import DayRows, Rows
+from asu_stats.store.database.dialects import Row
+from asu_stats.store.rollups.definitions import ATTEMPTS, PROFILES, UNTIMED, VERSION_TARGET, Rollup
+from asu_stats.store.rollups.names import name_numbers
 from asu_stats.windows import Window
 
 Dimension = Literal["all", "version", "target", "version_target", "profile", "worker"]
@@ -61,285 +48,265 @@ class Group(NamedTuple):
 
 
 ALL: Final = Group("all", ())
-_DEVICE: Final = ("version", "target", "profile")  # the names that a device number stands for
+ENDED, FAILED, TIMED, SECONDS = range(4)  # sums per group and day
+_SUMS: Final = ("success_count", "failure_count", "timed_builds", "build_time_seconds")
+_PARTS: Final[dict[Dimension, tuple[str, ...]]] = {
+    "all": (),
+    "version": ("version",),
+    "target": ("target",),
+    "version_target": ("version", "target"),
+    "profile": ("profile",),
+    "worker": ("worker",),
+}
 
 
-class BuildNames(NamedTuple):
-    """The names of a build, by dimension. A name that is not known is `unknown`."""
-
-    version: str
-    target: str
-    profile: str
-    worker: str
-
-    def groups(self) -> tuple[Group, ...]:
-        """Return the groups that contain the build."""
-        return _groups_of(self)
-
-    def is_in(self, group: Group) -> bool:
-        """Return whether a group contains the build."""
-        match group.dimension:
-            case "all":
-                return True
-            case "version_target":
-                return group.names == (self.version, self.target)
-            case dimension:
-                return group.names == (getattr(self, dimension),)
+def _of_rollup(rollup: Rollup, *by: str) -> DayRows:
+    """Declare the builds of a day in a rollup, by some names."""
+    t = rollup.table.c
+    ended = (t.success_count != 0) | (t.failure_count != 0)
+    of_day = (
+        select(*(t[name] for name in by), *(func.sum(t[name]) for name in _SUMS))
+        .where(t.date == bindparam("day", type_=Date), ended)
+        .group_by(*(t[name] for name in by))
+    )
+    return DayRows(of_day, by, _SUMS, lambda row: row)
 
 
-@lru_cache(maxsize=1 << 12)
-def _groups_of(build: BuildNames) -> tuple[Group, ...]:
-    found = [Group("profile", (build.profile,)), Group("worker", (build.worker,))]
-    found += _groups_by_version_and_target(build.version, build.target)
-    return tuple(group for group in found if UNKNOWN not in group.names)
+def _attempts() -> Select[Any]:
+    """Select the builds of a day by device, worker and seconds."""
+    t, device, worker = ATTEMPTS.table, name_numbers.alias("device"), name_numbers.alias("worker")
+    sums = func.sum(t.c.successful_builds), func.sum(t.c.failed_builds)
+    by = t.c.device, t.c.worker, t.c.seconds
+    grouped = (
+        select(*by, *(each.label(name) for each, name in zip(sums, ("good", "bad"), strict=True)))
+        .where(t.c.date == bindparam("day", type_=Date))
+        .group_by(*by)
+        .subquery()
+    )
+    found = grouped.c
+    source = grouped.outerjoin(device, device.c.number == found.device)
+    source = source.outerjoin(worker, worker.c.number == found.worker)
+    columns = device.c.names, worker.c.names, found.seconds, found.good, found.bad
+    return select(*columns).select_from(source)
 
 
-def _groups_by_version_and_target(version: str, target: str) -> list[Group]:
-    return [
-        ALL,
-        Group("version", (version,)),
-        Group("target", (target,)),
-        Group("version_target", (version, target)),
-    ]
+def _split(row: Row) -> Sequence[Any]:
+    device, worker, *numbers = row
+    return (*(device or (UNKNOWN,) * 3), *(worker or (UNKNOWN,)), *numbers)
 
 
-class FailedBuilds(NamedTuple):
-    """The failed builds of one request on one day with one fingerprint."""
-
-    day: int
-    names: BuildNames
-    fingerprint: str
-    request: object  # equal for builds of the same request
-    builds: int
-
-
-@dataclass(slots=True)
-class Series:
-    """Builds of a group per day: ended, failed, with a known duration, and the sum of durations."""
-
-    ended: list[int]
-    failed: list[int]
-    timed: list[int]
-    seconds: list[int]
-
-    @classmethod
-    def empty(cls, days: int) -> "Series":
-        return cls(*([0] * days for _ in range(4)))
-
-    def add(self, day: int, succeeded: int, failed: int, timed: int, seconds: int) -> None:
-
-        self.ended[day] += succeeded + failed
-        self.failed[day] += failed
-        self.timed[day] += timed
-        self.seconds[day] += seconds
+_CELLS: Final = _of_rollup(VERSION_TARGET, "version", "target")
+_PROFILES: Final = _of_rollup(PROFILES, "profile")
+_BUILDS: Final = DayRows(
+    _attempts(),
+    ("version", "target", "profile", "worker"),
+    ("seconds", "succeeded", "failed"),
+    _split,
+)
 
 
-_v: Final = VERSION_TARGET.table.c
-_BUILDS: Final = select(
-    *(_v.date, _v.version, _v.target),
-    *(_v.success_count, _v.failure_count, _v.timed_builds, _v.build_time_seconds),
-).where(_v.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date)))
+class Durations(NamedTuple):
+    """Builds by seconds, ascending: those before a stretch, and those in it."""
 
-GroupDays = tuple[Group, int, int]  # a group, its first day, and the day after its last
+    seconds: Ints
+    before: Ints
+    during: Ints
 
 
 @dataclass(slots=True)
 class BuildDays:
-    """The builds of a time range per group and day. Day 0 is the first day of the time range."""
+    """The builds of a time range per group and day. Day 0 is the first day of the time range.
 
-    connection: Connection
+    `counts` has the sums of each group and day, `tests` the number of groups with builds of each
+    dimension. `builds` and `failures` are the rows that are not excluded.
+    """
+
     window: Window
-    groups: dict[Group, Series] = field(default_factory=dict)
-    failed_builds: list[FailedBuilds] = field(default_factory=list)
-    _cells: dict[Group, list[Group]] = field(default_factory=dict)
-    _excluded: list[GroupDays] = field(default_factory=list)
+    groups: list[Group]
+    places: dict[Group, int]
+    tests: Counter[Dimension]
+    counts: Ints
+    builds: Rows
+    failures: Failures
+    _cells: dict[Group, list[int]] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, connection: Connection, window: Window) -> "BuildDays":
-        """Read the builds of a time range from rollups and blocks."""
-        found = cls(connection, window)
-        found._read_versions_and_targets()
-        found._read_cube(BY_PROFILE, "profile", 2)
-        found._read_cube(BUILD_TIMES, "worker", 0)
-        found._read_failed_builds()
-        return found
+    def read(
+        cls,
+        connection: Connection,
+        window: Window,
+        keep: Callable[[Dimension, Ints], Mask] | None = None,
+    ) -> Self:
+        """Read the builds of a time range.
+
+        `keep` tells which groups of a dimension to keep, from their sums over all days.
+        """
+        cells, profiles, builds = (
+            day_rows.read(connection, window.start, window.end, of)
+            for of in (_CELLS, _PROFILES, _BUILDS)
+        )
+        failures = failure_rows.read(connection, window, {})
+        failures = failures.where(failures.number("failed_builds") != 0)
+        groups: list[Group] = []
+        tests: Counter[Dimension] = Counter()
+        counts: list[Ints] = []
+        sources: dict[Dimension, tuple[Rows, Ints]] = dict.fromkeys(
+            DIMENSIONS[:4], (cells, _rollup_sums(cells))
+        )
+        sources["profile"] = profiles, _rollup_sums(profiles)
+        sources["worker"] = builds, _build_sums(builds)
+        for dimension, (rows, amounts) in sources.items():
+            parts = [rows.name(part) for part in _PARTS[dimension]]
+            group, firsts = numbered(*(part.codes for part in parts), np.zeros(len(rows), np.int64))
+            names = list(zip(*(part.of(firsts) for part in parts), strict=True)) or [()]
+            known = np.array([UNKNOWN not in each for each in names[: len(firsts)]], bool)
+            tests[dimension] += int(known.sum())
+            if keep is not None:
+                of_group = np.stack([total(group, len(firsts), amount) for amount in amounts])
+                known &= keep(dimension, of_group)
+            groups += [Group(dimension, names[place]) for place in np.flatnonzero(known).tolist()]
+            counts.append(_per_day(rows, window, group, known, amounts))
+        places = {group: place for place, group in enumerate(groups)}
+        everything = np.concatenate(counts, axis=1)
+        return cls(window, groups, places, tests, everything, builds, failures)
 
     def copy(self) -> "BuildDays":
         """Return a copy with exclusions of its own."""
-        groups = {
-            group: Series(*(list(getattr(series, name)) for name in Series.__slots__))
-            for group, series in self.groups.items()
-        }
-        return replace(
-            self,
-            groups=groups,
-            failed_builds=list(self.failed_builds),
-            _excluded=list(self._excluded),
-        )
+        return replace(self, counts=self.counts.copy())
 
-    def cells(self, group: Group) -> list[Group]:
-        """Return the `version_target` groups that a broader group consists of."""
+    def of_dimension(self, dimension: Dimension) -> Iterator[tuple[int, Group]]:
+        """Yield the places of the groups of a dimension, and the groups."""
+        return (each for each in enumerate(self.groups) if each[1].dimension == dimension)
+
+    def cells(self, group: Group) -> Ints:
+        """Return the places of the `version_target` groups that a broader group consists of."""
         if not self._cells:
-            for cell in self.groups:
-                for each in cell.broader() if cell.dimension == "version_target" else ():
-                    self._cells.setdefault(each, []).append(cell)
-        return self._cells.get(group, [])
+            for place, cell in self.of_dimension("version_target"):
+                for each in cell.broader():
+                    self._cells.setdefault(each, []).append(place)
+        return np.array(self._cells.get(group, []), np.int64)
 
     def day(self, day: int) -> date:
         """Return the date of a day number."""
         return self.window.start + timedelta(days=day)
 
-    def _series(self, group: Group) -> Series:
-        series = self.groups.get(group)
-        if series is None:
-            series = self.groups[group] = Series.empty(self.window.days)
-        return series
-
-    def _read_versions_and_targets(self) -> None:
-        first, window = self.window.start.toordinal(), self.window
-        known: dict[tuple[str, str], list[Series]] = {}
-        rows = statements.fetch(self.connection, _BUILDS, start=window.start, end=window.end)
-        for day, version, target, succeeded, failed, timed, seconds in rows:
-            series_of_groups = known.get((version, target))
-            if series_of_groups is None:
-                groups = _groups_by_version_and_target(version, target)
-                named = [group for group in groups if UNKNOWN not in group.names]
-                series_of_groups = [self._series(group) for group in named]
-                known[version, target] = series_of_groups
-            if succeeded or failed:  # half of the rows have requests only
-                number = day.toordinal() - first
-                for series in series_of_groups:
-                    series.add(number, succeeded, failed, timed, seconds)
-
-    def _read_cube(self, cube: Any, dimension: Dimension, first: int) -> None:
-        """Read a cube whose key is one name; its four sums start at index `first`."""
-        found = sums.cube_by_day(self.connection, self.window, cube, first, first + 4)
-        known = self._names(number for (number,) in found) if dimension == "worker" else {}
-        for (name,), (succeeded, failed, timed, seconds) in found.items():
-            shown = known.get(name, (UNKNOWN,))[0] if known else name
-            if shown != UNKNOWN:
-                ended = list(map(add, succeeded, failed))
-                self.groups[Group(dimension, (shown,))] = Series(ended, failed, timed, seconds)
-
-    def _names(self, numbers: Iterable[Any]) -> dict[int, tuple[str, ...]]:
-        return names.of(self.connection, {int(number) for number in numbers})
-
-    def _read_failed_builds(self) -> None:
-        f = FAILURES.table.c
-        columns = f.date, f.device, f.worker, f.fingerprint, f.request_hash
-        query = select(*columns, func.sum(f.failed_builds)).where(
-            sums.in_window(FAILURES, self.window), f.failed_builds != 0
-        )
-        rows = self.connection.execute(query.group_by(*columns)).all()
-        known = self._names(number for row in rows for number in row[1:3])
-        for day, device, worker, fingerprint, request_hash, builds in rows:
-            build = BuildNames(*known.get(device, (UNKNOWN,) * 3), *known.get(worker, (UNKNOWN,)))
-            number = (day - self.window.start).days
-            request = object() if request_hash == NO_HASH else request_hash
-            self.failed_builds.append(
-                FailedBuilds(number, build, fingerprint, request, int(builds))
-            )
-
-    def distinct_failures(self, groups: Collection[Group]) -> dict[Group, list[int]]:
+    def distinct_failures(self) -> Ints:
         """Return the failed builds per group and day; the builds of one request count once a day.
 
         Days from before `stats_failures` existed have no rows there: each of their failures counts.
         """
-        distinct = {group: list(self.groups[group].failed) for group in groups}
-        requests: dict[tuple[Group, int], set[object]] = defaultdict(set)
-        stored: Counter[tuple[Group, int]] = Counter()
-        for each in self.failed_builds:
-            for group in each.names.groups():
-                if group in distinct:
-                    stored[group, each.day] += each.builds
-                    requests[group, each.day].add(each.request)
-        for (group, day), builds in stored.items():
-            failed = self.groups[group].failed[day]
-            count = len(requests[group, day])
-            distinct[group][day] = min(failed, count + max(0, failed - builds))
-        return distinct
+        failures, days = self.failures, self.window.days
+        day = failures.day - self.window.start.toordinal()
+        same, _ = numbered(day, failures.request)
+        once = np.bincount(same)[same] == 1
+        shape = len(self.groups), days
+        size = shape[0] * days
+        place = np.stack([self._places_of(dimension, failures) for dimension in DIMENSIONS])
+        known = place >= 0
+        cell = place * days + day
+        builds = np.broadcast_to(failures.number("failed_builds"), cell.shape)
+        stored = total(cell[known], size, builds[known]).reshape(shape)
+        requests = np.bincount(cell[known & once], minlength=size)
+        again = known & ~once
+        cell_again = cell[again]
+        _, firsts = numbered(cell_again, np.broadcast_to(same, cell.shape)[again])
+        requests += np.bincount(cell_again[firsts], minlength=size)
+        requests, failed = requests.reshape(shape), self.counts[FAILED]
+        distinct = np.minimum(failed, requests + np.maximum(0, failed - stored))
+        found: Ints = np.where(stored > 0, distinct, failed)
+        return found
 
-    def failed_in(self, group: Group, start: int, end: int) -> list[FailedBuilds]:
+    def _places_of(self, dimension: Dimension, rows: Rows | Failures) -> Ints:
+        """Return the place of the group of a dimension that each row is in, -1 if there is none."""
+        if dimension == "all":
+            return np.full(len(rows), self.places.get(ALL, -1))
+        if dimension == "version_target":
+            version, target = rows.name("version"), rows.name("target")
+            width = len(target.values)
+            table = np.full(len(version.values) * width, -1)
+            codes = [part.places() for part in (version, target)]
+            for place, group in self.of_dimension(dimension):
+                known = [of.get(name) for of, name in zip(codes, group.names, strict=True)]
+                if known[0] is not None and known[1] is not None:
+                    table[known[0] * width + known[1]] = place
+            at: Ints = table[version.codes * width + target.codes]
+            return at
+        names = rows.name(_PARTS[dimension][0])
+        known_places = {group.names[0]: place for place, group in self.of_dimension(dimension)}
+        by_value = [known_places.get(name, -1) for name in names.values]
+        found: Ints = np.array(by_value, np.int64)[names.codes]
+        return found
+
+    def failed_in(self, group: Group, start: int, end: int) -> Failures:
         """Return the failed builds of a group from day `start` to before day `end`."""
-        return [
-            each
-            for each in self.failed_builds
-            if start <= each.day < end and each.names.is_in(group)
-        ]
+        return self.failures.where(self._mask(self.failures, group, start, end))
 
-    # Exclusion of builds ------------------------------------------------------------------------
+    def _mask(self, rows: Rows | Failures, group: Group, start: int, end: int) -> Mask:
+        """Return which rows are of a group and its days. Rows are in the order of days."""
+        first = self.window.start.toordinal()
+        here = slice(*np.searchsorted(rows.day, (first + start, first + end)).tolist())
+        found = np.zeros(len(rows), bool)
+        found[here] = True
+        for part, name in zip(_PARTS[group.dimension], group.names, strict=True):
+            found[here] &= rows.name(part, here).equal(name)
+        return found
 
-    def exclude(self, group: Group, start: int, end: int) -> set[Group]:
+    def exclude(self, group: Group, start: int, end: int) -> set[int]:
         """Exclude the builds of a group, from day `start` to before day `end`, from all groups.
 
-        Return the groups that contained any of them.
+        Return the places of the groups that contained any of them.
         """
-        a = ATTEMPTS.table.c
-        timed = case((a.seconds != UNTIMED, a.successful_builds), else_=0)
-        amounts = a.successful_builds, a.failed_builds, timed, timed * a.seconds
-        query = (
-            select(a.date, a.device, a.worker, *map(func.sum, amounts))
-            .where(self._condition((group, start, end)), *self._not_excluded())
-            .group_by(a.date, a.device, a.worker)
-        )
-        rows = self.connection.execute(query).all()
-        known = self._names(number for row in rows for number in row[1:3])
-        changed = {group}
-        for day, device, worker, *found in rows:
-            build = BuildNames(*known.get(device, (UNKNOWN,) * 3), *known.get(worker, (UNKNOWN,)))
-            for each in build.groups():
-                number = (day - self.window.start).days
-                self._series(each).add(number, *(-int(amount) for amount in found))
-                changed.add(each)
-        series = self._series(group)
-        for counts in (series.ended, series.failed, series.timed, series.seconds):
-            counts[start:end] = [0] * (end - start)
-        self.failed_builds = [
-            each
-            for each in self.failed_builds
-            if not (start <= each.day < end and each.names.is_in(group))
-        ]
-        self._excluded.append((group, start, end))
+        mask = self._mask(self.builds, group, start, end)
+        gone = self.builds.where(mask)
+        day, amounts = gone.day - self.window.start.toordinal(), _build_sums(gone)
+        changed = {self.places[group]}
+        for dimension in DIMENSIONS:
+            place = self._places_of(dimension, gone)
+            known = place >= 0
+            for counts, amount in zip(self.counts, amounts, strict=True):
+                np.subtract.at(counts, (place[known], day[known]), amount[known])
+            changed |= set(place[known].tolist())
+        self.counts[:, self.places[group], start:end] = 0
+        self.builds = self.builds.where(~mask)
+        self.failures = self.failures.where(~self._mask(self.failures, group, start, end))
         return changed
 
-    def durations(
-        self, group: Group, start: int, end: int
-    ) -> tuple[dict[int, int], dict[int, int]]:
+    def durations(self, group: Group, start: int, end: int) -> Durations:
         """Return the successful builds of a group by seconds, without excluded builds.
 
         Those before day `start`, and those from then to before day `end`.
         """
-        a = ATTEMPTS.table.c
-        is_before = case((a.date < self.day(start), 1), else_=0)
-        query = (
-            select(is_before, a.seconds, func.sum(a.successful_builds))
-            .where(self._condition((group, 0, end)), a.seconds != UNTIMED, *self._not_excluded())
-            .group_by(is_before, a.seconds)
+        rows = self.builds
+        some = np.flatnonzero(self._mask(rows, group, 0, end))
+        seconds, builds = rows.number("seconds")[some], rows.number("succeeded")[some]
+        timed = seconds != UNTIMED
+        some, seconds, builds = some[timed], seconds[timed], builds[timed]
+        code, firsts = numbered(seconds)
+        is_before = rows.day[some] < self.window.start.toordinal() + start
+        before, during = (
+            total(code[part], len(firsts), builds[part]) for part in (is_before, ~is_before)
         )
-        found: tuple[dict[int, int], dict[int, int]] = {}, {}
-        for was_before, seconds, builds in self.connection.execute(query):
-            if builds:
-                found[1 - was_before][int(seconds)] = int(builds)
-        return found
-
-    def _not_excluded(self) -> list[ColumnElement[bool]]:
-        return [not_(self._condition(each)) for each in self._excluded]
-
-    def _condition(self, builds: GroupDays) -> ColumnElement[bool]:
-        """Return the SQL condition for the rows of `ATTEMPTS` of a group and its days."""
-        group, start, end = builds
-        a = ATTEMPTS.table.c
-        days = a.date.between(self.day(start), self.day(end - 1))
-        if group.dimension == "all":
-            return days
-        if group.dimension == "worker":
-            return and_(days, a.worker == names.number_of(group.names))
-        return and_(days, a.device.in_(_devices_of(group)))
+        return Durations(seconds[firsts], before, during)
 
 
-def _devices_of(group: Group) -> Select[tuple[int]]:
-    """Select the numbers of the devices of a group, in SQL because there may be very many."""
-    n = names.name_numbers.c
-    names_by_part = zip(group.dimension.split("_"), group.names, strict=True)
-    conditions = (n.names[_DEVICE.index(part)].as_string() == name for part, name in names_by_part)
-    return select(n.number).where(*conditions)
+def _rollup_sums(rows: Rows) -> Ints:
+    """Return ended, failed and timed builds and seconds of rows of a rollup."""
+    succeeded, failed, timed, seconds = map(rows.number, _SUMS)
+    return np.stack([succeeded + failed, failed, timed, seconds])
+
+
+def _build_sums(rows: Rows) -> Ints:
+    """Return the same of rows of `ATTEMPTS`."""
+    succeeded, failed, seconds = map(rows.number, ("succeeded", "failed", "seconds"))
+    timed = np.where(seconds == UNTIMED, 0, succeeded)
+    return np.stack([succeeded + failed, failed, timed, timed * seconds])
+
+
+def _per_day(rows: Rows, window: Window, group: Ints, kept: Mask, amounts: Ints) -> Ints:
+    """Return the sums of each kept group and day."""
+    here = kept[group]
+    place = (np.cumsum(kept) - 1)[group[here]]
+    cell = place * window.days + rows.day[here] - window.start.toordinal()
+    size = int(kept.sum()) * window.days
+    sums = [total(cell, size, amount[here]) for amount in amounts]
+    return np.stack(sums).reshape(len(amounts), -1, window.days)

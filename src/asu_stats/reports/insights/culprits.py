@@ -9,10 +9,15 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Final, Literal, NamedTuple
 
+import numpy as np
+
 from asu_stats.chance import fisher
 from asu_stats.error_types import TAXONOMY
 from asu_stats.events import UNKNOWN
-from asu_stats.reports.insights.failure_rows import Failure
+from asu_stats.reports.insights.failure_rows import Failures, grouped
+from asu_stats.reports.packages import branch_of
+from asu_stats.store.blocks.columns import numbered
+from asu_stats.store.blocks.keys import Ints
 
 Culprit = Literal["user", "client", "packages", "server", "unknown"]
 CULPRITS: Final[tuple[Culprit, ...]] = ("user", "client", "packages", "server", "unknown")
@@ -65,38 +70,73 @@ class Attribution(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """Failures with one type; if they name a package, also with one package and branch."""
+    """Failures with one type; if they name a package, also with one package and branch.
+
+    `requests` are the distinct failing requests of each client.
+    """
 
     type: str
     package: str
     branch: str
+    requests: Requests
+    devices: int
+    since: date
 
 
-def clusters(failures: Sequence[Failure]) -> dict[Cluster, list[Failure]]:
+def clusters(failures: Failures) -> tuple[list[Cluster], Ints]:
+    """Return the clusters of failures, and the number of the cluster of each failure."""
+    kind, package = failures.name("type"), failures.name("package")
+    branch = failures.name("version").mapped(branch_of)
+    names_package = kind.mapped(_PACKAGE_TYPES.__contains__).equal(True) & ~package.equal("")
+    parts = (np.where(names_package, part.codes + 1, 0) for part in (package, branch))
+    cluster, firsts = numbered(kind.codes, *parts)
+    has_package = names_package[firsts].tolist()
+    types, packages, branches = kind.of(firsts), package.of(firsts), branch.of(firsts)
+    requests = _requests(failures, cluster)
+    groups = grouped(failures, cluster, len(firsts))
+    found = [
+        Cluster(
+            types[n],
+            packages[n] if has_package[n] else "",
+            branches[n] if has_package[n] else "",
+            requests[n],
+            group.devices,
+            group.first_seen,
+        )
+        for n, group in enumerate(groups)
+    ]
+    return found, cluster
 
-    found: dict[Cluster, list[Failure]] = defaultdict(list)
-    for failure in failures:
-        has_package = failure.type in _PACKAGE_TYPES and failure.package
-        package = (failure.package, failure.branch) if has_package else ("", "")
-        found[Cluster(failure.type, *package)].append(failure)
+
+def _requests(failures: Failures, cluster: Ints) -> Mapping[int, dict[Client, int]]:
+    """Return the distinct failing requests of each client in each cluster."""
+    client, version = failures.name("client"), failures.name("client_version")
+    asker, _ = numbered(client.codes, version.codes)
+    of_cluster, _ = numbered(cluster, asker)
+    firsts = failures.pairs(of_cluster)
+    pair, of_pair = numbered(cluster[firsts], asker[firsts])
+    counts = np.bincount(pair).tolist()
+    rows = firsts[of_pair]
+    found: defaultdict[int, dict[Client, int]] = defaultdict(dict)
+    for number, *who, count in zip(
+        cluster[rows].tolist(), client.of(rows), version.of(rows), counts, strict=True
+    ):
+        found[number][who[0], who[1]] = count
     return found
 
 
-def attribute(cluster: Cluster, failures: Sequence[Failure], requests: Requests) -> Attribution:
+def attribute(cluster: Cluster, requests: Requests) -> Attribution:
     """Return the culprit of the failures of a cluster, given all requests of the time range."""
-    if cluster.type in _CLIENT_TYPES and (client := _failing_client(failures, requests)):
+    if cluster.type in _CLIENT_TYPES and (client := _failing_client(cluster.requests, requests)):
         return client
-    if cluster.package and (reason := _missing_package(cluster, failures)):
+    if cluster.package and (reason := _missing_package(cluster)):
         return Attribution("packages", reason, (("package", cluster.package),))
     return Attribution(BY_TYPE.get(cluster.type, "unknown"), meaning(cluster.type))
 
 
-def _failing_client(failures: Sequence[Failure], requests: Requests) -> Attribution | None:
+def _failing_client(failing: Requests, requests: Requests) -> Attribution | None:
     """Return the client, or its version, with nearly all failing requests, beyond its share."""
-    failing: dict[Client, set[object]] = defaultdict(set)
-    for failure in failures:
-        failing[failure.client, failure.client_version].add(failure.request)
-    by_version = Counter({client: len(distinct) for client, distinct in failing.items()})
+    by_version = Counter(failing)
     by_client: Counter[str] = Counter()
     for (client, _), count in by_version.items():
         by_client[client] += count
@@ -134,16 +174,14 @@ def _reason(client: str, count: int, total: int, sent: int, all_requests: int) -
     return f"{count} of {total} failing requests come from {client}, which sends {share} of all."
 
 
-def _missing_package(cluster: Cluster, failures: Sequence[Failure]) -> str | None:
+def _missing_package(cluster: Cluster) -> str | None:
     """Return the reason if a package is missing for several devices and clients."""
-    devices = {failure.device for failure in failures}
-    clients = {(failure.client, failure.client_version) for failure in failures}
-    if len(devices) < _MIN_DEVICES or len(clients) < _MIN_CLIENTS:
+    clients = len(cluster.requests)
+    if cluster.devices < _MIN_DEVICES or clients < _MIN_CLIENTS:
         return None
-    since: date = min(failure.day for failure in failures)
     return (
-        f"{cluster.package} of {cluster.branch} fails for {len(devices)} devices and "
-        f"{len(clients)} clients since {since}."
+        f"{cluster.package} of {cluster.branch} fails for {cluster.devices} devices and "
+        f"{clients} clients since {cluster.since}."
     )
 
 

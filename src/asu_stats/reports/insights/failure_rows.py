@@ -1,68 +1,212 @@
 """Failures of a time range as rows: error, device, client, worker, request hash and count.
 
-A row of `stats_failures` holds numbers of names; `read` returns the names. Filters are fields of a
-row, such as `version`.
+Filters are columns of names, such as `version`.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
+from functools import cached_property
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, literal_column, select
+import numpy as np
+from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, select
 
 from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.reports import floor, sums
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.reports.packages import branch_of
+from asu_stats.store.blocks import rows as day_rows
+from asu_stats.store.blocks.columns import Mask, Names, distinct, numbered, total
 from asu_stats.store.blocks.cubes import FINGERPRINTS
+from asu_stats.store.blocks.keys import Ints
+from asu_stats.store.blocks.rows import DayRows, Rows
 from asu_stats.store.database import statements
+from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import error_fingerprints
-from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import FAILURES
+from asu_stats.store.rollups.names import name_numbers
 from asu_stats.windows import Window
 
-Device = tuple[str, str]
+_f: Final = FAILURES.table.c
+_NUMBERED: Final = ("device", "asker", "worker")
 
 
-@dataclass(slots=True, eq=False)
-class Failure:
-    """Failed builds and rejected requests with one key of `stats_failures`."""
+def _of_day() -> Select[Any]:
+    """Select the failures of a day, with names for numbers."""
+    tables = [name_numbers.alias(column) for column in _NUMBERED]
+    source: FromClause = FAILURES.table
+    for table, column in zip(tables, _NUMBERED, strict=True):
+        source = source.outerjoin(table, table.c.number == _f[column])
+    stored = _f.fingerprint, _f.error_category, _f.error_type, _f.package
+    numbers = _f.package_list, _f.request_hash, _f.failed_builds, _f.rejected_requests
+    nonzero = (_f.failed_builds != 0) | (_f.rejected_requests != 0)
+    return (
+        select(*stored, *(table.c.names for table in tables), *numbers)
+        .select_from(source)
+        .where(_f.date == bindparam("day", type_=Date), nonzero)
+    )
 
-    day: date
-    fingerprint: str
-    category: str
-    type: str
-    package: str
-    version: str
-    target: str
-    profile: str
-    client: str
-    client_version: str
-    worker: str
-    package_list: int
-    request_hash: str
-    failed_builds: int
-    rejected_requests: int
+
+def _split(row: Row) -> Sequence[Any]:
+    *stored, device, asker, worker, package_list, request_hash, failed, rejected = row
+    device, asker, worker = device or (UNKNOWN,) * 3, asker or (UNKNOWN,) * 2, worker or (UNKNOWN,)
+    request = 0
+    if request_hash != NO_HASH:  # as unlikely to be equal as numbers of names
+        digest = blake2b(request_hash.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        request = int.from_bytes(digest, signed=True)
+    return (*stored, *device, *asker, *worker, package_list, request, failed, rejected)
+
+
+_FAILURES: Final = DayRows(
+    _of_day(),
+    (
+        *("fingerprint", "category", "type", "package", "version", "target", "profile"),
+        *("client", "client_version", "worker"),
+    ),
+    ("package_list", "request", "failed_builds", "rejected_requests"),
+    _split,
+)
+
+
+_ALL: Final = slice(None)
+
+
+class Failures:
+    """Failed builds and rejected requests, a row for each key of `stats_failures`."""
+
+    def __init__(self, found: Rows) -> None:
+        self._rows = found
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def name(self, name: str, rows: slice = _ALL) -> Names:
+        """Return a column of names, of some rows."""
+        return self._rows.name(name, rows)
+
+    def number(self, name: str) -> Ints:
+        """Return a column of whole numbers."""
+        return self._rows.number(name)
+
+    def where(self, mask: Mask) -> "Failures":
+        """Return some of the rows."""
+        return Failures(self._rows.where(mask))
 
     @property
-    def count(self) -> int:
-        return self.failed_builds + self.rejected_requests
+    def day(self) -> Ints:
+        return self._rows.day
+
+    @cached_property
+    def count(self) -> Ints:
+        return self.number("failed_builds") + self.number("rejected_requests")
+
+    @cached_property
+    def device(self) -> Ints:
+        """Return a number from 0 for each row, equal for equal (target, profile)."""
+        return numbered(self.name("target").codes, self.name("profile").codes)[0]
 
     @property
-    def device(self) -> Device:
-        return self.target, self.profile
+    def devices(self) -> int:
+        """The number of distinct (target, profile)."""
+        return int(self.device.max(initial=-1)) + 1
 
-    @property
-    def branch(self) -> str:
-        return branch_of(self.version)
+    @cached_property
+    def has_hash(self) -> Mask:
+        found: Mask = self.number("request") != 0
+        return found
 
-    @property
-    def request(self) -> object:
-        """Identity of the request. A failure without hash is a request of its own."""
-        return self.request_hash or self
+    @cached_property
+    def request(self) -> Ints:
+        """Return a number from 0 for each row, equal for equal requests.
+
+        A failure without hash is a request of its own.
+        """
+        hashes = self.number("request")
+        order = np.argsort(hashes)
+        ordered = hashes[order]
+        begins = (np.diff(ordered, prepend=0) != 0) | (ordered == 0)
+        begins[:1] = True
+        found = np.empty(len(self), np.int64)
+        found[order] = np.cumsum(begins) - 1
+        return found
+
+    @cached_property
+    def once(self) -> Mask:
+        """Return for each row whether it is the only one of its request."""
+        found: Mask = np.bincount(self.request)[self.request] == 1
+        return found
+
+    def pairs(self, of: Ints, rows: Mask | None = None) -> Ints:
+        """Return a row of each distinct pair of a request and a value `of`, among some rows."""
+        once = self.once if rows is None else self.once & rows
+        again = np.flatnonzero(~self.once if rows is None else ~self.once & rows)
+        _, firsts = numbered(self.request[again], of[again])
+        return np.concatenate((np.flatnonzero(once), again[firsts]))
+
+
+class Group(NamedTuple):
+    """Failures together: their number, distinct hashes and devices, first and last day."""
+
+    failures: int
+    requests_hit: int
+    devices: int
+    first_seen: date
+    last_seen: date
+
+
+def grouped(failures: Failures, group: Ints, groups: int) -> list[Group]:
+    """Return what the failures of each group are together. No group is empty."""
+    first = np.full(groups, date.max.toordinal())
+    last = np.zeros(groups, np.int64)
+    np.minimum.at(first, group, failures.day)
+    np.maximum.at(last, group, failures.day)
+    columns = (
+        total(group, groups, failures.count),
+        requests_hit(failures, group, groups),
+        distinct(group, groups, failures.device),
+    )
+    days = (map(date.fromordinal, of.tolist()) for of in (first, last))
+    return list(map(Group, *(column.tolist() for column in columns), *days))
+
+
+def requests_hit(failures: Failures, group: Ints, groups: int) -> Ints:
+    """Return the number of distinct request hashes of each group."""
+    rows = failures.pairs(group, failures.has_hash)
+    return np.bincount(group[rows], minlength=groups)
+
+
+def shown(failures: Failures, group: Ints, groups: int) -> list[bool]:
+    """Return which groups hit enough request hashes for the public floor."""
+    least = floor.min_requests()
+    found: list[bool] = (requests_hit(failures, group, groups) >= least).tolist()
+    return found if least else [True] * groups
+
+
+class Errors(NamedTuple):
+    """Errors by fingerprint and device: columns of them, and their numbers."""
+
+    fingerprint: Names
+    version: Names
+    device: Ints  # equal for equal (target, profile)
+    counts: Ints
+
+
+def by_fingerprint(connection: Connection, window: Window, filters: Mapping[str, str]) -> Errors:
+    """Return the errors of `window` by fingerprint and device.
+
+    Errors of older archive files, whose text was not read, have an empty fingerprint.
+    """
+    (totals,) = sums.cubes(connection, window, FINGERPRINTS)
+    columns, count = totals.columns()
+    matching = np.ones(len(count), bool)
+    for name, value in filters.items():
+        matching &= columns[_PLACES[name]].equal(value)
+    fingerprint, _, _, version, target, profile = (column.where(matching) for column in columns)
+    device, _ = numbered(target.codes, profile.codes)
+    return Errors(fingerprint, version, device, count[matching])
+
+
+_PLACES: Final = {"category": 1, "type": 2, "version": 3}
 
 
 class FingerprintText(NamedTuple):
@@ -75,90 +219,12 @@ class FingerprintText(NamedTuple):
     request_hash: str | None
 
 
-_f: Final = FAILURES.table.c
-_COLUMNS: Final = (
-    *(_f.date, _f.fingerprint, _f.error_category, _f.error_type, _f.package, _f.device),
-    *(_f.asker, _f.worker, _f.package_list, _f.request_hash),
-    *(_f.failed_builds, _f.rejected_requests),
-)
-_UNKNOWN_NAMES: Final = (UNKNOWN,) * 3
-
-
-@lru_cache(maxsize=16)
-def _select(fields: tuple[str, ...], *, with_package: bool) -> Select[Any]:
-    window = _f.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
-    nonzero = (_f.failed_builds != 0) | (_f.rejected_requests != 0)
-    same = [_f[name] == bindparam(name, type_=_f[name].type) for name in fields]
-    if with_package:
-        same.append(_f.package != literal_column("''"))
-    return select(*_COLUMNS).where(window, nonzero, *same)
-
-
-_STORED: Final = {"fingerprint": "fingerprint", "category": "error_category", "type": "error_type"}
-_DEVICE: Final = ("version", "target", "profile")
-
-
-def read(
-    connection: Connection,
-    window: Window,
-    filters: Mapping[str, str],
-    *,
-    with_package: bool = False,
-) -> list[Failure]:
-    """Return the failures of `window`; with `with_package`, only those that name a package."""
-    stored = {_STORED[name]: value for name, value in filters.items() if name in _STORED}
-    rows = statements.fetch(
-        connection,
-        _select(tuple(stored), with_package=with_package),
-        start=window.start,
-        end=window.end,
-        **stored,
-    )
-    names_of = names.read(connection, {number for row in rows for number in row[5:8]})
-    unstored = {name: value for name, value in filters.items() if name not in _STORED}
-    found = []
-    for row in rows:
-        device, client, worker = (names_of.get(number, _UNKNOWN_NAMES) for number in row[5:8])
-        fields: list[Any] = [*row[:5], *device, *client[:2], worker[0], *row[8:]]
-        failure = Failure(*fields)
-        if unstored and any(getattr(failure, name) != value for name, value in unstored.items()):
-            continue
-        found.append(failure)
-    return found
-
-
-def by_fingerprint(
-    connection: Connection, window: Window, filters: Mapping[str, str]
-) -> dict[str, dict[names.Names, int]]:
-    """Return the errors of `window` by fingerprint and by version, target and profile.
-
-    Errors of older archive files, whose text was not read, have an empty fingerprint.
-    """
-    (totals,) = sums.cubes(connection, window, FINGERPRINTS)
-    found = [(key, errors) for key, (errors,) in totals.rows()]
-    names_of = names.read(connection, {key[-1] for key, _ in found})
-    groups: dict[str, dict[names.Names, int]] = defaultdict(lambda: defaultdict(int))
-    for (fingerprint, category, error_type, number), errors in found:
-        device = names_of.get(number, _UNKNOWN_NAMES)
-        if filters:
-            fields = category, error_type, *device
-            if any(fields[_FIELDS[name]] != value for name, value in filters.items()):
-                continue
-        groups[fingerprint][device] += errors
-    return groups
-
-
-_FIELDS: Final = {"category": 0, "type": 1, "version": 2, "target": 3, "profile": 4}
-
-
-def requests_hit(failures: Iterable[Failure]) -> int:
-    """Return the number of distinct request hashes, without failures that have no hash."""
-    return len({failure.request_hash for failure in failures} - {NO_HASH})
-
-
-def devices(failures: Iterable[Failure]) -> int:
-    """Return the number of distinct (target, profile)."""
-    return len({failure.device for failure in failures})
+def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> Failures:
+    """Return the failures of `window`."""
+    found = day_rows.read(connection, window.start, window.end, _FAILURES)
+    for name, value in filters.items():
+        found = found.where(found.name(name).equal(value))
+    return Failures(found)
 
 
 def _select_texts(given: FromClause) -> Select[Any]:
@@ -183,11 +249,6 @@ def texts(connection: Connection, fingerprints: Iterable[str]) -> dict[str, Fing
         name: text._replace(example=text.pattern, request_hash=None)
         for name, text in stored.items()
     }
-
-
-def is_shown(failures: Iterable[Failure]) -> bool:
-    """Return whether failures hit enough request hashes for the public floor."""
-    return not floor.min_requests() or requests_hit(failures) >= floor.min_requests()
 
 
 def _select_days(given: FromClause) -> Select[Any]:
@@ -230,10 +291,10 @@ def patterns(connection: Connection, window: Window, fingerprints: Iterable[str]
     return {name: text.pattern for name, text in texts(connection, shown).items()}
 
 
-def basis(connection: Connection, window: Window, method: str, *, found: Sequence[object]) -> Basis:
+def basis(connection: Connection, window: Window, method: str, *, found: int) -> Basis:
     """Return the basis of an insight on failures: ended builds and requests of `window`.
 
-    There is enough data if there are builds, requests, or any failures in `found`.
+    There is enough data if there are builds, requests, or failures, of which `found` are known.
     """
     columns = "successful_builds", "failed_builds", "total_requests", "rejected_requests"
     days = sums.days(connection, window, *columns)

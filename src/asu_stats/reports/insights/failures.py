@@ -1,11 +1,12 @@
 """Failures by culprit and fingerprint, and over-represented values among failed builds."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
+import numpy as np
 from pydantic import Field
-from sqlalchemy import Connection, Date, bindparam, func, select
+from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, floor, sums
@@ -14,13 +15,14 @@ from asu_stats.reports.fields import Category, Day, Period, Rate, Total, TypeOfE
 from asu_stats.reports.insights import culprits, failure_rows, standouts
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.insights.culprits import CULPRITS, Attribution, Culprit
-from asu_stats.reports.insights.failure_rows import Failure, FingerprintText
+from asu_stats.reports.insights.failure_rows import FingerprintText, Group
 from asu_stats.reports.insights.standouts import Standout
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, CLIENT, ERROR_TYPE, PROFILE, TARGET, VERSION
 from asu_stats.reports.report import Report
-from asu_stats.store.database import statements
-from asu_stats.store.rollups.definitions import CLIENT_VERSIONS
+from asu_stats.store.blocks.columns import Names, numbered, renumbered, total
+from asu_stats.store.blocks.cubes import BY_CLIENT_RELEASE
+from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import Window
 
 _CULPRIT = Field(description="Who can fix it: see the definitions of the figures.")
@@ -77,105 +79,97 @@ _METHOD: Final = (
 def read(connection: Connection, window: Window, page: Page = ALL, **filters: str) -> Failures:
     """Return the failures of `window` by culprit and group, and over-represented values."""
     failures = failure_rows.read(connection, window, filters)
-    basis = failure_rows.basis(connection, window, _METHOD, found=failures)
-    attributed = _attributed(connection, window, failures)
-    names = floor.Visible(connection, window)
-    groups = _groups(attributed)
+    basis = failure_rows.basis(connection, window, _METHOD, found=len(failures))
+    (sent,) = sums.cubes(connection, window, BY_CLIENT_RELEASE)
+    requests = {key: count for key, (count,) in sent.rows()}
+    clusters, cluster = culprits.clusters(failures)
+    attributions = [culprits.attribute(each, requests) for each in clusters]
+    culprit = Names(list(CULPRITS), np.array(_places(attributions), np.int64)[cluster])
+    groups = _groups(failures, culprit, cluster, attributions, floor.Visible(connection, window))
     shown = page.of(groups)
-    texts = failure_rows.texts(connection, {key[3] for key, _ in shown})
+    texts = failure_rows.texts(connection, {key[3] for key, *_ in shown})
     over_represented = standouts.find(connection, window, failures, filters)
-    total = sum(failure.count for failure in failures)
+    total_failures = int(failures.count.sum())
     return {
         "period": sums.period(connection, window, []),
         "basis": basis,
-        "failures": total if basis["enough"] else None,
-        "by_culprit": _by_culprit(attributed, total) if basis["enough"] else [],
-        "groups": [_group(key, members, texts, names) for key, members in shown],
+        "failures": total_failures if basis["enough"] else None,
+        "by_culprit": _by_culprit(failures, culprit, total_failures) if basis["enough"] else [],
+        "groups": [_row(*group, texts) for group in shown],
         "groups_total": len(groups),
         "over_represented": page.of(over_represented),
         "over_represented_total": len(over_represented),
     }
 
 
-Attributed = Sequence[tuple[Attribution, Failure]]
 Key = tuple[Culprit, str, str, str]  # culprit, category, type, fingerprint
-_Groups = dict[Key, list[tuple[Attribution, Failure]]]
 
 
-_c: Final = CLIENT_VERSIONS.table.c
-_REQUESTS: Final = (
-    select(_c.client, _c.client_version, func.sum(_c.requests))
-    .where(_c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date)))
-    .group_by(_c.client, _c.client_version)
-)
+def _places(attributions: Sequence[Attribution]) -> list[int]:
+    return [CULPRITS.index(each.culprit) for each in attributions]
 
 
-def _attributed(connection: Connection, window: Window, failures: Sequence[Failure]) -> Attributed:
-    """Return each failure with its culprit."""
-    rows = statements.fetch(connection, _REQUESTS, start=window.start, end=window.end)
-    requests = {(client, version): int(count) for client, version, count in rows if count}
-    return [
-        (attribution, failure)
-        for cluster, members in culprits.clusters(failures).items()
-        for attribution in [culprits.attribute(cluster, members, requests)]
-        for failure in members
-    ]
-
-
-def _by_culprit(attributed: Attributed, total: int) -> list[CulpritRow]:
+def _by_culprit(found: failure_rows.Failures, culprit: Names, failures: int) -> list[CulpritRow]:
     """Return a row per culprit by failures descending, including culprits without failures."""
-    counts = dict.fromkeys(CULPRITS, 0)
-    for attribution, failure in attributed:
-        counts[attribution.culprit] += failure.count
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], CULPRITS.index(item[0])))
+    counts = total(culprit.codes, len(CULPRITS), found.count).tolist()
+    ranked = sorted(zip(counts, CULPRITS, strict=True), key=lambda row: -row[0])
     return [
-        {"culprit": culprit, "failures": n, "percentage": figures.rate(n, total)}
-        for culprit, n in ranked
+        {"culprit": name, "failures": n, "percentage": figures.rate(n, failures)}
+        for n, name in ranked
     ]
 
 
-def _groups(attributed: Attributed) -> list[tuple[Key, Attributed]]:
-    """Return the groups by failures descending."""
-    groups: _Groups = defaultdict(list)
-    for attribution, failure in attributed:
-        key = attribution.culprit, failure.category, failure.type, failure.fingerprint
-        groups[key].append((attribution, failure))
-    groups = _folded(groups)
-    counts = {key: sum(failure.count for _, failure in members) for key, members in groups.items()}
-    return sorted(groups.items(), key=lambda item: (-counts[item[0]], item[0]))
+def _groups(
+    failures: failure_rows.Failures,
+    culprit: Names,
+    cluster: Ints,
+    attributions: Sequence[Attribution],
+    names: floor.Visible,
+) -> list[tuple[Key, Group, str]]:
+    """Return key, group and reason of the groups, by failures descending."""
+    kind = [culprit, *(failures.name(name) for name in ("category", "type", "fingerprint"))]
+    group, firsts = numbered(*(part.codes for part in kind))
+    keys: list[Key] = list(zip(*(part.of(firsts) for part in kind), strict=True))
+    if not all(is_shown := failure_rows.shown(failures, group, len(keys))):
+        keys = [
+            key if known else (*key[:3], floor.OTHER)
+            for key, known in zip(keys, is_shown, strict=True)
+        ]
+        keys, group = renumbered(keys, group)
+    reasons: dict[int, Counter[str]] = defaultdict(Counter)
+    pair, firsts = numbered(group, cluster)
+    counts = total(pair, len(firsts), failures.count).tolist()
+    for number, place, count in zip(
+        group[firsts].tolist(), cluster[firsts].tolist(), counts, strict=True
+    ):
+        attribution = attributions[place]
+        is_shown_all = all(names.has(dimension, name) for dimension, name in attribution.names)
+        reason = attribution.reason if is_shown_all else culprits.meaning(keys[number][2])
+        reasons[number][reason] += count
+    found = [
+        (key, each, min(of, key=lambda reason: (-of[reason], reason)))
+        for number, (key, each) in enumerate(
+            zip(keys, failure_rows.grouped(failures, group, len(keys)), strict=True)
+        )
+        for of in (reasons[number],)
+    ]
+    return sorted(found, key=lambda row: (-row[1].failures, row[0]))
 
 
-def _folded(groups: _Groups) -> _Groups:
-    """Return groups in which fingerprints below the public floor are `other`."""
-    found: _Groups = defaultdict(list)
-    for key, members in groups.items():
-        is_shown = failure_rows.is_shown(failure for _, failure in members)
-        found[key if is_shown else (*key[:3], floor.OTHER)] += members
-    return found
-
-
-def _group(
-    key: Key, members: Attributed, texts: Mapping[str, FingerprintText], names: floor.Visible
-) -> FailureGroup:
+def _row(key: Key, group: Group, reason: str, texts: Mapping[str, FingerprintText]) -> FailureGroup:
     culprit, category, error_type, fingerprint = key
-    reasons: dict[str, int] = defaultdict(int)
-    for attribution, failure in members:
-        is_shown = all(names.has(dimension, name) for dimension, name in attribution.names)
-        reasons[attribution.reason if is_shown else culprits.meaning(error_type)] += failure.count
-    failures = [failure for _, failure in members]
-    days = {failure.day for failure in failures}
     text = texts.get(fingerprint)
     return {
         "culprit": culprit,
         "category": category,
         "type": error_type,
         "fingerprint": fingerprint or None,
-        "failures": sum(failure.count for failure in failures),
-        "requests_hit": failure_rows.requests_hit(failures),
-        "devices": failure_rows.devices(failures),
-        "first_seen": min(days).isoformat(),
-        "last_seen": max(days).isoformat(),
-        "reason": min(reasons, key=lambda reason: (-reasons[reason], reason)),
+        "failures": group.failures,
+        "requests_hit": group.requests_hit,
+        "devices": group.devices,
+        "first_seen": group.first_seen.isoformat(),
+        "last_seen": group.last_seen.isoformat(),
+        "reason": reason,
         "example": text.example if text else None,
     }
 

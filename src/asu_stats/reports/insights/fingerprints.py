@@ -6,6 +6,7 @@ from datetime import date
 from types import MappingProxyType
 from typing import Annotated, Final
 
+import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -20,10 +21,11 @@ from asu_stats.reports.fields import Category, Day, Period, Profile, Target, Tot
 from asu_stats.reports.fields import Version as VersionName
 from asu_stats.reports.insights import failure_rows
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.reports.insights.failure_rows import Failure, FingerprintText
+from asu_stats.reports.insights.failure_rows import Errors, FingerprintText
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION, Parameter, day_parameter
 from asu_stats.reports.report import Query, Report
+from asu_stats.store.blocks.columns import distinct, numbered, total
 from asu_stats.windows import Window
 
 Count = Annotated[int, Field(description="Failed builds and rejected requests in the time range.")]
@@ -105,7 +107,6 @@ _METHOD: Final = (
     "hashes and versions replaced. Texts with equal results have the same fingerprint."
 )
 _TOP: Final = 5
-Devices = Mapping[tuple[str, ...], int]  # errors by version, target and profile
 _NEW_SINCE: Final = day_parameter("new_since", "Only fingerprints first seen on or after this day.")
 _FINGERPRINT: Final = Parameter("fingerprint", "The fingerprint.", {"type": "string"})
 
@@ -119,28 +120,60 @@ def read(
     new_since: date | None = None,
 ) -> Fingerprints:
     """Return the fingerprints of `window`, by count descending, then by name."""
-    groups: dict[str, Devices] = {**failure_rows.by_fingerprint(connection, window, filters)}
-    basis = failure_rows.basis(connection, window, _METHOD, found=list(groups))
-    unread = sum(groups.pop("", {}).values())
-    if new_since is not None:
-        days = failure_rows.first_and_last_days(connection, groups)
-        groups = {name: devices for name, devices in groups.items() if days[name][0] >= new_since}
-    if floor.min_requests():
-        groups = _folded(groups, _hidden(connection, window, filters))
-    counts = {name: sum(devices.values()) for name, devices in groups.items()}
-    ranked = [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    errors = failure_rows.by_fingerprint(connection, window, filters)
+    basis = failure_rows.basis(connection, window, _METHOD, found=len(errors.counts))
+    names = _shown_as(connection, window, filters, errors, new_since)
+    fingerprints = errors.fingerprint.mapped(names.get)
+    listed = ~fingerprints.equal(None)
+    fingerprints, versions = fingerprints.where(listed), errors.version.where(listed)
+    group, firsts = numbered(fingerprints.codes)
+    found = fingerprints.of(firsts)
+    counts = total(group, len(found), errors.counts[listed])
+    devices = distinct(group, len(found), errors.device[listed])
+    versions_of: dict[int, set[str]] = defaultdict(set)
+    _, pairs = numbered(group, versions.codes)
+    for place, version in zip(group[pairs].tolist(), versions.of(pairs), strict=True):
+        versions_of[place].add(version)
+    figures_of = zip(found, counts.tolist(), versions_of.values(), devices.tolist(), strict=True)
+    ranked = sorted(figures_of, key=lambda row: (-row[1], row[0]))
     shown = page.of(ranked)
-    texts = {floor.OTHER: _OTHER_TEXT, **failure_rows.texts(connection, shown)}
-    days = failure_rows.first_and_last_days(connection, shown)
+    texts = failure_rows.texts(connection, [name for name, *_ in shown])
+    texts[floor.OTHER] = _OTHER_TEXT
+    days = failure_rows.first_and_last_days(connection, [name for name, *_ in shown])
     return {
         "period": sums.period(connection, window, []),
         "basis": basis,
         "fingerprints": [
-            _row(name, texts[name], groups[name], days.get(name), page) for name in shown
+            _row(name, texts[name], count, affected, devices_of, days.get(name), page)
+            for name, count, affected, devices_of in shown
         ],
         "fingerprints_total": len(ranked),
-        "without_fingerprint": unread,
+        "without_fingerprint": int(errors.counts[errors.fingerprint.equal("")].sum()),
     }
+
+
+def _shown_as(
+    connection: Connection,
+    window: Window,
+    filters: Mapping[str, str],
+    errors: Errors,
+    new_since: date | None,
+) -> dict[str, str]:
+    """Return the names of the listed fingerprints: `other` below the public floor."""
+    _, firsts = numbered(errors.fingerprint.codes)
+    found = {name: name for name in errors.fingerprint.of(firsts) if name}
+    if new_since is not None:
+        days = failure_rows.first_and_last_days(connection, found)
+        found = {name: name for name in found if days[name][0] >= new_since}
+    if floor.min_requests():
+        failures = failure_rows.read(connection, window, filters)
+        fingerprints = failures.name("fingerprint")
+        group, firsts = numbered(fingerprints.codes)
+        shown = failure_rows.shown(failures, group, len(firsts))
+        names = zip(fingerprints.of(firsts), shown, strict=True)
+        hidden = {name: floor.OTHER for name, is_shown in names if not is_shown}
+        found = {name: hidden.get(name, name) for name in found}
+    return found
 
 
 @covers(OneFingerprint)
@@ -154,23 +187,36 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
     if text is None or first_and_last is None:
         raise UnknownFingerprintError(fingerprint)
     failures = failure_rows.read(connection, window, {"fingerprint": fingerprint})
-    if not failure_rows.is_shown(failures):
+    everything = np.zeros(len(failures), np.int64)
+    if not all(failure_rows.shown(failures, everything, 1)):
         raise UnknownFingerprintError(fingerprint)
     names = floor.Visible(connection, window)
+    version, target, profile = map(failures.name, ("version", "target", "profile"))
     days: Counter[str] = Counter()
     versions: dict[str, int] = defaultdict(int)
     profiles: dict[tuple[str, str], int] = defaultdict(int)
-    devices: Counter[tuple[str, ...]] = Counter()
-    for failure in failures:
-        days[failure.day.isoformat()] += failure.count
-        devices[failure.version, failure.target, failure.profile] += failure.count
-        versions[names.shown("version", failure.version)] += failure.count
-        device = names.shown("target", failure.target), names.shown("profile", failure.profile)
-        profiles[device] += failure.count
+    for day, *device, count in zip(
+        failures.day.tolist(),
+        *(column.of(np.arange(len(failures))) for column in (version, target, profile)),
+        failures.count.tolist(),
+        strict=True,
+    ):
+        days[date.fromordinal(day).isoformat()] += count
+        versions[names.shown("version", device[0])] += count
+        shown = names.shown("target", device[1]), names.shown("profile", device[2])
+        profiles[shown] += count
     return {
         "period": sums.period(connection, window, []),
-        "basis": failure_rows.basis(connection, window, _METHOD, found=failures),
-        **_row(fingerprint, text, devices, first_and_last, ALL),
+        "basis": failure_rows.basis(connection, window, _METHOD, found=len(failures)),
+        **_row(
+            fingerprint,
+            text,
+            sum(days.values()),
+            set(version.of(np.arange(len(failures)))),
+            failures.devices,
+            first_and_last,
+            ALL,
+        ),
         "timeseries": [{"timestamp": day, "count": days[day]} for day in window.timestamps("day")],
         "top_versions": [
             {"version": name, "count": n} for name, n in figures.top(versions, _TOP, release_order)
@@ -190,41 +236,27 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
 _OTHER_TEXT: Final = FingerprintText(*(floor.OTHER,) * 3, None, None)
 
 
-def _hidden(connection: Connection, window: Window, filters: Mapping[str, str]) -> set[str]:
-    """Return the fingerprints below the public floor."""
-    groups: dict[str, list[Failure]] = defaultdict(list)
-    for failure in failure_rows.read(connection, window, filters):
-        groups[failure.fingerprint].append(failure)
-    return {name for name, failures in groups.items() if not failure_rows.is_shown(failures)}
-
-
-def _folded(groups: Mapping[str, Devices], hidden: Collection[str]) -> dict[str, Devices]:
-    """Return groups with the hidden ones added up as `other`."""
-    found = {name: devices for name, devices in groups.items() if name not in hidden}
-    if rest := [devices for name, devices in groups.items() if name in hidden]:
-        found[floor.OTHER] = sum(map(Counter, rest), Counter())
-    return found
-
-
 def _row(
     name: str,
     text: FingerprintText,
-    devices: Devices,
+    count: int,
+    affected: Collection[str],
+    devices: int,
     first_and_last: tuple[date, date] | None,
     page: Page,
 ) -> FingerprintRow:
-    versions = sorted({version for version, _, _ in devices}, key=release_order)
+    versions = sorted(affected, key=release_order)
     return {
         "fingerprint": name,
         "pattern": text.pattern,
         "category": text.category,
         "type": text.type,
-        "count": sum(devices.values()),
+        "count": count,
         "first_seen": first_and_last[0].isoformat() if first_and_last else None,
         "last_seen": first_and_last[1].isoformat() if first_and_last else None,
         "versions": versions[: page.limit],
         "versions_total": len(versions),
-        "devices": len({device[1:] for device in devices}),
+        "devices": devices,
         "example": text.example,
         "example_request_hash": shown_hash(text.request_hash or "") or None,
     }

@@ -1,7 +1,7 @@
 """Packages that errors name, by branch: a to-do list for package maintainers."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Final
 
@@ -13,9 +13,12 @@ from asu_stats.reports import floor, sums
 from asu_stats.reports.fields import Day, Period, Total, TypeOfError
 from asu_stats.reports.insights import failure_rows
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.reports.insights.failure_rows import Failure, FingerprintText
+from asu_stats.reports.insights.failure_rows import Failures, FingerprintText, Group
 from asu_stats.reports.listing import ALL, Page
+from asu_stats.reports.packages import branch_of
 from asu_stats.reports.report import Report
+from asu_stats.store.blocks.columns import numbered, renumbered, total
+from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import Window
 
 
@@ -47,68 +50,77 @@ _METHOD: Final = (
     "Failed builds and rejected requests whose error text names a package, by the first package in "
     "the text and the branch of the version."
 )
-Key = tuple[str, str]  # package, branch
 
 
 def read(connection: Connection, window: Window, today: date, page: Page = ALL) -> FailingPackages:
     """Return a row per package and branch, by failures descending, then by package and branch."""
-    groups: dict[Key, list[Failure]] = defaultdict(list)
-    failures = failure_rows.read(connection, window, {}, with_package=True)
-    for failure in failures:
-        groups[failure.package, failure.branch].append(failure)
-    groups = _folded(groups)
-    counts = {key: sum(failure.count for failure in group) for key, group in groups.items()}
-    ranked = [key for key, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    failures = failure_rows.read(connection, window, {})
+    failures = failures.where(~failures.name("package").equal(""))
+    package, branch = failures.name("package"), failures.name("version").mapped(branch_of)
+    group, firsts = numbered(package.codes, branch.codes)
+    names = list(zip(package.of(firsts), branch.of(firsts), strict=True))
+    if not all(is_shown := failure_rows.shown(failures, group, len(names))):
+        names = [each if known else _OTHER for each, known in zip(names, is_shown, strict=True)]
+        names, group = renumbered(names, group)
+    groups = failure_rows.grouped(failures, group, len(names))
+    common = _most_common(failures, group)
+    failing = set(group[failures.day == today.toordinal()].tolist())
+    fails_today = [number in failing for number in range(len(names))]
+    rows = zip(names, groups, common, fails_today, strict=True)
+    ranked = sorted(rows, key=lambda row: (-row[1].failures, row[0]))
     shown = page.of(ranked)
-    common = {key: _most_common(groups[key]) for key in shown}
-    texts = failure_rows.texts(connection, {fingerprint for _, fingerprint in common.values()})
+    texts = failure_rows.texts(connection, {fingerprint for _, _, (_, fingerprint), _ in shown})
     return {
         "period": sums.period(connection, window, []),
-        "basis": failure_rows.basis(connection, window, _METHOD, found=failures),
-        "packages": [_row(key, groups[key], today, *common[key], texts) for key in shown],
+        "basis": failure_rows.basis(connection, window, _METHOD, found=len(failures)),
+        "packages": [_row(*row, texts) for row in shown],
         "packages_total": len(ranked),
     }
 
 
-def _folded(groups: Mapping[Key, list[Failure]]) -> dict[Key, list[Failure]]:
-    """Return groups with those below the public floor added up as `other`."""
-    found: dict[Key, list[Failure]] = defaultdict(list)
-    for key, group in groups.items():
-        found[key if failure_rows.is_shown(group) else (floor.OTHER, floor.OTHER)] += group
-    return found
+_OTHER: Final = (floor.OTHER, floor.OTHER)
 
 
-def _most_common(failures: Sequence[Failure]) -> tuple[str, str]:
-    """Return the most common type and its most common fingerprint; ties are broken by name."""
-    counts: Counter[tuple[str, str]] = Counter()
-    types: Counter[str] = Counter()
-    for failure in failures:
-        types[failure.type] += failure.count
-        counts[failure.type, failure.fingerprint] += failure.count
-    return min(counts, key=lambda kind: (-types[kind[0]], kind[0], -counts[kind], kind[1]))
+def _most_common(failures: Failures, group: Ints) -> list[tuple[str, str]]:
+    """Return the most common type and its most common fingerprint of each group.
+
+    Ties are broken by name.
+    """
+    kind, fingerprint = failures.name("type"), failures.name("fingerprint")
+    pair, firsts = numbered(group, kind.codes, fingerprint.codes)
+    counts = total(pair, len(firsts), failures.count).tolist()
+    rows = zip(group[firsts].tolist(), kind.of(firsts), fingerprint.of(firsts), counts, strict=True)
+    types: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    found: defaultdict[int, list[tuple[str, str, int]]] = defaultdict(list)
+    for number, name, said, count in rows:
+        types[number][name] += count
+        found[number].append((name, said, count))
+    best = [
+        min((-types[number][name], name, -count, said) for name, said, count in pairs)
+        for number, pairs in found.items()
+    ]
+    return [(name, said) for _, name, _, said in best]
 
 
 def _row(
-    key: Key,
-    failures: Sequence[Failure],
-    today: date,
-    error_type: str,
-    fingerprint: str,
+    key: tuple[str, str],
+    group: Group,
+    common: tuple[str, str],
+    fails_today: bool,
     texts: dict[str, FingerprintText],
 ) -> PackageFailures:
-    days = {failure.day for failure in failures}
     package, branch = key
-    text = None if package == floor.OTHER else texts.get(fingerprint)
+    text = None if package == floor.OTHER else texts.get(common[1])
     return {
         "package": package,
         "branch": branch,
-        "failures": sum(failure.count for failure in failures),
-        "requests_hit": failure_rows.requests_hit(failures),
-        "devices": failure_rows.devices(failures),
-        "first_seen": min(days).isoformat(),
-        "last_seen": max(days).isoformat(),
-        "failing_today": today in days,
-        "type": error_type,
+        "failures": group.failures,
+        "requests_hit": group.requests_hit,
+        "devices": group.devices,
+        "first_seen": group.first_seen.isoformat(),
+        "last_seen": group.last_seen.isoformat(),
+        "failing_today": fails_today,
+        "type": common[0],
         "example": text.example if text else None,
     }
 

@@ -5,10 +5,12 @@ listed and its failures are removed. The search continues with the rest, so late
 what earlier rows explain. In the test, the failures of one request count once.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -17,8 +19,10 @@ from asu_stats.chance import fisher
 from asu_stats.events import UNKNOWN
 from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Rate
-from asu_stats.reports.insights.failure_rows import Failure
+from asu_stats.reports.insights.failure_rows import Failures
+from asu_stats.reports.insights.significance import least_p
 from asu_stats.reports.marks import Named
+from asu_stats.store.blocks.columns import Mask, Names, numbered, total
 from asu_stats.store.blocks.cubes import (
     BUILDS_BY_CLIENT,
     BUILDS_BY_PACKAGE,
@@ -28,13 +32,15 @@ from asu_stats.store.blocks.cubes import (
     VERSIONS,
     Cube,
 )
+from asu_stats.store.blocks.keys import Ints
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import ATTEMPTS
 from asu_stats.windows import Window
 
 Dimension = Literal["version", "target", "profile", "client", "client_version", "package", "worker"]
-Value = tuple[Dimension, tuple[str, ...]]
+Value = tuple[Dimension, Any]  # a name, or client and client version
+Builds = Mapping[Dimension, Mapping[Any, int]]
 
 
 class Standout(TypedDict):
@@ -69,165 +75,168 @@ _DEVICE: Final[tuple[Dimension, ...]] = ("version", "target", "profile")
 def find(
     connection: Connection,
     window: Window,
-    failures: Sequence[Failure],
+    failures: Failures,
     filters: Mapping[str, str],
 ) -> list[Standout]:
     """Return the over-represented values of failed builds, most significant first."""
-    failed = [failure for failure in failures if failure.failed_builds]
-    if len({failure.request for failure in failed}) < _MIN_REQUESTS:
+    failed = failures.where(failures.number("failed_builds") != 0)
+    if int(failed.request.max(initial=-1)) + 1 < _MIN_REQUESTS:
         return []
-    builds, total = _builds_by_value(connection, window, filters)
-    requests, tests = _candidates(connection, failed, builds, total)
-    return _ranked(requests, tests, builds, total)
+    builds, total_builds = _builds_by_value(connection, window, filters)
+    return _ranked(_candidates(connection, failed, builds, total_builds))
 
 
-class _FailedRequest:
-    """A request with failed builds: their number, and the values that may explain them."""
+@dataclass(slots=True)
+class _Candidates:
+    """Values that may explain failed requests.
 
-    def __init__(self, count: int, values: set[Value]) -> None:
-        self.count = count
-        self.values = values
+    `has` tells for each request and value whether the request has the value, `failed` the failed
+    builds of each request. `tests` is the number of tested values, `total` that of all builds.
+    """
+
+    values: list[Value]
+    builds: Ints
+    has: Mask
+    failed: Ints
+    tests: int
+    total: int
 
 
-def _values(failure: Failure) -> set[Value]:
-    """Return the values of a failure that may explain it, without packages."""
-    found: set[Value] = {
-        ("version", (failure.version,)),
-        ("target", (failure.target,)),
-        ("profile", (failure.profile,)),
-        ("client", (failure.client,)),
-        ("client_version", (failure.client, failure.client_version)),
-        ("worker", (failure.worker,)),
-    }
-    return {value for value in found if UNKNOWN not in value[1]}
+class _Pairs(NamedTuple):
+    """Distinct pairs of a failing request and a value of a dimension."""
+
+    dimension: Dimension
+    names: list[Any]
+    request: Ints
+    code: Ints
+
+
+def _pairs(connection: Connection, failed: Failures) -> Iterator[_Pairs]:
+    """Yield the values that may explain failures, by dimension."""
+    client, version = failed.name("client"), failed.name("client_version")
+    askers, firsts = numbered(client.codes, version.codes)
+    names = zip(client.of(firsts), version.of(firsts), strict=True)
+    columns = {dimension: failed.name(dimension) for dimension in (*_DEVICE, "client", "worker")}
+    columns["client_version"] = Names(list(names), askers)
+    for dimension, column in columns.items():
+        is_known = ~column.mapped(_is_unknown).equal(True)
+        request, code = failed.request[is_known], column.codes[is_known]
+        _, firsts = numbered(request, code)
+        yield _Pairs(dimension, column.values, request[firsts], code[firsts])
+    _, firsts = numbered(failed.request, failed.number("package_list"))
+    lists = failed.number("package_list")[firsts]
+    place, code, packages = package_lists.members(connection, lists)
+    request = failed.request[firsts][place]
+    if len(firsts) > int(failed.request.max()) + 1:  # a request with several lists
+        _, rows = numbered(request, code)
+        request, code = request[rows], code[rows]
+    yield _Pairs("package", packages, request, code)
+
+
+def _is_unknown(name: Any) -> bool:
+    return name == UNKNOWN or (isinstance(name, tuple) and UNKNOWN in name)
 
 
 def _candidates(
-    connection: Connection, failed: Sequence[Failure], builds: Mapping[Value, int], total: int
-) -> tuple[list[_FailedRequest], int]:
-    """Return failed requests with their candidate values, and the number of tested values.
-
-    A value that is not significant among all builds is no candidate.
-    """
-    lists = package_lists.names_of(connection, {failure.package_list for failure in failed})
-    package_values: dict[str, Value] = {}  # shared by all failures, to save memory
-    list_values = {
-        number: {package_values.setdefault(name, ("package", (name,))) for name in packages}
-        for number, packages in lists.items()
-    }
-    by_request: dict[object, _FailedRequest] = {}
-    for failure in failed:
-        values = _values(failure) | list_values.get(failure.package_list, set())
-        request = by_request.setdefault(failure.request, _FailedRequest(0, set()))
-        request.count += failure.failed_builds
-        request.values |= values
-    found = list(by_request.values())
-    requests, failed_builds = _counts(found)
-    tests = len(requests)
-    distinct = _distinct_builds(found, total)
-    candidates = {
-        value
-        for value, count in requests.items()
-        if count >= _MIN_REQUESTS
-        and tests
-        * _p_value(
-            count,
-            _distinct_builds_of(builds.get(value, 0), failed_builds[value], count),
-            len(found),
-            distinct,
-        )
-        < _P
-    }
-    for request in found:
-        request.values &= candidates
-    return found, tests
+    connection: Connection, failed: Failures, builds: Builds, total_builds: int
+) -> _Candidates:
+    """Return the values that are significant among all builds."""
+    requests = int(failed.request.max()) + 1
+    count = total(failed.request, requests, failed.number("failed_builds"))
+    distinct = _distinct_builds(count, total_builds)
+    pairs = list(_pairs(connection, failed))
+    found = [np.bincount(each.code, minlength=len(each.names)) for each in pairs]
+    tests = sum(int((requests_of > 0).sum()) for requests_of in found)
+    values, builds_of, has = list[Value](), list[int](), list[Mask]()
+    for each, requests_of in zip(pairs, found, strict=True):
+        failed_of = total(each.code, len(each.names), count[each.request])
+        some = np.flatnonzero(requests_of >= _MIN_REQUESTS)
+        known = builds[each.dimension]
+        all_of = np.array([known.get(each.names[code], 0) for code in some.tolist()], np.int64)
+        of = _distinct_builds_of(all_of, failed_of[some], requests_of[some])
+        others = np.maximum(distinct - of, requests - requests_of[some])
+        least = least_p(requests_of[some], of, requests - requests_of[some], others)
+        for place in np.flatnonzero(tests * least < _P).tolist():
+            n, code = int(requests_of[some[place]]), int(some[place])
+            if tests * fisher(n, int(of[place]), requests - n, int(others[place])) < _P:
+                here = np.zeros(requests, bool)
+                here[each.request[each.code == code]] = True
+                values.append((each.dimension, each.names[code]))
+                builds_of.append(int(all_of[place]))
+                has.append(here)
+    columns = np.stack(has, axis=1) if has else np.zeros((requests, 0), bool)
+    return _Candidates(values, np.array(builds_of, np.int64), columns, count, tests, total_builds)
 
 
-def _distinct_builds(failed: Sequence[_FailedRequest], total: int) -> int:
+def _distinct_builds(failed: Ints, builds: int) -> int:
     """Return the ended builds if the failed builds of each request count once."""
-    return total - sum(request.count - 1 for request in failed)
+    return builds - int(failed.sum()) + len(failed)
 
 
-def _distinct_builds_of(builds: int, failed: int, requests: int) -> int:
-    """Return the same for the `builds` of one value, whose `failed` builds are of `requests`."""
-    return max(builds - failed + requests, requests)
+def _distinct_builds_of(builds: Ints, failed: Ints, requests: Ints) -> Ints:
+    """Return the same for the `builds` of each value, whose `failed` builds are of `requests`."""
+    found: Ints = np.maximum(builds - failed + requests, requests)
+    return found
 
 
-def _counts(failed: Iterable[_FailedRequest]) -> tuple[Counter[Value], Counter[Value]]:
-    """Return the failing requests and the failed builds of each value."""
-    requests: Counter[Value] = Counter()
-    builds: Counter[Value] = Counter()
-    for request in failed:
-        for value in request.values:
-            requests[value] += 1
-            builds[value] += request.count
-    return requests, builds
-
-
-def _p_value(failures: int, builds: int, all_failures: int, all_builds: int) -> float:
-    others = max(all_builds - builds, all_failures - failures)
-    return fisher(failures, builds, all_failures - failures, others)
-
-
-def _ranked(
-    failed: list[_FailedRequest], tests: int, builds: Mapping[Value, int], total: int
-) -> list[Standout]:
+def _ranked(found: _Candidates) -> list[Standout]:
     """Return the most significant value, then that of the failures it does not explain, and so on.
 
-    P-values are multiplied by the number of `tests`.
+    P-values are multiplied by the number of tests.
     """
-    remaining = failed
-    explained: list[_FailedRequest] = []
-    found: list[Standout] = []
-    while remaining and len(found) < _MAX_ROWS:
-        requests, failed_builds = _counts(remaining)
-        _, explained_builds = _counts(explained)
-        remaining_builds = total - sum(request.count for request in explained)
-        distinct = _distinct_builds(remaining, remaining_builds)
-        builds_of = {value: builds.get(value, 0) - explained_builds[value] for value in requests}
-        best = min(
-            (
-                (
-                    tests
-                    * _p_value(
-                        count,
-                        _distinct_builds_of(builds_of[value], failed_builds[value], count),
-                        len(remaining),
-                        distinct,
-                    ),
-                    _order(value),
-                    value,
-                )
-                for value, count in requests.items()
-                if count >= _MIN_REQUESTS
-            ),
-            default=None,
-        )
+    remaining = np.ones(len(found.failed), bool)
+    builds_of = found.builds.copy()
+    rows: list[Standout] = []
+    while remaining.any() and len(rows) < _MAX_ROWS:
+        has, failed = found.has[remaining], found.failed[remaining]
+        requests = has.sum(axis=0)
+        remaining_builds = found.total - int(found.failed[~remaining].sum())
+        of = _distinct_builds_of(builds_of, failed @ has, requests)
+        others = np.maximum(_distinct_builds(failed, remaining_builds) - of, len(failed) - requests)
+        best = _best(found, requests, len(failed) - requests, of, others)
         if best is None or best[0] >= _P:
             break
-        value = best[2]
-        matching = [request for request in remaining if value in request.values]
-        remaining = [request for request in remaining if value not in request.values]
-        failures = sum(request.count for request in matching)
-        all_failures = failures + sum(request.count for request in remaining)
-        builds_with_value = max(builds_of[value], failures)
-        explained += matching
-        dimension, parts = value
-        found.append(
+        p_value, place = best
+        matching = remaining & found.has[:, place]
+        failures, all_failures = int(found.failed[matching].sum()), int(failed.sum())
+        builds = max(int(builds_of[place]), failures)
+        builds_of -= found.failed[matching] @ found.has[matching]
+        remaining &= ~matching
+        dimension, name = found.values[place]
+        is_version = dimension == "client_version"
+        rows.append(
             {
                 "dimension": dimension,
-                "value": parts[-1],
-                "client": parts[0] if dimension == "client_version" else None,
+                "value": name[1] if is_version else name,
+                "client": name[0] if is_version else None,
                 "failures": failures,
-                "builds": builds_with_value,
-                "failure_rate": figures.rate(failures, builds_with_value),
+                "builds": builds,
+                "failure_rate": figures.rate(failures, builds),
                 "failure_rate_elsewhere": figures.rate(
-                    all_failures - failures, max(remaining_builds - builds_with_value, 0)
+                    all_failures - failures, max(remaining_builds - builds, 0)
                 ),
-                "p_value": min(1.0, best[0]),
+                "p_value": min(1.0, p_value),
             }
         )
-    return found
+    return rows
+
+
+def _best(
+    found: _Candidates, requests: Ints, other_requests: Ints, builds: Ints, others: Ints
+) -> tuple[float, int] | None:
+    """Return the smallest p-value, and the place of its value."""
+    least = found.tests * least_p(requests, builds, other_requests, others)
+    best: tuple[float, Any, int] | None = None
+    for place in np.argsort(least).tolist():
+        if best is not None and least[place] > best[0]:
+            break
+        if requests[place] < _MIN_REQUESTS:
+            continue
+        numbers = (int(of[place]) for of in (requests, builds, other_requests, others))
+        p_value = found.tests * fisher(*numbers)
+        each = p_value, _order(found.values[place]), place
+        best = min(best, each) if best else each
+    return best and (best[0], best[2])
 
 
 _ORDER: Final[Sequence[Dimension]] = (
@@ -253,52 +262,52 @@ _ENDED: Final = ("success_count", "failure_count")
 
 def _builds_by_value(
     connection: Connection, window: Window, filters: Mapping[str, str]
-) -> tuple[Mapping[Value, int], int]:
+) -> tuple[Builds, int]:
     """Return the ended builds of each value, and the total."""
     applied = {name: filters[name] for name in (*_DEVICE, "client") if name in filters}
     if applied:
         return _filtered(connection, window, applied)
-    counts: dict[Value, int] = defaultdict(int)
     *by_device, by_client, by_worker, by_package = sums.cubes(
         connection, window, *_CUBES.values(), BUILDS_BY_CLIENT, BUILDS_BY_WORKER, BUILDS_BY_PACKAGE
     )
+    counts: defaultdict[Dimension, dict[Any, int]] = defaultdict(dict)
     for (dimension, cube), totals in zip(_CUBES.items(), by_device, strict=True):
-        ended = [cube.place(add) for add in _ENDED]
-        for (name,), n in totals.rows():
-            counts[dimension, (name,)] += sum(n[place] for place in ended)
-    total = sum(sum(n) for _, n in by_worker.rows())
-    numbers = [(key[0], sum(n)) for key, n in by_client.rows()]
-    names_of = names.read(connection, (number for number, _ in numbers))
-    for number, count in numbers:
-        _add_client(counts, names_of.get(number), count)
-    numbers = [(key[0], sum(n)) for key, n in by_worker.rows()]
-    names_of = names.read(connection, (number for number, _ in numbers))
-    for number, count in numbers:
+        counts[dimension] = totals.by_name(*(cube.place(add) for add in _ENDED))
+    counts["package"] = by_package.by_name(0, 1)
+    workers, clients = by_worker.by_name(0, 1), by_client.by_name(0, 1)
+    names_of = names.read(connection, (*workers, *clients))
+    for number, count in workers.items():
         _add(counts, ("worker",), names_of.get(number), count)
-    for (package,), n in by_package.rows():
-        counts["package", (package,)] += sum(n)
-    return counts, total
+    for number, count in clients.items():
+        _add_client(counts, names_of.get(number), count)
+    return counts, sum(workers.values())
 
 
-def _add(counts: dict[Value, int], dimensions: Iterable[Dimension], found: Any, count: int) -> None:
+def _add(
+    counts: defaultdict[Dimension, dict[Any, int]],
+    dimensions: Iterable[Dimension],
+    found: Any,
+    count: int,
+) -> None:
     for dimension, name in zip(dimensions, found or (), strict=False):
-        counts[dimension, (name,)] += count
+        counts[dimension][name] = counts[dimension].get(name, 0) + count
 
 
-def _add_client(counts: dict[Value, int], found: Any, count: int) -> None:
+def _add_client(
+    counts: defaultdict[Dimension, dict[Any, int]], found: names.Names | None, count: int
+) -> None:
     if found:
-        counts["client", (found[0],)] += count
-        counts["client_version", tuple(found)] += count
+        _add(counts, ("client", "client_version"), (found[0], found), count)
 
 
 def _filtered(
     connection: Connection, window: Window, filters: Mapping[Dimension, str]
-) -> tuple[Mapping[Value, int], int]:
+) -> tuple[Builds, int]:
     """Return the same for the builds that match `filters`, from the rows of the rollup."""
     by = ("device", "asker", "worker", "package_list")
     found = sums.rows(connection, ATTEMPTS, by, window)
     names_of = names.read(connection, {number for row in found for number in row[:3]})
-    counts: dict[Value, int] = defaultdict(int)
+    counts: defaultdict[Dimension, dict[Any, int]] = defaultdict(dict)
     lists: dict[int, int] = defaultdict(int)
     total = 0
     for row in found:
@@ -313,6 +322,5 @@ def _filtered(
         _add_client(counts, names_of.get(client), count)
         _add(counts, ("worker",), names_of.get(worker), count)
         lists[package_list] += count
-    for package, count in package_lists.count(connection, lists).items():
-        counts["package", (package,)] += count
+    counts["package"] = package_lists.count(connection, lists)
     return counts, total

@@ -3,18 +3,21 @@
 A cube is a part of a rollup that some report needs, summed over days.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Connection, Date, Select, bindparam, func, select
 
+from asu_stats.events import UNKNOWN
 from asu_stats.releases import order_of
 from asu_stats.store.blocks import codec
-from asu_stats.store.blocks.keys import Order
+from asu_stats.store.blocks.keys import Key, Order
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.details import package_lists
+from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
     BUSY_SECONDS,
@@ -33,7 +36,6 @@ from asu_stats.store.rollups.definitions import (
     ROOTFS_SIZES,
     UNIQUE_REJECTED,
     UNIQUE_REQUESTS,
-    UNTIMED,
     VERSION_TARGET,
     WAITS,
     Rollup,
@@ -41,6 +43,7 @@ from asu_stats.store.rollups.definitions import (
 from asu_stats.store.rollups.definitions import FAILURES as FAILED
 
 _DAY: Final = bindparam("day", type_=Date)
+_DEVICE: Final = ("version", "target", "profile")
 
 
 def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, ...]) -> str:
@@ -50,6 +53,16 @@ def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, .
     """
     shape = (codec.FORM, rollup.name, key, adds)
     return f"{name}-{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
+
+
+def _with_devices(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return rows of a key that ends with a device, and a sum, with the names of the device."""
+    known = names.of(connection, {row[-2] for row in rows})
+    unknown = (UNKNOWN,) * len(_DEVICE)
+    found: Counter[Key] = Counter()
+    for *key, device, errors in rows:
+        found[(*key, *known.get(device, unknown))] += int(errors)
+    return [(*key, errors) for key, errors in found.items()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,23 +121,12 @@ class Cube:
     @classmethod
     def of_fingerprints(cls, name: str) -> "Cube":
         """Declare the cube of errors by fingerprint and device."""
-        t, key = FAILED.table, ("fingerprint", "error_category", "error_type", "device")
-        keys = [t.c[column] for column in key]
+        t, stored = FAILED.table, ("fingerprint", "error_category", "error_type")
+        keys = *(t.c[column] for column in stored), t.c.device
         errors = func.sum(t.c.failed_builds + t.c.rejected_requests)
         of_day = select(*keys, errors).where(t.c.date == _DAY).group_by(*keys)
-        adds = ("errors",)
-        return cls(_name_of(name, FAILED, key, adds), FAILED, key, adds, of_day)
-
-    @classmethod
-    def of_workers(cls, name: str) -> "Cube":
-        """Declare the cube of builds by worker, with how long successful ones took."""
-        t, key = ATTEMPTS.table, ("worker",)
-        timed = case((t.c.seconds != UNTIMED, t.c.successful_builds), else_=0)
-        adds = (*ATTEMPTS.adds, "timed_builds", "build_time_seconds")
-        sums = *(t.c[add] for add in ATTEMPTS.adds), timed, timed * t.c.seconds
-        of_day = select(t.c.worker, *map(func.sum, sums)).where(t.c.date == _DAY)
-        full_name = _name_of(name, ATTEMPTS, key, adds)
-        return cls(full_name, ATTEMPTS, key, adds, of_day.group_by(t.c.worker))
+        key, adds = (*stored, *_DEVICE), ("errors",)
+        return cls(_name_of(name, FAILED, key, adds), FAILED, key, adds, of_day, _with_devices)
 
     @property
     def orders(self) -> list[Order]:
@@ -150,6 +152,9 @@ TARGETS: Final = Cube.of("targets", VERSION_TARGET, ("target",), _BUILDS)
 TARGET_PROFILES: Final = Cube.of("target_profiles", CLIENT_DEVICES, ("target", "profile"))
 BY_PROFILE: Final = Cube.of("profiles", PROFILES, ("profile",))
 BY_CLIENT: Final = Cube.of("clients", CLIENTS, ("client",))
+BY_CLIENT_RELEASE: Final = Cube.of(
+    "client_releases", CLIENT_VERSIONS, ("client", "client_version"), ("requests",)
+)
 BY_CLIENT_VERSION: Final = Cube.of(
     "client_versions", CLIENT_VERSIONS, ("client", "version"), ("requests",)
 )
@@ -178,13 +183,11 @@ BY_PACKAGE: Final = Cube.of_packages("packages")
 FINGERPRINTS: Final = Cube.of_fingerprints("fingerprints")
 BUILDS_BY_CLIENT: Final = Cube.of("builds_asked", ATTEMPTS, ("asker",))
 BUILDS_BY_WORKER: Final = Cube.of("builds_made", ATTEMPTS, ("worker",))
-BUILD_TIMES: Final = Cube.of_workers("build_times")
 BUILDS_BY_PACKAGE: Final = Cube.of_packages_of_builds("builds_with")
 CUBES: Final = (
     FINGERPRINTS,
     BUILDS_BY_CLIENT,
     BUILDS_BY_WORKER,
-    BUILD_TIMES,
     BUILDS_BY_PACKAGE,
     SECONDS,
     VERSION_SECONDS,
@@ -194,6 +197,7 @@ CUBES: Final = (
     TARGET_PROFILES,
     BY_PROFILE,
     BY_CLIENT,
+    BY_CLIENT_RELEASE,
     BY_CLIENT_VERSION,
     PATTERNS,
     BY_ROOTFS_SIZE,

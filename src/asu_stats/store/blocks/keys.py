@@ -121,6 +121,11 @@ class Vocabulary:
     def size(self) -> int:
         return len(self._codes[0])
 
+    @property
+    def width(self) -> int:
+        """Number of the parts of a key."""
+        return len(self._names)
+
     def numbers(self, parts: Sequence[Column]) -> Ints:
         """Return the numbers of keys; new keys get the next numbers."""
         with self._lock:
@@ -148,6 +153,11 @@ class Vocabulary:
             ranked = as_values([values[number] for number in order])
             found = self._columns[place] = Column(ranked, ranks[codes])
         return found
+
+    def unsorted(self, place: int) -> tuple[list[Any], Ints]:
+        """Return one part of all keys: its values in any order, and each key's place among them."""
+        codes = self._codes[place]
+        return self._names[place].values, codes
 
     def parts(self, numbers: Ints) -> list[Column]:
         """Return the parts of some keys."""

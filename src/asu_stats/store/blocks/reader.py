@@ -31,6 +31,7 @@ from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days
 from asu_stats.times import bounds
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class _Cache:
         self.days: LruCache[tuple[Daily[Any], int], tuple[int, Any]] = LruCache(
             size_bytes=_CACHE_BYTES, size=lambda key, known: key[0].size(known[1])
         )
+        self.declared: dict[Any, Any] = {}
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
         self.damage = Condition(log, "blocks: a stored block is damaged")
         self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
@@ -104,7 +106,8 @@ class _Cache:
     @property
     def keys(self) -> int:
         """Number of keys in the vocabularies."""
-        return sum(vocabulary.size for vocabulary in self.vocabularies.values())
+        rows = (vocabulary for vocabulary, _ in list(self.declared.values()))
+        return sum(each.size for each in (*self.vocabularies.values(), *rows))
 
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
         """Return the block of a change, `None` if it is not in memory."""
@@ -192,6 +195,15 @@ def read_each(
 
 def _nothing(cube: Cube) -> Totals:
     return Totals(Vocabulary(cube.orders), np.zeros((0, len(cube.adds)), np.int64))
+
+
+def remembered(
+    connection: Connection, of: K, declare: Callable[[K], tuple[Vocabulary, "Daily[T]"]]
+) -> tuple[Vocabulary, "Daily[T]"]:
+    """Return what `declare(of)` returns, the same as long as the process remembers days."""
+    declared = _cache_of(connection).declared
+    found: tuple[Vocabulary, Daily[T]] = declared.get(of) or declared.setdefault(of, declare(of))
+    return found
 
 
 def read_days(

@@ -1,6 +1,6 @@
 """Sums of blocks over a time range: totals, counts, ranks and distributions.
 
-Reports get whole numbers, names and lists. NumPy arrays do not leave this package.
+Reports get whole numbers, names and lists, and insights also columns of them.
 """
 
 from collections import defaultdict
@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
+from asu_stats.store.blocks.columns import Names
 from asu_stats.store.blocks.distribution import Distribution, Summary, percentiles, summaries
 from asu_stats.store.blocks.keys import Column, Groups, Ints, Key, Values, Vocabulary, as_values
 
@@ -169,21 +170,6 @@ def top_of_each(group: Ints, counts: Ints, places: int) -> tuple[Ints, Ints]:
     return order[np.arange(shown.sum()) + np.repeat(skipped, shown)], sizes
 
 
-def by_key(parts: "Sequence[Totals]", first: int, after: int) -> dict[Key, list[list[int]]]:
-    """Return the sums of a cube over consecutive parts of a time range, by key.
-
-    Each key has a list per sum, from the sum `first` to before `after`, with an item per part. Keys
-    whose sums are all 0 are left out. The totals of days with data share a vocabulary.
-    """
-    vocabulary = max((part.vocabulary for part in parts), key=lambda each: each.size)
-    sums = np.zeros((after - first, vocabulary.size, len(parts)), np.int64)
-    for number, part in enumerate(parts):
-        sums[:, : len(part.sums), number] = part.sums[:, first:after].T
-    some = np.flatnonzero(sums.any(axis=(0, 2)))
-    found = sums[:, some].swapaxes(0, 1).tolist()
-    return dict(zip(vocabulary.keys(some), found, strict=True))
-
-
 @dataclass(frozen=True, slots=True)
 class Totals:
     """A cube over a time range: a row of sums for every key of the vocabulary, most of them 0.
@@ -220,6 +206,20 @@ class Totals:
         """Yield the keys that have a sum other than 0, and their sums."""
         numbers = np.flatnonzero(self.sums.any(axis=1))
         return zip(self.vocabulary.keys(numbers), self.sums[numbers].tolist(), strict=True)
+
+    def columns(self) -> tuple[list[Names], Ints]:
+        """Return the keys with a first sum other than 0, a column per part, and that sum."""
+        some = np.flatnonzero(self.sums[:, 0])
+        parts = map(self.vocabulary.unsorted, range(self.vocabulary.width))
+        return [Names(values, codes[some]) for values, codes in parts], self.sums[some, 0]
+
+    def by_name(self, *sums: int) -> dict[Any, int]:
+        """Return some sums together, by key, of a cube whose keys are single names."""
+        found = self.sums[:, sums].sum(axis=1)
+        values, codes = self.vocabulary.unsorted(0)
+        some = np.flatnonzero(found)
+        names = map(values.__getitem__, codes[some].tolist())
+        return dict(zip(names, found[some].tolist(), strict=True))
 
     def counts(self, place: int, where: Where | None = None) -> dict[Any, int]:
         """Return the first sum by one part of the keys, of values with a sum other than 0."""

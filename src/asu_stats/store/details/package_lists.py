@@ -27,6 +27,7 @@ from asu_stats.store.database.schema import package_lists, package_names
 Names: TypeAlias = tuple[str, ...]
 _UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
 _CHUNK: Final = 10_000
+_NOTHING: Final = np.zeros(0, np.int64)
 _SIGNED: Final = re.compile(r"(?:^|\0)[+-]")
 
 
@@ -107,16 +108,27 @@ def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
     }
 
 
-def names_of(connection: Connection, lists: Iterable[int]) -> dict[int, Names]:
-    """Return the packages of lists with given numbers."""
-    rows = [(number,) for number in sorted(set(lists))]
-    parts = {
-        number: _decode(packages).tolist()
-        for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, rows)
-    }
-    wanted = [(number,) for number in sorted({each for of in parts.values() for each in of})]
+def members(
+    connection: Connection, lists: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Return the packages of lists: place among `lists` and place of its name, for each package.
+
+    The last item is the names.
+    """
+    numbers, places = np.unique(lists, return_inverse=True)
+    rows = [(number,) for number in numbers.tolist()]
+    parts: dict[int, NDArray[np.int64]] = {}
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, chunk):
+            parts[number] = _decode(packages)
+    each = [parts.get(number, _NOTHING) for number in numbers.tolist()]
+    ordered = [each[place] for place in places.tolist()]
+    of = np.repeat(np.arange(len(lists)), [len(part) for part in ordered])
+    found, codes = np.unique(np.concatenate([_NOTHING, *ordered]), return_inverse=True)
+    wanted = [(number,) for number in found.tolist()]
     known = {row[0]: row[1] for row in statements.fetch_for(connection, _of_names, _NUMBER, wanted)}
-    return {number: tuple(map(known.__getitem__, of)) for number, of in parts.items()}
+    return of, codes, [known[number] for (number,) in wanted]
 
 
 def of_builds(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:

@@ -1,0 +1,283 @@
+"""The searches for regressions in success rates and in durations: see `regressions`."""
+
+import math
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final, Literal
+
+import numpy as np
+
+from asu_stats.chance import fisher
+from asu_stats.reports import figures
+from asu_stats.reports.insights import change_points
+from asu_stats.reports.insights.build_days import ALL as ALL_BUILDS
+from asu_stats.reports.insights.build_days import (
+    DIMENSIONS,
+    ENDED,
+    FAILED,
+    SECONDS,
+    TIMED,
+    BuildDays,
+    Group,
+)
+from asu_stats.reports.insights.change_points import Candidates, Stretch, up_to
+from asu_stats.store.blocks.columns import numbered
+from asu_stats.store.blocks.keys import Ints
+
+Measure = Literal["success_rate", "duration"]
+P: Final = 0.01
+_MIN_WITHIN: Final = 0.5  # smallest part of a change that a changed mix of builds does not explain
+_MIN_STRENGTH: Final = 6.0  # below it nothing is significant
+_REST_STRENGTH: Final = 3.3  # corresponds to a p-value of about 0.01
+_MIN_VARIATION: Final = 0.1
+
+
+class Search(ABC):
+    """The search for regressions of one measure.
+
+    `bad` are failures or seconds, and `of` the builds that they are compared with, per group and
+    day. Failures of one request on a day count once.
+    """
+
+    measure: Measure
+    bad: Ints
+    of: Ints
+
+    def __init__(self, days: BuildDays) -> None:
+        self.days = days
+        size = len(days.groups)
+        starts, ends = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        self._candidates = Candidates(np.zeros(size), starts, ends)
+        self.update(range(size))
+
+    def update(self, changed: Collection[int]) -> None:
+        """Search again in groups whose builds changed."""
+        self.count()
+        self._of, self._bad = up_to(self.of), up_to(self.bad)
+        places = np.array(sorted(changed), np.int64)
+        for known, new in zip(self._candidates, self.search(places), strict=True):
+            known[places] = new
+
+    def ranked(self) -> Iterator[tuple[Group, Stretch]]:
+        """Yield the groups that may have a regression, the strongest first, and the stretches."""
+        strengths = self._candidates.strength
+        strong = np.flatnonzero(strengths >= _MIN_STRENGTH).tolist()
+        order = sorted(
+            (-float(f"{strengths[place]:.6g}"), _order(self.days.groups[place]), place)
+            for place in strong
+        )
+        for _, _, place in order:
+            group = self.days.groups[place]
+            stretch = self.stretch(group)
+            if stretch is not None:
+                yield group, stretch
+
+    def stretch(self, group: Group) -> Stretch | None:
+        """Return the stretch that differs most from the days before it, or `None`."""
+        place = self.days.places.get(group)
+        if place is None or self._candidates.strength[place] < 0:
+            return None
+        strength, start, end = (each[place] for each in self._candidates)
+        found = Stretch(int(start), int(end), float(strength))
+        return self.lasting(found, self.of[place].tolist(), self.bad[place].tolist())
+
+    def average(self, group: Group, start: int, end: int) -> tuple[float, int]:
+        """Return failures or seconds per build from day `start` to before `end`, and the builds."""
+        bad, builds = self.sums(group, start, end)
+        return (bad / builds if builds else 0.0), builds
+
+    def sums(self, group: Group, start: int, end: int) -> tuple[int, int]:
+        """Return failures or seconds from day `start` to before `end`, and the builds."""
+        place = self.days.places[group]
+        bad, builds = (int(each[place, end] - each[place, start]) for each in (self._bad, self._of))
+        return bad, builds
+
+    def rest(self, broader: Group, group: Group, start: int, end: int) -> tuple[int, int]:
+        """Return the same of the builds of `broader` that are not in `group`."""
+        outer, inner = self.sums(broader, start, end), self.sums(group, start, end)
+        return outer[0] - inner[0], outer[1] - inner[1]
+
+    def mix_factor(self, group: Group, stretch: Stretch) -> float:
+        """Return the factor by which the changed mix of versions and targets raises the average.
+
+        Profiles and workers have the mix of all builds: sums by profile or worker and version do
+        not exist.
+        """
+        if group.dimension == "version_target":
+            return 1.0
+        start, end = stretch.days
+        mixed = ALL_BUILDS if group.dimension in {"profile", "worker"} else group
+        average, _ = self.average(mixed, 0, start)
+        _, all_builds = self.average(mixed, start, end)
+        cells = self.days.cells(mixed)
+        before = self._of[cells, start]
+        cells, before = (each[before >= change_points.MIN_COUNT] for each in (cells, before))
+        builds = self._of[cells, end] - self._of[cells, start]
+        unmixed = all_builds * average
+        expected = unmixed + float((builds * (self._bad[cells, start] / before - average)).sum())
+        return expected / unmixed if unmixed and expected else 1.0
+
+    @abstractmethod
+    def count(self) -> None:
+        """Set `bad` and `of`."""
+
+    @abstractmethod
+    def search(self, places: Ints) -> Candidates:
+        """Return the stretches of groups that differ most from the days before them."""
+
+    @abstractmethod
+    def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
+        """Extend a stretch to the last day, unless the former level returns after it."""
+
+    @abstractmethod
+    def is_within(self, group: Group, stretch: Stretch) -> bool:
+        """Return whether builds of the same version and target got worse.
+
+        The alternative is that builds that always were worse became more common.
+        """
+
+    @abstractmethod
+    def p_value(self, group: Group, stretch: Stretch) -> float:
+        """Return the p-value, without Bonferroni's correction."""
+
+    @abstractmethod
+    def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:
+        """Return whether the builds of `broader` that are not in `group` got worse too."""
+
+    @abstractmethod
+    def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
+        """Return the success rate or average duration as shown, and the number of builds."""
+
+    @abstractmethod
+    def fingerprint(self, group: Group, stretch: Stretch, /) -> str | None:
+        """Return the fingerprint of most of the added failures, or `None`."""
+
+
+class RateSearch(Search):
+    """The search in success rates. The failures of one request on a day count once."""
+
+    measure: Measure = "success_rate"
+
+    def count(self) -> None:
+        ended, failed = self.days.counts[ENDED], self.days.counts[FAILED]
+        self.bad = self.days.distinct_failures()
+        self.of = ended - failed + self.bad
+
+    def search(self, places: Ints) -> Candidates:
+        return change_points.failure_rises(self._of[places], self._bad[places])
+
+    def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
+        return change_points.lasting_rise(found, of, bad)
+
+    def is_within(self, group: Group, stretch: Stretch) -> bool:
+        before, _ = self.average(group, 0, stretch.start)
+        during, _ = self.average(group, *stretch.days)
+        mix = self.mix_factor(group, stretch)
+        return during - before * mix >= _MIN_WITHIN * (during - before)
+
+    def p_value(self, group: Group, stretch: Stretch) -> float:
+        rows = self.days.failed_in(group, *stretch.days)
+        requests = len(numbered(rows.request)[1])
+        repeated = len(numbered(rows.day, rows.request)[1]) - requests
+        failures, builds = self.sums(group, *stretch.days)
+        if failures - repeated < change_points.MIN_COUNT:
+            return 1.0
+        others = self.sums(group, 0, stretch.start)
+        return fisher(failures - repeated, builds - repeated, *others)
+
+    def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:
+        failures, builds = self.rest(broader, group, *stretch.days)
+        failures_before, builds_before = self.rest(broader, group, 0, stretch.start)
+        if builds < change_points.MIN_COUNT or builds_before < change_points.MIN_COUNT:
+            return False
+        change = failures / builds - failures_before / builds_before
+        return (
+            change >= change_points.MIN_POINTS / 2
+            and fisher(failures, builds, failures_before, builds_before) < P
+        )
+
+    def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
+        series = self.days.counts[:, self.days.places[group], start:end]
+        ended, failed = (int(series[each].sum()) for each in (ENDED, FAILED))
+        return figures.rate(ended - failed, ended), ended
+
+    def fingerprint(self, group: Group, stretch: Stretch) -> str | None:
+        during, before = (
+            self._by_fingerprint(group, start, end)
+            for start, end in (stretch.days, (0, stretch.start))
+        )
+        failed, ended = self.sums(group, *stretch.days)
+        failed_before, ended_before = self.sums(group, 0, stretch.start)
+        share = ended / max(1, ended_before)
+        added = {name: count - before[name] * share for name, count in during.items() if name}
+        total = failed - failed_before * share
+        largest = max(added, key=lambda name: (added[name], name), default=None)
+        if largest and added[largest] > 0 and added[largest] >= total / 2:
+            return largest
+        return None
+
+    def _by_fingerprint(self, group: Group, start: int, end: int) -> Counter[str]:
+        """Return the failing requests per fingerprint; a request counts once a day."""
+        rows = self.days.failed_in(group, start, end)
+        fingerprints = rows.name("fingerprint")
+        day = rows.day - self.days.window.start.toordinal()
+        _, firsts = numbered(day, fingerprints.codes, rows.request)
+        return Counter(fingerprints.of(firsts))
+
+
+class DurationSearch(Search):
+    """The search in average durations of successful builds.
+
+    `variation` is the coefficient of variation of all durations.
+    """
+
+    measure: Measure = "duration"
+
+    def __init__(self, days: BuildDays, variation: float) -> None:
+        self._variation = max(variation, _MIN_VARIATION)
+        super().__init__(days)
+
+    def count(self) -> None:
+        self.bad, self.of = self.days.counts[SECONDS], self.days.counts[TIMED]
+
+    def search(self, places: Ints) -> Candidates:
+        return change_points.slowdowns(self._of[places], self._bad[places], self._variation)
+
+    def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
+        return change_points.lasting_slowdown(found, of, bad)
+
+    def is_within(self, group: Group, stretch: Stretch) -> bool:
+        before, _ = self.average(group, 0, stretch.start)
+        during, _ = self.average(group, *stretch.days)
+        change = math.log(during / before)
+        return change - math.log(self.mix_factor(group, stretch)) >= _MIN_WITHIN * change
+
+    def p_value(self, group: Group, stretch: Stretch) -> float:
+        durations = self.days.durations(group, *stretch.days)
+        return change_points.slowdown_p_value(durations.before, durations.during)
+
+    def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:
+        seconds, builds = self.rest(broader, group, *stretch.days)
+        seconds_before, builds_before = self.rest(broader, group, 0, stretch.start)
+        if builds < change_points.MIN_COUNT or builds_before < change_points.MIN_COUNT:
+            return False
+        if not seconds_before:
+            return False
+        ratio = seconds / builds / (seconds_before / builds_before)
+        if ratio < math.sqrt(change_points.MIN_RATIO):
+            return False
+        strength = change_points.strength(ratio, builds, builds_before, self._variation)
+        return bool(strength >= _REST_STRENGTH)
+
+    def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
+        series = self.days.counts[:, self.days.places[group], start:end]
+        builds, seconds = (int(series[each].sum()) for each in (TIMED, SECONDS))
+        return figures.average(seconds, builds), builds
+
+    def fingerprint(self, _group: Group, _stretch: Stretch, /) -> str | None:
+        return None
+
+
+def _order(group: Group) -> tuple[int, tuple[str, ...]]:
+    return DIMENSIONS.index(group.dimension), group.names

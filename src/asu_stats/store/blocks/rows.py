@@ -1,0 +1,90 @@
+"""Rows of rollups over a time range as columns of numbers, for what no sum of cubes can say.
+
+Rows are remembered day by day while a day does not change. Names are numbers of a vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+from sqlalchemy import Connection, Select
+
+from asu_stats.store.blocks import reader
+from asu_stats.store.blocks.columns import Mask, Names
+from asu_stats.store.blocks.keys import Column, Ints, Vocabulary
+from asu_stats.store.blocks.reader import Daily
+from asu_stats.store.database.dialects import Row
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DayRows:
+    """Rows of a day: values of the columns `names`, then whole numbers for `numbers`.
+
+    `split` turns a row of `of_day` into that.
+    """
+
+    of_day: Select[Any]
+    names: tuple[str, ...]
+    numbers: tuple[str, ...]
+    split: Callable[[Row], Sequence[Any]]
+
+
+_ALL: Final = slice(None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Rows of a time range. `day` has the ordinals of their days."""
+
+    of: DayRows
+    vocabulary: Vocabulary
+    day: Ints
+    columns: Ints  # number of the names in the vocabulary, then the numbers
+
+    def __len__(self) -> int:
+        return len(self.day)
+
+    def where(self, mask: Mask) -> "Rows":
+        """Return some of the rows."""
+        return replace(self, day=self.day[mask], columns=self.columns[:, mask])
+
+    def number(self, name: str) -> Ints:
+        """Return a column of whole numbers."""
+        found: Ints = self.columns[1 + self.of.numbers.index(name)]
+        return found
+
+    def name(self, name: str, rows: slice = _ALL) -> Names:
+        """Return a column of names, of some rows."""
+        values, codes = self.vocabulary.unsorted(self.of.names.index(name))
+        return Names(values, codes[self.columns[0, rows]])
+
+
+_BYTES: Final = 8
+
+
+def read(connection: Connection, start: date, end: date, of: DayRows) -> Rows:
+    """Return the rows of the days from `start` to `end`, in the order of days."""
+    vocabulary, daily = reader.remembered(connection, of, _declared)
+    days = reader.read_days(connection, start, end, daily)
+    ordinals = np.array([day.toordinal() for day, _ in days], np.int64)
+    sizes = [rows.shape[1] for _, rows in days]
+    width = 1 + len(of.numbers)
+    columns = np.concatenate([np.zeros((width, 0), np.int64), *(r for _, r in days)], axis=1)
+    return Rows(of, vocabulary, np.repeat(ordinals, sizes), columns)
+
+
+def _declared(of: DayRows) -> tuple[Vocabulary, Daily[Ints]]:
+    vocabulary = Vocabulary([str] * len(of.names))
+    return vocabulary, Daily(of.of_day, partial(_numbered, of, vocabulary), lambda of: of.nbytes)
+
+
+def _numbered(of: DayRows, vocabulary: Vocabulary, rows: Sequence[Row]) -> Ints:
+    """Return the rows of a day as columns."""
+    if not rows:
+        return np.zeros((1 + len(of.numbers), 0), np.int64)
+    columns, width = list(zip(*map(of.split, rows), strict=True)), len(of.names)
+    keys = vocabulary.numbers([Column.of(column) for column in columns[:width]])
+    return np.stack([keys, *(np.array(column, np.int64) for column in columns[width:])])
