@@ -407,6 +407,17 @@ def test_a_killed_backup_leaves_nothing_under_the_final_name(
     assert [str(path) for path in directory.iterdir()] == [facts["file"]]
 
 
+def test_a_new_name_without_extension_is_a_directory(of_file: Place) -> None:
+    """Else the backup of the second day would find a file where its directory is expected."""
+    directory = of_file.directory / "backups"
+    facts = of_file.backup(directory)
+    assert [str(path) for path in directory.iterdir()] == [facts["file"]]
+    assert directory.stat().st_mode & 0o777 == 0o700
+    done = of_file.run("db", "backup", of_file.directory / "nowhere" / "backups")
+    assert (done.exit_code, "no such directory" in str(done.exception)) == (1, True)
+    assert not (of_file.directory / "nowhere").exists()
+
+
 def test_a_backup_never_replaces_a_file(of_file: Place) -> None:
     file = of_file.directory / "backup.zip"
     file.write_text("mine")

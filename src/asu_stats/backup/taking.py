@@ -57,13 +57,17 @@ def size(engine: Engine) -> int:
 def file_of(target: Path, now: datetime) -> Path:
     """Return the path of a new backup: `target`, or in that directory a name with the time.
 
-    Raises `BackupError` if the file exists, or its directory does not.
+    A new name without extension is a directory, which `take` creates. Raises `BackupError` if the
+    file exists, or the directory of `target` does not.
     """
-    file = target / f"asu-stats-{now:%Y-%m-%dT%H%M%SZ}.zip" if target.is_dir() else target
+    is_new = not os.path.lexists(target)
+    file = target
+    if target.is_dir() or (is_new and not target.suffix):
+        file = target / f"asu-stats-{now:%Y-%m-%dT%H%M%SZ}.zip"
     if os.path.lexists(file):
         raise BackupError(file, "exists; use another name, or a directory")
-    if not file.parent.is_dir():
-        raise BackupError(file.parent, "no such directory")
+    if is_new and not target.parent.is_dir():
+        raise BackupError(target.parent, "no such directory")
     return file
 
 
@@ -73,6 +77,9 @@ def take(source: Source, file: Path, progress: Progress) -> Manifest:
     `progress` is called with numbers of bytes. Raises `BackupError` if a file cannot be read or
     written, or `StoreUnavailableError`.
     """
+    if not file.parent.exists():
+        file.parent.mkdir(mode=0o700)
+        Owner.of_directory(file.parent.parent).give(file.parent)
     with _workspace(file) as work:
         part = work / _PART
         with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "w+b") as opened:

@@ -20,7 +20,12 @@ from asu_stats.times import utc_now
 
 def backup(
     target: Annotated[
-        Path, typer.Argument(metavar="FILE|DIR", help="New file, or directory for a new file.")
+        Path,
+        typer.Argument(
+            metavar="FILE|DIR",
+            help="New file, or directory for a new file; a new name without extension is created "
+            "as a directory.",
+        ),
     ],
     skip_missing: Annotated[
         bool,
