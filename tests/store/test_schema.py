@@ -68,10 +68,9 @@ def test_a_newer_database_is_refused(empty: Engine) -> None:
     migrate.upgrade(empty)
     with write_transaction(empty) as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(SchemaError):
-        migrate.upgrade(empty)
-    with pytest.raises(SchemaError, match="9999"):
-        migrate.check(empty)
+    for refuse in (migrate.upgrade, migrate.check):
+        with pytest.raises(SchemaError, match=r"9999 of a newer release.* restore a backup"):
+            refuse(empty)
 
 
 def test_sqlite_is_set_up_for_durability(empty: Engine) -> None:

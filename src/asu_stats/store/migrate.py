@@ -136,6 +136,8 @@ def run(
 
     Raises `SchemaError` for a newer schema.
     """
+    if found is not None and not is_known(found):
+        raise _newer(found)
     try:
         steps = ScriptDirectory.from_config(_config()).iterate_revisions(head(), found or "base")
         missing = [step.revision for step in steps][::-1]
@@ -154,6 +156,8 @@ def run(
 
 def is_known(schema: str) -> bool:
     """Return whether this program knows a schema: newer releases have others."""
+    if schema == head():
+        return True
     every = ScriptDirectory.from_config(_config()).walk_revisions()
     return schema in {each.revision for each in every}
 
@@ -209,6 +213,8 @@ def check(engine: Engine) -> str:
     """
     with read_snapshot(engine) as connection:
         found = revision(connection)
+        if found is not None and not is_known(found):
+            raise _newer(found)
         if found != head():
             state = "has no schema" if found is None else f"has schema {found}"
             raise SchemaError(
@@ -217,6 +223,13 @@ def check(engine: Engine) -> str:
         connection.execute(_everything(len(metadata.tables)))
     completeness(engine).works()
     return found
+
+
+def _newer(found: str) -> SchemaError:
+    return SchemaError(
+        f"database has schema {found} of a newer release, this program needs {head()}: install "
+        "that release, or restore a backup"
+    )
 
 
 @lru_cache(maxsize=1)
