@@ -20,7 +20,7 @@ def back_to(connection: Connection, revision: str) -> None:
         for table in now.sorted_tables
     }
     now.drop_all(connection)
-    _migrate(connection, revision)
+    migrate_empty(connection, revision)
     then = MetaData()
     then.reflect(connection)
     for table in then.sorted_tables:
@@ -33,10 +33,10 @@ def back_to(connection: Connection, revision: str) -> None:
             connection.execute(table.delete())
             connection.execute(insert(table), kept)
             if "id" in columns and connection.dialect.name == "postgresql":
-                _go_on(connection, table)
+                go_on(connection, table)
 
 
-def _migrate(connection: Connection, revision: str) -> None:
+def migrate_empty(connection: Connection, revision: str) -> None:
     """Run the migrations of an empty database, from the second time on only their statements."""
     key = connection.dialect.name, revision
     if key in _executed:
@@ -54,7 +54,7 @@ def _migrate(connection: Connection, revision: str) -> None:
     _executed[key] = executed
 
 
-def _go_on(connection: Connection, table: Table) -> None:
+def go_on(connection: Connection, table: Table) -> None:
     """Let the next row of a table have the number after those that are there."""
     numbers = func.pg_get_serial_sequence(table.name, "id")
     last = select(func.max(table.c.id)).scalar_subquery()
