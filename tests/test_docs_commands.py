@@ -18,7 +18,7 @@ BLOCK = re.compile(r"^ *```[a-z]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 HELPS = dict(cli_page.commands())
 GROUPS = {words[0] for words in HELPS if len(words) > 1}
 _CALL = re.compile(r"(?:^|[\s/])asu-stats (?:asu-stats )?((?:[a-z]|--[a-z]).*)")
-_OTHER = re.compile(r"pip install|useradd|systemctl|install -m|podman (?:run|build)")
+_OTHER = re.compile(r"pip install|createdb|useradd|systemctl|install -m|podman (?:run|build)")
 STATISTICS = ("/api/v1/stats", "/badge/", "/embed/", "/readyz", "/healthz", "/docs", "/metrics")
 
 
