@@ -57,7 +57,7 @@ def _compare(url: str, size: int, writers: Sequence[int], *, servers: int) -> di
     for count in writers:
         databases.progress(f"processes: {engine.dialect.name}, {count} writers")
         written[str(count)] = _write(url, size, count, servers, offset)
-        offset = written[str(count)]["events"]
+        offset = written[str(count)]["next"]
     accepted = _accepted(engine) - before
     databases.progress(f"processes: {engine.dialect.name}, verify")
     started = time.perf_counter()
@@ -93,11 +93,12 @@ def _write(url: str, size: int, count: int, servers: int, skip: int) -> dict[str
         for place in range(count):
             arguments = (url, str(size), str(EXTRA), str(place), str(count))
             helpers.append(stack.enter_context(helper("writer", *arguments)))
-            options.append({"batch": BATCH, "seconds": SECONDS, "offset": -(-skip // count)})
+            options.append({"batch": BATCH, "seconds": SECONDS, "offset": skip})
         found = start_together(helpers, options)
     readers, writers = found[:servers], found[servers:]
     return {
         "events": sum(of["events"] for of in writers),
+        "next": max(of["next"] for of in writers),
         "per_second": sum(of["events"] for of in writers) / max(of["seconds"] for of in writers),
         "least_of_most": min(of["events"] for of in writers)
         / max(1, *(of["events"] for of in writers)),

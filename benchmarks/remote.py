@@ -43,7 +43,7 @@ def run(results: Results, keep: Path, size: int) -> None:
                             f"remote: {trip} ms, {count} writers, batches of {batch}"
                         )
                         each = _write(server.url(port), count, batch, offset)
-                        offset += count * max(writer["events"] for writer in each)
+                        offset = max(writer["next"] for writer in each)
                         of_trip[f"{count} x {batch}"] = _figures(each, batch)
     results.add("remote", result, [_table(result)], _targets(result))
 
@@ -62,14 +62,14 @@ def _write(url: str, count: int, batch: int, offset: int) -> list[dict[str, Any]
             stack.enter_context(helper("writer", url, *map(str, (_HISTORY, EXTRA, place, count))))
             for place in range(count)
         ]
-        # Each writer has every `count`th event; `offset` events were written before.
-        options = {"batch": batch, "offset": -(-offset // count), "seconds": SECONDS}
+        options = {"batch": batch, "offset": offset, "seconds": SECONDS}
         return start_together(processes, [options] * count)
 
 
 def _figures(writers: list[dict[str, Any]], batch: int) -> dict[str, float]:
     rate = sum(writer["events"] / writer["seconds"] for writer in writers)
     return {
+        "processors_busy": max(writer["processors_busy"] for writer in writers),
         "events_per_second": rate,
         "batch_ms": 1e3 * batch * len(writers) / rate,
         "refused": sum(writer["refused"] for writer in writers),
@@ -86,13 +86,16 @@ def _table(result: dict[str, dict[str, Any]]) -> Table:
                 for batch in BATCHES
             ),
             f"{of_trip['1 x 1']['batch_ms']:.1f}",
+            f"{of_trip['4 x 1']['processors_busy']:.0%}",
+            f"{of_trip['4 x 100']['processors_busy']:.0%}",
         )
         for trip, of_trip in result.items()
     ]
     columns = ["round trip"]
     columns += [f"{count} x {batch}" for count in WRITERS for batch in BATCHES]
-    note = "events/s, by writers x events a batch; last: ms for a single event of one writer"
-    return Table("PostgreSQL on another host", [*columns, "ms"], rows, note)
+    note = "events/s, by writers x events a batch; ms of one writer for an event; processors busy"
+    columns += ["ms", "busy, 4 x 1", "busy, 4 x 100"]
+    return Table("PostgreSQL on another host", columns, rows, note)
 
 
 def _targets(result: dict[str, dict[str, Any]]) -> list[Target]:

@@ -1,12 +1,16 @@
 """A process that writes its share of a history: `python -m benchmarks.writer`.
 
-It applies batches to a database until its time is over, and prints how many events it wrote. A
-batch that the store refuses because others write for too long is counted and tried again.
+It applies batches to a database until its time is over, and prints how many events it wrote. Each
+writer has requests of its own, with their builds. A batch that the store refuses because others
+write for too long is counted and tried again.
 """
 
 import json
 import sys
 import time
+from bisect import bisect_left
+from pathlib import Path
+from zlib import crc32
 
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store.apply import apply_batch
@@ -15,20 +19,27 @@ from benchmarks import stream
 from benchmarks.data import Plan
 
 
+def _processors() -> tuple[int, int]:
+    """Return the time that the processors of the machine were busy, and all of their time."""
+    times = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    return sum(times) - times[3] - times[4], sum(times)
+
+
 def main() -> None:
     """Get ready, wait for the start, write."""
     url, size, extra, place, writers = sys.argv[1], *map(int, sys.argv[2:6])
     engine = engines.create(url)
-    events = stream.extra_events(Plan(size, extra=extra))[place::writers]
+    events = stream.extra_events(Plan(size, extra=extra))
+    share = [n for n, e in enumerate(events) if crc32(e.request_hash.encode()) % writers == place]
     apply_batch(engine, [])
     print("ready", flush=True)
     options = json.loads(sys.stdin.readline())
     batch, offset = options["batch"], options["offset"]
-    events = events[offset:]
-    started = time.perf_counter()
+    share = share[bisect_left(share, offset) :]
+    started, (busy, total) = time.perf_counter(), _processors()
     written, refused, slowest = 0, 0, 0.0
     while (begun := time.perf_counter()) < started + options["seconds"]:
-        part = events[written : written + batch]
+        part = [events[number] for number in share[written : written + batch]]
         if len(part) < batch:
             break
         try:
@@ -41,6 +52,9 @@ def main() -> None:
     seconds = time.perf_counter() - started
     engine.dispose()
     found = {"events": written, "seconds": seconds, "slowest": slowest, "refused": refused}
+    busy, total = (now - then for now, then in zip(_processors(), (busy, total), strict=True))
+    found["processors_busy"] = busy / max(total, 1)
+    found["next"] = share[written - 1] + 1 if written else offset  # where others may begin
     print(json.dumps(found), flush=True)
 
 

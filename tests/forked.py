@@ -21,7 +21,7 @@ from multiprocessing.forkserver import set_forkserver_preload
 from pathlib import Path
 from typing import Final
 
-_context: Final = multiprocessing.get_context("forkserver")
+context: Final = multiprocessing.get_context("forkserver")
 set_forkserver_preload(["tests.preloaded"])
 
 
@@ -74,7 +74,7 @@ class Process:
     ) -> None:
         self.args = ["asu-stats", *arguments]
         outputs = (str(stdout), str(stderr))
-        self._process = _context.Process(
+        self._process = context.Process(
             target=_run, args=(arguments, dict(env), str(cwd), outputs, user)
         )
         self._process.start()

@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import os
 import queue
+import random
 import shutil
 import signal
 import socket
@@ -208,13 +209,14 @@ class Proxy:
     """Forwards TCP to `target`, the address that a service knows.
 
     While it stalls it accepts connections and data, and forwards nothing. `delay` is the time in
-    seconds that data takes in each direction. `round_trips` counts how often clients waited for
-    PostgreSQL.
+    seconds that data takes in each direction, at most with `jitter`. `round_trips` counts how often
+    clients waited for PostgreSQL.
     """
 
-    def __init__(self, target: int, delay: float = 0.0) -> None:
+    def __init__(self, target: int, delay: float = 0.0, *, jitter: bool = False) -> None:
         self.target = target
         self.delay = delay
+        self._jitter = jitter
         self.round_trips = 0
         self._flowing = threading.Event()
         self._flowing.set()
@@ -267,7 +269,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
                 seen(data)
-                pieces.put((time.monotonic() + self.delay, data))
+                delay = random.uniform(0, self.delay) if self._jitter else self.delay
+                pieces.put((time.monotonic() + delay, data))
         pieces.put((time.monotonic() + self.delay, b""))
         late.join()
         for each in (source, target):
@@ -283,8 +286,8 @@ class Proxy:
 
 
 @contextlib.contextmanager
-def proxy(target: int, delay: float = 0.0) -> Iterator[Proxy]:
-    made = Proxy(target, delay)
+def proxy(target: int, delay: float = 0.0, *, jitter: bool = False) -> Iterator[Proxy]:
+    made = Proxy(target, delay, jitter=jitter)
     try:
         yield made
     finally:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, Engine, bindparam, update
+from sqlalchemy import Connection, Engine
 
 from asu_stats.events import (
     FAILED_STATUSES,
@@ -16,9 +16,9 @@ from asu_stats.events import (
 )
 from asu_stats.store.archive import errors as archived_errors
 from asu_stats.store.archive.archive import Restore
-from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database import changes, dialects, locks, statements
 from asu_stats.store.database.engine import write_transaction
-from asu_stats.store.database.schema import store_state
+from asu_stats.store.database.locks import NotAloneError
 from asu_stats.store.details import builds as build_rows
 from asu_stats.store.details import (
     error_fingerprints,
@@ -31,6 +31,7 @@ from asu_stats.store.details import (
     unhashed,
 )
 from asu_stats.store.details.builds import Build, Change
+from asu_stats.store.details.error_fingerprints import Resolved
 from asu_stats.store.details.errors import NOTHING
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
@@ -41,11 +42,6 @@ from asu_stats.store.rollups import deltas as rollup_deltas
 from asu_stats.store.rollups.counting import Attempt, EndedBuild
 from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.times import midnight, naive
-
-_SAVE: Final = update(store_state).values(
-    requests_numbered=bindparam("numbers"), data_since=bindparam("since")
-)
-
 
 Waits: TypeAlias = Iterable[Wait]
 _NOBODY: Final = (None, None, None)
@@ -75,8 +71,12 @@ def apply_batch(
 
     Raises `StoreUnavailableError` when the database is unreachable.
     """
-    with write_transaction(engine) as connection:
-        return apply(connection, events, extra_writer=extra_writer, live=live)
+    try:
+        with write_transaction(engine) as connection:
+            return apply(connection, events, extra_writer=extra_writer, live=live, alone=False)
+    except NotAloneError:
+        with write_transaction(engine) as connection:
+            return apply(connection, events, extra_writer=extra_writer, live=live)
 
 
 def apply(
@@ -85,25 +85,39 @@ def apply(
     *,
     extra_writer: ExtraWriter | None = None,
     live: Live | None = None,
+    alone: bool = True,
 ) -> Applied:
     """Write the details of a batch, and the changes of rollups that follow from real changes.
 
     Known events change nothing, and the order of events changes no figure. `extra_writer` writes
     further rows in the same transaction. `live` says which events count in `/metrics`; without it,
-    as in an import, none do.
+    as in an import, none do. Without `alone`, other batches of other requests run side by side with
+    this one, and it raises `NotAloneError` if that is not possible.
     """
     if not events:
         return Applied(())
-    dialects.lock_writers(connection)
+    hashes = sorted({event.request_hash for event in events if event.request_hash})
+    alone = alone or connection.dialect.name == "sqlite" or len(hashes) > locks.MOST_HASHES
+    if alone:
+        dialects.lock_writers(connection)
+    else:
+        locks.lock_requests(connection, hashes)
     tally = Tally(live)
     known = _Known(
         changes.send_state(connection),
-        requests.send_load(connection, sorted({e.request_hash for e in events if e.request_hash})),
+        requests.send_load(connection, hashes),
+        locks.send_request_numbers(connection, len(hashes)),
     )
     batch = identities.keep_new(connection, events, tally)
+    changed = None
     if batch.new:
-        _Batch(connection, batch.new, known, tally).write(extra_writer=extra_writer)
-    tally.write(connection)
+        changed = _Batch(connection, batch.new, known, tally, alone=alone)
+        changed.write()
+    with statements.together(connection):
+        if changed is not None:
+            changed.finish(extra_writer=extra_writer)
+        identities.count(connection, batch)
+        tally.write(connection)
     return Applied(batch.is_new)
 
 
@@ -112,6 +126,7 @@ class _Known(NamedTuple):
 
     state: Callable[[], changes.State]
     metadata: Callable[[], dict[str, Metadata]]
+    numbers: statements.Sent
 
 
 class _Days(NamedTuple):
@@ -127,19 +142,25 @@ class _Batch:
     """A batch while it is written: known rows, changed rows, and the sums of the changes.
 
     Reads that do not depend on each other are sent together, see `statements.send`: the round trips
-    of a batch do not depend on its size.
+    of a batch do not depend on its size. `write` writes what belongs to its requests; `finish`
+    writes what other batches write too, and waits for nothing.
     """
 
     def __init__(
-        self, connection: Connection, events: Sequence[Event], known: _Known, tally: Tally
+        self,
+        connection: Connection,
+        events: Sequence[Event],
+        known: _Known,
+        tally: Tally,
+        *,
+        alone: bool,
     ) -> None:
         self._connection = connection
         self._tally = tally
         self._deltas = Deltas()
         self._events = events
         self._unhashed = unhashed.of(events)
-        if self._unhashed:
-            events = [event for event in events if event.request_hash]
+        events = [event for event in events if event.request_hash]
         self._requests = [
             (event, naive(event.time)) for event in events if isinstance(event, RequestReceived)
         ]
@@ -157,49 +178,66 @@ class _Batch:
         self._changed: dict[build_rows.Key, Build] = {}
         self._ended: list[Build] = []
         self._state = known.state()
-        self._numbers = self._state.requests_numbered
-        self._archive = Restore(connection, self._state.archived_before)
+        self._numbers = locks.request_numbers(known.numbers, self._state.requests_numbered)
+        self._numbered = self._state.requests_numbered
+        self._alone = alone
+        self._archive = Restore(connection, self._state.archived_before, alone=alone)
+        self._ends: list[Change] = []
+        self._lists = package_lists.Lists({}, {}, ())
+        self._errors = Resolved()
 
-    def write(self, *, extra_writer: ExtraWriter | None) -> None:
+    def write(self) -> None:
+        """Write the details of the batch, and sum the changes of rollups."""
         connection, deltas = self._connection, self._deltas
-        begun = changes.send_begin(connection)
+        received = [*self._requests, *self._unhashed.requests]
         builds_wanted = sorted(self._apply_requests())
         restore_builds = self._send_archived_builds()
         loaded = build_rows.send_load(connection, builds_wanted)
-        numbers = package_lists.send_numbers(connection, [request for request, _ in self._requests])
+        numbers = package_lists.send_numbers(connection, [request for request, _ in received])
         days = self._send_days()
         if restore_builds():
             loaded = build_rows.send_load(connection, builds_wanted)
         builds = loaded()
         attempts = {build.key: build.attempt() for of in builds.values() for build in of.values()}
-        lists = numbers()
+        self._lists = numbers()
+        lists = self._lists.numbers
         for place, wait in self._waits.items():
             wait.package_list = lists.get(place)
-        ends = self._apply_builds(builds)
+        ends = self._ends = self._apply_builds(builds)
         order = _ends_in_order(builds)
         since = self._waits_changed(builds, ends, order)
         self._archive.waits(since)
         known_waits = requests.send_load_waits(connection, since)
-        said = errors.add_fingerprints(connection, self._requests, self._ended)
+        ended = [*self._ended, *(build for build, _, _ in self._unhashed.ends)]
+        said, self._errors = errors.add_fingerprints(connection, received, ended)
         self._resolve_waits(builds, since, order, known_waits())
         self._count_days(days)  # reads details that are written below
-        for place, (request, received) in enumerate(self._requests):
-            counting.add_request(
-                deltas, request, received, lists.get(place), said.get(place, NOTHING)
-            )
-        requests.save_requests(connection, self._requests, self._waits, lists, said)
-        self._save_builds(attempts, ends)
+        for place, (request, at) in enumerate(received):
+            counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
+        requests.save_requests(connection, received, self._waits, lists, said)
+        self._save_builds(attempts)
         self._save_metadata()
-        taken = unhashed.write(connection, deltas, self._unhashed)
-        for request, _ in taken.requests:
+        unhashed.write(connection, deltas, self._unhashed.ends)
+        for request, _ in self._unhashed.requests:
             self._tally.requested(request)
         if self._state.hourly_since:
             deltas.drop_hours(midnight(self._state.hourly_since))
+
+    def finish(self, *, extra_writer: ExtraWriter | None) -> None:
+        """Count the change, and write what other batches write too.
+
+        From here to the commit, no other batch does the same.
+        """
+        connection, deltas = self._connection, self._deltas
+        since = min(event.time for event in self._events).date()
+        changes.begin_batch(connection, since, self._numbered)
+        self._lists.keep(connection)
+        self._errors.keep(connection)
         rollup_deltas.add(connection, deltas)
+        changes.stamp_batch(connection, deltas.days())
         if extra_writer:
-            before_and_now = [(before, now) for _, before, now in (*ends, *taken.ends)]
-            extra_writer(connection, (*self._requests, *taken.requests), before_and_now)
-        self._save_state(begun().changes)
+            ends = [(before, now) for _, before, now in (*self._ends, *self._unhashed.ends)]
+            extra_writer(connection, (*self._requests, *self._unhashed.requests), ends)
 
     def _apply_requests(self) -> set[str]:
         """Collect the requests by hash. Return the hashes whose builds matter to the batch."""
@@ -208,8 +246,9 @@ class _Batch:
             request_hash = request.request_hash
             metadata = self._metadata.get(request_hash)
             if metadata is None:
-                self._numbers += 1
-                metadata = Metadata.of(request, received, self._numbers)
+                number = next(self._numbers)
+                self._numbered = max(self._numbered, number)
+                metadata = Metadata.of(request, received, number)
                 self._metadata[request_hash] = metadata
                 self._renamed.add(request_hash)
             if metadata.count_request(request, received):
@@ -361,14 +400,14 @@ class _Batch:
             for build in builds[request_hash].values():
                 if build.finished_at is None or build.finished_at < first:
                     continue
-                first_wait = requests.earliest(self._connection, waits_of.get(build.key, ()))
+                first_wait = requests.earliest(
+                    self._connection, waits_of.get(build.key, ()), self._lists.digests
+                )
                 asker = requests.asker(first_wait) if first_wait else _NOBODY
                 if build.asked_by(*asker):
                     self._changed[build.key] = build
 
-    def _save_builds(
-        self, attempts: Mapping[build_rows.Key, Attempt | None], ends: Sequence[Change]
-    ) -> None:
+    def _save_builds(self, attempts: Mapping[build_rows.Key, Attempt | None]) -> None:
         """Write the changed builds and their errors, and count them by client and packages."""
         connection, gone = self._connection, []
         build_rows.save(connection, self._changed.values())
@@ -382,8 +421,10 @@ class _Batch:
                 counting.add_attempt(self._deltas, was, -1)
             if now is not None:
                 counting.add_attempt(self._deltas, now)
-        build_rows.save_errors(connection, ends)
-        self._archive.after((*build.key, was) for build, was, _ in ends if was is not None)
+        build_rows.save_errors(connection, self._ends)
+        self._archive.after((*build.key, was) for build, was, _ in self._ends if was is not None)
+        if gone and not self._alone:  # another batch may be about to store an earlier example
+            raise NotAloneError
         archived_errors.find_examples(connection, error_fingerprints.forget(connection, gone))
 
     def _waits_changed(
@@ -422,15 +463,6 @@ class _Batch:
             [item for item in touched if item.request_hash not in self._known_hashes],
             [item for item in touched if item.request_hash in self._known_hashes],
         )
-
-    def _save_state(self, counted: int) -> None:
-        """Store which days have changed by the change `counted`, and the new state of the store."""
-        state = self._state
-        changes.stamp(self._connection, self._deltas.days(), counted)
-        first = min(event.time for event in self._events).date()
-        since = first if state.data_since is None else min(first, state.data_since)
-        if (since, self._numbers) != (state.data_since, state.requests_numbered):
-            statements.execute(self._connection, _SAVE, since=since, numbers=self._numbers)
 
 
 def _ends_in_order(

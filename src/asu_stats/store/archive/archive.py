@@ -6,7 +6,7 @@ rows back in the transaction of the event, before anything else is read. Events 
 if nothing had been archived. A row is in one place at a time and keeps its `id`.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from sqlalchemy import (
 from asu_stats.events import FAILED_STATUSES, NO_HASH
 from asu_stats.store.archive import segments
 from asu_stats.store.database import statements
+from asu_stats.store.database.locks import NotAloneError
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import build_metrics, client_stats, error_stats
 from asu_stats.store.rollups.counting import EndedBuild
@@ -167,11 +168,15 @@ class Restore:
     """Restores, in the transaction of a batch, the archived rows that it needs.
 
     Details before `archived_before` may be archived. If it is `None`, nothing is archived, and the
-    methods return at once.
+    methods return at once. Restoring changes rows of other requests, so a batch that is not `alone`
+    gets a `NotAloneError` instead.
     """
 
-    def __init__(self, connection: Connection, archived_before: date | None) -> None:
+    def __init__(
+        self, connection: Connection, archived_before: date | None, *, alone: bool
+    ) -> None:
         self._connection = connection
+        self._alone = alone
         self._before = archived_before and midnight(archived_before)
 
     def send_builds(
@@ -211,14 +216,14 @@ class Restore:
     def _restore_builds(
         self, builds: Sequence[tuple[str, str]], keys: Iterable[int], since: dict[str, datetime]
     ) -> None:
+        self._require_alone()
         self._unpack(build_metrics, keys)
         found = statements.fetch_for(self._connection, _same_build, _BUILD, builds)
         for _, request_hash, finished in found:
             since[request_hash] = min(finished, since.get(request_hash, finished))
         self._unpack(build_metrics, map(segments.builds_key, since))
         later = statements.fetch_for(self._connection, _ended_since, _SINCE, sorted(since.items()))
-        wanted = {row[0] for row in (*found, *later)}
-        move(self._connection, build_metrics_archive, build_metrics, wanted)
+        self._move(build_metrics, {row[0] for row in (*found, *later)})
 
     def waits(self, since: Mapping[str, datetime]) -> None:
         """Restore the waits of each hash that had not ended before a time."""
@@ -227,7 +232,7 @@ class Restore:
         late = sorted(item for item in since.items() if item[1] < self._before)
         self._unpack(client_stats, (segments.waits_key(request_hash) for request_hash, _ in late))
         found = statements.fetch_for(self._connection, _waited_since, _SINCE, late)
-        move(self._connection, client_stats_archive, client_stats, (row[0] for row in found))
+        self._move(client_stats, (row[0] for row in found))
 
     def requests(self, first: datetime, after: datetime) -> list[tuple[str, datetime]]:
         """Return hash and time of the accepted requests from a time to before another."""
@@ -256,13 +261,25 @@ class Restore:
         statements.delete(self._connection, error_stats_archive, key, failed)
         for day in sorted({end.at.date() for *_, end in gone if end.status == "success"}):
             of_day = segments.between(self._connection, build_metrics, *bounds(day))
-            segments.unpack(
-                self._connection, build_metrics_archive, build_metrics, (each.id for each in of_day)
-            )
+            self._unpack_files(build_metrics, {each.id for each in of_day})
             numbers = self._connection.execute(slowest(build_metrics_archive, day)).scalars()
-            move(self._connection, build_metrics_archive, build_metrics, numbers)
+            self._move(build_metrics, numbers)
 
     def _unpack(self, table: Table, keys: Iterable[int]) -> None:
         """Restore the files of a table that contain any of `keys`."""
-        wanted = segments.holding(self._connection, keys)
-        segments.unpack(self._connection, ARCHIVES[table], table, wanted)
+        self._unpack_files(table, segments.holding(self._connection, keys))
+
+    def _unpack_files(self, table: Table, numbers: Collection[int]) -> None:
+        if numbers:
+            self._require_alone()
+            segments.unpack(self._connection, ARCHIVES[table], table, numbers)
+
+    def _move(self, table: Table, rows: Iterable[int]) -> None:
+        """Restore rows of a table from its archive table."""
+        if wanted := list(rows):
+            self._require_alone()
+            move(self._connection, ARCHIVES[table], table, wanted)
+
+    def _require_alone(self) -> None:
+        if not self._alone:
+            raise NotAloneError

@@ -9,9 +9,22 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from datetime import date
+from functools import cache
 from typing import Final, NamedTuple, cast
 
-from sqlalchemy import BigInteger, Connection, Engine, bindparam, case, select, update
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Connection,
+    Date,
+    Engine,
+    bindparam,
+    case,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql
 
 from asu_stats.store.database import dialects, sqlite, statements
 from asu_stats.store.database.engine import read_snapshot
@@ -40,6 +53,16 @@ _NEXT: Final = (
     )
     .returning(*(store_state.c[name] for name in State._fields))
 )
+_SINCE: Final = bindparam("since", type_=Date)
+_NUMBERED: Final = bindparam("numbered", type_=BigInteger)
+_s: Final = store_state.c
+_BATCH: Final = update(store_state).values(
+    changes=case((_s.changes < _NOW, _NOW), else_=_s.changes + 1),
+    requests_numbered=case(
+        (_s.requests_numbered < _NUMBERED, _NUMBERED), else_=_s.requests_numbered
+    ),
+    data_since=case((_s.data_since <= _SINCE, _s.data_since), else_=_SINCE),
+)
 _PAUSE_SECONDS: Final = 1.0
 
 
@@ -52,15 +75,45 @@ def send_state(connection: Connection) -> Callable[[], State]:
     return lambda: State(*rows()[0])
 
 
-def send_begin(connection: Connection) -> Callable[[], State]:
-    """Like `begin`, as in `statements.send`."""
-    rows = statements.send(connection, _NEXT, now=time.time_ns() // 1000)
-    return lambda: State(*rows()[0])
-
-
 def begin(connection: Connection) -> State:
-    """Count a change of figures that this transaction is about to make."""
-    return send_begin(connection)()
+    """Count a change of figures that this transaction is about to make.
+
+    No other transaction can count one until this one ends, so commits are in the order of numbers.
+    """
+    (row,) = statements.fetch(connection, _NEXT, now=time.time_ns() // 1000)
+    return State(*row)
+
+
+def begin_batch(connection: Connection, since: date, numbered: int) -> None:
+    """Like `begin`, but do not wait for the number: for a batch whose first day is `since`.
+
+    `numbered` is the greatest number of its requests.
+    """
+    now = time.time_ns() // 1000
+    statements.execute(connection, _BATCH, now=now, since=since, numbered=numbered)
+
+
+def stamp_batch(connection: Connection, days: Iterable[date]) -> None:
+    """Store that the change that has begun affects the UTC `days`."""
+    if connection.dialect.name == "sqlite":
+        ((counted,),) = statements.fetch(connection, COUNTER)
+        stamp(connection, days, counted)
+    elif rows := [(day,) for day in sorted(days)]:
+        values = dialects.given_values("postgresql", _DATE, rows)
+        statements.execute(connection, _stamp(), **values)
+
+
+_DATE: Final = (("date", day_changes.c.date.type),)
+
+
+@cache
+def _stamp() -> ClauseElement:
+    given = dialects.given("postgresql", _DATE)
+    counted = select(given.c.date, _s.changes).select_from(given.join(store_state, true()))
+    stamped = postgresql.insert(day_changes).from_select(["date", "changes"], counted)
+    return stamped.on_conflict_do_update(
+        index_elements=["date"], set_={"changes": stamped.excluded.changes}
+    )
 
 
 def stamp(connection: Connection, days: Iterable[date], changes: int) -> None:

@@ -52,7 +52,7 @@ Convert: TypeAlias = Callable[[Any], Any]
 Writing: TypeAlias = Literal["insert", "ignore", "add", "upsert", "update", "delete"]
 Field: TypeAlias = tuple[str, TypeEngine[Any]]
 
-_WRITER_LOCK: Final = 0x6173755F73746174  # "asu_stat"
+WRITER_LOCK: Final = 0x6173755F73746174  # "asu_stat"
 # Parameters by position, so that rows are tuples.
 _DIALECTS: Final[dict[str, DefaultDialect]] = {
     "sqlite": sqlite.dialect(paramstyle="qmark"),
@@ -401,21 +401,19 @@ def streaming_cursor(connection: Connection) -> Cursor:
 
 
 def lock_writers(connection: Connection, *, waiting: Callable[[], object] | None = None) -> None:
-    """Wait until this is the only transaction that applies events, until its end.
+    """Wait until this is the only transaction that changes details and rollups, until its end.
 
-    `waiting` is called if it has to wait.
-
-    On SQLite, every writer is alone. On PostgreSQL, it would otherwise wait for the others at the
-    rows of today and at the change counter, and read state that they are about to change.
+    `waiting` is called if it has to wait. On SQLite, every writer is alone. For batches of events
+    see `locks`.
     """
     if connection.dialect.name != "postgresql":
         return
     if waiting:
-        if connection.execute(select(func.pg_try_advisory_xact_lock(_WRITER_LOCK))).scalar_one():
+        if connection.execute(select(func.pg_try_advisory_xact_lock(WRITER_LOCK))).scalar_one():
             return
         waiting()
     cast(Any, connection.connection).cursor().execute(
-        "SELECT pg_advisory_xact_lock(%s)", [_WRITER_LOCK]
+        "SELECT pg_advisory_xact_lock(%s)", [WRITER_LOCK]
     )
 
 

@@ -221,9 +221,10 @@ def _begin_statements(
     settings: Mapping[str, str], options: Mapping[str, Any]
 ) -> list[sql.SQL | sql.Composed]:
     """Return the statements that begin a transaction. In one message they cost one round trip."""
-    begin = "BEGIN"
+    # Writers read again what they have waited for, whatever the default of the server is.
+    begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
     if options.get("snapshot"):
-        begin += " ISOLATION LEVEL REPEATABLE READ READ ONLY"
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     calls = [
         sql.SQL("set_config({}, {}, true)").format(name, value)
         for name, value in settings.items()

@@ -11,7 +11,16 @@ from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Delete, FromClause, Select, Table, Update, literal, select
+from sqlalchemy import (
+    ClauseElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    Update,
+    literal,
+    select,
+)
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from asu_stats.store.database import dialects
@@ -38,6 +47,35 @@ def _cursor(connection: Connection) -> Cursor:
     if found is None:
         found = _cursors[connection] = cast(Cursor, connection.connection.cursor())
     return found
+
+
+class _Later:
+    """Takes statements, to run later."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Sequence[object]]] = []
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> None:
+        self.calls.append((statement, parameters))
+
+
+@contextlib.contextmanager
+def together(connection: Connection) -> Iterator[None]:
+    """Send what the block writes at its end, so that a lock that it takes is held for less time.
+
+    On SQLite it is written at once. The block must not read.
+    """
+    if connection.dialect.name == "sqlite":
+        yield
+        return
+    cursor, later = _cursor(connection), _Later()
+    _cursors[connection] = cast(Cursor, later)
+    try:
+        yield
+    finally:
+        _cursors[connection] = cursor
+    for statement, parameters in later.calls:
+        cursor.execute(statement, parameters)
 
 
 @lru_cache(maxsize=256)
@@ -159,7 +197,7 @@ def settle(connection: Connection) -> None:
     fetch(connection, _ONE)
 
 
-def execute(connection: Connection, statement: Update | Delete, **parameters: object) -> None:
+def execute(connection: Connection, statement: ClauseElement, **parameters: object) -> None:
     """Run a statement that is declared once, at import of its module."""
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
@@ -198,22 +236,28 @@ def add(connection: Connection, table: Table, key: Names, adds: Names, rows: Seq
         )
 
 
-def send_add_returning(
+def insert_missing(
+    connection: Connection, table: Table, columns: Names, rows: Sequence[Row]
+) -> None:
+    """Insert the rows whose key is new."""
+    if rows:
+        dialects.writer(connection.dialect.name, "ignore", table, columns).write(
+            _cursor(connection), rows
+        )
+
+
+def add_returning(
     connection: Connection,
     table: Table,
     key: Names,
     adds: Names,
     rows: Sequence[Row],
     returning: str,
-) -> Callable[[], list[int]]:
-    """Like `add`. Return a function that waits for the new values of `returning`, one per row."""
-    if not rows:
-        return list
+) -> list[int]:
+    """Like `add`. Return the new values of `returning`, one per row."""
     dialect = connection.dialect.name
     writer = dialects.writer(dialect, "add", table, (*key, *adds), key, (*key, returning))
-    cursor = _cursor(connection) if dialect == "sqlite" else connection.connection.cursor()
-    sent = writer.send_returning(cast(Cursor, cursor), rows)
-    return lambda: [int(row[-1]) for row in sent()]
+    return [int(row[-1]) for row in writer.send_returning(_cursor(connection), rows)()]
 
 
 def upsert(
@@ -224,6 +268,26 @@ def upsert(
         dialects.writer(connection.dialect.name, "upsert", table, (*key, *columns), key).write(
             _cursor(connection), rows
         )
+
+
+def update_for(
+    connection: Connection,
+    make: Callable[[FromClause], Update],
+    fields: tuple[Field, ...],
+    rows: Sequence[Row],
+) -> None:
+    """Run the update that `make` returns for given `rows` of `fields`."""
+    if rows:
+        dialect = connection.dialect.name
+        values = dialects.given_values(dialect, fields, rows)
+        execute(connection, _updated(dialect, make, fields), **values)
+
+
+@lru_cache(maxsize=16)
+def _updated(
+    dialect: str, make: Callable[[FromClause], Update], fields: tuple[Field, ...]
+) -> Update:
+    return make(dialects.given(dialect, fields))
 
 
 def update(

@@ -7,13 +7,15 @@ the order of arrival. Fingerprints beyond the limits count as `other` of their t
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, FromClause, Select, func, select, update
+from sqlalchemy import Connection, FromClause, Select, Update, func, select, tuple_, update
 
 from asu_stats import fingerprints
 from asu_stats.fingerprints import Fingerprint
 from asu_stats.store.database import statements
+from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import error_fingerprints
 from asu_stats.store.rollups.counting import Rejection
 
@@ -50,10 +52,24 @@ class Example(NamedTuple):
         return cls(at, request_hash, (text or "")[-EXAMPLE:])
 
 
-def resolve(connection: Connection, errors: Sequence[ErrorOccurrence]) -> list[Rejection]:
-    """Return fingerprint and package of new errors, and store new fingerprints."""
+class Resolved(NamedTuple):
+    """Fingerprint and package of each error of a batch, and the rows to `keep`."""
+
+    errors: Sequence[Rejection] = ()
+    new: Sequence[Row] = ()
+    examples: Sequence[Row] = ()
+
+    def keep(self, connection: Connection) -> None:
+        """Store new fingerprints, and examples that are the earliest."""
+        statements.insert_missing(connection, error_fingerprints, _COLUMNS, self.new)
+        make = _earlier[connection.dialect.name]
+        statements.update_for(connection, make, _EXAMPLES, self.examples)
+
+
+def resolve(connection: Connection, errors: Sequence[ErrorOccurrence]) -> Resolved:
+    """Return fingerprint and package of new errors, and what must be stored for that."""
     if not errors:
-        return []
+        return Resolved()
     found = [fingerprints.of(each.text, each.category, each.type) for each in errors]
     kinds = {fingerprint: each[:2] for fingerprint, each in zip(found, errors, strict=True)}
     known = _known_rows(connection, kinds)
@@ -66,11 +82,11 @@ def resolve(connection: Connection, errors: Sequence[ErrorOccurrence]) -> list[R
     for fingerprint, each in zip(found, errors, strict=True):
         example = Example.of(each.at, each.request_hash, each.text)
         examples[fingerprint] = min(example, examples.get(fingerprint, example))
-    _write(connection, kinds, examples, known)
-    return [
+    said = [
         Rejection(fingerprint.fingerprint, fingerprints.package_of(each.text) or "")
         for fingerprint, each in zip(found, errors, strict=True)
     ]
+    return Resolved(said, *_rows(kinds, examples, known))
 
 
 def _beyond(
@@ -94,24 +110,42 @@ def _beyond(
     return found
 
 
-def _write(
-    connection: Connection,
+def _rows(
     kinds: dict[Fingerprint, tuple[str, str]],
     examples: dict[Fingerprint, Example],
     known: dict[str, Example | None],
-) -> None:
-    """Insert new fingerprints, and change examples that are not the earliest."""
-    new, changed = [], []
+) -> tuple[list[Row], list[Row]]:
+    """Return the rows of new fingerprints, and the examples that may be the earliest."""
+    new, earliest = [], []
     for (name, pattern), example in examples.items():
         row = example.text, example.request_hash, example.at
         if name not in known:
             kind = kinds[Fingerprint(name, pattern)]
             new.append((name, *kind, pattern, fingerprints.ALGORITHM, *row))
-        elif (before := known[name]) is None or example < before:
-            changed.append((name, *row))
-    statements.insert(connection, error_fingerprints, _COLUMNS, sorted(new))
-    key = ("fingerprint",)
-    statements.update(connection, error_fingerprints, key, _EXAMPLE, sorted(changed))
+        elif (before := known[name]) is not None and before <= example:
+            continue
+        earliest.append((name, *row))
+    return sorted(new), sorted(earliest)
+
+
+def _update_earlier(collation: str, given: FromClause) -> Update:
+    """Set the given examples that are earlier than the stored ones: others may have stored one."""
+    order = [given.c[name] for name in ("example_at", "example_hash")]
+    stored = [_t[name] for name in ("example_at", "example_hash")]
+    earlier = tuple_(*order, given.c.example.collate(collation)) < tuple_(
+        *stored, _t.example.collate(collation)
+    )
+    here = (_t.fingerprint == given.c.fingerprint) & (_t.example_at.is_(None) | earlier)
+    values = {name: given.c[name] for name in _EXAMPLE}
+    return update(error_fingerprints).where(here).values(values)
+
+
+_EXAMPLES: Final = (*_FINGERPRINT, *((name, _t[name].type) for name in _EXAMPLE))
+# By code point, like Python.
+_earlier: Final = {
+    "sqlite": partial(_update_earlier, "BINARY"),
+    "postgresql": partial(_update_earlier, "C"),
+}
 
 
 def _select_known(given: FromClause) -> Select[Any]:

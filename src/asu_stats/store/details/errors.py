@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from asu_stats.events import FAILED_STATUSES, UNKNOWN
 from asu_stats.store.details import error_fingerprints
 from asu_stats.store.details.builds import Build
-from asu_stats.store.details.error_fingerprints import ErrorOccurrence
+from asu_stats.store.details.error_fingerprints import ErrorOccurrence, Resolved
 from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups.counting import Rejection
 
@@ -17,8 +17,11 @@ NOTHING: Final = Rejection()
 
 def add_fingerprints(
     connection: Connection, requests: Sequence[Received], ended: Sequence[Build]
-) -> dict[int, Rejection]:
-    """Return fingerprint and package of rejected requests, by place, and set those of builds."""
+) -> tuple[dict[int, Rejection], Resolved]:
+    """Return fingerprint and package of rejected requests, by place, and set those of builds.
+
+    Also returns what to keep.
+    """
     rejected = [
         place for place, (request, _) in enumerate(requests) if request.outcome == "rejected"
     ]
@@ -48,6 +51,6 @@ def add_fingerprints(
         for build, at in failed
     ]
     found = error_fingerprints.resolve(connection, said)
-    for (build, _), rejection in zip(failed, found[len(rejected) :], strict=True):
+    for (build, _), rejection in zip(failed, found.errors[len(rejected) :], strict=True):
         build.name_error(rejection)
-    return dict(zip(rejected, found, strict=False))
+    return dict(zip(rejected, found.errors, strict=False)), found

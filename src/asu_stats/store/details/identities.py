@@ -58,10 +58,14 @@ def content(event: Event) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Deduplicated:
-    """The `new` events of a batch in key order, and whether each given event is new."""
+    """The `new` events of a batch in key order, whether each given event is new, and their counts.
+
+    `counts` are by type and result.
+    """
 
     new: list[Event]
     is_new: list[bool]
+    counts: Counter[tuple[str, str]]
 
 
 def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> Deduplicated:
@@ -95,14 +99,13 @@ def keep_new(connection: Connection, events: Sequence[Event], tally: Tally) -> D
         kind = TYPE_NAMES[type(event)]
         counts[kind, result] += 1
         tally.arrived(event, kind, result)
-    statements.add(
-        connection,
-        event_counts,
-        ("event", "result"),
-        ("events",),
-        [(*counted, count) for counted, count in sorted(counts.items())],
-    )
-    return Deduplicated([first[key][0] for key, _ in rows if key in fresh], is_new)
+    return Deduplicated([first[key][0] for key, _ in rows if key in fresh], is_new, counts)
+
+
+def count(connection: Connection, batch: Deduplicated) -> None:
+    """Add the counts of a batch to those of `/metrics`. Other batches wait for that."""
+    rows = [(*counted, number) for counted, number in sorted(batch.counts.items())]
+    statements.add(connection, event_counts, ("event", "result"), ("events",), rows)
 
 
 def _contents(connection: Connection, keys: Sequence[bytes]) -> dict[bytes, bytes]:

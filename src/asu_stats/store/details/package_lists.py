@@ -7,27 +7,28 @@ Lists and names are kept forever.
 
 import re
 import zlib
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
 from operator import sub
 from struct import pack
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, FromClause, Select, func, select
 
 from asu_stats.events import RequestReceived
-from asu_stats.store.database import statements
-from asu_stats.store.database.dialects import Field
+from asu_stats.store.database import locks, statements
+from asu_stats.store.database.dialects import Field, Row
 from asu_stats.store.database.schema import package_lists, package_names
 
 Names: TypeAlias = tuple[str, ...]
 _UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
 _CHUNK: Final = 10_000
 _NOTHING: Final = np.zeros(0, np.int64)
+_FIRST_OF_DIGEST: Final = 1 << 61
 _SIGNED: Final = re.compile(r"(?:^|\0)[+-]")
 
 
@@ -45,42 +46,65 @@ def of(request: RequestReceived) -> Names:
     return tuple(sorted({*names} - {""}))
 
 
+class Lists(NamedTuple):
+    """Number of the list of each request that has one, by place; digests by number; new rows."""
+
+    numbers: Mapping[int, int]
+    digests: Mapping[int, str]
+    new: Sequence[Row]
+
+    def keep(self, connection: Connection) -> None:
+        """Store the new lists, unless another batch has stored them."""
+        statements.insert_missing(
+            connection, package_lists, ("number", "digest", "packages"), self.new
+        )
+
+
 def send_numbers(
     connection: Connection, requests: Sequence[RequestReceived]
-) -> Callable[[], dict[int, int]]:
-    """Ask for the list number of each request that has one, by place, as in `statements.send`.
-
-    New lists get a number.
-    """
+) -> Callable[[], Lists]:
+    """Ask for the list numbers of requests, as in `statements.send`. New lists get a number."""
     wanted = {place: names for place, request in enumerate(requests) if (names := of(request))}
     digests = {names: _digest(names) for names in dict.fromkeys(wanted.values())}
     sent = _send_numbers(connection, _lists, _DIGEST, digests.values())
 
-    def numbers() -> dict[int, int]:
+    def numbers() -> Lists:
         known = sent()
+        rows: list[Row] = []
         new = {digest: names for names, digest in digests.items() if digest not in known}
         if new:
-            known |= _add_lists(connection, new)
-        return {place: known[digests[names]] for place, names in wanted.items()}
+            named = _named(connection, {name for names in new.values() for name in names})
+            given = _list_numbers(connection, new)
+            rows = [(given[digest], digest, _encode(names, named)) for digest, names in new.items()]
+            known |= given
+        by_place = {place: known[digests[names]] for place, names in wanted.items()}
+        return Lists(by_place, {number: digest for digest, number in known.items()}, rows)
 
     return numbers
 
 
-def _add_lists(connection: Connection, lists: Mapping[str, Names]) -> dict[str, int]:
-    """Store new lists, by digest. Returns their numbers."""
-    last = statements.send(connection, _LAST_LIST)
-    named = _named(connection, {name for names in lists.values() for name in names})
-    given = _numbered(last, lists)
-    rows = [(given[digest], digest, _encode(names, named)) for digest, names in lists.items()]
-    statements.insert(connection, package_lists, ("number", "digest", "packages"), rows)
-    return given
+def _list_numbers(connection: Connection, digests: Iterable[str]) -> dict[str, int]:
+    """Return numbers for new lists.
+
+    On PostgreSQL they follow from the digests, so batches that run side by side agree on them. They
+    differ from the numbers of SQLite, which are shorter.
+    """
+    if connection.dialect.name == "sqlite":
+        return _numbered(statements.send(connection, _LAST_LIST), digests)
+    return {
+        digest: _FIRST_OF_DIGEST | int.from_bytes(b64decode(digest)[:8]) >> 3 for digest in digests
+    }
 
 
-def digests(connection: Connection, lists: Iterable[int]) -> dict[int, str]:
-    """Return the digests of lists by number. They do not depend on the order of arrival."""
-    rows = [(number,) for number in sorted(set(lists))]
-    found = statements.fetch_for(connection, _digests, _NUMBER, rows)
-    return {number: digest for number, digest in found}  # noqa: C416 - rows of any length
+def digests(
+    connection: Connection, lists: Iterable[int], known: Mapping[int, str]
+) -> Mapping[int, str]:
+    """Return the digests of lists by number, some of which are `known`.
+
+    They do not depend on the order of arrival.
+    """
+    rows = [(number,) for number in sorted({*lists} - known.keys())]
+    return {**known, **dict(statements.fetch_for(connection, _digests, _NUMBER, rows))}
 
 
 def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
@@ -208,12 +232,13 @@ def _send_numbers(
 
 def _named(connection: Connection, names: set[str]) -> dict[str, int]:
     """Return the numbers of `names`; new names get one."""
-    sent = _send_numbers(connection, _names, _NAME, names)
-    last = statements.send(connection, _LAST_NAME)
-    known = sent()
-    new = sorted(names - known.keys())
-    if new:
-        given = _numbered(last, new)
+    known = _send_numbers(connection, _names, _NAME, names)()
+    if names - known.keys():
+        locks.lock_names(connection)  # other batches may have numbered some meanwhile
+        sent = _send_numbers(connection, _names, _NAME, names)
+        last = statements.send(connection, _LAST_NAME)
+        known = sent()
+        given = _numbered(last, sorted(names - known.keys()))
         rows = [(number, name) for name, number in given.items()]
         statements.insert(connection, package_names, ("number", "name"), rows)
         known |= given
@@ -225,6 +250,6 @@ _LAST_NAME: Final = select(func.max(package_names.c.number))
 
 
 def _numbered(last: statements.Sent, keys: Iterable[str]) -> dict[str, int]:
-    """Give each of `keys` the number after the `last`. No other process writes meanwhile."""
+    """Give each of `keys` the number after the `last`. No other batch gives one meanwhile."""
     ((number,),) = last()
     return {key: place for place, key in enumerate(keys, (number or 0) + 1)}

@@ -191,15 +191,21 @@ def send_load_waits(
     return lambda: [Wait(*row) for row in rows()]
 
 
-def earliest(connection: Connection, waits: Sequence[Wait]) -> Wait | None:
-    """Return the wait that began first. With equal times, the order of arrival does not matter."""
+def earliest(
+    connection: Connection, waits: Sequence[Wait], digests: Mapping[int, str]
+) -> Wait | None:
+    """Return the wait that began first. With equal times, the order of arrival does not matter.
+
+    `digests` are known digests of package lists by number.
+    """
     if len(waits) < 2:
         return waits[0] if waits else None
     first = min(_began(wait) for wait in waits)
     tied = [wait for wait in waits if _began(wait) == first]
     if len({wait.package_list for wait in tied}) == 1:
         return tied[0]
-    digests = package_lists.digests(connection, (wait.package_list or 0 for wait in tied))
+    lists = (wait.package_list or 0 for wait in tied)
+    digests = package_lists.digests(connection, lists, digests)
     return min(tied, key=lambda wait: digests.get(wait.package_list or 0, ""))
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from asu_stats.store.database import dialects, statements
+from asu_stats.store.database import dialects, distinct, statements
 from asu_stats.store.rollups import names as number_names
 from asu_stats.store.rollups.definitions import (
     DAILY,
@@ -32,7 +32,13 @@ from asu_stats.store.rollups.definitions import (
     Rollup,
 )
 
-_DISTINCT_OF: Final = {distinct.of: distinct for distinct in DISTINCT}
+_DISTINCT_OF: Final = {
+    each.of: (
+        distinct.Sums(each.of.table, each.of.key, each.of.adds),
+        distinct.Distinct(each.having, each.into.table, each.into.key, each.add),
+    )
+    for each in DISTINCT
+}
 
 
 class Deltas:
@@ -95,32 +101,17 @@ class Deltas:
 
 def add(connection: Connection, deltas: Deltas) -> None:
     """Add all changes to the rollups, and store new names."""
-    known_names = number_names.send_known(connection, deltas.names)
-    _add_distinct(connection, deltas)
     for rollup in ROLLUPS:
         rows = deltas.of(rollup)
-        if rows and rollup not in _DISTINCT_OF:
+        if not rows:
+            continue
+        if rollup in _DISTINCT_OF:
+            sums, counted = _DISTINCT_OF[rollup]
+            distinct.add(connection, sums, counted, rows)
+        else:
             statements.add(connection, rollup.table, rollup.key, rollup.adds, rows)
-    number_names.keep(connection, deltas.names, known_names)
+    number_names.keep(connection, deltas.names)
     _set_bounds(connection, deltas.of(DURATIONS))
-
-
-def _add_distinct(connection: Connection, deltas: Deltas) -> None:
-    """Add to the finer rollups, and to `deltas` the changes in the number of their keys."""
-    sent = []
-    for rollup, distinct in _DISTINCT_OF.items():
-        rows = deltas.of(rollup)
-        sums = statements.send_add_returning(
-            connection, rollup.table, rollup.key, rollup.adds, rows, distinct.having
-        )
-        sent.append((distinct, rows, sums))
-    for distinct, rows, sums in sent:
-        rollup, into = distinct.of, distinct.into
-        place = len(rollup.key) + rollup.place(distinct.having)
-        for row, total in zip(rows, sums(), strict=True):
-            more = (total > 0) - (total - row[place] > 0)
-            if more:
-                deltas.add_one(into, row[: len(into.key)], distinct.add, more)
 
 
 # The shortest and longest build of a day ---------------------------------------------------------
@@ -156,8 +147,11 @@ _FIND: Final = bounds(_ON)
 _SET: Final = (
     update(DAILY.table)
     .where(DAILY.table.c.date == _ON)
-    .values(dict(zip(BOUNDS, (bindparam("lower"), bindparam("upper")), strict=True)))
-)
+    .values({
+        name: _FIND.with_only_columns(found).scalar_subquery()
+        for name, found in zip(BOUNDS, _FIND.selected_columns, strict=True)
+    })
+)  # fmt: skip
 
 
 def _set_bounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -176,5 +170,4 @@ def _set_bounds(connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None
 
 def find_bounds(connection: Connection, day: date) -> None:
     """Set the shortest and longest duration of a day from its durations."""
-    ((lower, upper),) = statements.fetch(connection, _FIND, day=day)
-    statements.execute(connection, _SET, day=day, lower=lower, upper=upper)
+    statements.execute(connection, _SET, day=day)

@@ -42,15 +42,11 @@ def _known(given: FromClause) -> Select[tuple[int, list[str]]]:
     return select(t.c.number, t.c.names).join_from(given, t, t.c.number == given.c.number)
 
 
-def send_known(connection: Connection, numbers: Iterable[int]) -> statements.Sent:
-    """Ask for the names of numbers; see `statements.send`."""
-    rows = [(number,) for number in sorted(set(numbers))]
-    return statements.send_for(connection, _known, _NUMBER, rows)
-
-
 def of(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     """Return the names of numbers."""
-    return {number: tuple(names) for number, names in send_known(connection, numbers)()}
+    rows = [(number,) for number in sorted(set(numbers))]
+    found = statements.fetch_for(connection, _known, _NUMBER, rows)
+    return {number: tuple(names) for number, names in found}
 
 
 _MAX_CACHED: Final = 1 << 16
@@ -70,11 +66,7 @@ def read(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     return found
 
 
-def keep(
-    connection: Connection, names: Mapping[int, Names], known: statements.Sent | None = None
-) -> None:
-    """Store the names of new numbers. `known` is what `send_known` returned for them, if sent."""
-    known = known or send_known(connection, names)
-    new = names.keys() - {number for number, _ in known()}
-    rows = [(number, list(names[number])) for number in sorted(new)]
-    statements.insert(connection, name_numbers, ("number", "names"), rows)
+def keep(connection: Connection, names: Mapping[int, Names]) -> None:
+    """Store the names of new numbers."""
+    rows = [(number, list(names[number])) for number in sorted(names)]
+    statements.insert_missing(connection, name_numbers, ("number", "names"), rows)

@@ -128,5 +128,7 @@ def _settled(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[tupl
         ErrorOccurrence(category or unknown.category, kind or unknown.type, *rest)
         for category, kind, *rest in rows
     ]
-    said = error_fingerprints.resolve(connection, errors)
+    resolved = error_fingerprints.resolve(connection, errors)
+    resolved.keep(connection)
+    said = resolved.errors
     return [(each.fingerprint, each.package or None) for each in said]
