@@ -54,6 +54,11 @@ soak: $(VENV)/.dev ## The long campaign of generated histories against the oracl
 	SOAK=$(or $(SOAK),25) $(BIN)/python -m pytest -n 2 --timeout 0 tests/api/test_oracle.py tests/api/test_further.py \
 	  tests/api/test_rolling.py tests/api/test_legacy.py tests/importers/test_go_builder.py $(ARGS)
 
+# One process with low priority: it takes minutes per part, and hours for all of them.
+.PHONY: mutants
+mutants: $(VENV)/.mutants ## Put faults into the code, and count those that tests notice (PARTS="windows leases" DIGITS=)
+	nice -n 15 $(BIN)/python -m tests.mutation $(filter-out all,$(PARTS)) --digits "$(DIGITS)"
+
 upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREAM=checkout of openwrt/asu)
 	@test -n "$(UPSTREAM)" || { echo "make upstream UPSTREAM=PATH: expected a checkout of openwrt/asu"; exit 2; }
 	$(BIN)/python -m tests.integrations.campaign $(UPSTREAM) $(ARGS)
@@ -110,6 +115,9 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for eve
 	  --extra dev --extra build -c requirements/runtime.txt -c requirements/manual.txt \
 	  pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra mutants --extra build -c requirements/runtime.txt -c requirements/dev.txt \
+	  pyproject.toml -o requirements/mutants.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
 	  pyproject.toml -o requirements/bench.txt
 
@@ -135,6 +143,10 @@ $(VENV)/.manual: $(VENV)/.runtime requirements/manual.txt
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.mutants: $(VENV)/.dev requirements/mutants.txt
+	$(PIP) install --require-hashes -r requirements/mutants.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
