@@ -1,8 +1,10 @@
 """`asu-stats stats` and `asu-stats insights` print the figures of the API."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import typer
@@ -72,6 +74,76 @@ def test_a_command_says_what_its_endpoint_says(filled: Stats, report: Report) ->
     assert json.loads(done.stdout) == filled.get(path, start=FIRST, end=LAST)
     assert table.exit_code == 0, table.output
     assert "None" not in table.stdout
+
+
+def said(value: object) -> str:
+    """Return a value of the API as a table shows it."""
+    if value is None:
+        return "–"  # noqa: RUF001 - an en dash
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {said(each)}" for name, each in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(said, value)) or "nothing"
+    text = str(value)
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", text):
+        return f"{text[:10]} {text[11:19]} UTC"
+    return text
+
+
+def flat(response: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the figures of a response, by the names of its members."""
+    for name, value in response.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{before}{name}, ")
+        elif before or not is_rows(value):
+            yield f"{before}{name}", said(value)
+
+
+def name_of(heading: str) -> str:
+    return heading.strip().removesuffix(", %").replace(" ", "_").replace(",_", ", ")
+
+
+def is_rows(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+
+
+def cells(lines: list[str]) -> list[list[str]]:
+    """Return the cells of a table: its columns begin where the headings do, two spaces apart."""
+    starts = [0, *(found.end() for found in re.finditer(r" {2,}(?=\S)", lines[0]))]
+    if len(starts) > 1 and starts[1] == 0:
+        del starts[0]
+    ends = [*starts[1:], None]
+    return [[line[a:b].strip() for a, b in zip(starts, ends, strict=True)] for line in lines]
+
+
+@pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.name)
+def test_a_table_shows_under_each_heading_the_field_of_that_name(
+    filled: Stats, report: Report
+) -> None:
+    of, words = command(report)
+    words += ["--start", FIRST, "--end", LAST, "--database", str(filled.settings.database_url)]
+    response: Any = json.loads(CliRunner().invoke(of, [*words, "--json"]).stdout)
+    parts = CliRunner().invoke(of, words).stdout.split("\n\n")
+    lists = {"": response} if isinstance(response, list) else {}
+    if isinstance(response, dict):
+        lines = parts.pop(0).splitlines()
+        shown = {name_of(name): value for name, value in cells(lines)[1:]}
+        assert shown == dict(flat(response))
+        lists = {name: value for name, value in response.items() if is_rows(value)}
+    assert len(parts) == len(lists)
+    for part, (name, rows) in zip(parts, lists.items(), strict=True):
+        lines = part.rstrip("\n").splitlines()
+        if name:
+            assert name_of(lines.pop(0)) == name
+        if not rows:
+            assert lines == ["none"]
+            continue
+        headings, *body = cells(lines)
+        names = [field for field, value in rows[0].items() if not is_rows(value)]
+        assert [name_of(heading) for heading in headings] == names
+        assert body == [[said(row[field]) for field in names] for row in rows]
 
 
 def test_a_table_shows_figures_with_their_units(filled: Stats) -> None:

@@ -1,0 +1,667 @@
+"""Every value on a page is the one that its heading names: figures equal the fields of the API.
+
+A table says which field belongs under which heading. A column must equal that field in every row,
+and no other field, so that a mix-up is noticed.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from asu_stats.demo import history
+from asu_stats.store.apply import apply_batch
+from tests.conftest import sqlite_database
+from tests.support import NOW, CloudEvent, Stats, build, request
+
+DAYS = 28
+HTML = {"accept": "text/html"}
+_VOID = {"input", "img", "br", "link", "meta", "rect", "polyline", "path"}
+
+
+@pytest.fixture(scope="module")
+def shown(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stats]:
+    """A service with two months of varied history."""
+    directory = tmp_path_factory.mktemp("places")
+    url = sqlite_database(request, directory)
+    with Stats.on(url, directory / "spool") as stats:
+        apply_batch(stats.engine, list(history.history(days=60, requests=1500, now=NOW)))
+        stats.record(*troubles())
+        yield stats
+
+
+def troubles() -> Iterator[CloudEvent]:
+    """Yield builds that fail on one device since a few days, and a client that tries too often."""
+    for number in range(60):
+        at = NOW - timedelta(days=number % 5, minutes=number)
+        names = {"version": "24.10.2", "target": "x86/64", "profile": "generic"}
+        yield request(f"trouble{number}", at, client="auc/1", **names)
+        text = "Error: Impossible package selection: missing (luci-app-foo)"
+        status = "failure" if number % 6 else "success"
+        yield from build(f"trouble{number}", status, end=at, error_message=text)
+    for number in range(25):
+        at = NOW - timedelta(days=1, minutes=number)
+        yield request("again and again", at, outcome="rejected", client="script/1")
+
+
+# Reading pages -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Cell:
+    """The text of an element, and the exact value of its figure, if there is one."""
+
+    text: str = ""
+    exact: str | None = None
+
+
+@dataclass(slots=True)
+class Shown:
+    """A table: the heading before it, the headings of its columns, and its rows."""
+
+    title: str
+    headings: list[str] = field(default_factory=list)
+    rows: list[list[Cell]] = field(default_factory=list)
+
+
+class Page(HTMLParser):
+    """Reads tables and tiles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tables: list[Shown] = []
+        self.tiles: dict[str, list[Cell]] = {}
+        self.sparks: dict[str, str] = {}
+        self._title = self._label = ""
+        self._open: list[tuple[str, str]] = []
+        self._cell: Cell | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        kind = given.get("class") or ""
+        if tag not in _VOID:
+            self._open.append((tag, kind))
+        if tag == "table":
+            self.tables.append(Shown(self._title))
+        elif tag == "tr" and self._inside("tbody"):
+            self.tables[-1].rows.append([])
+        elif tag in {"td", "th", "h2", "h3", "dt"} or kind.split(" ")[0] in {"value", "delta"}:
+            self._cell = Cell()
+        if self._cell is not None:
+            if tag == "data":
+                self._cell.exact = given["value"]
+            elif (title := given.get("title") or "").endswith(" s") and tag == "span":
+                self._cell.exact = title.removesuffix(" s").replace(",", "")
+            elif tag == "time":
+                self._cell.exact = given["datetime"]
+        if tag == "polyline":
+            self.sparks[self._label] = given["points"] or ""
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)  # no end follows
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open:
+            opened, kind = self._open.pop()
+            if opened == tag:
+                break
+        else:
+            return
+        if self._cell is None:
+            return
+        self._cell.text = " ".join(self._cell.text.split())
+        if tag in {"h2", "h3"}:
+            self._title, self._cell = self._cell.text, None
+        elif tag == "dt":
+            self._label, self._cell = self._cell.text, None
+            self.tiles[self._label] = []
+        elif tag in {"td", "th"}:
+            if self._inside("thead"):
+                self.tables[-1].headings.append(self._cell.text)
+            elif self._inside("tbody"):
+                self.tables[-1].rows[-1].append(self._cell)
+            self._cell = None
+        elif tag == "span" and kind.split(" ")[0] in {"value", "delta"}:
+            self.tiles[self._label].append(self._cell)
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell.text += data
+
+    def _inside(self, tag: str) -> bool:
+        return any(opened == tag for opened, _ in self._open)
+
+
+def page(stats: Stats, path: str) -> Page:
+    found = stats.client.get(path, headers=HTML)
+    assert found.status_code == 200, found.text
+    return Page(found.text)
+
+
+def equals(cell: Cell, value: Any) -> bool:
+    """Return whether a cell shows a value of the API, with the decimals that it shows."""
+    if value is None:
+        return cell.text in {"", "–", "no", "None"}  # noqa: RUF001 - an en dash
+    if isinstance(value, bool):
+        return cell.text == ("yes" if value else "no")
+    if isinstance(value, list):
+        names = [next(iter(each.values())) for each in value[:2]]
+        return cell.text == ", ".join(map(str, names))
+    if isinstance(value, str):
+        return value in {cell.text, cell.exact} or value.replace("_", " ") == cell.text
+    number = cell.exact or (found[0] if (found := re.match(r"-?[\d.]+", cell.text)) else "")
+    if not number or not re.fullmatch(r"-?\d+(\.\d+)?", number):
+        return False
+    decimals = len(number.partition(".")[2])
+    return bool(abs(float(number) - value) <= 0.5000001 * 10**-decimals)
+
+
+def fields_of(rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell]) -> set[str]:
+    """Return the fields of the API that a column shows in every row."""
+    return {
+        name
+        for name in rows[0]
+        if all(equals(cell, row[name]) for cell, row in zip(cells, rows, strict=True))
+    }
+
+
+# What belongs where ------------------------------------------------------------------------------
+
+BUILDS = {
+    "Requests": "requests",
+    "Cache hit rate": "cache_hit_rate",
+    "Success rate": "success_rate",
+    "Failed builds": "failed_builds",
+    "Successful builds": "successful_builds",
+    "Average build time": "avg_build_duration",
+}
+FAILURES = {"Failures": "failures", "Requests hit": "requests_hit", "Devices": "devices"}
+
+# Page, title or heading of the first column, endpoint, member of the response, field by heading.
+TABLES: list[tuple[str, str, str, str, dict[str, str]]] = [
+    (
+        "/versions",
+        "Version",
+        "versions",
+        "",
+        {
+            "Version": "version",
+            "Targets": "unique_targets",
+            "Most requested": "top_targets",
+            **BUILDS,
+        },
+    ),
+    (
+        "/targets",
+        "Target",
+        "targets",
+        "",
+        {
+            "Target": "target",
+            "Profiles": "unique_profiles",
+            "Most requested": "top_profiles",
+            **BUILDS,
+        },
+    ),
+    ("/profiles", "Profile", "profiles", "", {"Profile": "profile", **BUILDS}),
+    (
+        "/clients",
+        "Client",
+        "clients",
+        "",
+        {
+            "Client": "client",
+            "Requests": "total_requests",
+            "Unique builds": "unique_builds",
+            "Cache hit rate": "cache_hit_rate",
+            "Success rate": "success_rate",
+            "Failed builds": "failed_builds",
+            "Successful builds": "successful_builds",
+            "Pending": "pending",
+            "Rejected": "rejected_requests",
+            "Unique rejected": "unique_rejected_requests",
+            "Most requested": "top_versions",
+        },
+    ),
+    (
+        "/errors",
+        "Type",
+        "errors/types",
+        "",
+        {
+            "Type": "type",
+            "Category": "category",
+            "Errors": "count",
+            "Share": "percentage",
+            "Versions": "versions",
+            "Top versions": "top_versions",
+        },
+    ),
+    (
+        "/clients?client=luci",
+        "Errors",
+        "clients/luci",
+        "errors",
+        {"Type": "type", "Category": "category", "Requests": "count", "Share": "percentage"},
+    ),
+    (
+        "/packages?packages=all",
+        "Package",
+        "packages",
+        "",
+        {"Package": "package", "Requests": "requests", "Share of requests": "percentage"},
+    ),
+    (
+        "/packages",
+        "diff_packages by version",
+        "diff-packages",
+        "by_version",
+        {
+            "Version": "version",
+            "Requests": "total",
+            "With": "enabled",
+            "Without": "disabled",
+            "Share with": "percentage_enabled",
+        },
+    ),
+    (
+        "/performance",
+        "Version",
+        "performance",
+        "by_version",
+        {
+            "Version": "version",
+            "Builds": "builds",
+            "Median": "median_duration",
+            "Average": "avg_duration",
+        },
+    ),
+    (
+        "/performance",
+        "Slowest builds",
+        "performance",
+        "slowest_builds",
+        {
+            "Profile": "profile",
+            "Version": "version",
+            "Target": "target",
+            "Duration": "duration",
+            "Packages": "package_count",
+            "Request": "request_hash",
+            "Finished, UTC": "finished_at",
+        },
+    ),
+    (
+        "/",
+        "Top errors",
+        "errors",
+        "by_category",
+        {"Category": "category", "Errors": "count", "Share": "percentage"},
+    ),
+    (
+        "/insights",
+        "Who can fix it",
+        "insights/failures",
+        "by_culprit",
+        {"Culprit": "culprit", "Failures": "failures", "Share": "percentage"},
+    ),
+    (
+        "/insights",
+        "What stands out",
+        "insights/failures",
+        "over_represented",
+        {
+            "Value": "value",
+            "Dimension": "dimension",
+            "Failures": "failures",
+            "Builds": "builds",
+            "Failure rate": "failure_rate",
+            "Elsewhere": "failure_rate_elsewhere",
+        },
+    ),
+    (
+        "/insights",
+        "Groups of failures",
+        "insights/failures",
+        "groups",
+        {
+            "Error type": "type",
+            "Culprit": "culprit",
+            **FAILURES,
+            "Why this culprit": "reason",
+            "Last seen": "last_seen",
+        },
+    ),
+    (
+        "/insights",
+        "Packages",
+        "insights/packages",
+        "packages",
+        {
+            "Package": "package",
+            "Branch": "branch",
+            **FAILURES,
+            "Error type": "type",
+            "First seen": "first_seen",
+            "Last seen": "last_seen",
+            "Still failing": "failing_today",
+        },
+    ),
+    (
+        "/insights/regressions",
+        "Changes",
+        "insights/regressions",
+        "regressions",
+        {
+            "Builds of": "value",
+            "Dimension": "dimension",
+            "Measure": "measure",
+            "Since": "since",
+            "Before": "before",
+            "After": "after",
+            "Recovered": "recovered_on",
+            "New error": "fingerprint",
+        },
+    ),
+    (
+        "/insights/queue",
+        "Retry storms",
+        "insights/queue",
+        "storms",
+        {
+            "Request": "request_hash",
+            "Client": "client",
+            "Requests": "requests",
+            "Outcome": "outcome",
+            "Since": "since",
+        },
+    ),
+    (
+        "/insights/cache",
+        "Effect of the time to live",
+        "insights/cache",
+        "what_if",
+        {
+            "Time to live": "ttl_seconds",
+            "Hit rate": "hit_rate",
+            "Builds saved": "builds_saved",
+            "Build hours saved": "build_hours_saved",
+        },
+    ),
+    (
+        "/insights/cache",
+        "Most worth keeping",
+        "insights/cache",
+        "worth_keeping",
+        {
+            "Profile": "profile",
+            "Version": "version",
+            "Target": "target",
+            "Requests": "requests",
+            "Build time": "build_seconds",
+        },
+    ),
+    (
+        "/insights/adoption",
+        "Versions",
+        "insights/adoption",
+        "versions",
+        {
+            "Version": "version",
+            "Released": "released_on",
+            "Days since": "days_since_release",
+            "Share of requests": "share",
+        },
+    ),
+    (
+        "/insights/adoption",
+        "Images",
+        "insights/warmup",
+        "images",
+        {
+            "Profile": "profile",
+            "Target": "target",
+            "Package list": "packages_digest",
+            "Expected requests": "expected_requests",
+        },
+    ),
+    (
+        "/insights/capacity",
+        "Forecast",
+        "insights/capacity",
+        "forecast",
+        {
+            "Day": "date",
+            "Requests": "requests",
+            "At least": "low",
+            "At most": "high",
+            "Build hours": "build_hours",
+        },
+    ),
+    (
+        "/insights/phases",
+        "Phases",
+        "insights/phases",
+        "phases",
+        {"Phase": "phase", "Builds": "builds", "Median": "p50_seconds", "p95": "p95_seconds"},
+    ),
+]
+
+
+def with_days(path: str) -> str:
+    return f"{path}{'&' if '?' in path else '?'}days={DAYS}"
+
+
+def table_of(found: Page, name: str, headings: Mapping[str, str]) -> Shown:
+    """Return the table with a title, or with a first heading, that has all the headings."""
+    for table in found.tables:
+        title = table.title.rstrip("0123456789 ")
+        if name in {title, *table.headings[:1]} and set(headings) <= set(table.headings):
+            return table
+    raise AssertionError((name, [(t.title, t.headings) for t in found.tables]))
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "endpoint", "member", "headings"),
+    TABLES,
+    ids=[f"{path} {name}" for path, name, *_ in TABLES],
+)
+def test_a_column_shows_the_field_of_its_heading(
+    shown: Stats, path: str, name: str, endpoint: str, member: str, headings: dict[str, str]
+) -> None:
+    response = shown.get(endpoint, days=DAYS)
+    rows = response[member] if member else response
+    assert rows, "the history has no such rows"
+    table = table_of(page(shown, with_days(path)), name, headings)
+    count = min(len(rows), len(table.rows))
+    assert count == len(table.rows) or count == len(rows)
+    assert count >= 1
+    unsaid = set(table.headings) - set(headings) - {"Chance", "Most common type"}
+    assert unsaid == set(), "a column without a field in this table"
+    for heading, wanted in headings.items():
+        place = table.headings.index(heading)
+        cells = [row[place] for row in table.rows[:count]]
+        matching = fields_of(rows[:count], cells)
+        assert wanted in matching, (heading, [cell.text for cell in cells][:5])
+        # And the history tells it from every other field.
+        assert name == "Changes" or matching == {wanted}, heading
+
+
+TILES: list[tuple[str, str, dict[str, str]]] = [
+    (
+        "/performance",
+        "performance",
+        {
+            "Median build time": "build_duration.median_seconds",
+            "p90": "build_duration.p90_seconds",
+            "p95": "build_duration.p95_seconds",
+            "p99": "build_duration.p99_seconds",
+        },
+    ),
+    (
+        "/clients?client=luci",
+        "clients/luci",
+        {
+            "Requests": "total_requests",
+            "Unique builds": "unique_builds",
+            "Cache hit rate": "cache_hit_rate",
+            "Success rate": "success_rate",
+            "Successful builds": "successful_builds",
+            "Failed builds": "failed_builds",
+            "Pending": "pending",
+            "Rejected": "rejected_requests",
+            "Unique rejected": "unique_rejected_requests",
+        },
+    ),
+    (
+        "/requests",
+        "request-patterns",
+        {
+            "Requests": "requests",
+            "With extra repositories": "with_custom_repositories.percentage",
+            "With a first-boot script": "with_defaults.percentage",
+            "With a root file system size": "with_rootfs_size.percentage",
+        },
+    ),
+    (
+        "/packages",
+        "diff-packages",
+        {
+            "With diff_packages": "overview.percentage_enabled",
+            "Requests with diff_packages": "overview.diff_packages_enabled",
+            "Requests without diff_packages": "overview.diff_packages_disabled",
+        },
+    ),
+    (
+        "/insights/queue",
+        "insights/queue",
+        {
+            "Moving": "moving",
+            "Waiting": "waiting",
+            "Running": "running",
+            "Expected wait": "expected_wait_seconds",
+            "Median wait": "waited.p50_seconds",
+            "p95": "waited.p95_seconds",
+            "Longest": "waited.max_seconds",
+        },
+    ),
+    (
+        "/insights/cache",
+        "insights/cache",
+        {"Hit rate": "now.hit_rate", "Hits": "now.hits", "Builds": "now.builds"},
+    ),
+    (
+        "/insights/adoption",
+        "insights/adoption",
+        {"Share of end-of-life branches": "end_of_life_share"},
+    ),
+    (
+        "/insights/capacity",
+        "insights/capacity",
+        {
+            "Workers": "workers",
+            "Utilisation": "utilisation",
+            "Mean wait": "wait.mean_seconds",
+            "p95 wait": "wait.p95_seconds",
+            "Workers needed": "workers_needed",
+            "Mean build time": "service_seconds.mean",
+        },
+    ),
+]
+
+
+def value_at(response: Any, path: str) -> Any:
+    for name in path.split("."):
+        response = response[name]
+    return response
+
+
+@pytest.mark.parametrize(("path", "endpoint", "fields"), TILES, ids=[path for path, *_ in TILES])
+def test_a_tile_shows_the_figure_of_its_label(
+    shown: Stats, path: str, endpoint: str, fields: dict[str, str]
+) -> None:
+    response = shown.get(endpoint, days=DAYS)
+    tiles = page(shown, with_days(path)).tiles
+    assert set(tiles) == set(fields)
+    for label, wanted in fields.items():
+        assert equals(tiles[label][0], value_at(response, wanted)), (label, tiles[label])
+
+
+# Figure of the comparison, and where the sparkline comes from.
+OVERVIEW = {
+    "Requests": ("requests", "timeseries", "requests"),
+    "Unique requests": ("unique_requests", "timeseries", "unique_requests"),
+    "Cache hit rate": ("cache_hit_rate", "timeseries", "cache_hit_rate"),
+    "Success rate": ("success_rate", "timeseries", "success_rate"),
+    "Median build time": ("median_duration_seconds", "performance/timeseries", "median_seconds"),
+    "p95 build time": ("p95_duration_seconds", "performance/timeseries", "p95_seconds"),
+    "Clients": ("unique_clients", "timeseries", "unique_clients"),
+}
+
+
+def test_the_tiles_of_the_overview_show_figures_changes_and_sparklines(shown: Stats) -> None:
+    compared = {row["figure"]: row for row in shown.get("comparison", days=DAYS)}
+    found = page(shown, with_days("/"))
+    assert set(found.tiles) == {*OVERVIEW, "Queue"}
+    series = {
+        name: shown.get(name, days=DAYS, interval="day")
+        for name in ("timeseries", "performance/timeseries")
+    }
+    for label, (figure, source, line) in OVERVIEW.items():
+        value, delta = found.tiles[label]
+        row = compared[figure]
+        assert equals(value, row["value"]), label
+        if row["change"]:
+            assert equals(delta, abs(row["change"])), label
+            assert ("▲" in delta.text) == (row["change"] > 0), label
+        else:
+            assert delta.text == "unchanged", label
+        rows = series[source]
+        is_drawn = {
+            name for name in rows[0] if name != "timestamp" and draws(rows, name, found, label)
+        }
+        assert is_drawn == {line}, label
+
+
+def draws(rows: Sequence[Mapping[str, Any]], name: str, found: Page, label: str) -> bool:
+    """Return whether a sparkline has the form of a field: the lowest at the bottom."""
+    values = [row[name] for row in rows]
+    if not all(isinstance(value, int | float) for value in values):
+        return False
+    least = min(values) if "rate" in name else min(0, *values)
+    most = max(values)
+    points = [tuple(map(float, each.split(","))) for each in found.sparks[label].split()]
+    if len(points) != len(values) or most == least:
+        return False
+    bottom, height = 32 - 2.5, 32 - 5
+    return all(
+        abs(bottom - height * (value - least) / (most - least) - y) < 0.06
+        for value, (_, y) in zip(values, points, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("place", "endpoint", "name", "count"),
+    [
+        (1, "versions", "version", "requests"),
+        (2, "targets", "target", "requests"),
+        (3, "profiles", "profile", "requests"),
+        (4, "clients", "client", "total_requests"),
+    ],
+)
+def test_the_top_lists_show_requests(
+    shown: Stats, place: int, endpoint: str, name: str, count: str
+) -> None:
+    text = shown.client.get(with_days("/"), headers=HTML).text
+    part = text.partition(f'data-live="top-{place}-list"')[2].partition("</ol>")[0]
+    found = re.findall(r'<a href="[^"]*">([^<]*)</a>.*?<data value="(\d+)"', part)
+    rows = shown.get(endpoint, days=DAYS)[: len(found)]
+    assert found == [(row[name], str(row[count])) for row in rows] != []
