@@ -27,8 +27,14 @@ PROTOCOL: type[asyncio.Protocol]
 _PIPELINED: Final = 32
 
 
+_FRAMES: Final = {b"content-length", b"transfer-encoding"}
+
+
 class _H11Connection(h11.Connection):
-    """Rejects a head that is too large before it is parsed."""
+    """Rejects a head that is too large, or has two lengths, before it is parsed.
+
+    h11 itself would read the body by its chunks and keep the connection open (RFC 9112, §6.1).
+    """
 
     refusal: tuple[int, str] | None = None
 
@@ -42,13 +48,16 @@ class _H11Connection(h11.Connection):
 
 
 def _refusal(received: bytes) -> tuple[int, str] | None:
-    """Return status and reason for a head that is too large, as far as it has arrived."""
+    """Return status and reason for a head to reject, as far as it has arrived."""
     end = received.find(b"\n\r\n")
     line, _, fields = received[: end if end >= 0 else len(received)].partition(b"\n")
     if len(line) > TARGET_BYTES + 32:
         return LONG_TARGET
     count = fields.count(b"\n") + (end >= 0 and bool(fields))
-    return LARGE_HEAD if len(fields) > HEAD_BYTES or count > HEAD_FIELDS else None
+    if len(fields) > HEAD_BYTES or count > HEAD_FIELDS:
+        return LARGE_HEAD
+    names = {each.partition(b":")[0].strip().lower() for each in fields.split(b"\n")}
+    return (400, "two lengths: expected one of them") if names >= _FRAMES else None
 
 
 class _H11(Bounded, H11Protocol):
