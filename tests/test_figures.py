@@ -5,7 +5,7 @@ from fractions import Fraction
 from math import floor
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asu_stats.reports import figures
@@ -20,6 +20,7 @@ def rounded(value: Fraction, decimals: int) -> float:
     return floor(value * scale + Fraction(1, 2)) / scale
 
 
+@settings(deadline=None)
 @given(pairs=st.lists(st.tuples(COUNTS, COUNTS), max_size=20))
 def test_rates_and_averages_of_columns_are_those_of_single_values(
     pairs: list[tuple[int, int]],
@@ -40,6 +41,7 @@ def test_columns_of_different_lengths_are_refused(
         columns([1] * lengths[0], [1] * lengths[1])
 
 
+@settings(deadline=None)
 @given(
     step=STEPS,
     beside=st.sampled_from((-1, 0, 1)),
@@ -59,6 +61,7 @@ def test_a_quotient_at_a_half_is_rounded_up(
         assert found == (step + 1) / 10**decimals
 
 
+@settings(deadline=None)
 @given(whole=st.integers(1, 400).map(lambda number: 20_000 * number), step=st.integers(0, 10**4))
 def test_a_rate_at_a_half_is_rounded_up(whole: int, step: int) -> None:
     half = (2 * step + 1) * whole // 20_000  # of a hundredth of a percent
@@ -67,6 +70,7 @@ def test_a_rate_at_a_half_is_rounded_up(whole: int, step: int) -> None:
     assert figures.rate(half, whole) == (step + 1) / 100
 
 
+@settings(deadline=None)
 @given(count=st.integers(1, 10**6).map(lambda number: 20 * number), step=st.integers(0, 10**6))
 def test_an_average_at_a_half_is_rounded_up(count: int, step: int) -> None:
     half = (2 * step + 1) * count // 20  # of a tenth
@@ -84,6 +88,7 @@ def test_nothing_of_nothing_has_no_figure() -> None:
     assert figures.average(1, 1) == 1
 
 
+@settings(deadline=None)
 @given(now=st.integers(0, 10**7), before=st.integers(1, 10**7))
 def test_changes_are_those_of_the_figures_that_are_shown(now: int, before: int) -> None:
     """Both figures have two decimals, as a reader sees them."""
@@ -99,6 +104,7 @@ def test_changes_of_figures_with_more_decimals() -> None:
     assert figures.growth(1.006, 0.994) == 2.02
 
 
+@settings(deadline=None)
 @given(thousandths=st.integers(0, 10**9))
 def test_hundredths_are_rounded_half_up(thousandths: int) -> None:
     expected = rounded(Fraction(thousandths, 1000), 2)
@@ -112,6 +118,7 @@ def test_hundredths_of_other_values() -> None:
     assert str(figures.hundredths(0.0)) == "0.0"
 
 
+@settings(deadline=None)
 @given(hours=st.integers(0, 10**5), seconds=st.sampled_from((0, 17, 18, 19, 53, 54, 3599)))
 def test_hours_are_rounded_half_up(hours: int, seconds: int) -> None:
     given = 3600 * hours + seconds
@@ -119,6 +126,7 @@ def test_hours_are_rounded_half_up(hours: int, seconds: int) -> None:
     assert str(figures.hours(0)) == "0.0"
 
 
+@settings(deadline=None)
 @given(
     counts=st.dictionaries(st.sampled_from("abcdefghijkl"), st.integers(0, 3), max_size=12),
     places=st.integers(1, 6),

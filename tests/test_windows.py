@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asu_stats.exceptions import InvalidParameterError
@@ -46,6 +46,7 @@ def days_of(window: Window) -> list[date]:
     return found
 
 
+@settings(deadline=None)
 @given(start=STARTS, length=st.integers(1, 100), interval=st.sampled_from(INTERVALS))
 @example(start=date(2024, 2, 29), length=1, interval="month")
 @example(start=date(2024, 1, 31), length=30, interval="month")
@@ -79,12 +80,14 @@ def at_midnight(window: Window) -> list[datetime]:
     return [datetime(d.year, d.month, d.day, tzinfo=UTC) for d in window]
 
 
+@settings(deadline=None)
 @given(days=st.integers(1, MAX_DAYS))
 def test_the_last_days_end_today(days: int) -> None:
     window = Window.last(days, today=TODAY)
     assert (window.end, window.days) == (TODAY, days)
 
 
+@settings(deadline=None)
 @given(start=st.dates(FIRST_DAY, date(1971, 1, 1)), length=st.integers(1, 400))
 def test_the_range_before_has_the_same_length_and_ends_the_day_before(
     start: date, length: int
