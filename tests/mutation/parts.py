@@ -17,13 +17,16 @@ PARTS: Final = {
     "figures": Part(("reports/figures.py",), ("test_figures.py",)),
     "windows": Part(("windows.py",), ("test_windows.py",)),
     "counting": Part(
-        ("store/rollups/counting.py", "store/rollups/facts.py"),
-        ("store/test_counting.py", "store/test_facts.py", "store/test_waits.py"),
+        ("store/rollups/counting.py",),
+        ("store/test_counting.py", "api/test_edges.py", "api/test_questions.py"),
     ),
     "waits": Part(
-        ("store/details/requests.py",), ("store/test_waits.py", "store/test_package_lists.py")
+        ("store/details/requests.py",),
+        ("api/test_questions.py", "builds/test_combined_queue.py", "insights/test_queue.py"),
     ),
-    "identities": Part(("store/details/identities.py",), ("store/test_identities.py",)),
+    "identities": Part(
+        ("store/details/identities.py",), ("store/test_identities.py", "api/test_ingest.py")
+    ),
     "leases": Part(
         ("store/database/leases.py",),
         ("jobs/test_leases.py", "jobs/test_lease_model.py", "jobs/test_clocks.py"),
@@ -31,15 +34,18 @@ PARTS: Final = {
     ),
     "retention": Part(
         ("store/archive/retention.py", "store/archive/expiry.py"),
-        ("store/test_retention.py", "store/test_gaps.py", "store/test_expiry.py"),
+        ("store/test_retention.py", "store/test_gaps.py"),
         "not postgresql and not history_is_archived and not may_not_write and not rebuild_reads",
     ),
     "outbreaks": Part(("monitor/outbreaks.py",), ("monitor/test_outbreaks.py",)),
     "answering": Part(
         ("api/answering.py",),
-        ("api/test_answering.py", "api/test_lists.py"),
-        "not postgresql and not little_memory",
+        ("api/test_questions.py", "api/test_repeats.py", "api/test_compression.py"),
     ),
-    "tokens": Part(("api/tokens.py",), ("api/test_tokens.py", "api/test_token_checks.py")),
-    "limits": Part(("api/limits.py",), ("api/test_limits.py",)),
+    "tokens": Part(
+        ("api/tokens.py",),
+        ("api/test_tokens.py", "api/test_secrets.py", "api/test_ingest.py", "api/test_access.py"),
+        "not postgresql and (test_tokens or test_secrets or test_access or whole_hashes)",
+    ),
+    "limits": Part(("api/limits.py",), ("api/test_limits.py", "api/test_limit_edges.py")),
 }
