@@ -272,6 +272,16 @@ def test_a_package_that_vanished_from_a_branch(sqlite_stats: Stats) -> None:
     assert sqlite_stats.get("insights/packages")["packages"][0]["failing_today"] is False
 
 
+def test_of_packages_asked_for_together_the_one_that_errors_name(sqlite_stats: Stats) -> None:
+    text = "Impossible package selection: missing (wsdd2)"
+    together = failing(8, text, packages=["luci-app-samba4", "wsdd2"], profile="device-{n}")
+    asked = request("alone", NOW - timedelta(minutes=2), packages=["wsdd2"])
+    sqlite_stats.record(quiet(1), together, asked, build("alone"))
+    (row,) = sqlite_stats.get("insights/failures")["over_represented"]
+    assert (row["dimension"], row["value"]) == ("package", "wsdd2")
+    assert (row["failures"], row["builds"]) == (8, 9)
+
+
 def test_a_client_that_asks_for_a_removed_package(sqlite_stats: Stats) -> None:
     text = "Impossible package selection: missing (auc)"
     sqlite_stats.record(

@@ -2,7 +2,8 @@
 
 Each value of each dimension is tested with Fisher's exact test. The most significant value is
 listed and its failures are removed. The search continues with the rest, so later rows exclude
-what earlier rows explain. In the test, the failures of one request count once.
+what earlier rows explain. In the test, the failures of one request count once. Of packages that
+are on the same failing lists, the one that errors name is listed.
 """
 
 from collections import defaultdict
@@ -91,13 +92,16 @@ class _Candidates:
     """Values that may explain failed requests.
 
     `has` tells for each request and value whether the request has the value, `failed` the failed
-    builds of each request. `tests` is the number of tested values, `total` that of all builds.
+    builds of each request. `is_named` tells for each value whether it is a package that the errors
+    of at least half of its requests name. `tests` is the number of tested values, `total` that of
+    all builds.
     """
 
     values: list[Value]
     builds: Ints
     has: Mask
     failed: Ints
+    is_named: Mask
     tests: int
     total: int
 
@@ -147,7 +151,8 @@ def _candidates(
     pairs = list(_pairs(connection, failed))
     found = [np.bincount(each.code, minlength=len(each.names)) for each in pairs]
     tests = sum(int((requests_of > 0).sum()) for requests_of in found)
-    values, builds_of, has = list[Value](), list[int](), list[Mask]()
+    values, builds_of, has, is_named = list[Value](), list[int](), list[Mask](), list[bool]()
+    named = failed.name("package")
     for each, requests_of in zip(pairs, found, strict=True):
         failed_of = total(each.code, len(each.names), count[each.request])
         some = np.flatnonzero(requests_of >= _MIN_REQUESTS)
@@ -164,8 +169,20 @@ def _candidates(
                 values.append((each.dimension, each.names[code]))
                 builds_of.append(int(all_of[place]))
                 has.append(here)
+                is_named.append(
+                    each.dimension == "package"
+                    and 2 * len(set(failed.request[named.equal(each.names[code])].tolist())) >= n
+                )
     columns = np.stack(has, axis=1) if has else np.zeros((requests, 0), bool)
-    return _Candidates(values, np.array(builds_of, np.int64), columns, count, tests, total_builds)
+    return _Candidates(
+        values,
+        np.array(builds_of, np.int64),
+        columns,
+        count,
+        np.array(is_named, bool),
+        tests,
+        total_builds,
+    )
 
 
 def _distinct_builds(failed: Ints, builds: int) -> int:
@@ -193,9 +210,14 @@ def _ranked(found: _Candidates) -> list[Standout]:
         remaining_builds = found.total - int(found.failed[~remaining].sum())
         of = _distinct_builds_of(builds_of, failed @ has, requests)
         others = np.maximum(_distinct_builds(failed, remaining_builds) - of, len(failed) - requests)
-        best = _best(found, requests, len(failed) - requests, of, others)
+        numbers = requests, of, len(failed) - requests, others
+        best = _best(found, *numbers)
         if best is None or best[0] >= _P:
             break
+        if found.values[best[1]][0] == "package" and not found.is_named[best[1]]:
+            together = 2 * (has & has[:, [best[1]]]).sum(axis=0) >= requests[best[1]]
+            named = _best(found, *numbers, among=together & found.is_named)
+            best = named if named and named[0] < _P else best
         p_value, place = best
         matching = remaining & found.has[:, place]
         failures, all_failures = int(found.failed[matching].sum()), int(failed.sum())
@@ -222,15 +244,23 @@ def _ranked(found: _Candidates) -> list[Standout]:
 
 
 def _best(
-    found: _Candidates, requests: Ints, other_requests: Ints, builds: Ints, others: Ints
+    found: _Candidates,
+    requests: Ints,
+    builds: Ints,
+    other_requests: Ints,
+    others: Ints,
+    among: Mask | None = None,
 ) -> tuple[float, int] | None:
-    """Return the smallest p-value, and the place of its value."""
+    """Return the smallest p-value, of all values or some, and the place of its value."""
     least = found.tests * least_p(requests, builds, other_requests, others)
+    is_tested = requests >= _MIN_REQUESTS
+    if among is not None:
+        is_tested &= among
     best: tuple[float, Any, int] | None = None
     for place in np.argsort(least).tolist():
         if best is not None and least[place] > best[0]:
             break
-        if requests[place] < _MIN_REQUESTS:
+        if not is_tested[place]:
             continue
         numbers = (int(of[place]) for of in (requests, builds, other_requests, others))
         p_value = found.tests * fisher(*numbers)
