@@ -127,8 +127,9 @@ def _pairs(connection: Connection, failed: Failures) -> Iterator[_Pairs]:
         request, code = failed.request[is_known], column.codes[is_known]
         _, firsts = numbered(request, code)
         yield _Pairs(dimension, column.values, request[firsts], code[firsts])
-    _, firsts = numbered(failed.request, failed.number("package_list"))
-    lists = failed.number("package_list")[firsts]
+    every_list, codes = np.unique(failed.number("package_list"), return_inverse=True)
+    _, firsts = numbered(failed.request, codes)
+    lists = every_list[codes[firsts]]
     place, code, packages = package_lists.members(connection, lists)
     request = failed.request[firsts][place]
     if len(firsts) > int(failed.request.max()) + 1:  # a request with several lists
