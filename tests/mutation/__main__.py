@@ -28,6 +28,7 @@ _CONFIGURATION: Final = """\
 [tool.mutmut]
 source_paths = ["src"]
 only_mutate = {files}
+also_copy = ["docs"]  # some tests read it
 pytest_add_cli_args_test_selection = {tests}
 pytest_add_cli_args = [
   "-p", "no:xdist", "-p", "no:cacheprovider", "-p", "tests.mutation.template", "-k", {only},
@@ -85,7 +86,7 @@ def run(name: str, part: Part, digits: str) -> Result:
     directory = ROOT / "build" / "mutants" / name
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    for each in ("src", "tests"):
+    for each in ("src", "tests", "docs"):
         (directory / each).symlink_to(ROOT / each)
     for each in part.tests:
         assert (ROOT / "tests" / each).exists(), each
