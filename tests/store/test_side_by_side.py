@@ -208,6 +208,8 @@ def test_late_events_of_archived_requests(stats: Stats, far: list[Engine], tmp_p
         archive_directory=ArchiveDirectory(directory, "csv.gz"),
     )
     assert list(directory.glob("*/*/*"))
+    with pytest.raises(locks.NotAloneError), engines.write_transaction(stats.engine) as connection:
+        apply(connection, parsed(late[0]), alone=False)
     together(far, [[parsed(events) for events in late[place::WRITERS]] for place in range(WRITERS)])
     window = old.date() - timedelta(days=1), old.date()
     assert_figures(stats, [*early, *(event for events in late for event in events)], window)
