@@ -9,6 +9,7 @@ from typing import Final
 
 from benchmarks import (
     emitter_start,
+    footprint,
     http,
     importing,
     ingest,
@@ -33,6 +34,7 @@ PARTS: Final[Mapping[str, Callable[[Results, Path, int], None]]] = {
     "pages": pages.run,
     "import": importing.run,
     "emitter": emitter_start.run,
+    "footprint": footprint.run,
 }
 
 
