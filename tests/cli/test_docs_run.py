@@ -27,9 +27,12 @@ _ELSEWHERE: Final = {
     ("events", "send"): "tests/cli/test_events.py",
 }
 _SERVERS: Final = {"serve", "worker"}
-_FOLLOWS: Final = "--follow"
 _EACH: Final = list(dict.fromkeys(tuple(arguments) for _, arguments in CALLS))
-_RUN: Final = [each for each in _EACH if each[:2] not in _ELSEWHERE]
+_RUN: Final = [
+    each
+    for each in _EACH
+    if each[:2] not in _ELSEWHERE and "--follow" not in each  # tests/importers/test_following.py
+]
 
 
 def test_what_is_run_elsewhere_is() -> None:
@@ -58,7 +61,7 @@ def test_commands_of_the_docs_run(arguments: tuple[str, ...], place: Path) -> No
     if "--database" in given:  # what is said of one holds for the other
         at = given.index("--database")
         del given[at : at + 2]
-    if given[0] in _SERVERS or _FOLLOWS in given:
+    if given[0] in _SERVERS:
         _start(given, place)
         return
     url = f"sqlite:///{place}/stats.db"
@@ -92,7 +95,7 @@ def _start(arguments: list[str], place: Path) -> None:
     variables = {"ASU_STATS_COMMAND": '["true"]'}
     with processes.running(directory, url, *arguments, **variables) as process:
         deadline = time.monotonic() + SECONDS
-        while _FOLLOWS not in arguments and not _started(directory):
+        while not _started(directory):
             assert process.poll() is None, (directory / "log.txt").read_text()
             assert time.monotonic() < deadline
             time.sleep(0.05)
