@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, update
@@ -14,7 +15,7 @@ from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import store_state
 from tests import servers
-from tests.support import NOW, CloudEvent, build, request
+from tests.support import NOW, CloudEvent, Stats, build, request
 
 BATCH = 8  # of a batch, whatever its size
 
@@ -82,3 +83,31 @@ def test_a_batch_of_new_names(far: tuple[Engine, servers.Proxy]) -> None:
     failed = build("names", "failure", error_message="a text never seen before: 77")
     events = [from_cloudevent(each, now=None) for each in (event, *failed)]
     assert counted(far, events) <= BATCH
+
+
+PAGE = 6  # of the overview after a change
+
+
+def a_day(ago: int) -> list[Event]:
+    """Return requests and builds of a day."""
+    at = NOW - timedelta(days=ago)
+    found = [request(f"{ago} {number}", at) for number in range(5)]
+    for number in range(5):
+        found += build(f"{ago} {number}", end=at + timedelta(minutes=1))
+    return [from_cloudevent(event, now=None) for event in found]
+
+
+def test_the_overview_page_after_a_change(
+    far: tuple[Engine, servers.Proxy], tmp_path: Path
+) -> None:
+    engine, proxy = far
+    apply_batch(engine, [event for ago in (1, 3, 9, 12, 20) for event in a_day(ago)])
+    url = engine.url.render_as_string(hide_password=False)
+    with Stats.on(url, tmp_path / "spool") as stats:
+        assert stats.client.get("/").status_code == 200
+        for number in range(3):
+            stats.record(request(f"after {number}"), *build(f"after {number}"))
+            before = proxy.round_trips
+            page = stats.client.get("/").text
+            assert 'data-figure="requests"' in page
+            assert proxy.round_trips - before <= PAGE

@@ -44,6 +44,11 @@ def router(engine: Engine, rules: Sequence[Rule], access: Access) -> APIRouter:
     return routes
 
 
+def send(connection: Connection) -> None:
+    """Ask for what `read` needs, and do not wait for it."""
+    state.send(connection, _HISTORY)
+
+
 def read(connection: Connection, rules: Sequence[Rule], *, shows_tokens: bool) -> reporting.Alerts:
     """Return the response, with or without names of tokens."""
     known = state.read(connection)

@@ -182,7 +182,7 @@ def create_app(
         ),
     ):
         app.router.routes.extend(forms.routes)
-    pages.install(
+    app.state.warm = pages.install(
         app,
         pages.Sources(
             engine,
@@ -194,6 +194,7 @@ def create_app(
                 connection, settings.alerts, shows_tokens=is_member
             ),
             session_of=sessions.of_request,
+            send_alerts=alerts.send,
             embed_origins=settings.embed_origins,
         ),
     )

@@ -173,12 +173,21 @@ class CombinedQueue:
 
     def state_in(self, connection: Connection) -> QueueState:
         """Return `state` from an open snapshot."""
-        return QueueState(*statements.fetch(connection, _STATE, since=self._since())[0])
+        return self.send_state(connection)()
+
+    def send_state(self, connection: Connection) -> Callable[[], QueueState]:
+        """Ask for `state_in`. Return a function that waits for it."""
+        sent = statements.send(connection, _STATE, since=self._since())
+        return lambda: QueueState(*sent()[0])
 
     def running_in(self, connection: Connection, rows: int) -> list[RunningBuild]:
         """Return the running builds from an open snapshot, newest first."""
-        found = statements.fetch(connection, _NEWEST_RUNNING, since=self._since(), rows=rows)
-        return [RunningBuild(*row) for row in found]
+        return self.send_running(connection, rows)()
+
+    def send_running(self, connection: Connection, rows: int) -> Callable[[], list[RunningBuild]]:
+        """Ask for `running_in`. Return a function that waits for it."""
+        sent = statements.send(connection, _NEWEST_RUNNING, since=self._since(), rows=rows)
+        return lambda: [RunningBuild(*row) for row in sent()]
 
     def _since(self) -> datetime:
         return naive(self.clock()) - self.stale_after

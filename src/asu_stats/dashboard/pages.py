@@ -1,6 +1,7 @@
 """The pages. They are rendered on the server; scripts only draw charts and update figures."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
@@ -70,7 +71,8 @@ class Sources:
     """Data sources of the pages; `now` is the clock.
 
     `jobs` returns the periodic jobs. `alerts` returns the rules and incidents, with names of tokens
-    if its last argument is true. `session_of` returns who is signed in.
+    if its last argument is true; `send_alerts` asks the database for them. `session_of` returns who
+    is signed in.
     """
 
     engine: Engine
@@ -79,6 +81,7 @@ class Sources:
     hourly_days: int
     jobs: Callable[[], Sequence[Mapping[str, Any]]]
     alerts: Callable[[Connection, bool], Mapping[str, Any]]
+    send_alerts: Callable[[Connection], None]
     session_of: Callable[[Request], Session | None]
     embed_origins: Sequence[str] = ()
 
@@ -101,8 +104,12 @@ def of_database(db: Connection, view: View) -> View:
     return replace(view, filters=filters, since=sums.first_day(db))
 
 
-def install(app: FastAPI, sources: Sources) -> None:
-    """Add the pages and their files to `app`."""
+def install(app: FastAPI, sources: Sources) -> Callable[[], None]:
+    """Add the pages and their files to `app`.
+
+    Return a function that computes the overview once. Later pages and reports of this process then
+    find statements, templates and blocks in memory.
+    """
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     contents: Mapping[str, tuple[str, Read]] = {
         **_CONTENTS,
@@ -143,6 +150,14 @@ def install(app: FastAPI, sources: Sources) -> None:
     badges.install(routes, sources.view, sources.read)
     embeds.install(routes, sources.view, sources.read, sources.embed_origins)
     app.router.routes.extend(routes.routes)
+    overview_page = _page(sources, "overview", labels["overview"], *contents["overview"])
+
+    def warm() -> None:
+        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        with suppress(AsuStatsError):  # without a database, the first page is as slow as before
+            overview_page(Request({**scope, "app": app}))
+
+    return warm
 
 
 def _show_missing_pages(app: FastAPI) -> None:
@@ -168,12 +183,21 @@ def _page(
         try:
             view = sources.view(request, name, accepted)
             is_member = sources.session_of(request) is not None
+            has_state = name in {"overview", "alerts"}
             with read_snapshot(sources.engine) as db:
+                # All that needs no answer first goes to the database together.
+                sums.send_days_of_data(db)
+                read_now = now_report.send(db, sources.queues)
+                if has_state:
+                    sources.send_alerts(db)
+                if name not in TIMELESS:
+                    annotations.send(db, view.window)
+                if name == "overview":
+                    overview.send(db, view)
                 view = of_database(db, view)
-                has_state = name in {"overview", "alerts"}
                 alerts = sources.alerts(db, is_member) if has_state else {}
                 content = read(db, view)
-                now = now_report.read(db, sources.queues)
+                now = read_now()
                 notes = () if name in TIMELESS else annotations.read(db, view.window)
         except tuple(_STATUSES) as error:
             if not wants_page(request):

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Integer, Select, bindparam, delete, insert, select, update
 
 from asu_stats.monitor.evaluate import Alert, Incident
 from asu_stats.monitor.outbreaks import Subject
@@ -57,15 +57,36 @@ class MonitorState:
     silences: Sequence[Silence]
 
 
+_EVALUATION: Final = select(*alert_evaluations.c)
+_ALERTS: Final = select(*alerts.c)
+_OPEN: Final = select(*alert_incidents.c).where(i.closed_at.is_(None))
+_SILENCES: Final = select(*alert_silences.c).order_by(s.id)
+_NEWEST: Final = (
+    select(*alert_incidents.c)
+    .order_by(i.opened_at.desc(), i.id.desc())
+    .limit(bindparam("rows", type_=Integer))
+)
+
+
+def send(connection: Connection, rows: int) -> None:
+    """Ask for what `read` and `history` return, and do not wait for it."""
+    for query in (_EVALUATION, _ALERTS, _OPEN, _SILENCES):
+        statements.send_once(connection, query)
+    statements.send_once(connection, _NEWEST, rows=rows)
+
+
+def _rows(connection: Connection, query: Select[Any], **parameters: int) -> list[Any]:
+    return statements.named(query, statements.fetch_once(connection, query, **parameters))
+
+
 def read(connection: Connection) -> MonitorState:
-    last = connection.execute(select(*alert_evaluations.c)).first()
-    open_ones = connection.execute(select(*alert_incidents.c).where(i.closed_at.is_(None)))
+    (last,) = _rows(connection, _EVALUATION) or (None,)
     return MonitorState(
         evaluations=last.evaluations if last else 0,
         evaluated_at=aware(last.evaluated_at) if last else None,
         readings=last.readings if last else {},
-        alerts=[_alert(row) for row in connection.execute(select(*alerts.c))],
-        incidents=[_stored_incident(row) for row in open_ones],
+        alerts=[_alert(row) for row in _rows(connection, _ALERTS)],
+        incidents=[_stored_incident(row) for row in _rows(connection, _OPEN)],
         silences=silences(connection),
     )
 
@@ -110,8 +131,7 @@ def firing(connection: Connection) -> set[str]:
 
 def history(connection: Connection, limit: int) -> list[StoredIncident]:
     """Return incidents, the newest first."""
-    newest = select(*alert_incidents.c).order_by(i.opened_at.desc(), i.id.desc()).limit(limit)
-    return [_stored_incident(row) for row in connection.execute(newest)]
+    return [_stored_incident(row) for row in _rows(connection, _NEWEST, rows=limit)]
 
 
 def count_evaluation(
@@ -185,7 +205,6 @@ def forget(connection: Connection, now: datetime) -> None:
 
 def silences(connection: Connection) -> list[Silence]:
     """Return all silences, including expired ones."""
-    rows = connection.execute(select(*alert_silences.c).order_by(s.id))
     return [
         Silence(
             row.id,
@@ -195,7 +214,7 @@ def silences(connection: Connection) -> list[Silence]:
             row.comment,
             row.created_by,
         )
-        for row in rows
+        for row in _rows(connection, _SILENCES)
     ]
 
 
@@ -240,7 +259,7 @@ def to_subject(stored: str) -> Subject:
     return tuple((dimension, value) for dimension, value in json.loads(stored))
 
 
-def _alert(row: Row[Any]) -> Alert:
+def _alert(row: Any) -> Alert:
     return Alert(
         rule=row.rule,
         subject=to_subject(row.subject),
@@ -257,7 +276,7 @@ def _alert(row: Row[Any]) -> Alert:
     )
 
 
-def _stored_incident(row: Row[Any]) -> StoredIncident:
+def _stored_incident(row: Any) -> StoredIncident:
     incident = Incident(
         id=row.id,
         family=cast(Any, row.family),

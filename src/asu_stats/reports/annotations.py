@@ -38,6 +38,11 @@ class Annotation(TypedDict):
     ]
 
 
+def send(connection: Connection, window: Window) -> None:
+    """Ask for what `read` needs, and do not wait for it."""
+    annotations.send(connection, *bounds(window.start, window.end))
+
+
 def read(connection: Connection, window: Window) -> list[Annotation]:
     """Return what happened in a time range, or began before it and lasted into it, by time."""
     first, after = bounds(window.start, window.end)

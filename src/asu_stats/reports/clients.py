@@ -30,6 +30,7 @@ from asu_stats.store.blocks.cubes import (
 from asu_stats.windows import Window
 
 _TOP: Final = 5
+CUBES: Final = (BY_CLIENT, CLIENT_UNIQUE, CLIENT_REJECTED, BY_CLIENT_VERSION)
 _UNTRACED: Final = "null if some were imported without hash, see `period.incomplete`."
 ClientBuilt = Annotated[
     int | None, Field(description=f"The client's requests whose build succeeded; {_UNTRACED}")
@@ -72,9 +73,7 @@ class ClientRow(TypedDict):
 
 def read(connection: Connection, window: Window) -> Listing[ClientRow]:
     """Return a row per client, by requests descending, then by name."""
-    clients, pairs, rejected, versions = sums.cubes(
-        connection, window, BY_CLIENT, CLIENT_UNIQUE, CLIENT_REJECTED, BY_CLIENT_VERSION
-    )
+    clients, pairs, rejected, versions = sums.cubes(connection, window, *CUBES)
     ranked, hidden = floor.fold_ranked(clients.ranked_rows(len(BY_CLIENT.adds)))
     unique, unique_rejected = (sums.unique_by_client(window, each) for each in (pairs, rejected))
     below = versions.tops()

@@ -91,14 +91,20 @@ _FIGURES: Final[tuple[tuple[str, str, Callable[[Overview], float | None]], ...]]
 )
 
 
-def read(connection: Connection, window: Window, now: datetime | None = None) -> list[Compared]:
+def read(
+    connection: Connection,
+    window: Window,
+    now: datetime | None = None,
+    shown: Overview | None = None,
+) -> list[Compared]:
     """Return the figures of `window`, and of the same number of days before it.
 
     If `now` (UTC) lies in `window`, the earlier days count up to the same time of day. Earlier
     figures are `None` unless data goes back to the first of those days. With a time of day, the
-    details of that last day must still be in tables.
+    details of that last day must still be in tables. `shown` is the overview of `window`, if it was
+    read already.
     """
-    shown = overview.read(connection, window)
+    shown = shown or overview.read(connection, window)
     earlier, since = window.before(), shown["period"]["data_since"]
     until = compared_until(window, now)
     unknown = _unknown(connection, earlier, since, until)
@@ -134,12 +140,20 @@ def _unknown(
         return f"the previous time range starts on {earlier.start}, and data on {since}"
     if until:
         first = midnight(until.date())
-        if any(segments.between(connection, table, first, first + _DAY) for table in _DETAILS):
+        if segments.any_between(connection, _DETAILS, first, first + _DAY):
             return (
                 f"the previous time range ends on {until.date()} at a time of day, and the detail "
                 "rows of that day are in archive files; choose a time range without today"
             )
     return None
+
+
+def whole_days(window: Window, now: datetime | None) -> Window | None:
+    """Return the earlier days that count whole, `None` if there are none."""
+    earlier, until = window.before(), compared_until(window, now)
+    if earlier is None or until is None:
+        return earlier
+    return Window(earlier.start, until.date() - _DAY) if earlier.start < until.date() else None
 
 
 def compared_until(window: Window, now: datetime | None) -> datetime | None:

@@ -25,6 +25,9 @@ class DurationBucket(TypedDict):
     p95_seconds: Seconds
 
 
+CUBES: Final = (SECONDS,)  # of all versions
+
+
 def read(
     connection: Connection, window: Window, *, interval: Interval, version: str | None = None
 ) -> list[DurationBucket]:

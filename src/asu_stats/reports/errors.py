@@ -54,12 +54,13 @@ class Errors(TypedDict):
 
 
 _TOP: Final = 5
+CUBES: Final = (FAILURES,)
 _VERSIONS: Final = 10
 
 
 def read(connection: Connection, window: Window, page: Page = ALL) -> Errors:
     """Return the errors of `window` by category and type, and by version; `page` cuts both."""
-    (failures,) = sums.cubes(connection, window, FAILURES)
+    (failures,) = sums.cubes(connection, window, *CUBES)
     failures = floor.rename(connection, window, failures, FAILURES.key.index("version"), "version")
     categories, versions = _by_category(failures, page), _by_version(failures)
     return {

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from asu_stats.events import UNKNOWN
 from asu_stats.reports import figures, sums
@@ -24,7 +24,6 @@ from asu_stats.store.blocks.cubes import (
     Cube,
 )
 from asu_stats.store.blocks.totals import Ranked, Top, Totals
-from asu_stats.store.database.schema import day_changes
 from asu_stats.store.rollups.definitions import (
     CLIENT_DEVICES,
     CLIENT_VERSIONS,
@@ -170,5 +169,5 @@ def is_rare(connection: Connection, window: Window, asked: Mapping[str, str]) ->
 
 def recent(connection: Connection) -> Window:
     """Return the days that decide where a response has no time range: the last ones with data."""
-    last = connection.execute(select(func.max(day_changes.c.date))).scalar()
+    last = sums.last_day(connection)
     return Window.last(RECENT_DAYS, today=last or FIRST_DAY + timedelta(days=RECENT_DAYS))

@@ -91,7 +91,8 @@ class Overview(TypedDict):
     diff_packages: OverviewDiffPackages
 
 
-_SUMS: Final = (
+CUBES: Final = (SECONDS, UNIQUE, REJECTED, BY_CLIENT)
+SUMS: Final = (
     "total_requests",
     "cache_hits",
     "successful_builds",
@@ -132,11 +133,9 @@ def read_hours(connection: Connection, now: datetime, hours: int) -> Overview:
 
 def tally(connection: Connection, window: Window) -> Tally:
     """Count requests, builds and clients of `window`."""
-    days = [row[1:] for row in sums.days(connection, window, *_SUMS)]
-    totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_SUMS)}
-    seconds, pairs, rejected, clients = sums.cubes(
-        connection, window, SECONDS, UNIQUE, REJECTED, BY_CLIENT
-    )
+    days = [row[1:] for row in sums.days(connection, window, *SUMS)]
+    totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(SUMS)}
+    seconds, pairs, rejected, clients = sums.cubes(connection, window, *CUBES)
     return Tally(
         totals,
         (sums.unique_requests(window, pairs), sums.unique_requests(window, rejected)),

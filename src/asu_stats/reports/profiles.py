@@ -29,6 +29,7 @@ class ProfileRow(TypedDict):
 
 
 _RANKING: Final = Ranking("profile", ProfileRow, as_text, BY_PROFILE)
+CUBES: Final = _RANKING.cubes
 
 
 def read(connection: Connection, window: Window, **filters: str) -> Listing[ProfileRow]:

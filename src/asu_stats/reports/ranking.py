@@ -36,6 +36,11 @@ class Ranking(Generic[Row]):
     below: str | None = None
     pairs: Cube | None = None
 
+    @property
+    def cubes(self) -> tuple[Cube, ...]:
+        """The cubes that it reads without filters."""
+        return (self.cube, *([self.pairs] if self.pairs else []))
+
     def read(
         self, connection: Connection, window: Window, filters: Mapping[str, str]
     ) -> Listing[Row]:
@@ -58,8 +63,7 @@ class Ranking(Generic[Row]):
                     for pair in pairs
                 )
         else:
-            cubes = [self.cube, *([self.pairs] if self.pairs else [])]
-            names, *both = sums.cubes(connection, window, *cubes)
+            names, *both = sums.cubes(connection, window, *self.cubes)
             found = names.ranked_rows(_DECIDING)
             below = both[0].tops() if both else None
         found, hidden = floor.fold_ranked(found)

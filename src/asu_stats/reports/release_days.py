@@ -8,12 +8,11 @@ from datetime import date
 from functools import cache
 from importlib import resources
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from asu_stats.releases import branch_of, days_of, is_release, release_order
 from asu_stats.reports import floor, sums
 from asu_stats.store.blocks.cubes import VERSIONS
-from asu_stats.store.database.schema import day_changes
 from asu_stats.store.details import annotations
 from asu_stats.windows import Window
 
@@ -46,7 +45,7 @@ def first_requested(
     Packed days are read by the month, then the days of the months in which a version appears.
     """
     since = sums.first_day(connection)
-    last = connection.execute(select(func.max(day_changes.c.date))).scalar()
+    last = sums.last_day(connection)
     if since is None or last is None or not versions or since > until:
         return {}
     months: dict[str, Window] = {}

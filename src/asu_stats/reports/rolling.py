@@ -90,11 +90,15 @@ def tally(
     """
     window = {"first": naive(first), "last": naive(last)}
 
-    def fetch(statement: Any, **more: Any) -> list[tuple[Any, ...]]:
-        return statements.fetch(connection, statement, **window, **more)
-
-    requests = [(row[:-2], row[-2], row[-1]) for row in fetch(_REQUESTS)]
-    builds = [(row[:-1], row[-1]) for row in fetch(_BUILDS)]
+    unique = _UNIQUE if known is None else _NEW
+    days = {} if known is None else {"start": known.start, "end": known.end}
+    sent = [
+        *(statements.send(connection, each, **window) for each in (_REQUESTS, _BUILDS)),
+        *(statements.send(connection, each, **window, **days) for each in unique),
+    ]
+    found, built, accepted, rejected = (rows() for rows in sent)
+    requests = [(row[:-2], row[-2], row[-1]) for row in found]
+    builds = [(row[:-1], row[-1]) for row in built]
     totals = recount.totals(facts.Request, DAILY, ((fact, n) for fact, _, n in requests))
     totals += recount.totals(facts.Build, DAILY, builds)
     clients: Counter[str] = Counter()
@@ -105,9 +109,5 @@ def tally(
         build = facts.Build(*fact)
         if build.timed:
             durations[build.timed_seconds] += n
-    if known is None:
-        accepted, rejected = (int(fetch(query)[0][0]) for query in _UNIQUE)
-    else:
-        days = {"start": known.start, "end": known.end}
-        accepted, rejected = (int(fetch(query, **days)[0][0]) for query in _NEW)
-    return Tally(totals, (accepted, rejected), Distribution.of(durations), clients)
+    hashes = int(accepted[0][0]), int(rejected[0][0])
+    return Tally(totals, hashes, Distribution.of(durations), clients)

@@ -18,7 +18,7 @@ from asu_stats.store.blocks.cubes import Cube
 from asu_stats.store.blocks.keys import Key
 from asu_stats.store.blocks.totals import Before, Top, Totals
 from asu_stats.store.database import statements
-from asu_stats.store.database.schema import store_state
+from asu_stats.store.database.schema import day_changes, store_state
 from asu_stats.store.rollups.definitions import DAILY, Rollup
 from asu_stats.windows import Interval, Window
 
@@ -68,6 +68,22 @@ def cube_over_time(
     return [(stamp, part, sums) for (stamp, part), sums in zip(parts, found, strict=True)]
 
 
+def send_changes(connection: Connection, window: Window) -> None:
+    """Ask for what `ahead` needs first over a time range, and do not wait for it."""
+    reader.send_changes(connection, window.start, window.end)
+
+
+def ahead(connection: Connection, *wanted: tuple[Window, Sequence[Cube], bool]) -> None:
+    """Bring cubes that reports read later in this snapshot into memory, together.
+
+    Each is wanted over a time range: as one sum, or (`True`) by day.
+    """
+    reader.ahead(
+        connection,
+        [reader.Ahead(window.start, window.end, cubes, by_day) for window, cubes, by_day in wanted],
+    )
+
+
 class Below(Protocol):
     """Counts and ranks of the names below other names."""
 
@@ -109,7 +125,12 @@ def _days(adds: tuple[str, ...]) -> Select[Any]:
 
 def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, ...]]:
     """Return (day, sums) of `stats_daily`, for the days of `window` that have a row."""
-    return statements.fetch(connection, _days(adds), start=window.start, end=window.end)
+    return statements.fetch_once(connection, _days(adds), start=window.start, end=window.end)
+
+
+def send_days(connection: Connection, window: Window, *adds: str) -> None:
+    """Ask for the rows of `days`, and do not wait for them."""
+    statements.send_once(connection, _days(adds), start=window.start, end=window.end)
 
 
 def unique_requests(window: Window, pairs: Totals) -> int:
@@ -137,8 +158,23 @@ _SINCE = select(store_state.c.data_since)
 
 def first_day(connection: Connection) -> date | None:
     """Return the first day with any data, `None` without data."""
-    found: date | None = statements.fetch(connection, _SINCE)[0][0]
+    found: date | None = statements.fetch_once(connection, _SINCE)[0][0]
     return found
+
+
+_LAST = select(func.max(day_changes.c.date).label("last"))
+
+
+def last_day(connection: Connection) -> date | None:
+    """Return the last day with any data, `None` without data."""
+    found: date | None = statements.fetch_once(connection, _LAST)[0][0]
+    return found
+
+
+def send_days_of_data(connection: Connection) -> None:
+    """Ask for the first and the last day with data, and do not wait for them."""
+    for query in (_SINCE, _LAST):
+        statements.send_once(connection, query)
 
 
 def data_since(connection: Connection) -> str | None:
@@ -163,5 +199,5 @@ _HOURLY = select(store_state.c.hourly_since)
 
 def hourly_since(connection: Connection) -> date | None:
     """Return the first day with hourly figures; `None` if none were ever deleted."""
-    found: date | None = statements.fetch(connection, _HOURLY)[0][0]
+    found: date | None = statements.fetch_once(connection, _HOURLY)[0][0]
     return found

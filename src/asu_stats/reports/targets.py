@@ -43,6 +43,7 @@ class TargetRow(TypedDict):
 _RANKING: Final = Ranking(
     "target", TargetRow, as_text, TARGETS, below="profile", pairs=TARGET_PROFILES
 )
+CUBES: Final = _RANKING.cubes
 
 
 def read(connection: Connection, window: Window, **filters: str) -> Listing[TargetRow]:

@@ -97,6 +97,12 @@ def read(
     return _buckets(list(window.timestamps(interval)), found, filters)
 
 
+def send(connection: Connection, window: Window, interval: Interval) -> None:
+    """Ask for sums that `read` without filters needs, and do not wait for them."""
+    if interval != "hour":
+        sums.send_days(connection, window, *_DAY)
+
+
 def read_days(connection: Connection, window: Window, filters: Filters) -> list[Bucket]:
     """Return the days of `window`. More than 10,000 days leave out those without data."""
     found = _read(connection, window, "day", filters)

@@ -43,6 +43,7 @@ class VersionRow(TypedDict):
 _RANKING: Final = Ranking(
     "version", VersionRow, release_order, VERSIONS, below="target", pairs=VERSION_TARGETS
 )
+CUBES: Final = _RANKING.cubes
 
 
 def read(connection: Connection, window: Window, **filters: str) -> Listing[VersionRow]:

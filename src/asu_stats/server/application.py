@@ -1,6 +1,7 @@
 """A service and the ASGI application in front of it, started and stopped together."""
 
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
@@ -22,6 +23,8 @@ from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
+
+_WARM_SECONDS: Final = 10.0  # at the end, until a warm-up that still runs is left alone
 
 
 @contextmanager
@@ -48,8 +51,20 @@ def started(settings: Settings) -> Iterator[FastAPI]:
             problems_elsewhere=following.problems if isinstance(following, Follower) else list,
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
-        with scheduler, following, Sender(service.engine, channels.of_settings(settings)):
+        sender = Sender(service.engine, channels.of_settings(settings))
+        with scheduler, following, sender, _warming(app.state.warm):
             yield app
+
+
+@contextmanager
+def _warming(warm: Callable[[], None]) -> Iterator[None]:
+    """Warm up in a thread, so that the start takes no longer."""
+    thread = threading.Thread(target=warm, name="warm-up", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join(_WARM_SECONDS)
 
 
 # Keys of the scope that an outer application sets for itself.

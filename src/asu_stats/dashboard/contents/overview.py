@@ -17,12 +17,15 @@ from asu_stats.reports import (
     errors,
     overview,
     profiles,
+    sums,
     targets,
     timeseries,
     versions,
 )
 from asu_stats.reports.comparison import Compared
 from asu_stats.reports.listing import Page
+from asu_stats.store.blocks.cubes import Cube
+from asu_stats.windows import Window
 
 TOP: Final = 6
 _NOTABLE_PERCENT: Final = 10.0
@@ -39,12 +42,43 @@ _TILES: Final = (
 )
 
 
+_CUBES: Final = (
+    *overview.CUBES,
+    *versions.CUBES,
+    *targets.CUBES,
+    *profiles.CUBES,
+    *clients.CUBES,
+    *errors.CUBES,
+)
+
+
+def send(db: Connection, view: View) -> None:
+    """Ask for what `read` needs first, and do not wait for it."""
+    earlier = comparison.whole_days(view.window, view.now)
+    first = earlier.start if earlier else view.window.start
+    sums.send_changes(db, Window(first, view.window.end))
+    timeseries.send(db, view.window, view.interval)
+    for window in (view.window, earlier):
+        if window is not None:
+            sums.send_days(db, window, *overview.SUMS)
+
+
 def read(db: Connection, view: View) -> Content:
-    """Return totals compared with the previous time range, requests over time, and top lists."""
+    """Return totals compared with the previous time range, requests over time, and top lists.
+
+    Several reports need the same cubes, so all are read together first.
+    """
+    wanted: list[tuple[Window, Sequence[Cube], bool]] = [(view.window, _CUBES, False)]
+    if earlier := comparison.whole_days(view.window, view.now):
+        wanted.append((earlier, overview.CUBES, False))
+    if view.day_interval == "day":
+        wanted.append((view.window, duration_timeseries.CUBES, True))
+    sums.ahead(db, *wanted)
     series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
     durations: Rows = duration_timeseries.read(db, view.window, interval=view.day_interval)
-    found = {row["figure"]: row for row in comparison.read(db, view.window, view.now)}
     figures = overview.read(db, view.window)
+    compared = comparison.read(db, view.window, view.now, figures)
+    found = {row["figure"]: row for row in compared}
     return {
         "figures": figures,
         "gaps": figures["period"]["incomplete"],

@@ -33,6 +33,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     insert,
+    literal_column,
     select,
 )
 
@@ -194,6 +195,23 @@ def between(
     """Return the files of a table that may have rows from `first` to before `after`."""
     given = {"table": table.name, "first": first, "after": after}
     return list(connection.execute(_BETWEEN, given))
+
+
+_ANY_BETWEEN: Final = (
+    select(_t.id)
+    .where(_t.table_name.in_((bindparam("one"), bindparam("other"))))
+    .where(_t.last_at >= bindparam("first"), _t.first_at < bindparam("after"))
+    .limit(literal_column("1"))
+)
+
+
+def any_between(
+    connection: Connection, tables: tuple[Table, Table], first: datetime, after: datetime
+) -> bool:
+    """Return whether a file of two tables may have rows from `first` to before `after`."""
+    one, other = (table.name for table in tables)
+    given = {"one": one, "other": other, "first": first, "after": after}
+    return bool(statements.fetch(connection, _ANY_BETWEEN, **given))
 
 
 def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:

@@ -151,6 +151,15 @@ _BLOCK: Final = (
 _DAYS_AT_ONCE: Final = 64  # sent together; their rows are in memory at the same time
 
 
+class Ahead(NamedTuple):
+    """Cubes over the days from `start` to `end`: as one sum, or a sum of each day."""
+
+    start: date
+    end: date
+    cubes: Sequence[Cube]
+    by_day: bool = False
+
+
 class Wanted(NamedTuple):
     """A block of a cube that is valid if it has counted all changes up to `changes`."""
 
@@ -167,10 +176,51 @@ def _stored(given: FromClause) -> Select[Any]:
     return select(*columns).join_from(given, t, here & (t.c.changes == same.changes))
 
 
+# What `ahead` has read in a snapshot: the changes of days from one to another.
+_known: Final[WeakKeyDictionary[Connection, tuple[date, date, dict[int, int]]]] = (
+    WeakKeyDictionary()
+)
+
+
 def _changes(connection: Connection, start: date, end: date) -> dict[int, int]:
     """Return the last change of each day from `start` to `end` that has any, by ordinal."""
-    rows = statements.fetch(connection, CHANGES, start=start, end=end)
+    known = _known.get(connection)
+    if known and known[0] <= start and end <= known[1]:
+        first, last = start.toordinal(), end.toordinal()
+        return {day: count for day, count in known[2].items() if first <= day <= last}
+    rows = statements.fetch_once(connection, CHANGES, start=start, end=end)
     return {day.toordinal(): count for day, count in rows}
+
+
+def send_changes(connection: Connection, start: date, end: date) -> None:
+    """Ask for the changes that `ahead` needs, and do not wait for them."""
+    statements.send_once(connection, CHANGES, start=start, end=end)
+
+
+def ahead(connection: Connection, wanted: Sequence["Ahead"]) -> None:
+    """Bring all that `read` and `read_each` return later in this snapshot into memory.
+
+    They would read the blocks of each cube by statements of its own.
+    """
+    start, end = min(part.start for part in wanted), max(part.end for part in wanted)
+    changes = _changes(connection, start, end)
+    if connection.get_execution_options().get("snapshot"):
+        _known[connection] = start, end, changes
+    reader = Reader(connection, changes)
+    blocks: list[Wanted] = []
+    for part in wanted:
+        first, last = part.start.toordinal(), part.end.toordinal()
+        days = [day for day in changes if first <= day <= last]
+        if days:
+            each = days if part.by_day else [min(days)]
+            for cube in part.cubes:
+                for day in each:
+                    until = day if part.by_day else max(days)
+                    blocks += reader.blocks(cube, day, until)
+    blocks = list(dict.fromkeys(blocks))
+    reader.load(blocks)
+    for block in blocks:
+        reader.block(block)
 
 
 def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[Totals]:
@@ -263,7 +313,7 @@ class Reader:
         while parts := {part for block in missing for part in self._unknown(block, requested)}:
             self._load_stored(parts)
             requested |= parts
-        days = [day for block in missing for day in self._days(block)]
+        days = list(dict.fromkeys(day for block in missing for day in self._days(block)))
         for place in range(0, len(days), _DAYS_AT_ONCE):
             sent = [(day, self._send_day(day)) for day in days[place : place + _DAYS_AT_ONCE]]
             for day, rows in sent:

@@ -8,6 +8,7 @@ several times as much as the database itself.
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeAlias, cast
 from weakref import WeakKeyDictionary
 
@@ -78,6 +79,10 @@ def together(connection: Connection) -> Iterator[None]:
         cursor.execute(statement, parameters)
 
 
+# What a snapshot has sent or read, by statement and parameters: nothing changes within it.
+_sent: Final[WeakKeyDictionary[Connection, dict[tuple[object, ...], Sent]]] = WeakKeyDictionary()
+
+
 @lru_cache(maxsize=256)
 def _decoders(dialect: str, statement: Statement) -> tuple[Convert | None, ...]:
     return tuple(dialects.decoder(dialect, c.type) for c in statement.exported_columns)
@@ -134,6 +139,43 @@ def send(connection: Connection, statement: Statement, /, **parameters: object) 
     cursor = cast(Cursor, connection.connection.cursor())
     cursor.execute(compiled.text, compiled.values(dialect, parameters))
     return lambda: _decoded(dialect, statement, cursor.fetchall())
+
+
+def send_once(connection: Connection, statement: Statement, /, **parameters: object) -> Sent:
+    """Run a statement like `send`. The same one in the same snapshot returns the same rows.
+
+    They must not be changed.
+    """
+    if not connection.get_execution_options().get("snapshot"):
+        return send(connection, statement, **parameters)
+    known = _sent.setdefault(connection, {})
+    key = (statement, *sorted(parameters.items()))
+    if key not in known:
+        known[key] = _waiting(send(connection, statement, **parameters))
+    return known[key]
+
+
+def fetch_once(connection: Connection, statement: Statement, /, **parameters: object) -> list[Row]:
+    """Return the rows of a statement; see `send_once`."""
+    return send_once(connection, statement, **parameters)()
+
+
+def _waiting(sent: Sent) -> Sent:
+    """Return a function that waits for rows at its first call, and keeps them."""
+    found: list[list[Row]] = []
+
+    def rows() -> list[Row]:
+        if not found:
+            found.append(sent())
+        return found[0]
+
+    return rows
+
+
+def named(statement: Statement, rows: Sequence[Row]) -> list[Any]:
+    """Return rows whose values are attributes with the names of the columns of `statement`."""
+    names = [column.name for column in statement.exported_columns]
+    return [SimpleNamespace(**dict(zip(names, row, strict=True))) for row in rows]
 
 
 def stream(

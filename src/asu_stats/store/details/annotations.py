@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, or_, select
+from sqlalchemy import Connection, DateTime, Engine, bindparam, delete, insert, or_, select
 
 from asu_stats.exceptions import InvalidNoteError
-from asu_stats.store.database import changes
+from asu_stats.store.database import changes, statements
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import (
     alert_incidents,
@@ -81,25 +81,38 @@ _N: Final = annotations.c
 _NOTES: Final = select(_N.id, _N.kind, _N.at, _N.until, _N.text).order_by(_N.at, _N.id)
 
 
+_FIRST: Final = bindparam("first", type_=DateTime)
+_AFTER: Final = bindparam("after", type_=DateTime)
+_BETWEEN: Final = _NOTES.where(_N.at < _AFTER, or_(_N.at >= _FIRST, _N.until >= _FIRST))
+_I: Final = alert_incidents.c
+_INCIDENTS: Final = (
+    select(_I.opened_at, _I.closed_at, _I.rule, _I.report, _I.subject)
+    .where(_I.opened_at < _AFTER, or_(_I.closed_at.is_(None), _I.closed_at >= _FIRST))
+    .order_by(_I.opened_at, _I.id)
+)
+_RELEASE_DAYS: Final = select(release_days.c.version, release_days.c.released_on)
+
+
 def read(
     connection: Connection, first: datetime | None = None, after: datetime | None = None
 ) -> list[Note]:
     """Return annotations in the order of their times: all, or those between two times."""
-    query = _NOTES
-    if first is not None and after is not None:
-        query = query.where(_N.at < after, or_(_N.at >= first, _N.until >= first))
-    return [Note(*row) for row in connection.execute(query)]
+    if first is None or after is None:
+        return [Note(*row) for row in statements.fetch(connection, _NOTES)]
+    found = statements.fetch_once(connection, _BETWEEN, first=first, after=after)
+    return [Note(*row) for row in found]
+
+
+def send(connection: Connection, first: datetime, after: datetime) -> None:
+    """Ask for release days, annotations and incidents between two times, and do not wait."""
+    statements.send_once(connection, _RELEASE_DAYS)
+    for query in (_BETWEEN, _INCIDENTS):
+        statements.send_once(connection, query, first=first, after=after)
 
 
 def incidents(connection: Connection, first: datetime, after: datetime) -> list[Incident]:
     """Return the incidents that were open between two times, in the order of their start."""
-    t = alert_incidents.c
-    lasting: ColumnElement[bool] = or_(t.closed_at.is_(None), t.closed_at >= first)
-    query = (
-        select(t.opened_at, t.closed_at, t.rule, t.report, t.subject)
-        .where(t.opened_at < after, lasting)
-        .order_by(t.opened_at, t.id)
-    )
+    found = statements.fetch_once(connection, _INCIDENTS, first=first, after=after)
     return [
         Incident(
             row.opened_at,
@@ -108,7 +121,7 @@ def incidents(connection: Connection, first: datetime, after: datetime) -> list[
             row.rule,
             tuple((dimension, value) for dimension, value in json.loads(row.subject)),
         )
-        for row in connection.execute(query)
+        for row in statements.named(_INCIDENTS, found)
     ]
 
 
@@ -160,5 +173,4 @@ def put_release_days(engine: Engine, days: Mapping[str, date]) -> None:
 
 def given_release_days(connection: Connection) -> dict[str, date]:
     """Return the release days from the file, by version."""
-    rows = connection.execute(select(release_days.c.version, release_days.c.released_on))
-    return {row.version: row.released_on for row in rows}
+    return dict(statements.fetch_once(connection, _RELEASE_DAYS))
