@@ -294,6 +294,8 @@ class Reader:
         self._connection = connection
         self._cache = _cache_of(connection)
         self._changes = changes
+        # Stored blocks as they were read. Most were requested in case a larger one is missing.
+        self._payloads: dict[Wanted, bytes] = {}
 
     def blocks(self, cube: Cube, first: int, last: int) -> list[Wanted]:
         """Return the fewest blocks that cover all days with changes, given as ordinals."""
@@ -308,7 +310,7 @@ class Reader:
 
     def load(self, wanted: Iterable[Wanted]) -> None:
         """Bring blocks, or all that they are built from, into memory."""
-        missing = [block for block in wanted if not self._cache.get(*block)]
+        missing = [block for block in wanted if not self._is_here(block)]
         requested: set[Wanted] = set()
         while parts := {part for block in missing for part in self._unknown(block, requested)}:
             self._load_stored(parts)
@@ -323,9 +325,25 @@ class Reader:
         """Return a block from memory, or build it from its halves."""
         found = self._cache.get(*wanted)
         if found is None:
-            found = self._built(wanted)
+            found = self._read(wanted) or self._built(wanted)
             self._cache.put(wanted, found)
         return found
+
+    def _read(self, wanted: Wanted) -> Block | None:
+        """Return a block that was read, `None` if it was not read or is damaged."""
+        payload = self._payloads.pop(wanted, None)
+        if payload is None:
+            return None
+        try:
+            return codec.decode(self._cache.vocabularies[wanted.cube], payload)
+        except codec.DamagedBlockError as error:  # it is summed again from the rollups
+            where = f"{wanted.cube.name} of {wanted.span.days} days"
+            self._cache.damage.failed(f"{where}: {error}")
+            return None
+
+    def _is_here(self, wanted: Wanted) -> bool:
+        """Return whether a block is in memory, or was read."""
+        return wanted in self._payloads or self._cache.get(*wanted) is not None
 
     def encode(self, cube: Cube, block: Block) -> bytes:
         """Return a block in its stored form."""
@@ -354,7 +372,7 @@ class Reader:
         If a block is not stored, that is usually because of its last change. So the half that has
         this change is likely to be missing too, and its halves are requested at the same time.
         """
-        if self._cache.get(*wanted):
+        if self._is_here(wanted):
             return
         new = wanted not in requested
         if new:
@@ -363,12 +381,12 @@ class Reader:
             for half in self._halves(wanted):
                 if not new or half.changes == wanted.changes:
                     yield from self._unknown(half, requested)
-                elif half not in requested and not self._cache.get(*half):
+                elif half not in requested and not self._is_here(half):
                     yield half
 
     def _days(self, wanted: Wanted) -> Iterator[Wanted]:
         """Yield the days of a block that are neither in memory nor stored, alone or in a block."""
-        if self._cache.get(*wanted):
+        if self._is_here(wanted):
             return
         if wanted.span.days == 1:
             yield wanted
@@ -377,17 +395,12 @@ class Reader:
                 yield from self._days(half)
 
     def _load_stored(self, wanted: Collection[Wanted]) -> None:
-        """Bring the valid stored ones of some blocks into memory."""
+        """Read the valid stored ones of some blocks."""
         known = {(w.cube.name, w.span.first, w.span.days): w for w in wanted}
         rows = sorted((*key, block.changes) for key, block in known.items())
         found = statements.fetch_for(self._connection, _stored, _BLOCK, rows)
         for *key, payload in found:
-            block = known[tuple(key)]
-            vocabulary = self._cache.vocabularies[block.cube]
-            try:
-                self._cache.put(block, codec.decode(vocabulary, payload))
-            except codec.DamagedBlockError as error:  # it is summed again from the rollups
-                self._cache.damage.failed(f"{block.cube.name} of {block.span.days} days: {error}")
+            self._payloads[known[tuple(key)]] = payload
 
     def _send_day(self, wanted: Wanted) -> statements.Sent:
         day = date.fromordinal(wanted.span.first)
