@@ -76,6 +76,25 @@ def test_downloads_old_endpoints_and_pages_are_compressed(filled: Stats, coding:
         assert unpacked(body, found) == plain
 
 
+@pytest.mark.parametrize("coding", ["gzip", "zstd"])
+def test_all_other_long_texts_are_compressed(stats: Stats, coding: str) -> None:
+    for path in ("/openapi.json", "/api/v1/stats/", "/api/v1/stats/alerts"):
+        plain, _ = raw(stats, path, "identity")
+        body, found = raw(stats, path, coding)
+        assert (found, unpacked(body, found)) == (coding, plain), path
+        assert len(body) < len(plain) / 4, path
+    body, found = raw(stats, "/metrics", coding)
+    assert found == coding
+    assert unpacked(body, found).startswith(b"# ")
+    head = stats.client.head("/openapi.json", headers={"Accept-Encoding": coding})
+    assert (head.headers["content-encoding"], head.content) == (coding, b"")
+
+
+def test_clients_of_the_build_service_get_plain_responses(stats: Stats) -> None:
+    response = stats.client.get("/api/v1/latest", headers={"Accept-Encoding": "gzip"})
+    assert "content-encoding" not in response.headers
+
+
 def test_a_long_download_is_compressed_while_it_is_sent(stats: Stats) -> None:
     names = range(3_000)  # more rows than are written at a time
     stats.record(*(request(f"h{n}", profile=f"profile {n}") for n in names))

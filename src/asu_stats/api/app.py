@@ -16,6 +16,7 @@ from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.audience import PublicFloor
+from asu_stats.api.compressing import Compressed
 from asu_stats.api.guard import ReadGuard
 from asu_stats.api.limits import Limited, RateLimits
 from asu_stats.api.live import Live
@@ -213,6 +214,7 @@ def create_app(
         Middleware(CommonHeaders),
         Middleware(Preflight),
         Middleware(HeadAsGet),
+        Middleware(Compressed, policies=policies),
         Middleware(Limited, limits=RateLimits(settings, policies)),
         *([guard] if settings.read_access == "token" else []),
         *([public] if min_requests else []),
