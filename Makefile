@@ -11,11 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean screenshots docs manual crash powerloss bounded fuzz soak upstream \
-  dist chromium prometheus redis
+.PHONY: help demo test lint format bench lock venv clean a11y screenshots docs manual crash powerloss bounded fuzz soak \
+  upstream dist chromium prometheus redis
 
 help: ## Say what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # The manual is built while the demo starts.
 demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
@@ -66,6 +66,9 @@ upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREA
 
 bench: $(VENV)/.bench ## Measure recording, queries and more in one run (SIZE=1000000 PARTS=all)
 	$(BIN)/python -m benchmarks $(PARTS) --size $(SIZE) --json build/benchmarks.json $(ARGS)
+
+a11y: $(VENV)/.dev chromium manual ## Every page: accessibility, width, console, first paint and weight (ARGS=--only=/alerts)
+	$(BIN)/python -m tests.browser.accessibility $(ARGS)
 
 screenshots: $(VENV)/.dev chromium ## The pictures of README and docs, of a demo as it runs
 	$(BIN)/python -m tests.browser.screenshots
