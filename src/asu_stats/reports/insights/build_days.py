@@ -128,7 +128,7 @@ class BuildDays:
     counts: Ints
     builds: Rows
     failures: Failures
-    _cells: dict[Group, list[int]] = field(default_factory=dict)
+    _cells: dict[tuple[str, tuple[str, ...]], list[int]] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -181,9 +181,9 @@ class BuildDays:
     def cells(self, group: Group) -> Ints:
         """Return the places of the `version_target` groups that a broader group consists of."""
         if not self._cells:
-            for place, cell in self.of_dimension("version_target"):
-                for each in cell.broader():
-                    self._cells.setdefault(each, []).append(place)
+            for place, (_, (version, target)) in self.of_dimension("version_target"):
+                for whole in (ALL, ("version", (version,)), ("target", (target,))):
+                    self._cells.setdefault(whole, []).append(place)
         return np.array(self._cells.get(group, []), np.int64)
 
     def day(self, day: int) -> date:

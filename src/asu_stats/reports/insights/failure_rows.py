@@ -90,7 +90,10 @@ class Failures:
 
     def where(self, mask: Mask) -> "Failures":
         """Return some of the rows."""
-        return Failures(self._rows.where(mask))
+        found = Failures(self._rows.where(mask))
+        if "request" in self.__dict__:  # faster than from the hashes
+            found.request = numbered(self.request[mask])[0]
+        return found
 
     @property
     def day(self) -> Ints:

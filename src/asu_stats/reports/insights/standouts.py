@@ -123,12 +123,12 @@ def _pairs(connection: Connection, failed: Failures) -> Iterator[_Pairs]:
     columns = {dimension: failed.name(dimension) for dimension in (*_DEVICE, "client", "worker")}
     columns["client_version"] = Names(list(names), askers)
     for dimension, column in columns.items():
-        is_known = ~column.mapped(_is_unknown).equal(True)
-        request, code = failed.request[is_known], column.codes[is_known]
-        _, firsts = numbered(request, code)
-        yield _Pairs(dimension, column.values, request[firsts], code[firsts])
+        parts = (client, version) if dimension == "client_version" else (column,)
+        is_known = ~np.any([part.equal(UNKNOWN) for part in parts], axis=0)
+        rows = failed.pairs(column.codes, is_known)
+        yield _Pairs(dimension, column.values, failed.request[rows], column.codes[rows])
     every_list, codes = np.unique(failed.number("package_list"), return_inverse=True)
-    _, firsts = numbered(failed.request, codes)
+    firsts = failed.pairs(codes)
     lists = every_list[codes[firsts]]
     place, code, packages = package_lists.members(connection, lists)
     request = failed.request[firsts][place]
@@ -136,10 +136,6 @@ def _pairs(connection: Connection, failed: Failures) -> Iterator[_Pairs]:
         _, rows = numbered(request, code)
         request, code = request[rows], code[rows]
     yield _Pairs("package", packages, request, code)
-
-
-def _is_unknown(name: Any) -> bool:
-    return name == UNKNOWN or (isinstance(name, tuple) and UNKNOWN in name)
 
 
 def _candidates(

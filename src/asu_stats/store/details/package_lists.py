@@ -147,12 +147,15 @@ def members(
         for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, chunk):
             parts[number] = _decode(packages)
     each = [parts.get(number, _NOTHING) for number in numbers.tolist()]
-    ordered = [each[place] for place in places.tolist()]
-    of = np.repeat(np.arange(len(lists)), [len(part) for part in ordered])
-    found, codes = np.unique(np.concatenate([_NOTHING, *ordered]), return_inverse=True)
+    sizes = np.array([len(part) for part in each], np.int64)
+    starts, of_each = np.cumsum(sizes) - sizes, sizes[places]
+    up_to = np.cumsum(of_each)
+    of = np.repeat(np.arange(len(lists)), of_each)
+    rows_of = np.arange(len(of)) + np.repeat(starts[places] - up_to + of_each, of_each)
+    found, codes = np.unique(np.concatenate([_NOTHING, *each]), return_inverse=True)
     wanted = [(number,) for number in found.tolist()]
     known = {row[0]: row[1] for row in statements.fetch_for(connection, _of_names, _NUMBER, wanted)}
-    return of, codes, [known[number] for (number,) in wanted]
+    return of, codes[rows_of], [known[number] for (number,) in wanted]
 
 
 def of_builds(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
