@@ -187,7 +187,7 @@ def test_late_events_of_archived_requests(stats: Stats, far: list[Engine], tmp_p
         for number in range(2 * WRITERS)
         for event in (
             request(f"old {number}", old - timedelta(hours=1)),
-            *build(f"old {number}", "failure", end=old, build_id="b", error_message="No space"),
+            *build(f"old {number}", "cancelled", end=old, build_id="b"),
         )
     ]
     late = [
