@@ -11,11 +11,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint format bench lock venv clean a11y screenshots docs manual crash powerloss bounded fuzz soak \
+.PHONY: help demo test lint format bench lock venv clean a11y screenshots docs manual crash powerloss bounded fuzz soak soak-server \
   upstream dist chromium prometheus redis
 
 help: ## Say what there is
-	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # The manual is built while the demo starts.
 demo: $(VENV)/.runtime ## Server and builds on a fresh SQLite file with 30 days of history (PORT=8000)
@@ -58,6 +58,9 @@ soak: $(VENV)/.dev ## The long campaign of generated histories against the oracl
 .PHONY: mutants
 mutants: $(VENV)/.mutants ## Put faults into the code, and count those that tests notice (PARTS="windows leases" DIGITS=)
 	nice -n 15 $(BIN)/python -m tests.mutation $(filter-out all,$(PARTS)) --digits "$(DIGITS)"
+
+soak-server: $(VENV)/.dev ## Mixed load at half of the maximum: is everything flat and right? (MINUTES=60 DATABASE=sqlite)
+	MINUTES=$(or $(MINUTES),60) DATABASE=$(or $(DATABASE),sqlite) $(BIN)/python -m tests.soak_server
 
 upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREAM=checkout of openwrt/asu)
 	@test -n "$(UPSTREAM)" || { echo "make upstream UPSTREAM=PATH: expected a checkout of openwrt/asu"; exit 2; }
