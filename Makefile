@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help demo test lint format bench lock venv clean a11y screenshots docs manual crash powerloss bounded fuzz soak soak-server \
-  upstream dist chromium prometheus redis
+  upstream dist sbom chromium prometheus redis atheris
 
 help: ## Say what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,7 +44,7 @@ powerloss: $(VENV)/.dev ## Power failures at many moments: what was not synced i
 bounded: $(VENV)/.dev ## A hostile sender makes up names: memory and responses stay bounded (NAMES=1000000)
 	NAMES=$(or $(NAMES),1000000) $(BIN)/python -m pytest -s tests/api/test_bounded.py $(ARGS)
 
-fuzz: $(VENV)/.dev ## Odd requests, frames and bytes; slow texts (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60 FRAMES=5000)
+fuzz: $(VENV)/.dev atheris ## Odd requests, frames and bytes; slow texts (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60 FRAMES=5000)
 	$(BIN)/python -m tests.coverage_fuzz $(or $(SEARCH_SECONDS),60)
 	FRAMES=$(or $(FRAMES),5000) $(BIN)/python -m pytest -s tests/server/test_frames.py $(ARGS)
 	SEARCH_SECONDS=$(or $(SEARCH_SECONDS),60) $(BIN)/python -m pytest -s tests/test_slow_texts.py $(ARGS)
@@ -85,6 +85,15 @@ docs: $(VENV)/.dev ## Write the tables of settings, the command line reference, 
 manual: $(VENV)/.manual ## The manual as a site, from docs/; a broken link is an error
 	$(BIN)/python manual/build.py src/asu_stats/manual
 
+sbom: $(VENV)/.campaigns ## The packages of an installation with all extras, as CycloneDX, in dist/
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py requirements requirements/runtime.txt --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o dist/asu-stats.cdx.json
+
+# There are no binary packages of it for every system and Python.
+atheris: $(VENV)/.dev
+	@$(MAKE) --silent $(VENV)/.campaigns || echo "atheris can't be installed: its part of the campaign is skipped"
+
 # Chromium of the system, or from Debian where we may; without it browser tests are skipped.
 # Its shell takes a third less time; screenshots are of the browser that people use.
 chromium:
@@ -124,6 +133,9 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for eve
 	  --extra mutants --extra build -c requirements/runtime.txt -c requirements/dev.txt \
 	  pyproject.toml -o requirements/mutants.txt
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
+	  --extra campaigns --extra build -c requirements/runtime.txt -c requirements/dev.txt \
+	  pyproject.toml -o requirements/campaigns.txt
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra bench --extra build -c requirements/runtime.txt -c requirements/dev.txt \
 	  pyproject.toml -o requirements/bench.txt
 
@@ -153,6 +165,10 @@ $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 
 $(VENV)/.mutants: $(VENV)/.dev requirements/mutants.txt
 	$(PIP) install --require-hashes -r requirements/mutants.txt
+	@touch $@
+
+$(VENV)/.campaigns: $(VENV)/.dev requirements/campaigns.txt
+	$(PIP) install --require-hashes -r requirements/campaigns.txt
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev requirements/bench.txt
