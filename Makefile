@@ -36,7 +36,7 @@ format: $(VENV)/.dev ## Put the code into its one format
 	$(BIN)/ruff format .
 
 crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=60)
-	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -m crash tests/crash $(ARGS)
+	KILLS=$(or $(KILLS),60) $(BIN)/python -m pytest -s -m crash tests/crash tests/importers $(ARGS)
 
 powerloss: $(VENV)/.dev ## Power failures at many moments: what was not synced is lost (CUTS=200)
 	CUTS=$(or $(CUTS),200) $(BIN)/python -m pytest -s tests/powerloss $(ARGS)

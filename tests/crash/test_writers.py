@@ -164,4 +164,5 @@ def _say(name: str, campaigns: list[Campaign]) -> None:
 
 def _conclude(campaigns: list[Campaign]) -> None:
     assert [finding for each in campaigns for finding in each.findings] == []
-    assert sum(each.unsure for each in campaigns), "no kill met a call: the test shows nothing"
+    if sum(each.kills.total() for each in campaigns) > 2 * len(KINDS):
+        assert sum(each.unsure for each in campaigns), "no kill met a call: the test shows nothing"
