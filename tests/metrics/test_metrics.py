@@ -123,7 +123,7 @@ def test_both_formats(sqlite_stats: Stats) -> None:
     modern = sqlite_stats.client.get("/metrics", headers={"Accept": asked})
     media = "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert modern.headers["Content-Type"] == media
-    assert modern.headers["Vary"] == "Accept"
+    assert modern.headers["Vary"] == "Accept, Accept-Encoding"
     assert modern.text.endswith("# EOF\n")
     families = {family.name for family in parse(modern.text, openmetrics)}
     assert FAMILIES.keys() <= families

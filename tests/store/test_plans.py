@@ -108,9 +108,9 @@ def recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[S
             statements.append((text, parameters))
             return self._cursor.execute(text, parameters)
 
-    original = prepared_statements._cursor
+    original = prepared_statements._new_cursor
     monkeypatch.setattr(
-        prepared_statements, "_cursor", lambda connection: Recording(original(connection))
+        prepared_statements, "_new_cursor", lambda connection: Recording(original(connection))
     )
 
     def remember(_c: object, _u: object, text: str, parameters: Any, *_: object) -> None:

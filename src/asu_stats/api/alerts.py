@@ -28,7 +28,10 @@ def router(engine: Engine, rules: Sequence[Rule], access: Access) -> APIRouter:
         response_model=reporting.Alerts,
         responses=problems.documented(401, 422, 503),
         dependencies=[Depends(params.only_json), Depends(TOKEN_SCHEME)],
-        openapi_extra={"parameters": [ONLY_JSON.documented()]},
+        openapi_extra={
+            "parameters": [ONLY_JSON.documented()],
+            "security": [{}],  # the token is optional: without one, its names are left out
+        },
     )
     @declare("read", "read")
     def alerts(request: Request) -> JSONResponse:

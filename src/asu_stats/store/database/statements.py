@@ -46,8 +46,12 @@ _cursors: Final[WeakKeyDictionary[Connection, Cursor]] = WeakKeyDictionary()
 def _cursor(connection: Connection) -> Cursor:
     found = _cursors.get(connection)
     if found is None:
-        found = _cursors[connection] = cast(Cursor, connection.connection.cursor())
+        found = _cursors[connection] = _new_cursor(connection)
     return found
+
+
+def _new_cursor(connection: Connection) -> Cursor:
+    return cast(Cursor, connection.connection.cursor())
 
 
 class _Later:
@@ -136,7 +140,7 @@ def send(connection: Connection, statement: Statement, /, **parameters: object) 
     if dialect == "sqlite":
         return partial(list, fetch(connection, statement, **parameters))
     compiled = dialects.compiled(dialect, statement)
-    cursor = cast(Cursor, connection.connection.cursor())
+    cursor = _new_cursor(connection)
     cursor.execute(compiled.text, compiled.values(dialect, parameters))
     return lambda: _decoded(dialect, statement, cursor.fetchall())
 
