@@ -45,19 +45,18 @@ class State(NamedTuple):
     hourly_since: date | None = None
 
 
+_s: Final = store_state.c
 _NOW: Final = bindparam("now", type_=BigInteger)
+_NEXT_NUMBER: Final = case((_s.changes < _NOW, _NOW), else_=_s.changes + 1)
 _NEXT: Final = (
     update(store_state)
-    .values(
-        changes=case((store_state.c.changes < _NOW, _NOW), else_=store_state.c.changes + 1),
-    )
-    .returning(*(store_state.c[name] for name in State._fields))
+    .values(changes=_NEXT_NUMBER)
+    .returning(*(_s[name] for name in State._fields))
 )
 _SINCE: Final = bindparam("since", type_=Date)
 _NUMBERED: Final = bindparam("numbered", type_=BigInteger)
-_s: Final = store_state.c
 _BATCH: Final = update(store_state).values(
-    changes=case((_s.changes < _NOW, _NOW), else_=_s.changes + 1),
+    changes=_NEXT_NUMBER,
     requests_numbered=case(
         (_s.requests_numbered < _NUMBERED, _NUMBERED), else_=_s.requests_numbered
     ),
