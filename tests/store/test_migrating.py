@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from asu_stats.store import migrate
-from asu_stats.store.database import dialects
 from asu_stats.store.database import engine as engines
+from asu_stats.store.database import locks
 from asu_stats.store.database.engine import write_transaction
 from tests import processes
 from tests.conftest import administrate
@@ -39,7 +39,7 @@ def writing(engine: Engine) -> Iterator[None]:
 
     def write() -> None:
         with write_transaction(engine) as connection:
-            dialects.lock_writers(connection)
+            locks.lock_writers(connection)
             began.set()
             time.sleep(_HOLD_SECONDS)
 

@@ -28,7 +28,7 @@ from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.archive import everything
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory
-from asu_stats.store.database import changes, dialects, locks, statements
+from asu_stats.store.database import changes, locks, statements
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import (
@@ -248,7 +248,7 @@ def test_batches_of_other_requests_do_not_wait(far: list[Engine]) -> None:
 
 @pytest.mark.usefixtures("stats")
 def test_a_batch_waits_for_what_runs_alone(far: list[Engine]) -> None:
-    with held_up(far[0], dialects.lock_writers, far[1], parsed([request("any")])):
+    with held_up(far[0], locks.lock_writers, far[1], parsed([request("any")])):
         pass
 
 

@@ -20,7 +20,7 @@ from asu_stats.durability import sync_directory
 from asu_stats.exceptions import BackupError
 from asu_stats.ownership import Owner
 from asu_stats.store import migrate
-from asu_stats.store.database import copies, dialects
+from asu_stats.store.database import copies, dialects, locks
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 
 _PART: Final = ".restoring"
@@ -197,7 +197,7 @@ def _restore_tables(
     manifest = reader.manifest
     entries = manifest.in_folder(container.TABLES)
     with write_transaction(destination.engine, waiting=migrate.log_waiting) as connection:
-        dialects.lock_writers(connection, waiting=migrate.log_waiting)
+        locks.lock_writers(connection, waiting=migrate.log_waiting)
         _check_no_tables(connection)
         copies.make_portable(connection)
         migrate.create(connection, manifest.schema_revision)

@@ -16,7 +16,7 @@ from asu_stats.events import (
 )
 from asu_stats.store.archive import errors as archived_errors
 from asu_stats.store.archive.archive import Restore
-from asu_stats.store.database import changes, dialects, locks, statements
+from asu_stats.store.database import changes, locks, statements
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.locks import NotAloneError
 from asu_stats.store.details import builds as build_rows
@@ -99,7 +99,7 @@ def apply(
     hashes = sorted({event.request_hash for event in events if event.request_hash})
     alone = alone or connection.dialect.name == "sqlite" or len(hashes) > locks.MOST_HASHES
     if alone:
-        dialects.lock_writers(connection)
+        locks.lock_writers(connection)
     else:
         locks.lock_requests(connection, hashes)
     tally = Tally(live)

@@ -15,7 +15,7 @@ from asu_stats.events import (
     new_id,
 )
 from asu_stats.store.apply import ExtraWriter, apply
-from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database import changes, locks, statements
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.times import utc_now
 
@@ -42,7 +42,7 @@ def probe(engine: Engine, *, extra_writer: ExtraWriter | None = None) -> None:
     """
     rehearse(engine, _sample(), extra_writer=extra_writer)
     with write_transaction(engine) as connection:  # a full disk fails at commit
-        dialects.lock_writers(connection)
+        locks.lock_writers(connection)
         changes.begin(connection)
 
 

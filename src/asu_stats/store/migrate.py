@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, Select, exists, false, or_, select, u
 from asu_stats.exceptions import SchemaError
 from asu_stats.loops import Loop
 from asu_stats.store.archive import rejections
-from asu_stats.store.database import dialects
+from asu_stats.store.database import dialects, locks
 from asu_stats.store.database import plan_indexes as indexes
 from asu_stats.store.database.engine import (
     completeness,
@@ -120,7 +120,7 @@ def upgrade(engine: Engine, *, plan_indexes: bool = True) -> list[str]:
     belongs to another one.
     """
     with write_transaction(engine, waiting=log_waiting) as connection:
-        dialects.lock_writers(connection, waiting=log_waiting)
+        locks.lock_writers(connection, waiting=log_waiting)
         return run(connection, revision(connection), plan_indexes=plan_indexes)
 
 

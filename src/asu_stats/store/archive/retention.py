@@ -20,7 +20,7 @@ from asu_stats.ownership import Owner
 from asu_stats.store.archive import archive, expiry, files, segments
 from asu_stats.store.archive.archive import ARCHIVES, DETAILS, TIMES
 from asu_stats.store.archive.expiry import Policy, moment_of
-from asu_stats.store.database import changes, dialects
+from asu_stats.store.database import changes, locks
 from asu_stats.store.database.engine import checkpoint, read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import HOURLY
@@ -176,7 +176,7 @@ class _Run:
         hours = self.policy.first_day("hourly_rollup", self.today)
         t = store_state.c
         with write_transaction(self.engine) as connection:
-            dialects.lock_writers(connection)
+            locks.lock_writers(connection)
             self.guard(connection)
             known = connection.execute(select(t.archived_before, t.hourly_since)).one()
             values = {}
@@ -244,7 +244,7 @@ class _Run:
         """Do `work` in a transaction. Return how many rows it moved."""
         with write_transaction(self.engine) as connection:
             started = time.monotonic()
-            dialects.lock_writers(connection)
+            locks.lock_writers(connection)
             self.guard(connection)
             rows = work(connection)
         seconds = time.monotonic() - started

@@ -52,7 +52,6 @@ Convert: TypeAlias = Callable[[Any], Any]
 Writing: TypeAlias = Literal["insert", "ignore", "add", "upsert", "update", "delete"]
 Field: TypeAlias = tuple[str, TypeEngine[Any]]
 
-WRITER_LOCK: Final = 0x6173755F73746174  # "asu_stat"
 # Parameters by position, so that rows are tuples.
 _DIALECTS: Final[dict[str, DefaultDialect]] = {
     "sqlite": sqlite.dialect(paramstyle="qmark"),
@@ -398,23 +397,6 @@ def streaming_cursor(connection: Connection) -> Cursor:
     """Return a cursor whose rows stay in the database until they are fetched."""
     named = {"name": "streamed"} if connection.dialect.name == "postgresql" else {}
     return cast(Cursor, cast(Any, connection.connection).cursor(**named))
-
-
-def lock_writers(connection: Connection, *, waiting: Callable[[], object] | None = None) -> None:
-    """Wait until this is the only transaction that changes details and rollups, until its end.
-
-    `waiting` is called if it has to wait. On SQLite, every writer is alone. For batches of events
-    see `locks`.
-    """
-    if connection.dialect.name != "postgresql":
-        return
-    if waiting:
-        if connection.execute(select(func.pg_try_advisory_xact_lock(WRITER_LOCK))).scalar_one():
-            return
-        waiting()
-    cast(Any, connection.connection).cursor().execute(
-        "SELECT pg_advisory_xact_lock(%s)", [WRITER_LOCK]
-    )
 
 
 def now(connection: Connection) -> datetime:

@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from asu_stats.exceptions import LeaseLostError
-from asu_stats.store.database import dialects
+from asu_stats.store.database import dialects, locks
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import name
@@ -120,7 +120,7 @@ def register(engine: Engine, job: str, schedule: str, next_run_at: datetime) -> 
         return
     values = {"schedule": schedule, "next_run_at": next_run_at}
     with write_transaction(engine) as connection:
-        dialects.lock_writers(connection)
+        locks.lock_writers(connection)
         changed = connection.execute(update(scheduled_jobs).where(_t.name == job).values(values))
         if not changed.rowcount:
             connection.execute(insert(scheduled_jobs).values(name=job, fence=0, **values))

@@ -2,14 +2,14 @@
 
 Batches share the lock of writers and lock the hashes of their requests, so batches of different
 requests run side by side. Everything else that changes details or rollups takes the lock of writers
-alone (`dialects.lock_writers`), and so does a batch that changes rows of other requests.
+alone (`lock_writers`), and so does a batch that changes rows of other requests.
 
 The locks are taken in the same order everywhere, so there are no deadlocks: writers, hashes by
 number, event identities by key, names, then the row of `store_state`. What all batches write to,
 such as rollups and the change counter, is written after that row is locked, until the commit.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
@@ -17,10 +17,11 @@ from typing import Any, Final, cast
 
 from sqlalchemy import BigInteger, Connection, bindparam, column, func, select
 
-from asu_stats.store.database import dialects, statements
+from asu_stats.store.database import statements
 
 # Each lock takes memory that all transactions of the server share: 6,400 locks by default.
 MOST_HASHES: Final = 256
+_WRITERS: Final = 0x6173755F73746174  # "asu_stat"
 _NAMES: Final = 0x6173755F6E616D65  # "asu_name"
 
 
@@ -30,12 +31,27 @@ def _number(request_hash: str) -> int:
     return int.from_bytes(digest.digest(), signed=True)
 
 
+def lock_writers(connection: Connection, *, waiting: Callable[[], object] | None = None) -> None:
+    """Wait until this is the only transaction that changes details and rollups, until its end.
+
+    `waiting` is called if it has to wait. On SQLite, every writer is alone.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    if waiting:
+        if connection.execute(select(func.pg_try_advisory_xact_lock(_WRITERS))).scalar_one():
+            return
+        waiting()
+    cursor = cast(Any, connection.connection).cursor()
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITERS])
+
+
 def lock_requests(connection: Connection, hashes: Iterable[str]) -> None:
     """Lock request hashes, at most `MOST_HASHES`, until the end of the transaction."""
     if connection.dialect.name != "postgresql":
         return
     cursor = cast(Any, connection.connection).cursor()
-    cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [dialects.WRITER_LOCK])
+    cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_WRITERS])
     numbers = ",".join(map(str, sorted(map(_number, hashes))))
     if numbers:
         cursor.execute(

@@ -15,7 +15,7 @@ from asu_stats.store.archive.archive import ARCHIVES, DETAILS, TIMES
 from asu_stats.store.archive.days import last_with_details
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.segments import archive_parts
-from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database import changes, locks, statements
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import build_metrics, store_state
 from asu_stats.store.rollups.definitions import DAILY, HOURLY
@@ -61,7 +61,7 @@ def restore_hours(engine: Engine, first: date, progress: Callable[[date], object
     day: date | None = None
     while True:
         with write_transaction(engine, streams=True) as connection:
-            dialects.lock_writers(connection)
+            locks.lock_writers(connection)
             since = connection.execute(select(_s.hourly_since)).scalar()
             if since is None or since <= first:
                 return
@@ -87,7 +87,7 @@ def _count_hours(connection: Connection, day: date) -> None:
 def correct(engine: Engine, kept: RetainedRange) -> None:
     """Correct the first day with data and the boundary of the archive."""
     with write_transaction(engine) as connection:
-        dialects.lock_writers(connection)
+        locks.lock_writers(connection)
         state = connection.execute(select(_s.data_since, _s.archived_before)).one()
         values: dict[str, date | None] = {}
         first = _first_day(connection, kept.oldest)

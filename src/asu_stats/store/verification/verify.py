@@ -17,7 +17,7 @@ from sqlalchemy import (
 
 from asu_stats.store.archive import rejections
 from asu_stats.store.archive.days import with_something
-from asu_stats.store.database import changes, dialects, statements
+from asu_stats.store.database import changes, locks, statements
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import (
     store_state,
@@ -99,11 +99,11 @@ def rebuild(
     in `store_state` are corrected. Raises `MissingArchiveError` if an archive file cannot be read.
     """
     with write_transaction(engine) as connection:
-        dialects.lock_writers(connection)
+        locks.lock_writers(connection)
         rejections.count_archived(connection, skip_missing=False)
     for day in days(engine, start, end):
         with write_transaction(engine, streams=True) as connection:
-            dialects.lock_writers(connection)
+            locks.lock_writers(connection)
             _rebuild(connection, day)
         progress(day)
     if kept is not None and end is None:
