@@ -109,7 +109,7 @@ def test_a_change_is_shown_in_the_unit_of_its_measure(sqlite_stats: Stats, measu
     assert what == measure.replace("_", " ")
     minutes, seconds = divmod(round(row["before"]), 60)
     in_seconds = f"{minutes} min {seconds:02} s"
-    assert before == (f"{row['before']:.2f}%" if measure == "success_rate" else in_seconds)
+    assert before == (f"{round(row['before'])}%" if measure == "success_rate" else in_seconds)
 
 
 def test_too_little_data_is_said(sqlite_stats: Stats) -> None:

@@ -17,6 +17,7 @@ from asu_stats.demo import history
 from asu_stats.store.apply import apply_batch
 from tests.conftest import sqlite_database
 from tests.dashboard.places import OVERVIEW, TABLES, TILES
+from tests.decimals import as_shown
 from tests.support import NOW, CloudEvent, Stats, build, request
 
 DAYS = 28
@@ -220,6 +221,52 @@ def test_a_column_shows_the_field_of_its_heading(
         assert wanted in matching, (heading, [cell.text for cell in cells][:5])
         # And the history tells it from every other field.
         assert name == "Changes" or matching == {wanted}, heading
+
+
+# The counts of a row that are the part of a rate, and those that are its whole.
+SAMPLES = {
+    "success_rate": (("successful_builds",), ("successful_builds", "failed_builds")),
+    "percentage_enabled": (("enabled",), ("enabled", "disabled")),
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "endpoint", "member", "headings"),
+    [each for each in TABLES if set(SAMPLES) & set(each[4].values())],
+    ids=lambda value: value if isinstance(value, str) and value.startswith("/") else "",
+)
+def test_a_rate_has_as_many_decimals_as_its_sample_carries(
+    shown: Stats, path: str, name: str, endpoint: str, member: str, headings: dict[str, str]
+) -> None:
+    response = shown.get(endpoint, days=DAYS)
+    rows = response[member] if member else response
+    table = table_of(page(shown, with_days(path)), name, headings)
+    for heading, field_name in headings.items():
+        if field_name not in SAMPLES:
+            continue
+        parts, wholes = SAMPLES[field_name]
+        place = table.headings.index(heading)
+        expected = [
+            (sum(row[each] for each in parts), sum(row[each] for each in wholes)) for row in rows
+        ]
+        texts = [row[place].text for row in table.rows]
+        kinds = {each[1] < 100 for each in expected if each[1]}
+        assert len(kinds) == 2 or path not in {"/versions", "/clients"}, "both kinds of samples"
+        for text, (part, whole) in zip(texts, expected, strict=False):
+            assert text == (f"{as_shown(part, whole)}%" if whole else "–")  # noqa: RUF001
+
+
+def test_the_shares_of_a_list_have_the_decimals_of_its_total(shown: Stats) -> None:
+    for path, name, endpoint, member, headings in TABLES:
+        if headings.get("Share") != "percentage" or endpoint.startswith("insights/"):
+            continue
+        response = shown.get(endpoint, days=DAYS)
+        rows = response[member] if member else response
+        total = sum(row["count"] for row in rows)
+        table = table_of(page(shown, with_days(path)), name, headings)
+        place = table.headings.index("Share")
+        expected = [f"{as_shown(row['count'], total)}%" for row in rows]
+        assert [row[place].text for row in table.rows] == expected[: len(table.rows)], path
 
 
 def value_at(response: Any, path: str) -> Any:

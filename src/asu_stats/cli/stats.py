@@ -13,7 +13,7 @@ import typer
 
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cli import options, output
-from asu_stats.reports import query_parsing
+from asu_stats.reports import decimals, query_parsing
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT, Parameter
 from asu_stats.reports.query_parsing import ParameterValues
@@ -26,7 +26,8 @@ from asu_stats.times import utc_now
 
 _INSIGHTS: Final = "insights/"
 _SUBJECT: Final = "subject"
-_PERCENT: Final = ("rate", "percentage", "share", "utilisation")
+
+_Basis = Mapping[str, Any] | None
 
 stats = typer.Typer(help="Figures of the statistics API.", no_args_is_help=True)
 insights = typer.Typer(help="Causes of failures, changes, recommendations.", no_args_is_help=True)
@@ -98,19 +99,20 @@ def _print_response(found: Any) -> None:
         _print_rows(found)
         return
     figures = {name: value for name, value in found.items() if not _is_rows(value)}
-    output.print_table(("figure", "value"), list(_lines(figures)))
+    basis = found.get("basis")
+    output.print_table(("figure", "value"), list(_lines(figures, basis)))
     for name, rows in found.items():
         if _is_rows(rows):
             typer.echo(f"\n{_words(name)}")
-            _print_rows(rows)
+            _print_rows(rows, basis)
 
 
-def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+def _print_rows(rows: Sequence[Mapping[str, Any]], basis: _Basis = None) -> None:
     if not rows:
         typer.echo("none")
         return
     names = [name for name, value in rows[0].items() if not _is_rows(value)]
-    shown = [[plainly(row[name]) for name in names] for row in rows]
+    shown = [[_shown(row, name, basis) for name in names] for row in rows]
     output.print_table([_heading(name) for name in names], shown)
 
 
@@ -120,12 +122,22 @@ def _is_rows(value: Any) -> bool:
     return is_list and all(isinstance(each, Mapping) for each in value)
 
 
-def _lines(figures: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+def _shown(row: Mapping[str, Any], name: str, basis: _Basis) -> str:
+    """Return a value as text: a rate with the decimals that its sample carries."""
+    value = row[name]
+    if value is None or not decimals.is_rate(row, name):
+        return plainly(value)
+    return decimals.shown(value, decimals.sample_of(row, name, basis))
+
+
+def _lines(
+    figures: Mapping[str, Any], basis: _Basis, prefix: str = ""
+) -> Iterable[tuple[str, str]]:
     for name, value in figures.items():
         if isinstance(value, Mapping):
-            yield from _lines(value, f"{prefix}{_words(name)}, ")
+            yield from _lines(value, basis, f"{prefix}{_words(name)}, ")
         else:
-            yield prefix + _heading(name), plainly(value)
+            yield prefix + _heading(name), _shown(figures, name, basis)
 
 
 def _words(name: str) -> str:
@@ -133,7 +145,8 @@ def _words(name: str) -> str:
 
 
 def _heading(name: str) -> str:
-    return f"{_words(name)}, %" if name.endswith(_PERCENT) else _words(name)
+    is_percent = decimals.is_rate({}, name) and name != "change"
+    return f"{_words(name)}, %" if is_percent else _words(name)
 
 
 for _report in REPORTS:

@@ -15,7 +15,7 @@ from asu_stats.dashboard.rendering import text_of
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.policies import declare
-from asu_stats.reports import builds, overview
+from asu_stats.reports import builds, decimals, overview
 
 _GREY: Final = "#5f6b69"
 _BLUE: Final = "#1b62b5"
@@ -64,8 +64,7 @@ def badge_response(
         raise InvalidParameterError(
             "label", got=label, expected=f"at most {_LABEL_LENGTH} characters"
         )
-    value = read(_figures, view)[badge.field]
-    value_text, colour = _shown(badge, value)
+    value_text, colour = _shown(badge, read(_figures, view))
     widths = [_width(label), _width(value_text)]
     text = text_of(
         "badge.svg",
@@ -96,7 +95,8 @@ def _label(badge: Badge, view: View) -> str:
     return f"{names} {badge.label}"[-_LABEL_LENGTH:].strip() if names else badge.label
 
 
-def _shown(badge: Badge, value: float | None) -> tuple[str, str]:
+def _shown(badge: Badge, figures: Figures) -> tuple[str, str]:
+    value = figures[badge.field]
     if value is None:
         return "no builds" if badge.has_levels else "no requests", _GREY
     if not badge.is_rate:
@@ -104,7 +104,9 @@ def _shown(badge: Badge, value: float | None) -> tuple[str, str]:
     colour = _BLUE
     if badge.has_levels:
         colour = next(colour for minimum, colour in _LEVELS if value >= minimum)
-    return f"{value:.1f}%" if value < 100 else "100%", colour
+    if value == 100:
+        return "100%", colour
+    return f"{decimals.shown(value, decimals.sample_of(figures, badge.field))}%", colour
 
 
 def _width(text: str) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from asu_stats.dashboard.tables import Column
+from asu_stats.reports.decimals import FROM
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -54,6 +55,7 @@ class Chart:
             "path": self.path,
             "split": self.split,
             "rest": self.rest,
+            "decimals_from": FROM,
             "series": [
                 {"field": s.field, "label": s.label, "colour": s.colour, "unit": s.unit}
                 | ({"kind": s.kind} if s.kind else {})

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from asu_stats.reports import decimals
 from asu_stats.text import counted
 
 UNKNOWN = "–"  # noqa: RUF001 - an en dash
@@ -18,6 +19,19 @@ def number(value: float | None, decimals: int = 0) -> Markup:
     return Markup('<data value="{}">{}</data>').format(
         f"{value:.{decimals}f}", f"{value:,.{decimals}f}"
     )
+
+
+def rate(value: float | None, sample: int = 0) -> Markup:
+    """Return a rate in percent with the decimals that a sample of this size carries."""
+    if value is None:
+        return number(None)
+    return points(value, sample) + Markup("<small>%</small>")
+
+
+def points(value: float, sample: int) -> Markup:
+    """Return a difference with the decimals that the smaller sample carries."""
+    text = decimals.shown(value, sample)
+    return number(float(text), len(text.partition(".")[2]))
 
 
 def plain(value: float | None) -> Markup:

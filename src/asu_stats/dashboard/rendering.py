@@ -17,7 +17,7 @@ from asu_stats import __version__, compression
 from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
 from asu_stats.event_times import format_time
-from asu_stats.reports import floor
+from asu_stats.reports import decimals, floor
 from asu_stats.text import counted, markup, plainly
 
 # Placeholder for the origin of the server in snippets, which a script replaces. The server does not
@@ -55,6 +55,9 @@ _templates.filters |= {
     "counted": counted,
     "plainly": plainly,
     "plain": formats.plain,
+    "rate": formats.rate,
+    "points": formats.points,
+    "sample_of": decimals.sample_of,
     "duration": formats.duration,
     "moment": formats.moment,
 }

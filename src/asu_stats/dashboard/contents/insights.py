@@ -10,6 +10,7 @@ from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column
 from asu_stats.dashboard.view import FILTERS, TOPICS, View
+from asu_stats.reports import decimals
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import Page
 from asu_stats.reports.report import Query, Report
@@ -367,7 +368,8 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
         "basis": basis,
         "filters": filters,
         "figures": [
-            (figure.label, figure.kind, _value_at(found, figure.path)) for figure in section.figures
+            (figure.label, figure.kind, _value_at(found, figure.path), _sample(found, figure))
+            for figure in section.figures
         ],
         "lists": [_list(view, shown, found[shown.member]) for shown in section.lists],
     }
@@ -384,6 +386,14 @@ def _filters(view: View, report: Report) -> dict[str, str]:
     """Return the filters of the view that a report accepts."""
     accepted = {parameter.name for parameter in report.parameters}
     return view.only(*(name for name in FILTERS if name in accepted))
+
+
+def _sample(found: Mapping[str, Any], figure: Figure) -> int:
+    """Return the sample of a rate; 0 for other figures."""
+    *path, field = figure.path
+    if figure.kind != "rate":
+        return 0
+    return decimals.sample_of(_value_at(found, path) or {}, field, found["basis"])
 
 
 def _value_at(found: Any, path: Sequence[str]) -> Any:

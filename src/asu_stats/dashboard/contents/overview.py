@@ -13,6 +13,7 @@ from asu_stats.dashboard.view import View
 from asu_stats.reports import (
     clients,
     comparison,
+    decimals,
     duration_timeseries,
     errors,
     overview,
@@ -91,6 +92,7 @@ def read(db: Connection, view: View) -> Content:
                     from_zero="rate" not in field,
                 ),
                 "notable": _is_notable(found[name]),
+                "sample": _smaller_sample(found, name, figures["totals"]),
                 **found[name],
             }
             for name, label, better, field in _TILES
@@ -114,6 +116,23 @@ def _line(view: View, rows: Rows, field: str) -> list[float | None]:
         row.get(field) if is_counted else None
         for row, is_counted in zip(started, counted, strict=True)
     ]
+
+
+def _smaller_sample(found: Mapping[str, Compared], name: str, totals: Mapping[str, Any]) -> int:
+    """Return the smaller of the samples of a figure now and before, for the decimals of its change.
+
+    The sample of a count is the count. A comparison does not have the builds before: they are the
+    failed builds divided by their share, and without any at most the requests.
+    """
+    row, requests = found[name], found["requests"]["before"] or 0
+    if row["unit"] == "count":
+        return int(min(row["value"] or 0, row["before"] or 0))
+    if name == "cache_hit_rate":
+        return min(int(totals["requests"]), int(requests))
+    failed, success = found["failed_builds"]["before"], found["success_rate"]["before"]
+    share = {"count": failed, "percentage": None if success is None else round(100 - success, 2)}
+    before = decimals.sample_of(share, "percentage") or int(requests)
+    return min(decimals.sample_of(totals, "success_rate"), before)
 
 
 def _is_notable(row: Compared) -> bool:

@@ -84,8 +84,9 @@ function arrange(rows, drawing, since) {
   const values = new Map();
   for (const row of rows) {
     const name = row[drawing.split] === null ? drawing.rest : row[drawing.split];
-    if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [] });
+    if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [], parts: [] });
     values.get(name).data.push(point(row, series));
+    values.get(name).parts.push(row.requests);
   }
   return { labels, values: [...values.values()] };
 }
@@ -93,6 +94,18 @@ function arrange(rows, drawing, since) {
 function label(row, drawing) {
   const value = row[drawing.x];
   return drawing.x === "from_seconds" ? `${shared.written(value)}–${shared.written(row.to_seconds)} s` : value;
+}
+
+/** Returns the value of a tooltip; a rate with the decimals of its sample, as tables have it. */
+function value(item, drawing) {
+  const { dataset, dataIndex, raw } = item;
+  if (drawing.series[0].unit !== "%" || !dataset.parts) return shared.written(raw);
+  const part = dataset.parts[dataIndex];
+  const sample = item.chart.data.datasets.reduce((sum, each) => sum + each.parts[dataIndex], 0);
+  const rounded = (decimals) => (Math.floor((200 * part * 10 ** decimals + sample) / (2 * sample)) / 10 ** decimals).toFixed(decimals);
+  let decimals = drawing.decimals_from.filter((least) => sample >= least).length;
+  while (decimals < 2 && [0, 100].includes(Number(rounded(decimals))) && Number(rounded(decimals)) !== raw) decimals += 1;
+  return raw === null ? shared.written(raw) : shared.written(Number(rounded(decimals)), rounded(decimals));
 }
 
 const DAYS = { day: "numeric", month: "short", timeZone: "UTC" };
@@ -124,7 +137,7 @@ function sets(values, drawing, open) {
     const kind = series.kind || (drawing.kind === "lines" ? "line" : "bar");
     if (kind === "bar") {
       const whole = drawing.split && series.label === drawing.rest ? colour("rest") : line;
-      return { type: "bar", label: series.label, data: series.data, backgroundColor: filling(whole, place), maxBarThickness: 48, borderRadius: drawing.kind === "stack" ? 0 : 2 };
+      return { type: "bar", label: series.label, data: series.data, parts: series.parts, backgroundColor: filling(whole, place), maxBarThickness: 48, borderRadius: drawing.kind === "stack" ? 0 : 2 };
     }
     return {
       type: "line",
@@ -198,7 +211,7 @@ function options(drawing, open, annotations) {
         callbacks: {
           title: ([item]) => (open && item.dataIndex === now(item.chart.data.labels) ? `${item.label}, so far` : item.label),
           afterBody: ([item]) => annotations().filter((each) => item && each.place === item.dataIndex).slice(0, MAX_LINES).map((each) => each.text),
-          label: (item) => `${item.dataset.label}: ${shared.written(item.raw)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
+          label: (item) => `${item.dataset.label}: ${value(item, drawing)}${unit(drawing.series[drawing.split ? 0 : item.datasetIndex])}`,
         },
       },
     },
@@ -234,7 +247,7 @@ class Drawn {
     const drawn = sets(values, this.drawing, this.open);
     if (this.chart && this.chart.data.datasets.length === drawn.length && !this.recolour) {
       this.chart.data.labels = labels;
-      drawn.forEach((set, place) => Object.assign(this.chart.data.datasets[place], { label: set.label, data: set.data }));
+      drawn.forEach((set, place) => Object.assign(this.chart.data.datasets[place], { label: set.label, data: set.data, parts: set.parts }));
       this.chart.update();
       return;
     }
