@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -170,6 +170,29 @@ else:
             return self.url
 
     PROTOCOL = _HttpTools
+
+
+try:
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    from websockets.exceptions import InvalidState
+except ModuleNotFoundError:  # uvicorn chooses what there is, or rejects handshakes
+    WEBSOCKET: type[asyncio.Protocol] | Literal["auto"] = "auto"
+else:
+
+    class _WebSocket(WebSocketsSansIOProtocol):
+        """The usual protocol, with an end for frames after which nothing can be sent."""
+
+        def data_received(self, data: bytes) -> None:
+            """Read frames. Text that is not UTF-8 may stand before a close frame.
+
+            Both are parsed before the first is looked at, and uvicorn closes what is closed.
+            """
+            try:
+                super().data_received(data)
+            except InvalidState:
+                self.transport.abort()
+
+    WEBSOCKET = _WebSocket
 
 
 def quieten() -> None:

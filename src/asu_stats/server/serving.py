@@ -15,7 +15,7 @@ from fastapi import FastAPI
 
 from asu_stats.api import problems
 from asu_stats.server import systemd
-from asu_stats.server.protocol import PROTOCOL, quieten
+from asu_stats.server.protocol import PROTOCOL, WEBSOCKET, quieten
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = 
     config = uvicorn.Config(
         app,
         http=type("Protocol", (PROTOCOL,), {"media_type": staticmethod(media_type)}),
+        ws=WEBSOCKET,
         root_path=root_path,
         log_config=None,
         access_log=False,  # paths contain full request hashes
