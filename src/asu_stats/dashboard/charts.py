@@ -64,6 +64,12 @@ class Chart:
         }
 
     @property
+    def is_blank(self) -> bool:
+        """Return whether there is nothing to draw: no rows, or only zeros and unknown values."""
+        fields = [series.field for series in self.series[: 1 if self.split else None]]
+        return not any(row[field] for row in self.rows for field in fields)
+
+    @property
     def columns(self) -> list[Column]:
         """Return the columns of the table."""
         split = [Column(self.split, self.split.capitalize(), "name")] if self.split else []

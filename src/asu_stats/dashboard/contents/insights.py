@@ -53,7 +53,7 @@ class Section:
 _FAILURES: Final = Column("failures", "Failures")
 _FIRST_SEEN: Final = Column("first_seen", "First seen", "text", secondary=True)
 _LAST_SEEN: Final = Column("last_seen", "Last seen", "text")
-_HIT: Final = Column("requests_hit", "Requests hit", hint="Distinct request hashes")
+_HIT: Final = Column("requests_hit", "Requests hit", hint="Distinct request hashes", secondary=True)
 _DEVICES: Final = Column("devices", "Devices", secondary=True)
 
 SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {

@@ -35,7 +35,7 @@ def read(db: Connection, view: View) -> Content:
         ),
         Column("builds", "Builds", "share"),
         Column("median_duration", "Median", "seconds"),
-        Column("avg_duration", "Average", "seconds"),
+        Column("avg_duration", "Average", "seconds", secondary=True),
     )
     return {
         "filters": filters,
