@@ -1,10 +1,13 @@
 """`insights/cache`: hits with other times to live, and images worth keeping."""
 
-from datetime import date, timedelta
+import random
+from collections import Counter, defaultdict
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from asu_stats.reports.insights.cache import MAX_REQUESTS
 from asu_stats.store import migrate
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database.engine import write_transaction
@@ -13,7 +16,7 @@ from tests.insights.archiving import archive
 from tests.insights.sums import TTLS
 from tests.store.older import back_to
 from tests.store.test_unhashed import unhashed
-from tests.support import NOW, Stats, build, request
+from tests.support import NOW, CloudEvent, Stats, build, request
 
 TODAY = date(2026, 9, 30)
 DAY = timedelta(days=1)
@@ -77,6 +80,40 @@ def test_images_worth_keeping_save_most_build_time(stats: Stats) -> None:
     ]
     assert found["worth_keeping_since"] == "2026-09-30T11:56:00Z"
     assert len(stats.get("insights/cache", limit=1)["worth_keeping"]) == 1
+
+
+def test_only_the_newest_requests_make_an_image_worth_keeping(stats: Stats) -> None:
+    """Compared with the events, of which there are more than the limit."""
+    chance = random.Random(1)
+    requests, seconds = list[tuple[datetime, str]](), defaultdict[str, list[int]](list)
+    events: list[CloudEvent] = []
+    for number in range(MAX_REQUESTS * 4 // 3):
+        at, name = NOW - timedelta(seconds=7 * number), f"{chance.randrange(900):x}".zfill(12)
+        outcome = chance.choice(("queued", "queued", "cache_hit", "cache_hit", "rejected"))
+        events.append(request(name, at, outcome=outcome))
+        if outcome != "rejected":
+            requests.append((at, name))
+        if outcome == "queued" and chance.random() < 0.6:
+            status = chance.choice(("success", "success", "failure"))
+            took = chance.randrange(10, 400)
+            events += build(name, status, end=at, seconds=took)
+            seconds[name] += [took] * (status == "success")
+    stats.record(*events)
+    assert len(requests) > MAX_REQUESTS
+    newest = sorted(requests)[-MAX_REQUESTS:]
+    counts = Counter(name for _, name in newest)
+    saved = {
+        name: counts[name] * sum(of) / len(of)
+        for name, of in seconds.items()
+        if of and counts[name] > 1
+    }
+    expected = sorted(saved, key=lambda name: (-saved[name], name))[:50]
+    found = stats.get("insights/cache", limit=50)
+    assert [row["request_hash"] for row in found["worth_keeping"]] == expected
+    assert [row["requests"] for row in found["worth_keeping"]] == [
+        counts[name] for name in expected
+    ]
+    assert found["worth_keeping_since"] == newest[0][0].isoformat().replace("+00:00", "Z")
 
 
 def test_requests_without_hash_are_left_out(sqlite_stats: Stats) -> None:

@@ -41,7 +41,7 @@ DETAILS = (
 
 
 # Groups of given rows, or of the newest ones up to a limit: sorting them takes bounded time.
-BOUNDED = (") AS given JOIN", ") AS newest GROUP BY")
+BOUNDED = (") AS given JOIN", "FROM newest GROUP BY")
 
 SUBJECTS = {
     "client": "luci",

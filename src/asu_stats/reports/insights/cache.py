@@ -12,9 +12,12 @@ from sqlalchemy import (
     FromClause,
     Select,
     bindparam,
+    cast,
     func,
     literal_column,
+    null,
     select,
+    union_all,
 )
 from typing_extensions import TypedDict
 
@@ -96,7 +99,7 @@ class Cache(TypedDict):
 _HOUR: Final = 3_600
 _DAY: Final = 24 * _HOUR
 TTLS: Final = (_HOUR, 6 * _HOUR, _DAY, 3 * _DAY, 7 * _DAY, 14 * _DAY, 30 * _DAY)
-MAX_REQUESTS: Final = 20_000  # newest requests that `worth_keeping` counts
+MAX_REQUESTS: Final = 2_500  # newest requests that `worth_keeping` counts
 _COLUMNS: Final = (
     "total_requests",
     "cache_hits",
@@ -183,41 +186,52 @@ _newest = (
     )
     .order_by(_r.timestamp.desc())
     .limit(literal_column(str(MAX_REQUESTS)))
-    .subquery("newest")
+    .cte("newest")
 )
-_OLDEST: Final = select(func.min(_newest.c.timestamp))
-_REPEATED: Final = (
-    select(_newest.c.request_hash, func.count())
+# Requests of each hash that was requested again; without hash: all, and the earliest.
+_counts = union_all(
+    select(
+        _newest.c.request_hash, func.count().label("requests"), cast(null(), DateTime).label("at")
+    )
     .group_by(_newest.c.request_hash)
-    .having(func.count() > 1)
-)
+    .having(func.count() > 1),
+    select(null(), func.count(), func.min(_newest.c.timestamp)).select_from(_newest),
+).subquery("counts")
+_COUNTED: Final = select(_counts.c.request_hash, _counts.c.requests, _counts.c.at)
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
 def _select_builds(given: FromClause) -> Select[Any]:
-    """Select names of hashes, and the sum of seconds and the number of their successful builds."""
+    """Select the sum of seconds and the number of the successful builds of hashes."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
-    named = _m.request_hash == given.c.request_hash
-    names = _m.request_hash, _m.version, _m.target, _m.profile
+    sums = func.sum(_b.duration_seconds).label("seconds"), func.count().label("builds")
     return (
-        select(*names, func.sum(_b.duration_seconds).label("seconds"), func.count().label("builds"))
-        .select_from(given.join(build_metrics, built).join(request_metadata, named))
+        select(_b.request_hash, *sums)
+        .select_from(given.join(build_metrics, built))
         .where(_b.duration_seconds.is_not(None))
-        .group_by(*names)
+        .group_by(_b.request_hash)
+    )
+
+
+def _select_names(given: FromClause) -> Select[Any]:
+    """Select version, target and profile of hashes."""
+    named = _m.request_hash == given.c.request_hash
+    return select(_m.request_hash, _m.version, _m.target, _m.profile).select_from(
+        given.join(request_metadata, named)
     )
 
 
 class _Image(NamedTuple):
-    """An image: hash, version, target and profile; requests; seconds and number of its builds."""
+    """An image: its requests, and the seconds and number of its builds."""
 
-    names: list[str]
+    request_hash: str
     requests: int
     seconds: int
     builds: int
 
-    def rank(self) -> tuple[float, list[str]]:
+    def rank(self) -> tuple[float, str]:
         """Sort key: most saved build time first."""
-        return -self.requests * self.seconds / self.builds, self.names
+        return -self.requests * self.seconds / self.builds, self.request_hash
 
 
 def _worth_keeping(
@@ -228,25 +242,35 @@ def _worth_keeping(
     Counts the newest requests of `window` that have details. An image needs details of a build.
     """
     first, after = bounds(window.start, window.end)
-    ((oldest,),) = statements.fetch(connection, _OLDEST, first=first, after=after)
-    found = statements.fetch(connection, _REPEATED, first=first, after=after)
-    repeated: dict[str, int] = {request_hash: int(requests) for request_hash, requests in found}
+    counted = statements.fetch(connection, _COUNTED, first=first, after=after)
+    repeated: dict[str, int] = {name: int(requests) for name, requests, _ in counted if name}
+    oldest: datetime | None = next(at for name, _, at in counted if name is None)
     rows = sorted((request_hash,) for request_hash in repeated)
     images = [
-        _Image(names, repeated[names[0]], int(seconds), int(builds))
-        for *names, seconds, builds in statements.fetch_for(connection, _select_builds, _HASH, rows)
+        _Image(request_hash, repeated[request_hash], int(seconds), int(builds))
+        for request_hash, seconds, builds in statements.fetch_for(
+            connection, _select_builds, _HASH, rows
+        )
     ]
     min_requests = floor.min_requests()
     ranked = sorted((image for image in images if image.requests >= min_requests), key=_Image.rank)
     if rest := [image[1:] for image in images if image.requests < min_requests]:
-        ranked.append(_Image([floor.OTHER] * 4, *map(sum, zip(*rest, strict=True))))
-    return [_row(image) for image in page.of(ranked)], oldest
+        ranked.append(_Image(floor.OTHER, *map(sum, zip(*rest, strict=True))))
+    shown = page.of(ranked)
+    rows = sorted((image.request_hash,) for image in shown)
+    names = {floor.OTHER: (floor.OTHER,) * 3}
+    names |= {
+        request_hash: (version, target, profile)
+        for request_hash, version, target, profile in statements.fetch_for(
+            connection, _select_names, _HASH, rows
+        )
+    }
+    return [_row(image, *names[image.request_hash]) for image in shown], oldest
 
 
-def _row(image: _Image) -> WorthKeeping:
-    request_hash, version, target, profile = image.names
+def _row(image: _Image, version: str, target: str, profile: str) -> WorthKeeping:
     return {
-        "request_hash": request_hash,
+        "request_hash": image.request_hash,
         "version": version,
         "target": target,
         "profile": profile,
