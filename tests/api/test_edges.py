@@ -71,7 +71,7 @@ def test_the_shortest_or_longest_build_of_a_day_is_changed_late(
             break
         by = {"shortest": min, "longest": max}.get(which)
         name = by(timed, key=timed.__getitem__) if by else min(timed)
-        new = timed[name] + {"shorter": -1, "longer": 3}.get(how, 0)
+        new = max(timed[name] + {"shorter": -1, "longer": 3}.get(how, 0), 0)
         finish(name, "failure" if how == "failure" else "success", new, earlier)
         check(stats, [each for each in known.values() if each is not None])
 
