@@ -136,6 +136,12 @@ class MisconfiguredSenderError(StoreUnavailableError):
     """A server that responds, but not to this URL, token or content type."""
 
 
+class TimeLimitError(StoreUnavailableError):
+    """The database stopped a statement or snapshot that took longer than its time limit."""
+
+    public = "the database took longer than its time limit"
+
+
 class IncompleteDatabaseError(StoreUnavailableError):
     """A table, column or index of the database is missing: it was dropped or not restored."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, inspect, make_url, text
 
-from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
+from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError, TimeLimitError
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot, write_transaction
@@ -101,6 +101,13 @@ def test_parameters_of_libpq(postgresql_url: str) -> None:
     assert given["connect_timeout"] == "17"
     assert given["keepalives_idle"] == "99"
     assert given["tcp_user_timeout"] == "10000"
+    engine.dispose()
+
+
+def test_a_statement_beyond_its_time_limit_says_so(postgresql_url: str) -> None:
+    engine = engines.create(with_query(postgresql_url, options="-cstatement_timeout=20"))
+    with pytest.raises(TimeLimitError, match="statement timeout"), read_snapshot(engine) as db:
+        db.execute(text("SELECT pg_sleep(20)"))
     engine.dispose()
 
 

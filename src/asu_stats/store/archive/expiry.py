@@ -80,7 +80,7 @@ def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
     Changes nothing.
     """
     found = {}
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, unlimited=True) as connection:
         for table in DETAILS:
             found[f"{table.name}_archived"] = sum(
                 connection.execute(count(policy, today, table, day)).scalar_one()

@@ -140,7 +140,7 @@ def run(
     this.announce()
     for table in DETAILS:
         this.report.archived[table.name] = 0
-        with read_snapshot(engine) as connection:
+        with read_snapshot(engine, unlimited=True) as connection:
             days = expiry.days(connection, policy, today, table)
         for day in days:
             this.archive_day(table, day)

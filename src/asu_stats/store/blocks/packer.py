@@ -58,7 +58,7 @@ def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: N
         connection.execute(delete(packed_days).where(packed_days.c.cube.not_in(NAMES)))
     todo = stale(engine, today)
     for span in todo:
-        with read_snapshot(engine) as connection:
+        with read_snapshot(engine, unlimited=True) as connection:
             packed = _packed(connection, span)
         with write_transaction(engine) as connection:
             key, columns = ("cube", "first_day", "days"), ("changes", "payload")

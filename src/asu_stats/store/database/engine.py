@@ -22,6 +22,7 @@ from asu_stats.exceptions import (
     IncompleteDatabaseError,
     StoreRefusedError,
     StoreUnavailableError,
+    TimeLimitError,
 )
 from asu_stats.logs import Condition
 from asu_stats.store.database import outages, sqlite
@@ -124,6 +125,9 @@ def _translating(engine: Engine) -> Iterator[None]:
             incomplete = IncompleteDatabaseError(outages.message(error))
             completeness(engine).failed(incomplete, level=logging.ERROR)
             raise incomplete from error
+        if outages.is_time_limit(error):
+            log.warning("database: a statement took longer than its time limit and was stopped")
+            raise TimeLimitError(outages.message(error, engine)) from error
         if outages.is_outage(error):
             raise StoreUnavailableError(outages.message(error, engine)) from error
         if isinstance(error, DBAPIError):
@@ -167,9 +171,14 @@ def read_snapshot(
 ) -> Iterator[Connection]:
     """Run a block on one consistent, read-only snapshot of the database.
 
-    `unlimited` lifts the time limits. For `streams` and errors see `write_transaction`.
+    `unlimited` lifts the time limits, and on SQLite `streams` does too: a reader may be slow. For
+    `streams` and errors see `write_transaction`.
     """
-    options = {"snapshot": True, **_options(engine, unlimited=unlimited, streams=streams)}
+    options = {
+        "snapshot": True,
+        "limited": not (unlimited or streams),
+        **_options(engine, unlimited=unlimited, streams=streams),
+    }
     with _translating(engine), _transaction(engine, options) as connection:
         yield connection
 

@@ -64,6 +64,14 @@ def is_missing(error: Exception) -> bool:
     return type(cause).__name__ in _MISSING
 
 
+def is_time_limit(error: Exception) -> bool:
+    """Return whether a statement was stopped because it took too long."""
+    cause = getattr(error, "orig", None) or error
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_INTERRUPT
+    return type(cause).__name__ == "QueryCanceled" and "statement timeout" in str(cause)
+
+
 def is_passing(error: Exception) -> bool:
     """Return whether the same connection can be used after an outage."""
     return bool(

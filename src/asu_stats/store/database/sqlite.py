@@ -4,6 +4,8 @@ Parameters of the URL override the defaults here. A command that only reads also
 read-only file or directory. Without the right to create side files, SQLite can read a database in
 WAL mode only as `immutable`, and `service.database` checks that the file does not change meanwhile.
 
+SQLite has no time limit for statements, so a snapshot gets one here: `SNAPSHOT_SECONDS`.
+
 SQLite continues to write to a file that was moved, replaced or deleted, and these commits are lost
 with the process. Each transaction therefore checks that the file is still the same.
 """
@@ -12,6 +14,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any, Final, NamedTuple, cast
@@ -23,6 +26,9 @@ from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
 from asu_stats.ownership import PRIVATE, Owner
 
 BUSY_SECONDS: Final = 5.0
+SNAPSHOT_SECONDS: Final = 60.0  # as `statement_timeout` of a statement of PostgreSQL
+# Steps of SQLite's virtual machine between two looks at the clock: some milliseconds.
+_STEPS: Final = 500_000
 _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
 _READ: Final = ("temp_store = MEMORY", "cache_size = -65536")
 _WRITE: Final = (
@@ -163,9 +169,16 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         opened.check()
         options = connection.get_execution_options()
         driver = cast(SqliteConnection, connection.connection.dbapi_connection)
+        driver.set_progress_handler(_deadline() if options.get("limited") else None, _STEPS)
         driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
     return engine
+
+
+def _deadline() -> Callable[[], bool]:
+    """Return a function that says whether a transaction that begins now takes too long."""
+    until = time.monotonic() + SNAPSHOT_SECONDS
+    return lambda: time.monotonic() > until
 
 
 class _Opened:

@@ -45,7 +45,7 @@ Progress = Callable[[date], object]
 
 def days(engine: Engine, start: date | None = None, end: date | None = None) -> list[date]:
     """Return the days with details or rollups, within `start` and `end`."""
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, unlimited=True) as connection:
         return with_something(connection, start=start, end=end)
 
 
@@ -71,7 +71,7 @@ def differences(
 
 def of_boundaries(engine: Engine, kept: RetainedRange) -> list[Difference]:
     """Return a difference if hours are missing that `rebuild` can restore from details."""
-    with read_snapshot(engine) as connection:
+    with read_snapshot(engine, unlimited=True) as connection:
         since = boundaries.missing_hours(connection, kept)
     if since is None:
         return []
