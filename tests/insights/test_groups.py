@@ -53,6 +53,23 @@ def test_bounds_are_below_the_p_values(groups: list[tuple[int, ...]]) -> None:
         assert bound <= p_value or (bound == 1 and p_value > 0.1)
 
 
+@given(st.tuples(*[st.integers(0, 25)] * 4), st.integers(0, 25))
+def test_fewer_failures_have_a_larger_p_value(numbers: tuple[int, ...], fewer: int) -> None:
+    """The bound of a search counts each failure, also those of one request."""
+    failures, passed, other_failures, other_passed = numbers
+    others = other_failures, other_failures + other_passed
+    bound = fisher(failures, failures + passed, *others)
+    failures = max(0, failures - fewer)
+    assert bound <= fisher(failures, failures + passed, *others) * (1 + 1e-9)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
+def test_the_bound_of_slow_builds_is_below_the_p_value(counts: list[tuple[int, int]]) -> None:
+    before, during = (np.array(of, np.int64) for of in zip(*counts, strict=True))
+    bound = change_points.least_slowdown_p_value(int(before.sum()), int(during.sum()))
+    assert bound <= change_points.slowdown_p_value(before, during) * (1 + 1e-9)
+
+
 # Change points -----------------------------------------------------------------------------------
 
 

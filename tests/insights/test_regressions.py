@@ -256,12 +256,14 @@ def naive(history: list[CloudEvent], window: Window, without: tuple[Group, date]
 def stored(stats: Stats, window: Window, without: tuple[Group, date] | None) -> Sums:
     with read_snapshot(stats.engine) as connection:
         days = BuildDays.read(connection, window)
-        if without and without[0] in days.places:
+        if without and days.place(without[0]) is not None:
             start = (without[1] - window.start).days
             days.exclude(without[0], start, start + 1)
         distinct = days.distinct_failures()
     found: dict[tuple[Group, date], tuple[int, ...]] = {}
-    for place, group in enumerate(days.groups):
+    for place in range(days.size):
+        group = days.group(place)
+        assert days.place(group) == place
         lists = *days.counts[:, place].tolist(), distinct[place].tolist()
         for number, sums in enumerate(zip(*lists, strict=True)):
             if any(sums):

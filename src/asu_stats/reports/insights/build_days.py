@@ -5,7 +5,7 @@ that one regression explains can be excluded from all groups.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any, Final, Literal, NamedTuple, Self
@@ -17,7 +17,7 @@ from asu_stats.events import UNKNOWN
 from asu_stats.reports.insights import failure_rows
 from asu_stats.reports.insights.failure_rows import Failures
 from asu_stats.store.blocks import rows as day_rows
-from asu_stats.store.blocks.columns import Mask, numbered, total
+from asu_stats.store.blocks.columns import Mask, Names, numbered, total
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.store.blocks.rows import DayRows, Rows
 from asu_stats.store.database.dialects import Row
@@ -113,22 +113,59 @@ class Durations(NamedTuple):
     during: Ints
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The groups of a dimension, by the parts of their names. The first has the place `first`."""
+
+    first: int
+    size: int
+    parts: Sequence[Names]
+
+    def group(self, dimension: Dimension, number: int) -> Group:
+        """Return the group with a number, counted from the first."""
+        return Group(dimension, tuple(part.values[part.codes[number]] for part in self.parts))
+
+    def number(self, names: Sequence[str]) -> int | None:
+        """Return the number of a group, `None` if there is none."""
+        here = np.ones(self.size, bool)
+        for part, name in zip(self.parts, names, strict=True):
+            here &= part.equal(name)
+        found = np.flatnonzero(here)
+        return int(found[0]) if len(found) else None
+
+    def places_of(self, columns: Sequence[Names]) -> Ints:
+        """Return the place of the group that each row of `columns` is in, -1 if there is none."""
+        found, keys = np.zeros(0, np.int64), np.zeros(self.size, np.int64)
+        size = 1
+        for part, column in zip(self.parts, columns, strict=True):
+            codes = column.places()
+            width = len(column.values) + 1  # the last code is that of names without rows
+            known = np.array([codes.get(name, width - 1) for name in part.values], np.int64)
+            keys = keys * width + known[part.codes]
+            found = found * width + column.codes if size > 1 else column.codes
+            size *= width
+        table = np.full(size, -1)
+        table[keys] = self.first + np.arange(self.size)
+        places: Ints = table[found]
+        return places
+
+
 @dataclass(slots=True)
 class BuildDays:
     """The builds of a time range per group and day. Day 0 is the first day of the time range.
 
-    `counts` has the sums of each group and day, `tests` the number of groups with builds of each
-    dimension. `builds` and `failures` are the rows that are not excluded.
+    Groups have places from 0. `counts` has the sums of each group and day, `tests` the number of
+    groups with builds of each dimension. `builds` and `failures` are the rows that are not
+    excluded.
     """
 
     window: Window
-    groups: list[Group]
-    places: dict[Group, int]
+    members: Mapping[Dimension, Members]
     tests: Counter[Dimension]
     counts: Ints
     builds: Rows
     failures: Failures
-    _cells: dict[tuple[str, tuple[str, ...]], list[int]] = field(default_factory=dict)
+    _places: dict[Group, int | None] = field(default_factory=dict)
 
     @classmethod
     def read(
@@ -147,44 +184,65 @@ class BuildDays:
         )
         failures = failure_rows.read(connection, window, {})
         failures = failures.where(failures.number("failed_builds") != 0)
-        groups: list[Group] = []
         tests: Counter[Dimension] = Counter()
-        counts: list[Ints] = []
+        kept_groups: list[tuple[Rows, Ints, Ints, Mask]] = []
         sources: dict[Dimension, tuple[Rows, Ints]] = dict.fromkeys(
             DIMENSIONS[:4], (cells, _rollup_sums(cells))
         )
         sources["profile"] = profiles, _rollup_sums(profiles)
         sources["worker"] = builds, _build_sums(builds)
+        members: dict[Dimension, Members] = {}
+        first = 0
         for dimension, (rows, amounts) in sources.items():
             parts = [rows.name(part) for part in _PARTS[dimension]]
             group, firsts = numbered(*(part.codes for part in parts), np.zeros(len(rows), np.int64))
-            names = list(zip(*(part.of(firsts) for part in parts), strict=True)) or [()]
-            known = np.array([UNKNOWN not in each for each in names[: len(firsts)]], bool)
+            known = np.ones(len(firsts), bool)
+            for part in parts:
+                known &= ~part.where(firsts).equal(UNKNOWN)
             tests[dimension] += int(known.sum())
             if keep is not None:
                 of_group = np.stack([total(group, len(firsts), amount) for amount in amounts])
                 known &= keep(dimension, of_group)
-            groups += [Group(dimension, names[place]) for place in np.flatnonzero(known).tolist()]
-            counts.append(_per_day(rows, window, group, known, amounts))
-        places = {group: place for place, group in enumerate(groups)}
-        everything = np.concatenate(counts, axis=1)
-        return cls(window, groups, places, tests, everything, builds, failures)
+            kept = firsts[known]
+            members[dimension] = Members(first, len(kept), [part.where(kept) for part in parts])
+            kept_groups.append((rows, amounts, group, known))
+            first += len(kept)
+        counts = np.empty((len(_SUMS), first, window.days), np.int64)
+        for of, each in zip(members.values(), kept_groups, strict=True):
+            _count(counts[:, of.first : of.first + of.size], window, *each)
+        return cls(window, members, tests, counts, builds, failures)
 
     def copy(self) -> "BuildDays":
         """Return a copy with exclusions of its own."""
-        return replace(self, counts=self.counts.copy())
+        return replace(self)
 
-    def of_dimension(self, dimension: Dimension) -> Iterator[tuple[int, Group]]:
-        """Yield the places of the groups of a dimension, and the groups."""
-        return (each for each in enumerate(self.groups) if each[1].dimension == dimension)
+    @property
+    def size(self) -> int:
+        """The number of groups."""
+        return int(self.counts.shape[1])
+
+    def group(self, place: int) -> Group:
+        """Return the group at a place."""
+        for dimension, of in self.members.items():
+            if place < of.first + of.size:
+                return of.group(dimension, place - of.first)
+        raise IndexError(place)
+
+    def place(self, group: Group) -> int | None:
+        """Return the place of a group, `None` if it has no builds."""
+        if group not in self._places:
+            of = self.members[group.dimension]
+            number = of.number(group.names)
+            self._places[group] = None if number is None else of.first + number
+        return self._places[group]
 
     def cells(self, group: Group) -> Ints:
         """Return the places of the `version_target` groups that a broader group consists of."""
-        if not self._cells:
-            for place, (_, (version, target)) in self.of_dimension("version_target"):
-                for whole in (ALL, ("version", (version,)), ("target", (target,))):
-                    self._cells.setdefault(whole, []).append(place)
-        return np.array(self._cells.get(group, []), np.int64)
+        of = self.members["version_target"]
+        if group == ALL:
+            return np.arange(of.first, of.first + of.size)
+        part = of.parts[_PARTS["version_target"].index(group.dimension)]
+        return of.first + np.flatnonzero(part.equal(group.names[0]))
 
     def day(self, day: int) -> date:
         """Return the date of a day number."""
@@ -199,7 +257,7 @@ class BuildDays:
         day = failures.day - self.window.start.toordinal()
         same, _ = numbered(day, failures.request)
         once = np.bincount(same)[same] == 1
-        shape = len(self.groups), days
+        shape = self.size, days
         size = shape[0] * days
         place = np.stack([self._places_of(dimension, failures) for dimension in DIMENSIONS])
         known = place >= 0
@@ -218,24 +276,10 @@ class BuildDays:
 
     def _places_of(self, dimension: Dimension, rows: Rows | Failures) -> Ints:
         """Return the place of the group of a dimension that each row is in, -1 if there is none."""
+        of = self.members[dimension]
         if dimension == "all":
-            return np.full(len(rows), self.places.get(ALL, -1))
-        if dimension == "version_target":
-            version, target = rows.name("version"), rows.name("target")
-            width = len(target.values)
-            table = np.full(len(version.values) * width, -1)
-            codes = [part.places() for part in (version, target)]
-            for place, group in self.of_dimension(dimension):
-                known = [of.get(name) for of, name in zip(codes, group.names, strict=True)]
-                if known[0] is not None and known[1] is not None:
-                    table[known[0] * width + known[1]] = place
-            at: Ints = table[version.codes * width + target.codes]
-            return at
-        names = rows.name(_PARTS[dimension][0])
-        known_places = {group.names[0]: place for place, group in self.of_dimension(dimension)}
-        by_value = [known_places.get(name, -1) for name in names.values]
-        found: Ints = np.array(by_value, np.int64)[names.codes]
-        return found
+            return np.full(len(rows), of.first if of.size else -1)
+        return of.places_of([rows.name(part) for part in _PARTS[dimension]])
 
     def failed_in(self, group: Group, start: int, end: int) -> Failures:
         """Return the failed builds of a group from day `start` to before day `end`."""
@@ -259,14 +303,17 @@ class BuildDays:
         mask = self._mask(self.builds, group, start, end)
         gone = self.builds.where(mask)
         day, amounts = gone.day - self.window.start.toordinal(), _build_sums(gone)
-        changed = {self.places[group]}
+        place = self.place(group)
+        changed = set() if place is None else {place}
+        self.counts = self.counts.copy()  # others may use them without these exclusions
         for dimension in DIMENSIONS:
-            place = self._places_of(dimension, gone)
-            known = place >= 0
+            places = self._places_of(dimension, gone)
+            known = places >= 0
             for counts, amount in zip(self.counts, amounts, strict=True):
-                np.subtract.at(counts, (place[known], day[known]), amount[known])
-            changed |= set(place[known].tolist())
-        self.counts[:, self.places[group], start:end] = 0
+                np.subtract.at(counts, (places[known], day[known]), amount[known])
+            changed |= set(places[known].tolist())
+        if place is not None:
+            self.counts[:, place, start:end] = 0
         self.builds = self.builds.where(~mask)
         self.failures = self.failures.where(~self._mask(self.failures, group, start, end))
         return changed
@@ -302,11 +349,12 @@ def _build_sums(rows: Rows) -> Ints:
     return np.stack([succeeded + failed, failed, timed, timed * seconds])
 
 
-def _per_day(rows: Rows, window: Window, group: Ints, kept: Mask, amounts: Ints) -> Ints:
-    """Return the sums of each kept group and day."""
+def _count(
+    counts: Ints, window: Window, rows: Rows, amounts: Ints, group: Ints, kept: Mask
+) -> None:
+    """Set the sums of each kept group and day, given the `group` of each row."""
     here = kept[group]
     place = (np.cumsum(kept) - 1)[group[here]]
     cell = place * window.days + rows.day[here] - window.start.toordinal()
-    size = int(kept.sum()) * window.days
-    sums = [total(cell, size, amount[here]) for amount in amounts]
-    return np.stack(sums).reshape(len(amounts), -1, window.days)
+    for sums, amount in zip(counts, amounts, strict=True):
+        sums[:] = total(cell, sums.size, amount[here]).reshape(sums.shape)

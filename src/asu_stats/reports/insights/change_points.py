@@ -27,7 +27,8 @@ _MIN_BUILDS_BEFORE: Final = 10  # smallest number of builds before a stretch
 _MAX_DAYS: Final = 120  # of a stretch in the search; the stretch found may continue
 _RECOVERY_DAYS: Final = 5  # days with builds after a stretch that show whether it recovered
 _RECOVERY_P: Final = 0.05  # largest p-value of a difference between a stretch and the days after it
-_QUANTILES: Final = (0.5, 0.75, 0.9)  # of all durations; longer builds are slow
+_SLOWER_THAN: Final = (0.5, 0.75, 0.9)  # of all durations; longer builds are slow
+_MANY: Final = 30  # builds from which on the bound of a p-value does not matter
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,37 +123,68 @@ def _x_log_x(x: Ints) -> Floats:
     return found
 
 
+class _Days(NamedTuple):
+    """Days on which stretches can start or end, in the order of series and days.
+
+    `before` and `until` are the builds before the day and until its end; `bad_before` and
+    `bad_until` the same of failures or seconds.
+    """
+
+    series: Ints
+    day: Ints
+    before: Ints
+    until: Ints
+    bad_before: Ints
+    bad_until: Ints
+
+    @classmethod
+    def of(cls, builds: Ints, bad: Ints, counted: Ints, enough: Mask) -> "_Days":
+        """Return the days of the series with `enough` on which one of `counted` is above 0.
+
+        All are sums `up_to` each day.
+        """
+        some = np.flatnonzero(enough)
+        builds, bad = builds[some], bad[some]
+        counted = counted[some]
+        row, day = np.nonzero(counted[:, 1:] > counted[:, :-1])
+        sums = (of[row, at] for of in (builds, bad) for at in (day, day + 1))
+        return cls(some[row], day, *sums)
+
+
 def failure_rises(builds: Ints, failures: Ints) -> Candidates:
     """Return the stretch of each series whose failure rate is most likely higher than before.
 
     Arguments are sums `up_to` each day, with a row per series. A stretch starts and ends on a day
     with failures.
     """
-    n, f, found = builds, failures, _Found(len(builds))
-    builds, failures = np.diff(n), np.diff(f)
-    enough: Mask = (f[:, -1] >= MIN_COUNT) & (n[:, -1] > _MIN_BUILDS_BEFORE)
-    series, day = np.nonzero((failures > 0) & enough[:, np.newaxis])
-    before, failed = n[series, day], f[series, day]
+    found, width = _Found(len(builds)), builds.shape[1] - 1 + _MAX_DAYS
+    enough = (failures[:, -1] >= MIN_COUNT) & (builds[:, -1] > _MIN_BUILDS_BEFORE)
+    days = _Days.of(builds, failures, failures, enough)
+    before, failed = days.before, days.bad_before
     starts = np.flatnonzero(
         (before >= _MIN_BUILDS_BEFORE)
-        & (failures[series, day] * before > failed * builds[series, day])
+        & ((days.bad_until - failed) * before > failed * (days.until - before))
     )
-    width = builds.shape[1] + _MAX_DAYS
-    key = series * width + day
+    key = days.series * width + days.day
     most = np.searchsorted(key, key[starts] + _MAX_DAYS)
-    for first, last in _pairs(starts, most):
-        of, count_before, failed_before = series[first], before[first], failed[first]
-        count = n[of, day[last] + 1] - count_before
-        failed_in = f[of, day[last] + 1] - failed_before
-        rise = failed_in / count - failed_before / count_before
-        some = np.flatnonzero((failed_in >= MIN_COUNT) & (rise >= MIN_POINTS))
-        now, usual = (failed_in[some], count[some]), (failed_before[some], count_before[some])
+    some = days.bad_until[most - 1] - failed[starts] >= MIN_COUNT
+    starts, most = starts[some], most[some]
+    before_start = np.maximum(before, 1)  # of a start there are some
+    rate, usual = failed / before_start, _likelihood(failed, before)
+    for pairs in _pairs(starts, most):
+        first, last = pairs
+        failed_in = days.bad_until[last] - failed[first]
+        some = np.flatnonzero(failed_in >= MIN_COUNT)
+        first, last, failed_in = first[some], last[some], failed_in[some]
+        count = days.until[last] - before[first]
+        some = np.flatnonzero(failed_in / count - rate[first] >= MIN_POINTS)
+        first, last, failed_in, count = first[some], last[some], failed_in[some], count[some]
         strengths = (
-            _likelihood(*usual)
-            + _likelihood(*now)
-            - _likelihood(now[0] + usual[0], now[1] + usual[1])
+            usual[first]
+            + _likelihood(failed_in, count)
+            - _likelihood(days.bad_until[last], days.until[last])
         )
-        found.offer(of[some], day[first[some]], day[last[some]], strengths)
+        found.offer(days.series[first], days.day[first], days.day[last], strengths)
     return found.best
 
 
@@ -185,26 +217,30 @@ def slowdowns(builds: Ints, seconds: Ints, variation: float) -> Candidates:
     Arguments are sums `up_to` each day, with a row per series. `variation` is the coefficient of
     variation of durations.
     """
-    n, sums, found = builds, seconds, _Found(len(builds))
-    builds, seconds = np.diff(n), np.diff(sums)
-    enough: Mask = n[:, -1] >= MIN_BUILDS
-    series, day = np.nonzero((builds > 0) & enough[:, np.newaxis])
-    before, seconds_before = n[series, day], sums[series, day]
+    found = _Found(len(builds))
+    days = _Days.of(builds, seconds, builds, builds[:, -1] >= MIN_BUILDS)
+    before, seconds_before = days.before, days.bad_before
     starts = np.flatnonzero(
         (before >= _MIN_BUILDS_BEFORE)
         & (seconds_before > 0)
-        & (seconds[series, day] * before >= MIN_RATIO * seconds_before * builds[series, day])
+        & (
+            (days.bad_until - seconds_before) * before
+            >= MIN_RATIO * seconds_before * (days.until - before)
+        )
     )
-    most = np.minimum(starts + _MAX_DAYS, np.searchsorted(series, series[starts], side="right"))
-    for first, last in _pairs(starts, most):
-        of, count_before = series[first], before[first]
-        level = seconds_before[first] / count_before
-        count = n[of, day[last] + 1] - count_before
-        seconds_in = sums[of, day[last] + 1] - seconds_before[first]
-        some = np.flatnonzero((count >= MIN_COUNT) & (seconds_in >= MIN_RATIO * level * count))
-        ratio = seconds_in[some] / count[some] / level[some]
-        strengths = strength(ratio, count[some], count_before[some], variation)
-        found.offer(of[some], day[first[some]], day[last[some]], strengths)
+    after = np.searchsorted(days.series, days.series[starts], side="right")
+    most = np.minimum(starts + _MAX_DAYS, after)
+    level = seconds_before / np.maximum(before, 1)
+    least = MIN_RATIO * level
+    for pairs in _pairs(starts, most):
+        first, last = pairs
+        count = days.until[last] - before[first]
+        seconds_in = days.bad_until[last] - seconds_before[first]
+        some = np.flatnonzero((count >= MIN_COUNT) & (seconds_in >= least[first] * count))
+        first, last, count = first[some], last[some], count[some]
+        ratio = seconds_in[some] / count / level[first]
+        strengths = strength(ratio, count, before[first], variation)
+        found.offer(days.series[first], days.day[first], days.day[last], strengths)
     return found.best
 
 
@@ -239,8 +275,14 @@ def slowdown_p_value(before: Ints, during: Ints) -> float:
         return 1.0
     up_to, before_up_to = np.cumsum(during), np.cumsum(before)
     found = 1.0
-    for quantile in _QUANTILES:
+    for quantile in _SLOWER_THAN:
         place = np.searchsorted(up_to + before_up_to, quantile * (builds + others))
         slow, slow_before = builds - int(up_to[place]), others - int(before_up_to[place])
         found = min(found, fisher(slow, builds, slow_before, others))
-    return min(1.0, found * len(_QUANTILES))
+    return min(1.0, found * len(_SLOWER_THAN))
+
+
+def least_slowdown_p_value(before: int, during: int) -> float:
+    """Return a lower bound of the p-value for so many builds: all slow ones are in the stretch."""
+    total = before + during
+    return min(1.0, len(_SLOWER_THAN) / math.comb(total, min(during, total // 2, _MANY)))

@@ -31,6 +31,7 @@ _MIN_WITHIN: Final = 0.5  # smallest part of a change that a changed mix of buil
 _MIN_STRENGTH: Final = 6.0  # below it nothing is significant
 _REST_STRENGTH: Final = 3.3  # corresponds to a p-value of about 0.01
 _MIN_VARIATION: Final = 0.1
+_LEAST: Final = 1 - 1e-6  # for rounding of a bound
 
 
 class Search(ABC):
@@ -46,7 +47,7 @@ class Search(ABC):
 
     def __init__(self, days: BuildDays) -> None:
         self.days = days
-        size = len(days.groups)
+        size = days.size
         starts, ends = np.zeros(size, np.int64), np.zeros(size, np.int64)
         self._candidates = Candidates(np.zeros(size), starts, ends)
         self.update(range(size))
@@ -55,7 +56,8 @@ class Search(ABC):
         """Search again in groups whose builds changed."""
         self.count()
         self._of, self._bad = up_to(self.of), up_to(self.bad)
-        places = np.array(sorted(changed), np.int64)
+        some = len(changed) < self.days.size
+        places: Ints | slice = np.array(sorted(changed), np.int64) if some else slice(None)
         for known, new in zip(self._candidates, self.search(places), strict=True):
             known[places] = new
 
@@ -63,24 +65,30 @@ class Search(ABC):
         """Yield the groups that may have a regression, the strongest first, and the stretches."""
         strengths = self._candidates.strength
         strong = np.flatnonzero(strengths >= _MIN_STRENGTH).tolist()
+        groups = {place: self.days.group(place) for place in strong}
         order = sorted(
-            (-float(f"{strengths[place]:.6g}"), _order(self.days.groups[place]), place)
-            for place in strong
+            (-float(f"{strengths[place]:.6g}"), _order(group), place)
+            for place, group in groups.items()
         )
         for _, _, place in order:
-            group = self.days.groups[place]
+            group = groups[place]
             stretch = self.stretch(group)
             if stretch is not None:
                 yield group, stretch
 
     def stretch(self, group: Group) -> Stretch | None:
         """Return the stretch that differs most from the days before it, or `None`."""
-        place = self.days.places.get(group)
+        place = self.days.place(group)
         if place is None or self._candidates.strength[place] < 0:
             return None
         strength, start, end = (each[place] for each in self._candidates)
         found = Stretch(int(start), int(end), float(strength))
         return self.lasting(found, self.of[place].tolist(), self.bad[place].tolist())
+
+    def _place(self, group: Group) -> int:
+        place = self.days.place(group)
+        assert place is not None  # noqa: S101 - it has a stretch
+        return place
 
     def average(self, group: Group, start: int, end: int) -> tuple[float, int]:
         """Return failures or seconds per build from day `start` to before `end`, and the builds."""
@@ -89,7 +97,7 @@ class Search(ABC):
 
     def sums(self, group: Group, start: int, end: int) -> tuple[int, int]:
         """Return failures or seconds from day `start` to before `end`, and the builds."""
-        place = self.days.places[group]
+        place = self._place(group)
         bad, builds = (int(each[place, end] - each[place, start]) for each in (self._bad, self._of))
         return bad, builds
 
@@ -123,7 +131,7 @@ class Search(ABC):
         """Set `bad` and `of`."""
 
     @abstractmethod
-    def search(self, places: Ints) -> Candidates:
+    def search(self, places: Ints | slice) -> Candidates:
         """Return the stretches of groups that differ most from the days before them."""
 
     @abstractmethod
@@ -140,6 +148,10 @@ class Search(ABC):
     @abstractmethod
     def p_value(self, group: Group, stretch: Stretch) -> float:
         """Return the p-value, without Bonferroni's correction."""
+
+    @abstractmethod
+    def least_p_value(self, group: Group, stretch: Stretch) -> float:
+        """Return a lower bound of the p-value, which needs no rows of builds."""
 
     @abstractmethod
     def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:
@@ -164,7 +176,7 @@ class RateSearch(Search):
         self.bad = self.days.distinct_failures()
         self.of = ended - failed + self.bad
 
-    def search(self, places: Ints) -> Candidates:
+    def search(self, places: Ints | slice) -> Candidates:
         return change_points.failure_rises(self._of[places], self._bad[places])
 
     def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
@@ -186,6 +198,11 @@ class RateSearch(Search):
         others = self.sums(group, 0, stretch.start)
         return fisher(failures - repeated, builds - repeated, *others)
 
+    def least_p_value(self, group: Group, stretch: Stretch) -> float:
+        """Count each failure: fewer of them have a larger p-value."""
+        during, before = self.sums(group, *stretch.days), self.sums(group, 0, stretch.start)
+        return _LEAST * fisher(*during, *before)
+
     def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:
         failures, builds = self.rest(broader, group, *stretch.days)
         failures_before, builds_before = self.rest(broader, group, 0, stretch.start)
@@ -198,7 +215,7 @@ class RateSearch(Search):
         )
 
     def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
-        series = self.days.counts[:, self.days.places[group], start:end]
+        series = self.days.counts[:, self._place(group), start:end]
         ended, failed = (int(series[each].sum()) for each in (ENDED, FAILED))
         return figures.rate(ended - failed, ended), ended
 
@@ -241,7 +258,7 @@ class DurationSearch(Search):
     def count(self) -> None:
         self.bad, self.of = self.days.counts[SECONDS], self.days.counts[TIMED]
 
-    def search(self, places: Ints) -> Candidates:
+    def search(self, places: Ints | slice) -> Candidates:
         return change_points.slowdowns(self._of[places], self._bad[places], self._variation)
 
     def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
@@ -257,6 +274,11 @@ class DurationSearch(Search):
         durations = self.days.durations(group, *stretch.days)
         return change_points.slowdown_p_value(durations.before, durations.during)
 
+    def least_p_value(self, group: Group, stretch: Stretch) -> float:
+        _, builds = self.sums(group, *stretch.days)
+        _, before = self.sums(group, 0, stretch.start)
+        return _LEAST * change_points.least_slowdown_p_value(before, builds)
+
     def rest_changed(self, broader: Group, group: Group, stretch: Stretch) -> bool:
         seconds, builds = self.rest(broader, group, *stretch.days)
         seconds_before, builds_before = self.rest(broader, group, 0, stretch.start)
@@ -271,7 +293,7 @@ class DurationSearch(Search):
         return bool(strength >= _REST_STRENGTH)
 
     def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
-        series = self.days.counts[:, self.days.places[group], start:end]
+        series = self.days.counts[:, self._place(group), start:end]
         builds, seconds = (int(series[each].sum()) for each in (TIMED, SECONDS))
         return figures.average(seconds, builds), builds
 

@@ -162,7 +162,7 @@ def _may_change(dimension: Dimension, counts: Ints) -> Mask:
 
 
 def _is_enough(days: BuildDays) -> bool:
-    place = days.places.get(ALL_BUILDS)
+    place = days.place(ALL_BUILDS)
     if place is None:
         return False
     ended = days.counts[ENDED, place]
@@ -190,9 +190,11 @@ def _regressions(search: Search) -> list[Regression]:
     tests = len(DIMENSIONS) * _MEASURES * change_points.stretches(days.window.days)
     while len(found) < _MAX_ROWS:
         for group, stretch in search.ranked():
-            if not search.is_within(group, stretch):
+            tried = tests * days.tests[group.dimension]
+            least = search.least_p_value(group, stretch) * tried
+            if least >= P or not search.is_within(group, stretch):
                 continue
-            p_value = search.p_value(group, stretch) * tests * days.tests[group.dimension]
+            p_value = search.p_value(group, stretch) * tried
             if p_value < P:
                 break
         else:
