@@ -1,7 +1,8 @@
 """What senders know of their events, and what a database must have of them.
 
 The events of a call have a number. A process that is killed writes lines to a file: `sent 7` before
-a call, `safe 7` when it is acknowledged, `backup NAME` when a backup is complete.
+a call, `safe 7` when it is acknowledged, `backup NAME` when a backup is complete, `images 7` when
+the images of a build are published.
 """
 
 import sqlite3
@@ -28,6 +29,7 @@ from asu_stats.store.verification import verify
 from tests.crash.test_retention import details
 from tests.support import NOW, SOURCE
 
+IMAGES = ("kernel.bin", "sysupgrade.bin")
 _DAYS = 100  # events of so many days: most are older than retention keeps them
 
 
@@ -68,12 +70,18 @@ def events_of(number: int) -> list[Event]:
     ]
 
 
+def image(number: int) -> bytes:
+    """Return the content of each image of a build."""
+    return f"image {number}\n".encode() * 300
+
+
 @dataclass
 class Said:
-    """What a process said up to a moment: numbers of calls, and names of complete backups."""
+    """What a process said up to a moment: numbers of calls and builds, and names of backups."""
 
     sent: set[int] = field(default_factory=set)
     safe: set[int] = field(default_factory=set)
+    images: set[int] = field(default_factory=set)
     backups: set[str] = field(default_factory=set)
 
     def hear(self, line: str) -> None:
@@ -81,7 +89,7 @@ class Said:
         if kind == "backup":
             self.backups.add(value)
         else:
-            {"sent": self.sent, "safe": self.safe}[kind].add(int(value))
+            {"sent": self.sent, "safe": self.safe, "images": self.images}[kind].add(int(value))
 
 
 Found = tuple[Counter[str], Counter[str]]
@@ -131,7 +139,7 @@ def problems(engine: Engine, directory: Path, said: Said) -> list[str]:
         found += [f"verify: {each}" for each in verify.differences(engine)]
     except Exception as error:  # anything is a finding
         found.append(f"{type(error).__name__}: {error}")
-    return [*found, *_broken_backups(directory, said)]
+    return [*found, *_broken_backups(directory, said), *_broken_images(directory / "store", said)]
 
 
 def _missing(engine: Engine, said: Said) -> list[str]:
@@ -143,6 +151,18 @@ def _missing(engine: Engine, said: Said) -> list[str]:
             found.append(f"acknowledged and lost: {sorted(lost)[:3]}")
         if more := have - sent:
             found.append(f"twice, or never sent: {sorted(more)[:3]}")
+    return found
+
+
+def _broken_images(store: Path, said: Said) -> list[str]:
+    """Return what is wrong with published images: they are there with all content, or not."""
+    there = {int(path.name.removeprefix("hash-")): path for path in store.glob("hash-*")}
+    found = [f"images of build {number} are lost" for number in said.images - there.keys()]
+    for number, path in there.items():
+        for name in IMAGES:
+            file = path / name
+            if not file.exists() or file.read_bytes() != image(number):
+                found.append(f"{name} of build {number} is damaged")
     return found
 
 

@@ -120,4 +120,5 @@ def _apply(names: dict[str, _File | None], step: Step, made: _File | None) -> No
     elif step.kind == "remove":
         names.pop(step.path, None)
     elif step.path in names:
-        names[step.to] = names.pop(step.path)
+        for name in [step.path, *(name for name in names if name.startswith(f"{step.path}/"))]:
+            names[step.to + name.removeprefix(step.path)] = names.pop(name)

@@ -1,8 +1,8 @@
 """Power failures: what was acknowledged is on disk, whatever was not synced is lost.
 
-A process writes to an SQLite file, the spool, archive files and backups under `strace`. Its steps
-are carried out again on a disk that loses what was not synced, up to a moment. Then the program
-starts on what is left. `make powerloss` tries many moments (CUTS=200).
+A process writes to an SQLite file, the spool, archive files, backups and images under `strace`. Its
+steps are carried out again on a disk that loses what was not synced, up to a moment. Then the
+program starts on what is left. `make powerloss` tries many moments (CUTS=200).
 """
 
 import os
@@ -113,7 +113,9 @@ def test_what_was_acknowledged_survives_a_power_failure(
     assert failures == []
 
 
-@pytest.mark.parametrize("deaf", [".spool", "-wal", ".part", "backup.zip"][: MANY * 4 or 1])
+@pytest.mark.parametrize(
+    "deaf", [".spool", "-wal", ".part", "backup.zip", "kernel.bin"][: MANY * 5 or 1]
+)
 def test_a_sync_that_is_left_out_is_noticed(
     recording: Recording, tmp_path: Path, deaf: str
 ) -> None:

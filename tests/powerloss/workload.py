@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from asu_stats.backup import taking
+from asu_stats.builds.images import ImageStore
 from asu_stats.events import Event
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.recorder import Recorder
@@ -22,7 +23,7 @@ from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import checkpoint
 from asu_stats.store.dry_run import probe
-from tests.acknowledged import events_of
+from tests.acknowledged import IMAGES, events_of, image
 from tests.support import NOW
 
 LOG = "acknowledged.txt"
@@ -82,6 +83,16 @@ class Workload:
         taking.take(source, file, lambda _: None)
         self.say("backup", file.name)
 
+    def build(self, number: int) -> None:
+        """Publish images, as a worker does before the database knows of them."""
+        images = ImageStore(self._directory / "store")
+        directory = images.stage(f"build-{number}")
+        for name in IMAGES:
+            (directory / name).write_bytes(image(number))
+        images.sync(directory)
+        images.publish(directory, f"hash-{number}")
+        self.say("images", number)
+
 
 def run(directory: Path, rounds: int) -> None:
     this = Workload(directory)
@@ -94,6 +105,7 @@ def run(directory: Path, rounds: int) -> None:
             this.send(recorder.commit, 3)
             this.outage(recorder, 1)
             this.back_up(number)
+            this.build(number)
     this.engine.dispose()
 
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
+from asu_stats.durability import sync_directory, sync_tree
 from asu_stats.exceptions import AsuStatsError
 from asu_stats.ownership import SHARED_DIRECTORY, Owner
 
@@ -56,11 +57,16 @@ class ImageStore:
         """Remove the working folder of a build, if it exists."""
         shutil.rmtree(self._staging / build_id, ignore_errors=True)
 
+    def sync(self, directory: Path) -> None:
+        """Write a staged `directory` to disk, which may take long, before it is published."""
+        sync_tree(directory)
+
     def publish(self, directory: Path, request_hash: str) -> None:
         """Publish a staged `directory` as the images of a request hash."""
         self.retire(request_hash)
         self._owner().give_all(directory)
         directory.rename(self.root / request_hash)
+        sync_directory(self.root)
 
     def retire(self, request_hash: str) -> None:
         """Move the images of a request hash, if any, to the trash."""

@@ -147,6 +147,7 @@ class Worker:
                 if self._stopping.is_set():
                     attempt.stop("shutdown")
             result = self._builder.build(attempt)
+            self._sync(result)
             self._end(job, succeeded(attempt, result), result)
         except BuildStoppedError as stopped:
             if stopped.reason == "timeout" and attempt:
@@ -177,6 +178,13 @@ class Worker:
             shown_hash(job.request_hash),
             ending.status if ended else "has ended already",
         )
+
+    def _sync(self, result: Result) -> None:
+        """Write images to disk, before a database knows of them."""
+        try:
+            self._images.sync(result.directory)
+        except OSError as error:
+            raise _store_failed(error) from error
 
     def _publish(self, result: Result, request_hash: str) -> None:
         try:
