@@ -79,6 +79,8 @@ def test_requests_of_the_docs_are_answered(sqlite_stats: Stats) -> None:
         words = [w for w in shlex.split(text) if w.strip()]
         path = urlsplit(next(w for w in words if w.startswith("http")))
         assert path.path.startswith(STATISTICS), (page, text)
+        if path.path.startswith("/api/v1/stats/alerts/silences"):  # test_docs_shell.py
+            continue
         headers = dict(w.split(": ", 1) for i, w in enumerate(words) if words[i - 1] == "-H")
         if "Authorization" in headers:
             headers["Authorization"] = f"Bearer {TOKEN}"

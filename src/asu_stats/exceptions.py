@@ -36,6 +36,15 @@ class InvalidNoteError(AsuStatsError):
     """A note whose text or times can't be used."""
 
 
+class InvalidSilenceError(AsuStatsError):
+    """A silence of alerts that can't be created. `field` is the wrong member."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        self.problem = problem
+        super().__init__(f"{field}: {problem}")
+
+
 class InvalidEventError(AsuStatsError):
     """An invalid event. `field` is the wrong member.
 

@@ -14,6 +14,7 @@ from asu_stats import __version__
 from asu_stats.api import alerts, discovery, health, ingest, metrics, problems
 from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
+from asu_stats.api import silences as silences_api
 from asu_stats.api.answering import Answering
 from asu_stats.api.audience import PublicFloor
 from asu_stats.api.compressing import Compressed
@@ -37,6 +38,7 @@ from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
 from asu_stats.metrics.exposition import Exposition
 from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.monitor.silencing import Silences
 from asu_stats.policies import Policies, declare
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
@@ -118,6 +120,7 @@ def create_app(
         origins=settings.live_origins,
         max_connections=settings.live_connections,
     )
+    silences = Silences(engine, settings.alerts, now)
     old = (
         [legacy.router(answering, engine, settings, now=now, queue_length=queues.length)]
         if legacy
@@ -137,6 +140,7 @@ def create_app(
         now_api.router(engine, queues),
         live.router(),
         alerts.router(engine, settings.alerts, access),
+        silences_api.router(silences, access),
         jobs_api.router(engine, jobs),
         ingest.router(
             recorder,
@@ -178,9 +182,7 @@ def create_app(
             max_age=LASTS,
             is_public=settings.read_access == "public" and not settings.public_floor,
         ),
-        silencing.router(
-            engine, settings.alerts, now=now, session_of=sessions.of_request, is_own_origin=is_own
-        ),
+        silencing.router(silences, session_of=sessions.of_request, is_own_origin=is_own),
     ):
         app.router.routes.extend(forms.routes)
     app.state.warm = pages.install(

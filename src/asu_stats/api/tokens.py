@@ -75,16 +75,22 @@ class Access:
         configured = settings.ingest_token
         self._ingest_digest = digest(configured.get_secret_value()) if configured else None
 
-    def require(self, request: HTTPConnection, scope: Scope) -> None:
-        """Raise 401 without a valid token, 403 for a token with another scope."""
-        found = self.scope_of(request)
+    def require(self, request: HTTPConnection, scope: Scope) -> str:
+        """Return the name of the token of a request.
+
+        Raises 401 without a valid token, 403 for a token with another scope. The token of the
+        settings has no name.
+        """
+        found = self._found(request)
         if found is None:
             raise HTTPException(401, "expected a Bearer token", {"WWW-Authenticate": REALM})
-        if not includes(found, scope):
+        name, given = found
+        if not includes(given, scope):
             challenge = f'{REALM}, error="insufficient_scope", scope="{scope}"'
             raise HTTPException(
                 403, f"the token lacks the scope {scope}", {"WWW-Authenticate": challenge}
             )
+        return name
 
     def may_read_hashes(self, request: HTTPConnection) -> bool:
         """Return whether full hashes may be shown (docs/reference/figures.md, Request hashes)."""
@@ -96,6 +102,11 @@ class Access:
 
         Raises 401 if it is invalid or expired.
         """
+        found = self._found(request)
+        return found and found[1]
+
+    def _found(self, request: HTTPConnection) -> tuple[str, str] | None:
+        """Return name and scope of the token of a request, `None` without one. Raises 401."""
         header = request.headers.get("authorization")
         if header is None:
             return None
@@ -103,13 +114,13 @@ class Access:
         found = digest(token.strip())
         if scheme.lower() == "bearer":
             if self._ingest_digest and hmac.compare_digest(found, self._ingest_digest):
-                return "ingest"
+                return "", "ingest"
             with read_snapshot(self._engine) as connection:
                 row = _unrevoked(connection, found)
             if row is not None:
                 self._check_expiry(row)
                 self._used(row.name)
-                return str(row.scope)
+                return str(row.name), str(row.scope)
         raise _invalid("the token is not valid")
 
     def _check_expiry(self, row: Any) -> None:

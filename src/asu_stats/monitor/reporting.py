@@ -283,7 +283,7 @@ def overview(
         "evaluated_at": format_time(known.evaluated_at) if known.evaluated_at else None,
         "rules": [rule_row(rule, known) for rule in rules if rule.enabled],
         "incidents": [incident_row(stored) for stored in incidents],
-        "silences": [_silence_row(silence) for silence in silences[:MOST]],
+        "silences": [silence_row(silence) for silence in silences[:MOST]],
         "silences_total": len(known.silences),
     }
 
@@ -348,7 +348,8 @@ def incident_row(stored: StoredIncident) -> IncidentRow:
     }
 
 
-def _silence_row(silence: Silence) -> SilenceRow:
+def silence_row(silence: Silence) -> SilenceRow:
+    """Return a silence as responses show it."""
     return {
         "id": silence.id,
         "rule": silence.rule,
