@@ -22,7 +22,11 @@ BLOCKS = [(path.name, text) for path, text in blocks() if "curl" in text and _LO
 _TOOLS = ("bash", "curl", "jq", "zstd")
 # Errors of HTTP are errors of the block, and the parts of a pipe are.
 # Commands of the program are checked with their options elsewhere; each takes seconds.
-_STRICT = 'set -euo pipefail\nasu-stats() { :; }\ncurl() { command curl --fail-with-body -sS "$@"; echo; }\n'
+_STRICT = """
+set -euo pipefail
+asu-stats() { :; }
+curl() { command curl --fail-with-body -sS "$@"; echo; }
+"""
 
 
 @pytest.fixture(scope="module")

@@ -100,6 +100,13 @@ class Policies:
             return None
         return self.routes[place].template
 
+    def methods(self, path: str) -> set[str]:
+        """Return the methods of all routes that have a path."""
+        template = self.template(path)
+        return {
+            name for route in self.routes if route.template == template for name in route.methods
+        }
+
     def _place(self, path: str) -> int | None:
         found = self._pattern.fullmatch(path)
         return found.lastindex - 1 if found and found.lastindex else None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from asu_stats.api import tokens
 from tests.support import Stats, build, request
 
 # The endpoints of the statistics that are read; the exceptions are listed.
@@ -26,6 +27,8 @@ def _refused(stats: Stats, url: str, parameter: str) -> str:
 
 
 def test_every_endpoint_refuses_what_it_does_not_know(sqlite_stats: Stats) -> None:
+    token = tokens.create(sqlite_stats.engine, "jane", "operator")  # silences need it
+    sqlite_stats.client.headers["Authorization"] = f"Bearer {token}"
     sqlite_stats.record(request("h1", client="luci/1"), build("h1", "failure"))
     (known,) = sqlite_stats.get("insights/fingerprints")["fingerprints"]
     paths = [

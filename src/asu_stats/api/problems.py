@@ -161,12 +161,16 @@ def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
     return unavailable(error)
 
 
-def _http(_: Request, error: Exception) -> JSONResponse:
+def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
     headers = dict(error.headers or {})
     if error.status_code == 405:  # static files do not list allowed methods
-        allowed = headers.get("Allow", "GET").split(", ")
-        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"} if "GET" in allowed else allowed))
+        # The router names the methods of one route; a path may have several.
+        policies: Policies = request.app.state.policies
+        allowed = policies.methods(route_path(request)) or {
+            *headers.get("Allow", "GET").split(", ")
+        }
+        headers["Allow"] = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
     return problem(error.status_code, str(error.detail), headers=headers)
 
 
