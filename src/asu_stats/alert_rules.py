@@ -255,7 +255,6 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         recover=-10,
         hours=3,
         against_hours=24,
-        min_sample=60,
         for_minutes=15,
         summary="Cache hit rate dropped suddenly",
     ),
@@ -269,6 +268,17 @@ DEFAULTS: Final[tuple[Rule, ...]] = (
         min_sample=8,
         chance=1e-3,
         summary="Sudden rise in failures",
+    ),
+    # With few builds, three hours are too few for a test, and a day dilutes a fault of some hours.
+    Rule(
+        name="failures_over_hours",
+        watch="failure_rate",
+        above=12,
+        recover=6,
+        hours=8,
+        min_sample=8,
+        chance=1e-3,
+        summary="More failures than usual over some hours",
     ),
     Rule(
         name="failures_today",

@@ -56,7 +56,7 @@ def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
     assert [kind for kind, _ in play.told()] == ["alert.opened", "alert.closed"]
     (told,) = play.alerts()["incidents"]
     assert told["closed_at"]
-    assert told["rules"] == ["failures_now", "failures_today"]
+    assert told["rules"] == ["failures_now", "failures_over_hours", "failures_today"]
     assert told["text"].endswith("were expected")
     assert "of 0 builds" not in told["text"]
 

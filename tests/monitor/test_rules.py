@@ -101,6 +101,10 @@ SCENARIOS: dict[str, tuple[Step, Step]] = {
         after_steady(count=20, failed=15, version="24.10.3"),
         lambda play: play.builds(300, version="24.10.3"),
     ),
+    "failures_over_hours": (
+        after_steady(count=40, failed=15, version="24.10.3"),
+        lambda play: play.builds(300, version="24.10.3"),
+    ),
     "failures_today": (
         after_steady(count=60, failed=15, version="24.10.3"),
         lambda play: play.builds(300, version="24.10.3"),
