@@ -183,7 +183,7 @@ READERS = (
 def test_only_some_commands_make_a_database(tmp_path: Path, command: str) -> None:
     done = run("sqlite:///none.db", tmp_path, *command.split())
     assert done.returncode == 1
-    assert done.stderr == "asu-stats: none.db: no such file\n"
+    assert done.stderr == "asu-stats: none.db: no such file; `asu-stats db upgrade` creates it\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,6 +28,7 @@ from asu_stats.times import aware, naive
 
 # A time of the API, which tables show like all others.
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", re.ASCII)
+_BARS: Final = "▁▂▃▄▅▆▇█"
 # The width of tables that are piped: each row stays on one line.
 _PIPED_WIDTH: Final = 10_000
 
@@ -47,13 +49,30 @@ def _as_text(value: object) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows as a table, without interpreting markup. No value is cut."""
+    """Print rows as a table, without interpreting markup. No value is cut.
+
+    In a pipe, lines have no spaces at their end.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else _plain(cell) for cell in row))
-    (console if console.is_terminal else Console(width=_PIPED_WIDTH)).print(table)
+    if console.is_terminal:
+        console.print(table)
+        return
+    piped = Console(width=_PIPED_WIDTH)
+    with piped.capture() as captured:
+        piped.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
+
+
+def sparkline(values: Sequence[float | None]) -> str:
+    """Return values as a line of bars, each from 0 to the largest; unknown ones are spaces."""
+    most = max((each for each in values if each is not None), default=0)
+    steps = (len(_BARS) - 1) / most if most else 0
+    return "".join(" " if each is None else _BARS[round(steps * each)] for each in values)
 
 
 def shown_time(moment: datetime) -> str:

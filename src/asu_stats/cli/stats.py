@@ -10,19 +10,21 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
+from sqlalchemy import Connection
 
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cli import options, output
-from asu_stats.reports import decimals, query_parsing
+from asu_stats.reports import decimals, overview, query_parsing, timeseries
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT, Parameter
 from asu_stats.reports.query_parsing import ParameterValues
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.text import plainly
 from asu_stats.times import utc_now
+from asu_stats.windows import Interval
 
 _INSIGHTS: Final = "insights/"
 _SUBJECT: Final = "subject"
@@ -87,20 +89,34 @@ def _print(
             query_parsing.check_hours(report, query, given, connection)
             found = report.read(connection, query)
             found = query.page.of(found) if report.paged else found
+            trends = _trends(connection, query) if report.name == overview.REPORT.name else ()
     if json:
         output.print_json(found if isinstance(found, Mapping) else list(found))
     else:
-        _print_response(found)
+        _print_response(found, trends)
 
 
-def _print_response(found: Any) -> None:
-    """Print a response: its figures, then each of its lists as a table."""
+def _trends(connection: Connection, query: Query) -> Sequence[tuple[str, str]]:
+    """Return requests and failed builds over time as sparklines; none of a number of hours."""
+    if query.hours:
+        return ()
+    days = query.window.days
+    interval: Interval = "day" if days <= 62 else "week" if days <= 434 else "month"
+    rows = timeseries.read(connection, query.window, interval=interval, filters={})
+    return [
+        (f"{_words(name)} by {interval}", output.sparkline([row[name] for row in rows]))
+        for name in ("requests", "failed_builds")
+    ]
+
+
+def _print_response(found: Any, trends: Sequence[tuple[str, str]] = ()) -> None:
+    """Print a response: its figures and trends, then each of its lists as a table."""
     if not isinstance(found, Mapping):
         _print_rows(found)
         return
     figures = {name: value for name, value in found.items() if not _is_rows(value)}
     basis = found.get("basis")
-    output.print_table(("figure", "value"), list(_lines(figures, basis)))
+    output.print_table(("figure", "value"), [*_lines(figures, basis), *trends])
     for name, rows in found.items():
         if _is_rows(rows):
             typer.echo(f"\n{_words(name)}")

@@ -12,6 +12,7 @@ from pydantic import AnyUrl, BaseModel, SecretStr
 
 from asu_stats.settings import Settings, sources
 from asu_stats.settings.groups import GROUPS
+from asu_stats.text import counted
 
 HIDDEN: Final = "******"
 # Of URLs: the password, and values of the query whose names sound secret.
@@ -78,7 +79,9 @@ def _shown(value: Any) -> object:
 
 
 def as_text(value: object) -> str:
-    """Return a shown value in one line: lists and objects as JSON."""
+    """Return a shown value in one line: lists and objects as JSON, tables by their number."""
     if value is None:
         return ""
+    if isinstance(value, list) and any(isinstance(each, dict) for each in value):
+        return f"{counted(len(value), 'table')}, see --json"
     return value if isinstance(value, str) else json.dumps(value)
