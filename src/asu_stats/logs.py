@@ -121,6 +121,11 @@ class RepetitionFilter(logging.Filter):
             record.args = ()
         return lines < _LINES
 
+    def omitted(self) -> int:
+        """Return the number of lines that were suppressed and not reported yet."""
+        with self._guard:
+            return sum(max(0, lines - _LINES) for _, lines in self._kinds.values())
+
 
 class TextFormatter(logging.Formatter):
     """Formats a message as one line, and a traceback as indented lines below it. Times are UTC.
@@ -185,6 +190,13 @@ def start(*, verbose: bool) -> None:
         be_verbose()
     else:
         logging.getLogger("asu_stats").setLevel(logging.INFO)
+
+
+def omitted() -> int:
+    """Return the number of repeated lines that were suppressed and not reported yet."""
+    handler = _handler(logging.getLogger())
+    filters = handler.filters if handler else ()
+    return sum(each.omitted() for each in filters if isinstance(each, RepetitionFilter))
 
 
 def be_verbose() -> None:

@@ -13,6 +13,7 @@ from typing import Final, NoReturn
 import uvicorn
 from fastapi import FastAPI
 
+from asu_stats import logs
 from asu_stats.api import problems
 from asu_stats.server import systemd
 from asu_stats.server.protocol import PROTOCOL, WEBSOCKET, quieten
@@ -56,7 +57,8 @@ def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = 
         _Server(config).run(sockets=[*listeners])
     finally:
         systemd.notify("STOPPING=1")
-        log.info("server: stopping")
+        omitted = logs.omitted()
+        log.info("server: stopping%s", f" suppressed={omitted}" if omitted else "")
 
 
 def collect_less_garbage() -> None:
