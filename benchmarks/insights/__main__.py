@@ -1,7 +1,8 @@
 """`python -m benchmarks.insights [PART …]`: accuracy of insights.
 
 `incidents` plays a history with known incidents and one without. `cache` and `capacity` are
-compared with simulations, `forecast` with `statsforecast`, `fingerprints` with groups by a person.
+compared with simulations, `forecast` with `statsforecast`, `changes` with `ruptures`,
+`fingerprints` with groups by a person.
 """
 
 import argparse
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks import report
-from benchmarks.insights import caches, capacity, forecasts, incidents, texts
+from benchmarks.insights import caches, capacity, changes, forecasts, incidents, texts
 from benchmarks.report import Results
 
 PARTS: Final[Mapping[str, Callable[[Results, int, int], None]]] = {
@@ -18,6 +19,7 @@ PARTS: Final[Mapping[str, Callable[[Results, int, int], None]]] = {
     "cache": caches.run,
     "capacity": capacity.run,
     "forecast": forecasts.run,
+    "changes": changes.run,
     "incidents": incidents.run,
 }
 
