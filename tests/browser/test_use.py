@@ -12,6 +12,7 @@ from playwright.sync_api import Page, expect
 from asu_stats.dashboard.contents.default_packages import DEFAULT_PACKAGES
 from tests.browser.conftest import Server, Watched
 from tests.browser.test_pages import violations
+from tests.decimals import as_shown
 from tests.patience import within
 from tests.support import build, request
 
@@ -88,7 +89,8 @@ def test_tables_and_tiles_show_the_figures_of_the_api(watch: Watch, demo: str) -
         tile = page.locator(f'[data-figure="{figure}"] .value')
         expect(tile).to_have_text(f"{totals[figure]:,}")
     rate = page.locator('[data-figure="success_rate"] .value')
-    expect(rate).to_have_text(f"{totals['success_rate']:.2f}%")
+    succeeded = totals["successful_builds"]
+    expect(rate).to_have_text(f"{as_shown(succeeded, succeeded + totals['failed_builds'])}%")
     page = watched.go(f"/versions?{window}")
     rows = ask(page, demo, f"versions?{window}")
     shown = page.locator("#list tbody tr")
@@ -352,3 +354,16 @@ def test_the_api_reference_finds_shows_and_tries_endpoints(watch: Watch, server:
     status = ingest.locator(".live-responses-table .response-col_status").last
     expect(status).to_contain_text("401")
     assert [text for text in watched.complaints if "401" not in text] == []
+
+
+def test_charts_without_data_are_not_drawn(watch: Watch, demo: str) -> None:
+    watched = watch(demo)
+    page = watched.go("/targets?start=2005-01-01&end=2005-01-07")
+    expect(page.locator("figure.chart")).to_be_hidden()
+    page = watched.go("/packages?start=2005-01-01&end=2005-01-07")
+    expect(page.locator("#diff .plot")).to_be_hidden()
+    expect(page.locator("#diff .no-data")).to_be_visible()
+    page = watched.go(f"/packages?{past()}")
+    expect(page.locator("#diff .plot")).to_be_visible()
+    expect(page.locator("#diff .no-data")).to_be_hidden()
+    assert watched.complaints == []
