@@ -19,6 +19,7 @@ from asu_stats.legacy import api as legacy_api
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.recorder import Recorder
 from asu_stats.recorder.spool import Spool
+from asu_stats.service.database import replica_of
 from asu_stats.service.running import extra_writer_of
 from asu_stats.settings import Settings, load
 from asu_stats.store.apply import apply_batch
@@ -117,26 +118,34 @@ class Stats:
         stats: Stats
         extra_writer = extra_writer_of(chosen)
         live = Live(chosen.metrics_clients, lambda: stats.now)
-        with Recorder(
-            process.timed(partial(apply_batch, engine, extra_writer=extra_writer, live=live)),
-            spool,
-            rehearse=partial(rehearse, engine, extra_writer=extra_writer),
-            probe=partial(probe, engine, extra_writer=extra_writer),
-        ) as recorder:
-            builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
-            app = create_app(
-                chosen,
-                engine=engine,
-                recorder=recorder,
-                builds=builds,
-                process=process,
-                legacy=legacy_api,
-                now=lambda: stats.now,
-            )
-            with Client(app, root_path=chosen.root_path) as client:
-                stats = cls(client, engine, recorder, builds, chosen)
-                yield stats
-        engine.dispose()
+        try:
+            with (
+                Recorder(
+                    process.timed(
+                        partial(apply_batch, engine, extra_writer=extra_writer, live=live)
+                    ),
+                    spool,
+                    rehearse=partial(rehearse, engine, extra_writer=extra_writer),
+                    probe=partial(probe, engine, extra_writer=extra_writer),
+                ) as recorder,
+                replica_of(chosen, engine) as replica,
+            ):
+                builds = BuildService(engine, chosen, recorder.record, waited=process.waited)
+                app = create_app(
+                    chosen,
+                    engine=engine,
+                    recorder=recorder,
+                    builds=builds,
+                    process=process,
+                    legacy=legacy_api,
+                    replica=replica,
+                    now=lambda: stats.now,
+                )
+                with Client(app, root_path=chosen.root_path) as client:
+                    stats = cls(client, engine, recorder, builds, chosen)
+                    yield stats
+        finally:
+            engine.dispose()
 
     def clear(self) -> None:
         """Forget everything, which is faster than a new database."""

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
@@ -22,7 +22,7 @@ from asu_stats.reports import floor
 from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
 from asu_stats.store.database import statements
 from asu_stats.store.database.changes import COUNTER
-from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Reading
 
 JSON: Final = "application/json"
 _CACHED_ANSWERS: Final = 512
@@ -93,8 +93,8 @@ def _size(query_key: tuple[str, ...], known: tuple[int, Answer]) -> int:
 class Answering:
     """Responds to queries, each from one snapshot of the database."""
 
-    def __init__(self, engine: Engine, cached: CachedResponses) -> None:
-        self._engine = engine
+    def __init__(self, reading: Reading, cached: CachedResponses) -> None:
+        self._reading = reading
         self._cached = cached
         self._cache = ResultCache()
 
@@ -116,23 +116,31 @@ class Answering:
         gets 304. `headers` are added to all these responses.
         """
         query_key = (*query_key, f"names with {floor.min_requests()} requests")
-        with read_snapshot(self._engine) as connection:
-            ((changes,),) = statements.fetch(connection, COUNTER)
-            digest = blake2b("\0".join(query_key).encode("utf-8", "replace"), digest_size=8)
-            stamped = {
+        digest = blake2b("\0".join(query_key).encode("utf-8", "replace"), digest_size=8)
+
+        def stamp(changes: int) -> dict[str, str]:
+            return {
                 **(headers or {}),
                 "ETag": f'W/"{changes}-{digest.hexdigest()}"',
                 "Cache-Control": "no-cache",
                 "Vary": _varied(vary),
             }
-            if _matches(request.headers.get("if-none-match"), stamped["ETag"]):
-                return Response(status_code=304, headers=stamped)
+
+        def read(connection: Connection) -> tuple[int, Answer | None]:
+            ((changes,),) = statements.fetch(connection, COUNTER)
+            if _matches(request.headers.get("if-none-match"), stamp(changes)["ETag"]):
+                return changes, None
             answer = self._cache.get(query_key, changes)
             if answer is None:
                 answer = make(connection, changes)
                 if answer.parts is None:
                     self._cache.put(query_key, changes, answer)
-        response = _response(request, answer, stamped)
+            return changes, answer
+
+        changes, answer = self._reading.run(read)
+        if answer is None:
+            return Response(status_code=304, headers=stamp(changes))
+        response = _response(request, answer, stamp(changes))
         if answer.parts is not None:
             return response
         self._cached.remember(request.scope, changes, today, response)
@@ -142,8 +150,7 @@ class Answering:
         self, request: Request, make: Callable[[Connection], Answer], *, vary: str = ""
     ) -> Response:
         """Return a response that depends on the clock: no ETag, never cached."""
-        with read_snapshot(self._engine) as connection:
-            answer = make(connection)
+        answer = self._reading.run(make)
         return _response(request, answer, {"Cache-Control": "no-store", "Vary": _varied(vary)})
 
 

@@ -16,6 +16,7 @@ from asu_stats.api import jobs as jobs_api
 from asu_stats.api import now as now_api
 from asu_stats.api import silences as silences_api
 from asu_stats.api.answering import Answering
+from asu_stats.api.as_of import AsOf
 from asu_stats.api.audience import PublicFloor
 from asu_stats.api.compressing import Compressed
 from asu_stats.api.guard import ReadGuard
@@ -43,6 +44,7 @@ from asu_stats.policies import Policies, declare
 from asu_stats.recorder import Recorder
 from asu_stats.settings import Settings
 from asu_stats.store.database.changes import ChangeCounter
+from asu_stats.store.database.reading import Reading, Source
 from asu_stats.times import utc_now
 
 
@@ -52,7 +54,7 @@ class Legacy(Protocol):
     def router(
         self,
         answering: Answering,
-        engine: Engine,
+        reading: Reading,
         settings: Settings,
         *,
         now: Callable[[], datetime],
@@ -70,13 +72,15 @@ def create_app(
     process: ProcessMetrics | None = None,
     legacy: Legacy | None = None,
     problems_elsewhere: Callable[[], Sequence[str]] = list,
+    replica: Source | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> FastAPI:
     """Return the application. The caller closes the parts that it passes.
 
     Without `builds` there is no build API, only statistics of other servers. Without `legacy` there
     are no endpoints of older servers. `process` holds metrics that other parts of this process
-    collect. `problems_elsewhere` returns further problems that `/readyz` shows.
+    collect. `problems_elsewhere` returns further problems that `/readyz` shows. Reports are read
+    from `replica`, if there is one.
     """
     process = process or ProcessMetrics()
     uses = TokenUses(engine, now)
@@ -105,7 +109,8 @@ def create_app(
     declare("public", "none")(document.endpoint)  # type: ignore[attr-defined]  # /openapi.json
     access = Access(engine, settings, now, uses.note)
     sessions = Sessions(engine, now, uses.note)
-    answering = Answering(engine, cached)
+    reading = Reading(engine, replica)
+    answering = Answering(reading, cached)
     queues = CombinedQueue(engine, now, timedelta(hours=settings.stale_after_hours))
     stats = StatsApi(
         answering,
@@ -115,14 +120,14 @@ def create_app(
         queues=queues,
     )
     live = Live(
-        engine,
+        reading,
         queues=queues,
         origins=settings.live_origins,
         max_connections=settings.live_connections,
     )
     silences = Silences(engine, settings.alerts, now)
     old = (
-        [legacy.router(answering, engine, settings, now=now, queue_length=queues.length)]
+        [legacy.router(answering, reading, settings, now=now, queue_length=queues.length)]
         if legacy
         else []
     )
@@ -137,7 +142,7 @@ def create_app(
     for routes in (
         stats.router(),
         discovery.router(),
-        now_api.router(engine, queues),
+        now_api.router(reading, queues),
         live.router(),
         alerts.router(engine, settings.alerts, access),
         silences_api.router(silences, access),
@@ -159,6 +164,7 @@ def create_app(
             now=now,
             unreadable_rows=unreadable_rows,
             problems_elsewhere=problems_elsewhere,
+            replica=replica,
         ),
         metrics.router(
             Exposition(
@@ -169,6 +175,7 @@ def create_app(
                 queues,
                 now=now,
                 unreadable_rows=unreadable_rows,
+                replica=replica,
             )
         ),
         *old,
@@ -188,7 +195,7 @@ def create_app(
     app.state.warm = pages.install(
         app,
         pages.Sources(
-            engine,
+            reading,
             now,
             queues,
             settings.hourly_rollup_days,
@@ -214,6 +221,7 @@ def create_app(
         Middleware(RequestLog, settings=settings, policies=policies),
         Middleware(metrics.Measured, process=process, policies=policies),
         Middleware(CommonHeaders),
+        *([Middleware(AsOf)] if replica else []),
         Middleware(Preflight),
         Middleware(HeadAsGet),
         Middleware(Compressed, policies=policies),

@@ -25,6 +25,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.days import newest_event
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Source, State, Status
 from asu_stats.text import counted
 from asu_stats.times import aware
 
@@ -41,6 +42,37 @@ class Health(TypedDict):
     """The process is up."""
 
     status: Annotated[str, Field(description="Always `ok`.")]
+
+
+class ReplicaState(TypedDict):
+    """The replica that reports are read from."""
+
+    status: Annotated[
+        Status,
+        Field(
+            description="in use: reports are read from it. behind: by more than "
+            "`read_max_lag_seconds`. unusable: not a replica of the database, or another schema. "
+            "primary: both URLs lead to the same server."
+        ),
+    ]
+    lag_seconds: Annotated[
+        float | None,
+        Field(
+            description="How long ago the replica contained everything; 0 if it does now. "
+            "`null` if that is unknown."
+        ),
+    ]
+    lag_bytes: Annotated[
+        int | None,
+        Field(
+            description="Bytes of the write-ahead log that it has not replayed; `null` while it or "
+            "the primary is unreachable."
+        ),
+    ]
+    as_of: Annotated[
+        str | None,
+        Field(description="Everything that was recorded until then is in it; `null` if unknown."),
+    ]
 
 
 class Ready(TypedDict):
@@ -60,6 +92,9 @@ class Ready(TypedDict):
             "hour, or it is behind the newest event."
         ),
     ]
+    replica: Annotated[
+        ReplicaState | None, Field(description="`null` without `read_database_url`.")
+    ]
 
 
 class Queue(TypedDict):
@@ -77,11 +112,12 @@ def router(
     now: Callable[[], datetime],
     unreadable_rows: Callable[[], int] = lambda: 0,
     problems_elsewhere: Callable[[], Sequence[str]] = list,
+    replica: Source | None = None,
 ) -> APIRouter:
     """Return the health endpoints; `queue_length` counts the waiting builds.
 
     `now` is the clock. `unreadable_rows` counts the rows of `build_events` that contain no event.
-    `problems_elsewhere` are further problems of this process.
+    `problems_elsewhere` are further problems of this process. `replica` is where reports are read.
     """
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
@@ -128,6 +164,7 @@ def router(
         if rows := unreadable_rows():
             found.append(f"build_events: {counted(rows, 'row')} can't be read; the log names them")
         found += problems_elsewhere()
+        found += _replica_problems(replica)
         return JSONResponse(
             {
                 "status": "degraded" if found else "ready",
@@ -135,6 +172,7 @@ def router(
                 "spooled_events": recorder.spooled,
                 "problems": found[:_MAX_LISTED],
                 "clock": _clock(engine, clock, now()),
+                "replica": replica and _replica_state(replica.state),
             }
         )
 
@@ -152,6 +190,23 @@ def router(
         return JSONResponse({"queue_length": queue_length()})
 
     return routes
+
+
+def _replica_problems(replica: Source | None) -> list[str]:
+    """Return why reports are not read from the replica, if there is one."""
+    if replica is None or replica.state.status in {"in use", "primary"}:
+        return []
+    return [f"replica: {replica.state.status}; reports are read from the primary"]
+
+
+def _replica_state(state: State) -> ReplicaState:
+    """Return the state without the reason, which may contain addresses; the log has it."""
+    return {
+        "status": state.status,
+        "lag_seconds": None if state.lag_seconds is None else round(state.lag_seconds, 3),
+        "lag_bytes": state.lag_bytes,
+        "as_of": format_time(state.as_of) if state.as_of else None,
+    }
 
 
 def _clock(engine: Engine, clock: ClockWatch, now: datetime) -> str:

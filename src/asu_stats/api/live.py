@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, WebSocket
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from asu_stats.api import problems
@@ -27,7 +27,7 @@ from asu_stats.reports import floor
 from asu_stats.reports import now as now_report
 from asu_stats.store.database import statements
 from asu_stats.store.database.changes import COUNTER
-from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Reading
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +76,13 @@ class Live:
 
     def __init__(
         self,
-        engine: Engine,
+        reading: Reading,
         *,
         queues: CombinedQueue,
         origins: Sequence[str],
         max_connections: int,
     ) -> None:
-        self._engine = engine
+        self._reading = reading
         self._queues = queues
         self._origins = {origin.rstrip("/").lower() for origin in origins}
         self._max_connections = max_connections
@@ -159,19 +159,24 @@ class Live:
                     listener.offer(*messages[listener.min_requests], _now())
 
     def _state(self) -> State:
-        with read_snapshot(self._engine) as connection:
+        def read(connection: Connection) -> State:
             changes = _changes(connection)
             state = self._queues.state_in(connection)
-        return changes, state.queue_length, state.builds_running
+            return changes, state.queue_length, state.builds_running
+
+        return self._reading.run(read)
 
     def _message(self, min_requests: int) -> tuple[State, str]:
         """Return a message, and the state that it describes.
 
         It names only what has `min_requests` requests or more.
         """
-        with floor.applied(min_requests), read_snapshot(self._engine) as connection:
-            changes = _changes(connection)
-            answer = now_report.read(connection, self._queues)
+
+        def read(connection: Connection) -> tuple[int, now_report.Now]:
+            return _changes(connection), now_report.read(connection, self._queues)
+
+        with floor.applied(min_requests):
+            changes, answer = self._reading.run(read)
         state = (changes, answer["queue_length"], answer["builds_running"])
         message: dict[str, Any] = {"type": "now", "changes": changes, **answer}
         return state, json.dumps(message, ensure_ascii=False, separators=(",", ":"))

@@ -11,6 +11,7 @@ EXPOSED_HEADERS: Final = (
     "ETag",
     "Link",
     "X-Total-Count",
+    "X-Data-As-Of",
     "Deprecation",
     "Sunset",
     "Retry-After",

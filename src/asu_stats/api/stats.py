@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from sqlalchemy import Connection
 from starlette.convertors import Convertor, register_url_convertor
 
-from asu_stats.api import problems
+from asu_stats.api import as_of, problems
 from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import (
     Answer,
@@ -149,7 +149,7 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
         subject = {"name": report.subject.name, "in": "path", "required": True, "schema": schema}
         parameters.insert(0, subject)
     example = {"example": EXAMPLES[report.name]} if report.name in EXAMPLES else {}
-    ok: dict[str, Any] = {"content": {"application/json": example}}
+    ok: dict[str, Any] = {"content": {"application/json": example}, "headers": as_of.DOCUMENTED}
     if report.row:
         of = f" of `{report.member}`" if report.member else ""
         rows = {"type": "string", "description": f"The rows{of}, without nested lists and objects."}
@@ -174,7 +174,10 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
         response_model=report.response,
         responses={
             200: ok,
-            304: {"description": "Nothing changed since the ETag of If-None-Match."},
+            304: {
+                "description": "Nothing changed since the ETag of If-None-Match.",
+                "headers": as_of.DOCUMENTED,
+            },
             **problems.documented(*failures),
         },
         dependencies=[Depends(TOKEN_SCHEME)] if report.shows_hashes else [],

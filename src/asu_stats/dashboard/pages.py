@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, cast
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -40,7 +41,7 @@ from asu_stats.exceptions import (
 from asu_stats.policies import declare
 from asu_stats.reports import annotations, floor, sums
 from asu_stats.reports import now as now_report
-from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Reading
 
 _STATUSES: Final[Mapping[type[AsuStatsError], int]] = {
     InvalidParameterError: 422,
@@ -75,7 +76,7 @@ class Sources:
     is signed in.
     """
 
-    engine: Engine
+    reading: Reading
     now: Callable[[], datetime]
     queues: CombinedQueue
     hourly_days: int
@@ -94,8 +95,7 @@ class Sources:
 
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
         """Return the result of `report` in a snapshot of the database."""
-        with read_snapshot(self.engine) as db:
-            return report(db, of_database(db, view))
+        return self.reading.run(lambda db: report(db, of_database(db, view)))
 
 
 def of_database(db: Connection, view: View) -> View:
@@ -115,7 +115,7 @@ def install(app: FastAPI, sources: Sources) -> Callable[[], None]:
         **_CONTENTS,
         **{name: ("insights.html", insights.reader(sources.queues)) for name, _ in TOPICS},
         "alerts": ("alerts.html", lambda _db, _view: {}),
-        "jobs": ("jobs.html", lambda _db, _view: {"jobs": sources.jobs()}),
+        "jobs": ("jobs.html", lambda _db, _view: {}),
     }
     labels = {name: f"Insights: {label}" for name, label in TOPICS}
     labels |= {name: label for name, label, _ in PAGES}
@@ -179,34 +179,38 @@ def _page(
 ) -> Callable[[Request], Response]:
     accepted = PAGE_FILTERS.get(name, insights.filters_of(name))
 
+    has_state = name in {"overview", "alerts"}
+
+    def content_of(view: View, is_member: bool, db: Connection) -> tuple[View, Content]:
+        # All that needs no answer first goes to the database together.
+        sums.send_days_of_data(db)
+        read_now = now_report.send(db, sources.queues)
+        if has_state:
+            sources.send_alerts(db)
+        if name not in TIMELESS:
+            annotations.send(db, view.window)
+        if name == "overview":
+            overview.send(db, view)
+        view = of_database(db, view)
+        alerts = sources.alerts(db, is_member) if has_state else {}
+        content = read(db, view)
+        now = read_now()
+        notes = () if name in TIMELESS else annotations.read(db, view.window)
+        return view, {"now": now, "annotations": notes, "alerts": alerts, **content}
+
     def show(request: Request) -> Response:
         try:
             view = sources.view(request, name, accepted)
             is_member = sources.session_of(request) is not None
-            has_state = name in {"overview", "alerts"}
-            with read_snapshot(sources.engine) as db:
-                # All that needs no answer first goes to the database together.
-                sums.send_days_of_data(db)
-                read_now = now_report.send(db, sources.queues)
-                if has_state:
-                    sources.send_alerts(db)
-                if name not in TIMELESS:
-                    annotations.send(db, view.window)
-                if name == "overview":
-                    overview.send(db, view)
-                view = of_database(db, view)
-                alerts = sources.alerts(db, is_member) if has_state else {}
-                content = read(db, view)
-                now = read_now()
-                notes = () if name in TIMELESS else annotations.read(db, view.window)
+            jobs = {"jobs": sources.jobs()} if name == "jobs" else {}
+            view, content = sources.reading.run(partial(content_of, view, is_member))
         except tuple(_STATUSES) as error:
             if not wants_page(request):
                 raise
             return _error_page(request, error)
-        values: Content = {"view": view, "title": label, "now": now, "annotations": notes}
+        values: Content = {"view": view, "title": label, **content, **jobs}
         if name == "alerts":
-            alerts = alert_rules.explained(alerts, view.now)
-        values |= {"alerts": alerts, **content}
+            values |= {"alerts": alert_rules.explained(values["alerts"], view.now)}
         return render(request, content.get("template", template), values)
 
     return show

@@ -18,6 +18,7 @@ from asu_stats.dashboard import assets, formats
 from asu_stats.dashboard.view import PAGES, PRESETS, TIMELESS
 from asu_stats.event_times import format_time
 from asu_stats.reports import decimals, floor
+from asu_stats.store.database.reading import freshness
 from asu_stats.text import counted, markup, plainly
 
 # Placeholder for the origin of the server in snippets, which a script replaces. The server does not
@@ -115,6 +116,7 @@ def render(
             "view": None,
             "annotations": (),
             "public_floor": floor.min_requests(),
+            "freshness": freshness(),
             "session": getattr(request.state, "session", None),
             **values,
         }

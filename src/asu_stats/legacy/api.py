@@ -8,7 +8,7 @@ from typing import Final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from asu_stats.api import problems
 from asu_stats.api.answering import Answer, Answering, to_json
@@ -16,7 +16,7 @@ from asu_stats.legacy import upstream_server
 from asu_stats.legacy.endpoints import GUIDE, Endpoint, endpoints
 from asu_stats.policies import declare
 from asu_stats.settings import Settings
-from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Reading
 from asu_stats.times import aware, midnight
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -28,14 +28,14 @@ class LegacyApi:
     def __init__(
         self,
         answering: Answering,
-        engine: Engine,
+        reading: Reading,
         settings: Settings,
         *,
         now: Callable[[], datetime],
         queue_length: Callable[[], int],
     ) -> None:
         self._answering = answering
-        self._engine = engine
+        self._reading = reading
         self._settings = settings
         self._now = now
         self._queue_length = queue_length
@@ -99,8 +99,7 @@ class LegacyApi:
 
     def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
         """Compute the response for each request: queue and hours change without an event."""
-        with read_snapshot(self._engine) as connection:
-            builds = upstream_server.builds_24h(connection, self._now())
+        builds = self._reading.run(lambda found: upstream_server.builds_24h(found, self._now()))
         response = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
         return Response(
             response.body,
@@ -138,11 +137,11 @@ def _midnight(day: date) -> datetime:
 
 def router(
     answering: Answering,
-    engine: Engine,
+    reading: Reading,
     settings: Settings,
     *,
     now: Callable[[], datetime],
     queue_length: Callable[[], int],
 ) -> APIRouter:
     """Return the routes, in the response format that the settings select."""
-    return LegacyApi(answering, engine, settings, now=now, queue_length=queue_length).router()
+    return LegacyApi(answering, reading, settings, now=now, queue_length=queue_length).router()

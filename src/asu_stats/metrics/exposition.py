@@ -18,6 +18,7 @@ from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
 from asu_stats.metrics.domain import gauge
 from asu_stats.metrics.process import ProcessMetrics
+from asu_stats.metrics.replica import of_replica
 from asu_stats.monitor import state
 from asu_stats.recorder import Recorder
 from asu_stats.reports import lifetime
@@ -25,6 +26,7 @@ from asu_stats.settings import Settings
 from asu_stats.store.archive import segments
 from asu_stats.store.database import dialects, leases
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Source
 from asu_stats.store.details import live_counts
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class Exposition(Collector):
         *,
         now: Callable[[], datetime],
         unreadable_rows: Callable[[], int] = lambda: 0,
+        replica: Source | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings
@@ -51,6 +54,7 @@ class Exposition(Collector):
         self._queues = queues
         self._now = now
         self._unreadable_rows = unreadable_rows
+        self._replica = replica
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -73,6 +77,8 @@ class Exposition(Collector):
             "1 if the database is reachable, else 0.",
             int(bool(of_database)),
         )
+        if self._replica:
+            yield from of_replica(self._replica)
         yield from self._of_recorder()
         yield from self._of_clock()
         yield from self._process.collector.collect()

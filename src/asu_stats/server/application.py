@@ -18,6 +18,7 @@ from asu_stats.legacy import api as legacy_api
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
 from asu_stats.service import start_records
+from asu_stats.service.database import replica_of
 from asu_stats.service.follower import Follower
 from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
@@ -34,7 +35,10 @@ def started(settings: Settings) -> Iterator[FastAPI]:
     An SQLite file is created and upgraded as needed; another database must be current. Raises
     `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
-    with running(settings, make=True) as service:
+    with (
+        running(settings, make=True) as service,
+        replica_of(settings, service.engine) as replica,
+    ):
         start_records.record_start(service.engine, settings, utc_now())
         jobs = jobs_of(settings, service.engine)
         following = (
@@ -49,6 +53,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
             process=service.process,
             legacy=legacy_api,
             problems_elsewhere=following.problems if isinstance(following, Follower) else list,
+            replica=replica,
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
         sender = Sender(service.engine, channels.of_settings(settings))

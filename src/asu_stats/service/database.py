@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -14,6 +15,9 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database import outages, sqlite
+
+if TYPE_CHECKING:  # it needs psycopg
+    from asu_stats.store.database.replica import Replica
 
 
 @contextmanager
@@ -65,6 +69,30 @@ def _unchanged(file: Path, engine: Engine) -> Iterator[None]:
     yield
     if state() != before:
         raise StoreUnavailableError("database: changed during the command; run the command again")
+
+
+@contextmanager
+def replica_of(settings: Settings, primary: Engine) -> Iterator["Replica | None"]:
+    """Open the replica of the settings, `None` without one. It is checked until the end.
+
+    A replica that is unreachable now is used as soon as it is reachable. Raises
+    `InvalidSettingError` if it is not a replica of `primary`, or has another schema.
+    """
+    if settings.read_database_url is None:
+        yield None
+        return
+    from asu_stats.store.database.replica import Replica
+
+    engine = engines.create(settings.read_database_url, writes=False, setting="read_database_url")
+    segments.keep_in(engine, settings.archive_directory)
+    limit = settings.read_max_lag_seconds
+    found = Replica(primary, engine, max_lag_seconds=limit, check_schema=migrate.check)
+    try:
+        found.check()
+        with found:
+            yield found
+    finally:
+        engine.dispose()
 
 
 def _check_file(file: Path, *, make: bool) -> None:

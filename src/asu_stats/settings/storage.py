@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, field_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from asu_stats.event_times import OLDEST_EVENT
 from asu_stats.settings import checks
-from asu_stats.settings.kinds import DAYS, MANY, PublicUrl
+from asu_stats.settings.kinds import DAYS, MANY, SECONDS, PublicUrl
 from asu_stats.times import utc_today
 
 _DRIVERS: Final = {"sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg"}
@@ -24,6 +24,18 @@ class Storage(BaseModel):
     database_url: str = Field(
         default="sqlite:///asu-stats.db",
         description="SQLAlchemy URL of the database: `sqlite:///FILE` or `postgresql://…`.",
+    )
+    read_database_url: str | None = Field(
+        default=None,
+        description="URL of a streaming replica (PostgreSQL) of `database_url` that reports are "
+        "read from; see `docs/scaling.md`. Default: reports are read from `database_url`.",
+    )
+    read_max_lag_seconds: float = Field(
+        default=30,
+        ge=1,
+        le=SECONDS,
+        description="Reports are read from `database_url` while the replica is further behind, in "
+        "seconds.",
     )
     spool_directory: Path | None = Field(
         default=None,
@@ -48,6 +60,17 @@ class Storage(BaseModel):
         "`asu-stats db upgrade` creates or drops them; with SQLite, `serve` does so "
         "at start.",
     )
+
+    @field_validator("read_database_url")
+    @classmethod
+    def _replica_of_postgresql(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if cls._known_database(value) and file_of(value):
+            raise ValueError("expected a PostgreSQL URL: SQLite has no replicas")
+        if file_of(info.data.get("database_url", value)):
+            raise ValueError("only for PostgreSQL, and database_url is SQLite")
+        return value
 
     @field_validator("database_url")
     @classmethod

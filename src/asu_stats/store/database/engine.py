@@ -38,18 +38,18 @@ _POOL: Final[dict[str, Any]] = {
 }
 
 
-def create(url: str, *, writes: bool = True) -> Engine:
+def create(url: str, *, writes: bool = True, setting: str = "database_url") -> Engine:
     """Return an engine for `url`. Nothing is connected yet.
 
     With `writes=False` it works on a read-only file and on a standby server. Raises
-    `InvalidSettingError` for an unusable parameter of the URL.
+    `InvalidSettingError`, which names the `setting`, for an unusable parameter of the URL.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return sqlite.create(parsed, writes=writes, pool=_POOL)
     from asu_stats.store.database import postgresql
 
-    return postgresql.create(parsed, writes=writes, pool=_POOL)
+    return postgresql.create(parsed, writes=writes, pool=_POOL, setting=setting)
 
 
 _locks: WeakKeyDictionary[Engine, WriterLock] = WeakKeyDictionary()

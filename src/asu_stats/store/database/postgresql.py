@@ -63,13 +63,15 @@ class _Parameters(NamedTuple):
     settings: dict[str, str]
 
 
-def create(url: URL, *, writes: bool, pool: Mapping[str, Any]) -> Engine:
+def create(
+    url: URL, *, writes: bool, pool: Mapping[str, Any], setting: str = "database_url"
+) -> Engine:
     """Return an engine for `url`; nothing is connected yet.
 
     With `writes`, the primary is chosen if the URL names several hosts.
     Raises `InvalidSettingError` for a parameter that is unknown.
     """
-    given = _parameters(url, writes=writes)
+    given = _parameters(url, setting, writes=writes)
     bare = url.set(drivername="postgresql+psycopg", query={})
     hosts = {name: value for name, value in url.query.items() if name in {"host", "port"}}
     gate = _Gate()
@@ -164,21 +166,21 @@ def distrust(engine: Engine) -> None:
 # Parameters of the URL --------------------------------------------------------------------------
 
 
-def _parameters(url: URL, *, writes: bool) -> _Parameters:
+def _parameters(url: URL, setting: str, *, writes: bool) -> _Parameters:
     query = dict(url.normalized_query)
     known = {option.keyword.decode(): option for option in pq.Conninfo.get_defaults()}
     for name, values in query.items():
         if name not in {*known, "prepare_threshold"}:
             near = difflib.get_close_matches(name, [*known, "prepare_threshold"], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise InvalidSettingError(f"database_url: {name} is not a parameter of libpq{hint}")
+            raise InvalidSettingError(f"{setting}: {name} is not a parameter of libpq{hint}")
         if len(values) > 1 and name not in {"host", "port"}:
-            raise InvalidSettingError(f"database_url: {name} is given {len(values)} times")
+            raise InvalidSettingError(f"{setting}: {name} is given {len(values)} times")
     given = {name: values[0] for name, values in query.items() if name not in {"host", "port"}}
     threshold = given.pop("prepare_threshold", "5")
     if not threshold.isdecimal() or len(threshold) > 9:
         words = "expected a whole number, 0 for no prepared statements"
-        raise InvalidSettingError(f"database_url: prepare_threshold={threshold[:20]}: {words}")
+        raise InvalidSettingError(f"{setting}: prepare_threshold={threshold[:20]}: {words}")
     defaults = dict(_CONNECT)
     if writes:
         defaults["target_session_attrs"] = "primary" if pq.version() >= 140_000 else "read-write"
