@@ -23,11 +23,13 @@ from asu_stats.builds.workers import Registry
 from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Job, Schedule
 from asu_stats.jobs.runner import Runner
+from asu_stats.metrics import replica
 from asu_stats.monitor import state
 from asu_stats.recorder import Recorder
 from asu_stats.reports import now as now_report
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.leases import scheduled_jobs
+from asu_stats.store.database.reading import State
 from asu_stats.store.rollups.definitions import DAILY
 from tests.builds.support import body
 from tests.support import CloudEvent, Stats, build, request
@@ -49,6 +51,13 @@ class Play:
     stats: Stats
     begun: datetime
     seen: dict[int, Series | None] = field(default_factory=dict)
+    replica: State | None = None
+    conflicts = 0
+
+    @property
+    def state(self) -> State:
+        assert self.replica
+        return self.replica
 
     @property
     def now(self) -> datetime:
@@ -71,7 +80,9 @@ class Play:
     def _samples(self) -> Iterator[tuple[str, float]]:
         answer = self.stats.client.get("/metrics")
         assert answer.status_code == 200
-        for family in families(answer.text):
+        # A server on SQLite has no replica.
+        of_the_replica = replica.of_replica(self) if self.replica else ()
+        for family in (*families(answer.text), *of_the_replica):
             for sample in family.samples:
                 if sample.name not in USED:
                     continue
@@ -415,7 +426,32 @@ def an_outbreak(play: Play) -> None:
 
 
 Situation = Callable[[Play], None]
+
+
 # Situation → the rules that fire in it at some time in the 90 minutes, and no other does.
+def a_replica(play: Play) -> None:
+    """The replica is in use, and never more than a little behind."""
+    for minute in range(0, 60, 10):
+        play.replica = State("in use", lag_seconds=minute / 10, lag_bytes=minute)
+        play.go_to(minute)
+
+
+def a_replica_that_restarts(play: Play) -> None:
+    for minute, status in ((0, "in use"), (1, "unreachable"), (4, "in use")):
+        play.replica = State(status)  # type: ignore[arg-type]
+        play.go_to(minute)
+
+
+def a_replica_that_is_behind(play: Play) -> None:
+    play.replica = State("behind", lag_seconds=60, lag_bytes=1 << 20)
+    play.go_to(1)
+
+
+def a_replica_that_is_gone(play: Play) -> None:
+    play.replica = State("unreachable")
+    play.go_to(1)
+
+
 TABLE: Final[dict[Situation, set[str]]] = {
     nothing: set(),
     an_ordinary_day: set(),
@@ -431,6 +467,10 @@ TABLE: Final[dict[Situation, set[str]]] = {
     a_short_outage_of_the_database: set(),
     a_verification_of_last_night: set(),
     an_outage_of_the_database: {"AsuStatsDatabaseAway"},
+    a_replica: set(),
+    a_replica_that_restarts: set(),
+    a_replica_that_is_behind: {"AsuStatsReplicaNotUsed"},
+    a_replica_that_is_gone: {"AsuStatsReplicaNotUsed"},
     an_outage_of_the_server: {"AsuStatsDown"},
     builds_that_fail: {"AsuSuccessRateLow"},
     slow_builds: {"AsuBuildsSlow"},

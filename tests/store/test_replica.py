@@ -1,5 +1,6 @@
 """Reports from a streaming replica: equal figures, as of when, its lag, and what replaces it."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ from typing import Any, Final
 import pytest
 from httpx2 import Response
 from prometheus_client.parser import text_string_to_metric_families as families
+from typer.testing import CliRunner
 
+from asu_stats.cli import stats as commands
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.service.database import replica_of
 from asu_stats.store import migrate
@@ -19,6 +22,7 @@ from asu_stats.store.database import engine as engines
 from asu_stats.store.database import replica as replicas
 from asu_stats.store.database.reading import Reading
 from tests import servers
+from tests.processes import free_port
 from tests.servers import Server
 from tests.support import Stats, build, request
 
@@ -181,7 +185,7 @@ def test_a_replica_that_falls_behind(
         assert behind.headers["ETag"] == old.headers["ETag"] != new.headers["ETag"]
         assert get(stats, **{"If-None-Match": old.headers["ETag"]}).status_code == 304
         assert get(stats, **{"If-None-Match": new.headers["ETag"]}).json() == old.json()
-        assert 0 < metrics(stats)["asu_stats_replica_lag_seconds"]
+        assert metrics(stats)["asu_stats_replica_lag_seconds"] > 0
         assert metrics(stats)["asu_stats_replica_lag_bytes"] > 0
         until(is_in("behind", stats))
         assert ready(stats)["status"] == "degraded"
@@ -221,6 +225,30 @@ def test_a_conflict_with_recovery_is_repeated_on_the_primary(
         assert Reading(stats.engine, replica).run(report) == 1
         assert calls == [standby.port, primary.port]
         assert (replica.conflicts, replica.state.status) == (1, "in use")
+
+
+def test_figures_in_a_terminal(
+    pair: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    primary, standby = pair
+    monkeypatch.setenv("ASU_STATS_DATABASE_URL", primary.url())
+    monkeypatch.setenv("ASU_STATS_READ_DATABASE_URL", standby.url())
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, bool]:
+        found = CliRunner().invoke(commands.stats, ["overview", "--json", *arguments])
+        assert found.exit_code == 0, found.output
+        return json.loads(found.stdout)["totals"]["requests"], "as of 20" in found.stderr
+
+    servers.wait_for_standby(*pair)
+    count, _ = run("--database", primary.url())
+    assert run("--database", primary.url()) == (count, False)
+    assert run() == (count, True)
+    monkeypatch.setenv("ASU_STATS_DATABASE_URL", primary.url(free_port()))
+    assert run() == (count, True)
+    monkeypatch.setenv("ASU_STATS_DATABASE_URL", primary.url())
+    monkeypatch.setenv("ASU_STATS_READ_DATABASE_URL", primary.url(free_port()))
+    assert run() == (count, False)
 
 
 def test_servers_that_are_gone(stats: Stats, pair: tuple[Server, Server]) -> None:
@@ -306,7 +334,9 @@ def test_promotion_of_the_standby(tmp_path: Path, fast: None) -> None:
             until(is_in("primary", stats))
             record(stats)
             assert requests(get(stats)) == 2
-            with pytest.raises(InvalidSettingError, match="not a standby"):
-                primary.start()
-                with service(primary.url(), standby.url(), tmp_path / "other"):
-                    pass
+        primary.start()
+        with (
+            pytest.raises(InvalidSettingError, match="not a standby"),
+            service(primary.url(), standby.url(), tmp_path),
+        ):
+            pass

@@ -25,7 +25,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.days import newest_event
 from asu_stats.store.database.engine import read_snapshot
-from asu_stats.store.database.reading import Source, State, Status
+from asu_stats.store.database.reading import State, Status, Watched
 from asu_stats.text import counted
 from asu_stats.times import aware
 
@@ -112,7 +112,7 @@ def router(
     now: Callable[[], datetime],
     unreadable_rows: Callable[[], int] = lambda: 0,
     problems_elsewhere: Callable[[], Sequence[str]] = list,
-    replica: Source | None = None,
+    replica: Watched | None = None,
 ) -> APIRouter:
     """Return the health endpoints; `queue_length` counts the waiting builds.
 
@@ -192,7 +192,7 @@ def router(
     return routes
 
 
-def _replica_problems(replica: Source | None) -> list[str]:
+def _replica_problems(replica: Watched | None) -> list[str]:
     """Return why reports are not read from the replica, if there is one."""
     if replica is None or replica.state.status in {"in use", "primary"}:
         return []

@@ -4,13 +4,14 @@ Each report is a command; its options are the parameters of the endpoint.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from asu_stats.builds.combined_queue import CombinedQueue
 from asu_stats.cli import options, output
@@ -19,9 +20,10 @@ from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT, Parameter
 from asu_stats.reports.query_parsing import ParameterValues
 from asu_stats.reports.report import Query, Report
-from asu_stats.settings import load
+from asu_stats.service.database import replica_of
+from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
-from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.reading import Reading, noted
 from asu_stats.text import plainly
 from asu_stats.times import utc_now
 from asu_stats.windows import Interval
@@ -81,19 +83,37 @@ def _print(
     now = utc_now()
     query = query_parsing.query_of(report, given, now=now, subject=subject, complete=False)
     query_parsing.check(report, query, given, settings.hourly_rollup_days)
-    with options.opened(database, writes=False) as engine:
-        migrate.check(engine)
+    with _reading(settings, database) as (engine, reading), noted() as freshness:
         queues = CombinedQueue(engine, lambda: now, timedelta(hours=settings.stale_after_hours))
         query = replace(query, now=now, queues=queues)
-        with read_snapshot(engine) as connection:
+
+        def read(connection: Connection) -> tuple[Any, Sequence[tuple[str, str]]]:
             query_parsing.check_hours(report, query, given, connection)
             found = report.read(connection, query)
-            found = query.page.of(found) if report.paged else found
             trends = _trends(connection, query) if report.name == overview.REPORT.name else ()
+            return query.page.of(found) if report.paged else found, trends
+
+        found, trends = reading.run(read)
+    if freshness.as_of:
+        output.errors.print(f"as of {output.shown_time(freshness.as_of)}, from the replica")
     if json:
         output.print_json(found if isinstance(found, Mapping) else list(found))
     else:
         _print_response(found, trends)
+
+
+@contextmanager
+def _reading(settings: Settings, database: str | None) -> Iterator[tuple[Engine, Reading]]:
+    """Open the database of `--database`, or that of the settings and its replica."""
+    with options.opened(database, writes=False) as engine:
+        if database is not None or settings.read_database_url is None:
+            migrate.check(engine)
+            yield engine, Reading(engine)
+            return
+        with replica_of(settings, engine) as replica:
+            if replica is None or not replica.state.is_usable:
+                migrate.check(engine)
+            yield engine, Reading(engine, replica)
 
 
 def _trends(connection: Connection, query: Query) -> Sequence[tuple[str, str]]:

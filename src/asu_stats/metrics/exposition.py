@@ -26,7 +26,7 @@ from asu_stats.settings import Settings
 from asu_stats.store.archive import segments
 from asu_stats.store.database import dialects, leases
 from asu_stats.store.database.engine import read_snapshot
-from asu_stats.store.database.reading import Source
+from asu_stats.store.database.reading import Watched
 from asu_stats.store.details import live_counts
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Exposition(Collector):
         *,
         now: Callable[[], datetime],
         unreadable_rows: Callable[[], int] = lambda: 0,
-        replica: Source | None = None,
+        replica: Watched | None = None,
     ) -> None:
         self._engine = engine
         self._settings = settings

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, Metric
 
 from asu_stats.metrics.domain import gauge
-from asu_stats.store.database.reading import Source
+from asu_stats.store.database.reading import Watched
 
 
-def of_replica(replica: Source) -> Iterator[Metric]:
+def of_replica(replica: Watched) -> Iterator[Metric]:
     """Yield state and lag; a lag that is unknown is left out."""
     state = replica.state
     yield gauge(

@@ -96,8 +96,8 @@ class State:
         return self.status in {"in use", "behind"}
 
 
-class Source(Protocol):
-    """A replica of the primary, see `replica.Replica`."""
+class Watched(Protocol):
+    """What readiness and metrics show of a replica."""
 
     @property
     def state(self) -> State: ...
@@ -106,6 +106,10 @@ class Source(Protocol):
     def conflicts(self) -> int:
         """Number of reports that were repeated because of a conflict with recovery."""
         ...
+
+
+class Source(Watched, Protocol):
+    """A replica of the primary, see `replica.Replica`."""
 
     def read(self, report: Callable[[Connection], T], freshness: Freshness) -> T:
         """Return the result of a report. Raises `StoreUnavailableError`."""
