@@ -75,7 +75,7 @@ def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("asu_stats.dashboard.pages.read_snapshot", refuse)
+        patch.setattr("asu_stats.store.database.reading.read_snapshot", refuse)
         yield
 
 
