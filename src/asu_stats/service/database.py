@@ -81,6 +81,7 @@ def replica_of(settings: Settings, primary: Engine) -> Iterator["Replica | None"
     if settings.read_database_url is None:
         yield None
         return
+    require_postgresql(settings)
     from asu_stats.store.database.replica import Replica
 
     engine = engines.create(settings.read_database_url, writes=False, setting="read_database_url")
@@ -93,6 +94,12 @@ def replica_of(settings: Settings, primary: Engine) -> Iterator["Replica | None"
             yield found
     finally:
         engine.dispose()
+
+
+def require_postgresql(settings: Settings) -> None:
+    """Raise `InvalidSettingError` for a replica of an SQLite file."""
+    if settings.read_database_url is not None and settings.database_file:
+        raise InvalidSettingError("read_database_url: only for PostgreSQL; database_url is SQLite")
 
 
 def _check_file(file: Path, *, make: bool) -> None:

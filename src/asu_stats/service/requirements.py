@@ -15,6 +15,7 @@ from asu_stats.exceptions import InvalidSettingError, reason
 from asu_stats.jobs.job import Schedule
 from asu_stats.monitor import channels
 from asu_stats.ownership import Owner
+from asu_stats.service.database import require_postgresql
 from asu_stats.settings import Settings
 
 # Setting, package that it needs, extra of asu-stats that installs it.
@@ -37,6 +38,7 @@ def check(settings: Settings) -> None:
     for setting, package, extra in _EXTRAS:
         if used[setting]:
             _check_installed(setting, package, extra)
+    require_postgresql(settings)
     channels.of_settings(settings)
     Schedule(settings.retention_schedule, "retention_schedule")
     Schedule(settings.verify_schedule, "verify_schedule")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import quote
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, field_validator
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -63,13 +63,11 @@ class Storage(BaseModel):
 
     @field_validator("read_database_url")
     @classmethod
-    def _replica_of_postgresql(cls, value: str | None, info: ValidationInfo) -> str | None:
+    def _replica_of_postgresql(cls, value: str | None) -> str | None:
         if value is None:
             return None
         if cls._known_database(value) and file_of(value):
             raise ValueError("expected a PostgreSQL URL: SQLite has no replicas")
-        if file_of(info.data.get("database_url", value)):
-            raise ValueError("only for PostgreSQL, and database_url is SQLite")
         return value
 
     @field_validator("database_url")
