@@ -1,7 +1,7 @@
 """PostgreSQL databases with the schema, emptied and reused: creating one takes 0.3 s."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, LiteralString
 
@@ -58,12 +58,13 @@ class Databases:
         self._rows: dict[str, bytes] = {}
         with self._connected(TEMPLATE) as template:
             self._shape = _value(template, _SHAPE)
-            self._tables = [str(row[0]) for row in template.execute(_TABLES)]
-            self._sequences = {
+            tables = [str(row[0]) for row in template.execute(_TABLES)]
+            sequences = {
                 str(name): template.execute(_state_of(str(name))).fetchone()
                 for (name,) in template.execute(_SEQUENCES).fetchall()
             }
-            for name in self._tables:
+            self._empty = _emptying(tables, sequences)
+            for name in tables:
                 copy = sql.SQL("COPY {} TO STDOUT").format(sql.Identifier(name))
                 with template.cursor().copy(copy) as rows:
                     if found := b"".join(bytes(part) for part in rows):
@@ -97,15 +98,11 @@ class Databases:
             if int(str(_value(connection, _LARGEST))) > _MOST_BYTES:
                 return False
             with connection.transaction():
-                connection.execute("SET LOCAL session_replication_role = replica")
-                for table in self._tables:
-                    connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+                connection.execute(self._empty)
                 for table, rows in self._rows.items():
                     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
                     with connection.cursor().copy(copy) as into:
                         into.write(rows)
-                for sequence, state in self._sequences.items():
-                    connection.execute("SELECT setval(%s, %s, %s)", (sequence, *(state or ())))
         return True
 
     def _connected(self, name: str) -> psycopg.Connection:
@@ -115,6 +112,17 @@ class Databases:
     def _administrate(self, statement: LiteralString, name: str) -> None:
         with self._connected("postgres") as connection:
             connection.execute(sql.SQL(statement).format(sql.Identifier(name)))
+
+
+def _emptying(
+    tables: Sequence[str], sequences: Mapping[str, tuple[object, ...] | None]
+) -> sql.Composed:
+    """Return what deletes all rows and resets sequences: in one message, a fifth of the time."""
+    parts: list[sql.SQL | sql.Composed] = [sql.SQL("SET LOCAL session_replication_role = replica")]
+    parts += [sql.SQL("DELETE FROM {}").format(sql.Identifier(table)) for table in tables]
+    for name, state in sequences.items():
+        parts.append(sql.SQL("SELECT setval({}, {}, {})").format(name, *(state or ())))
+    return sql.SQL("; ").join(parts)
 
 
 def _state_of(sequence: str) -> sql.Composed:

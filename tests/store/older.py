@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-from alembic import command
 from sqlalchemy import Connection, MetaData, Table, event, func, insert, select
 
 from asu_stats.store import migrate
@@ -49,7 +48,7 @@ def migrate_empty(connection: Connection, revision: str) -> None:
         executed.append((statement, parameters))
 
     event.listen(connection, "before_cursor_execute", note)
-    command.upgrade(migrate._config(connection), revision)
+    migrate.create(connection, revision)
     event.remove(connection, "before_cursor_execute", note)
     _executed[key] = executed
 

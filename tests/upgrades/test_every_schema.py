@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from alembic import command
-from alembic.script import ScriptDirectory
 from sqlalchemy import (
     JSON,
     Boolean,
@@ -44,9 +42,7 @@ from tests.store.older import go_on, migrate_empty
 from tests.support import Stats
 from tests.upgrades.make import BUILD, FIRST, PATH
 
-SCHEMAS: Final = sorted(
-    step.revision for step in ScriptDirectory.from_config(migrate._config()).walk_revisions()
-)
+SCHEMAS: Final = sorted(step.revision for step in migrate._migrations().walk_revisions())
 # Endpoints whose figures older programs did not store, with the first schema that has them.
 SINCE: Final = {"packages": "0008", "request-patterns": "0018"}
 # Each of these takes a second: schemas before and after the migrations that count details again.
@@ -126,7 +122,7 @@ def test_sqlite(schema: str, kept: Path, expected: list[Check], tmp_path: Path) 
     if database.name != schema:
         engine = engines.create(url)
         with write_transaction(engine) as connection:
-            command.upgrade(migrate._config(connection), schema)
+            migrate.create(connection, schema)
         engine.dispose()
     check(url, schema, database, expected)
 

@@ -7,9 +7,9 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final, Self
 
-from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
@@ -68,10 +68,29 @@ def _config(
     return config
 
 
-@cache  # readiness asks for it, and it takes 28 ms to read all migrations
+@cache  # reading the files of all migrations takes 28 ms
+def _migrations() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def _run_to(
+    connection: Connection, schema: str, step_done: Callable[..., None] = lambda **_: None
+) -> None:
+    """Run the migrations that lead to `schema`, and call `step_done` after each."""
+    migrations = _migrations()
+    with EnvironmentContext(
+        _config(connection, step_done),
+        migrations,
+        fn=lambda found, _: migrations._upgrade_revs(schema, found),
+        destination_rev=schema,
+    ):
+        migrations.run_env()
+
+
+@cache  # readiness asks for it
 def head() -> str:
     """Return the revision that this program needs."""
-    found = ScriptDirectory.from_config(_config()).get_current_head()
+    found = _migrations().get_current_head()
     assert found is not None  # noqa: S101 - there is always one
     return found
 
@@ -139,10 +158,10 @@ def run(
     if found is not None and not is_known(found):
         raise _newer(found)
     try:
-        steps = ScriptDirectory.from_config(_config()).iterate_revisions(head(), found or "base")
+        steps = _migrations().iterate_revisions(head(), found or "base")
         missing = [step.revision for step in steps][::-1]
         with _Progress(found, missing) as progress:
-            command.upgrade(_config(connection, progress.step_done), "head")
+            _run_to(connection, "head", progress.step_done)
         if found is not None and _REJECTIONS in missing:
             rejections.count_archived(connection, skip_missing=True)
         if found is not None and _FAILURES in missing:
@@ -158,13 +177,12 @@ def is_known(schema: str) -> bool:
     """Return whether this program knows a schema: newer releases have others."""
     if schema == head():
         return True
-    every = ScriptDirectory.from_config(_config()).walk_revisions()
-    return schema in {each.revision for each in every}
+    return schema in {each.revision for each in _migrations().walk_revisions()}
 
 
 def create(connection: Connection, schema: str) -> None:
-    """Create a known schema in an empty database."""
-    command.upgrade(_config(connection, lambda **_: None), schema)
+    """Migrate a database to a known schema; an empty one gets its tables, and no rows."""
+    _run_to(connection, schema)
 
 
 class _Progress:
