@@ -4,7 +4,9 @@ from importlib import import_module
 
 from fastapi.utils import create_model_field
 
+from asu_stats import error_phrases
 from asu_stats.reports.endpoints import REPORTS
+from asu_stats.store import migrate
 from tests import adapters
 
 for name in (
@@ -13,7 +15,6 @@ for name in (
     "asu_stats.server.application",
     "asu_stats.server.protocol",
     "asu_stats.server.serving",
-    "asu_stats.store.migrate",
     "psycopg",
     "pydantic.v1",
     "rich.console",
@@ -29,3 +30,5 @@ for name in (
 adapters.share()
 for report in REPORTS:
     create_model_field(name="response", type_=report.response, mode="serialization")
+migrate.head()
+error_phrases.first_rule(["error"])

@@ -5,7 +5,7 @@ text can be made that takes 100 times as long. An Aho-Corasick automaton (Aho an
 reads each character once; what it finds is looked at once per place.
 """
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import accumulate, compress, count
@@ -269,21 +269,27 @@ def _bits(phrases: Sequence[Phrase]) -> tuple[int, int, int]:
     return says, near, where
 
 
-def _heads(text: str, numbers: Mapping[str, int], phrases: Sequence[Phrase]) -> tuple[_Head, ...]:
-    """Return the meaning of a part: alone, at the start of a message, or only after other parts."""
+def _heads(
+    text: str,
+    numbers: Mapping[str, int],
+    firsts: Sequence[Phrase],
+    seconds: Sequence[tuple[int, Phrase]],
+) -> tuple[_Head, ...]:
+    """Return the meaning of a part: alone, at the start of a message, or only after other parts.
+
+    It is the first part of `firsts`, and the second of `seconds`, which have their numbers.
+    """
     number = numbers[text]
     # After a name may be anything but "-"; "dependencies for ssl:" is no `ssl:` either.
     not_before, is_word = "\n" if text.endswith(":") else "-", text[0].isalnum()
     compared = text if "?" in text else ""
-    seconds = tuple(
-        (2 * numbers[phrase.parts[0]] + phrase.starts, mine, phrase)
-        for mine, phrase in enumerate(phrases)
-        if phrase.parts[1:2] == (text,)
+    followed = tuple(
+        (2 * numbers[phrase.parts[0]] + phrase.starts, mine, phrase) for mine, phrase in seconds
     )
-    rest = _Rest(number, compared, True, 0, (), seconds)
+    rest = _Rest(number, compared, True, 0, (), followed)
     found = []
     for tied in (False, True):
-        mine = [p for p in phrases if p.parts[0] == text and (p.starts or p.whole) == tied]
+        mine = [p for p in firsts if (p.starts or p.whole) == tied]
         if mine:
             single = [p for p in mine if len(p.parts) == 1]
             says, near, where = _bits([p for p in single if not p.ends and not p.whole])
@@ -311,7 +317,16 @@ def _automaton() -> _Automaton:
     for number, rule in enumerate(RULES):
         without_near |= (not rule.near) << number
         without_where |= (not rule.where) << number
-    heads = {text.encode().translate(classes): _heads(text, numbers, phrases) for text in texts}
+    firsts: dict[str, list[Phrase]] = defaultdict(list)
+    seconds: dict[str, list[tuple[int, Phrase]]] = defaultdict(list)
+    for number, phrase in enumerate(phrases):
+        firsts[phrase.parts[0]].append(phrase)
+        for part in phrase.parts[1:2]:
+            seconds[part].append((number, phrase))
+    heads = {
+        text.encode().translate(classes): _heads(text, numbers, firsts[text], seconds[text])
+        for text in texts
+    }
     root = _rows(heads, len(letters) + 1, classes[10])
     return _Automaton(classes, root, numbers, without_near, without_where)
 

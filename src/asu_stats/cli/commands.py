@@ -6,6 +6,7 @@ commands run.
 
 import re
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -89,7 +90,7 @@ def _complete(command: Any, path: str) -> None:
         command.epilog = "\n".join(("\b", f"{title}:", *(f"  asu-stats {line}" for line in lines)))
     for parameter in command.params:
         _name_type(parameter)
-    command.params += _verbose_option()
+    command.params.append(_verbose_option())
     for name, each in getattr(command, "commands", {}).items():
         _complete(each, f"{path} {name}")
 
@@ -118,7 +119,8 @@ def _name_type(parameter: Any) -> None:
             parameter.metavar = "NUMBER" if described.is_ranged else "PATH" if path else "TEXT"
 
 
-def _verbose_option() -> list[Any]:
+@cache  # commands may share it, and making it takes a millisecond
+def _verbose_option() -> Any:
     def callback(verbose: bool) -> None:
         if verbose:
             be_verbose()
@@ -132,4 +134,4 @@ def _verbose_option() -> list[Any]:
 
     (found,) = (each for each in typer.main.get_command(app).params if each.name == "verbose")
     found.expose_value = False
-    return [found]
+    return found
