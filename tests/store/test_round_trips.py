@@ -1,12 +1,15 @@
 """How often a process waits for PostgreSQL on another host. Counted by a proxy, not timed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from sqlalchemy import Engine, update
 
+from asu_stats.builds.service import BuildService
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.events import Event
 from asu_stats.store import migrate
@@ -15,7 +18,10 @@ from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.schema import store_state
 from tests import servers
+from tests.builds.support import failure, settings_for, submit, success
 from tests.support import NOW, CloudEvent, Stats, build, request
+
+T = TypeVar("T")
 
 BATCH = 8  # of a batch, whatever its size
 
@@ -83,6 +89,38 @@ def test_a_batch_of_new_names(far: tuple[Engine, servers.Proxy]) -> None:
     failed = build("names", "failure", error_message="a text never seen before: 77")
     events = [from_cloudevent(each, now=None) for each in (event, *failed)]
     assert counted(far, events) <= BATCH
+
+
+BUILD = 2  # of claiming a build, and of ending it, before its event is recorded
+
+
+def test_claiming_and_ending_a_build(far: tuple[Engine, servers.Proxy], tmp_path: Path) -> None:
+    engine, proxy = far
+    service = BuildService(engine, settings_for(tmp_path), record=lambda _: None)
+
+    def trips(step: Callable[[], T]) -> tuple[int, T]:
+        before = proxy.round_trips
+        found = step()
+        return proxy.round_trips - before, found
+
+    assert trips(lambda: service.queue.claim("w")) == (2, None)
+    for number, status in enumerate(("success", "failure") * 2):
+        submitted, outcome = trips(partial(submit, service, profile=f"p{number}"))
+        assert (submitted <= 6, outcome) == (True, "queued")
+        claimed, job = trips(lambda: service.queue.claim("w"))
+        assert claimed <= BUILD
+        assert job
+        ending, directory = success(service, job.build_id)
+        publish = partial(service.images.publish, directory, job.request_hash)
+        end = partial(service.queue.finish, job, ending, publish=publish)
+        if status == "failure":
+            end = partial(service.queue.finish, job, failure())
+        ended, done = trips(end)
+        assert ended <= BUILD
+        assert done
+        known, outcome = trips(partial(submit, service, profile=f"p{number}"))
+        assert outcome == ("cache_hit" if status == "success" else "cached_failure")
+        assert known <= BUILD
 
 
 PAGE = 6  # of the overview after a change

@@ -26,6 +26,7 @@ from asu_stats.exceptions import InvalidEventError, reason
 from asu_stats.logs import Condition
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.sqlite import BUSY_SECONDS
+from asu_stats.store.database.statements import write
 from asu_stats.times import aware, midnight, naive, utc_now
 
 Record: TypeAlias = Callable[[Sequence[Event]], object]
@@ -112,17 +113,15 @@ class Outbox:
     @staticmethod
     def _store(connection: Connection, events: Sequence[Event]) -> None:
         created = naive(utc_now())
-        connection.execute(
-            insert(build_events),
-            [
-                {
-                    "event_id": event.id,
-                    "created_at": created,
-                    "event": json.dumps(cloudevents.to_cloudevent(event)),
-                }
-                for event in events
-            ],
-        )
+        rows = [
+            {
+                "event_id": event.id,
+                "created_at": created,
+                "event": json.dumps(cloudevents.to_cloudevent(event)),
+            }
+            for event in events
+        ]
+        write(connection, insert(build_events).inline(), rows)
 
     def _delete_later(self, events: Sequence[Event]) -> None:
         with self._guard:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from sqlalchemy import Connection, Engine, delete, insert, update
+from sqlalchemy import Connection, Engine, delete, insert
 
 from asu_stats.builds import emitted_events
 from asu_stats.builds import statements as sql
@@ -32,12 +32,12 @@ from asu_stats.builds.schema import (
     FAILED,
     PENDING,
     build_jobs,
-    build_requests,
     build_results,
 )
 from asu_stats.events import Outcome, new_id
 from asu_stats.settings import Settings
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.statements import write
 from asu_stats.times import naive, utc_now
 
 Clock: TypeAlias = Callable[[], datetime]
@@ -82,7 +82,7 @@ class BuildQueue:
             waiting = _waiting(connection)
             if known:
                 if not (known.coarse_phases or knows_all_phases(client)):
-                    connection.execute(sql.set_coarse_phases(request_hash))
+                    write(connection, sql.set_coarse_phases(request_hash))
                     known = replace(known, coarse_phases=True)
                 return Submission(_outcome_of(known), known, waiting)
             if waiting > self._settings.max_pending_jobs:
@@ -108,14 +108,8 @@ class BuildQueue:
 
     def _state(self, connection: Connection, request_hash: str) -> State | None:
         row = connection.execute(sql.newest_job(request_hash)).mappings().first()
-        if row is None:
-            return None
-        position = None
-        if row["status"] == PENDING:
-            place = row["enqueued_at"], row["id"]
-            position = connection.execute(sql.count_waiting(before=place)).scalar_one()
-        state = sql.state_of(row, position)
-        return state if self._is_current(state) else None
+        state = row and sql.state_of(row)
+        return state if state and self._is_current(state) else None
 
     def _is_current(self, state: State) -> bool:
         """Return whether a job is waiting, running, or its result is still remembered."""
@@ -143,18 +137,15 @@ class BuildQueue:
 
     def claim(self, worker_id: str) -> Job | None:
         """Claim the oldest waiting build for a worker; `None` if none is waiting."""
-        with read_snapshot(self._engine) as connection:
-            if not _waiting(connection):
-                return None
+        if self._engine.dialect.name == "sqlite" and not self.length():
+            return None  # a worker that looks for builds does not hold up writers
         with self._outbox.change() as change:
-            row = (
-                change.connection.execute(sql.claim(worker_id, new_id(), naive(self._clock())))
-                .mappings()
-                .first()
-            )
+            row = change.connection.execute(sql.oldest_waiting()).mappings().first()
             if row is None:
                 return None
-            job = sql.job_of(change.connection, row)
+            started = self._clock()
+            job = sql.job_of(row, build_id=new_id(), worker_id=worker_id, started_at=started)
+            write(change.connection, sql.claim(job))
             change.events.append(emitted_events.build_started(self._source, job))
         self._waited(max(0.0, (job.started_at - job.enqueued_at).total_seconds()))
         return job
@@ -214,11 +205,11 @@ class BuildQueue:
         with self._outbox.change(alone=True) as change:
             connection = change.connection
             ended = []
-            for row in connection.execute(stale.with_for_update()).mappings().all():
-                job = sql.job_of(connection, row)
+            locked = stale.with_for_update(of=build_jobs)
+            for job in map(sql.job_of, connection.execute(locked).mappings().all()):
                 ending = _worker_lost(job, silence)
                 finished = max(self._clock(), job.started_at)
-                connection.execute(sql.end(job, ending, finished))
+                write(connection, sql.end(job, ending, finished))
                 change.events.append(
                     emitted_events.build_finished(self._source, job, ending, finished=finished)
                 )
@@ -289,26 +280,21 @@ def _store_request(
 ) -> None:
     """Store a request; for a known one, the first client and time stay."""
     row = request_row(request, request_hash=request.request_hash, client=client, received=received)
-    known = update(build_requests).where(build_requests.c.request_hash == row["request_hash"])
-    changed = {"defaults": row["defaults"], "coarse_phases": row["coarse_phases"]}
-    if connection.execute(known.values(changed)).rowcount == 0:
-        connection.execute(insert(build_requests).values(row))
+    for statement in sql.store_request(row):
+        write(connection, statement)
 
 
 def _enqueue(connection: Connection, request_hash: str, enqueued_at: datetime) -> None:
-    connection.execute(
-        insert(build_jobs).values(
-            request_hash=request_hash, status=PENDING, enqueued_at=naive(enqueued_at)
-        )
-    )
+    row = {"request_hash": request_hash, "status": PENDING, "enqueued_at": naive(enqueued_at)}
+    write(connection, insert(build_jobs).values(row).inline())
 
 
 def _store_result(connection: Connection, job: Job, ending: Ending, finished: datetime) -> None:
     """Store the result of a build; it replaces an earlier one of the same hash."""
     row = sql.result_row(job, ending, finished)
     same = build_results.c.request_hash == job.request_hash
-    connection.execute(delete(build_results).where(same))
-    connection.execute(insert(build_results).values(row))
+    write(connection, delete(build_results).where(same))
+    write(connection, insert(build_results).values(row).inline())
 
 
 def _worker_lost(job: Job, silence_seconds: int) -> Ending:

@@ -5,15 +5,16 @@ is `exclude_others`. Own jobs have `enqueued_at`, see `schema`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
     Delete,
+    Insert,
     RowMapping,
     Select,
     Table,
@@ -22,12 +23,13 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    insert,
+    literal,
     select,
     true,
     tuple_,
     update,
 )
-from sqlalchemy.sql.dml import ReturningUpdate
 
 from asu_stats.builds.jobs import Ending, Job, State, request_of
 from asu_stats.builds.schema import (
@@ -48,27 +50,43 @@ _LOG_CHARACTERS: Final = 64 * 1024
 
 j, r, s = build_jobs.c, build_requests.c, build_results.c
 _OURS: Final = j.enqueued_at.is_not(None)
+_REQUESTED: Final = tuple(c for c in build_requests.c if c.name != "request_hash")
+_JOBS: Final = select(*build_jobs.c, *_REQUESTED).join(
+    build_requests, r.request_hash == j.request_hash
+)
 
 
 def exclude_others(connection: Connection) -> None:
-    """Wait until no other transaction that called this is open."""
+    """Wait until no other transaction that called this is open: the next statement waits."""
     if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        cursor = cast(Any, connection.connection).cursor()
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
-def count_waiting(before: tuple[datetime, int] | None = None) -> Select[int]:
-    """Count waiting builds, or those before a position in the queue."""
-    query = select(func.count()).select_from(build_jobs).where(j.status == PENDING, _OURS)
-    return query if before is None else query.where(tuple_(j.enqueued_at, j.id) < tuple_(*before))
+def count_waiting() -> Select[int]:
+    """Count waiting builds."""
+    return select(func.count()).select_from(build_jobs).where(j.status == PENDING, _OURS)
 
 
 def newest_job(request_hash: str) -> Select[*tuple[Any, ...]]:
-    """Select the newest job of a request hash with its request and result."""
-    requested = (c for c in build_requests.c if c.name != "request_hash")
+    """Select the newest job of a request hash with its position, request and result."""
+    other = build_jobs.alias()
+    before = (
+        select(func.count())
+        .select_from(other)
+        .where(
+            other.c.status == PENDING,
+            other.c.enqueued_at.is_not(None),
+            tuple_(other.c.enqueued_at, other.c.id) < tuple_(j.enqueued_at, j.id),
+        )
+        .correlate(build_jobs)
+        .scalar_subquery()
+    )
     return (
         select(
-            *(c for c in build_jobs.c if c.name != "manifest"),
-            *requested,
+            *(c for c in build_jobs.c if c.name not in {"manifest", "queue_position"}),
+            case((j.status == PENDING, before)).label("queue_position"),
+            *_REQUESTED,
             s.answer,
             s.images,
             s.build_at,
@@ -81,60 +99,52 @@ def newest_job(request_hash: str) -> Select[*tuple[Any, ...]]:
     )
 
 
-def state_of(row: RowMapping, queue_position: int | None = None) -> State:
+def state_of(row: RowMapping) -> State:
     """Return the state in a row of `newest_job`."""
     return State(
         request=request_of(row),
-        queue_position=queue_position,
-        **{
-            field: row[field]
-            for field in State.__dataclass_fields__
-            if field not in {"request", "queue_position"}
-        },
+        **{field: row[field] for field in State.__dataclass_fields__ if field != "request"},
     )
 
 
-def claim(worker_id: str, build_id: str, now: datetime) -> ReturningUpdate[*tuple[Any, ...]]:
-    """Assign the oldest waiting job to a worker."""
-    first = (
-        select(j.id)
-        .where(j.status == PENDING, _OURS)
-        .order_by(j.enqueued_at, j.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+def oldest_waiting() -> Select[*tuple[Any, ...]]:
+    """Select and lock the oldest waiting job that no other worker is claiming, for `job_of`."""
+    query = _JOBS.where(j.status == PENDING, _OURS).order_by(j.enqueued_at, j.id).limit(1)
+    return query.with_for_update(of=build_jobs, skip_locked=True)
+
+
+def claim(job: Job) -> Update:
+    """Assign a waiting job to a worker."""
     return (
         update(build_jobs)
-        .where(j.id == first)
+        .where(j.id == job.id)
         .values(
             status=BUILDING,
-            build_id=build_id,
-            worker_id=worker_id,
-            started_at=now,
-            heartbeat_at=now,
+            build_id=job.build_id,
+            worker_id=job.worker_id,
+            started_at=naive(job.started_at),
+            heartbeat_at=naive(job.started_at),
             imagebuilder_status="init",
         )
-        .returning(*build_jobs.c)
     )
 
 
-def request_of_hash(request_hash: str) -> Select[*tuple[Any, ...]]:
-    """Select the request of a hash."""
-    return select(*build_requests.c).where(r.request_hash == request_hash)
+def job_of(row: RowMapping, **claimed: Any) -> Job:
+    """Return the job in a row of `build_jobs` and its request; `claimed` overrides its fields."""
+    found = {name: row[name] for name in ("id", "build_id", "worker_id", "request_hash")}
+    times = {name: aware(row[name]) for name in ("enqueued_at", "started_at") if row[name]}
+    return Job(request=request_of(row), **{**found, **times, **claimed})
 
 
-def job_of(connection: Connection, row: RowMapping) -> Job:
-    """Return the job in a row of `build_jobs`, together with its request."""
-    request = connection.execute(request_of_hash(row["request_hash"])).mappings().one()
-    return Job(
-        id=row["id"],
-        build_id=row["build_id"],
-        worker_id=row["worker_id"],
-        request_hash=row["request_hash"],
-        request=request_of(request),
-        enqueued_at=aware(row["enqueued_at"]),
-        started_at=aware(row["started_at"]),
+def store_request(row: Mapping[str, Any]) -> tuple[Update, Insert]:
+    """Update the script and the kind of client of a known request, or insert a new one."""
+    known = r.request_hash == row["request_hash"]
+    changed = {name: row[name] for name in ("defaults", "coarse_phases")}
+    values = (literal(value, build_requests.c[name].type) for name, value in row.items())
+    new = select(*values).where(~exists().where(known))
+    return (
+        update(build_requests).where(known).values(changed),
+        insert(build_requests).from_select(list(row), new),
     )
 
 
@@ -192,8 +202,8 @@ def result_row(job: Job, ending: Ending, finished: datetime) -> dict[str, Any]:
 
 
 def silent_since(limit: datetime) -> Select[*tuple[Any, ...]]:
-    """Select running builds whose workers sent no heartbeat since `limit`."""
-    return select(*build_jobs.c).where(j.status == BUILDING, _OURS, j.heartbeat_at < limit)
+    """Select running builds whose workers sent no heartbeat since `limit`, for `job_of`."""
+    return _JOBS.where(j.status == BUILDING, _OURS, j.heartbeat_at < limit)
 
 
 def running_builds() -> Select[str]:

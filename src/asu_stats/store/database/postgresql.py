@@ -101,9 +101,12 @@ def create(
         driver.execute(cast(Any, text), prepare=False)
 
     @event.listens_for(engine, "after_cursor_execute")
-    def _wait_for_result(connection: Connection, *_: object) -> None:
+    def _wait_for_result(
+        connection: Connection, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool
+    ) -> None:
         # SQLAlchemy reads the columns of a result at once. `statements` does without it.
-        if pipeline := _driver(connection).current_pipeline:
+        pipeline = _driver(connection).current_pipeline
+        if pipeline and not context.execution_options.get("unread"):
             pipeline.sync()
 
     return engine

@@ -15,7 +15,9 @@ from weakref import WeakKeyDictionary
 from sqlalchemy import (
     ClauseElement,
     Connection,
+    Delete,
     FromClause,
+    Insert,
     Select,
     Table,
     Update,
@@ -248,6 +250,16 @@ def execute(connection: Connection, statement: ClauseElement, **parameters: obje
     dialect = connection.dialect.name
     compiled = dialects.compiled(dialect, statement)
     _cursor(connection).execute(compiled.text, compiled.values(dialect, parameters))
+
+
+def write(
+    connection: Connection, statement: Insert | Update | Delete, rows: Sequence[Any] = ()
+) -> None:
+    """Run a write that returns nothing, once per row if there are any, without waiting for it.
+
+    The statement need not be declared at import. An INSERT must not ask for a new id: `inline()`.
+    """
+    connection.execute(statement, list(rows) or None, execution_options={"unread": True})
 
 
 def insert(connection: Connection, table: Table, columns: Names, rows: Sequence[Row]) -> None:
