@@ -203,6 +203,44 @@ def test_a_replica_that_falls_behind(
     assert len(lines) == 2, lines  # behind, recovered
 
 
+def test_a_replica_that_hangs(
+    stats: Stats, pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "_SILENT_SECONDS", 1.0)
+    until(is_in("in use", stats))
+    with pair[1].frozen():
+        until(is_in("unreachable", stats))
+        begin = time.monotonic()
+        for path in PATHS:
+            assert get(stats, path).status_code == 200
+        assert time.monotonic() - begin < 5
+    until(is_in("in use", stats))
+
+
+def test_round_trips_of_a_report(
+    pair: tuple[Server, Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading from the replica takes no more: how far it is, is read with the report."""
+    primary, standby = pair
+    monkeypatch.setattr(replicas, "_SECONDS", 3600)
+    with (
+        servers.proxy(primary.port) as near,
+        servers.proxy(standby.port) as far,
+        service(primary.url(near.port), standby.url(far.port), tmp_path) as stats,
+    ):
+        for path in (OVERVIEW, OVERVIEW, "/api/v1/stats/now", "/"):
+            for ask in (current, get):
+                ask(stats, path)  # connects, and remembers what did not change
+            record(stats)
+            servers.wait_for_standby(*pair)
+            taken = []
+            for address, ask in ((near, current), (far, get)):
+                before = address.round_trips
+                assert (AS_OF in ask(stats, path).headers) == (address is far)
+                taken.append(address.round_trips - before)
+            assert 0 < taken[1] <= taken[0], path
+
+
 def test_a_conflict_with_recovery_is_repeated_on_the_primary(
     stats: Stats, pair: tuple[Server, Server]
 ) -> None:

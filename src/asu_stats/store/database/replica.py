@@ -29,6 +29,8 @@ T = TypeVar("T")
 _SECONDS: Final = 1.0
 _POSITIONS: Final = 3600  # of the primary, one per second
 _STOP_SECONDS: Final = 10.0
+_SILENT_SECONDS: Final = 5.0  # of a check: reports do not wait for its time limit
+_SILENT: Final = "the replica does not respond"
 _CATCH_UP_SECONDS: Final = 10.0
 _CATCH_UP_PAUSE: Final = 0.2
 
@@ -62,6 +64,7 @@ class Replica:
         self._guard = threading.Lock()
         self._used = Condition(log, "replica: reports are read from the primary")
         self._state = State("unreachable", "not checked yet")
+        self._checked_at = time.monotonic()
         self._conflicts = 0
         self._loops = [
             Loop("position of the primary", self._read_primary, seconds=_SECONDS),
@@ -81,6 +84,9 @@ class Replica:
 
     @property
     def state(self) -> State:
+        """State at the last check; unreachable if a check has been waiting for a response."""
+        if time.monotonic() - self._checked_at > _SILENT_SECONDS:
+            return State("unreachable", _SILENT, primary_reachable=self._primary_reachable)
         return self._state
 
     @property
@@ -176,6 +182,7 @@ class Replica:
 
     def _enter(self, state: State) -> None:
         self._state = state
+        self._checked_at = time.monotonic()
         if state.status in {"in use", "primary"}:
             self._used.works()
         else:
