@@ -1,13 +1,16 @@
 """Lets all applications of this process share what FastAPI finds out about their routes.
 
-That is the Pydantic schemas, and whether functions are generators or coroutines. It takes most of
-the time that an application takes to start, and each test starts one.
+That is the Pydantic schemas, whether functions are generators or coroutines, and what a route is
+whose function has the same code. It takes most of the time that an application takes to start, and
+each test starts one.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from types import FunctionType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from fastapi import routing
 from fastapi._compat import v2
 from fastapi.dependencies import models
 from pydantic import TypeAdapter
@@ -41,6 +44,45 @@ class _Code:
         return isinstance(other, _Code) and self._key is other._key
 
 
+class _Route(NamedTuple):
+    """What FastAPI was given for a route, and what it found out."""
+
+    signature: tuple[Any, ...]
+    given: dict[str, Any]
+    state: dict[str, Any]
+
+
+_routes: Final[dict[tuple[Any, ...], _Route]] = {}
+_populate: Final[Callable[..., None]] = routing._populate_api_route_state
+
+
+def _populated(route: Any, path: str, endpoint: Any, **given: Any) -> None:
+    """Do what `_populate_api_route_state` does, with the results of an equal route before."""
+    plain = isinstance(endpoint, FunctionType) and not hasattr(endpoint, "__wrapped__")
+    if type(route) is not routing.APIRoute or not plain:
+        _populate(route, path, endpoint, **given)
+        return
+    provider = given.pop("dependency_overrides_provider", None)
+    signature: tuple[Any, ...] = (endpoint.__annotations__, endpoint.__defaults__)
+    signature += (endpoint.__kwdefaults__, endpoint.__name__, endpoint.__doc__)
+    key = path, endpoint.__code__
+    known = _routes.get(key)
+    if known is None or known.signature != signature or known.given != given:
+        before = set(vars(route))
+        _populate(route, path, endpoint, **given)
+        state = {name: value for name, value in vars(route).items() if name not in before}
+        # Without what belongs to this application, which would stay in memory.
+        state |= {"endpoint": None, "dependant": replace(route.dependant, call=None)}
+        _routes[key] = _Route(signature, given, state)
+    own = _routes[key].state
+    copies = {name: own[name].copy() for name in ("tags", "responses", "dependencies", "methods")}
+    vars(route).update(own | copies)
+    route.endpoint = endpoint
+    route.dependency_overrides_provider = provider
+    route.dependant = replace(own["dependant"], call=endpoint)
+
+
 def share() -> None:
+    routing._populate_api_route_state = _populated
     models._CallIdentity = _Code  # type: ignore[assignment, misc]
     v2.TypeAdapter = _shared  # type: ignore[attr-defined, assignment]
