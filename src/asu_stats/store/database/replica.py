@@ -60,6 +60,7 @@ class Replica:
         self._positions: deque[Position] = deque(maxlen=_POSITIONS)
         self._primary_reachable = False
         self._other_schema = False
+        self._started = False
         self._checked = False  # that it has the schema, since it was last unreachable
         self._guard = threading.Lock()
         self._used = Condition(log, "replica: reports are read from the primary")
@@ -103,6 +104,7 @@ class Replica:
             self._read_primary()
             self._read_replica()
             if self._state.status != "unusable":
+                self._started = True
                 return
             if not self._other_schema or time.monotonic() > deadline:
                 raise InvalidSettingError(f"read_database_url: {self._state.reason}")
@@ -185,7 +187,7 @@ class Replica:
         self._checked_at = time.monotonic()
         if state.status in {"in use", "primary"}:
             self._used.works()
-        else:
+        elif self._started or state.status != "unusable":  # `check` raises it
             self._used.failed(state.reason)
 
     def _assess(self, found: Standby) -> None:
