@@ -333,9 +333,11 @@ def test_servers_that_are_gone(stats: Stats, pair: tuple[Server, Server]) -> Non
     primary.stop("immediate")
     gone_at = datetime.now(UTC)
     until(lambda: stats.client.get("/readyz").status_code == 503)
-    found = get(stats)
-    assert found.json() == expected
-    assert as_of(found) <= gone_at
+    for path in PATHS:
+        found = get(stats, path)
+        assert found.status_code == 200, path
+        assert as_of(found) <= gone_at
+    assert get(stats).json() == expected
     assert get(stats, **{"Cache-Control": "no-cache"}).json() == expected
     until(lambda: "the primary is unreachable" in words(get(stats, "/")))
     assert stats.post([request("lost", stats.now)]).status_code == 503

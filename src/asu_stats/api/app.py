@@ -7,7 +7,7 @@ from functools import partial
 from typing import Protocol
 
 from fastapi import APIRouter, FastAPI
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from starlette.middleware import Middleware
 
 from asu_stats import __version__
@@ -58,7 +58,7 @@ class Legacy(Protocol):
         settings: Settings,
         *,
         now: Callable[[], datetime],
-        queue_length: Callable[[], int],
+        queue_length: Callable[[Connection], int],
     ) -> APIRouter: ...
 
 
@@ -127,7 +127,7 @@ def create_app(
     )
     silences = Silences(engine, settings.alerts, now)
     old = (
-        [legacy.router(answering, reading, settings, now=now, queue_length=queues.length)]
+        [legacy.router(answering, reading, settings, now=now, queue_length=queues.length_in)]
         if legacy
         else []
     )

@@ -175,6 +175,10 @@ class CombinedQueue:
         """Return `state` from an open snapshot."""
         return self.send_state(connection)()
 
+    def length_in(self, connection: Connection) -> int:
+        """Return `length` from an open snapshot."""
+        return self.state_in(connection).queue_length
+
     def send_state(self, connection: Connection) -> Callable[[], QueueState]:
         """Ask for `state_in`. Return a function that waits for it."""
         sent = statements.send(connection, _STATE, since=self._since())

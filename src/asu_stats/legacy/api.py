@@ -32,7 +32,7 @@ class LegacyApi:
         settings: Settings,
         *,
         now: Callable[[], datetime],
-        queue_length: Callable[[], int],
+        queue_length: Callable[[Connection], int],
     ) -> None:
         self._answering = answering
         self._reading = reading
@@ -99,8 +99,13 @@ class LegacyApi:
 
     def _summary(self, _: Request, headers: Mapping[str, str]) -> Response:
         """Compute the response for each request: queue and hours change without an event."""
-        builds = self._reading.run(lambda found: upstream_server.builds_24h(found, self._now()))
-        response = to_json({"queue_length": self._queue_length(), "builds_24h": builds})
+
+        def read(connection: Connection) -> Answer:
+            waiting = self._queue_length(connection)
+            builds = upstream_server.builds_24h(connection, self._now())
+            return to_json({"queue_length": waiting, "builds_24h": builds})
+
+        response = self._reading.run(read)
         return Response(
             response.body,
             headers={**headers, "Cache-Control": "no-cache"},
@@ -141,7 +146,7 @@ def router(
     settings: Settings,
     *,
     now: Callable[[], datetime],
-    queue_length: Callable[[], int],
+    queue_length: Callable[[Connection], int],
 ) -> APIRouter:
     """Return the routes, in the response format that the settings select."""
     return LegacyApi(answering, reading, settings, now=now, queue_length=queue_length).router()
