@@ -135,7 +135,7 @@ def test_a_variable_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             '[[alerts]]\nname = "queue_lon"\nabove = 5',
-            "alerts.13.watch: is missing (in queue_lon); did you mean queue_long?",
+            "alerts.14.watch: is missing (in queue_lon); did you mean queue_long?",
         ),
         (
             '[[webhooks]]\nurls = "https://example.org"',
