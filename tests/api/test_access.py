@@ -32,6 +32,8 @@ OPEN = {
     "/api/v1/latest",
     "/api/v1/revision/{version}/{board}/{subtarget}",
     "/api/v1/stats/events",
+    "/api/v1/stats/alerts/silences",  # for operators only
+    "/api/v1/stats/alerts/silences/{number}",
     "/healthz",
     "/readyz",
     "/openapi.json",

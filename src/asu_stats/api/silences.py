@@ -119,7 +119,7 @@ def router(silences: Silences, access: Access) -> APIRouter:
     )
     @declare("operate", "read")
     def end_silence(request: Request) -> Response:
-        """End a silence. Alerts that still fire are notified. Needs the scope `operator`."""
+        """Alerts that still fire are notified then. Needs the scope `operator`."""
         operator = access.require(request, "operator")
         text = request.path_params["number"]
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else 0
