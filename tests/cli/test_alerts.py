@@ -84,7 +84,7 @@ def test_check_says_what_is_wrong(failing: str, run: Run) -> None:
 def test_check_with_nothing_wrong(request: pytest.FixtureRequest, run: Run) -> None:
     done = run(sqlite_database(request), "alerts", "check")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("ASU-STATS OK - 13 rules, none firing")
+    assert done.stdout.startswith("ASU-STATS OK - 14 rules, none firing")
 
 
 def test_the_job_remembers_and_list_shows(failing: str, run: Run) -> None:
@@ -141,7 +141,7 @@ def test_rules_in_the_file(request: pytest.FixtureRequest, run: Run, tmp_path: P
     config.write_text(rules + 'watch = "success_rate"\nbelow = 92\n')
     shown = json.loads(run(url, "alerts", "check", "--json").stdout)
     rows = {row["rule"]: row for row in shown["rules"]}
-    assert len(rows) == 14
+    assert len(rows) == 15
     assert (rows["queue_long"]["above"], rows["queue_long"]["for_minutes"]) == (50, 60)
     assert rows["mine"]["below"] == 92
 

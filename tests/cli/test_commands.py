@@ -153,7 +153,7 @@ def test_tokens_rollups_and_export(stats: Stats, tmp_path: Path) -> None:
     assert timedelta(days=89, hours=23) < expires - datetime.now(UTC) <= timedelta(days=90)
     day = ("token", "create", "day", "--scope", "read", "--expires", "2099-12-31", "--json")
     assert json.loads(run(url, tmp_path, *day).stdout)["expires_at"] == "2099-12-31T00:00:00Z"
-    assert " 2099-12-31 00:00:00 UTC " in run(url, tmp_path, "token", "list").stdout
+    assert " 2099-12-31 00:00:00 UTC" in run(url, tmp_path, "token", "list").stdout
     assert run(url, tmp_path, "token", "revoke", "sender").returncode == 0
     assert stats.post(request("h3"), headers=headers).status_code == 401
     assert [token.name for token in tokens.all_tokens(stats.engine) if token.revoked_at] == [

@@ -12,9 +12,9 @@ HEADER: Final = "X-Data-As-Of"
 # For the responses of endpoints that read reports, in the OpenAPI document.
 DOCUMENTED: Final[dict[str, Any]] = {
     HEADER: {
-        "description": "Only in responses that were read from a replica (`read_database_url`): "
+        "description": "Only in responses that were read from a replica: "
         "everything that was recorded until this time is in the response. Without this header, the "
-        "response is current. `Cache-Control: no-cache` in the request asks for a current one.",
+        "response is current. A request with Cache-Control: no-cache asks for a current one.",
         "schema": {"type": "string", "format": "date-time"},
     }
 }
