@@ -148,4 +148,4 @@ def test_rules_in_the_file(request: pytest.FixtureRequest, run: Run, tmp_path: P
     config.write_text('[[alerts]]\nname = "mine"\nwatch = "weather"\nbelow = 1\n')
     done = run(url, "alerts", "check")
     assert done.returncode == 1
-    assert done.stderr.startswith("asu-stats: settings: alerts.13.watch: ")
+    assert done.stderr.startswith("asu-stats: settings: alerts.14.watch: ")
