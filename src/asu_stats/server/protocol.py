@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import sys
 from typing import Any, Final, Literal
 
 import h11
@@ -18,6 +19,8 @@ from asu_stats.server.connection import (
     Bounded,
     Phase,
 )
+
+log = logging.getLogger(__name__)
 
 # Set before websockets is imported, which never responds to a handshake with a longer line.
 os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", str(TARGET_BYTES + HEAD_BYTES))
@@ -150,7 +153,7 @@ else:
             super().on_message_complete()
 
         def send_400_response(self, msg: str) -> None:
-            self.refuse(*(self._refused or (400, msg)))
+            self.refuse(*(self._refused or _own_failure(sys.exception()) or (400, msg)))
 
         def _stop(self, refusal: tuple[int, str]) -> None:
             """Stop the parser, which makes uvicorn send a 400 response."""
@@ -193,6 +196,18 @@ else:
                 self.transport.abort()
 
     WEBSOCKET = _WebSocket
+
+
+def _own_failure(error: BaseException | None) -> tuple[int, str] | None:
+    """Return status and reason for an error in a callback of the parser, such as `MemoryError`.
+
+    The request may be valid, and a sender would not send it again after 400.
+    """
+    if type(error).__name__ != "HttpParserCallbackError":
+        return None
+    cause = type(error.__context__).__name__ if error else ""
+    log.error("http: a request could not be read: %s", cause)
+    return 503, "the server could not read the request; try again later"
 
 
 def quieten() -> None:
