@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
+from weakref import finalize
 
 TABLE = """
     CREATE TABLE build_stats (
@@ -27,6 +28,7 @@ class GoServer:
     def __init__(self, rows: Sequence[Row], today: date) -> None:
         self.today = today
         self.database = sqlite3.connect(":memory:")
+        finalize(self, self.database.close)
         self.database.execute(TABLE)
         values = "?, ?, ?, ?, ?, ?, ?"
         insert = f"INSERT INTO build_stats ({COLUMNS}) VALUES ({values})"  # noqa: S608

@@ -1,6 +1,7 @@
 """Cached responses: never stale, and never those of another caller."""
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -77,7 +78,7 @@ def test_figures_of_a_restored_backup_are_not_mixed_up(sqlite_stats: Stats) -> N
     sqlite_stats.record(request("h1", profile="one"))
     file = sqlite_stats.settings.database_file
     assert file
-    with sqlite3.connect(file) as live, sqlite3.connect(":memory:") as backup:
+    with closing(sqlite3.connect(file)) as live, closing(sqlite3.connect(":memory:")) as backup:
         live.backup(backup)
         sqlite_stats.record(request("h2", profile="two"))
         assert len(sqlite_stats.get("profiles")) == 2

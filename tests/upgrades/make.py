@@ -18,7 +18,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -96,7 +96,7 @@ def make(commit: str, scratch: Path, kept: Path) -> str:
             tar.extractall(source, filter="data")
     state = scratch / "state"
     token = _Program(source / "src", state).fill(json.loads((kept / "events.json").read_text()))
-    with sqlite3.connect(state / "stats.db") as connection:
+    with closing(sqlite3.connect(state / "stats.db")) as connection:
         (schema,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         dump = "\n".join(connection.iterdump())
     shutil.rmtree(kept / schema, ignore_errors=True)
