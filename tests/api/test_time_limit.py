@@ -1,5 +1,7 @@
 """A question on SQLite that takes too long is stopped; PostgreSQL has `statement_timeout`."""
 
+from contextlib import ExitStack, closing
+
 import pytest
 
 from asu_stats.store.database import sqlite
@@ -7,6 +9,10 @@ from asu_stats.store.verification import verify
 from tests.support import NOW, Stats, build, request
 
 TOO_LONG = "the database took longer than its time limit; try again later"
+MANY_STEPS = """
+    WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers LIMIT 1000)
+    SELECT count(*) FROM numbers
+"""
 
 
 @pytest.fixture
@@ -36,5 +42,10 @@ def test_the_next_one_is_answered(impatient: Stats, monkeypatch: pytest.MonkeyPa
 
 
 def test_recording_and_maintenance_are_not_stopped(impatient: Stats) -> None:
+    assert impatient.client.get("/api/v1/stats/profiles").status_code == 503
+    with ExitStack() as opened:  # outside of transactions, on the same connections
+        for _ in range(5):
+            pooled = opened.enter_context(closing(impatient.engine.raw_connection()))
+            assert pooled.cursor().execute(MANY_STEPS).fetchone() == (1000,)
     impatient.record(request("late"), *build("late"))
     assert list(verify.differences(impatient.engine, NOW.date(), NOW.date())) == []

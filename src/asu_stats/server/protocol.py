@@ -203,10 +203,9 @@ def _own_failure(error: BaseException | None) -> tuple[int, str] | None:
 
     The request may be valid, and a sender would not send it again after 400.
     """
-    if type(error).__name__ != "HttpParserCallbackError":
+    if error is None or type(error).__name__ != "HttpParserCallbackError":
         return None
-    cause = type(error.__context__).__name__ if error else ""
-    log.error("http: a request could not be read: %s", cause)
+    log.error("http: a request could not be read: %s", type(error.__context__).__name__)
     return 503, "the server could not read the request; try again later"
 
 

@@ -1,7 +1,7 @@
 """Where reports read: from a replica if there is one, otherwise from the primary.
 
-Whoever computes a response from a replica finds out as of when its figures are: `Freshness` notes
-that for everything that is read in its context. All else uses the primary directly.
+`Freshness` has the time of the data in a response from a replica, the oldest if a response reads
+several times. Everything else uses the primary directly.
 """
 
 from collections.abc import Callable, Iterator

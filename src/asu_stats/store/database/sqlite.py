@@ -172,7 +172,14 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         driver.set_progress_handler(_deadline() if options.get("limited") else None, _STEPS)
         driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
 
+    event.listen(engine, "checkin", _lift_limit)
     return engine
+
+
+def _lift_limit(connection: SqliteConnection | None, _record: object) -> None:
+    """Remove the time limit of the last transaction from a connection that returns to the pool."""
+    if connection is not None:
+        connection.set_progress_handler(None, 0)
 
 
 def _deadline() -> Callable[[], bool]:
