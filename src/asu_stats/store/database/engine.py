@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, make_url
+from sqlalchemy import Connection, Engine, event, make_url
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from asu_stats.exceptions import (
     IncompleteDatabaseError,
@@ -46,10 +47,35 @@ def create(url: str, *, writes: bool = True, setting: str = "database_url") -> E
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        return sqlite.create(parsed, writes=writes, pool=_POOL)
-    from asu_stats.store.database import postgresql
+        engine = sqlite.create(parsed, writes=writes, pool=_POOL)
+    else:
+        from asu_stats.store.database import postgresql
 
-    return postgresql.create(parsed, writes=writes, pool=_POOL, setting=setting)
+        engine = postgresql.create(parsed, writes=writes, pool=_POOL, setting=setting)
+    _close_late_returns(engine)
+    return engine
+
+
+def _close_late_returns(engine: Engine) -> None:
+    """Close a connection that is still in use during `dispose` when its user returns it.
+
+    SQLAlchemy would return it to the discarded pool and leave its closing to the garbage collector.
+    """
+    disposals = 0
+
+    @event.listens_for(engine, "engine_disposed")
+    def _dispose(_: Engine) -> None:
+        nonlocal disposals
+        disposals += 1
+
+    @event.listens_for(engine, "connect")
+    def _connect(_driver: object, record: ConnectionPoolEntry) -> None:
+        record.info["disposals"] = disposals
+
+    @event.listens_for(engine, "checkin")
+    def _return(driver: object, record: ConnectionPoolEntry) -> None:
+        if driver is not None and record.info["disposals"] != disposals:
+            record.invalidate()
 
 
 _locks: WeakKeyDictionary[Engine, WriterLock] = WeakKeyDictionary()
