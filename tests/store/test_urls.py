@@ -111,6 +111,23 @@ def test_a_statement_beyond_its_time_limit_says_so(postgresql_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.parametrize(
+    ("words", "is_limit"),
+    [
+        ("storniere Anfrage wegen Zeitüberschreitung der Anfrage", True),  # lc_messages=de_DE
+        ("canceling statement due to user request", False),
+    ],
+)
+def test_a_time_limit_is_known_in_any_language(
+    postgresql_url: str, words: str, is_limit: bool
+) -> None:
+    engine = engines.create(postgresql_url)
+    with pytest.raises(StoreUnavailableError, match=words) as raised, read_snapshot(engine) as db:
+        db.execute(text(f"DO $$ BEGIN RAISE '{words}' USING ERRCODE = 'query_canceled'; END $$"))
+    assert isinstance(raised.value, TimeLimitError) == is_limit
+    engine.dispose()
+
+
 def test_prepared_statements_can_be_switched_off(postgresql_url: str) -> None:
     for query, expected in (({}, 5), ({"prepare_threshold": "0"}, None)):
         engine = engines.create(with_query(postgresql_url, **query))
