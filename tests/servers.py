@@ -312,14 +312,15 @@ def pgbouncer(server: Server, mode: Literal["session", "transaction"]) -> Iterat
         )
         process = subprocess.Popen([binary, "-q", settings], user=_USER if _ROOT else None, cwd="/")
         try:
-            _wait_for(port)
+            wait_for_port(port)
             yield server.url(port)
         finally:
             process.kill()
             process.wait()
 
 
-def _wait_for(port: int) -> None:
+def wait_for_port(port: int) -> None:
+    """Wait until something listens at a port of this machine."""
     deadline = time.monotonic() + 120
     while True:
         try:

@@ -92,6 +92,7 @@ def create_app(
         yield
         uses.close()
         cached.close()
+        await limits.close()
 
     app = FastAPI(
         title="asu-stats",
@@ -209,6 +210,7 @@ def create_app(
         ),
     )
     app.state.policies = policies = Policies(app.routes)
+    limits = RateLimits(settings, policies)
     for route in policies.routes:
         for method in route.methods if route.documented else ():
             process.start_at_zero(method, route.template)
@@ -225,7 +227,7 @@ def create_app(
         Middleware(Preflight),
         Middleware(HeadAsGet),
         Middleware(Compressed, policies=policies),
-        Middleware(Limited, limits=RateLimits(settings, policies)),
+        Middleware(Limited, limits=limits),
         *([guard] if settings.read_access == "token" else []),
         *([public] if min_requests else []),
         Middleware(ServeCached, cached=cached),

@@ -17,7 +17,7 @@ from datetime import date
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from math import ceil
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import parse_qsl
 
 from limits import RateLimitItemPerMinute
@@ -37,6 +37,9 @@ from asu_stats.logs import Condition
 from asu_stats.policies import Budget, Policies
 from asu_stats.settings import Settings
 from asu_stats.text import counted
+
+if TYPE_CHECKING:  # it needs redis
+    from redis.asyncio import ConnectionPool
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +151,8 @@ class RateLimits:
         url = settings.rate_limit_storage
         # Processes that share a storage must use the same digest for an address.
         self._key = blake2b(url.encode()).digest() if url else secrets.token_bytes(32)
-        self._limiter = FixedWindowRateLimiter(_storage(url))
+        self._pool = _redis_pool(url) if url else None
+        self._limiter = FixedWindowRateLimiter(_storage(url, self._pool))
         self._not_before = 0.0
         self._storage = Condition(log, "rate limits")
         self._warned = False
@@ -187,6 +191,11 @@ class RateLimits:
         seconds = min(_WINDOW, max(1, ceil(stats.reset_time - time.time())))
         return Verdict(budget, allowed, item.amount, stats.remaining, seconds)
 
+    async def close(self) -> None:
+        """Close the connections to Redis."""
+        if self._pool:
+            await self._pool.aclose()
+
     def _digest(self, address: Address) -> str:
         """Return a digest of an address; for IPv6, of the network of a subscriber."""
         if isinstance(address, IPv6Address):
@@ -197,20 +206,24 @@ class RateLimits:
         return blake2b(packed, key=self._key[:64], digest_size=12).hexdigest()
 
 
-def _storage(url: str) -> Storage:
-    if not url:
-        return _made("async+memory://")
-    return _made(f"async+{url}", implementation="redispy", socket_timeout=1.0)
-
-
-def _made(url: str, **options: str | float) -> Storage:
+def _redis_pool(url: str) -> "ConnectionPool":
     try:
-        storage = storage_from_string(url, **options)
-    except Exception as error:
+        from redis.asyncio import ConnectionPool
+
+        return ConnectionPool.from_url(url, socket_timeout=1.0)
+    except (ImportError, ValueError) as error:
         raise InvalidSettingError(
             "rate_limit_storage: expected a URL such as redis://localhost:6379/0, and the package "
             "redis: install asu-stats[redis]"
         ) from error
+
+
+def _storage(url: str, pool: "ConnectionPool | None") -> Storage:
+    if pool is None:
+        storage = storage_from_string("async+memory://")
+    else:
+        options: Any = {"implementation": "redispy", "connection_pool": pool}
+        storage = storage_from_string(f"async+{url}", **options)
     assert isinstance(storage, Storage)  # noqa: S101 - as the scheme says
     return storage
 
