@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -170,10 +171,11 @@ def impatient(url: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 class _Requests:
-    """Counts the messages of a connection after which a client of PostgreSQL waits for an answer.
+    """Finds the messages of a connection after which a client of PostgreSQL waits for an answer.
 
     These are all before the session, and then simple queries, Flush and Sync: only they make the
-    server send what it has (PostgreSQL documentation, Frontend/Backend Protocol).
+    server send what it has (PostgreSQL documentation, Frontend/Backend Protocol). Nobody waits for
+    the end of a transaction that only reads.
     """
 
     _START = 3 << 16  # protocol version of the message that starts the session
@@ -182,27 +184,41 @@ class _Requests:
     def __init__(self) -> None:
         self._data = b""
         self._started = False
-        self._asked = False  # something that the client has not waited for
+        self._asked: list[str] = []  # statements that the client has not waited for
+        self._only_reads = False
+        self._prepared: dict[bytes, str] = {}
 
-    def read(self, data: bytes) -> int:
-        """Return how many such messages end in the next piece of data."""
+    def read(self, data: bytes) -> Iterator[list[str]]:
+        """Yield the statements before each such message that ends in the next piece of data."""
         self._data += data
-        found = 0
         while True:
             kind = 1 if self._started else 0  # bytes before the length
             if len(self._data) < kind + 4:
-                return found
+                return
             length = kind + int.from_bytes(self._data[kind : kind + 4])
             if len(self._data) < length:
-                return found
+                return
             message, self._data = self._data[:length], self._data[length:]
-            if self._started:
-                waits = message[0] in self._WAITING
-                found += waits and (self._asked or message[:1] == b"Q")
-                self._asked = not waits
-            else:
-                found += 1
+            if not self._started:
                 self._started = int.from_bytes(message[4:8]) >> 16 == self._START >> 16
+                yield ["start of the session"]
+                continue
+            self._note(message[:1], message[5:])
+            if message[0] in self._WAITING and self._asked:
+                asked, self._asked = self._asked, []
+                if asked != ["COMMIT"] or not self._only_reads:
+                    yield asked
+
+    def _note(self, kind: bytes, body: bytes) -> None:
+        """Note the statement of a message that contains or names one."""
+        first, _, rest = body.partition(b"\0")
+        if kind == b"P":
+            self._prepared[first] = rest.partition(b"\0")[0].decode()
+        elif kind in b"QB":
+            named = self._prepared.get(rest.partition(b"\0")[0], "")
+            self._asked.append(first.decode() if kind == b"Q" else named)
+            if self._asked[-1].startswith("BEGIN"):
+                self._only_reads = "READ ONLY" in self._asked[-1]
 
 
 class Proxy:
@@ -210,7 +226,7 @@ class Proxy:
 
     While it stalls it accepts connections and data, and forwards nothing. `delay` is the time in
     seconds that data takes in each direction, at most with `jitter`. `round_trips` counts how often
-    clients waited for PostgreSQL.
+    clients waited for PostgreSQL; `waited_for` has the statements of the last of these times.
     """
 
     def __init__(self, target: int, delay: float = 0.0, *, jitter: bool = False) -> None:
@@ -218,8 +234,10 @@ class Proxy:
         self.delay = delay
         self._jitter = jitter
         self.round_trips = 0
+        self.waited_for: deque[list[str]] = deque(maxlen=1_000)
         self._flowing = threading.Event()
         self._flowing.set()
+        self._clients: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
@@ -229,6 +247,13 @@ class Proxy:
 
     def go_on(self) -> None:
         self._flowing.set()
+
+    def drop(self) -> None:
+        """Break all connections."""
+        clients, self._clients = self._clients, []
+        for client in clients:
+            with contextlib.suppress(OSError):
+                client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.go_on()
@@ -241,6 +266,7 @@ class Proxy:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
+        self._clients.append(client)
         self._flowing.wait()
         with contextlib.suppress(OSError), client:
             server = socket.create_connection(("127.0.0.1", self.target))
@@ -249,7 +275,9 @@ class Proxy:
             requests = _Requests()
 
             def ask(data: bytes) -> None:
-                self.round_trips += requests.read(data)
+                for statements in requests.read(data):
+                    self.round_trips += 1
+                    self.waited_for.append(statements)
 
             with server:
                 back = threading.Thread(

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import text
 
 from asu_stats.store.database import engine as engines
-from asu_stats.store.database import reading
 from asu_stats.store.database.engine import write_transaction
 from tests.support import NOW, Stats, request
 
@@ -24,7 +23,7 @@ def test_a_repeated_question_is_answered_from_memory(
     def nobody(*_: object) -> None:
         raise AssertionError("the database was asked")
 
-    monkeypatch.setattr(reading, "read_snapshot", nobody)
+    monkeypatch.setattr(engines, "read", nobody)
     again = sqlite_stats.client.get(OVERVIEW)
     assert again.content == first.content
     assert dict(again.headers) == dict(first.headers)
@@ -46,7 +45,7 @@ def test_headers_that_mean_the_same_are_the_same_question(
     def nobody(*_: object) -> None:
         raise AssertionError("the database was asked")
 
-    monkeypatch.setattr(reading, "read_snapshot", nobody)
+    monkeypatch.setattr(engines, "read", nobody)
     for as_csv, accept in (
         (False, "application/json"),
         (False, "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"),

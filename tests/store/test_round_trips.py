@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import Engine, update
+from sqlalchemy import Connection, Engine, update
 
 from asu_stats.builds.service import BuildService
 from asu_stats.cloudevents import from_cloudevent
@@ -15,7 +15,9 @@ from asu_stats.events import Event
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import engine as engines
-from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database import statements
+from asu_stats.store.database.changes import COUNTER
+from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
 from tests import servers
 from tests.builds.support import failure, settings_for, submit, success
@@ -121,6 +123,26 @@ def test_claiming_and_ending_a_build(far: tuple[Engine, servers.Proxy], tmp_path
         known, outcome = trips(partial(submit, service, profile=f"p{number}"))
         assert outcome == ("cache_hit" if status == "success" else "cached_failure")
         assert known <= BUILD
+
+
+def test_nobody_waits_for_the_end_of_a_snapshot(far: tuple[Engine, servers.Proxy]) -> None:
+    engine, proxy = far
+    with read_snapshot(engine) as connection:
+        statements.fetch(connection, COUNTER)
+        proxy.stall()
+    proxy.go_on()
+
+
+def test_a_report_on_a_connection_that_was_lost(far: tuple[Engine, servers.Proxy]) -> None:
+    """The connection was idle and is not checked first; the report is read again on another."""
+    engine, proxy = far
+
+    def report(connection: Connection) -> int:
+        return int(statements.fetch(connection, COUNTER)[0][0])
+
+    counted = engines.read(engine, report)
+    proxy.drop()
+    assert engines.read(engine, report) == counted
 
 
 PAGE = 6  # of the overview after a change

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event, make_url
@@ -28,6 +28,8 @@ from asu_stats.exceptions import (
 from asu_stats.logs import Condition
 from asu_stats.store.database import outages, sqlite
 from asu_stats.store.database.writer_lock import WriterLock
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,11 @@ def _writer_lock(
 @contextlib.contextmanager
 def _transaction(engine: Engine, options: dict[str, Any]) -> Iterator[Connection]:
     """Run a block in a transaction. After an outage, its connection is discarded."""
-    with _connected(engine).execution_options(**options) as connection, connection.begin():
+    checked = options.pop("checked", True)
+    with (
+        _connected(engine, checked=checked).execution_options(**options) as connection,
+        connection.begin(),
+    ):
         try:
             with _pipelined(connection):
                 yield connection
@@ -122,10 +128,18 @@ def _pipelined(connection: Connection) -> contextlib.AbstractContextManager[None
     return postgresql.pipelined(connection)
 
 
-def _connected(engine: Engine) -> Connection:
-    """Return a connection. Raises `StoreUnavailableError` if it was lost again and again."""
+def _connected(engine: Engine, *, checked: bool) -> Connection:
+    """Return a connection. Raises `StoreUnavailableError` if it was lost again and again.
+
+    On PostgreSQL, one that is not `checked` may be lost.
+    """
     try:
-        return engine.connect()
+        if checked or engine.dialect.name != "postgresql":
+            return engine.connect()
+        from asu_stats.store.database import postgresql
+
+        with postgresql.unchecked():
+            return engine.connect()
     except InvalidRequestError as error:  # the pool gives up after two lost connections
         raise StoreUnavailableError("database: the connection was lost") from error
 
@@ -193,20 +207,37 @@ def write_transaction(
 
 @contextlib.contextmanager
 def read_snapshot(
-    engine: Engine, *, unlimited: bool = False, streams: bool = False
+    engine: Engine, *, unlimited: bool = False, streams: bool = False, checked: bool = True
 ) -> Iterator[Connection]:
     """Run a block on one consistent, read-only snapshot of the database.
 
     `unlimited` lifts the time limits, and on SQLite `streams` does too: a reader may be slow. For
-    `streams` and errors see `write_transaction`.
+    `streams` and errors see `write_transaction`. For `checked` see `read`.
     """
     options = {
         "snapshot": True,
+        "checked": checked,
         "limited": not (unlimited or streams),
         **_options(engine, unlimited=unlimited, streams=streams),
     }
     with _translating(engine), _transaction(engine, options) as connection:
         yield connection
+
+
+def read(engine: Engine, report: Callable[[Connection], T]) -> T:
+    """Return the result of `report` in a snapshot. It is called again if the connection was lost.
+
+    A connection of the pool that was idle is otherwise checked, which costs a round trip. Raises
+    `StoreUnavailableError`.
+    """
+    try:
+        with read_snapshot(engine, checked=False) as connection:
+            return report(connection)
+    except StoreUnavailableError as error:
+        if error.__cause__ is None or not outages.is_lost_connection(error.__cause__):
+            raise
+    with read_snapshot(engine) as connection:
+        return report(connection)
 
 
 def checkpoint(engine: Engine) -> None:

@@ -81,6 +81,17 @@ def is_passing(error: Exception) -> bool:
     )
 
 
+def is_lost_connection(error: BaseException) -> bool:
+    """Return whether a connection to PostgreSQL was lost, so that another one may succeed.
+
+    Not after a time limit, which another one would only add to.
+    """
+    cause = getattr(error, "orig", None) or error
+    classes = {parent.__name__ for parent in type(cause).__mro__}
+    is_lost = "OperationalError" in classes and not isinstance(cause, sqlite3.Error)
+    return is_lost and not classes & {*_PASSING, "ConnectionTimeout"}
+
+
 def message(error: Exception, engine: Engine | None = None) -> str:
     """Return the error message of the database without statement, parameters and addresses.
 

@@ -17,10 +17,11 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, Final, NamedTuple, cast
 
 import psycopg
-from psycopg import pq, sql
+from psycopg import generators, pq, sql
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -94,9 +95,12 @@ def create(
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         options = connection.get_execution_options()
-        if options.get("isolation_level") == "AUTOCOMMIT" or options.get("pipelined"):
+        if options.get("pipelined"):
             return
         driver = _driver(connection)
+        driver.leave_pipeline()
+        if options.get("isolation_level") == "AUTOCOMMIT":
+            return
         text = sql.SQL("; ").join(_begin_statements(given.settings, options)).as_string(driver)
         driver.execute(cast(Any, text), prepare=False)
 
@@ -105,9 +109,8 @@ def create(
         connection: Connection, _cursor: Any, _text: str, _values: Any, context: Any, _many: bool
     ) -> None:
         # SQLAlchemy reads the columns of a result at once. `statements` does without it.
-        pipeline = _driver(connection).current_pipeline
-        if pipeline and not context.execution_options.get("unread"):
-            pipeline.sync()
+        if not context.execution_options.get("unread"):
+            _driver(connection).sync()
 
     return engine
 
@@ -124,11 +127,27 @@ def _check_pooled(engine: Engine, gate: "_Gate") -> None:
     def _check_out(driver: _Connection, record: ConnectionPoolEntry, _: object) -> None:
         if gate.distrusted():
             raise InvalidatePoolError
-        if time.monotonic() - record.info["used_at"] > _TRUSTED_SECONDS:
-            try:
+        try:
+            driver.wait_for_end()
+            is_old = time.monotonic() - record.info["used_at"] > _TRUSTED_SECONDS
+            if is_old and not _unchecked.get():
                 driver.execute("SELECT 1", prepare=False)
-            except psycopg.Error as error:
-                raise InvalidatePoolError from error
+                driver.sync()
+        except psycopg.Error as error:
+            raise InvalidatePoolError from error
+
+
+_unchecked: Final = ContextVar("unchecked", default=False)
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """Use connections of the pool in this block without a check: they may be lost."""
+    before = _unchecked.set(True)
+    try:
+        yield
+    finally:
+        _unchecked.reset(before)
 
 
 def _driver(connection: Connection) -> "_Connection":
@@ -139,23 +158,24 @@ def _driver(connection: Connection) -> "_Connection":
 def pipelined(connection: Connection) -> Iterator[None]:
     """Run the block of a transaction in pipeline mode, its begin and its commit included.
 
-    Statements of `statements` wait for the server only when their rows are fetched.
+    Statements of `statements` wait for the server only when their rows are fetched. The end of a
+    snapshot is not waited for.
     """
-    driver = _driver(connection)
-    settings = connection.get_execution_options()["settings"]
-    with driver.pipeline() as pipeline:
-        driver.current_pipeline = pipeline
-        try:
-            for statement in _begin_statements(settings, connection.get_execution_options()):
-                driver.execute(statement, prepare=False)
-            yield
+    driver, options = _driver(connection), connection.get_execution_options()
+    pipeline = driver.enter_pipeline()
+    try:
+        for statement in _begin_statements(options["settings"], options):
+            driver.execute(statement, prepare=False)
+        yield
+        if options.get("snapshot") and not pipeline.result_queue:
+            driver.send_end()
+        else:
             driver.execute("COMMIT", prepare=False)
-        except BaseException:
-            with contextlib.suppress(psycopg.Error):
-                pipeline.sync()  # else the results of what followed an error are logged
-            raise
-        finally:
-            driver.current_pipeline = None
+            pipeline.sync()
+    except BaseException:
+        with contextlib.suppress(psycopg.Error):
+            driver.leave_pipeline()
+        raise
 
 
 def distrust(engine: Engine) -> None:
@@ -301,10 +321,13 @@ class _Gate:
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that stops waiting if the server is silent and accepts no connections."""
+    """A connection that stops waiting if the server is silent and accepts no connections.
+
+    It stays in pipeline mode between transactions.
+    """
 
     _gate: _Gate | None = None
-    current_pipeline: psycopg.Pipeline | None = None
+    _is_ending = False  # a transaction, whose end was sent and not waited for
     _again: Callable[[], "_Connection"]
 
     @classmethod
@@ -324,6 +347,54 @@ class _Connection(psycopg.Connection[Any]):
             made.close()
             raise
         return made
+
+    # `Connection.pipeline` would leave the pipeline mode, which costs a round trip.
+
+    def enter_pipeline(self) -> psycopg.Pipeline:
+        """Enter the pipeline mode if needed."""
+        if self._pipeline is None:
+            self._pipeline = psycopg.Pipeline(self)
+            self._pipeline.__enter__()
+        return self._pipeline
+
+    def leave_pipeline(self) -> None:
+        """Leave the pipeline mode, if entered. Waits for all that was sent; ignores its errors."""
+        if self._pipeline is not None:
+            pipeline, self._pipeline = self._pipeline, None
+            with contextlib.suppress(psycopg.Error):
+                pipeline.sync()
+            pipeline.__exit__(None, None, None)
+
+    def sync(self) -> None:
+        """Wait for all that was sent in pipeline mode."""
+        if self._pipeline is not None:
+            self._pipeline.sync()
+
+    def send_end(self) -> None:
+        """Send the end of a transaction, all of whose results were read, and do not wait for it.
+
+        It cannot fail: nothing was written. A pooler then gives the session to others.
+        """
+        self.pgconn.send_query_params(b"COMMIT", None)
+        self.pgconn.pipeline_sync()
+        self._is_ending = True
+
+    def wait_for_end(self) -> None:
+        """Wait for the end that was sent. Raises psycopg's errors if the connection was lost."""
+        if self._is_ending:
+            self._is_ending = False
+            for _ in ("COMMIT", "Sync"):
+                self.wait(generators.fetch_many(self.pgconn))
+
+    def commit(self) -> None:
+        """Commit, unless there is no transaction."""
+        if not self._is_ending:
+            super().commit()
+
+    def rollback(self) -> None:
+        """Roll back, unless there is no transaction."""
+        if not self._is_ending and self.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            super().rollback()
 
     def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
         """Wait for the server as long as it is alive."""

@@ -14,7 +14,7 @@ from typing import Final, Literal, Protocol, TypeAlias, TypeVar
 from sqlalchemy import Connection, Engine
 
 from asu_stats.exceptions import StoreUnavailableError
-from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database import engine as engines
 
 T = TypeVar("T")
 
@@ -153,5 +153,4 @@ class Reading:
         return replica.read(report, freshness)
 
     def _from_primary(self, report: Callable[[Connection], T]) -> T:
-        with read_snapshot(self._primary) as connection:
-            return report(connection)
+        return engines.read(self._primary, report)

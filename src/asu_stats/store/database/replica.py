@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine
 from asu_stats.exceptions import InvalidSettingError, SchemaError, StoreUnavailableError
 from asu_stats.logs import Condition
 from asu_stats.loops import Loop
+from asu_stats.store.database import engine as engines
 from asu_stats.store.database import postgresql, standby
-from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.reading import Freshness, State, Status
 from asu_stats.store.database.standby import Position, Replayed, Standby
 
@@ -116,12 +116,14 @@ class Replica:
         Raises `StoreUnavailableError`.
         """
         state = self._state
+
+        def read(connection: Connection) -> tuple[T, Replayed]:
+            # Sent first, and awaited last: it costs no round trip.
+            sent = standby.send_replayed(connection)
+            return report(connection), Replayed(*sent()[0])
+
         try:
-            with read_snapshot(self.engine) as connection:
-                # Sent first, and awaited last: it costs no round trip.
-                sent = standby.send_replayed(connection)
-                found = report(connection)
-                replayed = Replayed(*sent()[0])
+            found, replayed = engines.read(self.engine, read)
             as_of = self._as_of(replayed)
         except _Unusable as error:
             self._failed("unusable", str(error))

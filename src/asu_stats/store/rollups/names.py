@@ -66,6 +66,11 @@ def read(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     return found
 
 
+def forget() -> None:
+    """Drop all names that the process remembers."""
+    _read.clear()
+
+
 def keep(connection: Connection, names: Mapping[int, Names]) -> None:
     """Store the names of new numbers."""
     rows = [(number, list(names[number])) for number in sorted(names)]
