@@ -203,16 +203,25 @@ def _add_archive(source: Source, backup: Writer, names: list[str], progress: Pro
 
 
 def _add_spool(directory: Path, backup: Writer) -> None:
-    """Add the complete lines of all files in the spool."""
+    """Add the complete lines of all files in the spool.
+
+    A rejected event is set aside before it leaves its spool file. Files with such events are listed
+    and copied last, so that they contain it if its spool file no longer does.
+    """
     if not directory.is_dir():
         return
-    for path in sorted(directory.iterdir()):
-        if path.suffix in {spool.SUFFIX, spool.ASIDE} and path.is_file() and not path.is_symlink():
-            with contextlib.suppress(FileNotFoundError), _reading(path) as opened:
-                lines = _lines(opened)
-                first = next(lines, None)
-                if first is not None:  # an empty file belongs to a process that has spooled nothing
-                    backup.add(f"{container.SPOOL}{path.name}", _joined(first, lines))
+    for suffix in (spool.SUFFIX, spool.ASIDE):
+        for path in sorted(each for each in directory.iterdir() if each.suffix == suffix):
+            if path.is_file() and not path.is_symlink():
+                _add_spool_file(path, backup)
+
+
+def _add_spool_file(path: Path, backup: Writer) -> None:
+    with contextlib.suppress(FileNotFoundError), _reading(path) as opened:
+        lines = _lines(opened)
+        first = next(lines, None)
+        if first is not None:  # an empty file belongs to a process that has spooled nothing
+            backup.add(f"{container.SPOOL}{path.name}", _joined(first, lines))
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
