@@ -151,6 +151,18 @@ class TimeLimitError(StoreUnavailableError):
     public = "the database took longer than its time limit"
 
 
+class ChangedSchemaError(StoreUnavailableError):
+    """The schema of the database was changed by another release after this process had started."""
+
+    public = "the database was upgraded: this server needs the new release"
+
+    def __init__(self, found: str | None, needed: str) -> None:
+        super().__init__(
+            f"database: its schema was changed to {found}, this process needs {needed}: install "
+            "the release that changed it, and restart"
+        )
+
+
 class IncompleteDatabaseError(StoreUnavailableError):
     """A table, column or index of the database is missing: it was dropped or not restored."""
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.cloudevents import from_cloudevent
+from asu_stats.exceptions import ChangedSchemaError, StoreUnavailableError
 from asu_stats.store.database import engine as engines
+from asu_stats.store.database import leases, schema
 from tests.conftest import administrate
 from tests.recorder.test_recorder import FAILING, statements, until
 from tests.support import Stats, build, request
@@ -47,11 +49,19 @@ def failing(stats: Stats) -> Iterator[None]:
     statements(stats, *drop)
 
 
+def migrated(stats: Stats) -> Iterator[None]:
+    """Give the database the schema of a later release, as its `db upgrade` does."""
+    change = "UPDATE alembic_version SET version_num = '{}'"
+    statements(stats, change.format("9999"))
+    yield
+    statements(stats, change.format(schema.REVISION))
+
+
 def ready(stats: Stats) -> bool:
     return stats.client.get("/readyz").status_code == 200
 
 
-@pytest.mark.parametrize("fault", [unreachable, failing])
+@pytest.mark.parametrize("fault", [unreachable, failing, migrated])
 def test_readiness_recovers_without_an_event(
     stats: Stats, fault: Fault, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -70,6 +80,19 @@ def test_readiness_recovers_without_an_event(
     assert any("recovered count=" in line for line in lines), lines
     assert stats.record(request("after")) == {"accepted": 1, "duplicates": 0}
     assert stats.get("overview")["totals"]["requests"] == 2  # a probe counts nowhere
+
+
+def test_a_server_of_an_earlier_release_changes_no_figure(stats: Stats) -> None:
+    stats.record(request("before"))
+    with contextmanager(migrated)(stats):
+        refused = stats.post([request("after"), *build("after")])
+        assert refused.status_code == 503
+        assert refused.json()["detail"].startswith("the database was upgraded: this server needs")
+        stats.recorder.record([from_cloudevent(request("own"), now=None)])
+        until(lambda: stats.recorder.spooled == 1)
+        with pytest.raises(ChangedSchemaError, match=r"changed to 9999.* needs 00\d\d"):
+            leases.acquire(stats.engine, "retention", "this process", 60, due=False)
+    until(lambda: stats.get("overview")["totals"]["requests"] == 2)
 
 
 def test_a_database_that_only_reads_is_read_and_probed(

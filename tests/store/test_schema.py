@@ -9,6 +9,7 @@ from sqlalchemy import Engine, inspect, text
 from asu_stats.exceptions import SchemaError
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
+from asu_stats.store.database import schema
 from asu_stats.store.database.engine import write_transaction
 from tests.store import declared
 
@@ -71,6 +72,10 @@ def test_a_newer_database_is_refused(empty: Engine) -> None:
     for refuse in (migrate.upgrade, migrate.check):
         with pytest.raises(SchemaError, match=r"9999 of a newer release.* restore a backup"):
             refuse(empty)
+
+
+def test_a_running_process_knows_its_schema() -> None:
+    assert migrate.head() == schema.REVISION
 
 
 def test_sqlite_is_set_up_for_durability(empty: Engine) -> None:

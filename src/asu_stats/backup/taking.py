@@ -31,6 +31,7 @@ from asu_stats.store.archive import files
 from asu_stats.store.archive.segments import archive_parts
 from asu_stats.store.database import copies, dialects
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.schema import schema_version
 from asu_stats.times import utc_now
 
 _WORK_SUFFIX, _PART = ".part", "backup.zip"
@@ -120,7 +121,7 @@ def _add_file(
     copies.into_file(source.engine, copy, report_size)
     with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?immutable=1", uri=True)) as sqlite:
         tables = {name for (name,) in sqlite.execute("SELECT name FROM sqlite_master")}
-        if copies.VERSION_TABLE not in tables:
+        if schema_version.name not in tables:
             raise BackupError(source.engine.url.database, "no schema: nothing to back up")
         (revision,) = sqlite.execute("SELECT max(version_num) FROM alembic_version").fetchone()
         names = []

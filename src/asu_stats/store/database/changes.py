@@ -3,6 +3,9 @@
 It increases with every change and never repeats a number, even after the database is restored from
 a backup: it is at least the time in microseconds. Responses, ETags and blocks that are cached under
 a number therefore stay valid.
+
+Every change of figures begins here. So here a process notices that another release has migrated the
+database since the process started: it would write figures that the new release does not expect.
 """
 
 import logging
@@ -10,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from datetime import date
 from functools import cache
-from typing import Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
 from sqlalchemy import (
     BigInteger,
@@ -26,9 +29,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from asu_stats.exceptions import ChangedSchemaError
 from asu_stats.store.database import dialects, sqlite, statements
 from asu_stats.store.database.engine import read_snapshot
-from asu_stats.store.database.schema import day_changes, store_state
+from asu_stats.store.database.schema import REVISION, day_changes, schema_version, store_state
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +52,10 @@ class State(NamedTuple):
 _s: Final = store_state.c
 _NOW: Final = bindparam("now", type_=BigInteger)
 _NEXT_NUMBER: Final = case((_s.changes < _NOW, _NOW), else_=_s.changes + 1)
-_NEXT: Final = (
-    update(store_state)
-    .values(changes=_NEXT_NUMBER)
-    .returning(*(_s[name] for name in State._fields))
-)
+_REVISION: Final = select(schema_version.c.version_num)
+_STATE: Final = (*(_s[name] for name in State._fields), _REVISION.scalar_subquery())
+_READ: Final = select(*_STATE)
+_NEXT: Final = update(store_state).values(changes=_NEXT_NUMBER).returning(*_STATE)
 _SINCE: Final = bindparam("since", type_=Date)
 _NUMBERED: Final = bindparam("numbered", type_=BigInteger)
 _BATCH: Final = update(store_state).values(
@@ -65,22 +68,40 @@ _BATCH: Final = update(store_state).values(
 _PAUSE_SECONDS: Final = 1.0
 
 
-_STATE: Final = select(*(store_state.c[name] for name in State._fields))
-
-
 def send_state(connection: Connection) -> Callable[[], State]:
-    """Ask for the state of the store, as in `statements.send`."""
-    rows = statements.send(connection, _STATE)
-    return lambda: State(*rows()[0])
+    """Ask for the state of the store, as in `statements.send`, before a batch.
+
+    Fetching raises `ChangedSchemaError` if this program is not that of the schema.
+    """
+    rows = statements.send(connection, _READ)
+    return lambda: _checked(*rows()[0])
 
 
 def begin(connection: Connection) -> State:
     """Count a change of figures that this transaction is about to make.
 
     No other transaction can count one until this one ends, so commits are in the order of numbers.
+    Raises `ChangedSchemaError` if this program is not that of the schema.
     """
     (row,) = statements.fetch(connection, _NEXT, now=time.time_ns() // 1000)
-    return State(*row)
+    return _checked(*row)
+
+
+def check_schema(connection: Connection) -> None:
+    """Raise `ChangedSchemaError` if this program is not that of the schema."""
+    ((revision,),) = statements.fetch(connection, _REVISION)
+    _check(revision)
+
+
+def _checked(*row: Any) -> State:
+    *state, revision = row
+    _check(revision)
+    return State(*state)
+
+
+def _check(revision: str | None) -> None:
+    if revision != REVISION:
+        raise ChangedSchemaError(revision, REVISION)
 
 
 def begin_batch(connection: Connection, since: date, numbered: int) -> None:

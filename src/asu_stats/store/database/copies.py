@@ -13,6 +13,7 @@ from sqlalchemy import column as a_column
 
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.store.database import dialects, outages
+from asu_stats.store.database.schema import schema_version
 
 _INSTRUCTIONS: Final = 200_000  # of SQLite between two reports of progress
 # Formats of values must not depend on the settings of a server.
@@ -22,7 +23,6 @@ _PORTABLE: Final = (
     "SET LOCAL bytea_output = 'hex'",
     "SET LOCAL extra_float_digits = 1",
 )
-VERSION_TABLE: Final = "alembic_version"
 
 Columns = Sequence[str]
 
@@ -65,7 +65,7 @@ def columns(connection: Connection) -> dict[str, list[str]]:
             if "computed" not in each
         ]
         for name in sorted(dialects.own_tables(connection))
-        if name != VERSION_TABLE
+        if name != schema_version.name
     }
 
 

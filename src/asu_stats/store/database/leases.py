@@ -35,7 +35,7 @@ from sqlalchemy import (
 )
 
 from asu_stats.exceptions import LeaseLostError
-from asu_stats.store.database import dialects, locks
+from asu_stats.store.database import changes, dialects, locks
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.database.schema import name
@@ -94,9 +94,11 @@ class Lease:
     def guard(self, connection: Connection) -> None:
         """Raise `LeaseLostError` unless the holder still has the lease, in a write transaction.
 
-        No other process can take the job before that transaction ends.
+        No other process can take the job before that transaction ends. Raises `ChangedSchemaError`
+        if this program is not that of the schema.
         """
         self.check()
+        changes.check_schema(connection)
         fence = connection.execute(select(_t.fence).where(_is(self)).with_for_update()).first()
         if fence is None:
             self.stop()
@@ -167,8 +169,12 @@ def correct(engine: Engine, job: str, wrong: datetime, next_run_at: datetime) ->
 def acquire(
     engine: Engine, job: str, holder: str, seconds: float, *, due: bool = True
 ) -> Lease | None:
-    """Take the lease of a job for `seconds`, `None` if it is held or, with `due`, not yet due."""
+    """Take the lease of a job for `seconds`, `None` if it is held or, with `due`, not yet due.
+
+    Raises `ChangedSchemaError` if this program is not that of the schema.
+    """
     with write_transaction(engine) as connection:
+        changes.check_schema(connection)
         now = dialects.now(connection)
         here = [_t.name == job, _free(now), *([_t.next_run_at <= now] if due else [])]
         taken = connection.execute(

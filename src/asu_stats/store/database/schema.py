@@ -4,7 +4,7 @@ Times are UTC without zone. Text keys sort by code point on both databases. An u
 `request_hash` is '' (`NO_HASH`), not null, because it is part of keys.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -19,11 +19,17 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    column,
+    table,
     text,
 )
 
 from asu_stats.store.database.column_defaults import random_name, random_number, utc_now
 from asu_stats.store.database.metadata import metadata
+
+REVISION: Final = "0036"  # of these tables and the rollups: the last of `migrations`
+
+schema_version = table("alembic_version", column("version_num", Text))
 
 
 def row_id() -> Column[int]:
