@@ -15,7 +15,7 @@ from asu_stats.events import Event
 from asu_stats.store import migrate
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import engine as engines
-from asu_stats.store.database import statements
+from asu_stats.store.database import postgresql, statements
 from asu_stats.store.database.changes import COUNTER
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
@@ -30,8 +30,9 @@ BATCH = 8  # of a batch, whatever its size
 
 @pytest.fixture(scope="module")
 def far() -> Iterator[tuple[Engine, servers.Proxy]]:
-    """A database with a schema, behind a proxy."""
-    with servers.primary() as server:
+    """A database behind a proxy. No connection becomes old, however slow the tests are."""
+    with servers.primary() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgresql, "_TRUSTED_SECONDS", 600.0)
         near = engines.create(server.url())
         migrate.upgrade(near)
         near.dispose()
