@@ -18,11 +18,11 @@ PARTS: Final = {
     "windows": Part(("windows.py",), ("test_windows.py",)),
     "counting": Part(
         ("store/rollups/counting.py",),
-        ("store/test_counting.py", "api/test_edges.py", "api/test_questions.py"),
+        ("store/test_counting.py", "store/test_stored_rows.py", "api/test_edges.py"),
     ),
     "waits": Part(
         ("store/details/requests.py",),
-        ("api/test_questions.py", "builds/test_combined_queue.py", "insights/test_queue.py"),
+        ("store/test_stored_rows.py", "store/test_package_lists.py", "store/test_unhashed.py"),
     ),
     "identities": Part(
         ("store/details/identities.py",), ("store/test_identities.py", "api/test_ingest.py")
