@@ -57,9 +57,10 @@ def troubles() -> Iterator[CloudEvent]:
 
 @dataclass(slots=True)
 class Cell:
-    """The text of an element, and the exact value of its figure, if there is one."""
+    """The text of an element, the hints in it, and the exact value of its figure, if any."""
 
     text: str = ""
+    hints: list[str] = field(default_factory=list)
     exact: str | None = None
 
 
@@ -97,14 +98,20 @@ class Page(HTMLParser):
         elif tag in {"td", "th", "h2", "h3", "dt"} or kind.split(" ")[0] in {"value", "delta"}:
             self._cell = Cell()
         if self._cell is not None:
-            if tag == "data":
-                self._cell.exact = given["value"]
-            elif (title := given.get("title") or "").endswith(" s") and tag == "span":
-                self._cell.exact = title.removesuffix(" s").replace(",", "")
-            elif tag == "time":
-                self._cell.exact = given["datetime"]
+            self._within_cell(self._cell, tag, given)
         if tag == "polyline":
             self.sparks[self._label] = given["points"] or ""
+
+    @staticmethod
+    def _within_cell(cell: Cell, tag: str, given: Mapping[str, str | None]) -> None:
+        if tag == "p" and (given.get("class") or "").startswith("hint"):
+            cell.hints.append("")
+        elif tag == "data":
+            cell.exact = given["value"]
+        elif (title := given.get("title") or "").endswith(" s") and tag == "span":
+            cell.exact = title.removesuffix(" s").replace(",", "")
+        elif tag == "time":
+            cell.exact = given["datetime"]
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)  # no end follows
@@ -135,7 +142,9 @@ class Page(HTMLParser):
             self._cell = None
 
     def handle_data(self, data: str) -> None:
-        if self._cell is not None:
+        if self._cell is not None and any(kind.startswith("hint") for _, kind in self._open):
+            self._cell.hints[-1] += data
+        elif self._cell is not None:
             self._cell.text += data
 
     def _inside(self, tag: str) -> bool:
@@ -160,6 +169,8 @@ def equals(cell: Cell, value: Any) -> bool:
         return cell.text in {"", "–", "no", "None"}  # noqa: RUF001 - an en dash
     if isinstance(value, bool):
         return cell.text == ("yes" if value else "no")
+    if isinstance(value, dict):
+        return False
     if isinstance(value, list):
         names = [next(iter(each.values())) for each in value[:2]]
         return cell.text == ", ".join(map(str, names))
