@@ -3,7 +3,9 @@
 Each mutant is tried in a session of its own, in a fork of one process.
 """
 
+import functools
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,3 +33,12 @@ def _copied(engine: Engine, *given: Any, **more: Any) -> Any:
 
 
 migrate.upgrade = _copied
+
+
+def pytest_sessionstart() -> None:
+    """Forget what the process that was forked has computed, such as prepared statements."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("asu_stats."):
+            for each in vars(module).values():
+                if isinstance(each, functools._lru_cache_wrapper):
+                    each.cache_clear()
