@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from limits.util import WindowStats
 
-from asu_stats.api.limits import RateLimits, Verdict, budget_of
+from asu_stats.api.limits import RateLimits, Verdict, budget_of, client_of
 from asu_stats.policies import Policies
 from asu_stats.settings import load
 from tests.api.test_limits import OVERVIEW, policies
@@ -140,3 +140,45 @@ def test_a_forwarded_request_without_proxies_is_warned_of_once(
     caplog.clear()
     take(limiter(policies, proxies=1), scope(b"", **{name: "198.51.100.1"}))
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize(("proxies", "expected"), [(1, "10.0.0.1"), (2, "198.51.100.1")])
+def test_addresses_in_two_header_fields_are_one_list(proxies: int, expected: str) -> None:
+    fields = [(b"x-forwarded-for", text) for text in (b"6.6.6.6, 198.51.100.1", b"10.0.0.1")]
+    found = client_of({**scope(), "headers": fields}, proxies)
+    assert str(found) == expected
+
+
+class Failing(Window):
+    """A limiter whose storage does not respond."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(30)
+        self.words = words
+
+    async def hit(self, item: Any, budget: str, key: str) -> bool:
+        await super().hit(item, budget, key)
+        raise OSError(self.words)
+
+
+@pytest.mark.parametrize(
+    ("words", "logged"), [("refused\nby the host", "refused"), ("", "unexpected error")]
+)
+def test_a_failing_storage_is_logged_in_one_line_and_not_asked_for_a_minute(
+    policies: Policies,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    words: str,
+    logged: str,
+) -> None:
+    found, failing, now = limiter(policies), Failing(words), [1000.0]
+    monkeypatch.setattr(found, "_limiter", failing)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    assert take(found, scope()) is None
+    assert caplog.messages == [f"rate limits: {logged}; limits are off for a minute"]
+    now[0] += 59.9
+    assert take(found, scope()) is None
+    assert len(failing.calls) == 1
+    now[0] += 0.2
+    assert take(found, scope()) is None
+    assert len(failing.calls) == 2

@@ -62,6 +62,7 @@ def test_who_asks_too_much_is_told_so(made: Made) -> None:
     assert refused.headers["Access-Control-Allow-Origin"] == "*"
     detail = refused.json().pop("detail")
     assert "5 requests per minute" in detail
+    assert re.search(r"try again in \d+ seconds?\b", detail)
     assert {**refused.json(), "detail": ""} == {
         "type": "https://iana.org/assignments/http-problem-types#quota-exceeded",
         "title": "Too Many Requests",

@@ -149,3 +149,32 @@ def test_another_schedule_moves_the_next_run(due: Engine) -> None:
     assert leases.is_due(due, "work")
     leases.register(due, "work", "0 4 * * *", later)
     assert not leases.is_due(due, "work")
+
+
+def test_a_row_has_the_times_and_the_result_of_the_last_run(due: Engine) -> None:
+    leases.register(due, "another", "0 4 * * *", leases.now(due))  # its row comes first
+    ((_, another_is_running), (row, is_running)) = leases.states(due)
+    assert (another_is_running, is_running) == (False, False)
+    assert (row.name, row.started_at, leases.last_success(due, "work")) == ("work", None, None)
+    lease = leases.acquire(due, "work", "a", 60)
+    assert lease
+    row, is_running = leases.states(due)[1]
+    assert is_running
+    assert row.started_at == lease.started_at <= leases.now(due)
+    assert row.lease_until == lease.started_at + timedelta(seconds=60)
+    leases.release(lease, "ok", result={"rows": 3})
+    row, is_running = leases.states(due)[1]
+    assert not is_running
+    assert (row.status, row.result, row.error) == ("ok", {"rows": 3}, None)
+    assert lease.started_at <= row.finished_at == row.succeeded_at <= leases.now(due)
+    assert row.succeeded_at == leases.last_success(due, "work")
+    assert 0 <= row.duration_seconds < 60
+
+    again = leases.acquire(due, "work", "a", 60)
+    assert again
+    leases.release(again, "failed", error="x" * 1000)
+    failed, _ = leases.states(due)[1]
+    assert (failed.status, failed.result, failed.error) == ("failed", None, "x" * 500)
+    assert failed.succeeded_at == row.succeeded_at <= failed.finished_at
+    assert leases.last_success(due, "another") is None
+    assert leases.last_result(due, "another") == {}
