@@ -110,7 +110,7 @@ def request_row(
     }
 
 
-def request_of(row: RowMapping) -> BuildRequest:
+def request_of(row: RowMapping | Mapping[str, Any]) -> BuildRequest:
     """Return the request in a row of `build_requests` that `request_row` made."""
     urls, names = (json.loads(row[c] or "[]") for c in ("repositories", "repository_names"))
     return BuildRequest.model_construct(

@@ -79,7 +79,7 @@ class BuildQueue:
         with self._outbox.change(alone=True) as change:
             connection = change.connection
             known = self._state(connection, request_hash)
-            waiting = _waiting(connection)
+            waiting = sql.count_waiting(connection)
             if known:
                 if not (known.coarse_phases or knows_all_phases(client)):
                     write(connection, sql.set_coarse_phases(request_hash))
@@ -104,11 +104,11 @@ class BuildQueue:
     def length(self) -> int:
         """Return how many builds wait for a worker."""
         with read_snapshot(self._engine) as connection:
-            return _waiting(connection)
+            return sql.count_waiting(connection)
 
     def _state(self, connection: Connection, request_hash: str) -> State | None:
-        row = connection.execute(sql.newest_job(request_hash)).mappings().first()
-        state = row and sql.state_of(row)
+        row = sql.newest_job(connection, request_hash)
+        state = sql.state_of(row) if row else None
         return state if state and self._is_current(state) else None
 
     def _is_current(self, state: State) -> bool:
@@ -140,7 +140,7 @@ class BuildQueue:
         if self._engine.dialect.name == "sqlite" and not self.length():
             return None  # a worker that looks for builds does not hold up writers
         with self._outbox.change() as change:
-            row = change.connection.execute(sql.oldest_waiting()).mappings().first()
+            row = sql.oldest_waiting(change.connection)
             if row is None:
                 return None
             started = self._clock()
@@ -262,10 +262,6 @@ class BuildQueue:
         """Return the `build_id` of every running build."""
         with read_snapshot(self._engine) as connection:
             return set(connection.execute(sql.running_builds()).scalars())
-
-
-def _waiting(connection: Connection) -> int:
-    return connection.execute(sql.count_waiting()).scalar_one()
 
 
 def _outcome_of(state: State) -> Outcome:

@@ -18,7 +18,9 @@ from sqlalchemy import (
     RowMapping,
     Select,
     Table,
+    Text,
     Update,
+    bindparam,
     case,
     delete,
     exists,
@@ -42,6 +44,7 @@ from asu_stats.builds.schema import (
     build_results,
     build_workers,
 )
+from asu_stats.store.database.statements import fetch
 from asu_stats.text import clean_text
 from asu_stats.times import aware, naive
 
@@ -63,13 +66,16 @@ def exclude_others(connection: Connection) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
 
 
-def count_waiting() -> Select[int]:
-    """Count waiting builds."""
-    return select(func.count()).select_from(build_jobs).where(j.status == PENDING, _OURS)
+_WAITING: Final = select(func.count()).select_from(build_jobs).where(j.status == PENDING, _OURS)
 
 
-def newest_job(request_hash: str) -> Select[*tuple[Any, ...]]:
-    """Select the newest job of a request hash with its position, request and result."""
+def count_waiting(connection: Connection) -> int:
+    """Return how many builds wait."""
+    ((count,),) = fetch(connection, _WAITING)
+    return int(count)
+
+
+def _newest_job() -> Select[*tuple[Any, ...]]:
     other = build_jobs.alias()
     before = (
         select(func.count())
@@ -93,13 +99,23 @@ def newest_job(request_hash: str) -> Select[*tuple[Any, ...]]:
         )
         .join(build_requests, r.request_hash == j.request_hash)
         .outerjoin(build_results, s.request_hash == j.request_hash)
-        .where(j.request_hash == request_hash, _OURS)
+        .where(j.request_hash == bindparam("request_hash", type_=Text), _OURS)
         .order_by(j.id.desc())
         .limit(1)
     )
 
 
-def state_of(row: RowMapping) -> State:
+_NEWEST: Final = _newest_job()
+_NEWEST_NAMES: Final = tuple(column.name for column in _NEWEST.exported_columns)
+
+
+def newest_job(connection: Connection, request_hash: str) -> Mapping[str, Any] | None:
+    """Return the newest job of a request hash with its position, request and result."""
+    rows = fetch(connection, _NEWEST, request_hash=request_hash)
+    return dict(zip(_NEWEST_NAMES, rows[0], strict=True)) if rows else None
+
+
+def state_of(row: Mapping[str, Any]) -> State:
     """Return the state in a row of `newest_job`."""
     return State(
         request=request_of(row),
@@ -107,10 +123,19 @@ def state_of(row: RowMapping) -> State:
     )
 
 
-def oldest_waiting() -> Select[*tuple[Any, ...]]:
-    """Select and lock the oldest waiting job that no other worker is claiming, for `job_of`."""
-    query = _JOBS.where(j.status == PENDING, _OURS).order_by(j.enqueued_at, j.id).limit(1)
-    return query.with_for_update(of=build_jobs, skip_locked=True)
+_OLDEST: Final = (
+    _JOBS.where(j.status == PENDING, _OURS)
+    .order_by(j.enqueued_at, j.id)
+    .limit(1)
+    .with_for_update(of=build_jobs, skip_locked=True)
+)
+_OLDEST_NAMES: Final = tuple(column.name for column in _OLDEST.exported_columns)
+
+
+def oldest_waiting(connection: Connection) -> Mapping[str, Any] | None:
+    """Return and lock the oldest waiting job that no other worker is claiming, for `job_of`."""
+    rows = fetch(connection, _OLDEST)
+    return dict(zip(_OLDEST_NAMES, rows[0], strict=True)) if rows else None
 
 
 def claim(job: Job) -> Update:
@@ -129,7 +154,7 @@ def claim(job: Job) -> Update:
     )
 
 
-def job_of(row: RowMapping, **claimed: Any) -> Job:
+def job_of(row: RowMapping | Mapping[str, Any], **claimed: Any) -> Job:
     """Return the job in a row of `build_jobs` and its request; `claimed` overrides its fields."""
     found = {name: row[name] for name in ("id", "build_id", "worker_id", "request_hash")}
     times = {name: aware(row[name]) for name in ("enqueued_at", "started_at") if row[name]}
