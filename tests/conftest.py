@@ -13,11 +13,18 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from asu_stats.dashboard import manual
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
-from tests import adapters, order
+from tests import adapters, order, rewritten
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
 adapters.share()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    whole = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if whole and order.workers() > 1:
+        rewritten.import_part(Path(__file__).parent, order.worker(), order.workers())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

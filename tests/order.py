@@ -66,6 +66,11 @@ def workers() -> int:
     return int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
+def worker() -> int:
+    """Return the number of this process among them, from 0."""
+    return int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+
+
 def missing(root: Path) -> list[str]:
     """Return which of the longest tests are not there any more."""
     return [

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,11 +16,15 @@ from tests.support import NOW, TOKEN, Stats
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
 BLOCK = re.compile(r"^ *```[a-z]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
-HELPS = dict(cli_page.commands())
-GROUPS = {words[0] for words in HELPS if len(words) > 1}
 _CALL = re.compile(r"(?:^|[\s/])asu-stats (?:asu-stats )?((?:[a-z]|--[a-z]).*)")
 _OTHER = re.compile(r"pip install|createdb|useradd|systemctl|install -m|podman (?:run|build)")
 STATISTICS = ("/api/v1/stats", "/badge/", "/embed/", "/readyz", "/healthz", "/docs", "/metrics")
+
+
+@cache
+def helps() -> dict[tuple[str, ...], str]:
+    """Return the help of each command: not while tests are collected, since it takes a second."""
+    return dict(cli_page.commands())
 
 
 def blocks() -> Iterator[tuple[Path, str]]:
@@ -55,12 +60,14 @@ def test_there_are_commands_to_check() -> None:
     ("page", "arguments"), CALLS, ids=[f"{p}: {' '.join(a)}" for p, a in CALLS]
 )
 def test_commands_and_their_options_exist(page: str, arguments: list[str]) -> None:
-    words = tuple(arguments[: 2 if arguments[0] in GROUPS else 1])
-    if words not in HELPS:  # a group that does something without a word, such as `jobs`
+    known_words = helps()
+    groups = {each[0] for each in known_words if len(each) > 1}
+    words = tuple(arguments[: 2 if arguments[0] in groups else 1])
+    if words not in known_words:  # a group that does something without a word, such as `jobs`
         words = words[:1]
     if not arguments[0].startswith("-"):
-        assert words in HELPS, page
-    known = HELPS.get(words, cli_page.help_of(()))
+        assert words in known_words, page
+    known = known_words[words] if words in known_words else cli_page.help_of(())
     for option in re.findall(r"--[a-z][a-z-]*", " ".join(arguments)):
         assert re.search(rf"{option}\b", known), (page, option)
 
