@@ -18,6 +18,7 @@ from sqlalchemy import func, select
 
 import asu_stats
 from asu_stats.cloudevents import from_cloudevent
+from asu_stats.legacy import names as legacy_names
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database.engine import read_snapshot
@@ -26,9 +27,10 @@ from asu_stats.store.details import error_fingerprints as fingerprints
 from asu_stats.store.rollups import names
 from tests.support import NOW, CloudEvent, Stats, build, request
 
-NAMES = int(os.environ.get("NAMES", "1500"))
+NAMES = int(os.environ.get("NAMES", "1000"))
 _BATCH = 500
 _WINDOW = {"start": "2026-09-30", "end": "2026-09-30"}
+_OF_OPERATORS = {"/api/v1/stats/alerts/silences"}
 _CHOSEN_BY_NOBODY = {  # their arguments are texts of the demo, types, and tables of this program
     "asu_stats.demo.troubles.kind_of_text",
     "asu_stats.reports.cover._of",
@@ -38,7 +40,7 @@ _CHOSEN_BY_NOBODY = {  # their arguments are texts of the demo, types, and table
 
 
 def hostile(first: int, count: int) -> Iterator[CloudEvent]:
-    """Yield requests and failed builds in which every name is new."""
+    """Yield requests and builds in which every name is new."""
     for number in range(first, first + count):
         of = {"version": f"v{number}", "target": f"t{number}/x", "profile": f"p{number}"}
         more = {"client": f"c{number}/{number}", "packages": [f"package-{number}"]}
@@ -49,7 +51,12 @@ def hostile(first: int, count: int) -> Iterator[CloudEvent]:
         }
         if number % 2:
             error["error_type"] = f"type-{number}"
+        if number % 4 == 1:
+            error["error_category"] = f"category-{number}"
         yield from build(f"hash-{number}", "failure", **error)
+        if number % 4 == 0:
+            phases = {f"phase-{number}-{place}": 1 for place in range(3)}
+            yield from build(f"hash-{number}", worker_id=f"worker-{number}", phases=phases)
 
 
 def _word(number: int) -> str:
@@ -65,12 +72,16 @@ def send(stats: Stats, first: int, count: int) -> None:
 
 
 def look(stats: Stats) -> dict[str, int]:
-    """Return the sizes of what everybody can ask for."""
-    questions = ("versions", "targets", "profiles", "clients", "packages", "errors", "overview")
-    sizes = {
-        question: len(stats.client.get(f"/api/v1/stats/{question}", params=_WINDOW).content)
-        for question in questions
-    }
+    """Return the sizes of what everybody can ask for, and the number of series."""
+    paths = stats.client.get("/openapi.json").json()["paths"]
+    questions = [path for path, of in paths.items() if "get" in of and "{" not in path]
+    sizes = {}
+    for question in questions:
+        response = stats.client.get(question, params=_WINDOW)
+        if response.status_code == 422:
+            response = stats.client.get(question)
+        assert response.status_code == (401 if question in _OF_OPERATORS else 200), question
+        sizes[question] = len(response.content)
     metrics = stats.client.get("/metrics").text
     return {**sizes, "/metrics": sum(not line.startswith("#") for line in metrics.splitlines())}
 
@@ -85,6 +96,7 @@ def test_names_of_strangers_keep_everything_bounded(
         monkeypatch.setattr(reader, "_CACHE_KEYS", 500)
         monkeypatch.setattr(names, "_MAX_CACHED", 100)
         monkeypatch.setattr(fingerprints, "MAX_FINGERPRINTS", 200)
+        monkeypatch.setattr(legacy_names, "MOST", 100)
     half = NAMES // 2
     send(stats, 0, half)
     packer.pack(stats.engine, NOW.date())

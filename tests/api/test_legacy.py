@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from asu_stats import cloudevents
 from asu_stats.exceptions import InvalidSettingError
+from asu_stats.legacy import names
 from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.service.database import opened
 from asu_stats.service.running import recorder_on
@@ -218,6 +219,33 @@ def test_bodies_are_as_they_were(stats: Stats) -> None:
     )
 
 
+def of_many_versions(stats: Stats) -> None:
+    """Record requests for five versions, some of which were built more often."""
+    for number, version in enumerate(("1", "2", "3", "3", "5", "5", "5", "4")):
+        stats.record(request(f"v{number}", version=version), *build(f"v{number}"))
+
+
+def test_versions_beyond_the_limit_are_added_up(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "MOST", 3)
+    of_many_versions(sqlite_stats)
+    found = get(sqlite_stats, "builds-by-version").json()
+    assert {name: kinds["request"] for name, kinds in found.items()} == {
+        "1": 1,
+        "3": 2,
+        "5": 3,
+        "other": 2,
+    }
+    rows = get(sqlite_stats, "diff-packages-by-version").json()
+    assert [(row["version"], row["total_builds"]) for row in rows] == [
+        ("other", 4),
+        ("5", 6),
+        ("3", 4),
+        ("1", 2),
+    ]
+
+
 @pytest.mark.parametrize(
     ("query", "days"),
     [
@@ -366,6 +394,17 @@ def test_upstream_weeks(upstream: Stats) -> None:
     assert found == {"24.10": (0.0, [1.0, 2.0]), "SNAPSHOT": (1.0, [0.0, 0.0])}
     of_branch = get(upstream, "builds-by-version?branch=24.10").json()
     assert [c["label"] for c in of_branch["datasets"]] == ["24.10-SNAPSHOT", "24.10.1", "24.10.2"]
+
+
+def test_upstream_lines_beyond_the_limit_are_added_up(
+    upstream: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "MOST", 2)
+    of_many_versions(upstream)
+    for query in ("", "?branch="):
+        answer = get(upstream, f"builds-by-version{query}").json()
+        found = {each["label"]: each["data"][-2:] for each in answer["datasets"]}
+        assert found == {"3": [0.0, 2.0], "5": [0.0, 3.0], "other": [0.0, 3.0]}
 
 
 def test_upstream_summary_goes_on_with_the_clock(upstream: Stats) -> None:

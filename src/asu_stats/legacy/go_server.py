@@ -4,6 +4,7 @@ That server looked back N times 24 hours from now. Here N is UTC days including 
 day is complete. Members of objects are sorted by name, as that server wrote them.
 """
 
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Row
 from typing_extensions import TypedDict
 
 from asu_stats.events import UNKNOWN
+from asu_stats.legacy.names import fold
 from asu_stats.reports import floor, sums
 from asu_stats.store.rollups.definitions import LEGACY
 from asu_stats.windows import Window
@@ -132,13 +134,16 @@ def diff_packages_trend(connection: Connection, window: Window) -> list[DayDiffP
 
 
 def _versions(connection: Connection, window: Window) -> dict[str, Sums]:
-    """Return the sums of each version that is known; those below the public floor are `other`."""
+    """Return the sums of each version that is known.
+
+    Versions below the public floor, and all beyond the first 1,000, are `other`.
+    """
     names = floor.Visible(connection, window)
     found: dict[str, Sums] = defaultdict(Counter)
     for row in sums.rows(connection, LEGACY, ("version",), window):
         if row.version != UNKNOWN:
             found[names.shown("version", row.version)] += _sums(row)
-    return found
+    return fold(found, Counter.total, operator.add)
 
 
 def _sums(row: Row[Any]) -> Sums:

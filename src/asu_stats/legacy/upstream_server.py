@@ -1,5 +1,6 @@
 """Responses of the endpoints of the upstream Python server."""
 
+import operator
 import re
 from collections import defaultdict
 from datetime import date, datetime, timedelta
@@ -9,6 +10,7 @@ from pydantic import Field
 from sqlalchemy import Connection, func, select
 from typing_extensions import TypedDict
 
+from asu_stats.legacy.names import fold
 from asu_stats.reports import floor, latest_errors, sums
 from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.packages import branch_of, most
@@ -89,10 +91,11 @@ def builds_by_version(connection: Connection, today: date, branch: str | None) -
             continue
         if row.build_completed:
             found[name][(row.date - window.start).days // 7] += int(row.build_completed)
+    lines = fold(found, sum, lambda one, other: list(map(operator.add, one, other)))
     starts = (window.start + timedelta(weeks=week) for week in range(WEEKS))
     return {
         "labels": [f"{start.isoformat()}Z" for start in starts],
-        "datasets": [{"label": name, "data": found[name]} for name in sorted(found)],
+        "datasets": [{"label": name, "data": lines[name]} for name in sorted(lines)],
     }
 
 

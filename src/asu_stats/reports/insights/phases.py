@@ -76,7 +76,8 @@ class Phases(TypedDict):
     basis: Basis
     phases: Annotated[Sequence[Phase], Field(description="Most builds first.")]
     timeseries: Annotated[
-        list[DayPhase], Field(description="Days on which builds ended, with their phases.")
+        list[DayPhase],
+        Field(description="Days on which builds ended, with those of `phases` that they reported."),
     ]
 
 
@@ -100,6 +101,8 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     ]
     found.sort(key=lambda row: (-row["builds"], row["phase"]))
     builds = max((row["builds"] for row in found), default=0)
+    listed = page.of(found)
+    names = {row["phase"] for row in listed}
     days = reader.read_days(connection, window.start, window.end, _BY_DAY)
     return {
         "period": sums.period(connection, window, []),
@@ -110,11 +113,12 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
             "phase.",
             "enough": builds > 0,
         },
-        "phases": page.of(found),
+        "phases": listed,
         "timeseries": [
             {"day": day.isoformat(), "phase": phase, **phase_figures}  # type: ignore[typeddict-item]
             for day, of_day in days
             for phase, phase_figures in of_day
+            if phase in names
         ],
     }
 
