@@ -6,6 +6,7 @@ The history is fixed. `tests/api/test_oracle.py` generates others.
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from itertools import permutations, product
 from math import floor
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from asu_stats.conformance.history import Build
 from asu_stats.store import export
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.details import package_lists
 from asu_stats.store.verification import verify
 from tests.histories import CLIENTS, ERRORS, FEATURES, HASHES, NAMES, OUTCOMES, PACKAGES, STATUSES
 from tests.oracle import Oracle, client_of, time_of
@@ -46,7 +48,9 @@ def requests() -> Iterator[CloudEvent]:
         if number % 9 == 0:  # contradicts the others
             data |= {"version": "22.03.7", "target": "mvebu/cortexa9", "diff_packages": None}
             data["diff_packages"] = not NAMES[name]["diff_packages"]
-        at = FIRST + timedelta(minutes=40 * (number // 2) + 7 * (number % 2 and number % 3))
+        at = FIRST + timedelta(
+            minutes=40 * (number // 2) + 7 * (number % 2 and number % 3), seconds=13
+        )
         yield cloudevent("request.received", at, data)
 
 
@@ -61,6 +65,8 @@ def builds() -> Iterator[CloudEvent]:
         data: dict[str, Any] = {**ids, "status": status, "worker_id": f"w{number % 3}"}
         if status != "success":
             data["error_category"], data["error_type"] = RANDOM.choice(ERRORS)
+        if number % 2:
+            data["phases"] = {"setup": 1.5, f"phase{number % 3}": number}
         if number % 3:
             data["duration_seconds"] = RANDOM.randrange(200)
         if number % 7:
@@ -277,3 +283,46 @@ def same(stored: Sequence[dict[str, Any]], wanted: Iterable[dict[str, Any]]) -> 
     found = [{name: row[name] for name in expected[0]} for row in stored]
     for row, expected_row in zip(sorted(found, key=str), expected, strict=True):
         assert row == expected_row
+
+
+def tied() -> list[CloudEvent]:
+    """Return events of one hash; the requests have the same time, but other names and packages."""
+    requests = [
+        cloudevent(
+            "request.received",
+            FIRST,
+            {
+                "request_hash": "tied",
+                "outcome": "queued",
+                **NAMES[HASHES[0]],
+                "version": version,
+                "client": "luci/1",
+                **({"packages": packages} if packages else {}),
+            },
+        )
+        for version, packages in (("2", ["luci", "vim"]), ("1", None), ("3", ["tcpdump"]))
+    ]
+    ids = {"request_hash": "tied", "build_id": "b1"}
+    end = {**ids, "status": "failure", "error_category": "build", "error_type": "image_too_big"}
+    return [*requests, cloudevent("build.finished", FIRST + timedelta(minutes=5), end)]
+
+
+@pytest.mark.parametrize("without", [None, 0, 1, 2])
+def test_requests_at_the_same_time_count_the_same_in_any_order(
+    sqlite_stats: Stats, without: int | None
+) -> None:
+    events = [event for place, event in enumerate(tied()) if place != without]
+    seen = set()
+    orders = list(permutations(events))[:: len(events) // 2]
+    for ordered, size in product(orders, (1, len(events))):
+        sqlite_stats.clear()
+        for start in range(0, len(events), size):
+            sqlite_stats.record(*ordered[start : start + size])
+        (metadata,) = rows(sqlite_stats, "request_metadata")
+        (build,) = rows(sqlite_stats, "build_metrics")
+        with read_snapshot(sqlite_stats.engine) as connection:
+            packages = package_lists.count(connection, {build["package_list"] or 0: 1})
+        seen.add((metadata["version"], build["version"], *sorted(packages)))
+    assert len(seen) == 1, seen
+    first = min(event["data"].get("version", "9") for event in events)
+    assert seen.pop()[:2] == (first, first)
