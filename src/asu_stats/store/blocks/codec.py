@@ -3,11 +3,12 @@
 import json
 import zlib
 from dataclasses import dataclass
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 
-from asu_stats.store.blocks.keys import Column, Ints, Values, Vocabulary, as_values
+from asu_stats.store.blocks.keys import Column, Ints, Vocabulary, as_values
 
 _DENSE: Final = 4  # if at least one in this many keys occurs, a block has a row for every key
 
@@ -65,15 +66,37 @@ def encode(vocabulary: Vocabulary, block: Block) -> bytes:
     sums.
     """
     numbers, sums = block.rows()
+    if not len(numbers):
+        return _nothing(vocabulary.width, sums.shape[1])
     parts = vocabulary.parts(numbers)
-    columns = [_narrow(column) for column in (*(part.codes for part in parts), *sums.T)]
+    kinds = map(_kind, sums.min(axis=0).tolist(), sums.max(axis=0).tolist())
+    columns = [
+        *(part.codes.astype(_kind(0, len(part.values) - 1)) for part in parts),
+        *(column.astype(kind) for column, kind in zip(sums.T, kinds, strict=True)),
+    ]
     head = [
         [part.values.tolist() for part in parts],
         [column.dtype.str for column in columns],
         len(numbers),
     ]
+    return _packed(head, b"".join(column.tobytes() for column in columns))
+
+
+@lru_cache(maxsize=128)
+def _nothing(parts: int, sums: int) -> bytes:
+    """Return the stored form of a block without rows."""
+    return _packed([[[]] * parts, ["<i8"] * (parts + sums), 0], b"")
+
+
+def _packed(head: list[Any], body: bytes) -> bytes:
     line = json.dumps(head, separators=(",", ":")).encode() + b"\n"
-    return zlib.compress(line + b"".join(column.tobytes() for column in columns), 1)
+    return zlib.compress(line + body, 1)
+
+
+@lru_cache(maxsize=4096)
+def _kind(low: int, high: int) -> np.dtype[Any]:
+    """Return the smallest type that can hold whole numbers from `low` to `high`."""
+    return np.result_type(np.min_scalar_type(low), np.min_scalar_type(high))
 
 
 class DamagedBlockError(ValueError):
@@ -107,12 +130,3 @@ def _decoded(vocabulary: Vocabulary, payload: bytes) -> Block:
         for values, codes in zip(names, columns[:width], strict=True)
     ]
     return Block.of(vocabulary.numbers(parts), np.stack(columns[width:], axis=1))
-
-
-def _narrow(column: Ints) -> Values:
-    """Return the numbers in the smallest type that can hold them all."""
-    if not len(column):
-        return column
-    bounds = np.min_scalar_type(int(column.min())), np.min_scalar_type(int(column.max()))
-    kind = np.result_type(*bounds)
-    return column if kind.kind == "f" else column.astype(kind)

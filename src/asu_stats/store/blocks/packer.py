@@ -70,11 +70,12 @@ def pack(engine: Engine, today: date, progress: Callable[[], object] = lambda: N
 def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
     """Return the rows of a block of every cube, from one snapshot."""
     first = date.fromordinal(span.first)
-    last = date.fromordinal(span.first + span.days - 1)
-    rows = statements.fetch(connection, reader.CHANGES, start=first, end=last)
+    end = date.fromordinal(span.first + span.days - 1)
+    rows = statements.fetch(connection, reader.CHANGES, start=first, end=end)
     changes = {day.toordinal(): count for day, count in rows}
     blocks = reader.Reader(connection, changes)
-    wanted = [reader.Wanted(cube, span, span.changes(changes)) for cube in CUBES]
+    last = blocks.last_change(span)
+    wanted = [reader.Wanted(cube, span, last) for cube in CUBES]
     blocks.load(wanted)
     return [
         (

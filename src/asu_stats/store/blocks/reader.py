@@ -41,8 +41,7 @@ _CACHE_BYTES: Final = 64 << 20
 _CACHE_KEYS: Final = 1_000_000  # names are untrusted, so memory for them must be limited
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Days of a block: `days` of them from the ordinal `first`, a multiple of `days`."""
 
     first: int
@@ -55,9 +54,8 @@ class Span:
 
     def changes(self, changes: Mapping[int, int]) -> int:
         """Return the last change of any of its days; 0 if there was none."""
-        if self.days == 1:
-            return changes.get(self.first, 0)
-        return max(changes.get(self.first + n, 0) for n in range(self.days))
+        days = range(self.first, self.first + self.days)
+        return max([changes[day] for day in days if day in changes], default=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -294,6 +292,7 @@ class Reader:
         self._connection = connection
         self._cache = _cache_of(connection)
         self._changes = changes
+        self._of_spans: dict[Span, int] = {}  # the last change of each
         # Stored blocks as they were read. Most were requested in case a larger one is missing.
         self._payloads: dict[Wanted, bytes] = {}
 
@@ -360,8 +359,16 @@ class Reader:
 
     def _changed(self, cube: Cube, spans: Iterable[Span]) -> list[Wanted]:
         """Return the blocks over those of `spans` that have changes."""
-        each = ((span, span.changes(self._changes)) for span in spans)
-        return [Wanted(cube, span, changes) for span, changes in each if changes]
+        return [
+            Wanted(cube, span, changes) for span in spans if (changes := self.last_change(span))
+        ]
+
+    def last_change(self, span: Span) -> int:
+        """Return the last change of any day of a span; 0 if there was none."""
+        found = self._of_spans.get(span)
+        if found is None:
+            found = self._of_spans[span] = span.changes(self._changes)
+        return found
 
     def _halves(self, wanted: Wanted) -> list[Wanted]:
         return self._changed(wanted.cube, wanted.span.halves())
