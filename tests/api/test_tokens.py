@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, Table, event, select
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from asu_stats.api import token_uses, tokens
 from asu_stats.api.token_uses import TokenUses
-from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.exceptions import AsuStatsError, StoreUnavailableError
+from asu_stats.settings import load
 from asu_stats.store import migrate
-from asu_stats.store.database.engine import write_transaction
+from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import api_tokens
 from asu_stats.times import naive
 from tests.conftest import sqlite_database
 from tests.store.older import back_to
-from tests.support import NOW, Stats, request
+from tests.support import NOW, TOKEN, Stats, request
 
 END = NOW + timedelta(days=90)
 OWN = {"origin": "http://testserver"}
@@ -134,3 +137,89 @@ def test_older_tokens_go_on_without_end(stats: Stats) -> None:
     with stats.engine.connect() as connection:
         row = connection.execute(select(api_tokens)).one()
     assert (row.expires_at, row.last_used_at) == (None, None)
+
+
+def connection_with(**headers: str) -> HTTPConnection:
+    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+    return HTTPConnection({"type": "http", "headers": fields})
+
+
+def test_a_token_counts_with_its_name_and_scope(sqlite_stats: Stats) -> None:
+    engine, used = sqlite_stats.engine, list[str]()
+    without_setting = load(database_url=sqlite_stats.settings.database_url)
+    for settings in (sqlite_stats.settings, without_setting):
+        access = tokens.Access(engine, settings, lambda: NOW, used.append)
+        with pytest.raises(HTTPException) as missing:
+            access.require(connection_with(), "ingest")
+        assert (missing.value.status_code, missing.value.detail) == (401, "expected a Bearer token")
+        assert access.scope_of(connection_with()) is None
+        assert not access.may_read_hashes(connection_with())
+    own = connection_with(authorization=f"Bearer {TOKEN}")
+    each: tuple[tuple[str, str, tokens.Scope], ...] = (
+        ("Bearer", "sender", "ingest"),
+        ("bearer", "reader", "read"),
+        ("BEARER", "jane", "operator"),
+    )
+    for scheme, name, scope in each:
+        token = tokens.create(engine, name, scope)
+        assert len(token) == 47  # 256 bits, in base64
+        connection = connection_with(authorization=f"{scheme}  {token} ")
+        assert access.require(connection, scope) == name
+        assert access.scope_of(connection) == scope
+        assert access.may_read_hashes(connection) == (scope != "ingest")
+    assert used == ["sender"] * 3 + ["reader"] * 3 + ["jane"] * 3
+    with pytest.raises(HTTPException):  # the setting is gone
+        access.require(own, "ingest")
+    access = tokens.Access(engine, sqlite_stats.settings, lambda: NOW, used.append)
+    assert access.require(own, "ingest") == ""
+    assert not access.may_read_hashes(own)
+    with pytest.raises(HTTPException) as lacking:
+        access.require(own, "read")
+    assert (lacking.value.status_code, lacking.value.detail) == (
+        403,
+        "the token lacks the scope read",
+    )
+    assert lacking.value.headers == {
+        "WWW-Authenticate": 'Bearer realm="asu-stats", error="insufficient_scope", scope="read"'
+    }
+    assert len(used) == 9
+
+
+def test_what_a_scope_includes() -> None:
+    scopes: tuple[tokens.Scope, ...] = ("ingest", "read", "operator")
+    included = {
+        given: [each for each in scopes if tokens.includes(given, each)] for given in scopes
+    }
+    assert included == {"ingest": ["ingest"], "read": ["read"], "operator": ["read", "operator"]}
+    assert not any(tokens.includes("of a newer release", each) for each in scopes)
+
+
+def test_the_lookups_of_sessions_know_valid_tokens_only(sqlite_stats: Stats) -> None:
+    engine = sqlite_stats.engine
+    token = tokens.create(engine, "jane", "operator", expires_at=END)
+    other = tokens.create(engine, "john", "read")
+    with read_snapshot(engine) as connection:
+        before = END - timedelta(seconds=1)
+        assert tuple(tokens.known(connection, token, before)) == ("jane", "operator")
+        assert tuple(tokens.known(connection, other, END)) == ("john", "read")
+        assert tokens.known(connection, token, END) is None
+        assert tokens.known(connection, "asu_", before) is None
+        found = tokens.named(connection, "jane", before)
+        assert tuple(found) == ("operator", tokens.digest(token))
+        assert tokens.named(connection, "jane", END) is None
+        assert tokens.named(connection, "nobody", before) is None
+    tokens.revoke(engine, "jane")
+    with read_snapshot(engine) as connection:
+        assert tokens.known(connection, token, before) is None
+        assert tokens.named(connection, "jane", before) is None
+    (jane, john) = tokens.all_tokens(engine)
+    assert (jane.name, jane.scope, jane.prefix) == ("jane", "operator", token[:8])
+    assert jane.expires_at == naive(END)
+    assert jane.revoked_at is not None
+    assert jane.created_at <= jane.revoked_at
+    assert (john.expires_at, john.revoked_at, john.last_used_at) == (None, None, None)
+    for name in ("jane", "nobody"):
+        with pytest.raises(AsuStatsError, match=f"no valid token has the name '{name}'"):
+            tokens.revoke(engine, name)
+    with pytest.raises(AsuStatsError, match="token 'jane' exists already"):
+        tokens.create(engine, "jane", "read")
