@@ -26,8 +26,8 @@ from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.database import copies
 from asu_stats.store.verification import verify
 from tests.backup.test_backup import Place, restored_place
-from tests.conftest import postgresql_database, sqlite_database
-from tests.gaps import after, before
+from tests.conftest import administrate, postgresql_database, sqlite_database
+from tests.gaps import Beside, after, before
 from tests.support import NOW, Stats, build
 from tests.support import request as a_request
 
@@ -217,3 +217,33 @@ def test_an_event_set_aside_while_the_spool_is_copied_is_in_the_copy(
         copied = b"".join(backup.read(name) for name in backup.namelist() if "spool/" in name)
     for event in events:
         assert event.id.encode() in copied
+
+
+REWRITE = "ALTER TABLE store_state ALTER COLUMN changes TYPE NUMERIC"
+UPGRADE = (
+    "ALTER TABLE store_state ALTER COLUMN changes TYPE NUMERIC; "
+    "UPDATE alembic_version SET version_num = '9999'"
+)
+
+
+def test_a_change_of_the_schema_waits_for_the_copy(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """A snapshot of PostgreSQL sees no rows in a table that was rewritten since."""
+    for url in postgresql_database(request):
+        change = Beside(partial(administrate, url, REWRITE))
+        with after(taking, "_add_table", change.start):
+            facts = Place(url, tmp_path).backup(tmp_path / "backup.zip")
+        change.result()
+        assert facts["tables"]["store_state"] == 1
+
+
+def test_a_copy_that_began_before_an_upgrade_ended_fails(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    for url in postgresql_database(request):
+        upgrade = partial(administrate, url, UPGRADE)
+        with before(copies, "keep_tables", upgrade):
+            done = Place(url, tmp_path).run("db", "backup", tmp_path / "backup.zip")
+        assert str(done.exception) == "database: its schema was upgraded meanwhile; try again"
+        assert not list(tmp_path.glob("backup*"))

@@ -138,11 +138,14 @@ def _add_tables(
 ) -> tuple[dict[str, Any], list[str]]:
     """Add the rows of each table of PostgreSQL. Return the same as `_add_file`."""
     with read_snapshot(source.engine, unlimited=True) as connection:
+        copies.keep_tables(connection)
         copies.make_portable(connection)
         taken = dialects.now(connection)
         revision = migrate.revision(connection)
         if revision is None:
             raise BackupError("database", "no schema: nothing to back up")
+        if migrate.current(source.engine) != revision:
+            raise BackupError("database", "its schema was upgraded meanwhile; try again")
         tables = {
             name: _add_table(connection, name, columns, backup, progress)
             for name, columns in copies.columns(connection).items()

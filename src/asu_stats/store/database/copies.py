@@ -54,6 +54,18 @@ def make_portable(connection: Connection) -> None:
         connection.execute(text(statement))
 
 
+def keep_tables(connection: Connection) -> None:
+    """Let nothing alter or drop a table of PostgreSQL until the end of this transaction.
+
+    Waits for an upgrade of the schema. A snapshot from before it sees no rows in tables that it
+    rewrote.
+    """
+    names = dialects.own_tables(connection)
+    if names:
+        quoted = ", ".join(map(connection.dialect.identifier_preparer.quote_identifier, names))
+        connection.execute(text(f"LOCK TABLE {quoted} IN ACCESS SHARE MODE"))
+
+
 def columns(connection: Connection) -> dict[str, list[str]]:
     """Return the tables of the own schema, except Alembic's, and their columns with values."""
     found = inspect(connection)
