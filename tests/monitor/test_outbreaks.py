@@ -318,6 +318,19 @@ def test_a_known_group_stays_until_it_has_recovered() -> None:
     assert not found(failed(61), 1000, past)
 
 
+def test_a_client_is_judged_by_its_own_requests() -> None:
+    """It fails no more often than the others, although it fails most."""
+    failures = [*failed(40, client="luci"), *failed(10, first=100, client="owut")]
+    before = Counts.of(BuildGroups({}, {}, [], {}))
+    ended = {("1", "x86/64"): 2050}
+    for luci, expected in ((1600, []), (60, [(("client", "luci"),)])):
+        succeeded = {"luci": luci, "owut": 400, UNKNOWN: 5}
+        assert [
+            (each.subject, each.failures, each.builds)
+            for each in find(rule(), ended, succeeded, failures, before, ())
+        ] == [(subject, 40, 40 + luci) for subject in expected]
+
+
 def test_no_more_than_eight_findings() -> None:
     versions = [str(number) for number in range(12)]
     failures = [

@@ -40,12 +40,12 @@ PARTS: Final = {
     "outbreaks": Part(("monitor/outbreaks.py",), ("monitor/test_outbreaks.py",)),
     "answering": Part(
         ("api/answering.py",),
-        ("api/test_questions.py", "api/test_repeats.py", "api/test_compression.py"),
+        ("api/test_answering.py", "api/test_compression.py"),
     ),
     "tokens": Part(
         ("api/tokens.py",),
-        ("api/test_tokens.py", "api/test_secrets.py", "api/test_ingest.py", "api/test_access.py"),
-        "not postgresql and (test_tokens or test_secrets or test_access or whole_hashes)",
+        ("api/test_tokens.py", "api/test_ingest.py"),
+        "not postgresql and (test_tokens or whole_hashes)",
     ),
     "limits": Part(("api/limits.py",), ("api/test_limits.py", "api/test_limit_edges.py")),
 }
