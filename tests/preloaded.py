@@ -1,13 +1,14 @@
 """What the process that commands are forked from has imported and made, so that no command does."""
 
+import tempfile
 from importlib import import_module
-
-from fastapi.utils import create_model_field
+from pathlib import Path
 
 from asu_stats import error_phrases
-from asu_stats.reports.endpoints import REPORTS
 from asu_stats.store import migrate
+from asu_stats.store.database import engine as engines
 from tests import adapters
+from tests.support import Stats, build, request
 
 for name in (
     "alembic.autogenerate",
@@ -15,6 +16,8 @@ for name in (
     "asu_stats.server.application",
     "asu_stats.server.protocol",
     "asu_stats.server.serving",
+    "asu_stats.server.sockets",
+    "encodings.idna",
     "psycopg",
     "pydantic.v1",
     "rich.console",
@@ -23,12 +26,32 @@ for name in (
     "sqlalchemy.dialects.postgresql.psycopg",
     "sqlalchemy.dialects.sqlite.pysqlite",
     "typer",
+    "typer._adapters",
     "typer.core",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
 ):
     import_module(name)
 
 adapters.share()
-for report in REPORTS:
-    create_model_field(name="response", type_=report.response, mode="serialization")
-migrate.head()
 error_phrases.first_rule(["error"])
+
+
+def serve_once(directory: Path) -> None:
+    """Start a service, let it respond, and stop it.
+
+    Then routes are known to FastAPI, statements are compiled, and no thread is left.
+    """
+    url = f"sqlite:///{directory}/stats.db"
+    engine = engines.create(url)
+    migrate.upgrade(engine)
+    migrate.check(engine)
+    engine.dispose()
+    with Stats.on(url, directory / "spool") as stats:
+        stats.record(request("h"), *build("h"))
+        stats.get("overview")
+        assert stats.client.get("/readyz").status_code == 200
+
+
+with tempfile.TemporaryDirectory(prefix="asu-stats-preloaded-") as place:
+    serve_once(Path(place))

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, Select, exists, false, or_, select, u
 from asu_stats.exceptions import SchemaError
 from asu_stats.loops import Loop
 from asu_stats.store.archive import rejections
-from asu_stats.store.database import dialects, locks
+from asu_stats.store.database import dialects, locks, statements
 from asu_stats.store.database import plan_indexes as indexes
 from asu_stats.store.database.engine import (
     completeness,
@@ -238,7 +238,7 @@ def check(engine: Engine) -> str:
             raise SchemaError(
                 f"database {state}, this program needs {head()}: run `asu-stats db upgrade`"
             )
-        connection.execute(_everything(len(metadata.tables)))
+        statements.fetch(connection, _everything(len(metadata.tables)))
     completeness(engine).works()
     return found
 
