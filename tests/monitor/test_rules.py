@@ -1,11 +1,14 @@
 """Default rules: each fires, notifies once, and resolves."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from asu_stats.alert_rules import DEFAULTS, Rule
+from asu_stats.monitor import reporting
+from asu_stats.monitor.evaluate import Alert, Incident
 from asu_stats.store.details.queue_samples import QueueState
 from tests.monitor.support import Play
 from tests.support import NOW, Stats
@@ -160,3 +163,20 @@ def test_a_client_that_is_only_turned_away(sqlite_stats: Stats) -> None:
     play.requests(30, "rejected")
     play.go(10)
     assert play.firing() == {"client_failures"}
+
+
+def test_the_text_of_an_incident_is_of_one_evaluation() -> None:
+    """The worst rate with the sample of another evaluation would be a figure that never was."""
+    rules = {rule.name: rule for rule in DEFAULTS}
+    rule = rules["failures_now"]
+    incident = Incident("i", rule.family, rule.name, (), rule.severity, NOW)
+    worst = Alert(rule.name, (), "firing", NOW, value=25.0, worst=25.0, sample=28, expected=0.0)
+    milder = replace(worst, value=16.0, sample=44, expected=0.5)
+    first = reporting.report(rules, incident, [worst], None)
+    assert first["text"].startswith("25% of 28 builds failed in 3 h, 0% were expected")
+    assert "text" not in reporting.report_changes(rules, incident, [milder], first)
+    late = reporting.report(rules, incident, [milder], None)
+    assert late["text"].startswith("16.5% of 44 builds failed in 3 h, 0.5% were expected")
+    worse = replace(milder, value=60.0, worst=60.0, sample=50)
+    changes = reporting.report_changes(rules, incident, [worse], first)
+    assert changes["text"].startswith("60.5% of 50 builds")

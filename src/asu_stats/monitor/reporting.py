@@ -207,14 +207,19 @@ def report_changes(
     alerts: Sequence[Alert],
     before: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the changes of a report: the rules that fired, and the value."""
+    """Return the changes of a report: the rules that fired, and the value.
+
+    The value is that of the first evaluation that fired, then of each that is worse than all
+    before: an alert has the sample and the expected value of its latest evaluation only.
+    """
     fired = {alert.rule for alert in alerts} | set(before.get("rules", ()))
     found: dict[str, Any] = {"rules": sorted(fired)}
     for alert in alerts:
-        if alert.key == (incident.rule, incident.subject) and alert.state == "firing":
-            value = alert.worst if alert.worst is not None else alert.value
-            rule = rules[alert.rule]
-            found["text"] = texts.of_value(rule, value, alert.expected, alert.sample)
+        is_own = alert.key == (incident.rule, incident.subject) and alert.state == "firing"
+        if is_own and (alert.value == alert.worst or not before.get("text")):
+            found["text"] = texts.of_value(
+                rules[alert.rule], alert.value, alert.expected, alert.sample
+            )
     return found
 
 
