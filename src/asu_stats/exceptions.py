@@ -142,7 +142,7 @@ class StoreUnavailableError(AsuStatsError):
 
 
 class MisconfiguredSenderError(StoreUnavailableError):
-    """A server that responds, but not to this URL, token or content type."""
+    """A server that responds, but not to this URL, token or content type, or is not trusted."""
 
 
 class TimeLimitError(StoreUnavailableError):

@@ -2,11 +2,18 @@
 
 import io
 import json
+import socket
+import ssl
+import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from asu_stats.exceptions import MisconfiguredSenderError
 from asu_stats.recorder import file_sender
 from asu_stats.recorder.file_sender import FileSender, SendReport
 from asu_stats.recorder.remote import HttpSink
@@ -131,3 +138,33 @@ def test_a_wrong_token_is_not_tried_again(receiver: Receiver) -> None:
     report = sending.send(line(1))
     assert (report.error, report.stopped_at) == ("server: 401 'the token is not valid'", 1)
     assert (sending.pauses, receiver.calls) == ([], 1)
+
+
+def test_a_wrong_address_says_which(receiver: Receiver) -> None:
+    receiver.answer = lambda _: (404, {}, {})
+    report = Sending(receiver).send(line(1))
+    assert "404" in str(report.error)
+    assert "at /api/v1/stats/events: expected the URL of a server" in str(report.error)
+
+
+def test_a_certificate_that_is_not_trusted_is_final(tmp_path: Path) -> None:
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
+    names = ["-subj", "/CN=localhost", "-keyout", f"{tmp_path}/key", "-out", f"{tmp_path}/pem"]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pem", tmp_path / "key")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def shake_hands() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                context.wrap_socket(connection, server_side=True)
+
+        server = threading.Thread(target=shake_hands)
+        server.start()
+        sink = HttpSink(f"https://localhost:{listener.getsockname()[1]}", "token")
+        with pytest.raises(
+            MisconfiguredSenderError, match=r"not trusted: self-signed.*SSL_CERT_FILE"
+        ):
+            sink([])
+        server.join()

@@ -61,7 +61,7 @@ class HttpSink:
         """Send a batch and return once the server has committed it.
 
         Raises `StoreUnavailableError` if the same events must be sent again later (a
-        `MisconfiguredSenderError` if somebody must correct the URL or the token first),
+        `MisconfiguredSenderError` if somebody must correct the URL, token or certificate first),
         `InvalidEventError` with the index of an event that the server rejects as invalid, and
         `StoreRefusedError` if the batch is too large.
         """
@@ -73,6 +73,8 @@ class HttpSink:
         if status == 200:
             return Delivered([True] * len(events), _duplicates(answer))
         reason = f"server: {status} {_detail(answer)}"
+        if status in {404, 405}:
+            reason += f" at {self._path}: expected the URL of a server, with its path prefix"
         if status == 422 and (index := _index(answer)) is not None and index < len(events):
             raise InvalidEventError("", reason, index=index)
         if status == 413 and len(events) > 1:
@@ -94,6 +96,7 @@ class HttpSink:
     def _post(self, data: bytes) -> tuple[int, float | None, bytes]:
         """Return status, `Retry-After` in seconds and the beginning of the body of a response."""
         from http.client import HTTPException
+        from ssl import SSLCertVerificationError
 
         if self._connection is None:
             self._connection = connection_to(self._origin, timeout_seconds=self._timeout_seconds)
@@ -108,6 +111,12 @@ class HttpSink:
                     raise
                 connection.close()
                 return self._exchange(connection, data)
+        except SSLCertVerificationError as error:
+            connection.close()
+            raise MisconfiguredSenderError(
+                f"server: the certificate is not trusted: {error.verify_message}; the variable "
+                "SSL_CERT_FILE names a file of trusted certificates"
+            ) from error
         except (OSError, HTTPException) as error:
             connection.close()
             reason = f"server: {error or type(error).__name__}"
