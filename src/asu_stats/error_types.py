@@ -25,7 +25,7 @@ class ErrorKind(NamedTuple):
 _MEANINGS = {
     "validation": {
         "unsupported_version": "version or branch the server does not offer",
-        "unsupported_target": "target that version does not have, or not in the form `a/b`",
+        "unsupported_target": "target that version does not have, or not in the form a/b",
         "unsupported_profile": "device profile that target does not have",
         "unsupported_distro": "a distribution other than OpenWrt",
         "repository_not_allowed": "an extra package repository that is not on the server's list",

@@ -61,6 +61,11 @@ def test_every_page_at_every_width_in_both_schemes(watch: Watch, demo: str, path
             assert not watched.is_wide(), f"{path} scrolls sideways at {width}"
             if (scheme, width) in {("light", 1440), ("dark", 360)}:
                 assert violations(page) == [], f"{path} at {width}, {scheme}"
+    # Tables of narrow screens leave out columns: a column that is cut looks like a mistake.
+    page.set_viewport_size({"width": 390, "height": 900})
+    cut = """tables => tables.filter(each => each.checkVisibility()
+        && each.scrollWidth > each.clientWidth + 1).map(each => each.ariaLabel)"""
+    assert page.locator("main .scroll").evaluate_all(cut) == []
     assert watched.complaints == []
 
 
@@ -77,6 +82,12 @@ def test_pages_are_complete_without_scripts(watch: Watch, demo: str, path: str) 
             CHECKED.add(source)
             answer = page.request.get(demo + source)
             assert answer.headers["content-type"].startswith("text/csv"), source
+
+
+def test_the_legend_of_the_heat_map_has_its_colours(watch: Watch, demo: str) -> None:
+    page = watch(demo).go("/performance")
+    painted = "all => new Set(all.map(each => getComputedStyle(each, '::before').opacity)).size"
+    assert page.locator(".heat .swatch:not(.level-0)").evaluate_all(painted) == 8
 
 
 def test_an_empty_database_says_what_to_do_next(watch: Watch, server: Server) -> None:

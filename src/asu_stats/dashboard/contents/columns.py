@@ -12,6 +12,6 @@ SUCCESS: Final = Column(
 )
 CACHED: Final = Column("cache_hit_rate", "Cache hit rate", "rate", secondary=True)
 BUILT: Final = Column("successful_builds", "Successful builds", secondary=True)
-FAILED: Final = Column("failed_builds", "Failed builds")
+FAILED: Final = Column("failed_builds", "Failed builds", secondary=True)
 AVERAGE: Final = Column("avg_build_duration", "Average build time", "seconds", secondary=True)
 NO_REQUEST: Final = "No requests in this time range."

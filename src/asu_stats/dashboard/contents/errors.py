@@ -37,7 +37,7 @@ def read(db: Connection, view: View) -> Content:
         ),
         Column("category", "Category", "text"),
         Column("count", "Errors", "share"),
-        Column("percentage", "Share", "rate"),
+        Column("percentage", "Share", "rate", secondary=True),
         Column("versions", "Versions", secondary=True),
         Column("top_versions", "Top versions", "names", secondary=True),
     )

@@ -50,9 +50,9 @@ class Section:
     figures: tuple[Figure, ...] = ()
 
 
-_FAILURES: Final = Column("failures", "Failures")
+_FAILURES: Final = Column("failures", "Failures", secondary=True)
 _FIRST_SEEN: Final = Column("first_seen", "First seen", "text", secondary=True)
-_LAST_SEEN: Final = Column("last_seen", "Last seen", "text")
+_LAST_SEEN: Final = Column("last_seen", "Last seen", "text", secondary=True)
 _HIT: Final = Column("requests_hit", "Requests hit", hint="Distinct request hashes", secondary=True)
 _DEVICES: Final = Column("devices", "Devices", secondary=True)
 
@@ -104,6 +104,8 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         _LAST_SEEN,
                     ),
                     "Nothing failed in this time range.",
+                    "A group has the same error text, apart from names and numbers. Select a group "
+                    "for its text.",
                 ),
             ),
         ),
@@ -124,7 +126,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("type", "Error type", "text", secondary=True),
                         _FIRST_SEEN,
                         _LAST_SEEN,
-                        Column("failing_today", "Still failing", "text"),
+                        Column("failing_today", "Still failing", "text", secondary=True),
                     ),
                     "No error in this time range names a package.",
                 ),
@@ -145,7 +147,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("value", "Builds of", "name"),
                         Column("dimension", "Dimension", "words", secondary=True),
                         Column("measure", "Measure", "words"),
-                        Column("since", "Since", "text"),
+                        Column("since", "Since", "text", secondary=True),
                         Column("before", "Before", "measured"),
                         Column("after", "After", "measured"),
                         Column("recovered_on", "Recovered", "text"),
@@ -170,7 +172,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("request_hash", "Request", "text"),
                         Column("client", "Client", "text"),
                         Column("requests", "Requests", "share"),
-                        Column("outcome", "Outcome", "text"),
+                        Column("outcome", "Outcome", "text", secondary=True),
                         Column("since", "Since", "text"),
                     ),
                     "No client repeated a failing request many times.",
@@ -215,7 +217,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("version", "Version", "text"),
                         Column("target", "Target", "text", secondary=True),
                         Column("requests", "Requests", "share"),
-                        Column("build_seconds", "Build time", "seconds"),
+                        Column("build_seconds", "Build time", "seconds", secondary=True),
                     ),
                     "No image was requested twice.",
                 ),
@@ -240,7 +242,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                     (
                         Column("version", "Version", "name"),
                         Column("released_on", "Released", "text"),
-                        Column("days_since_release", "Days since"),
+                        Column("days_since_release", "Days since", secondary=True),
                         Column("share", "Share of requests", "rate"),
                     ),
                     "No requests in this time range.",
@@ -258,7 +260,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                     "Images",
                     (
                         Column("profile", "Profile", "name"),
-                        Column("target", "Target", "text"),
+                        Column("target", "Target", "text", secondary=True),
                         Column("packages_digest", "Package list", "text", secondary=True),
                         Column("expected_requests", "Expected requests", "plain"),
                     ),
@@ -407,6 +409,8 @@ def _list(view: View, shown: List, rows: Sequence[Mapping[str, Any]]) -> Content
     first, *rest = shown.columns
     if shown.member == "over_represented":
         first = Column(first.field, first.label, first.kind, lambda row: _filter_link(view, row))
+    if shown.member == "groups":
+        first = Column(first.field, first.label, first.kind, lambda row: _text_link(view, row))
     return {
         "member": shown.member,
         "title": shown.title,
@@ -426,6 +430,13 @@ def _filter_link(view: View, row: Mapping[str, Any]) -> str:
     """Return a link to this page filtered by the value of a row, if there is such a filter."""
     dimension = row["dimension"]
     return view.same(**{dimension: row["value"]}) if dimension in FILTERS else view.same()
+
+
+def _text_link(view: View, row: Mapping[str, Any]) -> str:
+    """Return a link to the errors with the text of a group."""
+    if row["fingerprint"]:
+        return view.link("errors", fingerprint=row["fingerprint"])
+    return view.link("errors", category=row["category"], type=row["type"])
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:

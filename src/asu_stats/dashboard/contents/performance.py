@@ -62,7 +62,10 @@ def read(db: Connection, view: View) -> Content:
         "table": arrange(
             view,
             columns,
-            performance.by_version(db, view.window, **filters),
+            sorted(
+                performance.by_version(db, view.window, **filters),
+                key=lambda row: -row["builds"],  # the report has the order of requests
+            ),
             empty="No builds finished in this time range.",
         ),
         "heat": _heat(db, view),
