@@ -25,7 +25,7 @@ from packaging.requirements import Requirement
 
 from benchmarks import databases
 from benchmarks.report import Results, Table
-from benchmarks.servers import TOKEN, serving
+from benchmarks.servers import call, post, serving
 from benchmarks.timing import resident_mib
 
 SECONDS: Final = 20.0
@@ -142,25 +142,15 @@ def _memory(url: str) -> dict[str, float]:
 def _read(port: int, over: threading.Event) -> int:
     connection, requests = http.client.HTTPConnection("127.0.0.1", port), 0
     while not over.is_set():
-        connection.request("GET", _PATHS[requests % len(_PATHS)])
-        response = connection.getresponse()
-        response.read()
-        if response.status != 200:
-            raise RuntimeError(f"{_PATHS[requests % len(_PATHS)]}: {response.status}")
+        call(connection, "GET", _PATHS[requests % len(_PATHS)])
         requests += 1
     return requests
 
 
 def _write(port: int, over: threading.Event) -> int:
     connection, batches = http.client.HTTPConnection("127.0.0.1", port), 0
-    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     while not over.is_set():
-        body = json.dumps(list(_events(batches)))
-        connection.request("POST", "/api/v1/stats/events", body, headers)
-        response = connection.getresponse()
-        response.read()
-        if response.status != 200:
-            raise RuntimeError(f"events: {response.status}")
+        post(connection, json.dumps(list(_events(batches))).encode())
         batches += 1
     return batches
 

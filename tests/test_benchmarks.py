@@ -1,5 +1,11 @@
 """The reports of the benchmarks in SQL have the same results as those of asu-stats."""
 
+import http.client
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -7,7 +13,7 @@ import pytest
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.store.database import engine as engines
 from asu_stats.windows import Window
-from benchmarks import databases, insight_times, other_databases, systems
+from benchmarks import databases, insight_times, other_databases, servers, systems
 from benchmarks.data import LAST_DAY
 from benchmarks.report import Results
 
@@ -39,3 +45,46 @@ def test_times_of_insights_are_listed(
     assert {row[0] for row in table.rows} == names | {"overview"}
     assert all(name in printed for name in names)
     assert {target.name.split(" / ")[0] for target in results.targets} <= names
+
+
+@contextmanager
+def answering(*statuses: int) -> Iterator[http.client.HTTPConnection]:
+    """Yield a connection to a server with these statuses in turn; 0 closes the connection."""
+    left = itertools.chain(statuses, itertools.repeat(200))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            status = next(left)
+            self.close_connection = not status
+            if status:
+                self.send_response(status)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,)).start()
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+        try:
+            yield connection
+        finally:
+            connection.close()
+            server.shutdown()
+
+
+def test_a_busy_machine_makes_no_benchmark_fail() -> None:
+    with answering(200, 0, 503, 408, 0, 429) as connection:
+        assert [servers.call(connection, "GET", "/") for _ in range(2)] == [b"ok", b"ok"]
+
+
+def test_a_wrong_response_ends_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(404) as connection, pytest.raises(RuntimeError, match="/nowhere: 404"):
+        servers.call(connection, "GET", "/nowhere")
+    monkeypatch.setattr(servers, "PATIENCE_SECONDS", 0)
+    with answering(503) as connection, pytest.raises(RuntimeError, match="/: 503"):
+        servers.call(connection, "GET", "/")
