@@ -57,6 +57,7 @@ def test_no_example_is_left_over() -> None:
 def test_nothing_is_cut_or_in_terms_of_python(path: str) -> None:
     text = help_of(path)
     assert "..." not in text.replace("[ARGS]...", "")
+    assert "{" not in text.partition("\n")[0], "nobody types these braces"
     assert not re.search(r"<(int|float|str|path|bool)|<=x|range>", text)
 
 

@@ -110,8 +110,29 @@ def flat(response: dict[str, Any], before: str = "") -> Iterator[tuple[str, str]
     for name, value in response.items():
         if isinstance(value, dict):
             yield from flat(value, f"{before}{name}, ")
-        elif before or not is_rows(value):
+        elif not is_rows(value) or (before and not value):
             yield f"{before}{name}", said(value)
+
+
+def lists_of(response: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the lists of rows of a response: each is a table of its own."""
+    for name, value in response.items():
+        if isinstance(value, dict):
+            yield from lists_of(value, f"{before}{name}, ")
+        elif is_rows(value) and (value or not before):
+            yield f"{before}{name}", value
+
+
+def said_in(row: dict[str, Any], field: str) -> str:
+    """Return a value of a row as a table shows it: hours of the week with their names."""
+    value = row[field]
+    if field == "weekday" or (field == "hour" and "weekday" not in row):
+        day, hour = (value - 1, None) if field == "weekday" else divmod(value, 24)
+        monday = datetime(2024, 1, 1, hour or 0, tzinfo=UTC) + timedelta(days=day)
+        return monday.strftime("%a" if hour is None else "%a %H:%M")
+    if field == "p_value" and value is not None:
+        return f"{value:.2g}"
+    return said(value)
 
 
 def field_of(row: dict[str, Any], field: str) -> str:
@@ -122,7 +143,8 @@ def field_of(row: dict[str, Any], field: str) -> str:
 
 
 def name_of(heading: str) -> str:
-    return heading.strip().removesuffix(", %").replace(" ", "_").replace(",_", ", ")
+    words = heading.strip().removesuffix(", %").removesuffix(", s")
+    return words.replace(" ", "_").replace(",_", ", ")
 
 
 def is_rows(value: object) -> bool:
@@ -149,7 +171,7 @@ def check_table(text: str, response: Any) -> None:
         shown = {name: cell for name, cell in shown.items() if "_by_day" not in name}
         assert list(shown) == list(expected)
         assert all(is_said(cell, expected[name], name) for name, cell in shown.items())
-        lists = {name: value for name, value in response.items() if is_rows(value)}
+        lists = dict(lists_of(response))
     assert len(parts) == len(lists)
     for part, (name, rows) in zip(parts, lists.items(), strict=True):
         lines = part.rstrip("\n").splitlines()
@@ -166,7 +188,7 @@ def check_table(text: str, response: Any) -> None:
             unlike = [
                 (field, cell)
                 for field, cell in zip(names, line, strict=True)
-                if not is_said(cell, said(row[field]), field_of(row, field))
+                if not is_said(cell, said_in(row, field), field_of(row, field))
             ]
             assert unlike == [], row
 
@@ -195,6 +217,8 @@ def test_a_table_shows_figures_with_their_units(filled: Stats) -> None:
     lines = [line.split() for line in done.stdout.splitlines()]
     assert "hit rate, %" in done.stdout
     assert lines[1][:3] == ["luci", "12", "6"]
+    done = CliRunner().invoke(commands.stats, ["versions", "--database", url])
+    assert "avg build duration, s" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ class RateLimits:
                 allowed = await self._limiter.hit(item, budget, key)
                 stats = await self._limiter.get_window_stats(item, budget, key)
         except Exception as error:  # of any storage: clients must not suffer from it
-            words = str(error).partition("\n")[0] or reason(error)
+            words = str(error).partition("\n")[0].rstrip(".") or reason(error)
             self._storage.failed(f"{words}; limits are off for a minute")
             self._not_before = time.monotonic() + _PAUSE_SECONDS
             return None

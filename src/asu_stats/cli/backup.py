@@ -14,7 +14,7 @@ from asu_stats.service.jobs import retained_range_of
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
 from asu_stats.store.verification import verify
-from asu_stats.text import counted, plainly
+from asu_stats.text import plainly
 from asu_stats.times import utc_now
 
 
@@ -99,7 +99,7 @@ def restore(
         facts: dict[str, Any] = {"file": file, **container.summary(reader.manifest)}
     facts |= {"restored": not dry_run, "skipped_tables": skipped}
     found = _verified(settings, database) if verify_figures and not dry_run else []
-    if verify_figures:
+    if verify_figures and not dry_run:
         facts["differences"] = [asdict(each) for each in found]
     _print(facts, json)
     if not json and schema != migrate.head():
@@ -134,7 +134,7 @@ def _print(facts: Mapping[str, Any], json: bool) -> None:
         if tables:
             shown["rows"] = sum(tables.values())
     if "differences" in shown:
-        shown["differences"] = counted(len(shown["differences"]), "difference")
+        shown["differences"] = len(shown["differences"])
     output.print_table(
         ("", ""), [(name.replace("_", " "), plainly(value)) for name, value in shown.items()]
     )

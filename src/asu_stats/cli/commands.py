@@ -110,6 +110,8 @@ def _name_type(parameter: Any) -> None:
         parameter._get_number_range_help_str = lambda: text
     if parameter.param_type_name == "argument":
         parameter.display_type_rich = lambda ctx: None  # noqa: ARG005 - the name says it
+        if parameter.required:  # braces around it would look like something to type
+            parameter._usage_display_name = lambda: parameter.display_name_raw
     elif parameter.metavar is None and not getattr(parameter, "is_flag", False):
         described = parameter.type_descriptor
         if described.is_choice:

@@ -19,6 +19,7 @@ from asu_stats.store import migrate
 from asu_stats.store.database import dialects
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.text import plainly
 
 app = typer.Typer(help="Schema, backup and check of the database.", no_args_is_help=True)
 app.command()(backup.backup)
@@ -110,7 +111,8 @@ def status(database: options.Database = None, json: options.Json = False) -> Non
     if json:
         output.print_json(facts)
     else:
-        output.print_table(("", ""), list(facts.items()))
+        shown = [(name.replace("_", " "), plainly(value)) for name, value in facts.items()]
+        output.print_table(("", ""), shown)
     if found != needed:
         raise typer.Exit(1)
 

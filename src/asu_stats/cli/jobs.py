@@ -86,10 +86,10 @@ def run_named(name: str, database: str | None, *, json: bool, force: bool = Fals
     if json:
         output.print_json({"status": run.status, "result": run.result, "error": run.error})
     else:
-        details = (
-            ", ".join(f"{key} {plainly(value)}" for key, value in (run.result or {}).items())
-            or run.error
-        )
+        values = [
+            f"{key.replace('_', ' ')} {plainly(value)}" for key, value in (run.result or {}).items()
+        ]
+        details = ", ".join(values) or run.error
         typer.echo(f"{name}: {run.status}" + (f" ({details})" if details else ""))
     if run.status != "ok":
         raise typer.Exit(1)

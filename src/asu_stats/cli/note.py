@@ -75,7 +75,8 @@ def list_notes(database: options.Database = None, json: options.Json = False) ->
     if json:
         output.print_json([note._asdict() for note in found])
     else:
-        output.print_table(annotations.Note._fields, found)
+        _, *columns = annotations.Note._fields
+        output.print_table(("number", *columns), found)
 
 
 @app.command()

@@ -51,8 +51,11 @@ def _as_text(value: object) -> str:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Print rows as a table, without interpreting markup. No value is cut.
 
-    In a pipe, lines have no spaces at their end.
+    In a pipe, lines have no spaces at their end. Without rows, the word `none` is printed.
     """
+    if not rows:
+        typer.echo("none")
+        return
     table = Table(box=None, pad_edge=False, header_style="bold", show_header=any(columns))
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -47,4 +47,5 @@ def run(
     if json:
         output.print_json(found)
     else:
-        output.print_table(("", "rows"), list(found.items()))
+        rows = [(name.replace("_", " "), count) for name, count in found.items()]
+        output.print_table(("", "rows"), rows)

@@ -30,6 +30,7 @@ from asu_stats.windows import Interval
 
 _INSIGHTS: Final = "insights/"
 _SUBJECT: Final = "subject"
+_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 _Basis = Mapping[str, Any] | None
 
@@ -134,18 +135,16 @@ def _print_response(found: Any, trends: Sequence[tuple[str, str]] = ()) -> None:
     if not isinstance(found, Mapping):
         _print_rows(found)
         return
-    figures = {name: value for name, value in found.items() if not _is_rows(value)}
     basis = found.get("basis")
-    output.print_table(("figure", "value"), [*_lines(figures, basis), *trends])
-    for name, rows in found.items():
-        if _is_rows(rows):
-            typer.echo(f"\n{_words(name)}")
-            _print_rows(rows, basis)
+    output.print_table(("figure", "value"), [*_lines(found, basis), *trends])
+    for title, rows in _lists(found):
+        typer.echo(f"\n{title}")
+        _print_rows(rows, basis)
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]], basis: _Basis = None) -> None:
     if not rows:
-        typer.echo("none")
+        output.print_table((), ())
         return
     names = [name for name, value in rows[0].items() if not _is_rows(value)]
     shown = [[_shown(row, name, basis) for name in names] for row in rows]
@@ -161,6 +160,12 @@ def _is_rows(value: Any) -> bool:
 def _shown(row: Mapping[str, Any], name: str, basis: _Basis) -> str:
     """Return a value as text: a rate with the decimals that its sample carries."""
     value = row[name]
+    if name == "weekday":  # 1 is Monday
+        return _WEEKDAYS[value - 1]
+    if name == "hour" and "weekday" not in row:  # 0 is Monday, 00:00
+        return f"{_WEEKDAYS[value // 24]} {value % 24:02}:00"
+    if name == "p_value" and value is not None:
+        return f"{value:.2g}"
     if value is None or not decimals.is_rate(row, name):
         return plainly(value)
     return decimals.shown(value, decimals.sample_of(row, name, basis))
@@ -170,10 +175,24 @@ def _lines(
     figures: Mapping[str, Any], basis: _Basis, prefix: str = ""
 ) -> Iterable[tuple[str, str]]:
     for name, value in figures.items():
+        if _is_rows(value) and (value or not prefix):
+            continue
         if isinstance(value, Mapping):
             yield from _lines(value, basis, f"{prefix}{_words(name)}, ")
         else:
             yield prefix + _heading(name), _shown(figures, name, basis)
+
+
+def _lists(
+    figures: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """Return the lists of rows of a response with their titles; nested ones if they have rows."""
+    for name, value in figures.items():
+        title = prefix + _words(name)
+        if _is_rows(value) and (value or not prefix):
+            yield title, value
+        elif isinstance(value, Mapping):
+            yield from _lists(value, f"{title}, ")
 
 
 def _words(name: str) -> str:
@@ -182,7 +201,8 @@ def _words(name: str) -> str:
 
 def _heading(name: str) -> str:
     is_percent = decimals.is_rate({}, name) and name != "change"
-    return f"{_words(name)}, %" if is_percent else _words(name)
+    unit = ", %" if is_percent else ", s" if name.endswith("duration") else ""
+    return f"{_words(name)}{unit}"
 
 
 for _report in REPORTS:

@@ -111,7 +111,8 @@ def _check_file(file: Path, *, make: bool) -> None:
         if not file.exists():
             if make:
                 return
-            raise StoreUnavailableError("database: no such file; `asu-stats db upgrade` creates it")
+            words = f"{file.resolve()}: no such file; `asu-stats db upgrade` creates it"
+            raise StoreUnavailableError(words)
         if file.is_dir():
             raise StoreUnavailableError("database: is a directory")
         with closing(sqlite.reading(file)) as connection:
