@@ -69,13 +69,11 @@ def test_links_lead_to_answers(sqlite_stats: Stats) -> None:
 def away(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the database be away."""
 
-    @contextmanager
-    def refuse(*_: Any) -> Iterator[None]:
+    def refuse(*_: Any) -> None:
         raise StoreUnavailableError("database: no route to 10.0.0.7")
-        yield
 
     with monkeypatch.context() as patch:
-        patch.setattr("asu_stats.store.database.reading.read_snapshot", refuse)
+        patch.setattr("asu_stats.store.database.engine.read", refuse)
         yield
 
 

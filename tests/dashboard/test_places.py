@@ -219,6 +219,8 @@ def test_a_column_shows_the_field_of_its_heading(
     response = shown.get(endpoint, days=DAYS)
     rows = response[member] if member else response
     assert rows, "the history has no such rows"
+    if endpoint == "performance" and member == "by_version":
+        rows = sorted(rows, key=lambda row: -row["builds"])  # as its page shows them
     table = table_of(page(shown, with_days(path)), name, headings)
     count = min(len(rows), len(table.rows))
     assert count == len(table.rows) or count == len(rows)
