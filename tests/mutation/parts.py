@@ -40,7 +40,7 @@ PARTS: Final = {
     "outbreaks": Part(("monitor/outbreaks.py",), ("monitor/test_outbreaks.py",)),
     "answering": Part(
         ("api/answering.py",),
-        ("api/test_answering.py", "api/test_compression.py"),
+        ("api/test_answering.py", "api/test_compression.py", "api/test_repeats.py"),
     ),
     "tokens": Part(
         ("api/tokens.py",),
