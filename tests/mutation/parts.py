@@ -34,7 +34,7 @@ PARTS: Final = {
     ),
     "retention": Part(
         ("store/archive/retention.py", "store/archive/expiry.py"),
-        ("store/test_retention.py", "store/test_gaps.py"),
+        ("store/test_retention.py", "store/test_gaps.py", "jobs/test_clocks.py"),
         "not postgresql and not history_is_archived and not may_not_write and not rebuild_reads",
     ),
     "outbreaks": Part(("monitor/outbreaks.py",), ("monitor/test_outbreaks.py",)),
