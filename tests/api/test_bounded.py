@@ -27,7 +27,7 @@ from asu_stats.store.details import error_fingerprints as fingerprints
 from asu_stats.store.rollups import names
 from tests.support import NOW, CloudEvent, Stats, build, request
 
-NAMES = int(os.environ.get("NAMES", "1000"))
+NAMES = int(os.environ.get("NAMES", "1500"))
 _BATCH = 500
 _WINDOW = {"start": "2026-09-30", "end": "2026-09-30"}
 _OF_OPERATORS = {"/api/v1/stats/alerts/silences"}
