@@ -20,6 +20,7 @@ from benchmarks import (
     report,
     reports,
     size,
+    trips,
 )
 from benchmarks.report import Results
 
@@ -30,6 +31,7 @@ PARTS: Final[Mapping[str, Callable[[Results, Path, int], None]]] = {
     "http": http.run,
     "processes": processes.run,
     "remote": remote.run,
+    "trips": trips.run,
     "size": size.run,
     "pages": pages.run,
     "import": importing.run,

@@ -56,7 +56,7 @@ def test_blocks_are_what_answers_are_made_of(sqlite_stats: Stats) -> None:
     reader.forget(sqlite_stats.engine)
     with write_transaction(sqlite_stats.engine) as connection:
         block = VERSIONS.name
-        empty = reader.Reader(connection, {}).encode(VERSIONS, Block(np.zeros((0, 8), int)))
+        empty = reader.Reader(connection).encode(VERSIONS, Block(np.zeros((0, 8), int)))
         other = update(packed_days).where(packed_days.c.cube == block).values(payload=empty)
         assert connection.execute(other).rowcount > 0
     assert sqlite_stats.get("versions") == []

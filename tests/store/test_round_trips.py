@@ -19,7 +19,7 @@ from asu_stats.store.database import postgresql, statements
 from asu_stats.store.database.changes import COUNTER
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import store_state
-from tests import servers
+from tests import servers, trips
 from tests.builds.support import failure, settings_for, submit, success
 from tests.support import NOW, CloudEvent, Stats, build, request
 
@@ -29,17 +29,23 @@ BATCH = 8  # of a batch, whatever its size
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[tuple[Engine, servers.Proxy]]:
-    """A database behind a proxy. No connection becomes old, however slow the tests are."""
-    with servers.primary() as server, pytest.MonkeyPatch.context() as patch:
+def server() -> Iterator[servers.Server]:
+    """A database with a schema."""
+    with servers.primary() as server:
+        engine = engines.create(server.url())
+        migrate.upgrade(engine)
+        engine.dispose()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def far(server: servers.Server) -> Iterator[tuple[Engine, servers.Proxy]]:
+    """The database behind a proxy. No connection becomes old, however slow the tests are."""
+    with servers.proxy(server.port) as proxy, pytest.MonkeyPatch.context() as patch:
         patch.setattr(postgresql, "_TRUSTED_SECONDS", 600.0)
-        near = engines.create(server.url())
-        migrate.upgrade(near)
-        near.dispose()
-        with servers.proxy(server.port) as proxy:
-            engine = engines.create(server.url(proxy.port))
-            yield engine, proxy
-            engine.dispose()
+        engine = engines.create(server.url(proxy.port))
+        yield engine, proxy
+        engine.dispose()
 
 
 def events_of(name: str, requests: int) -> list[Event]:
@@ -146,7 +152,7 @@ def test_a_report_on_a_connection_that_was_lost(far: tuple[Engine, servers.Proxy
     assert engines.read(engine, report) == counted
 
 
-PAGE = 6  # of the overview after a change
+PAGE = 4  # of the overview after a change
 
 
 def a_day(ago: int) -> list[Event]:
@@ -172,3 +178,43 @@ def test_the_overview_page_after_a_change(
             page = stats.client.get("/").text
             assert 'data-figure="requests"' in page
             assert proxy.round_trips - before <= PAGE
+
+
+QUESTION = 2  # of a report whose response is not remembered
+# What they ask last depends on what they were answered before.
+MORE = {
+    "packages": 3,  # names of the packages in lists
+    "packages?version=24.10.2": 3,
+    "packages?target=ath79/generic": 3,
+    "performance": 3,  # builds with the longest durations
+    "performance?version=24.10.2": 3,
+    "insights/failures": 4,  # texts and lists of packages, and their names
+    "insights/failures?client=luci": 6,  # before them, names of clients
+    "insights/fingerprints": 3,  # texts
+    "insights/packages": 3,  # texts
+    "insights/cache": 3,  # builds of images that were requested again
+    "insights/warmup": 3,  # images, by the branch of the newest release
+}
+CURRENT = {"comparison", "insights/queue"}  # depend on the clock: nothing is remembered
+
+
+@pytest.fixture(scope="module")
+def asked(
+    server: servers.Server,
+    far: tuple[Engine, servers.Proxy],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[str], Iterator[trips.Asked]]]:
+    """Asks a question of a service with some history."""
+    engine, proxy = far
+    trips.fill(engine, requests=600)
+    with trips.service(server, proxy.port, tmp_path_factory.mktemp("asked")) as stats:
+        yield partial(trips.ask, stats, proxy)
+
+
+@pytest.mark.parametrize("question", trips.questions())
+def test_a_question(asked: Callable[[str], Iterator[trips.Asked]], question: str) -> None:
+    for each in asked(question):
+        most = MORE.get(question, QUESTION)
+        if each.state == "known" and question not in CURRENT:
+            most = 1
+        assert len(each.trips) <= most, (each.state, *map(trips.described, each.trips))

@@ -20,8 +20,7 @@ from asu_stats.caches import LruCache
 from asu_stats.connections import route_path
 from asu_stats.reports import floor
 from asu_stats.reports.listing import ROWS_AT_A_TIME, Listing, Page
-from asu_stats.store.database import statements
-from asu_stats.store.database.changes import COUNTER
+from asu_stats.store.database.changes import figures, send_figures
 from asu_stats.store.database.reading import Reading
 
 JSON: Final = "application/json"
@@ -76,8 +75,12 @@ class ResultCache:
 
     def get(self, query_key: tuple[str, ...], changes: int) -> Answer | None:
         """Return the response to a query, if it is cached for `changes`."""
-        found = self._answers.get(query_key)
-        return found[1] if found and found[0] == changes else None
+        known, answer = self.last(query_key)
+        return answer if known == changes else None
+
+    def last(self, query_key: tuple[str, ...]) -> tuple[int, Answer] | tuple[None, None]:
+        """Return the cached response to a query, and the counter for which it is valid."""
+        return self._answers.get(query_key) or (None, None)
 
     def put(self, query_key: tuple[str, ...], changes: int, answer: Answer) -> None:
         """Cache a response. The least recently used ones are dropped."""
@@ -104,13 +107,16 @@ class Answering:
         query_key: tuple[str, ...],
         make: Callable[[Connection, int], Answer],
         *,
+        send_first: Callable[[Connection, int | None], None] | None = None,
         today: date,
         vary: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return the response to a query. `make` computes it unless nothing changed since.
 
-        `make` gets a connection to a snapshot, and its change counter. `query_key` contains
+        `make` gets a connection to a snapshot, and its change counter. `send_first` is called
+        before: it asks for what `make` needs first, which costs no round trip then, unless the
+        counter still has the number that it gets. `query_key` contains
         everything that the response depends on, except the data. While it is `today`, the same
         request always means the same query. A request whose `If-None-Match` names this state
         gets 304. `headers` are added to all these responses.
@@ -127,11 +133,14 @@ class Answering:
             }
 
         def read(connection: Connection) -> tuple[int, Answer | None]:
-            ((changes,),) = statements.fetch(connection, COUNTER)
+            known, answer = self._cache.last(query_key)
+            send_figures(connection)
+            if send_first:
+                send_first(connection, known)
+            changes = figures(connection).changes
             if _matches(request.headers.get("if-none-match"), stamp(changes)["ETag"]):
                 return changes, None
-            answer = self._cache.get(query_key, changes)
-            if answer is None:
+            if answer is None or known != changes:
                 answer = make(connection, changes)
                 if answer.parts is None:
                     self._cache.put(query_key, changes, answer)

@@ -96,7 +96,7 @@ class StatsApi:
             return self._answering.answer_now(
                 request,
                 lambda connection: _written(
-                    report, query, report.answer(connection, query), as_csv=as_csv
+                    report, query, report.answer_now(connection, query), as_csv=as_csv
                 ),
                 vary=", ".join(vary),
             )
@@ -118,7 +118,12 @@ class StatsApi:
             "full hashes" if query.full_hashes else "",
         )
         return self._answering.answer(
-            request, cache_key, make, today=query.today, vary=", ".join(vary)
+            request,
+            cache_key,
+            make,
+            send_first=lambda connection, known: report.send_first(connection, query, known),
+            today=query.today,
+            vary=", ".join(vary),
         )
 
     def _read(self, report: Report, query: Query, connection: Connection, changes: int) -> Any:

@@ -11,7 +11,7 @@ from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import Requests
 from asu_stats.reports.marks import Named
 from asu_stats.reports.parameters import DAYS_INTERVAL
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import Interval, Window
 
@@ -61,9 +61,15 @@ def read(connection: Connection, window: Window, *, interval: Interval) -> list[
     return found
 
 
+def _send(connection: Connection, query: Query) -> None:
+    sums.send_cubes(connection, query.window, VERSIONS)
+    sums.send_cubes(connection, query.window, VERSIONS, interval=query.filters["interval"])
+
+
 REPORT: Final = Report(
     name="versions/timeseries",
     summary="Share of versions over time",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[VersionBucket],
     parameters=(DAYS_INTERVAL,),

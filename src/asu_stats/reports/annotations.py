@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
 from asu_stats.reports import floor, release_days
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.details import annotations
 from asu_stats.store.details.annotations import Incident
 from asu_stats.times import aware, bounds, midnight
@@ -76,11 +76,17 @@ def _title(incident: Incident, names: floor.Visible) -> str:
     return incident.title if is_shown else f"{incident.rule}: {floor.OTHER}"
 
 
+def _send(connection: Connection, query: Query) -> None:
+    send(connection, query.window)
+    release_days.send(connection, query.window)
+
+
 REPORT = Report(
     name="annotations",
     summary="Releases, incidents, changed settings and notes",
     description="Marks in charts, oldest first. One that began before the time range is included "
     "if it lasted into it.",
+    send=_send,
     read=lambda connection, query: read(connection, query.window),
     response=list[Annotation],
     row=Annotation,

@@ -1,9 +1,10 @@
 """Everything about one client."""
 
+from collections.abc import Callable
 from typing import Annotated, Final
 
 from pydantic import Field
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Text, bindparam, literal_column, select
 from typing_extensions import TypedDict
 
 from asu_stats.exceptions import UnknownClientError
@@ -23,8 +24,9 @@ from asu_stats.reports.first_rows import FirstRows
 from asu_stats.reports.incomplete import reasons
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.marks import Named
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.reports.timeseries import Bucket
+from asu_stats.store.database import statements
 from asu_stats.store.rollups.definitions import (
     CLIENT_DEVICES,
     CLIENT_ERRORS,
@@ -80,14 +82,10 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
     Raises `UnknownClientError` for a client without any recorded request, or below the floor.
     """
     filters = {"client": client}
-    t = CLIENTS.table
-    if connection.execute(select(t.c.client).where(t.c.client == client).limit(1)).first() is None:
+    if not statements.fetch_once(connection, _KNOWN, client=client):
         raise UnknownClientError(client)
     if floor.min_requests() and floor.is_rare(connection, window, filters):
         raise UnknownClientError(client)
-
-    def first(rollup: Rollup, column: str, page: Page) -> FirstRows:
-        return first_rows.read(connection, rollup, (column,), window, filters, page, fold=True)
 
     totals = [int(n or 0) for n in sums.rows(connection, CLIENTS, (), window, filters)[0]]
     imported = any(unhashed for _, unhashed in sums.days(connection, window, _UNHASHED))
@@ -96,16 +94,10 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
         untraced=totals[CLIENTS.place("untraced_requests")],
         rejected_without_hash=totals[CLIENTS.place("rejected_without_hash")],
     )
-    unique, turned_away = (
-        sums.unique_of_client(connection, window, client, pairs)
-        for pairs in (CLIENT_UNIQUE_REQUESTS, CLIENT_UNIQUE_REJECTED)
+    unique, turned_away = (each() for each in _send_unique(connection, window, client))
+    versions, own, targets, profiles, errors = (
+        rows() for rows in _send_first_rows(connection, window, client, page)
     )
-    tops = Page(page.most(_TOP))
-    versions = first(CLIENT_VERSIONS, "version", tops)
-    own = first(CLIENT_VERSIONS, "client_version", page)
-    targets, profiles = (first(CLIENT_DEVICES, name, tops) for name in ("target", "profile"))
-    by_error = ("error_category", "error_type")
-    errors = first_rows.read(connection, CLIENT_ERRORS, by_error, window, filters, page)
     return {
         **clients.row(client, totals, (unique, turned_away), versions.rows, imported=imported),
         "period": sums.period(connection, window, gaps),
@@ -130,9 +122,57 @@ def read(connection: Connection, window: Window, client: str, page: Page = ALL) 
     }
 
 
+_KNOWN: Final = (
+    select(CLIENTS.table.c.client)
+    .where(CLIENTS.table.c.client == bindparam("client", type_=Text))
+    .limit(literal_column("1"))
+)
+
+
+def _send_unique(connection: Connection, window: Window, client: str) -> list[Callable[[], int]]:
+    """Ask for the distinct accepted and rejected requests."""
+    return [
+        sums.send_unique_of_client(connection, window, client, pairs)
+        for pairs in (CLIENT_UNIQUE_REQUESTS, CLIENT_UNIQUE_REJECTED)
+    ]
+
+
+def _send_first_rows(
+    connection: Connection, window: Window, client: str, page: Page
+) -> list[Callable[[], FirstRows]]:
+    """Ask for the most common versions, client versions, targets, profiles and errors."""
+    filters, tops = {"client": client}, Page(page.most(_TOP))
+    by_error = ("error_category", "error_type")
+    lists: list[tuple[Rollup, str, Page]] = [
+        (CLIENT_VERSIONS, "version", tops),
+        (CLIENT_VERSIONS, "client_version", page),
+        (CLIENT_DEVICES, "target", tops),
+        (CLIENT_DEVICES, "profile", tops),
+    ]
+    return [
+        *(
+            first_rows.send(connection, rollup, (column,), window, filters, of, fold=True)
+            for rollup, column, of in lists
+        ),
+        first_rows.send(connection, CLIENT_ERRORS, by_error, window, filters, page),
+    ]
+
+
+def _send(connection: Connection, query: Query) -> None:
+    window, client = query.window, query.filters["client"]
+    statements.send_once(connection, _KNOWN, client=client)
+    sums.send_rows(connection, CLIENTS, (), window, {"client": client})
+    sums.send_days(connection, window, _UNHASHED)
+    _send_unique(connection, window, client)
+    _send_first_rows(connection, window, client, query.page)
+    timeseries.send(connection, window, "day", {"client": client})
+
+
 REPORT: Final = Report(
     name="clients/{client}",
     summary="Figures of one client",
+    days=lambda _: None,
+    send=_send,
     read=lambda connection, query: read(
         connection, query.window, query.filters["client"], query.page
     ),

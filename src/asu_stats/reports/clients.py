@@ -132,6 +132,7 @@ def row(
 REPORT: Final = Report(
     name="clients",
     summary="Requests and results per client",
+    send=lambda connection, query: sums.send_cubes(connection, query.window, *CUBES),
     read=lambda connection, query: read(connection, query.window),
     response=list[ClientRow],
     row=ClientRow,

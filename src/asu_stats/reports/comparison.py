@@ -10,9 +10,9 @@ from typing_extensions import TypedDict
 
 from asu_stats.chance import fisher
 from asu_stats.cloudevents import format_time
-from asu_stats.reports import figures, overview, rolling
+from asu_stats.reports import figures, overview, rolling, sums
 from asu_stats.reports.overview import Overview
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.reports.tally import Tally
 from asu_stats.store.archive import segments
 from asu_stats.store.database.schema import build_metrics, client_stats
@@ -56,6 +56,7 @@ class Compared(TypedDict):
 
 
 _DAY: Final = timedelta(days=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _DETAILS: Final = (build_metrics, client_stats)
 # Part and rest of each figure in percent.
 _SPLITS: Final[Mapping[str, Callable[[Overview], tuple[int, int]]]] = {
@@ -168,7 +169,7 @@ def _up_to(connection: Connection, window: Window, last: datetime) -> Tally:
 
     Whole days are read from rollups, the last day from details.
     """
-    just_before = aware(midnight(last.date()) - timedelta(microseconds=1))
+    just_before = aware(midnight(last.date())) - _MICROSECOND
     if window.start == last.date():
         return rolling.tally(connection, just_before, last)
     days = Window(window.start, last.date() - _DAY)
@@ -192,9 +193,30 @@ def _is_significant(name: str, shown: Overview, before: Overview | None) -> bool
     return 2 * min(fisher(*now, *then), fisher(*then, *now)) < _CHANCE
 
 
+def _days(query: Query) -> Window:
+    earlier = query.window.before() or query.window
+    return Window(earlier.start, query.window.end)
+
+
+def _send(connection: Connection, query: Query) -> None:
+    window, now = query.window, query.now
+    overview.send(connection, window)
+    earlier, since = window.before(), sums.first_day(connection)
+    if earlier is None or since is None or earlier.start < since:
+        return
+    if until := compared_until(window, now):
+        first = midnight(until.date())
+        segments.send_any_between(connection, _DETAILS, first, first + _DAY)
+        rolling.send(connection, aware(first) - _MICROSECOND, until, whole_days(window, now))
+    if days := whole_days(window, now):
+        overview.send(connection, days)
+
+
 REPORT: Final = Report(
     name="comparison",
     summary="Overview compared with the time range before",
+    days=_days,
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.now),
     response=list[Compared],
     default_days=7,

@@ -12,7 +12,7 @@ from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.fields import Day, KnownRate, Requests, Total, UnknownSplit, Version
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import TARGET, VERSION
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.store.blocks.totals import Ranked
 from asu_stats.store.rollups.definitions import VERSION_TARGET
@@ -170,9 +170,19 @@ def _splits(columns: Columns) -> Iterator[Split]:
     return map(Split._make, zip(total, enabled, disabled, unknown, percentages, strict=True))
 
 
+def _send(connection: Connection, query: Query) -> None:
+    if not query.filters:
+        sums.send_days(connection, query.window, *_DAY)
+        sums.send_cubes(connection, query.window, VERSIONS)
+        return
+    for by in ("version", "date"):
+        sums.send_rows(connection, VERSION_TARGET, (by,), query.window, query.filters)
+
+
 REPORT: Final = Report(
     name="diff-packages",
     summary="Requests by diff_packages",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.page, **query.filters),
     response=DiffPackagesReport,
     parameters=(VERSION, TARGET),

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import of_version
 from asu_stats.reports.parameters import VERSION
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS
 from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.windows import Window
@@ -68,9 +68,15 @@ def bars(spread: Distribution, widths: Sequence[int]) -> list[tuple[int, int, in
     return [*found, (edges[-1] + width, most, higher)] if higher else found
 
 
+def _send(connection: Connection, query: Query) -> None:
+    cube = VERSION_SECONDS if "version" in query.filters else SECONDS
+    sums.send_cubes(connection, query.window, cube)
+
+
 REPORT: Final = Report(
     name="performance/distribution",
     summary="Histogram of build durations",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[DurationBar],
     parameters=(VERSION,),

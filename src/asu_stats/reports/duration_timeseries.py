@@ -10,7 +10,7 @@ from asu_stats.reports import figures, sums
 from asu_stats.reports.durations import of_version
 from asu_stats.reports.fields import Average, Seconds
 from asu_stats.reports.parameters import DAYS_INTERVAL, VERSION
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import SECONDS, VERSION_SECONDS
 from asu_stats.windows import Interval, Window
 
@@ -48,9 +48,15 @@ def read(
     return found
 
 
+def _send(connection: Connection, query: Query) -> None:
+    cube = VERSION_SECONDS if "version" in query.filters else SECONDS
+    sums.send_cubes(connection, query.window, cube, interval=query.filters["interval"])
+
+
 REPORT: Final = Report(
     name="performance/timeseries",
     summary="Build durations over time",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[DurationBucket],
     parameters=(VERSION, DAYS_INTERVAL),

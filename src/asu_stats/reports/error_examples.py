@@ -1,7 +1,8 @@
 """The latest errors with their messages."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 from sqlalchemy import Connection
@@ -54,16 +55,9 @@ def read(
     fingerprint: str | None = None,
 ) -> list[ErrorExample]:
     """Return the latest errors in `window` of a version, category and type, newest first."""
-    first = midnight(window.start)
-    given = {"version": version, "error_category": category, "error_type": type}
-    given["fingerprint"] = fingerprint
-    found = latest_errors.read(
-        connection,
-        EXAMPLES,
-        first=first,
-        after=first + timedelta(days=window.days),
-        filters={name: value for name, value in given.items() if value is not None},
-    )
+    given = {"version": version, "category": category, "type": type, "fingerprint": fingerprint}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    found = latest_errors.read(connection, EXAMPLES, **_selected(window, chosen))
     return [
         {
             "timestamp": format_time(aware(error.timestamp)),
@@ -81,9 +75,26 @@ def read(
     ]
 
 
+def _selected(window: Window, filters: Mapping[str, str]) -> dict[str, Any]:
+    """Return the time range and the filters as `latest_errors` takes them."""
+    first = midnight(window.start)
+    stored = {_STORED.get(name, name): value for name, value in filters.items()}
+    return {"first": first, "after": first + timedelta(days=window.days), "filters": stored}
+
+
+_STORED: Final = {"category": "error_category", "type": "error_type"}
+
+
+def send(connection: Connection, window: Window, **filters: str) -> None:
+    """Ask for what `read` needs, and do not wait for it."""
+    latest_errors.send(connection, EXAMPLES, **_selected(window, filters))
+
+
 REPORT: Final = Report(
     name="errors/examples",
     summary="Latest errors with messages",
+    days=lambda _: None,
+    send=lambda connection, query: send(connection, query.window, **query.filters),
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ErrorExample],
     parameters=(VERSION, CATEGORY, ERROR_TYPE),

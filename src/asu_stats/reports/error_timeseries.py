@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, sums
 from asu_stats.reports.parameters import CATEGORY, DAYS_INTERVAL, ERROR_TYPE, TARGET, VERSION
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import FAILURES
 from asu_stats.store.rollups.definitions import ERRORS
 from asu_stats.windows import Interval, Window, bucket_of_day
@@ -77,9 +77,16 @@ def _split(
         yield name, sum(errors.values()) - sum(errors.get(category, 0) for category in shown)
 
 
+def _send(connection: Connection, query: Query) -> None:
+    if "target" not in query.filters:
+        interval = query.filters["interval"]
+        sums.send_cubes(connection, query.window, FAILURES, interval=interval)
+
+
 REPORT: Final = Report(
     name="errors/timeseries",
     summary="Errors by category over time",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ErrorBucket],
     parameters=(VERSION, TARGET, CATEGORY, ERROR_TYPE, DAYS_INTERVAL),

@@ -68,6 +68,7 @@ def read(
 REPORT: Final = Report(
     name="errors/types",
     summary="Errors by type",
+    send=lambda connection, query: sums.send_cubes(connection, query.window, FAILURES),
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ErrorTypeRow],
     parameters=(VERSION, CATEGORY),

@@ -118,6 +118,7 @@ def _by_version(failures: Totals) -> Listing[VersionErrors]:
 REPORT: Final = Report(
     name="errors",
     summary="Failed builds and rejected requests",
+    send=lambda connection, query: sums.send_cubes(connection, query.window, *CUBES),
     read=lambda connection, query: read(connection, query.window, query.page),
     response=Errors,
     default_days=7,

@@ -1,6 +1,6 @@
 """The first rows of a ranking. The database orders and cuts: names are untrusted, so many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
@@ -48,7 +48,21 @@ def read(
     *,
     fold: bool = False,
 ) -> FirstRows:
-    """Return the rows of `page`: the first sum of `rollup` by `columns`, without sums of 0.
+    """Return the rows that `send` asks for."""
+    return send(connection, rollup, columns, window, filters, page, fold=fold)()
+
+
+def send(
+    connection: Connection,
+    rollup: Rollup,
+    columns: Sequence[str],
+    window: Window,
+    filters: Mapping[str, str],
+    page: Page,
+    *,
+    fold: bool = False,
+) -> Callable[[], FirstRows]:
+    """Ask for the rows of `page`: the first sum of `rollup` by `columns`, without sums of 0.
 
     With `fold`, names of a single column that are below the public floor are added up as `other`.
     SQL cannot sort by release. Of version columns all rows that tie with the last one are read.
@@ -57,7 +71,7 @@ def read(
     after = page.places.stop
     cut: _Cut = "all" if after is None else "row" if order is as_text else "place"
     min_requests = floor.min_requests() if fold else 0
-    found = statements.fetch(
+    sent = statements.send_once(
         connection,
         _statement(rollup, tuple(columns), tuple(filters), cut, fold=min_requests > 0),
         start=window.start,
@@ -66,13 +80,17 @@ def read(
         **({"min_requests": min_requests} if min_requests else {}),
         **({"after": after} if after is not None else {}),
     )
-    if not found:
-        return FirstRows([], 0, 0)
-    width = len(columns)
-    rows = [(*row[:width], int(row[width])) for row in found]
-    if order is not as_text:
-        rows.sort(key=lambda row: (-row[1], order(row[0])))
-    return FirstRows(rows[page.places], *map(int, found[0][width + 1 : width + 3]))
+
+    def first_rows() -> FirstRows:
+        found, width = sent(), len(columns)
+        if not found:
+            return FirstRows([], 0, 0)
+        rows = [(*row[:width], int(row[width])) for row in found]
+        if order is not as_text:
+            rows.sort(key=lambda row: (-row[1], order(row[0])))
+        return FirstRows(rows[page.places], *map(int, found[0][width + 1 : width + 3]))
+
+    return first_rows
 
 
 @lru_cache(maxsize=64)

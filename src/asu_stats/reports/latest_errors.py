@@ -6,10 +6,21 @@ and at most a few.
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, FromClause, Select, Table, func, select
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    FromClause,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    func,
+    select,
+)
 
 from asu_stats.events import NO_HASH
 from asu_stats.exceptions import MissingArchiveError
@@ -61,14 +72,11 @@ def read(
     `filters` holds values of columns, such as `error_type`. Errors in a missing or damaged archive
     file are left out; `/readyz` names the file. With a public floor, see `_covered`.
     """
-    found = [
-        LatestError(*row)
-        for errors in (error_stats, error_stats_archive)
-        for row in connection.execute(
-            _select(errors, limit, first, after, builds_only=builds_only, filters=filters)
-        )
-    ]
-    found = sorted(found, key=_newest_first)[:limit]
+    sent = _send(connection, limit, first, after, builds_only=builds_only, filters=filters)
+    rows = [row for rows in sent for row in rows()]
+    width = len(_COLUMNS)
+    texts = {(row[7], row[8]): row[width + 1] for row in rows if row[width] is not None}
+    found = sorted((LatestError(*row[:width]) for row in rows), key=_newest_first)[:limit]
     files = segments.between(connection, error_stats, first, after)
     for part in sorted(files, key=lambda part: part.last_at, reverse=True)[:_FILES]:
         if len(found) == limit and part.last_at < found[-1].timestamp:
@@ -83,7 +91,7 @@ def read(
         found = sorted(found, key=_newest_first)[:limit]
     if floor.min_requests():
         return _covered(connection, found, first, after)
-    texts = _texts(connection, found)
+    texts = _texts(connection, found, texts)
     return [
         error._replace(error_message=error.error_message or texts.get(_build_of(error)))
         for error in found
@@ -119,22 +127,67 @@ def _covered(
     return found
 
 
-def _select(
-    errors: Table,
+def send(
+    connection: Connection,
+    limit: int,
+    *,
+    first: datetime = _BEGINNING,
+    after: datetime = _END,
+    builds_only: bool = False,
+    filters: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Ask for what `read` needs, and do not wait for it."""
+    _send(connection, limit, first, after, builds_only=builds_only, filters=filters)
+    segments.send_between(connection, error_stats, first, after)
+
+
+def _send(
+    connection: Connection,
     limit: int,
     first: datetime,
     after: datetime,
     *,
     builds_only: bool,
     filters: Mapping[str, str],
-) -> Any:
-    e = errors.c
+) -> list[statements.Sent]:
+    given = {f"of_{name}": value for name, value in filters.items()}
+    return [
+        statements.send_once(
+            connection,
+            _errors(errors, tuple(filters), builds_only=builds_only),
+            first=first,
+            after=after,
+            rows=limit,
+            **given,
+        )
+        for errors in (error_stats, error_stats_archive)
+    ]
+
+
+@lru_cache(maxsize=64)
+def _errors(errors: Table, filters: tuple[str, ...], *, builds_only: bool) -> Select[Any]:
+    """Select errors, and of those of builds the build and its message, if they are in a table."""
+    e, b, a = errors.c, build_metrics.c, build_metrics_archive.c
+    first, after = (bindparam(name, type_=DateTime) for name in ("first", "after"))
     here = [e.timestamp >= first, e.timestamp < after]
-    here += [e[name] == value for name, value in filters.items()]
+    here += [e[name] == bindparam(f"of_{name}", type_=e[name].type) for name in filters]
     if builds_only:
         here.append(e.build_id.is_not(None))
     order = (e.timestamp.desc(), e.request_hash, func.coalesce(e.build_id, ""))
-    return select(*(e[name] for name in _COLUMNS)).where(*here).order_by(*order).limit(limit)
+    latest = (
+        select(*(e[name] for name in _COLUMNS))
+        .where(*here)
+        .order_by(*order)
+        .limit(bindparam("rows", type_=Integer))
+        .subquery()
+    )
+    found: FromClause = latest
+    for builds in (b, a):
+        same = builds.request_hash == latest.c.request_hash
+        table = builds.request_hash.table
+        found = found.outerjoin(table, same & (builds.build_id == latest.c.build_id))
+    stored = func.coalesce(b.build_id, a.build_id), func.coalesce(b.error_message, a.error_message)
+    return select(*latest.c, *stored).select_from(found)
 
 
 def _newest_first(error: LatestError) -> tuple[object, ...]:
@@ -154,38 +207,19 @@ def _rows_of(connection: Connection, table: Table, file: str) -> Rows:
         return ()
 
 
-def _messages_of(builds: Table) -> statements.Joined:
-    """Return a function that selects the messages of given builds."""
-    b = builds.c
-
-    def select_for(given: FromClause) -> Select[Any]:
-        same = (b.request_hash == given.c.request_hash) & (b.build_id == given.c.build_id)
-        said = select(b.request_hash, b.build_id, b.error_message)
-        return said.join_from(given, builds, same)
-
-    return select_for
-
-
-_BUILD: Final = tuple((name, build_metrics.c[name].type) for name in ("request_hash", "build_id"))
-_MESSAGES: Final = {
-    builds: _messages_of(builds) for builds in (build_metrics, build_metrics_archive)
-}
-
-
 def _build_of(error: LatestError) -> _Build:
     return error.request_hash, error.build_id or ""
 
 
-def _texts(connection: Connection, errors: Iterable[LatestError]) -> dict[_Build, str | None]:
-    """Return the messages of errors of builds, from wherever the builds are stored."""
+def _texts(
+    connection: Connection,
+    errors: Iterable[LatestError],
+    found: dict[_Build, str | None],
+) -> dict[_Build, str | None]:
+    """Return the messages of errors of builds: those `found` in tables, others from files."""
     wanted = {_build_of(error) for error in errors if error.build_id and not error.error_message}
-    found: dict[_Build, str | None] = {}
-    for builds in _MESSAGES:
-        if not (missing := wanted - found.keys()):
-            return found
-        rows = statements.fetch_for(connection, _MESSAGES[builds], _BUILD, sorted(missing))
-        found |= {(row[0], row[1]): row[2] for row in rows}
-    missing = wanted - found.keys()
+    if not (missing := wanted - found.keys()):
+        return found
     numbers = segments.holding(connection, (segments.build_key(*build) for build in missing))
     names = [column.name for column in build_metrics.columns]
     places = [names.index(name) for name in ("request_hash", "build_id", "error_message")]

@@ -110,6 +110,12 @@ SUMS: Final = (
 )
 
 
+def send(connection: Connection, window: Window) -> None:
+    """Ask for what `tally` needs, and do not wait for it."""
+    sums.send_days(connection, window, *SUMS)
+    sums.send_cubes(connection, window, *CUBES)
+
+
 def read(connection: Connection, window: Window) -> Overview:
     """Return totals, durations, clients and diff_packages of `window`."""
     found = tally(connection, window)
@@ -209,9 +215,16 @@ def _read(connection: Connection, query: Query) -> Overview:
     return read_hours(connection, query.now, query.hours)
 
 
+def _send(connection: Connection, query: Query) -> None:
+    if query.hours is None:
+        send(connection, query.window)
+
+
 REPORT: Final = Report(
     name="overview",
     summary="Overview of a time range",
+    days=lambda query: query.window if query.hours is None else None,
+    send=_send,
     read=_read,
     response=Overview,
     default_days=7,

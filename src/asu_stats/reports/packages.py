@@ -1,19 +1,22 @@
 """Packages in accepted requests. Cache hits do not list packages."""
 
 from collections import defaultdict
-from typing import Annotated, Final
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Final
 
 from pydantic import Field
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Select
 from typing_extensions import TypedDict
 
 from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.marks import Named
 from asu_stats.reports.parameters import TARGET, VERSION
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import BY_PACKAGE
 from asu_stats.store.blocks.totals import Ranked
+from asu_stats.store.database import statements
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.definitions import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
@@ -48,11 +51,9 @@ def read(
         (found,) = sums.cubes(connection, window, BY_PACKAGE)
         ranked = found.ranked(1, None if version is None else {0: version})
     else:
-        lists = sums.rows(connection, PACKAGES, ("package_list",), window, filters)
-        counts = package_lists.count(
-            connection, {row.package_list: int(row.requests) for row in lists}
-        )
-        ranked = Ranked.of([(name, (counts[name],)) for name in sorted(counts)], width=1)
+        lists = _send_lists(connection, window, filters)()
+        counts = sorted(package_lists.in_total(connection, lists))
+        ranked = Ranked.of([(name, (requests,)) for name, requests in counts], width=1)
     ranked, _ = floor.fold_ranked(ranked)
     (totals,) = sums.rows(connection, VERSION_TARGET, (), window, filters)
     accepted = int(totals.request_count or 0)
@@ -64,6 +65,20 @@ def read(
         ]
 
     return Listing(len(ranked), make)
+
+
+@lru_cache(maxsize=8)
+def _lists(filters: tuple[str, ...]) -> Select[Any]:
+    return package_lists.with_packages(sums.select_rows(PACKAGES, ("package_list",), filters))
+
+
+def _send_lists(
+    connection: Connection, window: Window, filters: Mapping[str, str]
+) -> statements.Sent:
+    """Ask for the packages of each list, and its requests."""
+    values = {f"of_{name}": value for name, value in filters.items()}
+    days = {"start": window.start, "end": window.end}
+    return statements.send_once(connection, _lists(tuple(filters)), **days, **values)
 
 
 def most(
@@ -83,9 +98,18 @@ def branch_of(version: str) -> str:
     return version[:_BRANCH] if "." in version else version
 
 
+def _send(connection: Connection, query: Query) -> None:
+    sums.send_rows(connection, VERSION_TARGET, (), query.window, query.filters)
+    if "target" in query.filters:
+        _send_lists(connection, query.window, query.filters)
+    else:
+        sums.send_cubes(connection, query.window, BY_PACKAGE)
+
+
 REPORT: Final = Report(
     name="packages",
     summary="Requested packages",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[PackageRow],
     parameters=(VERSION, TARGET),

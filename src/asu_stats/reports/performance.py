@@ -219,9 +219,15 @@ def _read(connection: Connection, query: Query) -> Performance:
     return found
 
 
+def _send(connection: Connection, query: Query) -> None:
+    of_all = () if "version" in query.filters else (SECONDS,)
+    sums.send_cubes(connection, query.window, *of_all, VERSION_SECONDS, VERSIONS)
+
+
 REPORT: Final = Report(
     name="performance",
     summary="Build durations",
+    send=_send,
     read=_read,
     response=Performance,
     parameters=(VERSION,),

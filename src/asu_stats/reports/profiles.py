@@ -43,6 +43,7 @@ def read(connection: Connection, window: Window, **filters: str) -> Listing[Prof
 REPORT: Final = Report(
     name="profiles",
     summary="Requests and builds per profile",
+    send=_RANKING.send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[ProfileRow],
     parameters=(VERSION, TARGET),

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from asu_stats.releases import order_of
 from asu_stats.reports import builds, floor, sums
 from asu_stats.reports.listing import Listing
+from asu_stats.reports.report import Query
 from asu_stats.store.blocks.cubes import Cube
 from asu_stats.store.blocks.totals import NOTHING, Ranked, Top
 from asu_stats.store.rollups.definitions import PROFILES, VERSION_TARGET, Rollup
@@ -40,6 +41,15 @@ class Ranking(Generic[Row]):
     def cubes(self) -> tuple[Cube, ...]:
         """The cubes that it reads without filters."""
         return (self.cube, *([self.pairs] if self.pairs else []))
+
+    def send(self, connection: Connection, query: Query) -> None:
+        """Ask for what `read` needs, and do not wait for it."""
+        if not query.filters:
+            sums.send_cubes(connection, query.window, *self.cubes)
+            return
+        for by in ((self.name,), *([(self.name, self.below)] if self.below else [])):
+            rollup = self._rollup(*by, *query.filters)
+            sums.send_rows(connection, rollup, by, query.window, query.filters)
 
     def read(
         self, connection: Connection, window: Window, filters: Mapping[str, str]

@@ -31,6 +31,12 @@ def published(connection: Connection) -> dict[str, date]:
     return {**shipped(), **annotations.given_release_days(connection)}
 
 
+def send(connection: Connection, window: Window) -> None:
+    """Ask for known release days and requested versions, and do not wait for them."""
+    annotations.send_release_days(connection)
+    sums.send_cubes(connection, window, VERSIONS)
+
+
 def requested(connection: Connection, window: Window) -> dict[str, int]:
     """Return the accepted requests in a time range by version, without versions that have none."""
     (totals,) = sums.cubes(connection, window, VERSIONS)
@@ -44,9 +50,11 @@ def first_requested(
 
     Packed days are read by the month, then the days of the months in which a version appears.
     """
+    if not versions:
+        return {}
     since = sums.first_day(connection)
     last = sums.last_day(connection)
-    if since is None or last is None or not versions or since > until:
+    if since is None or last is None or since > until:
         return {}
     months: dict[str, Window] = {}
     whole = Window(since, min(until, max(last, since)))

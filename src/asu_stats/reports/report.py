@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from asu_stats.builds.combined_queue import CombinedQueue
-from asu_stats.reports import cover, floor, parameters
+from asu_stats.reports import cover, floor, parameters, sums
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import Parameter
+from asu_stats.store.database import changes
 from asu_stats.windows import Window
 
 
@@ -41,6 +42,14 @@ def _anything(_: Query) -> None:
     return None
 
 
+def _of_query(query: Query) -> Window | None:
+    return query.window
+
+
+def _nothing(_: Connection, __: Query) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """An endpoint of the statistics API.
@@ -63,6 +72,10 @@ class Report:
     nested: bool = False  # `read` cuts lists in the response to `query.page`
     hours: bool = False  # accepts the parameter `hours`
     by_hour: bool = False  # always reads hourly rollups, not only with `interval=hour`
+    # The days whose changes its cubes depend on, if it reads any. They are asked for first.
+    days: Callable[[Query], Window | None] = _of_query
+    # Asks for what `read` needs, and does not wait: all of it costs one round trip.
+    send: Callable[[Connection, Query], object] = _nothing
     shows_hashes: bool = False  # shows full request hashes if `query.full_hashes`
     uses_clock: Callable[[Query], bool] = _never
     check: Callable[[Query], None] = _anything  # raises `InvalidParameterError`
@@ -79,13 +92,26 @@ class Report:
             parameters.FORMAT if self.row else parameters.ONLY_JSON,
         )
 
+    def send_first(self, connection: Connection, query: Query, unless: int | None = None) -> None:
+        """Ask for what `answer` needs first, and do not wait. For `unless`, see `sums`."""
+        changes.send_figures(connection)
+        if days := self.days(query):
+            sums.send_changes(connection, days, unless)
+
     def answer(self, connection: Connection, query: Query) -> Any:
         """Return the response, in which the public floor holds."""
         names = {each.name for each in self.parameters if each.selects}
         selected = {name: value for name, value in query.filters.items() if name in names}
         filters = {**query.filters, **floor.masked(connection, query.window, selected)}
-        found = self.read(connection, replace(query, filters=filters))
+        query = replace(query, filters=filters)
+        self.send(connection, query)
+        found = self.read(connection, query)
         return cover.cover(self.response, found, connection, query.window)
+
+    def answer_now(self, connection: Connection, query: Query) -> Any:
+        """Return the response in a snapshot that nothing else was read in."""
+        self.send_first(connection, query)
+        return self.answer(connection, query)
 
     def rows(self, response: Any) -> Sequence[Mapping[str, Any]]:
         """Return the rows that CSV has of a response."""

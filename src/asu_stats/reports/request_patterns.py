@@ -71,6 +71,7 @@ class RequestPatterns(TypedDict):
     package_count: ValueDistribution
 
 
+_CUBES: Final = (PATTERNS, BY_ROOTFS_SIZE, BY_PACKAGE_COUNT)
 _WIDTHS: Final = tuple(step * 10**power for power in range(9) for step in (1, 2, 5))
 
 
@@ -82,9 +83,7 @@ def read(
     client: str | None = None,
 ) -> RequestPatterns:
     """Return what accepted requests in `window` contain, of one version and client if given."""
-    patterns, sizes, counts = sums.cubes(
-        connection, window, PATTERNS, BY_ROOTFS_SIZE, BY_PACKAGE_COUNT
-    )
+    patterns, sizes, counts = sums.cubes(connection, window, *_CUBES)
     # The keys of all three begin with version and client.
     where = {place: name for place, name in enumerate((version, client)) if name is not None}
     said = dict(zip(PATTERNS.adds, patterns.total(where), strict=True))
@@ -133,6 +132,7 @@ def _distribution(totals: Totals, where: Mapping[int, str]) -> ValueDistribution
 REPORT: Final = Report(
     name="request-patterns",
     summary="Options of requests",
+    send=lambda connection, query: sums.send_cubes(connection, query.window, *_CUBES),
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=RequestPatterns,
     parameters=(VERSION, CLIENT),

@@ -81,6 +81,19 @@ _NEW: Final = tuple(
 )
 
 
+def send(
+    connection: Connection, first: datetime, last: datetime, known: Window | None = None
+) -> list[statements.Sent]:
+    """Ask for what `tally` needs, and do not wait for it."""
+    window = {"first": naive(first), "last": naive(last)}
+    unique = _UNIQUE if known is None else _NEW
+    days = {} if known is None else {"start": known.start, "end": known.end}
+    return [
+        *(statements.send_once(connection, each, **window) for each in (_REQUESTS, _BUILDS)),
+        *(statements.send_once(connection, each, **window, **days) for each in unique),
+    ]
+
+
 def tally(
     connection: Connection, first: datetime, last: datetime, known: Window | None = None
 ) -> Tally:
@@ -88,15 +101,7 @@ def tally(
 
     Hashes that occurred on the days `known` do not count as unique.
     """
-    window = {"first": naive(first), "last": naive(last)}
-
-    unique = _UNIQUE if known is None else _NEW
-    days = {} if known is None else {"start": known.start, "end": known.end}
-    sent = [
-        *(statements.send(connection, each, **window) for each in (_REQUESTS, _BUILDS)),
-        *(statements.send(connection, each, **window, **days) for each in unique),
-    ]
-    found, built, accepted, rejected = (rows() for rows in sent)
+    found, built, accepted, rejected = (rows() for rows in send(connection, first, last, known))
     requests = [(row[:-2], row[-2], row[-1]) for row in found]
     builds = [(row[:-1], row[-1]) for row in built]
     totals = recount.totals(facts.Request, DAILY, ((fact, n) for fact, _, n in requests))

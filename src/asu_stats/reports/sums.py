@@ -3,13 +3,13 @@
 Unfiltered reports read blocks (`store.blocks`); filtered reports read rows of rollups.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict, namedtuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Date, Row, Select, bindparam, func, select
+from sqlalchemy import Connection, Date, DateTime, Select, Text, bindparam, func, select
 
 from asu_stats.reports import figures
 from asu_stats.reports.fields import Period
@@ -17,29 +17,52 @@ from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import Cube
 from asu_stats.store.blocks.keys import Key
 from asu_stats.store.blocks.totals import Before, Top, Totals
-from asu_stats.store.database import statements
-from asu_stats.store.database.schema import day_changes, store_state
+from asu_stats.store.database import changes, statements
+from asu_stats.store.database.schema import day_changes
 from asu_stats.store.rollups.definitions import DAILY, Rollup
+from asu_stats.times import bounds
 from asu_stats.windows import Interval, Window
 
-
-def in_window(rollup: Rollup, window: Window) -> ColumnElement[bool]:
-    """Return the condition that a row of a daily rollup lies in `window`."""
-    return rollup.table.c.date.between(window.start, window.end)
+_START: Final = bindparam("start", type_=Date)
+_END: Final = bindparam("end", type_=Date)
 
 
-def select_sums(
+@lru_cache(maxsize=256)
+def select_rows(rollup: Rollup, by: tuple[str, ...], filters: tuple[str, ...]) -> Select[Any]:
+    """Select sums from `start` to `end`, of the values `of_…` of the columns `filters`."""
+    t = rollup.table.c
+    if rollup.key[0] == "date":
+        here = [t.date >= _START, t.date <= _END]
+    else:
+        first, after = (bindparam(name, type_=DateTime) for name in ("start", "end"))
+        here = [t.hour >= first, t.hour < after]
+    keys = [t[column] for column in by]
+    added = [func.sum(t[add]).label(add) for add in rollup.adds]
+    same = (t[column] == bindparam(f"of_{column}", type_=t[column].type) for column in filters)
+    return select(*keys, *added).where(*here, *same).group_by(*keys)
+
+
+def send_rows(
+    connection: Connection,
     rollup: Rollup,
     by: Sequence[str],
-    condition: ColumnElement[bool],
+    window: Window,
     filters: Mapping[str, str] | None = None,
-) -> Select[Any]:
-    """Select all sums of `rollup`, grouped by the columns `by`."""
-    t = rollup.table
-    keys = [t.c[column] for column in by]
-    sums = [func.sum(t.c[add]).label(add) for add in rollup.adds]
-    same = [t.c[column] == value for column, value in (filters or {}).items()]
-    return select(*keys, *sums).where(condition, *same).group_by(*keys)
+) -> Callable[[], list[Any]]:
+    """Ask for what `rows` returns. Return a function that waits for it."""
+    given = filters or {}
+    days = window.start, window.end
+    first, after = days if rollup.key[0] == "date" else bounds(*days)
+    statement = select_rows(rollup, tuple(by), tuple(given))
+    values = {f"of_{column}": value for column, value in given.items()}
+    sent = statements.send_once(connection, statement, start=first, end=after, **values)
+    row = _row_of(statement)
+    return lambda: [row(*values) for values in sent()]
+
+
+@lru_cache(maxsize=256)
+def _row_of(statement: Select[Any]) -> Any:
+    return namedtuple("Sums", [column.name for column in statement.exported_columns])  # noqa: PYI024
 
 
 def rows(
@@ -48,9 +71,9 @@ def rows(
     by: Sequence[str],
     window: Window,
     filters: Mapping[str, str] | None = None,
-) -> Sequence[Row[Any]]:
-    """Return all sums of a daily rollup over `window`, grouped by the columns `by`."""
-    return connection.execute(select_sums(rollup, by, in_window(rollup, window), filters)).all()
+) -> list[Any]:
+    """Return all sums of a rollup over `window`, grouped by the columns `by`: named tuples."""
+    return send_rows(connection, rollup, by, window, filters)()
 
 
 def cubes(connection: Connection, window: Window, *wanted: Cube) -> list[Totals]:
@@ -68,20 +91,23 @@ def cube_over_time(
     return [(stamp, part, sums) for (stamp, part), sums in zip(parts, found, strict=True)]
 
 
-def send_changes(connection: Connection, window: Window) -> None:
-    """Ask for what `ahead` needs first over a time range, and do not wait for it."""
-    reader.send_changes(connection, window.start, window.end)
+def send_changes(connection: Connection, window: Window, unless: int | None = None) -> None:
+    """Ask for what `send_cubes` needs first over a time range, and do not wait for it.
 
-
-def ahead(connection: Connection, *wanted: tuple[Window, Sequence[Cube], bool]) -> None:
-    """Bring cubes that reports read later in this snapshot into memory, together.
-
-    Each is wanted over a time range: as one sum, or (`True`) by day.
+    With `unless`, see `reader.send_changes`.
     """
-    reader.ahead(
-        connection,
-        [reader.Ahead(window.start, window.end, cubes, by_day) for window, cubes, by_day in wanted],
-    )
+    reader.send_changes(connection, window.start, window.end, unless)
+
+
+def send_cubes(
+    connection: Connection, window: Window, *wanted: Cube, interval: Interval | None = None
+) -> None:
+    """Ask for cubes that are read later in this snapshot, or for those of each interval."""
+    if interval is None:
+        reader.send(connection, window.start, window.end, *wanted)
+    else:
+        days = [(part.start, part.end) for _, part in window.parts(interval)]
+        reader.send_each(connection, days, *wanted)
 
 
 class Below(Protocol):
@@ -119,8 +145,7 @@ class TopsOf:
 @lru_cache(maxsize=64)
 def _days(adds: tuple[str, ...]) -> Select[Any]:
     t = DAILY.table
-    window = t.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
-    return select(t.c.date, *(t.c[add] for add in adds)).where(window)
+    return select(t.c.date, *(t.c[add] for add in adds)).where(t.c.date.between(_START, _END))
 
 
 def days(connection: Connection, window: Window, *adds: str) -> list[tuple[Any, ...]]:
@@ -146,20 +171,26 @@ def unique_by_client(window: Window, pairs: Totals) -> dict[str, int]:
     return pairs.counts(0, {1: Before(window.start)})
 
 
-def unique_of_client(connection: Connection, window: Window, client: str, pairs: Rollup) -> int:
-    """Return the number of distinct request hashes of one client."""
-    first = in_window(pairs, window) & (pairs.table.c.previous_date < window.start)
-    found = connection.execute(select_sums(pairs, (), first, {"client": client})).one()
-    return int(found.requests or 0)
+@lru_cache(maxsize=2)
+def _unique_of_client(pairs: Rollup) -> Select[Any]:
+    t = pairs.table.c
+    (add,) = pairs.adds
+    here = t.date.between(_START, _END), t.client == bindparam("client", type_=Text)
+    return select(func.sum(t[add])).where(*here, t.previous_date < _START)
 
 
-_SINCE = select(store_state.c.data_since)
+def send_unique_of_client(
+    connection: Connection, window: Window, client: str, pairs: Rollup
+) -> Callable[[], int]:
+    """Ask for the number of distinct request hashes of one client."""
+    days = {"start": window.start, "end": window.end}
+    sent = statements.send_once(connection, _unique_of_client(pairs), client=client, **days)
+    return lambda: int(sent()[0][0] or 0)
 
 
 def first_day(connection: Connection) -> date | None:
     """Return the first day with any data, `None` without data."""
-    found: date | None = statements.fetch_once(connection, _SINCE)[0][0]
-    return found
+    return changes.figures(connection).data_since
 
 
 _LAST = select(func.max(day_changes.c.date).label("last"))
@@ -173,8 +204,8 @@ def last_day(connection: Connection) -> date | None:
 
 def send_days_of_data(connection: Connection) -> None:
     """Ask for the first and the last day with data, and do not wait for them."""
-    for query in (_SINCE, _LAST):
-        statements.send_once(connection, query)
+    changes.send_figures(connection)
+    statements.send_once(connection, _LAST)
 
 
 def data_since(connection: Connection) -> str | None:
@@ -194,10 +225,6 @@ def period(connection: Connection, window: Window, incomplete: list[str]) -> Per
     }
 
 
-_HOURLY = select(store_state.c.hourly_since)
-
-
 def hourly_since(connection: Connection) -> date | None:
     """Return the first day with hourly figures; `None` if none were ever deleted."""
-    found: date | None = statements.fetch_once(connection, _HOURLY)[0][0]
-    return found
+    return changes.figures(connection).hourly_since

@@ -57,6 +57,7 @@ def read(connection: Connection, window: Window, **filters: str) -> Listing[Targ
 REPORT: Final = Report(
     name="targets",
     summary="Requests and builds per target",
+    send=_RANKING.send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[TargetRow],
     parameters=(VERSION,),

@@ -3,10 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Annotated, Any, Final
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, Connection, Row
+from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.exceptions import InvalidParameterError
@@ -24,7 +25,6 @@ from asu_stats.store.rollups.definitions import (
     VERSION_TARGET,
     Rollup,
 )
-from asu_stats.times import bounds
 from asu_stats.windows import MAX_BUCKETS, Interval, Window, bucket_of_day, bucket_of_hour
 
 BucketBuilt = Annotated[
@@ -61,6 +61,7 @@ class Bucket(TypedDict):
 
 
 Filters = Mapping[str, str]
+_NONE: Final[Filters] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -97,10 +98,20 @@ def read(
     return _buckets(list(window.timestamps(interval)), found, filters)
 
 
-def send(connection: Connection, window: Window, interval: Interval) -> None:
-    """Ask for sums that `read` without filters needs, and do not wait for them."""
-    if interval != "hour":
-        sums.send_days(connection, window, *_DAY)
+def send(
+    connection: Connection,
+    window: Window,
+    interval: Interval,
+    filters: Filters = MappingProxyType({}),
+) -> None:
+    """Ask for what `read` needs, and do not wait for it."""
+    if filters or interval == "hour":
+        for rollup, by in _rollups(filters, hourly=interval == "hour"):
+            sums.send_rows(connection, rollup, by, window, filters)
+        return
+    sums.send_days(connection, window, *_DAY)
+    if interval != "day":
+        sums.send_cubes(connection, window, BY_CLIENT, UNIQUE, interval=interval)
 
 
 def read_days(connection: Connection, window: Window, filters: Filters) -> list[Bucket]:
@@ -123,16 +134,15 @@ def _read(
     buckets: dict[str, _Sums] = defaultdict(_Sums)
     hourly = interval == "hour"
     time_of = _hour_stamp if hourly else _day_stamp(interval)
-    rollup = _builds_rollup(filters, hourly=hourly)
     columns = _CLIENT_BUILDS if "client" in filters else builds.ADDS
-    for row in _rows(connection, rollup, (), window, filters):
+    (rollup, by), *of_clients = _rollups(filters, hourly=hourly)
+    for row in sums.rows(connection, rollup, by, window, filters):
         bucket = buckets[time_of(row)]
         bucket.add(getattr(row, column) for column in columns)
         if "client" in filters:
             bucket.untraced += int(row.untraced_requests)
-    if not {"target", "profile"} & filters.keys():
-        clients = HOURLY_CLIENTS if hourly else CLIENT_VERSIONS if "version" in filters else CLIENTS
-        for row in _rows(connection, clients, ("client",), window, filters):
+    for rollup, by in of_clients:
+        for row in sums.rows(connection, rollup, by, window, filters):
             if row.requests:
                 buckets[time_of(row)].clients.add(row.client)
     return buckets
@@ -181,6 +191,16 @@ def _read_all(connection: Connection, window: Window, interval: Interval) -> dic
     return buckets
 
 
+def _rollups(filters: Filters, *, hourly: bool) -> list[tuple[Rollup, tuple[str, ...]]]:
+    """Return the rollup with builds, and the one with clients, and by what they are summed."""
+    rollup = _builds_rollup(filters, hourly=hourly)
+    found = [(rollup, rollup.key[:1])]
+    if not {"target", "profile"} & filters.keys():
+        clients = HOURLY_CLIENTS if hourly else CLIENT_VERSIONS if "version" in filters else CLIENTS
+        found.append((clients, (clients.key[0], "client")))
+    return found
+
+
 def _builds_rollup(filters: Filters, *, hourly: bool) -> Rollup:
     if "client" in filters:
         return HOURLY_CLIENTS if hourly else CLIENTS
@@ -189,30 +209,11 @@ def _builds_rollup(filters: Filters, *, hourly: bool) -> Rollup:
     return PROFILES if "profile" in filters else VERSION_TARGET
 
 
-def _rows(
-    connection: Connection, rollup: Rollup, by: tuple[str, ...], window: Window, filters: Filters
-) -> Iterable[Row[Any]]:
-    """Return the sums of `rollup` per day or hour and the columns `by`."""
-    time_column = rollup.key[0]
-    condition = (
-        sums.in_window(rollup, window) if time_column == "date" else _hours_of(rollup, window)
-    )
-    return connection.execute(
-        sums.select_sums(rollup, (time_column, *by), condition, filters)
-    ).all()
-
-
-def _hours_of(rollup: Rollup, window: Window) -> ColumnElement[bool]:
-    first, after = bounds(window.start, window.end)
-    hour = rollup.table.c.hour
-    return (hour >= first) & (hour < after)
-
-
-def _hour_stamp(row: Row[Any]) -> str:
+def _hour_stamp(row: Any) -> str:
     return bucket_of_hour(row.hour)
 
 
-def _day_stamp(interval: Interval) -> Callable[[Row[Any]], str]:
+def _day_stamp(interval: Interval) -> Callable[[Any], str]:
     return lambda row: bucket_of_day(row.date, interval)
 
 
@@ -254,18 +255,29 @@ def check(filters: Filters, interval: Interval) -> None:
 
 
 def _check(query: Query) -> None:
-    filters = {name: value for name, value in query.filters.items() if name != "interval"}
-    check(filters, query.filters["interval"])
+    check(_filters(query), query.filters["interval"])
+
+
+def _filters(query: Query) -> Filters:
+    return {name: value for name, value in query.filters.items() if name != "interval"}
 
 
 def _series(connection: Connection, query: Query) -> list[Bucket]:
-    filters = {name: value for name, value in query.filters.items() if name != "interval"}
-    return read(connection, query.window, interval=query.filters["interval"], filters=filters)
+    interval = query.filters["interval"]
+    return read(connection, query.window, interval=interval, filters=_filters(query))
+
+
+def _reads_cubes(query: Query) -> bool:
+    return query.filters["interval"] in {"week", "month"} and not _filters(query)
 
 
 REPORT: Final = Report(
     name="timeseries",
     summary="Requests and builds over time",
+    days=lambda query: query.window if _reads_cubes(query) else None,
+    send=lambda connection, query: send(
+        connection, query.window, query.filters["interval"], _filters(query)
+    ),
     read=_series,
     response=list[Bucket],
     parameters=(VERSION, TARGET, PROFILE, CLIENT, INTERVAL),

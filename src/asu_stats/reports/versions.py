@@ -57,6 +57,7 @@ def read(connection: Connection, window: Window, **filters: str) -> Listing[Vers
 REPORT: Final = Report(
     name="versions",
     summary="Requests and builds per version",
+    send=_RANKING.send,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[VersionRow],
     parameters=(TARGET, PROFILE),

@@ -58,6 +58,7 @@ def read(connection: Connection, window: Window, **filters: str) -> list[WeekHou
 REPORT: Final = Report(
     name="timeseries/week",
     summary="Requests by hour of the week",
+    days=lambda _: None,
     read=lambda connection, query: read(connection, query.window, **query.filters),
     response=list[WeekHour],
     parameters=(VERSION, TARGET, PROFILE),

@@ -25,7 +25,6 @@ from asu_stats.reports import (
 )
 from asu_stats.reports.comparison import Compared
 from asu_stats.reports.listing import Page
-from asu_stats.store.blocks.cubes import Cube
 from asu_stats.windows import Window
 
 TOP: Final = 6
@@ -67,14 +66,13 @@ def send(db: Connection, view: View) -> None:
 def read(db: Connection, view: View) -> Content:
     """Return totals compared with the previous time range, requests over time, and top lists.
 
-    Several reports need the same cubes, so all are read together first.
+    Several reports need the same cubes, so all are asked for together first.
     """
-    wanted: list[tuple[Window, Sequence[Cube], bool]] = [(view.window, _CUBES, False)]
+    sums.send_cubes(db, view.window, *_CUBES)
     if earlier := comparison.whole_days(view.window, view.now):
-        wanted.append((earlier, overview.CUBES, False))
+        sums.send_cubes(db, earlier, *overview.CUBES)
     if view.day_interval == "day":
-        wanted.append((view.window, duration_timeseries.CUBES, True))
-    sums.ahead(db, *wanted)
+        sums.send_cubes(db, view.window, *duration_timeseries.CUBES, interval="day")
     series: Rows = timeseries.read(db, view.window, interval=view.interval, filters={})
     durations: Rows = duration_timeseries.read(db, view.window, interval=view.day_interval)
     figures = overview.read(db, view.window)

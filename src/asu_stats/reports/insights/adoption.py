@@ -13,7 +13,7 @@ from asu_stats.reports import figures, floor, release_days, sums
 from asu_stats.reports.fields import Day, Period, Requests, Total, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import Page
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.windows import Window
 
@@ -148,16 +148,20 @@ def _supported(
     return release_days.supported_branches({**found, **release_days.published(connection)}, end)
 
 
+def _shown_days(connection: Connection, window: Window, today: date) -> Window | None:
+    since = sums.first_day(connection) or window.start
+    last = min(window.end, today)
+    first = max(window.start, since, last - timedelta(days=MAX_DAYS - 1))
+    return Window(first, last) if first <= last else None
+
+
 def _by_day(
     connection: Connection, window: Window, today: date, requests: Mapping[str, int]
 ) -> list[tuple[date, Mapping[str, int]]]:
     """Return the requests per version of each day with data, up to today."""
-    since = sums.first_day(connection) or window.start
-    last = min(window.end, today)
-    first = max(window.start, since, last - timedelta(days=MAX_DAYS - 1))
-    if first > last:
+    if (shown := _shown_days(connection, window, today)) is None:
         return []
-    days = sums.cube_over_time(connection, Window(first, last), "day", VERSIONS)
+    days = sums.cube_over_time(connection, shown, "day", VERSIONS)
     found: list[tuple[date, Mapping[str, int]]] = [
         (day.start, totals.counts(0)) for _, day, totals in days
     ]
@@ -172,9 +176,16 @@ def _folded(counts: Mapping[str, int], shown: Collection[str]) -> dict[str, int]
     return {**found, floor.OTHER: sum(counts.values()) - sum(found.values())}
 
 
+def _send(connection: Connection, query: Query) -> None:
+    release_days.send(connection, query.window)
+    if shown := _shown_days(connection, query.window, query.today):
+        sums.send_cubes(connection, shown, VERSIONS, interval="day")
+
+
 REPORT: Final = Report(
     name="insights/adoption",
     summary="Adoption of versions after their release",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.page, query.today),
     response=Adoption,
     nested=True,

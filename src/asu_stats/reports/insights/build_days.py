@@ -167,6 +167,13 @@ class BuildDays:
     failures: Failures
     _places: dict[Group, int | None] = field(default_factory=dict)
 
+    @staticmethod
+    def send(connection: Connection, window: Window) -> None:
+        """Ask for what `read` needs, and do not wait for it."""
+        for of in (_CELLS, _PROFILES, _BUILDS):
+            day_rows.send(connection, window.start, window.end, of)
+        failure_rows.send(connection, window)
+
     @classmethod
     def read(
         cls,

@@ -201,30 +201,26 @@ _COUNTED: Final = select(_counts.c.request_hash, _counts.c.requests, _counts.c.a
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
-def _select_builds(given: FromClause) -> Select[Any]:
-    """Select the sum of seconds and the number of the successful builds of hashes."""
+def _select_images(given: FromClause) -> Select[Any]:
+    """Select the device of hashes, and seconds and number of their successful builds."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
-    sums = func.sum(_b.duration_seconds).label("seconds"), func.count().label("builds")
-    return (
-        select(_b.request_hash, *sums)
-        .select_from(given.join(build_metrics, built))
-        .where(_b.duration_seconds.is_not(None))
-        .group_by(_b.request_hash)
-    )
-
-
-def _select_names(given: FromClause) -> Select[Any]:
-    """Select version, target and profile of hashes."""
     named = _m.request_hash == given.c.request_hash
-    return select(_m.request_hash, _m.version, _m.target, _m.profile).select_from(
-        given.join(request_metadata, named)
+    names = _m.request_hash, _m.version, _m.target, _m.profile
+    return (
+        select(*names, func.sum(_b.duration_seconds).label("seconds"), func.count().label("builds"))
+        .select_from(given.join(build_metrics, built).join(request_metadata, named))
+        .where(_b.duration_seconds.is_not(None))
+        .group_by(*names)
     )
 
 
 class _Image(NamedTuple):
-    """An image: its requests, and the seconds and number of its builds."""
+    """An image: its device, its requests, and the seconds and number of its builds."""
 
     request_hash: str
+    version: str
+    target: str
+    profile: str
     requests: int
     seconds: int
     builds: int
@@ -234,6 +230,11 @@ class _Image(NamedTuple):
         return -self.requests * self.seconds / self.builds, self.request_hash
 
 
+def _send_counted(connection: Connection, window: Window) -> statements.Sent:
+    first, after = bounds(window.start, window.end)
+    return statements.send_once(connection, _COUNTED, first=first, after=after)
+
+
 def _worth_keeping(
     connection: Connection, window: Window, page: Page
 ) -> tuple[list[WorthKeeping], datetime | None]:
@@ -241,39 +242,30 @@ def _worth_keeping(
 
     Counts the newest requests of `window` that have details. An image needs details of a build.
     """
-    first, after = bounds(window.start, window.end)
-    counted = statements.fetch(connection, _COUNTED, first=first, after=after)
+    counted = _send_counted(connection, window)()
     repeated: dict[str, int] = {name: int(requests) for name, requests, _ in counted if name}
     oldest: datetime | None = next(at for name, _, at in counted if name is None)
     rows = sorted((request_hash,) for request_hash in repeated)
     images = [
-        _Image(request_hash, repeated[request_hash], int(seconds), int(builds))
-        for request_hash, seconds, builds in statements.fetch_for(
-            connection, _select_builds, _HASH, rows
+        _Image(name, version, target, profile, repeated[name], int(seconds), int(builds))
+        for name, version, target, profile, seconds, builds in statements.fetch_for(
+            connection, _select_images, _HASH, rows
         )
     ]
     min_requests = floor.min_requests()
     ranked = sorted((image for image in images if image.requests >= min_requests), key=_Image.rank)
-    if rest := [image[1:] for image in images if image.requests < min_requests]:
-        ranked.append(_Image(floor.OTHER, *map(sum, zip(*rest, strict=True))))
-    shown = page.of(ranked)
-    rows = sorted((image.request_hash,) for image in shown)
-    names = {floor.OTHER: (floor.OTHER,) * 3}
-    names |= {
-        request_hash: (version, target, profile)
-        for request_hash, version, target, profile in statements.fetch_for(
-            connection, _select_names, _HASH, rows
-        )
-    }
-    return [_row(image, *names[image.request_hash]) for image in shown], oldest
+    if rest := [image[4:] for image in images if image.requests < min_requests]:
+        requests, seconds, builds = map(sum, zip(*rest, strict=True))
+        ranked.append(_Image(*(floor.OTHER,) * 4, requests, seconds, builds))
+    return [_row(image) for image in page.of(ranked)], oldest
 
 
-def _row(image: _Image, version: str, target: str, profile: str) -> WorthKeeping:
+def _row(image: _Image) -> WorthKeeping:
     return {
         "request_hash": image.request_hash,
-        "version": version,
-        "target": target,
-        "profile": profile,
+        "version": image.version,
+        "target": image.target,
+        "profile": image.profile,
         "requests": image.requests,
         "build_seconds": figures.average(image.seconds, image.builds),
     }
@@ -287,9 +279,16 @@ def _read(connection: Connection, query: Query) -> Cache:
     return found
 
 
+def _send(connection: Connection, query: Query) -> None:
+    sums.send_days(connection, query.window, *_COLUMNS)
+    _send_counted(connection, query.window)
+    sums.send_cubes(connection, query.window, BY_GAP)
+
+
 REPORT: Final = Report(
     name="insights/cache",
     summary="Cache hits with other times to live of images",
+    send=_send,
     read=_read,
     response=Cache,
     nested=True,

@@ -17,9 +17,9 @@ from asu_stats.reports.fields import Day, Period
 from asu_stats.reports.insights import cache, forecasts, queue_simulation
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.parameters import Parameter
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import reader
-from asu_stats.store.blocks.cubes import BUSY
+from asu_stats.store.blocks.cubes import BUSY, BY_GAP
 from asu_stats.store.blocks.distribution import Distribution
 from asu_stats.store.blocks.reader import Daily
 from asu_stats.store.database import statements
@@ -232,6 +232,9 @@ def _simulate(
     return wait, queue_simulation.workers_needed(simulated, load, target)
 
 
+_KNOWN_AND_HITS: Final = ("total_requests", "requests_without_hash", "cache_hits")
+
+
 def _build_factor(connection: Connection, window: Window, ttl: int | None) -> float:
     """Return the factor by which another time to live changes the number of builds.
 
@@ -239,7 +242,7 @@ def _build_factor(connection: Connection, window: Window, ttl: int | None) -> fl
     """
     if ttl is None:
         return 1.0
-    counted = sums.days(connection, window, "total_requests", "requests_without_hash", "cache_hits")
+    counted = sums.days(connection, window, *_KNOWN_AND_HITS)
     known = sum(int(row[1]) - int(row[2]) for row in counted)
     misses = known - sum(int(row[3]) for row in counted)
     return (known - cache.hits(connection, window, [ttl])[0]) / misses if misses > 0 else 1.0
@@ -302,25 +305,34 @@ _NEWEST_BUILDS: Final = (
 )
 
 
+def _send_newest_builds(connection: Connection, window: Window) -> statements.Sent:
+    first, after = bounds(window.start, window.end)
+    return statements.send_once(connection, _NEWEST_BUILDS, first=first, after=after)
+
+
 def _max_concurrent_builds(connection: Connection, window: Window, load: float) -> int:
     """Return the maximum number of concurrent builds among the newest builds of `window`.
 
     Without details, return the fewest workers with which the queue does not grow without bound.
     """
-    first, after = bounds(window.start, window.end)
     running: list[datetime] = []  # a heap of ends
     maximum = 0
     for start, end in sorted(
         (started or finished - timedelta(seconds=seconds or 0), finished)
-        for started, finished, seconds in statements.fetch(
-            connection, _NEWEST_BUILDS, first=first, after=after
-        )
+        for started, finished, seconds in _send_newest_builds(connection, window)()
     ):
         while running and running[0] <= start:
             heappop(running)
         heappush(running, end)
         maximum = max(maximum, len(running))
     return maximum or math.floor(load) + 1
+
+
+def _history(connection: Connection, window: Window, today: date) -> Window:
+    """Return the days that a forecast is based on."""
+    last = min(window.end, today - timedelta(days=1))
+    since = sums.first_day(connection) or last
+    return Window(max(since, last - timedelta(days=HISTORY_DAYS - 1)), last)
 
 
 def _forecast(
@@ -330,9 +342,8 @@ def _forecast(
 
     `hours_each` is the build time per request in hours.
     """
-    last = min(window.end, today - timedelta(days=1))
-    since = sums.first_day(connection) or last
-    past = Window(max(since, last - timedelta(days=HISTORY_DAYS - 1)), last)
+    past = _history(connection, window, today)
+    last = past.end
     if past.days < MIN_DAYS:
         return None
     requests = dict(sums.days(connection, past, "total_requests"))
@@ -360,11 +371,27 @@ def _rounded(error: float | None) -> float | None:
     return None if error is None else round(error, 3)
 
 
+def _send(connection: Connection, query: Query) -> None:
+    complete = _complete(connection, query.window, query.today)
+    if complete is None or complete.days < MIN_DAYS:
+        return
+    reader.send_days(connection, complete.start, complete.end, _BY_HOUR)
+    sums.send_days(connection, _history(connection, query.window, query.today), "total_requests")
+    if "workers" not in query.filters:
+        _send_newest_builds(connection, query.window)
+    cubes = [BUSY]
+    if "ttl_seconds" in query.filters:
+        sums.send_days(connection, complete, *_KNOWN_AND_HITS)
+        cubes.append(BY_GAP)
+    sums.send_cubes(connection, complete, *cubes)
+
+
 REPORT: Final = Report(
     name="insights/capacity",
     summary="Workers needed, waiting times and a forecast of requests",
     description="Covers the complete UTC days of the time range. The simulation has a fixed seed, "
     "so equal data has equal results.",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.today, query.filters),
     response=Capacity,
     parameters=(TARGET_WAIT, WORKERS, TTL, GROWTH),

@@ -3,7 +3,7 @@
 Filters are columns of names, such as `version`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from hashlib import blake2b
@@ -222,6 +222,12 @@ class FingerprintText(NamedTuple):
     request_hash: str | None
 
 
+def send(connection: Connection, window: Window) -> None:
+    """Ask for what `read` and `basis` need, and do not wait for it."""
+    day_rows.send(connection, window.start, window.end, _FAILURES)
+    send_basis(connection, window)
+
+
 def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> Failures:
     """Return the failures of `window`."""
     found = day_rows.read(connection, window.start, window.end, _FAILURES)
@@ -242,16 +248,27 @@ _FINGERPRINT: Final = (("fingerprint", _f.fingerprint.type),)
 
 def texts(connection: Connection, fingerprints: Iterable[str]) -> dict[str, FingerprintText]:
     """Return the texts of fingerprints; with a public floor, the pattern as the example."""
+    return send_texts(connection, fingerprints)()
+
+
+def send_texts(
+    connection: Connection, fingerprints: Iterable[str]
+) -> Callable[[], dict[str, FingerprintText]]:
+    """Ask for the texts of fingerprints. Return a function that waits for them."""
     rows = [(each,) for each in sorted(set(fingerprints))]
-    found = statements.fetch_for(connection, _select_texts, _FINGERPRINT, rows)
-    stored = {row[0]: FingerprintText(*row[1:]) for row in found}
-    if not floor.min_requests():
-        return stored
-    # A text contains names, and the hash identifies a request.
-    return {
-        name: text._replace(example=text.pattern, request_hash=None)
-        for name, text in stored.items()
-    }
+    sent = statements.send_for(connection, _select_texts, _FINGERPRINT, rows)
+
+    def texts() -> dict[str, FingerprintText]:
+        stored = {row[0]: FingerprintText(*row[1:]) for row in sent()}
+        if not floor.min_requests():
+            return stored
+        # A text contains names, and the hash identifies a request.
+        return {
+            name: text._replace(example=text.pattern, request_hash=None)
+            for name, text in stored.items()
+        }
+
+    return texts
 
 
 def _select_days(given: FromClause) -> Select[Any]:
@@ -269,9 +286,16 @@ def first_and_last_days(
     connection: Connection, fingerprints: Iterable[str]
 ) -> dict[str, tuple[date, date]]:
     """Return the first and last UTC day with failures, in all data, per fingerprint."""
+    return send_first_and_last_days(connection, fingerprints)()
+
+
+def send_first_and_last_days(
+    connection: Connection, fingerprints: Iterable[str]
+) -> Callable[[], dict[str, tuple[date, date]]]:
+    """Ask for what `first_and_last_days` returns. Return a function that waits for it."""
     rows = [(each,) for each in sorted(set(fingerprints))]
-    found = statements.fetch_for(connection, _select_days, _FINGERPRINT, rows)
-    return {name: (first, last) for name, first, last in found if first is not None}
+    sent = statements.send_for(connection, _select_days, _FINGERPRINT, rows)
+    return lambda: {name: (first, last) for name, first, last in sent() if first is not None}
 
 
 _HASH: Final = _f.request_hash
@@ -294,13 +318,20 @@ def patterns(connection: Connection, window: Window, fingerprints: Iterable[str]
     return {name: text.pattern for name, text in texts(connection, shown).items()}
 
 
+_BASIS: Final = ("successful_builds", "failed_builds", "total_requests", "rejected_requests")
+
+
+def send_basis(connection: Connection, window: Window) -> None:
+    """Ask for what `basis` needs, and do not wait for it."""
+    sums.send_days(connection, window, *_BASIS)
+
+
 def basis(connection: Connection, window: Window, method: str, *, found: int) -> Basis:
     """Return the basis of an insight on failures: ended builds and requests of `window`.
 
     There is enough data if there are builds, requests, or failures, of which `found` are known.
     """
-    columns = "successful_builds", "failed_builds", "total_requests", "rejected_requests"
-    days = sums.days(connection, window, *columns)
+    days = sums.days(connection, window, *_BASIS)
     builds = sum(row[1] + row[2] for row in days)
     requests = sum(row[3] + row[4] for row in days)
     enough = bool(builds or requests or found)

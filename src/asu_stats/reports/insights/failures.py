@@ -19,7 +19,7 @@ from asu_stats.reports.insights.failure_rows import FingerprintText, Group
 from asu_stats.reports.insights.standouts import Standout
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, CLIENT, ERROR_TYPE, PROFILE, TARGET, VERSION
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.columns import Names, numbered, renumbered, total
 from asu_stats.store.blocks.cubes import BY_CLIENT_RELEASE
 from asu_stats.store.blocks.keys import Ints
@@ -80,15 +80,16 @@ def read(connection: Connection, window: Window, page: Page = ALL, **filters: st
     """Return the failures of `window` by culprit and group, and over-represented values."""
     failures = failure_rows.read(connection, window, filters)
     basis = failure_rows.basis(connection, window, _METHOD, found=len(failures))
-    (sent,) = sums.cubes(connection, window, BY_CLIENT_RELEASE)
-    requests = {key: count for key, (count,) in sent.rows()}
+    (by_client,) = sums.cubes(connection, window, BY_CLIENT_RELEASE)
+    requests = {key: count for key, (count,) in by_client.rows()}
     clusters, cluster = culprits.clusters(failures)
     attributions = [culprits.attribute(each, requests) for each in clusters]
     culprit = Names(list(CULPRITS), np.array(_places(attributions), np.int64)[cluster])
     groups = _groups(failures, culprit, cluster, attributions, floor.Visible(connection, window))
     shown = page.of(groups)
-    texts = failure_rows.texts(connection, {key[3] for key, *_ in shown})
+    texts_of = failure_rows.send_texts(connection, {key[3] for key, *_ in shown})
     over_represented = standouts.find(connection, window, failures, filters)
+    texts = texts_of()
     total_failures = int(failures.count.sum())
     return {
         "period": sums.period(connection, window, []),
@@ -174,9 +175,16 @@ def _row(key: Key, group: Group, reason: str, texts: Mapping[str, FingerprintTex
     }
 
 
+def _send(connection: Connection, query: Query) -> None:
+    failure_rows.send(connection, query.window)
+    sums.send_cubes(connection, query.window, BY_CLIENT_RELEASE)
+    standouts.send(connection, query.window, query.filters)
+
+
 REPORT: Final = Report(
     name="insights/failures",
     summary="Failures by culprit, and over-represented values",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.page, **query.filters),
     response=Failures,
     parameters=(VERSION, TARGET, PROFILE, CLIENT, CATEGORY, ERROR_TYPE),

@@ -26,6 +26,7 @@ from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION, Parameter, day_parameter
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.columns import distinct, numbered, total
+from asu_stats.store.blocks.cubes import FINGERPRINTS
 from asu_stats.windows import Window
 
 Count = Annotated[int, Field(description="Failed builds and rejected requests in the time range.")]
@@ -137,9 +138,10 @@ def read(
     figures_of = zip(found, counts.tolist(), versions_of.values(), devices.tolist(), strict=True)
     ranked = sorted(figures_of, key=lambda row: (-row[1], row[0]))
     shown = page.of(ranked)
-    texts = failure_rows.texts(connection, [name for name, *_ in shown])
-    texts[floor.OTHER] = _OTHER_TEXT
-    days = failure_rows.first_and_last_days(connection, [name for name, *_ in shown])
+    listed_names = [name for name, *_ in shown]
+    texts_of = failure_rows.send_texts(connection, listed_names)
+    days = failure_rows.first_and_last_days(connection, listed_names)
+    texts = {**texts_of(), floor.OTHER: _OTHER_TEXT}
     return {
         "period": sums.period(connection, window, []),
         "basis": basis,
@@ -182,8 +184,9 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
 
     Raise `UnknownFingerprintError` if no error ever had it, or if it is below the public floor.
     """
-    text = failure_rows.texts(connection, [fingerprint]).get(fingerprint)
+    texts_of = failure_rows.send_texts(connection, [fingerprint])
     first_and_last = failure_rows.first_and_last_days(connection, [fingerprint]).get(fingerprint)
+    text = texts_of().get(fingerprint)
     if text is None or first_and_last is None:
         raise UnknownFingerprintError(fingerprint)
     failures = failure_rows.read(connection, window, {"fingerprint": fingerprint})
@@ -268,11 +271,23 @@ def _read(connection: Connection, query: Query) -> Fingerprints:
     return read(connection, query.window, query.page, filters, new_since)
 
 
+def _send(connection: Connection, query: Query) -> None:
+    failure_rows.send_basis(connection, query.window)
+    sums.send_cubes(connection, query.window, FINGERPRINTS)
+
+
+def _send_one(connection: Connection, query: Query) -> None:
+    failure_rows.send(connection, query.window)
+    fingerprint = query.filters["fingerprint"]
+    error_examples.send(connection, query.window, fingerprint=fingerprint)
+
+
 REPORT: Final = Report(
     name="insights/fingerprints",
     summary="Errors by fingerprint",
     description="Errors whose texts differ only in names, numbers, paths and hashes have the same "
     "fingerprint.",
+    send=_send,
     read=_read,
     response=Fingerprints,
     parameters=(_NEW_SINCE, VERSION, CATEGORY, ERROR_TYPE),
@@ -283,6 +298,7 @@ REPORT: Final = Report(
 ONE: Final = Report(
     name="insights/fingerprints/{fingerprint}",
     summary="Errors of one fingerprint",
+    send=_send_one,
     read=lambda connection, query: read_one(connection, query.window, query.filters["fingerprint"]),
     response=OneFingerprint,
     subject=_FINGERPRINT,

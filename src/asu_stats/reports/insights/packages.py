@@ -16,7 +16,7 @@ from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.insights.failure_rows import Failures, FingerprintText, Group
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.packages import branch_of
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.columns import numbered, renumbered, total
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import Window
@@ -125,9 +125,14 @@ def _row(
     }
 
 
+def _send(connection: Connection, query: Query) -> None:
+    failure_rows.send(connection, query.window)
+
+
 REPORT: Final = Report(
     name="insights/packages",
     summary="Packages that errors name, by branch",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.today, query.page),
     response=FailingPackages,
     row=PackageFailures,

@@ -14,7 +14,7 @@ from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Day, Period, Total, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import ALL, Page
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import PHASE_VERSIONS, PHASE_WORKERS
 from asu_stats.store.blocks.distribution import Distribution
@@ -171,9 +171,16 @@ def _rows_by(
     return {f"by_{dimension}": rows[: page.most(len(rows))], f"by_{dimension}_total": len(rows)}
 
 
+def _send(connection: Connection, query: Query) -> None:
+    window = query.window
+    reader.send_days(connection, window.start, window.end, _BY_DAY)
+    sums.send_cubes(connection, window, PHASE_WORKERS, PHASE_VERSIONS)
+
+
 REPORT: Final = Report(
     name="insights/phases",
     summary="Durations of the phases of builds",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.page),
     response=Phases,
     nested=True,

@@ -157,9 +157,7 @@ def read(
     full_hashes: bool = False,
 ) -> QueueInsight:
     """Return the queue `now`, which is in `state`, and its waits and storms in `window`."""
-    recent = {"since": naive(now) - RECENT, "until": naive(now) + _CLOCK_SKEW}
-    ((ended,),) = statements.fetch(connection, _ENDED, **recent)
-    ((started,),) = statements.fetch(connection, _STARTED, **recent)
+    ended, started = (int(sent()[0][0]) for sent in _send_recent(connection, now))
     (waits,) = sums.cubes(connection, window, WAITED)
     waited = waits.distribution(1)
     storms, hashes = _storms(connection, window, full_hashes=full_hashes)
@@ -190,16 +188,28 @@ def read(
     }
 
 
+def _send_recent(connection: Connection, now: datetime) -> list[statements.Sent]:
+    """Ask for the number of builds that ended and that started recently."""
+    recent = {"since": naive(now) - RECENT, "until": naive(now) + _CLOCK_SKEW}
+    return [statements.send_once(connection, each, **recent) for each in (_ENDED, _STARTED)]
+
+
+def _send_samples(connection: Connection, window: Window) -> statements.Sent:
+    first, after = bounds(window.start, window.end)
+    return statements.send_once(connection, _SAMPLES, since=first, until=after)
+
+
+def _send_storms(connection: Connection, window: Window) -> statements.Sent:
+    return statements.send_once(connection, _STORMS, start=window.start, end=window.end)
+
+
 def _by_hour(
     connection: Connection, window: Window, waits: Iterable[tuple[Key, list[int]]]
 ) -> list[HourOfWeek]:
     """Return the queue length and the waiting time of each hour of the week."""
-    first, after = bounds(window.start, window.end)
     samples = {
         hour: figures.average(int(length), int(minutes))
-        for hour, length, minutes in statements.fetch(
-            connection, _SAMPLES, since=first, until=after
-        )
+        for hour, length, minutes in _send_samples(connection, window)()
     }
     waited: defaultdict[int, dict[int, int]] = defaultdict(dict)
     for (hour, seconds), (requests,) in waits:
@@ -222,9 +232,7 @@ def _storms(
 ) -> tuple[list[Storm], int]:
     """Return the retry storms, most requests first, and the number of their distinct hashes."""
     days: defaultdict[tuple[str, str], list[tuple[date, Sequence[int]]]] = defaultdict(list)
-    for day, client, request_hash, *counts in statements.fetch(
-        connection, _STORMS, start=window.start, end=window.end
-    ):
+    for day, client, request_hash, *counts in _send_storms(connection, window)():
         days[request_hash, client].append((day, counts))
     found: list[Storm] = []
     for (request_hash, client), storm_days in sorted(days.items()):
@@ -248,12 +256,17 @@ def _storms(
 def _read(connection: Connection, query: Query) -> QueueInsight:
     if query.now is None or query.queues is None:
         raise ValueError("insights/queue: expected the time and the queues in the query")
+    state = query.queues.send_state(connection)
+    _send_recent(connection, query.now)
+    _send_samples(connection, query.window)
+    _send_storms(connection, query.window)
+    sums.send_cubes(connection, query.window, WAITED)
     return read(
         connection,
         query.window,
         query.page,
         now=query.now,
-        state=query.queues.state_in(connection),
+        state=state(),
         full_hashes=query.full_hashes,
     )
 

@@ -42,7 +42,7 @@ from asu_stats.reports.insights.regression_searches import (
 )
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.marks import IDENTIFYING, Named
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import cubes
 from asu_stats.store.blocks.columns import Mask
 from asu_stats.store.blocks.keys import Ints
@@ -243,9 +243,23 @@ def _row(search: Search, found: _Change) -> Regression:
     }
 
 
+def _days(query: Query) -> Window:
+    window = query.window
+    return Window(max(window.start, FIRST_DAY + _REFERENCE) - _REFERENCE, window.end)
+
+
+def _send(connection: Connection, query: Query) -> None:
+    failure_rows.send_basis(connection, query.window)
+    if searched := _searched(connection, query.window):
+        BuildDays.send(connection, searched)
+        sums.send_cubes(connection, searched, cubes.SECONDS)
+
+
 REPORT: Final = Report(
     name="insights/regressions",
     summary="Groups of builds that got worse, and since when",
+    days=_days,
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.page),
     response=Regressions,
     row=Regression,

@@ -83,8 +83,12 @@ def find(
     failed = failures.where(failures.number("failed_builds") != 0)
     if int(failed.request.max(initial=-1)) + 1 < _MIN_REQUESTS:
         return []
+    every_list, codes = np.unique(failed.number("package_list"), return_inverse=True)
+    firsts = failed.pairs(codes)
+    members = package_lists.send_members(connection, every_list[codes[firsts]])
     builds, total_builds = _builds_by_value(connection, window, filters)
-    return _ranked(_candidates(connection, failed, builds, total_builds))
+    pairs = [*_pairs(failed), _package_pairs(failed, firsts, members())]
+    return _ranked(_candidates(failed, pairs, builds, total_builds))
 
 
 @dataclass(slots=True)
@@ -115,8 +119,8 @@ class _Pairs(NamedTuple):
     code: Ints
 
 
-def _pairs(connection: Connection, failed: Failures) -> Iterator[_Pairs]:
-    """Yield the values that may explain failures, by dimension."""
+def _pairs(failed: Failures) -> Iterator[_Pairs]:
+    """Yield the values that may explain failures, by dimension; not packages."""
     client, version = failed.name("client"), failed.name("client_version")
     askers, firsts = numbered(client.codes, version.codes)
     names = zip(client.of(firsts), version.of(firsts), strict=True)
@@ -127,25 +131,25 @@ def _pairs(connection: Connection, failed: Failures) -> Iterator[_Pairs]:
         is_known = ~np.any([part.equal(UNKNOWN) for part in parts], axis=0)
         rows = failed.pairs(column.codes, is_known)
         yield _Pairs(dimension, column.values, failed.request[rows], column.codes[rows])
-    every_list, codes = np.unique(failed.number("package_list"), return_inverse=True)
-    firsts = failed.pairs(codes)
-    lists = every_list[codes[firsts]]
-    place, code, packages = package_lists.members(connection, lists)
+
+
+def _package_pairs(failed: Failures, firsts: Ints, members: package_lists.Members) -> _Pairs:
+    """Return the packages that may explain failures. `firsts` are the rows of their lists."""
+    place, code, packages = members
     request = failed.request[firsts][place]
     if len(firsts) > int(failed.request.max()) + 1:  # a request with several lists
         _, rows = numbered(request, code)
         request, code = request[rows], code[rows]
-    yield _Pairs("package", packages, request, code)
+    return _Pairs("package", packages, request, code)
 
 
 def _candidates(
-    connection: Connection, failed: Failures, builds: Builds, total_builds: int
+    failed: Failures, pairs: Sequence[_Pairs], builds: Builds, total_builds: int
 ) -> _Candidates:
     """Return the values that are significant among all builds."""
     requests = int(failed.request.max()) + 1
     count = total(failed.request, requests, failed.number("failed_builds"))
     distinct = _distinct_builds(count, total_builds)
-    pairs = list(_pairs(connection, failed))
     found = [np.bincount(each.code, minlength=len(each.names)) for each in pairs]
     tests = sum(int((requests_of > 0).sum()) for requests_of in found)
     values, builds_of, has, is_named = list[Value](), list[int](), list[Mask](), list[bool]()
@@ -284,29 +288,44 @@ _CUBES: Final[Mapping[Dimension, Cube]] = {
 _ENDED: Final = ("success_count", "failure_count")
 
 
+_NUMBERED_CUBES: Final = (*_CUBES.values(), BUILDS_BY_CLIENT, BUILDS_BY_WORKER)
+_ATTEMPTS_BY: Final = ("device", "asker", "worker", "package_list")
+
+
 # Ended builds by value --------------------------------------------------------------------------
+
+
+def _applied(filters: Mapping[str, str]) -> Mapping[Dimension, str]:
+    return {name: filters[name] for name in (*_DEVICE, "client") if name in filters}
+
+
+def send(connection: Connection, window: Window, filters: Mapping[str, str]) -> None:
+    """Ask for what `find` needs first, and do not wait for it."""
+    if _applied(filters):
+        sums.send_rows(connection, ATTEMPTS, _ATTEMPTS_BY, window)
+    else:
+        sums.send_cubes(connection, window, *_NUMBERED_CUBES, BUILDS_BY_PACKAGE)
 
 
 def _builds_by_value(
     connection: Connection, window: Window, filters: Mapping[str, str]
 ) -> tuple[Builds, int]:
     """Return the ended builds of each value, and the total."""
-    applied = {name: filters[name] for name in (*_DEVICE, "client") if name in filters}
-    if applied:
+    if applied := _applied(filters):
         return _filtered(connection, window, applied)
-    *by_device, by_client, by_worker, by_package = sums.cubes(
-        connection, window, *_CUBES.values(), BUILDS_BY_CLIENT, BUILDS_BY_WORKER, BUILDS_BY_PACKAGE
-    )
+    *by_device, by_client, by_worker = sums.cubes(connection, window, *_NUMBERED_CUBES)
+    workers, clients = by_worker.by_name(0, 1), by_client.by_name(0, 1)
+    names_of = names.send(connection, (*workers, *clients))
+    (by_package,) = sums.cubes(connection, window, BUILDS_BY_PACKAGE)
     counts: defaultdict[Dimension, dict[Any, int]] = defaultdict(dict)
     for (dimension, cube), totals in zip(_CUBES.items(), by_device, strict=True):
         counts[dimension] = totals.by_name(*(cube.place(add) for add in _ENDED))
     counts["package"] = by_package.by_name(0, 1)
-    workers, clients = by_worker.by_name(0, 1), by_client.by_name(0, 1)
-    names_of = names.read(connection, (*workers, *clients))
+    known = names_of()
     for number, count in workers.items():
-        _add(counts, ("worker",), names_of.get(number), count)
+        _add(counts, ("worker",), known.get(number), count)
     for number, count in clients.items():
-        _add_client(counts, names_of.get(number), count)
+        _add_client(counts, known.get(number), count)
     return counts, sum(workers.values())
 
 
@@ -331,8 +350,7 @@ def _filtered(
     connection: Connection, window: Window, filters: Mapping[Dimension, str]
 ) -> tuple[Builds, int]:
     """Return the same for the builds that match `filters`, from the rows of the rollup."""
-    by = ("device", "asker", "worker", "package_list")
-    found = sums.rows(connection, ATTEMPTS, by, window)
+    found = sums.rows(connection, ATTEMPTS, _ATTEMPTS_BY, window)
     names_of = names.read(connection, {number for row in found for number in row[:3]})
     counts: defaultdict[Dimension, dict[Any, int]] = defaultdict(dict)
     lists: dict[int, int] = defaultdict(int)

@@ -15,7 +15,8 @@ from asu_stats.reports.fields import Period, Profile, Target
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.parameters import VERSION, Parameter
-from asu_stats.reports.report import Report
+from asu_stats.reports.report import Query, Report
+from asu_stats.store.blocks.cubes import VERSIONS
 from asu_stats.store.database.schema import package_lists
 from asu_stats.store.rollups.definitions import PACKAGES
 from asu_stats.windows import FIRST_DAY, Window
@@ -111,8 +112,8 @@ def read(
     connection: Connection, window: Window, today: date, images: int, version: str | None = None
 ) -> Warmup:
     """Return the images to build before a release, and the hit rates of such lists in the past."""
-    last = min(window.end, today)
-    past = Window(min(last, max(window.start, last - timedelta(days=_HISTORY_DAYS - 1))), last)
+    past = _past(window, today)
+    last = past.end
     requests = int(sums.rows(connection, PACKAGES, (), past)[0].requests or 0)
     releases = _releases(connection, window, last)
     chosen = version or (releases[0].version if releases else None)
@@ -143,6 +144,12 @@ def read(
     ]
     found["backtest"] = backtest
     return found
+
+
+def _past(window: Window, today: date) -> Window:
+    """Return the days whose requests are counted."""
+    last = min(window.end, today)
+    return Window(min(last, max(window.start, last - timedelta(days=_HISTORY_DAYS - 1))), last)
 
 
 def _releases(connection: Connection, window: Window, last: date) -> list[_Release]:
@@ -198,16 +205,18 @@ def _rank(
         .subquery("grouped")
     )
     g = grouped.c
+    total = select(func.sum(weight)).where(*here).scalar_subquery()
     top = (
-        select(g.target, g.profile, _L.digest, g.weight)
+        select(g.target, g.profile, _L.digest, g.weight, total)
         .where(g.requests >= minimum)
         .join_from(grouped, package_lists, _L.number == g.package_list)
         .order_by(g.weight.desc(), g.target, g.profile, _L.digest)
         .limit(images)
     )
-    total = connection.execute(select(func.sum(weight)).where(*here)).scalar()
-    rows = connection.execute(top)
-    return _Ranked([((row[0], row[1], row[2]), int(row[3])) for row in rows], int(total or 0))
+    rows = connection.execute(top).all()
+    return _Ranked(
+        [((row[0], row[1], row[2]), int(row[3])) for row in rows], int(rows[0][4]) if rows else 0
+    )
 
 
 def _backtest(
@@ -254,10 +263,18 @@ def _requests_by_image(connection: Connection, window: Window, version: str) -> 
     return {(row[0], row[1], row[2]): int(row[3]) for row in connection.execute(query)}
 
 
+def _send(connection: Connection, query: Query) -> None:
+    past = _past(query.window, query.today)
+    sums.send_rows(connection, PACKAGES, (), past)
+    release_days.send(connection, query.window)
+    sums.send_cubes(connection, past, VERSIONS)
+
+
 REPORT: Final = Report(
     name="insights/warmup",
     summary="Images that are likely to be requested after a release",
     description="Computed from requests that named packages and were not cache hits.",
+    send=_send,
     read=lambda connection, query: read(connection, query.window, query.today, **query.filters),
     response=Warmup,
     parameters=(FOR_VERSION, IMAGES),

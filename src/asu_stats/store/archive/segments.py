@@ -194,7 +194,14 @@ def between(
 ) -> list[Row[Any]]:
     """Return the files of a table that may have rows from `first` to before `after`."""
     given = {"table": table.name, "first": first, "after": after}
-    return list(connection.execute(_BETWEEN, given))
+    rows = statements.fetch_once(connection, _BETWEEN, **given)
+    return statements.named(_BETWEEN, rows)
+
+
+def send_between(connection: Connection, table: Table, first: datetime, after: datetime) -> None:
+    """Ask for what `between` returns, and do not wait for it."""
+    given = {"table": table.name, "first": first, "after": after}
+    statements.send_once(connection, _BETWEEN, **given)
 
 
 _ANY_BETWEEN: Final = (
@@ -209,9 +216,16 @@ def any_between(
     connection: Connection, tables: tuple[Table, Table], first: datetime, after: datetime
 ) -> bool:
     """Return whether a file of two tables may have rows from `first` to before `after`."""
+    return bool(send_any_between(connection, tables, first, after)())
+
+
+def send_any_between(
+    connection: Connection, tables: tuple[Table, Table], first: datetime, after: datetime
+) -> statements.Sent:
+    """Ask for what `any_between` returns, and do not wait for it."""
     one, other = (table.name for table in tables)
     given = {"one": one, "other": other, "first": first, "after": after}
-    return bool(statements.fetch(connection, _ANY_BETWEEN, **given))
+    return statements.send_once(connection, _ANY_BETWEEN, **given)
 
 
 def files_of(connection: Connection, table: Table, numbers: Iterable[int]) -> list[str]:

@@ -17,7 +17,6 @@ from asu_stats.store.blocks import codec
 from asu_stats.store.blocks.keys import Key, Order
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.details import package_lists
-from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
     BUSY_SECONDS,
@@ -41,6 +40,7 @@ from asu_stats.store.rollups.definitions import (
     Rollup,
 )
 from asu_stats.store.rollups.definitions import FAILURES as FAILED
+from asu_stats.store.rollups.names import name_numbers
 
 _DAY: Final = bindparam("day", type_=Date)
 _DEVICE: Final = ("version", "target", "profile")
@@ -55,13 +55,12 @@ def _name_of(name: str, rollup: Rollup, key: tuple[str, ...], adds: tuple[str, .
     return f"{name}-{blake2b(repr(shape).encode(), digest_size=3).hexdigest()}"
 
 
-def _with_devices(connection: Connection, rows: Sequence[Row]) -> list[Row]:
-    """Return rows of a key that ends with a device, and a sum, with the names of the device."""
-    known = names.of(connection, {row[-2] for row in rows})
+def _with_devices(_: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return rows of a key that ends with a device, and a sum, with the device as three parts."""
     unknown = (UNKNOWN,) * len(_DEVICE)
     found: Counter[Key] = Counter()
     for *key, device, errors in rows:
-        found[(*key, *known.get(device, unknown))] += int(errors)
+        found[(*key, *(device or unknown))] += int(errors)
     return [(*key, errors) for key, errors in found.items()]
 
 
@@ -99,12 +98,12 @@ class Cube:
     def of_packages(cls, name: str) -> "Cube":
         """Declare the cube of packages by version, from the lists in `stats_packages`."""
         t, key = PACKAGES.table, ("version", "package")
-        of_day = (
-            select(t.c.version, t.c.package_list, func.sum(t.c.requests))
+        of_day = package_lists.with_packages(
+            select(t.c.package_list, t.c.version, func.sum(t.c.requests).label("requests"))
             .where(t.c.date == _DAY)
-            .group_by(t.c.version, t.c.package_list)
+            .group_by(t.c.package_list, t.c.version)
         )
-        derive = package_lists.by_version
+        derive = package_lists.by_group
         full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
         return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
 
@@ -112,9 +111,11 @@ class Cube:
     def of_packages_of_builds(cls, name: str) -> "Cube":
         """Declare the cube of builds by package, from the lists in `stats_attempts`."""
         t, key = ATTEMPTS.table, ("package",)
-        sums = (func.sum(t.c[add]) for add in ATTEMPTS.adds)
-        of_day = select(t.c.package_list, *sums).where(t.c.date == _DAY).group_by(t.c.package_list)
-        derive = package_lists.of_builds
+        sums = (func.sum(t.c[add]).label(add) for add in ATTEMPTS.adds)
+        of_day = package_lists.with_packages(
+            select(t.c.package_list, *sums).where(t.c.date == _DAY).group_by(t.c.package_list)
+        )
+        derive = package_lists.in_total
         full_name = _name_of(name, ATTEMPTS, key, ATTEMPTS.adds)
         return cls(full_name, ATTEMPTS, key, ATTEMPTS.adds, of_day, derive)
 
@@ -123,8 +124,12 @@ class Cube:
         """Declare the cube of errors by fingerprint and device."""
         t, stored = FAILED.table, ("fingerprint", "error_category", "error_type")
         keys = *(t.c[column] for column in stored), t.c.device
-        errors = func.sum(t.c.failed_builds + t.c.rejected_requests)
-        of_day = select(*keys, errors).where(t.c.date == _DAY).group_by(*keys)
+        errors = func.sum(t.c.failed_builds + t.c.rejected_requests).label("errors")
+        found = select(*keys, errors).where(t.c.date == _DAY).group_by(*keys).subquery().c
+        named = name_numbers.c.number == found.device
+        of_day = select(
+            *(found[column] for column in stored), name_numbers.c.names, found.errors
+        ).select_from(found.device.table.outerjoin(name_numbers, named))
         key, adds = (*stored, *_DEVICE), ("errors",)
         return cls(_name_of(name, FAILED, key, adds), FAILED, key, adds, of_day, _with_devices)
 

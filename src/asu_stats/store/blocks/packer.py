@@ -71,9 +71,8 @@ def _packed(connection: Connection, span: Span) -> list[dialects.Row]:
     """Return the rows of a block of every cube, from one snapshot."""
     first = date.fromordinal(span.first)
     end = date.fromordinal(span.first + span.days - 1)
-    rows = statements.fetch(connection, reader.CHANGES, start=first, end=end)
-    changes = {day.toordinal(): count for day, count in rows}
-    blocks = reader.Reader(connection, changes)
+    blocks = reader.Reader(connection)
+    blocks.changes_of(first, end)
     last = blocks.last_change(span)
     wanted = [reader.Wanted(cube, span, last) for cube in CUBES]
     blocks.load(wanted)

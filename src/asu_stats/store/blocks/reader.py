@@ -8,16 +8,15 @@ stores those of closed days. A stored block is valid as long as none of its days
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import Connection, Date, Engine, FromClause, Select, bindparam, select
+from sqlalchemy import BigInteger, Connection, Date, Engine, FromClause, Select, bindparam, select
 
 from asu_stats.caches import LruCache
 from asu_stats.logs import Condition
@@ -28,7 +27,7 @@ from asu_stats.store.blocks.keys import Column, Vocabulary
 from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
-from asu_stats.store.database.schema import day_changes, packed_days
+from asu_stats.store.database.schema import day_changes, packed_days, store_state
 from asu_stats.times import bounds
 
 K = TypeVar("K")
@@ -140,6 +139,9 @@ def forget(engine: Engine) -> None:
 CHANGES: Final = select(day_changes.c.date, day_changes.c.changes).where(
     day_changes.c.date.between(bindparam("start", type_=Date), bindparam("end", type_=Date))
 )
+_CHANGES_UNLESS: Final = CHANGES.where(
+    select(store_state.c.changes).scalar_subquery() != bindparam("unless", type_=BigInteger)
+)
 _BLOCK: Final = (
     ("cube", packed_days.c.cube.type),
     ("first", packed_days.c.first_day.type),
@@ -147,15 +149,6 @@ _BLOCK: Final = (
     ("changes", packed_days.c.changes.type),
 )
 _DAYS_AT_ONCE: Final = 64  # sent together; their rows are in memory at the same time
-
-
-class Ahead(NamedTuple):
-    """Cubes over the days from `start` to `end`: as one sum, or a sum of each day."""
-
-    start: date
-    end: date
-    cubes: Sequence[Cube]
-    by_day: bool = False
 
 
 class Wanted(NamedTuple):
@@ -174,69 +167,52 @@ def _stored(given: FromClause) -> Select[Any]:
     return select(*columns).join_from(given, t, here & (t.c.changes == same.changes))
 
 
-# What `ahead` has read in a snapshot: the changes of days from one to another.
-_known: Final[WeakKeyDictionary[Connection, tuple[date, date, dict[int, int]]]] = (
-    WeakKeyDictionary()
-)
+def send_changes(connection: Connection, start: date, end: date, unless: int | None = None) -> None:
+    """Ask for the changes of days that reading starts with, and do not wait for them.
 
-
-def _changes(connection: Connection, start: date, end: date) -> dict[int, int]:
-    """Return the last change of each day from `start` to `end` that has any, by ordinal."""
-    known = _known.get(connection)
-    if known and known[0] <= start and end <= known[1]:
-        first, last = start.toordinal(), end.toordinal()
-        return {day: count for day, count in known[2].items() if first <= day <= last}
-    rows = statements.fetch_once(connection, CHANGES, start=start, end=end)
-    return {day.toordinal(): count for day, count in rows}
-
-
-def send_changes(connection: Connection, start: date, end: date) -> None:
-    """Ask for the changes that `ahead` needs, and do not wait for them."""
-    statements.send_once(connection, CHANGES, start=start, end=end)
-
-
-def ahead(connection: Connection, wanted: Sequence["Ahead"]) -> None:
-    """Bring all that `read` and `read_each` return later in this snapshot into memory.
-
-    They would read the blocks of each cube by statements of its own.
+    With `unless`, nothing may be read if that is the number of the snapshot's change counter: a
+    response that is remembered needs no changes.
     """
-    start, end = min(part.start for part in wanted), max(part.end for part in wanted)
-    changes = _changes(connection, start, end)
     if connection.get_execution_options().get("snapshot"):
-        _known[connection] = start, end, changes
-    reader = Reader(connection, changes)
-    blocks: list[Wanted] = []
-    for part in wanted:
-        first, last = part.start.toordinal(), part.end.toordinal()
-        days = [day for day in changes if first <= day <= last]
-        if days:
-            each = days if part.by_day else [min(days)]
-            for cube in part.cubes:
-                for day in each:
-                    until = day if part.by_day else max(days)
-                    blocks += reader.blocks(cube, day, until)
-    blocks = list(dict.fromkeys(blocks))
-    reader.load(blocks)
-    for block in blocks:
-        reader.block(block)
+        Reader(connection).send_changes(start, end, -1 if unless is None else unless)
+
+
+def send(connection: Connection, start: date, end: date, *cubes: Cube) -> None:
+    """Ask for what `read` needs later in this snapshot, and do not wait for it.
+
+    It only waits for the changes of the days. Other statements can be sent before the cubes are
+    read: all together cost one round trip.
+    """
+    if connection.get_execution_options().get("snapshot"):
+        reader = Reader(connection)
+        if days := reader.changes_of(start, end):
+            each = (reader.blocks(cube, min(days), max(days)) for cube in cubes)
+            reader.send([block for blocks in each for block in blocks])
+
+
+def send_each(connection: Connection, windows: Sequence[tuple[date, date]], *cubes: Cube) -> None:
+    """Ask for what `read_each` needs later in this snapshot, like `send`."""
+    if connection.get_execution_options().get("snapshot"):
+        reader = Reader(connection)
+        found = (reader.blocks_of_each(windows, cube) for cube in cubes)
+        reader.send([block for of_cube in found for blocks in of_cube for block in blocks])
 
 
 def read(connection: Connection, start: date, end: date, *cubes: Cube) -> list[Totals]:
     """Return the totals of each cube over the days from `start` to `end`, both included."""
-    changes = _changes(connection, start, end)
+    reader = Reader(connection)
+    changes = reader.changes_of(start, end)
     if not changes:
         return [_nothing(cube) for cube in cubes]
-    reader = Reader(connection, changes)
-    wanted = [reader.blocks(cube, min(changes), max(changes)) for cube in cubes]
-    return reader.totals(wanted)
+    return reader.totals([reader.blocks(cube, min(changes), max(changes)) for cube in cubes])
 
 
 def read_each(
     connection: Connection, windows: Sequence[tuple[date, date]], cube: Cube
 ) -> list[Totals]:
     """Return the totals of `cube` over each of `windows`, which are sorted and do not overlap."""
-    reader = Reader(connection, _changes(connection, windows[0][0], windows[-1][1]))
-    wanted = [reader.blocks(cube, first.toordinal(), last.toordinal()) for first, last in windows]
+    reader = Reader(connection)
+    wanted = reader.blocks_of_each(windows, cube)
     found = reader.totals([blocks for blocks in wanted if blocks])
     return [found.pop(0) if blocks else _nothing(cube) for blocks in wanted]
 
@@ -254,6 +230,15 @@ def remembered(
     return found
 
 
+def send_days(connection: Connection, start: date, end: date, daily: "Daily[Any]") -> None:
+    """Ask for what `read_days` needs later in this snapshot, and do not wait for it."""
+    if connection.get_execution_options().get("snapshot"):
+        reader, cache = Reader(connection), _cache_of(connection).days
+        changes = reader.changes_of(start, end).items()
+        missing = [day for day, n in changes if (cache.get((daily, day)) or (0,))[0] != n]
+        reader.send_rows(missing[:_DAYS_AT_ONCE], daily)
+
+
 def read_days(
     connection: Connection, start: date, end: date, daily: "Daily[T]"
 ) -> list[tuple[date, T]]:
@@ -261,19 +246,18 @@ def read_days(
 
     Days that did not change since they were last read come from memory.
     """
-    cache, found, sent = _cache_of(connection).days, [], []
-    for ordinal, changes in sorted(_changes(connection, start, end).items()):
-        known = cache.get((daily, ordinal))
-        if known and known[0] == changes:
-            found.append((ordinal, known[1]))
-        else:
-            rows = statements.send(connection, daily.of_day, **_parameters(ordinal))
-            sent.append((ordinal, changes, rows))
-    for ordinal, changes, rows in sent:
-        value = daily.derive(rows())
-        cache.put((daily, ordinal), (changes, value))
-        found.append((ordinal, value))
-    return [(date.fromordinal(day), value) for day, value in sorted(found, key=itemgetter(0))]
+    reader, cache = Reader(connection), _cache_of(connection).days
+    changes, found = reader.changes_of(start, end), dict[int, T]()
+    for day, count in changes.items():
+        known = cache.get((daily, day))
+        if known and known[0] == count:
+            found[day] = known[1]
+    missing = [day for day in changes if day not in found]
+    for place in range(0, len(missing), _DAYS_AT_ONCE):
+        for day, rows in reader.rows_of(missing[place : place + _DAYS_AT_ONCE], daily):
+            found[day] = daily.derive(rows)
+            cache.put((daily, day), (changes[day], found[day]))
+    return [(date.fromordinal(day), found[day]) for day in sorted(found)]
 
 
 def _parameters(ordinal: int) -> dict[str, object]:
@@ -282,23 +266,79 @@ def _parameters(ordinal: int) -> dict[str, object]:
     return {"day": day, "first": first, "after": after}
 
 
+@dataclass(slots=True)
+class _Asked:
+    """What a snapshot has read and asked for."""
+
+    # The last change of each day by ordinal, and the days for which it is known.
+    changes: dict[int, int] = field(default_factory=dict)
+    ranges: list[tuple[date, date, statements.Sent]] = field(default_factory=list)
+    # Stored blocks as they were read. Most were requested in case a larger one is missing.
+    payloads: dict[Wanted, bytes] = field(default_factory=dict)
+    requested: set[Wanted] = field(default_factory=set)
+    blocks: list[tuple[Collection[Wanted], statements.Sent]] = field(default_factory=list)
+    days: dict[Wanted, statements.Sent] = field(default_factory=dict)
+    rows: dict[tuple[Daily[Any], int], statements.Sent] = field(default_factory=dict)
+
+
+_snapshots: Final[WeakKeyDictionary[Connection, _Asked]] = WeakKeyDictionary()
+
+
 class Reader:
     """Reads blocks from memory, else stored ones, else builds them from rollups.
 
     All stored blocks are read by one statement, and the rollups of all days are sent together.
     """
 
-    def __init__(self, connection: Connection, changes: Mapping[int, int]) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._cache = _cache_of(connection)
-        self._changes = changes
         self._of_spans: dict[Span, int] = {}  # the last change of each
-        # Stored blocks as they were read. Most were requested in case a larger one is missing.
-        self._payloads: dict[Wanted, bytes] = {}
+        self._asked = _Asked()
+        if connection.get_execution_options().get("snapshot"):
+            self._asked = _snapshots.setdefault(connection, self._asked)
+
+    def send_changes(self, start: date, end: date, unless: int) -> None:
+        """Ask for the changes of days. See the function of the same name."""
+        days = {"start": start, "end": end, "unless": unless}
+        rows = statements.send_once(self._connection, _CHANGES_UNLESS, **days)
+        self._asked.ranges.append((start, end, rows))
+
+    def changes_of(self, start: date, end: date) -> dict[int, int]:
+        """Return the last change of each day from `start` to `end` that has any, by ordinal."""
+        asked = self._asked
+        known = (rows for first, last, rows in asked.ranges if first <= start and end <= last)
+        if (found := next(known, None)) is None:
+            found = statements.send_once(self._connection, CHANGES, start=start, end=end)
+            asked.ranges.append((start, end, found))
+        asked.changes |= {day.toordinal(): count for day, count in found()}
+        here = range(start.toordinal(), end.toordinal() + 1)
+        return {day: count for day, count in asked.changes.items() if day in here}
 
     def blocks(self, cube: Cube, first: int, last: int) -> list[Wanted]:
         """Return the fewest blocks that cover all days with changes, given as ordinals."""
         return self._changed(cube, spans(first, last))
+
+    def blocks_of_each(
+        self, windows: Sequence[tuple[date, date]], cube: Cube
+    ) -> list[list[Wanted]]:
+        """Return the blocks of a cube over each of `windows`."""
+        self.changes_of(windows[0][0], windows[-1][1])
+        return [self.blocks(cube, a.toordinal(), b.toordinal()) for a, b in windows]
+
+    def send_rows(self, days: Iterable[int], daily: Daily[Any]) -> None:
+        """Ask for the rows of days, and do not wait for them."""
+        for day in days:
+            if (daily, day) not in self._asked.rows:
+                sent = statements.send(self._connection, daily.of_day, **_parameters(day))
+                self._asked.rows[daily, day] = sent
+
+    def rows_of(
+        self, days: Sequence[int], daily: Daily[Any]
+    ) -> Iterator[tuple[int, Sequence[Row]]]:
+        """Yield the rows of days."""
+        self.send_rows(days, daily)
+        yield from ((day, self._asked.rows.pop((daily, day))()) for day in days)
 
     def totals(self, wanted: Sequence[Sequence[Wanted]]) -> list[Totals]:
         """Return the sum of each list of blocks, which are of one cube and not empty."""
@@ -307,18 +347,37 @@ class Reader:
             self._sum(blocks[0].cube, [self.block(block) for block in blocks]) for blocks in wanted
         ]
 
+    def send(self, wanted: Iterable[Wanted]) -> None:
+        """Ask for stored blocks and for days that `load` will need. Do not wait for them.
+
+        The days of the last change are usually not stored yet.
+        """
+        missing = [block for block in wanted if not self._is_here(block)]
+        parts = {part for block in missing for part in self._unknown(block)}
+        if parts:
+            self._request(parts)
+        if self._connection.dialect.name == "sqlite":
+            return
+        last = max((block.changes for block in missing), default=0)
+        newest = {day for block in missing for day in self._days(block) if day.changes == last}
+        for day in newest - self._asked.days.keys():
+            self._asked.days[day] = self._send_day(day)
+
     def load(self, wanted: Iterable[Wanted]) -> None:
         """Bring blocks, or all that they are built from, into memory."""
+        self._receive()
         missing = [block for block in wanted if not self._is_here(block)]
-        requested: set[Wanted] = set()
-        while parts := {part for block in missing for part in self._unknown(block, requested)}:
-            self._load_stored(parts)
-            requested |= parts
+        while parts := {part for block in missing for part in self._unknown(block)}:
+            self._request(parts)
+            self._receive()
         days = list(dict.fromkeys(day for block in missing for day in self._days(block)))
         for place in range(0, len(days), _DAYS_AT_ONCE):
-            sent = [(day, self._send_day(day)) for day in days[place : place + _DAYS_AT_ONCE]]
-            for day, rows in sent:
-                self._cache.put(day, self._of_day(day.cube, rows()))
+            some = days[place : place + _DAYS_AT_ONCE]
+            for day in some:
+                if day not in self._asked.days:
+                    self._asked.days[day] = self._send_day(day)
+            for day in some:
+                self._cache.put(day, self._of_day(day.cube, self._asked.days.pop(day)()))
 
     def block(self, wanted: Wanted) -> Block:
         """Return a block from memory, or build it from its halves."""
@@ -330,7 +389,7 @@ class Reader:
 
     def _read(self, wanted: Wanted) -> Block | None:
         """Return a block that was read, `None` if it was not read or is damaged."""
-        payload = self._payloads.pop(wanted, None)
+        payload = self._asked.payloads.pop(wanted, None)
         if payload is None:
             return None
         try:
@@ -342,7 +401,7 @@ class Reader:
 
     def _is_here(self, wanted: Wanted) -> bool:
         """Return whether a block is in memory, or was read."""
-        return wanted in self._payloads or self._cache.get(*wanted) is not None
+        return wanted in self._asked.payloads or self._cache.get(*wanted) is not None
 
     def encode(self, cube: Cube, block: Block) -> bytes:
         """Return a block in its stored form."""
@@ -367,13 +426,13 @@ class Reader:
         """Return the last change of any day of a span; 0 if there was none."""
         found = self._of_spans.get(span)
         if found is None:
-            found = self._of_spans[span] = span.changes(self._changes)
+            found = self._of_spans[span] = span.changes(self._asked.changes)
         return found
 
     def _halves(self, wanted: Wanted) -> list[Wanted]:
         return self._changed(wanted.cube, wanted.span.halves())
 
-    def _unknown(self, wanted: Wanted, requested: Container[Wanted]) -> Iterator[Wanted]:
+    def _unknown(self, wanted: Wanted) -> Iterator[Wanted]:
         """Yield the parts of a block that were not requested yet and may be stored.
 
         If a block is not stored, that is usually because of its last change. So the half that has
@@ -381,14 +440,14 @@ class Reader:
         """
         if self._is_here(wanted):
             return
-        new = wanted not in requested
+        new = wanted not in self._asked.requested
         if new:
             yield wanted
         if wanted.span.days > 1:
             for half in self._halves(wanted):
                 if not new or half.changes == wanted.changes:
-                    yield from self._unknown(half, requested)
-                elif half not in requested and not self._is_here(half):
+                    yield from self._unknown(half)
+                elif half not in self._asked.requested and not self._is_here(half):
                     yield half
 
     def _days(self, wanted: Wanted) -> Iterator[Wanted]:
@@ -401,13 +460,20 @@ class Reader:
             for half in self._halves(wanted):
                 yield from self._days(half)
 
-    def _load_stored(self, wanted: Collection[Wanted]) -> None:
-        """Read the valid stored ones of some blocks."""
-        known = {(w.cube.name, w.span.first, w.span.days): w for w in wanted}
-        rows = sorted((*key, block.changes) for key, block in known.items())
-        found = statements.fetch_for(self._connection, _stored, _BLOCK, rows)
-        for *key, payload in found:
-            self._payloads[known[tuple(key)]] = payload
+    def _request(self, wanted: Collection[Wanted]) -> None:
+        """Ask for the valid stored ones of some blocks."""
+        rows = sorted((w.cube.name, w.span.first, w.span.days, w.changes) for w in wanted)
+        sent = statements.send_for(self._connection, _stored, _BLOCK, rows)
+        self._asked.blocks.append((wanted, sent))
+        self._asked.requested |= set(wanted)
+
+    def _receive(self) -> None:
+        """Wait for the blocks that were requested."""
+        while self._asked.blocks:
+            wanted, rows = self._asked.blocks.pop()
+            known = {(w.cube.name, w.span.first, w.span.days): w for w in wanted}
+            for *key, payload in rows():
+                self._asked.payloads[known[tuple(key)]] = payload
 
     def _send_day(self, wanted: Wanted) -> statements.Sent:
         day = date.fromordinal(wanted.span.first)

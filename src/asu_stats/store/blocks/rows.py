@@ -65,6 +65,12 @@ class Rows:
 _BYTES: Final = 8
 
 
+def send(connection: Connection, start: date, end: date, of: DayRows) -> None:
+    """Ask for what `read` needs later in this snapshot, and do not wait for it."""
+    _, daily = reader.remembered(connection, of, _declared)
+    reader.send_days(connection, start, end, daily)
+
+
 def read(connection: Connection, start: date, end: date, of: DayRows) -> Rows:
     """Return the rows of the days from `start` to `end`, in the order of days."""
     vocabulary, daily = reader.remembered(connection, of, _declared)

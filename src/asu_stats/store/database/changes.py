@@ -68,6 +68,27 @@ _BATCH: Final = update(store_state).values(
 _PAUSE_SECONDS: Final = 1.0
 
 
+class Figures(NamedTuple):
+    """State of the figures of a snapshot: the change counter, and since when there are figures."""
+
+    changes: int
+    data_since: date | None
+    hourly_since: date | None
+
+
+_FIGURES: Final = select(*(store_state.c[name] for name in Figures._fields))
+
+
+def send_figures(connection: Connection) -> None:
+    """Ask for what `figures` returns, and do not wait for it."""
+    statements.send_once(connection, _FIGURES)
+
+
+def figures(connection: Connection) -> Figures:
+    """Return the state of the figures."""
+    return Figures(*statements.fetch_once(connection, _FIGURES)[0])
+
+
 def send_state(connection: Connection) -> Callable[[], State]:
     """Ask for the state of the store, as in `statements.send`, before a batch.
 

@@ -105,7 +105,7 @@ def read(
 
 def send(connection: Connection, first: datetime, after: datetime) -> None:
     """Ask for release days, annotations and incidents between two times, and do not wait."""
-    statements.send_once(connection, _RELEASE_DAYS)
+    send_release_days(connection)
     for query in (_BETWEEN, _INCIDENTS):
         statements.send_once(connection, query, first=first, after=after)
 
@@ -169,6 +169,11 @@ def put_release_days(engine: Engine, days: Mapping[str, date]) -> None:
         if days:
             rows = [{"version": version, "released_on": day} for version, day in days.items()]
             connection.execute(insert(release_days), rows)
+
+
+def send_release_days(connection: Connection) -> None:
+    """Ask for the release days from the file, and do not wait for them."""
+    statements.send_once(connection, _RELEASE_DAYS)
 
 
 def given_release_days(connection: Connection) -> dict[str, date]:

@@ -107,6 +107,40 @@ def digests(
     return {**known, **dict(statements.fetch_for(connection, _digests, _NUMBER, rows))}
 
 
+def with_packages(lists: Select[Any]) -> Select[Any]:
+    """Return a statement whose rows begin with the packages of the list that is its first column.
+
+    Without this, the lists could be read only after the rows.
+    """
+    rows = lists.subquery()
+    number, *others = rows.c
+    return select(package_lists.c.packages, *others).join_from(
+        rows, package_lists, package_lists.c.number == number
+    )
+
+
+def by_group(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return rows of a list as `with_packages` has it, a group and sums as rows of its packages.
+
+    These are (group, package, sums). Equal ones are added up.
+    """
+    groups: dict[Any, list[Row]] = defaultdict(list)
+    for packages, group, *added in rows:
+        groups[group].append((packages, *added))
+    found: list[tuple[Any, int, list[int]]] = []
+    for group, of_group in groups.items():
+        parts = [_decode(packages) for packages, *_ in of_group]
+        numbers, places = np.unique(np.concatenate(parts), return_inverse=True)
+        sizes = [len(part) for part in parts]
+        amounts = np.array([[int(n) for n in row[1:]] for row in of_group], np.int64)
+        total = np.zeros((len(numbers), amounts.shape[1]), np.int64)
+        np.add.at(total, places, np.repeat(amounts, sizes, axis=0))
+        found += ((group, n, of) for n, of in zip(numbers.tolist(), total.tolist(), strict=True))
+    wanted = [(number,) for number in sorted({number for _, number, _ in found})]
+    names: dict[int, str] = dict(statements.fetch_for(connection, _of_names, _NUMBER, wanted))
+    return [(group, names[number], *of) for group, number, of in found]
+
+
 def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
     """Return the requests per package, given the requests per list."""
     found: defaultdict[int, int] = defaultdict(int)
@@ -132,49 +166,43 @@ def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
     }
 
 
-def members(
-    connection: Connection, lists: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Return the packages of lists: place among `lists` and place of its name, for each package.
+class Members(NamedTuple):
+    """Packages of lists: place of the list and place of the name of each package, and the names."""
 
-    The last item is the names.
-    """
+    lists: NDArray[np.int64]
+    names: NDArray[np.int64]
+    values: list[str]
+
+
+def send_members(connection: Connection, lists: NDArray[np.int64]) -> Callable[[], Members]:
+    """Ask for the packages of lists. Return a function that waits for them and their names."""
     numbers, places = np.unique(lists, return_inverse=True)
     rows = [(number,) for number in numbers.tolist()]
-    parts: dict[int, NDArray[np.int64]] = {}
-    for start in range(0, len(rows), _CHUNK):
-        chunk = rows[start : start + _CHUNK]
-        for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, chunk):
-            parts[number] = _decode(packages)
-    each = [parts.get(number, _NOTHING) for number in numbers.tolist()]
-    sizes = np.array([len(part) for part in each], np.int64)
-    starts, of_each = np.cumsum(sizes) - sizes, sizes[places]
-    up_to = np.cumsum(of_each)
-    of = np.repeat(np.arange(len(lists)), of_each)
-    rows_of = np.arange(len(of)) + np.repeat(starts[places] - up_to + of_each, of_each)
-    found, codes = np.unique(np.concatenate([_NOTHING, *each]), return_inverse=True)
-    wanted = [(number,) for number in found.tolist()]
-    known = {row[0]: row[1] for row in statements.fetch_for(connection, _of_names, _NUMBER, wanted)}
-    return of, codes[rows_of], [known[number] for (number,) in wanted]
-
-
-def of_builds(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """Return (package, successful, failed builds) for rows of (list, successful, failed builds)."""
-    found = list(rows)
-    good, bad = (count(connection, {row[0]: int(row[place]) for row in found}) for place in (1, 2))
-    return [(package, good.get(package, 0), bad.get(package, 0)) for package in good | bad]
-
-
-def by_version(connection: Connection, rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """Return (version, package, requests) for rows of (version, list, requests)."""
-    lists: defaultdict[str, dict[int, int]] = defaultdict(dict)
-    for version, number, requests in rows:
-        lists[version][number] = int(requests)
-    return [
-        (version, package, requests)
-        for version, of_version in lists.items()
-        for package, requests in count(connection, of_version).items()
+    sent = [
+        statements.send_for(connection, _of_lists, _NUMBER, rows[start : start + _CHUNK])
+        for start in range(0, len(rows), _CHUNK)
     ]
+
+    def members() -> Members:
+        parts = {number: _decode(packages) for chunk in sent for number, packages in chunk()}
+        each = [parts.get(number, _NOTHING) for number in numbers.tolist()]
+        sizes = np.array([len(part) for part in each], np.int64)
+        starts, of_each = np.cumsum(sizes) - sizes, sizes[places]
+        up_to = np.cumsum(of_each)
+        of = np.repeat(np.arange(len(lists)), of_each)
+        rows_of = np.arange(len(of)) + np.repeat(starts[places] - up_to + of_each, of_each)
+        found, codes = np.unique(np.concatenate([_NOTHING, *each]), return_inverse=True)
+        wanted = [(number,) for number in found.tolist()]
+        known: dict[int, str] = dict(statements.fetch_for(connection, _of_names, _NUMBER, wanted))
+        return Members(of, codes[rows_of], [known[number] for (number,) in wanted])
+
+    return members
+
+
+def in_total(connection: Connection, rows: Sequence[Row]) -> list[Row]:
+    """Return the same without groups: (package, sums) for rows of a list and sums."""
+    found = by_group(connection, [(packages, None, *added) for packages, *added in rows])
+    return [row[1:] for row in found]
 
 
 def _digest(names: Names) -> str:

@@ -5,7 +5,7 @@ for an index of PostgreSQL. The number is a digest of the names, so counting and
 lookup. `name_numbers` has the names of each number.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
@@ -55,15 +55,24 @@ _read: dict[int, Names] = {}
 
 def read(connection: Connection, numbers: Iterable[int]) -> dict[int, Names]:
     """Return the names that numbers stand for. The process remembers them: they never change."""
+    return send(connection, numbers)()
+
+
+def send(connection: Connection, numbers: Iterable[int]) -> Callable[[], dict[int, Names]]:
+    """Ask for what `read` returns. Return a function that waits for it."""
     wanted = set(numbers)
     found = {number: _read[number] for number in wanted & _read.keys()}
-    if missing := wanted - found.keys():
-        new = of(connection, missing)
-        found |= new
+    missing = [(number,) for number in sorted(wanted - found.keys())]
+    sent = statements.send_for(connection, _known, _NUMBER, missing)
+
+    def names() -> dict[int, Names]:
+        new = {number: tuple(given) for number, given in sent()}
         if len(_read) > _MAX_CACHED:  # names come from strangers
             _read.clear()
         _read.update(new)
-    return found
+        return found | new
+
+    return names
 
 
 def forget() -> None:
