@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 
 import psycopg
@@ -101,8 +102,7 @@ def create(
         driver.leave_pipeline()
         if options.get("isolation_level") == "AUTOCOMMIT":
             return
-        text = sql.SQL("; ").join(_begin_statements(given.settings, options)).as_string(driver)
-        driver.execute(cast(Any, text), prepare=False)
+        driver.execute(b"; ".join(_begin_statements(given.settings, options)), prepare=False)
 
     @event.listens_for(engine, "after_cursor_execute")
     def _wait_for_result(
@@ -242,29 +242,35 @@ def _split(options: str) -> tuple[dict[str, str], str]:
     return settings, " ".join(filter(None, rest))
 
 
-def _begin_statements(
-    settings: Mapping[str, str], options: Mapping[str, Any]
-) -> list[sql.SQL | sql.Composed]:
+def _begin_statements(settings: Mapping[str, str], options: Mapping[str, Any]) -> tuple[bytes, ...]:
     """Return the statements that begin a transaction. In one message they cost one round trip."""
+    given = options.get("snapshot", False), options.get("unlimited", False)
+    return _composed(tuple(settings.items()), *given)
+
+
+@lru_cache(maxsize=64)
+def _composed(
+    settings: tuple[tuple[str, str], ...], is_snapshot: bool, is_unlimited: bool
+) -> tuple[bytes, ...]:
     # Writers read again what they have waited for, whatever the default of the server is.
     begin = "BEGIN ISOLATION LEVEL READ COMMITTED"
-    if options.get("snapshot"):
+    if is_snapshot:
         begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
     calls = [
         sql.SQL("set_config({}, {}, true)").format(name, value)
-        for name, value in settings.items()
-        if not (options.get("unlimited") and name in _LIMITS)
+        for name, value in settings
+        if not (is_unlimited and name in _LIMITS)
     ]
     parts: list[sql.SQL | sql.Composed] = [sql.SQL(cast(Any, begin))]
     if calls:
         parts.append(sql.SQL("SELECT ") + sql.SQL(", ").join(calls))
-    if options.get("unlimited"):  # an older server does not know all of them
+    if is_unlimited:  # an older server does not know all of them
         parts.append(
             sql.SQL(
                 "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name IN ({})"
             ).format(sql.SQL(", ").join(map(sql.Literal, _LIMITS)))
         )
-    return parts
+    return tuple(part.as_bytes(None) for part in parts)
 
 
 # Servers that do not respond --------------------------------------------------------------------
