@@ -73,10 +73,11 @@ def read(
     file are left out; `/readyz` names the file. With a public floor, see `_covered`.
     """
     sent = _send(connection, limit, first, after, builds_only=builds_only, filters=filters)
-    rows = [row for rows in sent for row in rows()]
-    width = len(_COLUMNS)
-    texts = {(row[7], row[8]): row[width + 1] for row in rows if row[width] is not None}
-    found = sorted((LatestError(*row[:width]) for row in rows), key=_newest_first)[:limit]
+    rows = [(LatestError(*row[:-2]), *row[-2:]) for each in sent for row in each()]
+    texts: dict[_Build, str | None] = {
+        _build_of(error): text for error, build_id, text in rows if build_id is not None
+    }
+    found = sorted((error for error, _, _ in rows), key=_newest_first)[:limit]
     files = segments.between(connection, error_stats, first, after)
     for part in sorted(files, key=lambda part: part.last_at, reverse=True)[:_FILES]:
         if len(found) == limit and part.last_at < found[-1].timestamp:
