@@ -101,14 +101,19 @@ def test_lists_are_those_of_naive_counting(filled: Stats, page: Page, least: int
 def test_only_rows_of_the_page_are_read(filled: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions that tie with the last one are sorted by release outside of the database."""
     read_rows: dict[str, int] = {}
-    fetch = statements.fetch
+    send = statements.send
 
-    def noted(connection: Connection, statement: Any, /, *named: Any, **given: object) -> list[Any]:
-        found = fetch(connection, statement, *named, **given)
-        read_rows[",".join(statement.exported_columns.keys()[:-4])] = len(found)
-        return found
+    def noted(connection: Connection, statement: Any, /, **given: object) -> statements.Sent:
+        sent = send(connection, statement, **given)
 
-    monkeypatch.setattr(statements, "fetch", noted)
+        def rows() -> list[Any]:
+            found = sent()
+            read_rows[",".join(statement.exported_columns.keys()[:-4])] = len(found)
+            return found
+
+        return rows
+
+    monkeypatch.setattr(statements, "send", noted)
     read(filled, Page(2), 0)
     ties = sum(request_count(number) == 4 for number in range(NAMES))
     errors = "error_category,error_type"
