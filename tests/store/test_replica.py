@@ -140,13 +140,24 @@ def paused(standby: Server) -> Iterator[None]:
         servers.run(standby, "SELECT pg_wal_replay_resume()")
 
 
+def from_replica(stats: Stats, path: str) -> Response:
+    """Return a response of the replica, which a busy machine may leave behind for a while."""
+    found: list[Response] = []
+
+    def is_of_replica() -> bool:
+        found.append(get(stats, path))
+        return AS_OF in found[-1].headers
+
+    until(is_of_replica)
+    return found[-1]
+
+
 def test_equal_figures_after_replay(stats: Stats, pair: tuple[Server, Server]) -> None:
     stats.record([request("a", stats.now), *build("a", end=stats.now)], build("b", "failure"))
     servers.wait_for_standby(*pair)
     for path in PATHS:
-        found, expected = get(stats, path), current(stats, path)
+        found, expected = from_replica(stats, path), current(stats, path)
         assert found.status_code == 200, path
-        assert AS_OF in found.headers, path
         assert found.headers.get("ETag") == expected.headers.get("ETag")
         assert found.text == expected.text, path
 
