@@ -38,20 +38,6 @@ class FirstRows(NamedTuple):
     amount: int  # of all rows together
 
 
-def read(
-    connection: Connection,
-    rollup: Rollup,
-    columns: Sequence[str],
-    window: Window,
-    filters: Mapping[str, str],
-    page: Page,
-    *,
-    fold: bool = False,
-) -> FirstRows:
-    """Return the rows that `send` asks for."""
-    return send(connection, rollup, columns, window, filters, page, fold=fold)()
-
-
 def send(
     connection: Connection,
     rollup: Rollup,
