@@ -38,7 +38,7 @@ def raw(stats: Stats, path: str, accepted: str) -> tuple[bytes, str]:
     """Return the body as it is sent, and its coding."""
     with stats.client.stream("GET", path, headers={"Accept-Encoding": accepted}) as response:
         assert response.status_code == 200
-        assert "Accept-Encoding" in response.headers["vary"]
+        assert response.headers["vary"].count("Accept-Encoding") == 1
         body = b"".join(response.iter_raw())
         assert int(response.headers.get("content-length", len(body))) == len(body)
         return body, response.headers.get("content-encoding", "")

@@ -15,6 +15,7 @@ from asu_stats.connections import route_path
 from asu_stats.policies import Policies
 
 _TYPES: Final = ("application/json", "application/openmetrics-text", "text/")
+_CHOICE: Final = "Accept-Encoding"
 
 
 class Compressed:
@@ -68,7 +69,8 @@ def _encoded(start: Message, message: Message, accepted: str) -> Message:
     if len(body) < compression.SHORTEST:
         return message
     headers = MutableHeaders(scope=start)
-    headers.add_vary_header("Accept-Encoding")
+    if _CHOICE.lower() not in headers.get("vary", "").lower():
+        headers.add_vary_header(_CHOICE)
     if coding := compression.preferred(accepted):
         body = compression.encode(coding, body)
         headers["Content-Encoding"], headers["Content-Length"] = coding, str(len(body))
