@@ -124,8 +124,10 @@ def lists_of(response: dict[str, Any], before: str = "") -> Iterator[tuple[str, 
 
 
 def said_in(row: dict[str, Any], field: str) -> str:
-    """Return a value of a row as a table shows it: hours of the week with their names."""
+    """Return a value of a row as a table shows it: hours of the week and fields in words."""
     value = row[field]
+    if field in {"figure", "measure", "dimension"}:
+        return said(value).replace("_", " ")
     if field == "weekday" or (field == "hour" and "weekday" not in row):
         day, hour = (value - 1, None) if field == "weekday" else divmod(value, 24)
         monday = datetime(2024, 1, 1, hour or 0, tzinfo=UTC) + timedelta(days=day)

@@ -31,6 +31,8 @@ from asu_stats.windows import Interval
 _INSIGHTS: Final = "insights/"
 _SUBJECT: Final = "subject"
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+# Columns whose values are names of fields.
+_FIELDS: Final = frozenset({"figure", "measure", "dimension"})
 
 _Basis = Mapping[str, Any] | None
 
@@ -160,6 +162,8 @@ def _is_rows(value: Any) -> bool:
 def _shown(row: Mapping[str, Any], name: str, basis: _Basis) -> str:
     """Return a value as text: a rate with the decimals that its sample carries."""
     value = row[name]
+    if name in _FIELDS and value is not None:
+        return _words(value)
     if name == "weekday":  # 1 is Monday
         return _WEEKDAYS[value - 1]
     if name == "hour" and "weekday" not in row:  # 0 is Monday, 00:00
