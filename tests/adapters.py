@@ -6,14 +6,18 @@ each test starts one.
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
+from operator import attrgetter
 from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 from fastapi import routing
+from fastapi._body_limit import wrap_app_with_body_limit
 from fastapi._compat import v2
 from fastapi.dependencies import models
 from pydantic import TypeAdapter
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 _known: Final[dict[tuple[Any, ...], TypeAdapter[Any]]] = {}
 
@@ -44,45 +48,77 @@ class _Code:
         return isinstance(other, _Code) and self._key is other._key
 
 
+class _Lazy:
+    """The ASGI application of a route, made at its first request: a test sends few of them."""
+
+    def __init__(self, route: routing.APIRoute) -> None:
+        self._route = route
+        self._made: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._made is None:
+            handler = routing.request_response(self._route.get_route_handler())
+            self._made = wrap_app_with_body_limit(handler, self._route.max_body_size)
+        await self._made(scope, receive, send)
+
+
 class _Route(NamedTuple):
     """What FastAPI was given for a route, and what it found out."""
 
     signature: tuple[Any, ...]
+    of_router: tuple[Any, ...]
     given: dict[str, Any]
     state: dict[str, Any]
 
 
+_OF_ROUTER: Final = attrgetter(
+    *("route_class", "tags", "responses", "dependencies", "callbacks", "deprecated"),
+    *("include_in_schema", "default_response_class", "generate_unique_id_function"),
+    *("strict_content_type", "max_body_size"),
+)
 _routes: Final[dict[tuple[Any, ...], _Route]] = {}
-_populate: Final[Callable[..., None]] = routing._populate_api_route_state
+_add: Final[Callable[..., None]] = routing.APIRouter.add_api_route
 
 
-def _populated(route: Any, path: str, endpoint: Any, **given: Any) -> None:
-    """Do what `_populate_api_route_state` does, with the results of an equal route before."""
-    plain = isinstance(endpoint, FunctionType) and not hasattr(endpoint, "__wrapped__")
-    if type(route) is not routing.APIRoute or not plain:
-        _populate(route, path, endpoint, **given)
+def _added(router: routing.APIRouter, path: str, endpoint: Any, **given: Any) -> None:
+    """Do what `add_api_route` does, with the results of an equal route before."""
+    if not isinstance(endpoint, FunctionType) or hasattr(endpoint, "__wrapped__"):
+        _add(router, path, endpoint, **given)
         return
-    provider = given.pop("dependency_overrides_provider", None)
-    signature: tuple[Any, ...] = (endpoint.__annotations__, endpoint.__defaults__)
-    signature += (endpoint.__kwdefaults__, endpoint.__name__, endpoint.__doc__)
-    key = path, endpoint.__code__
+    key = router.prefix + path, endpoint.__code__, *(given.get("methods") or ())
+    signature: tuple[Any, ...] = endpoint.__annotations__, endpoint.__defaults__
+    signature += endpoint.__kwdefaults__, endpoint.__name__, endpoint.__doc__
+    of_router = _OF_ROUTER(router)
     known = _routes.get(key)
-    if known is None or known.signature != signature or known.given != given:
-        before = set(vars(route))
-        _populate(route, path, endpoint, **given)
-        state = {name: value for name, value in vars(route).items() if name not in before}
+    if (
+        known is None
+        or known.signature != signature
+        or known.of_router != of_router
+        or known.given != given
+    ):
+        _add(router, path, endpoint, **given)
+        made: Any = router.routes[-1]
+        if type(made) is not routing.APIRoute:
+            return
         # Without what belongs to this application, which would stay in memory.
-        state |= {"endpoint": None, "dependant": replace(route.dependant, call=None)}
-        _routes[key] = _Route(signature, given, state)
-    own = _routes[key].state
-    copies = {name: own[name].copy() for name in ("tags", "responses", "dependencies", "methods")}
-    vars(route).update(own | copies)
+        own: dict[str, Any] = {"app": None, "endpoint": None, "dependency_overrides_provider": None}
+        own["dependant"] = replace(made.dependant, call=None)
+        kept = tuple(copy(each) if isinstance(each, list | dict) else each for each in of_router)
+        _routes[key] = _Route(signature, kept, given, vars(made) | own)
+        return
+    route = routing.APIRoute.__new__(routing.APIRoute)
+    state = known.state
+    copies = {name: state[name].copy() for name in ("tags", "responses", "dependencies", "methods")}
+    vars(route).update(state | copies)
+    route.app = _Lazy(route)
     route.endpoint = endpoint
-    route.dependency_overrides_provider = provider
-    route.dependant = replace(own["dependant"], call=endpoint)
+    route.dependency_overrides_provider = router.dependency_overrides_provider
+    route.dependant = replace(state["dependant"], call=endpoint)
+    router.routes.append(route)
+    router._mark_routes_changed()
 
 
 def share() -> None:
-    routing._populate_api_route_state = _populated
+    routing.APIRouter.add_api_route = _added  # type: ignore[assignment, method-assign]
     models._CallIdentity = _Code  # type: ignore[assignment, misc]
     v2.TypeAdapter = _shared  # type: ignore[attr-defined, assignment]

@@ -20,6 +20,7 @@ from asu_stats.policies import declare
 
 MAX_BODY_BYTES: Final = 1 << 20
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
+_UserAgent = Annotated[str | None, Header(include_in_schema=False)]
 _JSON: Final = re.compile(r"application/([a-z0-9.+-]+\+)?json", re.IGNORECASE)
 
 
@@ -34,9 +35,7 @@ def router(service: BuildService) -> APIRouter:
         openapi_extra={"requestBody": openapi.request_body(service.settings)},
     )
     @declare("build", "none")
-    async def request_build(
-        request: Request, user_agent: Annotated[str | None, Header(include_in_schema=False)] = None
-    ) -> Response:
+    async def request_build(request: Request, user_agent: _UserAgent = None) -> Response:
         """Build an image, unless it exists or is being built already.
 
         Poll `GET /api/v1/build/{request_hash}` until the response is 200 or an error.
