@@ -371,6 +371,7 @@ def test_a_failing_table_spools_and_replays(stats: Stats) -> None:
 def test_one_poisonous_event_of_a_batch(stats: Stats) -> None:
     create, when, _ = FAILING[stats.engine.dialect.name]
     statements(stats, create.format(when=when))
-    stats.recorder.record([*(event(f"c{n}") for n in range(200)), event("poison")])
+    stats.recorder.record([*(event(f"c{n}") for n in range(200)), event("poison")], wait=False)
+    assert stats.recorder.flush(60)
     assert stats.get("overview")["totals"]["requests"] == 200
     assert stats.recorder.counters.dead_lettered == 1
