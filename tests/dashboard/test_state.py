@@ -35,7 +35,11 @@ def test_from_well_to_firing_and_back(play: Play) -> None:
     for page in ("/", "/alerts"):
         assert "Low success rate: " in state(play, page)
         assert ", since 2026-09-30 12:0" in state(play, page)
-    assert "error type image_too_big (100%)" in state(play)
+    shown = state(play)
+    assert shown.count("Most common: error type image_too_big (100%)") == 1
+    part = "Part of the incident: Sudden rise in failures: version 24.10.2, error image_too_big"
+    assert f"Details {part} Sudden rise in failures (24.10.2, image_too_big): " in shown
+    assert "1 more alert. " in shown
     incident = play.alerts()["incidents"][0]
     shown = play.stats.client.get("/alerts").text
     assert incident["title"] in shown
