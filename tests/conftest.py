@@ -13,11 +13,12 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from asu_stats.dashboard import manual
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
-from tests import adapters, order, rewritten
+from tests import adapters, compiled, order, rewritten
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
 adapters.share()
+compiled.share()
 
 
 @pytest.hookimpl(tryfirst=True)

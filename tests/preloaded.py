@@ -7,7 +7,7 @@ from pathlib import Path
 from asu_stats import error_phrases
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
-from tests import adapters
+from tests import adapters, compiled
 from tests.support import Stats, build, request
 
 for name in (
@@ -34,6 +34,7 @@ for name in (
     import_module(name)
 
 adapters.share()
+compiled.share()
 error_phrases.first_rule(["error"])
 
 
