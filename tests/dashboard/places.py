@@ -8,6 +8,7 @@ BUILDS = {
     "Successful builds": "successful_builds",
     "Average build time": "avg_build_duration",
 }
+DURATIONS = {"Builds": "builds", "Median": "p50_seconds", "p95": "p95_seconds"}
 FAILURES = {"Failures": "failures", "Requests hit": "requests_hit", "Devices": "devices"}
 
 # Page, title or heading of the first column, endpoint, member of the response, field by heading.
@@ -276,7 +277,21 @@ TABLES: list[tuple[str, str, str, str, dict[str, str]]] = [
         "Phases",
         "insights/phases",
         "phases",
-        {"Phase": "phase", "Builds": "builds", "Median": "p50_seconds", "p95": "p95_seconds"},
+        {"Phase": "phase", **DURATIONS},
+    ),
+    (
+        "/insights/phases",
+        "By worker",
+        "insights/phases",
+        "phases/by_worker",
+        {"Phase": "phase", "Worker": "worker", **DURATIONS},
+    ),
+    (
+        "/insights/phases",
+        "By version",
+        "insights/phases",
+        "phases/by_version",
+        {"Phase": "phase", "Version": "version", **DURATIONS},
     ),
 ]
 

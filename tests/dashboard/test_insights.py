@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from asu_stats.dashboard.contents.insights import ROWS, SECTIONS, List
+from asu_stats.dashboard.contents.insights import ROWS
+from asu_stats.dashboard.contents.sections import SECTIONS, List
 from asu_stats.dashboard.view import PATHS, TOPICS
 from asu_stats.reports.endpoints import REPORTS
 from tests.insights import test_regressions as regressions
@@ -69,8 +70,11 @@ def test_a_page_shows_what_the_api_says(sqlite_stats: Stats, topic: str) -> None
     for section in SECTIONS[topic]:
         found = sqlite_stats.get(f"insights/{section.report}", days=30)
         for each in section.lists:
-            cells = rows(page.text, f"{section.report}-{each.member}")
-            for value, text in pairs(each, found[each.member][:ROWS], cells):
+            cells = rows(page.text, f"{section.report}-{each.within or each.member}")
+            listed = found[each.member]
+            if each.within:
+                listed = [{**row, **inner} for row in listed for inner in row[each.within]]
+            for value, text in pairs(each, listed[: each.most or ROWS], cells):
                 compared += 1
                 expected = "–" if value is None else shown(value)  # noqa: RUF001 - as pages do
                 assert text.replace(",", "") == expected.replace(",", "")

@@ -8,8 +8,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -208,6 +210,16 @@ def table_of(found: Page, name: str, headings: Mapping[str, str]) -> Shown:
     raise AssertionError((name, [(t.title, t.headings) for t in found.tables]))
 
 
+def rows_of(response: Any, member: str) -> Any:
+    """Return the rows of a response, of a list in it, or the first of the lists in its rows."""
+    outer, _, inner = member.partition("/")
+    rows = response[outer] if outer else response
+    if not inner:
+        return rows
+    most = max(3, 20 // len(rows))  # as pages show them
+    return [{**row, **each} for row in rows for each in row[inner][:most]]
+
+
 @pytest.mark.parametrize(
     ("path", "name", "endpoint", "member", "headings"),
     TABLES,
@@ -216,8 +228,7 @@ def table_of(found: Page, name: str, headings: Mapping[str, str]) -> Shown:
 def test_a_column_shows_the_field_of_its_heading(
     shown: Stats, path: str, name: str, endpoint: str, member: str, headings: dict[str, str]
 ) -> None:
-    response = shown.get(endpoint, days=DAYS)
-    rows = response[member] if member else response
+    rows = rows_of(shown.get(endpoint, days=DAYS), member)
     assert rows, "the history has no such rows"
     if endpoint == "performance" and member == "by_version":
         rows = sorted(rows, key=lambda row: -row["builds"])  # as its page shows them
@@ -357,3 +368,71 @@ def test_the_top_lists_show_requests(
     found = re.findall(r'<a href="[^"]*">([^<]*)</a>.*?<data value="(\d+)"', part)
     rows = shown.get(endpoint, days=DAYS)[: len(found)]
     assert found == [(row[name], str(row[count])) for row in rows] != []
+
+
+HEAT = [
+    ("/insights/queue", "insights/queue", "by_hour_of_week", "waited_p95_seconds", "s"),
+    (
+        "/insights/capacity",
+        "insights/capacity",
+        "arrivals_by_hour_of_week",
+        "requests",
+        "requests",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "endpoint", "member", "wanted", "unit"), HEAT)
+def test_a_heat_map_shows_each_hour_of_the_week(
+    shown: Stats, path: str, endpoint: str, member: str, wanted: str, unit: str
+) -> None:
+    rows = shown.get(endpoint, days=DAYS)[member]
+    text = shown.client.get(with_days(path), headers=HTML).text
+    cells = re.findall(r'<td class="(?:level-(\d)|uncounted)" title="([^"]+)"', text)
+    assert len(cells) == len(rows) == 7 * 24
+    most = max(row[wanted] or 0 for row in rows)
+    assert most
+    for row, (level, said) in zip(rows, cells, strict=True):
+        day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[row["hour"] // 24]
+        value = row[wanted]
+        figure = "not known" if value is None else f"{value:,} {unit}".replace(".0 ", " ")
+        assert said == f"{day} {row['hour'] % 24:02}:00 UTC: {figure}"
+        assert level == ("" if value is None else str(-int(-8 * value // most)))
+
+
+def test_the_forecast_is_drawn_with_its_interval_and_error(shown: Stats) -> None:
+    found = shown.get("insights/capacity", days=DAYS)
+    assert len(found["forecast"]) == 28
+    text = shown.client.get(with_days("/insights/capacity"), headers=HTML).text
+    figure = text.partition('id="forecast"')[2].partition("</figure>")[0]
+    assert f"Method: {found['forecast_method']}." in figure
+    assert f"in a backtest: {found['backtest']['mase']};" in figure
+    body = figure.partition("<tbody>")[2]
+    cells = [re.findall(r'value="(\d+)"', row) for row in body.split("</tr>")]
+    wanted = [[str(row[name]) for name in ("requests", "low", "high")] for row in found["forecast"]]
+    assert [row for row in cells if row] == wanted
+
+
+def test_what_if_is_computed_on_the_page(shown: Stats) -> None:
+    choices = {"workers": 3, "growth": 200, "ttl_seconds": 3600, "target_wait_seconds": 5}
+    path = f"{with_days('/insights/capacity')}&{urlencode(choices)}"
+    response = shown.get("insights/capacity", days=DAYS, **choices)
+    usual = shown.get("insights/capacity", days=DAYS)
+    assert response["utilisation"] != usual["utilisation"]
+    tiles = page(shown, path).tiles
+    assert equals(tiles["Utilisation"][0], response["utilisation"])
+    assert equals(tiles["Workers needed"][0], response["workers_needed"])
+    text = shown.client.get(path, headers=HTML).text
+    assert 'name="workers" value="3"' in text
+    assert '<option value="3600" selected>1 h 00 min</option>' in text
+    (source,) = re.findall(r'id="forecast" data-source="([^"]+)"', text)
+    assert shown.client.get(unescape(source)).json() == response
+    longer = [link for link in re.findall(r'href="([^"]+)"', text) if "days=90" in link]
+    assert any("growth=200" in link for link in longer), "the what-if holds in other time ranges"
+
+
+@pytest.mark.parametrize("choice", ["workers=0", "growth=x", "ttl_seconds=-1"])
+def test_an_impossible_what_if_is_refused(shown: Stats, choice: str) -> None:
+    found = shown.client.get(f"{with_days('/insights/capacity')}&{choice}", headers=HTML)
+    assert found.status_code == 422
+    assert choice in unescape(found.text)

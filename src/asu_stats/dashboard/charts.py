@@ -40,11 +40,13 @@ class Chart:
     kind: str = "lines"
     parameters: Mapping[str, str] = field(default_factory=dict)
     path: str = ""  # the member of the response with the rows
+    within: str = ""  # the list in each of these, if the rows are in there
     split: str = ""
     rest: str = ""  # label of the series whose value of `split` is null
     note: str = ""
     height: str = "usual"
     has_csv: bool = True
+    is_future: bool = False
 
     @property
     def drawing(self) -> dict[str, Any]:
@@ -53,6 +55,8 @@ class Chart:
             "kind": self.kind,
             "x": self.x.field,
             "path": self.path,
+            "within": self.within,
+            "future": self.is_future,
             "split": self.split,
             "rest": self.rest,
             "decimals_from": FROM,
@@ -64,6 +68,11 @@ class Chart:
         }
 
     @property
+    def is_over_time(self) -> bool:
+        """Return whether it shows what happened, by time."""
+        return self.x.field in {"timestamp", "day"} and not self.is_future
+
+    @property
     def is_blank(self) -> bool:
         """Return whether there is nothing to draw: no rows, or only zeros and unknown values."""
         fields = [series.field for series in self.series[: 1 if self.split else None]]
@@ -72,7 +81,7 @@ class Chart:
     @property
     def columns(self) -> list[Column]:
         """Return the columns of the table."""
-        split = [Column(self.split, self.split.capitalize(), "name")] if self.split else []
+        split = [Column(self.split, self.split.capitalize(), "text")] if self.split else []
         kinds = {"%": "rate", "s": "seconds"}
         figures = [Column(s.field, s.label, kinds.get(s.unit, "count")) for s in self.series]
         return [self.x, *split, *figures]

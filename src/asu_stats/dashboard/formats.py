@@ -49,15 +49,19 @@ def duration(exact: float | None) -> Markup:
     if exact < 10 and exact != int(exact):
         return Markup("<span>{:.1f} s</span>").format(exact)
     seconds = round(exact)
+    return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", duration_text(seconds))
+
+
+def duration_text(seconds: int) -> str:
+    """Return whole seconds as hours, minutes and seconds, or as days."""
+    if seconds < 60:
+        return f"{seconds} s"
     minutes, rest = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours_left = divmod(hours, 24)
-    text = f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
     if days and not (hours_left or minutes or rest):
-        text = counted(days, "day")
-    if seconds < 60:
-        text = f"{seconds} s"
-    return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", text)
+        return counted(days, "day")
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def moment(text: str) -> Markup:

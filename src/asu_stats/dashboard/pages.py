@@ -87,11 +87,21 @@ class Sources:
     embed_origins: Sequence[str] = ()
 
     def view(
-        self, request: Request, page: str = "overview", accepted: Sequence[str] = FILTERS
+        self,
+        request: Request,
+        page: str = "overview",
+        accepted: Sequence[str] = FILTERS,
+        choices: Sequence[str] = (),
     ) -> View:
         """Return the view of a request. Raises `InvalidParameterError`."""
-        hourly_days = self.hourly_days
-        return View.of(request, page, now=self.now(), hourly_days=hourly_days, accepted=accepted)
+        return View.of(
+            request,
+            page,
+            now=self.now(),
+            hourly_days=self.hourly_days,
+            accepted=accepted,
+            choices=choices,
+        )
 
     def read(self, report: Callable[[Connection, View], Any], view: View) -> Any:
         """Return the result of `report` in a snapshot of the database."""
@@ -178,6 +188,7 @@ def _page(
     sources: Sources, name: str, label: str, template: str, read: Read
 ) -> Callable[[Request], Response]:
     accepted = PAGE_FILTERS.get(name, insights.filters_of(name))
+    choices = insights.choices_of(name)
 
     has_state = name in {"overview", "alerts"}
 
@@ -200,7 +211,7 @@ def _page(
 
     def show(request: Request) -> Response:
         try:
-            view = sources.view(request, name, accepted)
+            view = sources.view(request, name, accepted, choices)
             is_member = sources.session_of(request) is not None
             jobs = {"jobs": sources.jobs()} if name == "jobs" else {}
             view, content = sources.reading.run(partial(content_of, view, is_member))

@@ -22,8 +22,9 @@ class Column:
     """A column: its field, its heading, and its format.
 
     `kind`: `name`, `text`, `count`, `share` (a count with a bar), `rate`, `seconds`, `time`,
-    `names` (the first ones of a list), `plain` (with up to two decimals), `words` (a name of the
-    API, without underscores), `measured` (in the unit of the field `measure` of the row).
+    `names` (the first ones of a list), `plain` (with up to two decimals), `hours` (with two
+    decimals), `words` (a name of the API, without underscores), `measured` (in the unit of the
+    field `measure` of the row).
     """
 
     field: str

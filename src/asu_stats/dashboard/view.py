@@ -1,7 +1,7 @@
 """The state of a page, from its URL: time range, filters, search and order. Links keep it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from urllib.parse import parse_qsl, quote, urlencode
@@ -74,6 +74,7 @@ class View:
     search: str = ""
     sort: str = ""
     number: int = 1
+    choices: Mapping[str, str] = field(default_factory=dict)  # parameters of the page's reports
     all_packages: bool = False  # also those that images contain by default
     since: date | None = None  # first day with data
 
@@ -86,8 +87,12 @@ class View:
         now: datetime,
         hourly_days: int,
         accepted: Sequence[str] = FILTERS,
+        choices: Sequence[str] = (),
     ) -> "View":
-        """Parse the URL of a request. Raises `InvalidParameterError`."""
+        """Parse the URL of a request. Raises `InvalidParameterError`.
+
+        `accepted` are the filters of the page, and `choices` other parameters that it passes on.
+        """
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field counts as missing
         range_parameters = {name: given[name] for name in WINDOW if name in given}
@@ -117,6 +122,7 @@ class View:
             clean_text(_text("q", given.get("q", ""))),
             given.get("sort", ""),
             parse_number("page", given.get("page", "1"), minimum=1, maximum=_MAX_PAGES),
+            {name: given[name] for name in choices if name in given},
             given.get("packages") == "all",
         )
 
@@ -192,6 +198,7 @@ class View:
         query: dict[str, str | int | None] = {
             **self.range_parameters,
             **self.filters,
+            **self.choices,
             "q": self.search or None,
             "sort": self.sort or None,
             "packages": "all" if self.all_packages else None,

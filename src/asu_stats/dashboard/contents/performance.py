@@ -1,22 +1,21 @@
 """Build durations, and requests by hour of the week."""
 
+from dataclasses import replace
 from datetime import timedelta
-from typing import Final
 
 from sqlalchemy import Connection
 
 from asu_stats.dashboard import charts
 from asu_stats.dashboard.charts import Chart, Series
+from asu_stats.dashboard.contents import heat
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
 from asu_stats.events import shown_hash
 from asu_stats.reports import distribution, duration_timeseries, performance, week
 from asu_stats.reports.listing import Page
+from asu_stats.text import counted
 from asu_stats.windows import Window
-
-LEVELS: Final = 8
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def read(db: Connection, view: View) -> Content:
@@ -88,36 +87,38 @@ def distribution_chart(db: Connection, view: View) -> Chart:
     )
 
 
-def _heat(db: Connection, view: View) -> Content:
+def _heat(db: Connection, view: View) -> heat.Heat:
     """Return the heat map: requests by hour of the week, from days with hourly figures."""
-    if view.window.end < view.hours_since:
-        return {"days": (), "cut": True, "since": view.hours_since}
-    window = Window(max(view.window.start, view.hours_since), view.window.end)
+    title, since = "Requests by hour of week", view.hours_since
+    if view.window.end < since:
+        note = f"Hourly figures start at {since}. Choose a later time range."
+        return heat.Heat("heat", title, (), "", "", note=note)
+    window = Window(max(view.window.start, since), view.window.end)
     version = view.only("version")
     rows = week.read(db, window, **version)
-    counted = _counted_hours(view, window)
-    largest = max(row["requests"] for row in rows)
-    return {
-        "days": [
-            (
-                name,
-                [
-                    {
-                        **row,
-                        "level": -(-LEVELS * row["requests"] // largest) if largest else 0,
-                        "counted": (row["weekday"], row["hour"]) in counted,
-                    }
-                    for row in rows
-                    if row["weekday"] == number
-                ],
-            )
-            for number, name in enumerate(_DAYS, 1)
-        ],
-        "most": largest,
-        "cut": window != view.window,
-        "since": view.hours_since,
-        "parameters": {"start": window.start.isoformat(), "end": window.end.isoformat(), **version},
-    }
+    counted_hours = _counted_hours(view, window)
+    is_counted = [(row["weekday"], row["hour"]) in counted_hours for row in rows]
+
+    def words(place: int) -> str:
+        row = rows[place]
+        said = f"{counted(row['requests'], 'request')}, "
+        said += counted(row["failed_builds"], "failed build")
+        return said if is_counted[place] else "not in this time range"
+
+    values = [
+        row["requests"] if known else None for row, known in zip(rows, is_counted, strict=True)
+    ]
+    shown = replace(view, range_parameters={"start": str(window.start), "end": str(window.end)})
+    cut = f"since {since}; older hourly figures are deleted"
+    return heat.Heat(
+        "heat",
+        title,
+        heat.days(values, words),
+        counted(max(row["requests"] for row in rows), "request"),
+        shown.api("timeseries/week", **version),
+        shown.csv("timeseries/week", **version),
+        cut if window != view.window else "",
+    )
 
 
 def _counted_hours(view: View, window: Window) -> set[tuple[int, int]]:

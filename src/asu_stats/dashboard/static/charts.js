@@ -67,26 +67,36 @@ const firstOf = (labels, since) => labels[labels.findIndex((_, place) => !(label
 /** Returns the index of the current bucket, -1 if none has started. */
 const now = (labels) => labels.filter(begun).length - 1;
 
+/** Returns the rows of a response: a member, or the lists in its rows, with the fields of both. */
+function rowsOf(response, { path, within, x }) {
+  const rows = path ? response[path] : response;
+  if (!within) return rows;
+  return rows.flatMap((row) => row[within].map((inner) => ({ ...row, ...inner }))).filter((row) => row[x] !== null);
+}
+
 /** Returns labels and datasets: one per series, or one per value of the split field. */
 function arrange(rows, drawing, since) {
   const first = since ? firstOf([...new Set(rows.map((row) => row[drawing.x]))], since) : "";
   const point = (row, series) => {
     const at = row[drawing.x];
     const isTime = typeof at === "string" && drawing.kind !== "horizontal";
-    return isTime && (at < first || !begun(at)) ? null : row[series.field];
+    return isTime && !drawing.future && (at < first || !begun(at)) ? null : row[series.field];
   };
   if (!drawing.split) {
     const values = drawing.series.map((series) => ({ ...series, data: rows.map((row) => point(row, series)) }));
     return { labels: rows.map((row) => label(row, drawing)), values };
   }
-  const labels = [...new Set(rows.map((row) => row[drawing.x]))];
+  const known = [...new Set(rows.map((row) => row[drawing.x]))];
+  const labels = typeof known[0] === "number" ? known.sort((a, b) => a - b) : known;
+  const places = new Map(labels.map((each, place) => [each, place]));
   const [series] = drawing.series;
   const values = new Map();
   for (const row of rows) {
     const name = row[drawing.split] === null ? drawing.rest : row[drawing.split];
-    if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: [], parts: [] });
-    values.get(name).data.push(point(row, series));
-    values.get(name).parts.push(row.requests);
+    if (!values.has(name)) values.set(name, { ...series, label: name, colour: values.size + 1, data: labels.map(() => null), parts: "requests" in row ? [] : undefined });
+    const place = places.get(row[drawing.x]);
+    values.get(name).data[place] = point(row, series);
+    if ("requests" in row) values.get(name).parts[place] = row.requests;
   }
   return { labels, values: [...values.values()] };
 }
@@ -231,8 +241,7 @@ class Drawn {
       const response = await fetch(this.figure.dataset.source, { headers: { Accept: "application/json" } });
       shared.hear(response.headers.get("Date"));
       if (!response.ok) throw new Error((await response.json()).detail);
-      const rows = await response.json();
-      this.rows = this.drawing.path ? rows[this.drawing.path] : rows;
+      this.rows = rowsOf(await response.json(), this.drawing);
       this.show();
     } catch (error) {
       if (!this.chart) this.fail(error.message);
