@@ -436,3 +436,21 @@ def test_an_impossible_what_if_is_refused(shown: Stats, choice: str) -> None:
     found = shown.client.get(f"{with_days('/insights/capacity')}&{choice}", headers=HTML)
     assert found.status_code == 422
     assert choice in unescape(found.text)
+
+
+def test_texts_that_are_new_since_a_day(shown: Stats) -> None:
+    found = shown.get("insights/fingerprints", days=30, limit=1000)["fingerprints"]
+    day = sorted(row["first_seen"] for row in found)[-5]
+    new = [row for row in found if row["first_seen"] >= day]
+    assert 0 < len(new) < len(found)
+    page = shown.client.get(f"/errors?days=30&new_since={day}", headers=HTML).text
+    listed = page.partition('data-live="examples"')[2].partition("</ul>")[0]
+    links = re.findall(r"fingerprint=([0-9a-f]+)", listed)
+    assert links == [row["fingerprint"] for row in new][:20]
+    assert f'name="new_since" value="{day}"' in page
+    assert '<option value="2026-07-25" label="24.10.8">' in page
+    (source,) = re.findall(r'href="([^"]*fingerprints\?[^"]*new_since[^"]*)">API', page)
+    assert shown.client.get(unescape(source)).json()["fingerprints"] == new[:100]
+    refused = shown.client.get("/errors?new_since=today", headers=HTML)
+    assert refused.status_code == 422
+    assert "new_since=today" in refused.text

@@ -30,7 +30,16 @@ from asu_stats.dashboard.contents import (
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.rendering import render
 from asu_stats.dashboard.silencing import Session
-from asu_stats.dashboard.view import FILTERS, PAGE_FILTERS, PAGES, PATHS, TIMELESS, TOPICS, View
+from asu_stats.dashboard.view import (
+    FILTERS,
+    PAGE_CHOICES,
+    PAGE_FILTERS,
+    PAGES,
+    PATHS,
+    TIMELESS,
+    TOPICS,
+    View,
+)
 from asu_stats.exceptions import (
     AsuStatsError,
     InvalidParameterError,
@@ -188,7 +197,7 @@ def _page(
     sources: Sources, name: str, label: str, template: str, read: Read
 ) -> Callable[[Request], Response]:
     accepted = PAGE_FILTERS.get(name, insights.filters_of(name))
-    choices = insights.choices_of(name)
+    choices = PAGE_CHOICES.get(name, insights.choices_of(name))
 
     has_state = name in {"overview", "alerts"}
 

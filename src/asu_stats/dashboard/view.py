@@ -55,6 +55,8 @@ PAGE_FILTERS: Final[Mapping[str, tuple[str, ...]]] = {
     "errors": ("version", "category", "type", "fingerprint"),
     "performance": ("version",),
 }
+# Other parameters that readers of a page can set; pages of insights declare theirs.
+PAGE_CHOICES: Final[Mapping[str, tuple[str, ...]]] = {"errors": ("new_since",)}
 _API: Final = "/api/v1/stats"
 _MAX_PAGES: Final = 1_000_000
 

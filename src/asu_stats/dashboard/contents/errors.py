@@ -1,5 +1,6 @@
 """Errors and their causes."""
 
+from datetime import date
 from typing import Final
 
 from sqlalchemy import Connection
@@ -9,11 +10,13 @@ from asu_stats.dashboard.charts import Chart, Series
 from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.tables import Column, arrange
 from asu_stats.dashboard.view import View
-from asu_stats.reports import error_timeseries, error_types
+from asu_stats.releases import is_release
+from asu_stats.reports import error_timeseries, error_types, release_days
 from asu_stats.reports.insights import fingerprints
 from asu_stats.reports.listing import Page
 
 _FINGERPRINTS: Final = 20
+_RELEASES: Final = 10
 
 
 def read(db: Connection, view: View) -> Content:
@@ -41,7 +44,10 @@ def read(db: Connection, view: View) -> Content:
         Column("versions", "Versions", secondary=True),
         Column("top_versions", "Top versions", "names", secondary=True),
     )
-    found = fingerprints.read(db, view.window, Page(_FINGERPRINTS), fingerprint_filters)
+    since = view.choices.get("new_since")
+    new_since = None if since is None else fingerprints.NEW_SINCE.read(since)
+    page = Page(_FINGERPRINTS)
+    found = fingerprints.read(db, view.window, page, fingerprint_filters, new_since)
     error_type = view.filters.get("type")
     one = [row for row in rows if row["type"] == error_type] if error_type else []
     return {
@@ -57,8 +63,16 @@ def read(db: Connection, view: View) -> Content:
         "affected": one[0]["top_versions"] if one else [],
         "fingerprints": found["fingerprints"],
         "fingerprints_total": found["fingerprints_total"],
-        "fingerprint_filters": fingerprint_filters,
+        "fingerprint_filters": {**fingerprint_filters, **view.choices},
+        "releases": _releases(db, view),
     }
+
+
+def _releases(db: Connection, view: View) -> list[tuple[str, date]]:
+    """Return the latest releases with their days."""
+    days = release_days.published(db).items()
+    past = [(name, day) for name, day in days if is_release(name) and day <= view.today]
+    return sorted(past, key=lambda release: release[1], reverse=True)[:_RELEASES]
 
 
 def _one(db: Connection, view: View, fingerprint: str) -> Content:

@@ -108,7 +108,7 @@ _METHOD: Final = (
     "hashes and versions replaced. Texts with equal results have the same fingerprint."
 )
 _TOP: Final = 5
-_NEW_SINCE: Final = day_parameter("new_since", "Only fingerprints first seen on or after this day.")
+NEW_SINCE: Final = day_parameter("new_since", "Only fingerprints first seen on or after this day.")
 _FINGERPRINT: Final = Parameter("fingerprint", "The fingerprint.", {"type": "string"})
 
 
@@ -266,8 +266,8 @@ def _row(
 
 
 def _read(connection: Connection, query: Query) -> Fingerprints:
-    filters = {name: value for name, value in query.filters.items() if name != _NEW_SINCE.name}
-    new_since = query.filters.get(_NEW_SINCE.name)
+    filters = {name: value for name, value in query.filters.items() if name != NEW_SINCE.name}
+    new_since = query.filters.get(NEW_SINCE.name)
     return read(connection, query.window, query.page, filters, new_since)
 
 
@@ -290,7 +290,7 @@ REPORT: Final = Report(
     send=_send,
     read=_read,
     response=Fingerprints,
-    parameters=(_NEW_SINCE, VERSION, CATEGORY, ERROR_TYPE),
+    parameters=(NEW_SINCE, VERSION, CATEGORY, ERROR_TYPE),
     row=FingerprintRow,
     member="fingerprints",
     nested=True,
