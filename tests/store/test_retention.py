@@ -145,6 +145,7 @@ def test_history_is_archived_and_no_answer_changes(
     assert exported(stats.engine) == written
     assert list(verify.differences(stats.engine)) == []
     assert (report.rows_in_files > 10) == (archive_directory is not None)
+    assert report.as_dict()["rows_in_files"] == report.rows_in_files
     assert (
         retention.run(stats.engine, USUAL, TODAY, archive_directory=archive_directory).batches == 0
     )

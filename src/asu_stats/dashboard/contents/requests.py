@@ -15,7 +15,7 @@ _SHARES: Final = (
     ("with_rootfs_size", "With a root file system size"),
 )
 _DISTRIBUTIONS: Final = (
-    ("package_count", "Packages per request", "Packages"),
+    ("package_count", "Packages per request", "packages"),
     ("rootfs_size_mb", "Root file system sizes", "MB"),
 )
 
@@ -42,9 +42,10 @@ def _distribution(
     return {
         "name": field,
         "title": title,
+        "unit": unit,
         "figures": figures,
         "columns": (
-            Column("from", f"{unit} from"),
+            Column("from", f"{unit[0].upper()}{unit[1:]} from"),
             Column("to", "to"),
             Column("requests", "Requests", "share"),
             Column("percentage", "Share", "rate"),
