@@ -75,6 +75,7 @@ STORE = (
     "export",
     "migrate",
     "migrations",
+    "distribute",
 )
 
 

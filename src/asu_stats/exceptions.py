@@ -190,6 +190,10 @@ class SchemaError(AsuStatsError):
     """The database has no schema, or an older or newer one than this program needs."""
 
 
+class NotDistributableError(AsuStatsError):
+    """A database that cannot be distributed over the workers of Citus."""
+
+
 class InvalidSettingError(AsuStatsError):
     """A setting, settings file or file named by a setting that can't be used."""
 

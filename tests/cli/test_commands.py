@@ -58,6 +58,7 @@ COMMANDS = (
     "db",
     "db upgrade",
     "db status",
+    "db distribute",
     "db backup",
     "db check",
     "db restore",

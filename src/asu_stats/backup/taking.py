@@ -29,7 +29,7 @@ from asu_stats.recorder import records, spool
 from asu_stats.store import migrate
 from asu_stats.store.archive import files
 from asu_stats.store.archive.segments import archive_parts
-from asu_stats.store.database import copies, dialects
+from asu_stats.store.database import copies, dialects, locks
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import schema_version
 from asu_stats.times import utc_now
@@ -137,7 +137,10 @@ def _add_tables(
     source: Source, backup: Writer, progress: Progress
 ) -> tuple[dict[str, Any], list[str]]:
     """Add the rows of each table of PostgreSQL. Return the same as `_add_file`."""
-    with read_snapshot(source.engine, unlimited=True) as connection:
+    with (
+        locks.paused_writers(source.engine),
+        read_snapshot(source.engine, unlimited=True) as connection,
+    ):
         copies.keep_tables(connection)
         copies.make_portable(connection)
         taken = dialects.now(connection)

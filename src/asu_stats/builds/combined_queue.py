@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 
 from asu_stats.builds.schema import BUILDING, PENDING, build_jobs, build_requests
-from asu_stats.store.database import statements
+from asu_stats.store.database import citus, statements
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.store.details.queue_samples import QueueState
@@ -69,14 +69,17 @@ def _ours(status: str) -> ColumnElement[bool]:
     return (_job.status == literal_column(f"'{status}'")) & _job.enqueued_at.is_not(None)
 
 
-def _runs_elsewhere() -> ColumnElement[bool]:
-    """Return the condition that a row of `build_metrics` is a running build of another server."""
+def _elsewhere() -> CTE:
+    """Select the running builds of other servers."""
+    names = (_build[name] for name in RunningBuild._fields)
+    found = select(*names).where(_build.finished_at.is_(None), _build.started_at >= _SINCE)
+    builds = citus.read_first(found.cte("unfinished"))
     of_ours = exists().where(
-        _own.request_hash == _build.request_hash,
-        _own.build_id == _build.build_id,
+        _own.request_hash == builds.c.request_hash,
+        _own.build_id == builds.c.build_id,
         _own.enqueued_at.is_not(None),
     )
-    return _build.finished_at.is_(None) & (_build.started_at >= _SINCE) & ~of_ours
+    return select(builds).where(~of_ours).cte("elsewhere")
 
 
 def _running() -> CTE:
@@ -92,8 +95,7 @@ def _running() -> CTE:
         .join_from(build_jobs, build_requests, _request.request_hash == _job.request_hash)
         .where(_ours(BUILDING))
     )
-    theirs = select(*(_build[name] for name in RunningBuild._fields)).where(_runs_elsewhere())
-    return union_all(ours, theirs).cte("running")
+    return union_all(ours, select(_ELSEWHERE)).cte("running")
 
 
 def _waiting() -> CTE:
@@ -108,25 +110,29 @@ def _waiting() -> CTE:
         .where(_ours(PENDING))
     )
     # The own job waits, runs, or ended after the request: the event of its end is on the way.
+    names = (_requested[name] for name in ("request_hash", *_DEVICE, "timestamp"))
+    found = select(*names).where(_UNENDED, _requested.timestamp >= _SINCE)
+    asked = citus.read_first(found.cte("unended"))
     of_ours = exists().where(
-        _own.request_hash == _requested.request_hash,
+        _own.request_hash == asked.c.request_hash,
         _own.enqueued_at.is_not(None),
-        _own.finished_at.is_(None) | (_own.finished_at >= _requested.timestamp),
+        _own.finished_at.is_(None) | (_own.finished_at >= asked.c.timestamp),
     )
     theirs = (
         select(
-            _requested.request_hash,
-            *(func.min(_requested[name]) for name in _DEVICE),
-            func.min(_requested.timestamp),
+            asked.c.request_hash,
+            *(func.min(asked.c[name]) for name in _DEVICE),
+            func.min(asked.c.timestamp),
         )
-        .where(_UNENDED, _requested.timestamp >= _SINCE, ~of_ours)
-        .group_by(_requested.request_hash)
+        .where(~of_ours)
+        .group_by(asked.c.request_hash)
     )
     queued = union_all(ours, theirs).subquery("queued")
-    running = exists().where(_build.request_hash == queued.c.request_hash, _runs_elsewhere())
+    running = exists().where(_ELSEWHERE.c.request_hash == queued.c.request_hash)
     return select(queued).where(~running).cte("waiting")
 
 
+_ELSEWHERE: Final = _elsewhere()
 _RUNNING: Final = _running()
 _WAITING: Final = _waiting()
 _STATE: Final = select(

@@ -15,6 +15,7 @@ from asu_stats.importers import go_adoption, go_file, go_times
 from asu_stats.ownership import Owner
 from asu_stats.service import checking
 from asu_stats.settings import Settings, load
+from asu_stats.store import distribute as distribution
 from asu_stats.store import migrate
 from asu_stats.store.database import dialects
 from asu_stats.store.database import engine as engines
@@ -115,6 +116,45 @@ def status(database: options.Database = None, json: options.Json = False) -> Non
         output.print_table(("", ""), shown)
     if found != needed:
         raise typer.Exit(1)
+
+
+@app.command()
+def distribute(
+    shards: Annotated[
+        int | None,
+        typer.Option(
+            "--shards",
+            min=1,
+            max=distribution.MOST_SHARDS,
+            help="Shards of each table. Default: four per worker.",
+        ),
+    ] = None,
+    database: options.Database = None,
+    json: options.Json = False,
+) -> None:
+    """Place the largest tables on the workers of Citus (distributed PostgreSQL).
+
+    Stop all servers first, and back up the database. Details and event identities move to the
+    workers, everything else stays on the coordinator. If it fails, nothing has changed; it can be
+    run again. See docs/scaling.md.
+    """
+    with (
+        options.opened(database) as engine,
+        output.progress(None, "distribute", of_bytes=True) as bar,
+    ):
+        placed = distribution.distribute(
+            engine,
+            shards=shards,
+            progress=lambda done, of: bar.update(bar.task_ids[0], completed=done, total=of),
+        )
+    if json:
+        output.print_json([asdict(each) for each in placed])
+        return
+    rows = [
+        (each.table, each.column, each.shards, "placed" if each.placed else "unchanged")
+        for each in placed
+    ]
+    output.print_table(("table", "by", "shards", ""), rows)
 
 
 @app.command()

@@ -36,6 +36,7 @@ EXAMPLES: Final[Mapping[str, Sequence[str]]] = {
         f"db restore {_BACKUP}/backup.zip --verify --database sqlite:///new.db",
     ),
     "db check": ("db check --days 30 --json",),
+    "db distribute": ("db distribute --shards 32",),
     "import go-builder": (
         "import go-builder /var/lib/go-builder/stats.db --dry-run",
         "import go-builder /var/lib/go-builder/stats.db --follow",

@@ -13,7 +13,6 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import (
     Connection,
     DateTime,
-    FromClause,
     Integer,
     Select,
     Table,
@@ -26,8 +25,8 @@ from asu_stats.events import NO_HASH
 from asu_stats.exceptions import MissingArchiveError
 from asu_stats.reports import floor
 from asu_stats.reports.insights import failure_rows
-from asu_stats.store.archive import segments
-from asu_stats.store.archive.archive import build_metrics_archive, error_stats_archive
+from asu_stats.store.archive import archive, segments
+from asu_stats.store.archive.archive import error_stats_archive
 from asu_stats.store.archive.files import Rows
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import build_metrics, error_stats
@@ -168,7 +167,7 @@ def _send(
 @lru_cache(maxsize=64)
 def _errors(errors: Table, filters: tuple[str, ...], *, builds_only: bool) -> Select[Any]:
     """Select errors, and of those of builds the build and its message, if they are in a table."""
-    e, b, a = errors.c, build_metrics.c, build_metrics_archive.c
+    e = errors.c
     first, after = (bindparam(name, type_=DateTime) for name in ("first", "after"))
     here = [e.timestamp >= first, e.timestamp < after]
     here += [e[name] == bindparam(f"of_{name}", type_=e[name].type) for name in filters]
@@ -180,14 +179,9 @@ def _errors(errors: Table, filters: tuple[str, ...], *, builds_only: bool) -> Se
         .where(*here)
         .order_by(*order)
         .limit(bindparam("rows", type_=Integer))
-        .subquery()
+        .cte("latest")
     )
-    found: FromClause = latest
-    for builds in (b, a):
-        same = builds.request_hash == latest.c.request_hash
-        table = builds.request_hash.table
-        found = found.outerjoin(table, same & (builds.build_id == latest.c.build_id))
-    stored = func.coalesce(b.build_id, a.build_id), func.coalesce(b.error_message, a.error_message)
+    found, stored = archive.with_builds(latest)
     return select(*latest.c, *stored).select_from(found)
 
 

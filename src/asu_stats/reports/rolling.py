@@ -25,7 +25,7 @@ from sqlalchemy import (
 from asu_stats.reports.tally import Tally
 from asu_stats.store.archive.archive import everything
 from asu_stats.store.blocks.distribution import Distribution
-from asu_stats.store.database import statements
+from asu_stats.store.database import citus, statements
 from asu_stats.store.database.schema import (
     build_metrics,
     client_stats,
@@ -60,24 +60,31 @@ def _grouped(rows: FromClause, kind: type[Fact], moment: str, *by: str) -> Selec
 
 _REQUESTS: Final = _grouped(_requests, facts.Request, "timestamp", "client")
 _BUILDS: Final = _grouped(_builds, facts.Build, "finished_at")
+_COUNTS: Final = (_r.outcome != "rejected", _r.outcome == "rejected")
 _UNIQUE: Final = tuple(
     select(func.count(_r.request_hash.distinct())).where(_between(_r.timestamp), counts)
-    for counts in (_r.outcome != "rejected", _r.outcome == "rejected")
+    for counts in _COUNTS
 )
 
 
-def _seen(days: Table) -> ColumnElement[bool]:
-    """Return the condition that a hash occurred on days that are already counted."""
-    numbered = request_metadata.c.request_number == days.c.request_number
+def _new(counts: ColumnElement[bool], days: Table) -> Select[Any]:
+    """Count the distinct hashes that did not occur on days that are already counted."""
+    m = request_metadata.c
+    asked = citus.read_first(
+        select(_r.request_hash, m.request_number)
+        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash, isouter=True)
+        .where(_between(_r.timestamp), counts)
+        .distinct()
+        .cte("asked")
+    )
     first, last = (bindparam(name, type_=Date) for name in ("start", "end"))
-    found = select(days.c.date).join_from(request_metadata, days, numbered)
-    same = request_metadata.c.request_hash == _r.request_hash
-    return found.where(same, days.c.date.between(first, last)).correlate(_requests).exists()
+    same = days.c.request_number == asked.c.request_number
+    seen = select(days.c.date).where(same, days.c.date.between(first, last)).exists()
+    return select(func.count()).select_from(asked).where(~seen)
 
 
 _NEW: Final = tuple(
-    query.where(~_seen(days))
-    for query, days in zip(_UNIQUE, (request_days, rejected_days), strict=True)
+    _new(counts, days) for counts, days in zip(_COUNTS, (request_days, rejected_days), strict=True)
 )
 
 

@@ -8,11 +8,13 @@ if nothing had been archived. A row is in one place at a time and keeps its `id`
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from sqlalchemy import (
+    CTE,
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     FromClause,
@@ -20,6 +22,7 @@ from sqlalchemy import (
     Select,
     Table,
     bindparam,
+    func,
     select,
     union_all,
 )
@@ -42,6 +45,10 @@ SLOWEST: Final = (
 )
 
 
+# Returns the condition that a time lies in a range.
+Condition: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+
+
 def _archive_of(table: Table) -> Table:
     """Declare the archive table of a detail table: the same columns, the same row numbers."""
     columns = (
@@ -59,6 +66,7 @@ def _archive_of(table: Table) -> Table:
         metadata,
         *columns,
         comment=f"Expired rows of {table.name}.",
+        info=table.info,
     )
 
 
@@ -78,20 +86,53 @@ Index(None, error_stats_archive.c.timestamp)
 Index(None, error_stats_archive.c.fingerprint, error_stats_archive.c.timestamp)
 
 
+def with_builds(errors: CTE) -> tuple[FromClause, list[ColumnElement[Any]]]:
+    """Return errors joined with their builds in tables, and the build_id and text of these.
+
+    Citus would read all builds for an outer join with `errors`, so an inner one finds them first.
+    """
+    found: FromClause = errors
+    stored: list[FromClause] = []
+    for table in (build_metrics, build_metrics_archive):
+        b = table.c
+        of_errors = (
+            select(b.request_hash, b.build_id, b.error_message)
+            .join_from(errors, table, _is_build(errors, table))
+            .distinct()
+            .subquery(f"{table.name}_of_errors")
+        )
+        found = found.outerjoin(of_errors, _is_build(errors, of_errors))
+        stored.append(of_errors)
+    wanted = ("build_id", "error_message")
+    return found, [func.coalesce(*(builds.c[name] for builds in stored)) for name in wanted]
+
+
+def _is_build(errors: FromClause, builds: FromClause) -> ColumnElement[bool]:
+    e, b = errors.c, builds.c
+    return (b.request_hash == e.request_hash) & (b.build_id == e.build_id)
+
+
 def names(table: Table) -> tuple[str, ...]:
     """Return the columns of a table, the row number first."""
     return tuple(column.name for column in table.columns)
 
 
-def everything(table: Table, *more: Table) -> FromClause:
+def everything(table: Table) -> FromClause:
     """Return the rows of a detail table, live and archived, without those in files."""
-    all_of_it = (table, ARCHIVES[table], *more)
-    return union_all(*(select(*each.columns) for each in all_of_it)).subquery(f"{table.name}_all")
+    both = (select(*each.columns) for each in (table, ARCHIVES[table]))
+    return union_all(*both).subquery(f"{table.name}_all")
 
 
-def counted(table: Table) -> FromClause:
-    """Return the rows of `everything`, and the rows of files that `segments.load` has loaded."""
-    return everything(table, segments.UNPACKED[table])
+def counted(table: Table, within: Condition) -> FromClause:
+    """Return the rows of a detail table whose time is `within` a range, live and archived.
+
+    With the rows of files that `segments.load` has loaded. The range is a condition of each part:
+    Citus would otherwise read whole tables to put them together with rows of files.
+    """
+    parts = (table, ARCHIVES[table], segments.UNPACKED[table])
+    return union_all(
+        *(select(*part.columns).where(within(part.c[TIMES[table]])) for part in parts)
+    ).subquery(f"{table.name}_all")
 
 
 def slowest(table: Table, day: date) -> Select[int]:
@@ -133,8 +174,8 @@ _SINCE: Final = (_HASH, ("since", _b.c.finished_at.type))
 
 
 def _same_build(given: FromClause) -> Select[Any]:
-    same = (_b.c.request_hash == given.c.request_hash) & (_b.c.build_id == given.c.build_id)
-    return select(_b.c.id, _b.c.request_hash, _b.c.finished_at).join_from(given, _b, same)
+    found = select(_b.c.id, _b.c.request_hash, _b.c.finished_at)
+    return found.join_from(given, _b, _is_build(given, _b))
 
 
 def _ended_since(given: FromClause) -> Select[Any]:
@@ -151,17 +192,20 @@ _FIRST: Final = bindparam("first", type_=DateTime)
 _AFTER: Final = bindparam("after", type_=DateTime)
 
 
+def _between(moment: ColumnElement[Any]) -> ColumnElement[bool]:
+    return (moment >= _FIRST) & (moment < _AFTER)
+
+
 def _asked(rows: FromClause) -> Select[Any]:
-    """Select the accepted requests with a hash in a time range."""
+    """Select the accepted requests with a hash."""
     t = rows.c
-    here = (t.timestamp >= _FIRST) & (t.timestamp < _AFTER)
     return select(t.request_hash, t.timestamp).where(
-        here, t.outcome != "rejected", t.request_hash != NO_HASH
+        t.outcome != "rejected", t.request_hash != NO_HASH
     )
 
 
-_ASKED: Final = _asked(client_stats)
-_EVER_ASKED: Final = _asked(counted(client_stats))
+_ASKED: Final = _asked(client_stats).where(_between(client_stats.c.timestamp))
+_EVER_ASKED: Final = _asked(counted(client_stats, _between))
 
 
 class Restore:

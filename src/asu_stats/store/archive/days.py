@@ -5,13 +5,14 @@ They are found by skipping through an index, so days without data cost nothing.
 
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Date, func, select
+from sqlalchemy import ColumnElement, Connection, Date, Select, Table, func, select
+from sqlalchemy import cast as sql_cast
 
 from asu_stats.store.archive.archive import ARCHIVES, TIMES
 from asu_stats.store.archive.segments import archive_parts
-from asu_stats.store.database import dialects
+from asu_stats.store.database import citus, dialects
 from asu_stats.store.rollups.definitions import ROLLUPS
 from asu_stats.times import midnight
 
@@ -59,12 +60,22 @@ def of_column(
     if end is not None:
         least = least.where(column < bound(end + timedelta(days=1)))
     first = least if start is None else least.where(column >= bound(start))
+    if citus.has_shards(connection, cast(Table, column.table)):
+        return _of_shards(connection, column, first)
     found = select(first.scalar_subquery().label("at")).cte("days", recursive=True)
     after = found.c.at if dated else dialects.next_day(connection.dialect.name, found.c.at)
     following = least.where(column > after if dated else column >= after).scalar_subquery()
     found = found.union_all(select(following).where(found.c.at.is_not(None)))
     moments = connection.execute(select(found.c.at).where(found.c.at.is_not(None))).scalars()
     return [moment.date() if isinstance(moment, datetime) else moment for moment in moments]
+
+
+def _of_shards(
+    connection: Connection, column: ColumnElement[Any], first: Select[Any]
+) -> list[date]:
+    """Return the days of the times from which `first` selects the least one, without recursion."""
+    days = first.with_only_columns(sql_cast(column, Date)).where(column.is_not(None)).distinct()
+    return sorted(connection.execute(days).scalars())
 
 
 def last_with_details(connection: Connection, first: date, before: date) -> date | None:

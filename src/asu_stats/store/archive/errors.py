@@ -3,24 +3,25 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import Connection, Select, select
 
+from asu_stats.store.archive import archive
 from asu_stats.store.archive.archive import everything
-from asu_stats.store.database.schema import build_metrics, error_stats
+from asu_stats.store.database.schema import error_stats
 from asu_stats.store.details import error_fingerprints
 from asu_stats.store.details.error_fingerprints import Example
 
 _e = everything(error_stats).c
-_b = everything(build_metrics).c
-_SAME: Final = and_(_b.request_hash == _e.request_hash, _b.build_id == _e.build_id)
 _TIED: Final = 100  # errors with the same time and hash that are compared by their texts
 
 
 def _earliest(fingerprint: str) -> Select[Any]:
-    texts = select(_b.error_message).where(_SAME).limit(1).scalar_subquery()
-    found = select(_e.timestamp, _e.request_hash, _e.error_message, texts)
-    here = _e.fingerprint == fingerprint
-    return found.where(here).order_by(_e.timestamp, _e.request_hash).limit(_TIED)
+    found = select(_e.timestamp, _e.request_hash, _e.error_message, _e.build_id)
+    here = found.where(_e.fingerprint == fingerprint)
+    errors = here.order_by(_e.timestamp, _e.request_hash).limit(_TIED).cte("errors")
+    with_builds, (_, text) = archive.with_builds(errors)
+    c = errors.c
+    return select(c.timestamp, c.request_hash, c.error_message, text).select_from(with_builds)
 
 
 def find_examples(connection: Connection, fingerprints: Iterable[str]) -> None:

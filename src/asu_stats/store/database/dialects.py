@@ -357,6 +357,11 @@ def given_values(
     return {"given_rows": json.dumps(list(zip(*columns, strict=True)))}
 
 
+def has_citus(connection: Connection) -> bool:
+    """Return whether the extension is installed, and may have placed tables on its workers."""
+    return getattr(connection.connection.dbapi_connection, "has_citus", False)
+
+
 def next_day(dialect: Dialect, moment: ColumnElement[Any]) -> ColumnElement[Any]:
     """Return the first moment of the UTC day after that of a stored time."""
     if dialect == "sqlite":
@@ -418,6 +423,9 @@ def database_size(connection: Connection) -> int:
     """Return the size of the database in bytes."""
     if connection.dialect.name == "sqlite":
         statement = text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+    elif has_citus(connection):
+        each = "run_command_on_all_nodes('SELECT pg_database_size(current_database())')"
+        statement = text(f"SELECT sum(CAST(result AS BIGINT)) FROM {each}")  # noqa: S608
     else:
         statement = text("SELECT pg_database_size(current_database())")
     return int(connection.execute(statement).scalar_one())

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, event, make_url
@@ -238,6 +238,18 @@ def read(engine: Engine, report: Callable[[Connection], T]) -> T:
             raise
     with read_snapshot(engine) as connection:
         return report(connection)
+
+
+def has_citus(engine: Engine) -> bool:
+    """Return whether Citus may have placed tables on its workers. Costs no round trip."""
+    if engine.dialect.name != "postgresql":
+        return False
+    with _translating(engine):
+        pooled = engine.raw_connection()
+        try:
+            return bool(cast(Any, pooled.dbapi_connection).has_citus)
+        finally:
+            pooled.close()
 
 
 def checkpoint(engine: Engine) -> None:

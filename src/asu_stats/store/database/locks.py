@@ -10,14 +10,16 @@ such as rollups and the change counter, is written after that row is locked, unt
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import count
 from typing import Any, Final, cast
 
-from sqlalchemy import BigInteger, Connection, bindparam, column, func, select
+from sqlalchemy import BigInteger, Connection, Engine, bindparam, column, func, select
 
 from asu_stats.store.database import statements
+from asu_stats.store.database.engine import has_citus, write_transaction
 
 # Each lock takes memory that all transactions of the server share: 6,400 locks by default.
 MOST_HASHES: Final = 256
@@ -44,6 +46,20 @@ def lock_writers(connection: Connection, *, waiting: Callable[[], object] | None
         waiting()
     cursor = cast(Any, connection.connection).cursor()
     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITERS])
+
+
+@contextmanager
+def paused_writers(engine: Engine, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """On Citus, let no transaction change details and rollups during the block.
+
+    What a transaction reads on several of its nodes need not be of the same moment.
+    """
+    if not has_citus(engine):
+        yield
+        return
+    with write_transaction(engine, waiting=waiting) as connection:
+        lock_writers(connection, waiting=waiting)
+        yield
 
 
 def lock_requests(connection: Connection, hashes: Iterable[str]) -> None:

@@ -48,6 +48,10 @@ _CONNECT: Final = {
     "keepalives_count": "3",
     "tcp_user_timeout": "10000",  # ms
 }
+_WHO: Final = (
+    "SELECT pg_catalog.pg_backend_pid(),"
+    " pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL"
+)
 # Settings that can be set only at the start of a session. All others are set per transaction.
 _AT_START: Final = {
     *("ignore_system_indexes", "jit_debugging_support", "jit_profiling_support"),
@@ -332,6 +336,7 @@ class _Connection(psycopg.Connection[Any]):
     It stays in pipeline mode between transactions.
     """
 
+    has_citus = False
     _gate: _Gate | None = None
     _is_ending = False  # a transaction, whose end was sent and not waited for
     _again: Callable[[], "_Connection"]
@@ -343,10 +348,11 @@ class _Connection(psycopg.Connection[Any]):
         """Connect. Statements are prepared only if every transaction has the same session."""
         made = cls.connect(*arguments, **options)
         try:
-            found = made.execute("SELECT pg_catalog.pg_backend_pid()", prepare=False).fetchone()
+            found = made.execute(_WHO, prepare=False).fetchone()
             # A pooler invents the process number that it reports to clients.
             direct = found is not None and found[0] == made.info.backend_pid
             made.prepare_threshold = prepare_threshold if direct else None
+            made.has_citus = found is not None and found[1]
             made._gate = gate
             made._again = lambda: cls.opened(None, None, *arguments, **options)
         except BaseException:

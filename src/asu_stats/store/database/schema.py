@@ -24,6 +24,7 @@ from sqlalchemy import (
     text,
 )
 
+from asu_stats.store.database.citus import SHARD_BY
 from asu_stats.store.database.column_defaults import random_name, random_number, utc_now
 from asu_stats.store.database.metadata import metadata
 
@@ -46,6 +47,9 @@ def _number() -> Column[int]:
     kind = BigInteger().with_variant(Integer, "sqlite")
     return Column("number", kind, primary_key=True, autoincrement=False)
 
+
+# The column that decides on the worker of a row, see `citus`.
+_BY_HASH: Final = {SHARD_BY: "request_hash"}
 
 # Defaults are for rows inserted by hand; recording sets every column.
 _UNKNOWN = text("'unknown'")
@@ -96,6 +100,7 @@ build_metrics = Table(
         sqlite_where=text("status = 'success'"),
         postgresql_where=text("status = 'success'"),
     ),
+    info=_BY_HASH,
 )
 
 request_metadata = Table(
@@ -124,6 +129,7 @@ request_metadata = Table(
         comment="short key for request_days",
     ),
     sqlite_with_rowid=False,
+    info=_BY_HASH,
 )
 
 client_stats = Table(
@@ -174,6 +180,7 @@ client_stats = Table(
         sqlite_where=text("ended_at IS NOT NULL"),
         postgresql_where=text("ended_at IS NOT NULL"),
     ),
+    info=_BY_HASH,
 )
 
 error_stats = Table(
@@ -197,6 +204,7 @@ error_stats = Table(
     Index("idx_error_stats_timestamp", "timestamp"),
     Index(None, "fingerprint", "timestamp"),
     sqlite_autoincrement=True,  # corrected ends delete rows, whose numbers are never used again
+    info=_BY_HASH,
 )
 
 error_fingerprints = Table(
@@ -221,6 +229,7 @@ event_identities = Table(
     Column("content", LargeBinary, nullable=False, comment="digest of the rest of the event"),
     comment="Every accepted event. Kept forever: sent again, it never counts twice.",
     sqlite_with_rowid=False,
+    info={SHARD_BY: "identity"},
 )
 
 package_names = Table(

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from asu_stats.store.database import dialects
+from asu_stats.store.database import citus, dialects
 from asu_stats.store.database.dialects import Convert, Cursor, Field, Row
 
 Names: TypeAlias = tuple[str, ...]
@@ -100,6 +100,12 @@ class Tables(NamedTuple):
     begin: str = ""
     values: Sequence[object] = ()
 
+    def before(self, statement: str) -> str:
+        """Return the text of a statement that begins with these tables."""
+        if self.begin and statement.startswith("WITH "):  # it has tables of its own
+            return f"{self.begin.rstrip()}, {statement.removeprefix('WITH ')}"
+        return self.begin + statement
+
 
 _NO_TABLES: Final = Tables()
 
@@ -129,7 +135,7 @@ def fetch(
     compiled = dialects.compiled(dialect, statement)
     cursor = _cursor(connection)
     values = [*named.values, *compiled.values(dialect, parameters)]
-    cursor.execute(named.begin + compiled.text, values)
+    cursor.execute(named.before(compiled.text), values)
     return _decoded(dialect, statement, cursor.fetchall())
 
 
@@ -197,7 +203,7 @@ def stream(
     compiled = dialects.compiled(dialect, statement)
     with contextlib.closing(dialects.streaming_cursor(connection)) as cursor:
         values = [*named.values, *compiled.values(dialect, parameters)]
-        cursor.execute(named.begin + compiled.text, values)
+        cursor.execute(named.before(compiled.text), values)
         while rows := cursor.fetchmany(size):
             yield _decoded(dialect, statement, rows)
 
@@ -214,8 +220,11 @@ def _decoded(dialect: str, statement: Statement, rows: list[Row]) -> list[Row]:
 
 
 @lru_cache(maxsize=64)
-def _joined(dialect: str, make: Joined, fields: tuple[Field, ...]) -> Select[Any]:
-    return make(dialects.given(dialect, fields))
+def _joined(
+    dialect: str, make: Joined, fields: tuple[Field, ...], *, on_citus: bool
+) -> Select[Any]:
+    statement = make(dialects.given(dialect, fields))
+    return citus.on_shards(statement, fields) if on_citus else statement
 
 
 def fetch_for(
@@ -224,9 +233,8 @@ def fetch_for(
     """Return the rows that `make` selects, joined with given `rows` of `fields`."""
     if not rows:
         return []
-    dialect = connection.dialect.name
-    values = dialects.given_values(dialect, fields, rows)
-    return fetch(connection, _joined(dialect, make, fields), **values)
+    statement, values = _given(connection, make, fields, rows)
+    return fetch(connection, statement, **values)
 
 
 def send_for(
@@ -235,9 +243,16 @@ def send_for(
     """Like `fetch_for`, but do not wait for the rows."""
     if not rows:
         return list
-    dialect = connection.dialect.name
-    values = dialects.given_values(dialect, fields, rows)
-    return send(connection, _joined(dialect, make, fields), **values)
+    statement, values = _given(connection, make, fields, rows)
+    return send(connection, statement, **values)
+
+
+def _given(
+    connection: Connection, make: Joined, fields: tuple[Field, ...], rows: Sequence[Row]
+) -> tuple[Select[Any], dict[str, object]]:
+    dialect, on_citus = connection.dialect.name, dialects.has_citus(connection)
+    statement = _joined(dialect, make, fields, on_citus=on_citus)
+    return statement, dialects.given_values(dialect, fields, rows)
 
 
 def settle(connection: Connection) -> None:
@@ -282,6 +297,8 @@ def insert_new(
     cursor = _cursor(connection)
     if len(rows) > 1 and dialects.try_together(cursor, dialect, table, columns, rows):
         return {row[place] for row in rows}
+    if citus.has_shards(connection, table):
+        return citus.insert_new(cursor, table, columns, rows, returning)
     writer = dialects.writer(dialect, "ignore", table, columns, returning=(returning,))
     return {value for (value,) in writer.send_returning(cursor, rows)()}
 

@@ -245,6 +245,8 @@ def new(event: BuildStarted | BuildFinished) -> Build:
 
 _COLUMNS: Final = tuple(field.name for field in fields(Build))
 _NEW: Final = tuple(column for column in _COLUMNS if column != "id")
+_KEY: Final = ("id", "request_hash")  # the hash leads to the shard, see docs/scaling.md
+_OTHERS: Final = tuple(column for column in _NEW if column not in _KEY)
 _values = attrgetter("id", *_NEW)
 _HASH: Final = (("request_hash", build_metrics.c.request_hash.type),)
 
@@ -281,7 +283,7 @@ def save(connection: Connection, builds: Iterable[Build]) -> None:
         else:
             changed.append(row)
     statements.insert(connection, build_metrics, _NEW, new)
-    statements.update(connection, build_metrics, ("id",), _NEW, changed)
+    statements.update(connection, build_metrics, _KEY, _OTHERS, changed)
 
 
 _ERROR: Final = (

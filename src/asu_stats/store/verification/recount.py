@@ -38,7 +38,7 @@ from asu_stats.error_types import classify
 from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.store.archive import segments
 from asu_stats.store.archive.archive import TIMES, counted
-from asu_stats.store.database import statements
+from asu_stats.store.database import citus, statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import (
     build_metrics,
@@ -94,8 +94,21 @@ class _Source:
     facts: tuple[type[Fact], ...]
 
 
-# Archived details count like live ones.
-_requests, _builds, _errors = map(counted, (client_stats, build_metrics, error_stats))
+# The counted day: as a date, and as its first moment and the first moment after it.
+DAY: Final = bindparam("day", type_=Date)
+_FIRST: Final = bindparam("first", type_=DateTime)
+_AFTER: Final = bindparam("after", type_=DateTime)
+
+
+def on_day(column: ColumnElement[datetime]) -> ColumnElement[bool]:
+    """Return the condition that a stored time lies on the UTC day of `parameters_of`."""
+    return and_(column >= _FIRST, column < _AFTER)
+
+
+# The details of the day. Archived ones count like live ones.
+_requests, _builds, _errors = (
+    counted(table, on_day) for table in (client_stats, build_metrics, error_stats)
+)
 _r, _b = _requests.c, _builds.c
 
 
@@ -138,17 +151,6 @@ _SOURCES: Final = (
     _Source(_builds, "finished_at", (facts.Build, facts.Attempt)),
     _Source(_errors, "timestamp", (facts.Error,)),
 )
-
-
-# The counted day: as a date, and as its first moment and the first moment after it.
-DAY: Final = bindparam("day", type_=Date)
-_FIRST: Final = bindparam("first", type_=DateTime)
-_AFTER: Final = bindparam("after", type_=DateTime)
-
-
-def on_day(column: ColumnElement[datetime]) -> ColumnElement[bool]:
-    """Return the condition that a stored time lies on the UTC day of `parameters_of`."""
-    return and_(column >= _FIRST, column < _AFTER)
 
 
 def parameters_of(day: date) -> dict[str, object]:
@@ -314,8 +316,7 @@ def _hour(source: _Source) -> ColumnElement[int]:
 
 
 def _query(source: _Source) -> Select[Any]:
-    moment = source.rows.c[source.time]
-    return select(*(column for _, column in _columns(source))).where(on_day(moment))
+    return select(*(column for _, column in _columns(source)))
 
 
 _QUERIES: Final = {source: _query(source) for source in _SOURCES}
@@ -328,12 +329,12 @@ def _pairs(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
     of hashes of the client, and of those that no earlier client of the same day requested.
     """
     d, m = of.table.c, request_metadata.c
-    asked = (
+    asked = citus.read_first(
         select(m.request_number, _r.client)
         .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
-        .where(on_day(_r.timestamp), counts)
+        .where(counts)
         .distinct()
-        .subquery("asked")
+        .cte("asked")
     )
 
     def last_day_before(*same: ColumnElement[bool]) -> ColumnElement[date]:
@@ -359,7 +360,7 @@ _PAIRS: Final = {
 
 
 _PHASES: Final = select(_b.phases, _b.version, func.coalesce(_b.worker_id, UNKNOWN)).where(
-    on_day(_b.finished_at), _b.status == "success", _b.phases.is_not(None)
+    _b.status == "success", _b.phases.is_not(None)
 )
 
 
@@ -376,24 +377,25 @@ def _count_phases(
 def _asked() -> Select[Any]:
     """Select a day's accepted requests by hash, with the last one of the nearest day before."""
     d, m = request_days.c, request_metadata.c
+    asked = citus.read_first(
+        select(_r.request_hash, _r.timestamp, m.request_number)
+        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
+        .where(_r.outcome != "rejected")
+        .cte("asked")
+    )
     before = (
         select(d.date, d.last_at)
-        .where(d.request_number == m.request_number, d.date < DAY)
+        .where(d.request_number == asked.c.request_number, d.date < DAY)
         .order_by(d.date.desc(), d.last_at.desc())
         .limit(1)
-        .correlate(request_metadata)
+        .correlate(asked)
     )
-    return (
-        select(
-            _r.request_hash,
-            _r.timestamp,
-            before.with_only_columns(d.date).scalar_subquery(),
-            before.with_only_columns(d.last_at).scalar_subquery(),
-        )
-        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
-        .where(on_day(_r.timestamp), _r.outcome != "rejected")
-        .order_by(_r.request_hash, _r.timestamp)
-    )
+    return select(
+        asked.c.request_hash,
+        asked.c.timestamp,
+        before.with_only_columns(d.date).scalar_subquery(),
+        before.with_only_columns(d.last_at).scalar_subquery(),
+    ).order_by(asked.c.request_hash, asked.c.timestamp)
 
 
 _ASKED: Final = _asked()
@@ -417,13 +419,17 @@ def _count_gaps(
 def _unremembered(of: Days, counts: ColumnElement[bool]) -> Select[Any]:
     """Select hashes and clients of a day that are not in `of.table`: rows inserted by hand."""
     d, m, r = of.table.c, request_metadata.c, client_stats.c
-    same = d.request_number == m.request_number, d.date == DAY, d.client == r.client
-    return (
-        select(m.request_number, DAY.label("date"), r.client)
+    asked = citus.read_first(
+        select(m.request_number, r.client)
         .join_from(client_stats, request_metadata, m.request_hash == r.request_hash)
-        .where(on_day(r.timestamp), counts, ~exists().where(*same))
+        .where(on_day(r.timestamp), counts)
         .distinct()
+        .cte("asked")
     )
+    a = asked.c
+    same = d.request_number == a.request_number, d.date == DAY, d.client == a.client
+    found = select(a.request_number, DAY.label("date"), a.client)
+    return found.where(~exists().where(*same))
 
 
 _UNREMEMBERED: Final = {
@@ -438,18 +444,16 @@ def _spans() -> Select[Any]:
     The last two columns are the stored values, in microseconds since midnight.
     """
     d, m = request_days.c, request_metadata.c
-    key = m.request_number, _r.client
-    same = (d.request_number == m.request_number) & (d.date == DAY) & (d.client == _r.client)
-    return (
-        select(*key, func.min(_r.timestamp), func.max(_r.timestamp), d.first_at, d.last_at)
-        .select_from(
-            _requests.join(request_metadata, m.request_hash == _r.request_hash).join(
-                request_days, same
-            )
-        )
-        .where(on_day(_r.timestamp), _r.outcome != "rejected")
-        .group_by(*key, d.first_at, d.last_at)
+    asked = citus.read_first(
+        select(m.request_number, _r.client, func.min(_r.timestamp), func.max(_r.timestamp))
+        .join_from(_requests, request_metadata, m.request_hash == _r.request_hash)
+        .where(_r.outcome != "rejected")
+        .group_by(m.request_number, _r.client)
+        .cte("asked")
     )
+    a = asked.c
+    same = (d.request_number == a.request_number) & (d.date == DAY) & (d.client == a.client)
+    return select(*a, d.first_at, d.last_at).join_from(asked, request_days, same)
 
 
 _SPANS: Final = _spans()

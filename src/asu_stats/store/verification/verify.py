@@ -80,7 +80,7 @@ def of_boundaries(engine: Engine, kept: RetainedRange) -> list[Difference]:
 
 def of_day(engine: Engine, day: date) -> list[Difference]:
     """Compare the rollups of one day with its details; return the differences."""
-    with read_snapshot(engine, streams=True) as connection:
+    with locks.paused_writers(engine), read_snapshot(engine, streams=True) as connection:
         return list(_differences(connection, day))
 
 
