@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, MetaData, Table, event, func, insert, select
+from sqlalchemy import Connection, MetaData, Table, event, func, insert, inspect, select
 
 from asu_stats.store import migrate
 
@@ -10,18 +10,20 @@ from asu_stats.store import migrate
 _executed: Final[dict[tuple[str, str], list[tuple[str, Any]]]] = {}
 
 
+# Tables by what the database calls them and their columns: reflecting them takes longer.
+_reflected: Final[dict[Any, MetaData]] = {}
+
+
 def back_to(connection: Connection, revision: str) -> None:
     """Make the database one of an older schema, with the rows that it has."""
-    now = MetaData()
-    now.reflect(connection)
+    now = reflected(connection)
     rows = {
         table.name: [dict(row._mapping) for row in connection.execute(select(table))]
         for table in now.sorted_tables
     }
-    now.drop_all(connection)
+    now.drop_all(connection, checkfirst=False)
     migrate_empty(connection, revision)
-    then = MetaData()
-    then.reflect(connection)
+    then = reflected(connection)
     for table in then.sorted_tables:
         columns = {column.name for column in table.columns if column.computed is None}
         kept = [
@@ -33,6 +35,17 @@ def back_to(connection: Connection, revision: str) -> None:
             connection.execute(insert(table), kept)
             if "id" in columns and connection.dialect.name == "postgresql":
                 go_on(connection, table)
+
+
+def reflected(connection: Connection) -> MetaData:
+    """Return the tables of a database."""
+    columns = inspect(connection).get_multi_columns()
+    shape = repr(sorted((name, found) for (_, name), found in columns.items()))
+    key = connection.dialect.name, shape
+    if key not in _reflected:
+        _reflected[key] = MetaData()
+        _reflected[key].reflect(connection)
+    return _reflected[key]
 
 
 def migrate_empty(connection: Connection, revision: str) -> None:
