@@ -19,6 +19,7 @@ from tests.support import Stats
 
 adapters.share()
 compiled.share()
+gc.disable()  # until all modules are imported
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,6 +39,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)
+    gc.enable()
 
 
 @pytest.fixture
