@@ -81,7 +81,7 @@ class Exposition(Collector):
             yield from of_replica(self._replica)
         yield from self._of_recorder()
         yield from self._of_clock()
-        yield from self._process.collector.collect()
+        yield from self._process.collect()
         info = GaugeMetricFamily(
             "asu_stats_build_info",
             "Version of asu-stats; always 1.",
