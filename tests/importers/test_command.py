@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -117,15 +118,17 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_what_is_no_such_file_is_named_and_nothing_imported(tmp_path: Path, kind: str) -> None:
+def test_what_is_no_such_file_is_named_and_nothing_imported(
+    tmp_path: Path, sqlite_template: Path, kind: str
+) -> None:
     make, words = BAD[kind]
     path, stats = tmp_path / "builder.db", tmp_path / "stats.db"
+    shutil.copy(sqlite_template, stats)
     make(path)
     with pytest.raises(ForeignDataError, match=words) as caught:
         raise command(stats, "go-builder", str(path)).exception  # type: ignore[misc]
     assert str(caught.value).startswith(str(path))
-    if stats.exists():
-        assert content(stats)["event_identities"] == []
+    assert content(stats)["event_identities"] == []
 
 
 def test_a_locked_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
