@@ -58,9 +58,11 @@ from asu_stats.store.database.schema import (
 from asu_stats.store.distribute import PLACED
 from asu_stats.store.verification import verify
 from asu_stats.windows import Window
+from tests.api.test_oracle import TODAY, answers, expected
 from tests.conftest import postgresql_database
+from tests.oracle import Oracle
 from tests.store.test_plans import QUESTIONS
-from tests.support import NOW, Stats, build, request
+from tests.support import NOW, CloudEvent, Stats, build, request
 
 # Rules ------------------------------------------------------------------------------------------
 
@@ -209,20 +211,25 @@ def declared() -> Iterator[ClauseElement]:
                         yield each
 
 
-def history(first: int, last: int) -> list[Any]:
+SAID: dict[str, Any] = {"error_category": "build", "error_type": "image_too_big"}
+
+
+def history(first: int, last: int) -> list[CloudEvent]:
     """Return requests of each outcome, on days before `NOW`, and the ends of their builds."""
-    found: list[Any] = []
+    found: list[CloudEvent] = []
     for number in range(first, last):
-        at = NOW - timedelta(days=number % 2 * 90, minutes=number)
+        at = NOW - timedelta(days=number % 2 * 80, minutes=number)
         outcome = ("queued", "joined", "cache_hit", "rejected", "cached_failure")[number % 5]
-        found.append(request(f"h{number % 7}", at, outcome=outcome, packages=["luci"]))
+        more: dict[str, Any] = SAID if outcome == "rejected" else {"packages": ["luci"]}
+        found.append(request(f"h{number % 7}", at, outcome=outcome, **more))
         status = ("success", "failure", "timeout")[number % 3]
-        found += build(f"h{number % 7}", status, end=at + timedelta(seconds=number))
+        said = {} if status == "success" else SAID
+        found += build(f"h{number % 7}", status, end=at + timedelta(seconds=number), **said)
     return found
 
 
-def use(stats: Stats, directory: Path) -> None:
-    """Record, ask, archive, restore and verify, with figures that are exact at any time."""
+def use(stats: Stats, directory: Path) -> list[CloudEvent]:
+    """Record, ask, archive, restore and verify. Return the events."""
     engine, policy = stats.engine, Policy(30, 30, 30, 3650, latest=1)
     events = history(0, 30)
     stats.record(*events[::2])  # starts without their ends, and the other way round
@@ -234,7 +241,9 @@ def use(stats: Stats, directory: Path) -> None:
         late = [
             build(f"h{number}", "failure", end=NOW - timedelta(days=90))[-1] for number in (1, 2)
         ]
-        stats.record(*history(30, 40), *late)
+        late += history(30, 40)
+        stats.record(*late)
+        events += late
     verify.rebuild(engine)
     assert list(verify.differences(engine)) == []
     window = Window(NOW.date() - timedelta(days=100), NOW.date())
@@ -249,13 +258,17 @@ def use(stats: Stats, directory: Path) -> None:
         with read_snapshot(engine, streams=True) as connection:
             assert list(export.rows(connection, name, None, None))
     stats.get("overview", hours=48)
+    return events
 
 
 def test_every_statement_keeps_the_rules(
     on_citus: Stats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with collected(on_citus, monkeypatch) as found:
-        use(on_citus, tmp_path / "archive")
+        events = use(on_citus, tmp_path / "archive")
+    oracle, clients = Oracle(events), set[str]()
+    for window in ((TODAY - timedelta(days=6), TODAY), (TODAY - timedelta(days=80),) * 2):
+        assert answers(on_citus, *window, clients) == expected(oracle, *window, clients)
     found.update(declared())
     of_shards = [each for each in found if _NAMES.search(str(each))]
     kinds = {type(each).__name__ for each in of_shards}

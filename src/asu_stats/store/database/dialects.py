@@ -424,8 +424,10 @@ def database_size(connection: Connection) -> int:
     if connection.dialect.name == "sqlite":
         statement = text("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
     elif has_citus(connection):
-        each = "run_command_on_all_nodes('SELECT pg_database_size(current_database())')"
-        statement = text(f"SELECT sum(CAST(result AS BIGINT)) FROM {each}")  # noqa: S608
+        statement = text(  # without workers that are unreachable
+            "SELECT sum(CAST(result AS BIGINT)) FROM run_command_on_all_nodes("
+            "'SELECT pg_database_size(current_database())', true, true) WHERE success"
+        )
     else:
         statement = text("SELECT pg_database_size(current_database())")
     return int(connection.execute(statement).scalar_one())
