@@ -86,8 +86,10 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_databases(postgresql_server: str) -> Databases:
-    return Databases(make_url(postgresql_server))
+def postgresql_databases(postgresql_server: str) -> Iterator[Databases]:
+    databases = Databases(make_url(postgresql_server))
+    yield databases
+    databases.close()
 
 
 def administrate(url: str, statement: str) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Final, LiteralString
 
 import psycopg
@@ -55,6 +55,8 @@ class Databases:
         self._server = server.set(drivername="postgresql")
         self._numbers = itertools.count()
         self._free: list[str] = []
+        # A new connection reads the catalogs again, which takes most of the time of emptying.
+        self._kept: dict[str, psycopg.Connection] = {}
         self._rows: dict[str, bytes] = {}
         with self._connected(TEMPLATE) as template:
             self._shape = _value(template, _SHAPE)
@@ -85,13 +87,25 @@ class Databases:
         self._administrate(f"CREATE DATABASE {{}} TEMPLATE {TEMPLATE} STRATEGY file_copy", name)
         return name
 
+    def close(self) -> None:
+        """Close all connections."""
+        while self._kept:
+            self._kept.popitem()[1].close()
+
     def _emptied(self, name: str) -> bool:
         """Make a database as it was. Return false if that takes more than changing rows."""
+        if name in self._kept:
+            with suppress(psycopg.OperationalError):  # a test has ended the connection
+                return self._emptied_by(self._kept.pop(name), name)
         try:
-            connection = self._connected(name)
+            return self._emptied_by(self._connected(name), name)
         except psycopg.OperationalError:
             return False  # a test has closed or dropped it
-        with connection:
+
+    def _emptied_by(self, connection: psycopg.Connection, name: str) -> bool:
+        """Do so with a connection, which is kept if it can be."""
+        with ExitStack() as stack:
+            stack.callback(connection.close)
             connection.execute(_END_OTHERS)
             if _value(connection, _SHAPE) != self._shape:
                 return False
@@ -103,6 +117,8 @@ class Databases:
                     copy = sql.SQL("COPY {} FROM STDIN").format(sql.Identifier(table))
                     with connection.cursor().copy(copy) as into:
                         into.write(rows)
+            stack.pop_all()
+            self._kept[name] = connection
         return True
 
     def _connected(self, name: str) -> psycopg.Connection:
