@@ -20,6 +20,7 @@ from benchmarks import (
     report,
     reports,
     size,
+    triggers,
     trips,
 )
 from benchmarks.report import Results
@@ -28,6 +29,7 @@ PARTS: Final[Mapping[str, Callable[[Results, Path, int], None]]] = {
     "reports": reports.run,
     "insights": insight_times.run,
     "ingest": ingest.run,
+    "triggers": triggers.run,
     "http": http.run,
     "processes": processes.run,
     "remote": remote.run,

@@ -66,19 +66,25 @@ def capture(file: Path, batches: Sequence[Sequence[Event]]) -> list[Batch]:
     return found
 
 
+def connect_sqlite(file: Path) -> sqlite3.Connection:
+    """Connect the bare driver, as durable as a writer of asu-stats."""
+    connection = sqlite3.connect(file, isolation_level=None)
+    for pragma in (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "temp_store = MEMORY",
+        "cache_size = -65536",
+        "journal_size_limit = 67108864",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
 class BareSqlite:
     """Inserts of ready tuples through the bare driver, one transaction a batch, as durable."""
 
     def __init__(self, file: Path) -> None:
-        self._connection = sqlite3.connect(file, isolation_level=None)
-        for pragma in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "temp_store = MEMORY",
-            "cache_size = -65536",
-            "journal_size_limit = 67108864",
-        ):
-            self._connection.execute(f"PRAGMA {pragma}")
+        self._connection = connect_sqlite(file)
 
     def insert(self, batch: Batch) -> None:
         """Insert the rows of a batch."""

@@ -35,10 +35,15 @@ def server() -> Iterator[str | None]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def created(server_url: str, name: str) -> str:
+    """Return a new, empty database."""
+    _administrate(server_url, f"CREATE DATABASE {name}")
+    return make_url(server_url).set(database=name).render_as_string(hide_password=False)
+
+
 def filled(server_url: str, name: str, size: int) -> str:
     """Return a new database that holds the history of a size."""
-    _administrate(server_url, f"CREATE DATABASE {name}")
-    url = make_url(server_url).set(database=name).render_as_string(hide_password=False)
+    url = created(server_url, name)
     engine = engines.create(url)
     migrate.upgrade(engine)
     databases.fill(engine, size)

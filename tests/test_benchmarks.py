@@ -1,21 +1,24 @@
-"""The reports of the benchmarks in SQL have the same results as those of asu-stats."""
+"""Reports in SQL, and rollups kept by triggers, have the same results as those of asu-stats."""
 
 import http.client
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from asu_stats.events import Event
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.store.database import engine as engines
 from asu_stats.windows import Window
-from benchmarks import databases, insight_times, other_databases, servers, systems
+from benchmarks import databases, insight_times, other_databases, servers, systems, triggers
 from benchmarks.data import LAST_DAY
 from benchmarks.report import Results
+from benchmarks.trigger_rivals import SqliteRival
+from benchmarks.trigger_rollups import BY_DAY, EVERY
 
 
 def test_sql_on_the_details_has_the_same_results(tmp_path: Path) -> None:
@@ -45,6 +48,27 @@ def test_times_of_insights_are_listed(
     assert {row[0] for row in table.rows} == names | {"overview"}
     assert all(name in printed for name in names)
     assert {target.name.split(" / ")[0] for target in results.targets} <= names
+
+
+class Forgetful(SqliteRival):
+    """A rival that loses the first event of each batch."""
+
+    def insert(self, events: Sequence[Event]) -> None:
+        super().insert([event for event in events if event.id != events[0].id])
+
+
+def test_triggers_have_the_same_totals(tmp_path: Path) -> None:
+    rivals = {
+        name: SqliteRival(tmp_path / name, of) for name, of in (("by day", BY_DAY), ("all", EVERY))
+    }
+    triggers.check(rivals, tmp_path / "ours.db", requests=300)
+
+
+def test_triggers_with_other_totals_are_not_measured(tmp_path: Path) -> None:
+    forgetful = Forgetful(tmp_path / "forgetful", BY_DAY)
+    with pytest.raises(RuntimeError, match=r"forgetful: .* instead of"):
+        triggers.check({"forgetful": forgetful}, tmp_path / "ours.db", requests=300)
+    forgetful.close()
 
 
 @contextmanager
