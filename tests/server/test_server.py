@@ -2,6 +2,8 @@
 
 import asyncio
 import html
+import os
+import platform
 import re
 import subprocess
 import sys
@@ -177,13 +179,45 @@ def test_what_stands_in_the_way_of_a_start_is_raised_by_the_lifespan(tmp_path: P
 
 def test_a_serving_process_collects_less_garbage() -> None:
     code = (
-        "import gc; from asu_stats.server.serving import collect_less_garbage; "
+        "import gc; from asu_stats.server.memory import collect_less_garbage; "
         "collect_less_garbage(); print(gc.get_freeze_count(), gc.get_threshold()[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     frozen, new_objects = map(int, done.stdout.split())
     assert frozen > 100_000
     assert 700 < new_objects < 10_000
+
+
+# Threads that need memory together, then the arenas of the process.
+ARENAS = """
+import ctypes, sys, threading
+from asu_stats.server import memory
+if sys.argv[1] == "shared":
+    memory.share_arenas()
+together = threading.Barrier(6)
+def work():
+    together.wait()
+    kept = [bytes(1_000) for _ in range(1_000)]
+    together.wait()
+threads = [threading.Thread(target=work) for _ in range(6)]
+for each in threads: each.start()
+for each in threads: each.join()
+c = ctypes.CDLL(None)
+c.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(c.fopen(sys.argv[2].encode(), b"w"))
+c.malloc_info(0, file)
+c.fclose(file)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs the malloc of glibc")
+@pytest.mark.parametrize("kind", ["shared", "usual"])
+def test_threads_of_a_server_share_memory(kind: str, tmp_path: Path) -> None:
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("MALLOC")}
+    command = [sys.executable, "-c", ARENAS, kind, str(tmp_path / "arenas")]
+    subprocess.run(command, env=environment, check=True)
+    arenas = (tmp_path / "arenas").read_text().count("<heap nr=")
+    assert (arenas <= 2) == (kind == "shared")
 
 
 def test_the_front_door_loads_no_other_package() -> None:

@@ -17,6 +17,7 @@ from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.legacy import api as legacy_api
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
+from asu_stats.server import memory
 from asu_stats.service import start_records
 from asu_stats.service.database import replica_of
 from asu_stats.service.follower import Follower
@@ -35,6 +36,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
     An SQLite file is created and upgraded as needed; another database must be current. Raises
     `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
+    memory.share_arenas()
     with (
         running(settings, make=True) as service,
         replica_of(settings, service.engine) as replica,

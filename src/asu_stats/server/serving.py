@@ -1,6 +1,5 @@
 """Serves an application on given sockets with uvicorn until a signal arrives."""
 
-import gc
 import logging
 import signal
 import socket
@@ -16,6 +15,7 @@ from fastapi import FastAPI
 from asu_stats import logs
 from asu_stats.api import problems
 from asu_stats.server import systemd
+from asu_stats.server.memory import collect_less_garbage
 from asu_stats.server.protocol import PROTOCOL, WEBSOCKET, quieten
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,6 @@ _HEARTBEAT_SECONDS: Final = 30
 # How long a recording thread may delay a responding one. Python's default of 5 ms is longer than
 # most responses take.
 _SWITCH_SECONDS: Final = 0.0005
-# A report over 90 days creates some 100,000 objects. With Python's default of 700, looking through
-# all objects again and again takes a third of its time. Requests that are not collected yet keep
-# their headers, up to 64 KiB each, so that the number must not be much larger.
-_NEW_OBJECTS: Final = 1_500
 
 
 def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = "") -> None:
@@ -59,13 +55,6 @@ def serve(app: FastAPI, listeners: Sequence[socket.socket], *, root_path: str = 
         systemd.notify("STOPPING=1")
         omitted = logs.omitted()
         log.info("server: stopping%s", f" suppressed={omitted}" if omitted else "")
-
-
-def collect_less_garbage() -> None:
-    """Collect garbage less often, and never among the objects that exist now, such as modules."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_NEW_OBJECTS)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,33 @@
+"""How a serving process allocates and collects memory."""
+
+import ctypes
+import gc
+import os
+from typing import Final
+
+# A report over 90 days creates some 100,000 objects. With Python's default of 700, looking through
+# all objects again and again takes a third of its time. Requests that are not collected yet keep
+# their headers, up to 64 KiB each, so that the number must not be much larger.
+_NEW_OBJECTS: Final = 1_500
+_M_ARENA_MAX: Final = -8  # of malloc.h
+_ARENAS: Final = 2
+
+
+def collect_less_garbage() -> None:
+    """Collect garbage less often, and never among the objects that exist now, such as modules."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_OBJECTS)
+
+
+def share_arenas() -> None:
+    """Let threads share the arenas of glibc's malloc; to be called before they start.
+
+    By default there are eight per processor, and each keeps what a report of its thread needed
+    once. Python runs one thread at a time, so that two are enough. The environment variable
+    `MALLOC_ARENA_MAX` takes precedence. Does nothing with another C library.
+    """
+    if "MALLOC_ARENA_MAX" not in os.environ:
+        set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+        if set_option is not None:
+            set_option(_M_ARENA_MAX, _ARENAS)
