@@ -47,7 +47,7 @@ _DAYS: Final = 120
 _REPORTS: Final = (
     *("overview?days=30", "versions?days=365", "targets?days=30", "clients?days=30"),
     *("errors?days=30", "performance?days=30", "timeseries?days=30", "packages?days=30"),
-    *("overview?days=7&format=csv", "now", "failures?days=30", "queue?days=7"),
+    *("versions?days=7&format=csv", "now", "insights/failures?days=30", "insights/queue?days=7"),
 )
 _MIB: Final = 1 << 20
 
@@ -81,7 +81,8 @@ class Load:
     def __init__(self, port: int) -> None:
         self.truth = Truth()
         self.rate = float("inf")
-        self.batches = self.failures = self.reads = self.messages = 0
+        self.batches = self.reads = self.messages = 0
+        self.failures: Counter[str] = Counter()  # by what failed
         self.took: dict[str, list[float]] = {"events": [], "reports": [], "builds": []}
         self._port = port
         self._numbers = itertools.count()
@@ -106,8 +107,8 @@ class Load:
         while not self._stop.is_set():
             try:
                 work(connection, rng)
-            except (HTTPException, OSError):
-                self.failures += 1
+            except (HTTPException, OSError) as error:
+                self.failures[f"{work.__name__}: {error!r}"] += 1
                 connection.close()
                 time.sleep(0.5)
 
@@ -117,7 +118,8 @@ class Load:
         response = connection.getresponse()
         body = response.read()
         self.took[kind].append(time.monotonic() - began)
-        self.failures += response.status >= 500
+        if response.status not in (200, 202):
+            self.failures[f"{kind}: {response.status}"] += 1
         return response.status, body
 
     def send(self, connection: HTTPConnection, rng: random.Random) -> None:
@@ -342,7 +344,7 @@ def run(directory: Path, url: str) -> bool:
     totals = load.truth.totals
     sys.stdout.write(
         f"{totals['requests']:,} requests and {totals.total() - totals['requests']:,} builds sent, "
-        f"{load.reads:,} reports, {load.messages:,} live messages, {load.failures} failures; "
+        f"{load.reads:,} reports, {load.messages:,} live messages, {dict(load.failures)} failed; "
         f"figures: {wrong or 'those of the events'}\n"
     )
     return flat and not wrong and not load.failures
