@@ -118,7 +118,8 @@ class Load:
         response = connection.getresponse()
         body = response.read()
         self.took[kind].append(time.monotonic() - began)
-        if response.status not in (200, 202):
+        is_failed_build = response.status == 500 and b'"request_hash"' in body
+        if response.status not in (200, 202) and not is_failed_build:
             self.failures[f"{kind}: {response.status}"] += 1
         return response.status, body
 
