@@ -67,6 +67,12 @@ def visiting(browser: Browser, url: str, **options: Any) -> Iterator[Watched]:
         yield Watched(context.new_page(), url)
 
 
+# A script colours the API reference once the browser tells it of the change, and slowly.
+_COLOURED = """dark => !document.querySelector(".swagger-ui")
+    || document.documentElement.classList.contains("dark-mode") === dark
+    && document.getAnimations().every((each) => each.playState !== "running")"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_at_every_width_in_both_schemes(visitor: Watched, path: str) -> None:
     watched = visitor
@@ -79,6 +85,7 @@ def test_every_page_at_every_width_in_both_schemes(visitor: Watched, path: str) 
     assert page.locator("table:not(.heat, .scroll *)").count() == 0, "this table scrolls the page"
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.wait_for_function(_COLOURED, arg=scheme == "dark")
         for width in (1440, 768, 360):
             page.set_viewport_size({"width": width, "height": 900})
             assert not watched.is_wide(), f"{path} scrolls sideways at {width}"
