@@ -1,10 +1,13 @@
 """`/metrics`: names, types and labels of docs/metrics.md, with the figures of the API."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from typing import Any
 
+import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as plain
@@ -14,6 +17,7 @@ from asu_stats.alert_rules import DEFAULTS
 from asu_stats.jobs import definitions
 from asu_stats.jobs.job import Schedule
 from asu_stats.jobs.runner import Runner
+from asu_stats.metrics.process import ProcessMetrics
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.rollups.definitions import DAILY
 from tests.support import NOW, TOKEN, Stats, build, request
@@ -86,6 +90,30 @@ def scrape(stats: Stats) -> Samples:
         for family in parse(answer.text)
         for sample in family.samples
     }
+
+
+class _Slow(list[Any]):
+    """A list that lets other threads run whenever an item is taken."""
+
+    def pop(self, *place: Any) -> Any:
+        time.sleep(0.001)
+        return super().pop(*place)
+
+
+def test_every_scrape_has_every_route_even_the_first_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, routes = ProcessMetrics(), {f"/{number}" for number in range(50)}
+    for route in routes:
+        metrics.start_at_zero("GET", route)
+    together = threading.Barrier(4)
+
+    def scrape(_: int) -> set[str]:
+        together.wait()
+        (found,) = (each for each in metrics.collect() if each.name == "asu_stats_http_requests")
+        return {sample.labels["route"] for sample in found.samples}
+
+    monkeypatch.setattr(metrics, "_unused", _Slow(metrics._unused))
+    with ThreadPoolExecutor(4) as threads:
+        assert all(found == routes for found in threads.map(scrape, range(4)))
 
 
 def value(samples: Samples, name: str, **labels: str) -> float:

@@ -1,5 +1,6 @@
 """Metrics of this process: HTTP, commits, waits for a worker. A restart resets them."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
@@ -67,16 +68,18 @@ class ProcessMetrics:
             registry=self._registry,
         )
         self._unused: list[tuple[str, str]] = []
+        self._making = threading.Lock()
         self.clock = ClockWatch()
         self.invalid_events = dict.fromkeys((*sorted(_EVENTS), OTHER), 0)
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
-        while self._unused:
-            method, route = self._unused.pop()
-            self._requests.labels(method, route, "200")
-            self._seconds.labels(method, route, "200")
-            self._crashes.labels(route)
+        with self._making:  # another thread may collect before all are made
+            while self._unused:
+                method, route = self._unused.pop()
+                self._requests.labels(method, route, "200")
+                self._seconds.labels(method, route, "200")
+                self._crashes.labels(route)
         return self._registry.collect()
 
     def start_at_zero(self, method: str, route: str) -> None:
