@@ -20,6 +20,7 @@ from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT, Parameter
 from asu_stats.reports.query_parsing import ParameterValues
 from asu_stats.reports.report import Query, Report
+from asu_stats.reports.week import WEEKDAYS
 from asu_stats.service.database import replica_of
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
@@ -30,7 +31,6 @@ from asu_stats.windows import Interval
 
 _INSIGHTS: Final = "insights/"
 _SUBJECT: Final = "subject"
-_WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 # Columns whose values are names of fields.
 _FIELDS: Final = frozenset({"figure", "measure", "dimension"})
 
@@ -165,9 +165,9 @@ def _shown(row: Mapping[str, Any], name: str, basis: _Basis) -> str:
     if name in _FIELDS and value is not None:
         return _words(value)
     if name == "weekday":  # 1 is Monday
-        return _WEEKDAYS[value - 1]
+        return WEEKDAYS[value - 1]
     if name == "hour" and "weekday" not in row:  # 0 is Monday, 00:00
-        return f"{_WEEKDAYS[value // 24]} {value % 24:02}:00"
+        return f"{WEEKDAYS[value // 24]} {value % 24:02}:00"
     if name == "p_value" and value is not None:
         return f"{value:.2g}"
     if value is None or not decimals.is_rate(row, name):

@@ -70,7 +70,7 @@ class Chart:
     @property
     def is_over_time(self) -> bool:
         """Return whether it shows what happened, by time."""
-        return self.x.field in {"timestamp", "day"} and not self.is_future
+        return self.x.field in {"timestamp", "day"}
 
     @property
     def is_blank(self) -> bool:

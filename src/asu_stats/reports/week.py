@@ -14,6 +14,8 @@ from asu_stats.store.rollups.definitions import HOURLY_PROFILES
 from asu_stats.times import bounds
 from asu_stats.windows import Window
 
+WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
 
 class WeekHour(TypedDict):
     """One hour of the week (UTC), summed over all weeks of the time range."""

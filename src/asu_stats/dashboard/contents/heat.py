@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from asu_stats.reports.week import WEEKDAYS
+
 LEVELS: Final = 8
-_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,9 @@ def days(
     def hour_of(place: int) -> Hour:
         value, hour = values[place], place % 24
         level = None if value is None else -int(-LEVELS * value // largest) if largest else 0
-        return Hour(hour, level, f"{_DAYS[place // 24]} {hour:02}:00 UTC: {words(place)}")
+        return Hour(hour, level, f"{WEEKDAYS[place // 24]} {hour:02}:00 UTC: {words(place)}")
 
     return [
-        (name, [hour_of(24 * day + hour) for hour in range(24)]) for day, name in enumerate(_DAYS)
+        (name, [hour_of(24 * day + hour) for hour in range(24)])
+        for day, name in enumerate(WEEKDAYS)
     ]

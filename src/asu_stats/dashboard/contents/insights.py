@@ -152,8 +152,8 @@ def _rows_within(rows: Sequence[Mapping[str, Any]], within: str) -> Iterator[Map
 
 
 def _list(view: View, shown: List, rows: Sequence[Mapping[str, Any]]) -> Content:
-    inner = shown.within and list(_rows_within(rows, shown.within))
-    rows = [_row(row) for row in inner or rows[: shown.most or ROWS]]
+    listed = rows[: shown.most or ROWS]
+    rows = [_row(row) for row in (_rows_within(rows, shown.within) if shown.within else listed)]
     first, *rest = shown.columns
     if shown.member == "over_represented":
         first = Column(first.field, first.label, first.kind, lambda row: _filter_link(view, row))
