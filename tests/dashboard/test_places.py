@@ -451,6 +451,8 @@ def test_texts_that_are_new_since_a_day(shown: Stats) -> None:
     assert '<option value="2026-07-25" label="24.10.8">' in page
     (source,) = re.findall(r'href="([^"]*fingerprints\?[^"]*new_since[^"]*)">API', page)
     assert shown.client.get(unescape(source)).json()["fingerprints"] == new[:100]
+    same = shown.client.get("/errors?days=30&new_since=24.10.8", headers=HTML).text
+    assert 'name="new_since" value="2026-07-25"' in same
     refused = shown.client.get("/errors?new_since=today", headers=HTML)
     assert refused.status_code == 422
     assert "new_since=today" in refused.text

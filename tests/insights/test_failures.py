@@ -11,6 +11,7 @@ from hypothesis import given
 
 from asu_stats import fingerprints
 from asu_stats.conformance.history import Build, Event, History, client_of, time_of
+from asu_stats.reports.release_days import shipped
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.blocks import packer, reader
@@ -379,6 +380,32 @@ def test_new_since_means_ever(sqlite_stats: Stats) -> None:
     bad = sqlite_stats.client.get("/api/v1/stats/insights/fingerprints?new_since=yesterday")
     assert bad.status_code == 422
     assert "new_since" in bad.json()["detail"]
+
+
+def test_new_since_accepts_a_release(sqlite_stats: Stats) -> None:
+    day = shipped()["24.10.7"]
+    texts = {-1: "x.bin is too big: 2 > 1", 0: "No space left on device", 9: "Killed"}
+    for days, text in texts.items():
+        time = f"{day + timedelta(days=days)}T12:00:00Z"
+        sqlite_stats.record([event | {"time": time} for event in failing(1, text)])
+    window = {"start": str(day - timedelta(days=30)), "end": str(day + timedelta(days=30))}
+
+    def new_since(value: str) -> dict[str, str]:
+        found = sqlite_stats.get("insights/fingerprints", new_since=value, **window)
+        return {row["type"]: row["first_seen"] for row in found["fingerprints"]}
+
+    assert len(new_since("24.10.7")) == 2
+    assert new_since("24.10.7") == new_since(str(day))
+    assert new_since("1.0.0") == {}  # in no list and never requested
+    at = NOW.replace(year=day.year, month=day.month, day=day.day) + timedelta(days=3)
+    sqlite_stats.record([request("r", at, version="1.0.0")])
+    assert new_since("1.0.0") == new_since(str(day + timedelta(days=3)))
+    assert len(new_since("1.0.0")) == 1
+    for wrong in ("24.10", "24.10.7-rc1", "SNAPSHOT", "2026-02-30", ""):
+        address = f"/api/v1/stats/insights/fingerprints?new_since={wrong}"
+        bad = sqlite_stats.client.get(address)
+        assert bad.status_code == 422, wrong
+        assert "a day as YYYY-MM-DD, or a release" in bad.json()["detail"]
 
 
 def test_an_unknown_fingerprint_is_not_found(sqlite_stats: Stats) -> None:

@@ -14,7 +14,11 @@ MAX_OFFSET: Final = 999_999_999
 DEFAULT_LIMIT: Final = 100
 
 _YEAR: Final = "(19[7-9][0-9]|[2-8][0-9]{3}|9[0-8][0-9]{2}|99[0-8][0-9]|999[0-8])"
-_DATE: Final = {"type": "string", "format": "date", "pattern": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$"}
+DATE: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "format": "date",
+    "pattern": f"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$",
+}
 _NAME: Final = {"type": "string", "maxLength": NAME_LENGTH}
 
 
@@ -70,14 +74,9 @@ def window_parameters(default_days: int) -> tuple[Parameter, ...]:
     days = {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": default_days}
     return (
         Parameter("days", "Number of UTC days, including today. Not with start or end.", days),
-        Parameter("start", "First UTC day of the time range.", _DATE),
-        Parameter("end", "Last UTC day of the time range, inclusive. Default: today.", _DATE),
+        Parameter("start", "First UTC day of the time range.", DATE),
+        Parameter("end", "Last UTC day of the time range, inclusive. Default: today.", DATE),
     )
-
-
-def day_parameter(name: str, description: str) -> Parameter:
-    """Return a parameter that is a UTC day."""
-    return Parameter(name, description, _DATE)
 
 
 HOURS: Final = Parameter(

@@ -45,7 +45,8 @@ def read(db: Connection, view: View) -> Content:
         Column("top_versions", "Top versions", "names", secondary=True),
     )
     since = view.choices.get("new_since")
-    new_since = None if since is None else fingerprints.NEW_SINCE.read(since)
+    named = None if since is None else fingerprints.NEW_SINCE.read(since)
+    new_since = fingerprints.first_day(db, named, view.window.end)
     page = Page(_FINGERPRINTS)
     found = fingerprints.read(db, view.window, page, fingerprint_filters, new_since)
     error_type = view.filters.get("type")
@@ -64,6 +65,7 @@ def read(db: Connection, view: View) -> Content:
         "fingerprints": found["fingerprints"],
         "fingerprints_total": found["fingerprints_total"],
         "fingerprint_filters": {**fingerprint_filters, **view.choices},
+        "new_since": new_since,
         "releases": _releases(db, view),
     }
 

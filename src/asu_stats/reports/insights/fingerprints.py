@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.events import shown_hash
-from asu_stats.exceptions import UnknownFingerprintError
-from asu_stats.releases import release_order
-from asu_stats.reports import error_examples, figures, floor, sums
+from asu_stats.exceptions import InvalidParameterError, UnknownFingerprintError
+from asu_stats.releases import RELEASE, is_release, release_order
+from asu_stats.reports import error_examples, figures, floor, release_days, sums
 from asu_stats.reports.cover import covers
 from asu_stats.reports.error_examples import ErrorExample
 from asu_stats.reports.fields import Category, Day, Period, Profile, Target, Total, TypeOfError
@@ -23,11 +23,11 @@ from asu_stats.reports.insights import failure_rows
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.insights.failure_rows import Errors, FingerprintText
 from asu_stats.reports.listing import ALL, Page
-from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION, Parameter, day_parameter
+from asu_stats.reports.parameters import CATEGORY, DATE, ERROR_TYPE, VERSION, Parameter
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.columns import distinct, numbered, total
 from asu_stats.store.blocks.cubes import FINGERPRINTS
-from asu_stats.windows import Window
+from asu_stats.windows import Window, parse_date
 
 Count = Annotated[int, Field(description="Failed builds and rejected requests in the time range.")]
 
@@ -108,7 +108,26 @@ _METHOD: Final = (
     "hashes and versions replaced. Texts with equal results have the same fingerprint."
 )
 _TOP: Final = 5
-NEW_SINCE: Final = day_parameter("new_since", "Only fingerprints first seen on or after this day.")
+
+
+def _day_or_release(text: str) -> str:
+    if is_release(text):
+        return text
+    try:
+        return parse_date("new_since", text).isoformat()
+    except InvalidParameterError:
+        expected = "a day as YYYY-MM-DD, or a release such as 24.10.2"
+        raise InvalidParameterError("new_since", got=text, expected=expected) from None
+
+
+NEW_SINCE: Final = Parameter(
+    "new_since",
+    "Only fingerprints first seen on or after this day, or the day of this release. The day of a "
+    "release that is in no list is that of its first accepted request.",
+    {"anyOf": [DATE, {"type": "string", "pattern": f"^{RELEASE}$"}]},
+    _day_or_release,
+    selects=False,
+)
 _FINGERPRINT: Final = Parameter("fingerprint", "The fingerprint.", {"type": "string"})
 
 
@@ -265,10 +284,25 @@ def _row(
     }
 
 
+def first_day(connection: Connection, since: str | None, until: date) -> date | None:
+    """Return the day that a value of `NEW_SINCE` stands for; without value, None.
+
+    A release without a day up to `until` has brought no error yet: the day is the last of all.
+    With a public floor, so has a release that is in no list.
+    """
+    if since is None:
+        return None
+    if not is_release(since):
+        return date.fromisoformat(since)
+    if floor.min_requests():
+        return release_days.published(connection).get(since, date.max)
+    return release_days.of_versions(connection, [since], until).get(since, date.max)
+
+
 def _read(connection: Connection, query: Query) -> Fingerprints:
     filters = {name: value for name, value in query.filters.items() if name != NEW_SINCE.name}
-    new_since = query.filters.get(NEW_SINCE.name)
-    return read(connection, query.window, query.page, filters, new_since)
+    since = first_day(connection, query.filters.get(NEW_SINCE.name), query.window.end)
+    return read(connection, query.window, query.page, filters, since)
 
 
 def _send(connection: Connection, query: Query) -> None:
