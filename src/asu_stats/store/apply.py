@@ -72,10 +72,10 @@ def apply_batch(
     Raises `StoreUnavailableError` when the database is unreachable.
     """
     try:
-        with write_transaction(engine) as connection:
+        with write_transaction(engine, by_key=True) as connection:
             return apply(connection, events, extra_writer=extra_writer, live=live, alone=False)
     except NotAloneError:
-        with write_transaction(engine) as connection:
+        with write_transaction(engine, by_key=True) as connection:
             return apply(connection, events, extra_writer=extra_writer, live=live)
 
 

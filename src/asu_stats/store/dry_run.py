@@ -28,7 +28,10 @@ def rehearse(
     engine: Engine, events: Sequence[Event], *, extra_writer: ExtraWriter | None = None
 ) -> None:
     """Do the same as `apply_batch`, with the same errors, and roll it back."""
-    with contextlib.suppress(_KeptNothingError), write_transaction(engine) as connection:
+    with (
+        contextlib.suppress(_KeptNothingError),
+        write_transaction(engine, by_key=True) as connection,
+    ):
         apply(connection, events, extra_writer=extra_writer)
         statements.settle(connection)
         raise _KeptNothingError

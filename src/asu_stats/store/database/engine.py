@@ -183,20 +183,26 @@ def completeness(engine: Engine) -> Condition:
 
 @contextlib.contextmanager
 def write_transaction(
-    engine: Engine, *, waiting: Callable[[], object] | None = None, streams: bool = False
+    engine: Engine,
+    *,
+    waiting: Callable[[], object] | None = None,
+    streams: bool = False,
+    by_key: bool = False,
 ) -> Iterator[Connection]:
     """Run a block in one write transaction: committed at its end, rolled back if it raises.
 
     On PostgreSQL it is pipelined, see `postgresql.pipelined`: the error of a statement may be
     raised by a later one, or at the end. A block that reads `statements.stream` or copies needs
-    `streams`, which turns that off, as `waiting` does.
+    `streams`, which turns that off, as `waiting` does. With `by_key`, PostgreSQL plans to find rows
+    by key, whatever the statistics of tables say.
 
     With `waiting` the transaction has no time limit, and that function is called if it has to wait
     for others. Raises `StoreUnavailableError` when the database is unreachable, locked for five
     seconds, read-only or full. Raises `StoreRefusedError`, or an error of SQLAlchemy, when it
     rejects a statement.
     """
-    options = {"write": True, **_options(engine, unlimited=waiting is not None, streams=streams)}
+    options = _options(engine, unlimited=waiting is not None, streams=streams)
+    options |= {"write": True, "by_key": by_key}
     with (
         _translating(engine),
         _writer_lock(engine, waiting),

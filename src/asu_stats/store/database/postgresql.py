@@ -36,6 +36,13 @@ _SILENT_SECONDS: Final = (
 # round trip.
 _TRUSTED_SECONDS: Final = 1.0
 _SETTINGS: Final = {"timezone": "UTC", "lock_timeout": "5s", "statement_timeout": "60s"}
+# For transactions that find each row by its key. A table that grew since its last ANALYZE, as in
+# the first minutes of a new database, looks small: the plans of a session would then read all of it
+# for each batch. Without `jit`, the high costs of such plans would let PostgreSQL compile them.
+_BY_KEY: Final = {
+    **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
+    "plan_cache_mode": "force_generic_plan",
+}
 _LIMITS: Final = (
     *("statement_timeout", "lock_timeout", "transaction_timeout"),
     *("idle_in_transaction_session_timeout", "idle_session_timeout"),
@@ -249,6 +256,8 @@ def _split(options: str) -> tuple[dict[str, str], str]:
 def _begin_statements(settings: Mapping[str, str], options: Mapping[str, Any]) -> tuple[bytes, ...]:
     """Return the statements that begin a transaction. In one message they cost one round trip."""
     given = options.get("snapshot", False), options.get("unlimited", False)
+    if options.get("by_key"):
+        settings = {**_BY_KEY, **settings}
     return _composed(tuple(settings.items()), *given)
 
 

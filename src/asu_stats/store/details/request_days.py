@@ -14,7 +14,7 @@ from datetime import date
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, FromClause, Select, Table, exists, func, select
+from sqlalchemy import Connection, FromClause, Select, Table, func, select
 
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
@@ -134,31 +134,31 @@ _FIELDS: Final = tuple((name, request_days.c[name].type) for name in RequestDay.
 def _read(rows: Iterable[Row]) -> tuple[Collection[RequestDay], _Known]:
     """Return which days are known, and the nearest known days of the others."""
     found, known = set(), _Known({}, {})
-    for number, day, client, is_known, before, after, own_before, own_after in rows:
-        if is_known:
+    for number, day, client, before, after, own_last, own_after in rows:
+        if own_last == day:
             found.add(RequestDay(number, day, client))
             continue
         known.put(number, before)
         known.put(number, after)
-        known.put(number, own_before, client)
+        known.put(number, own_last, client)
         known.put(number, own_after, client)
     return found, known
 
 
 def _neighbours(t: Table, given: FromClause) -> Select[Any]:
-    """Select for each given day whether it is known, and its nearest known days.
+    """Select for each given day its nearest known days.
 
-    For any client, where it may be the day itself, and for its own client.
+    For any client before it and from it on, and for its own client up to it and after it. Without
+    EXISTS: PostgreSQL may read a whole table to compute that for a few rows.
     """
     of_hash = t.c.request_number == given.c.request_number
     own = of_hash & (t.c.client == given.c.client)
     day = given.c.date
     return select(
         *given.c,
-        exists().where(own, t.c.date == day),
         select(func.max(t.c.date)).where(of_hash, t.c.date < day).scalar_subquery(),
         select(func.min(t.c.date)).where(of_hash, t.c.date >= day).scalar_subquery(),
-        select(func.max(t.c.date)).where(own, t.c.date < day).scalar_subquery(),
+        select(func.max(t.c.date)).where(own, t.c.date <= day).scalar_subquery(),
         select(func.min(t.c.date)).where(own, t.c.date > day).scalar_subquery(),
     )
 
