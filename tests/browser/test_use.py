@@ -22,6 +22,19 @@ Watch = Callable[..., Watched]
 SETS = """figure => Chart.getChart(figure.querySelector("canvas")).data.datasets
     .map(set => ({label: set.label, data: set.data}))"""
 
+TOOLTIPS = """figure => {
+    const chart = Chart.getChart(figure.querySelector("canvas"));
+    const found = {};
+    for (const [datasetIndex, {label, data}] of chart.data.datasets.entries())
+        found[label] = data.map((value, index) => {
+            if (value === null) return null;
+            chart.tooltip.setActiveElements([{datasetIndex, index}], {x: 0, y: 0});
+            chart.tooltip.update(true);
+            return chart.tooltip.body.flatMap(({lines}) => lines).join();
+        });
+    return found;
+}"""
+
 
 def past(days: int = 9) -> str:
     """A window of days that are over: nothing happens in them any more."""
@@ -67,6 +80,41 @@ def test_charts_show_the_figures_of_the_api(watch: Watch, demo: str) -> None:
     page = watched.go(f"/packages?{window}")
     trend = ask(page, demo, f"diff-packages?{window}")["trend"]
     assert drawn(page, "diff")["With"] == [day["enabled"] for day in trend]
+    assert watched.complaints == []
+
+
+def test_the_lines_of_insights_are_the_figures_of_the_api(watch: Watch, demo: str) -> None:
+    watched, window = watch(demo), past()
+    page = watched.go(f"/insights/adoption?{window}")
+    shares: dict[tuple[str, int], float] = {
+        (version["version"], row["days_since_release"]): row["share"]
+        for version in ask(page, demo, f"insights/adoption?limit=5&{window}")["versions"]
+        for row in version["share_by_day"]
+        if version["released_on"]
+    }
+    days = sorted({day for _, day in shares})
+    lines = {name: [shares.get((name, day)) for day in days] for name, _ in shares}
+    assert len(lines) > 1
+    assert any(None in line for line in lines.values())
+    assert drawn(page, "adoption-curves") == lines
+    tooltips = page.locator("figure#adoption-curves").evaluate(TOOLTIPS)
+    assert tooltips == {
+        name: [None if share is None else f"{name}: {share:g}%" for share in line]
+        for name, line in lines.items()
+    }
+    page = watched.go(f"/insights/phases?{window}")
+    rows = ask(page, demo, f"insights/phases?limit=20&{window}")["timeseries"]
+    medians = {(row["phase"], row["day"]): row["p50_seconds"] for row in rows}
+    known = sorted({day for _, day in medians})
+    phases = {name: [medians.get((name, day)) for day in known] for name, _ in medians}
+    assert len(phases) > 1
+    assert drawn(page, "phases-over-time") == phases
+    tooltips = page.locator("figure#phases-over-time").evaluate(TOOLTIPS)
+    assert tooltips.keys() == phases.keys()
+    for name, texts in tooltips.items():
+        written = [None if text is None else text.removeprefix(f"{name}: ") for text in texts]
+        wanted = [None if value is None else f"{value:,g} s" for value in phases[name]]
+        assert written == wanted
     assert watched.complaints == []
 
 
