@@ -120,4 +120,18 @@ def test_too_little_data_is_said(sqlite_stats: Stats) -> None:
     kind = {"error_category": "validation", "error_type": "unsupported_profile"}
     sqlite_stats.record(request("h1", outcome="rejected", **kind))
     page = sqlite_stats.client.get("/insights/cache?days=30", headers={"accept": "text/html"}).text
-    assert "Too little data in this time range: 0 builds and 0 requests." in page
+    assert "Too little data in this time range: 0 builds. " in page
+
+
+def test_insights_have_30_days_unless_the_reader_chose(sqlite_stats: Stats) -> None:
+    def links(path: str) -> tuple[str, list[str]]:
+        page = sqlite_stats.client.get(path, headers={"accept": "text/html"}).text
+        (chosen,) = re.findall(r'days=(\d+)[^>]* aria-current="true"', page)
+        return chosen, re.findall(r'href="(/versions[^"]*|/insights/queue[^"]*)"', page)
+
+    assert links("/insights/capacity") == ("30", ["/versions", "/insights/queue"])
+    assert links("/targets")[0] == "7"
+    wanted = ("90", ["/versions?days=90", "/insights/queue?days=90"])
+    assert links("/insights/capacity?days=90") == wanted
+    short = sqlite_stats.client.get("/insights/capacity?days=7", headers={"accept": "text/html"})
+    assert '<a href="/insights/capacity?days=30">Show 30 days</a>' in short.text

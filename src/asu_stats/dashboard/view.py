@@ -14,6 +14,7 @@ from asu_stats.text import NAME_LENGTH, clean_text, stored_name, stored_profile
 from asu_stats.windows import MAX_DAYS, Interval, Window, parse_number
 
 DEFAULT_DAYS: Final = 7
+INSIGHT_DAYS: Final = 30  # default of their reports, and enough for most of them
 PRESETS: Final = ((1, "Today"), (7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
 _STORED: Final = {"client": client_name, "profile": stored_profile}
 WINDOW: Final = ("days", "start", "end")
@@ -79,6 +80,7 @@ class View:
     choices: Mapping[str, str] = field(default_factory=dict)  # parameters of the page's reports
     all_packages: bool = False  # also those that images contain by default
     since: date | None = None  # first day with data
+    has_default_range: bool = False
 
     @classmethod
     def of(
@@ -98,11 +100,12 @@ class View:
         query = request.scope["query_string"].decode("ascii", "backslashreplace")
         given = dict(parse_qsl(query, errors="surrogateescape"))  # an empty field counts as missing
         range_parameters = {name: given[name] for name in WINDOW if name in given}
+        default_days = INSIGHT_DAYS if page.startswith("insights/") else DEFAULT_DAYS
         window = Window.parse(
             days=range_parameters.get("days"),
             start=range_parameters.get("start"),
             end=range_parameters.get("end"),
-            default_days=DEFAULT_DAYS,
+            default_days=default_days,
             today=now.date(),
         )
         if window.days > MAX_DAYS:  # otherwise charts could have megabytes of zeros
@@ -116,7 +119,7 @@ class View:
             page,
             request.scope.get("root_path", ""),
             window,
-            range_parameters or {"days": str(DEFAULT_DAYS)},
+            range_parameters or {"days": str(default_days)},
             now,
             now.date() - timedelta(days=hourly_days - 1),
             {name: value for name, value in filters.items() if name in applied},
@@ -126,6 +129,7 @@ class View:
             parse_number("page", given.get("page", "1"), minimum=1, maximum=_MAX_PAGES),
             {name: given[name] for name in choices if name in given},
             given.get("packages") == "all",
+            has_default_range=not range_parameters,
         )
 
     @property
@@ -191,6 +195,10 @@ class View:
     def link(self, page: str = "", **changes: str | None) -> str:
         """Return a link to a page with the same time range and only these filters."""
         return self._url(PATHS[page or self.page], {**self.range_parameters, **_given(changes)})
+
+    def menu(self, page: str) -> str:
+        """Return a link to a page with the time range that the reader has chosen, if any."""
+        return self._url(PATHS[page], {} if self.has_default_range else self.range_parameters)
 
     def same(self, **changes: str | int | None) -> str:
         """Return a link to this view with changed parameters; `None` removes one.

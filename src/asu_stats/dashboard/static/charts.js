@@ -74,6 +74,9 @@ function rowsOf(response, { path, within, x }) {
   return rows.flatMap((row) => row[within].map((inner) => ({ ...row, ...inner }))).filter((row) => row[x] !== null);
 }
 
+/** Returns all whole numbers from one to another, so that an axis has a place for each. */
+const between = (first, last) => Array.from({ length: last - first + 1 }, (_, place) => first + place);
+
 /** Returns labels and datasets: one per series, or one per value of the split field. */
 function arrange(rows, drawing, since) {
   const first = since ? firstOf([...new Set(rows.map((row) => row[drawing.x]))], since) : "";
@@ -87,7 +90,7 @@ function arrange(rows, drawing, since) {
     return { labels: rows.map((row) => label(row, drawing)), values };
   }
   const known = [...new Set(rows.map((row) => row[drawing.x]))];
-  const labels = typeof known[0] === "number" ? known.sort((a, b) => a - b) : known;
+  const labels = typeof known[0] === "number" ? between(Math.min(...known), Math.max(...known)) : known;
   const places = new Map(labels.map((each, place) => [each, place]));
   const [series] = drawing.series;
   const values = new Map();
