@@ -148,7 +148,8 @@ _BLOCK: Final = (
     ("days", packed_days.c.days.type),
     ("changes", packed_days.c.changes.type),
 )
-_DAYS_AT_ONCE: Final = 64  # sent together; their rows are in memory at the same time
+# Days whose rows are sent together, and are in memory together. SQLite has no round trips.
+_DAYS_AT_ONCE: Final = {"sqlite": 1, "postgresql": 64}
 
 
 class Wanted(NamedTuple):
@@ -231,12 +232,12 @@ def remembered(
 
 
 def send_days(connection: Connection, start: date, end: date, daily: "Daily[Any]") -> None:
-    """Ask for what `read_days` needs later in this snapshot, and do not wait for it."""
-    if connection.get_execution_options().get("snapshot"):
+    """Ask for what `read_days` needs later in this snapshot, unless that would read it now."""
+    if connection.get_execution_options().get("snapshot") and connection.dialect.name != "sqlite":
         reader, cache = Reader(connection), _cache_of(connection).days
         changes = reader.changes_of(start, end).items()
         missing = [day for day, n in changes if (cache.get((daily, day)) or (0,))[0] != n]
-        reader.send_rows(missing[:_DAYS_AT_ONCE], daily)
+        reader.send_rows(missing[: reader.days_at_once], daily)
 
 
 def read_days(
@@ -253,8 +254,8 @@ def read_days(
         if known and known[0] == count:
             found[day] = known[1]
     missing = [day for day in changes if day not in found]
-    for place in range(0, len(missing), _DAYS_AT_ONCE):
-        for day, rows in reader.rows_of(missing[place : place + _DAYS_AT_ONCE], daily):
+    for place in range(0, len(missing), reader.days_at_once):
+        for day, rows in reader.rows_of(missing[place : place + reader.days_at_once], daily):
             found[day] = daily.derive(rows)
             cache.put((daily, day), (changes[day], found[day]))
     return [(date.fromordinal(day), found[day]) for day in sorted(found)]
@@ -294,6 +295,7 @@ class Reader:
         self._connection = connection
         self._cache = _cache_of(connection)
         self._of_spans: dict[Span, int] = {}  # the last change of each
+        self.days_at_once = _DAYS_AT_ONCE[connection.dialect.name]
         self._asked = _Asked()
         if connection.get_execution_options().get("snapshot"):
             self._asked = _snapshots.setdefault(connection, self._asked)
@@ -371,8 +373,8 @@ class Reader:
             self._request(parts)
             self._receive()
         days = list(dict.fromkeys(day for block in missing for day in self._days(block)))
-        for place in range(0, len(days), _DAYS_AT_ONCE):
-            some = days[place : place + _DAYS_AT_ONCE]
+        for place in range(0, len(days), self.days_at_once):
+            some = days[place : place + self.days_at_once]
             for day in some:
                 if day not in self._asked.days:
                     self._asked.days[day] = self._send_day(day)

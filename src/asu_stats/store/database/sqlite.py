@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
 from asu_stats.ownership import PRIVATE, Owner
@@ -30,7 +31,12 @@ SNAPSHOT_SECONDS: Final = 60.0  # as `statement_timeout` of a statement of Postg
 # Steps of SQLite's virtual machine between two looks at the clock: some milliseconds.
 _STEPS: Final = 500_000
 _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
-_READ: Final = ("temp_store = MEMORY", "cache_size = -65536")
+# KiB of pages that a connection keeps. A snapshot needs most pages once, and drops all of them
+# after the next change: with more, reports are no faster, and sixteen at once take a gigabyte. A
+# writer comes back to its pages until it commits.
+_READER_CACHE: Final = "PRAGMA cache_size = -8192"
+_WRITER_CACHE: Final = "PRAGMA cache_size = -65536"
+_READ: Final = ("temp_store = MEMORY",)
 _WRITE: Final = (
     "synchronous = FULL",
     "foreign_keys = ON",
@@ -158,6 +164,7 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
             _keep_log(connection, given.timeout)
         for pragma in _READ if given.read_only else (*_WRITE, *_READ):
             connection.execute(f"PRAGMA {pragma}")
+        connection.executescript(_READER_CACHE)
         opened.remember(connection)
 
     @event.listens_for(engine, "close")
@@ -170,16 +177,30 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         options = connection.get_execution_options()
         driver = cast(SqliteConnection, connection.connection.dbapi_connection)
         driver.set_progress_handler(_deadline() if options.get("limited") else None, _STEPS)
-        driver.execute("BEGIN IMMEDIATE" if options.get("write") else "BEGIN")
+        _begun(connection, driver, writes=bool(options.get("write")))
 
-    event.listen(engine, "checkin", _lift_limit)
+    event.listen(engine, "checkin", _returned)
     return engine
 
 
-def _lift_limit(connection: SqliteConnection | None, _record: object) -> None:
-    """Remove the time limit of the last transaction from a connection that returns to the pool."""
+_HAS_WRITTEN: Final = "has written"
+
+
+def _begun(connection: Connection, driver: SqliteConnection, *, writes: bool) -> None:
+    """Begin a transaction. One that writes may keep more pages until the connection returns."""
+    if writes:
+        # A script, because the size is set when a statement is compiled, and others are kept.
+        driver.executescript(_WRITER_CACHE)
+        connection.info[_HAS_WRITTEN] = True
+    driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _returned(connection: SqliteConnection | None, record: ConnectionPoolEntry) -> None:
+    """Remove the time limit and the pages of the last transaction from a pooled connection."""
     if connection is not None:
         connection.set_progress_handler(None, 0)
+        if record.info.pop(_HAS_WRITTEN, False):
+            connection.executescript(_READER_CACHE)
 
 
 def _deadline() -> Callable[[], bool]:

@@ -213,7 +213,7 @@ def _decoded(dialect: str, statement: Statement, rows: list[Row]) -> list[Row]:
     if not rows or not any(decoders):
         return rows
     columns = [
-        [None if value is None else decode(value) for value in values] if decode else values
+        dialects.decoded(decode, values) if decode else values
         for decode, values in zip(decoders, zip(*rows, strict=True), strict=True)
     ]
     return list(zip(*columns, strict=True))

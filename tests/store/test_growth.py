@@ -1,0 +1,123 @@
+"""What grows with a database: memory of connections and of the reader, and steps of statements."""
+
+import _sqlite3
+import ctypes
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Date, Engine, bindparam, select, text
+
+from asu_stats.reports import performance
+from asu_stats.store.blocks import reader
+from asu_stats.store.blocks.reader import Daily
+from asu_stats.store.database import dialects, statements
+from asu_stats.store.database import engine as engines
+from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.store.database.schema import day_changes
+from asu_stats.windows import Window
+from tests.support import NOW, Stats, build, request
+
+MIB = 1 << 20
+FILE = 40 * MIB
+READERS = 4
+
+
+def used() -> int:
+    """Return the bytes that SQLite has allocated in this process."""
+    library = ctypes.CDLL(_sqlite3.__file__)  # finds the symbols of the library it uses
+    if not hasattr(library, "sqlite3_memory_used"):
+        pytest.skip("this Python hides its SQLite library")
+    library.sqlite3_memory_used.restype = ctypes.c_int64
+    return int(library.sqlite3_memory_used())
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return engines.create(f"sqlite:///{tmp_path / 'pages.db'}")
+
+
+def test_snapshots_and_writers_keep_few_pages(engine: Engine) -> None:
+    before = used()
+    with write_transaction(engine) as connection:
+        connection.execute(text("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT)"))
+        connection.execute(
+            text(
+                "INSERT INTO t (x) WITH n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+                "WHERE i < :rows) SELECT hex(zeroblob(1500)) FROM n"
+            ),
+            {"rows": FILE // 3000},
+        )
+        assert used() - before > 30 * MIB  # a writer comes back to its pages
+    assert used() - before < 10 * MIB
+    with ExitStack() as stack:
+        for _ in range(READERS):
+            connection = stack.enter_context(read_snapshot(engine))
+            connection.execute(text("SELECT sum(length(x)) FROM t")).scalar_one()
+        assert used() - before < READERS * 10 * MIB
+    engine.dispose()
+
+
+def test_rows_of_one_day_are_in_memory_on_sqlite(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL all are sent first: that costs one round trip."""
+    stats.record([request(f"h{days}", NOW - timedelta(days=days)) for days in range(3)])
+    steps: list[str] = []
+    send = statements.send
+
+    def sent(*arguments: Any, **parameters: object) -> Callable[[], list[Any]]:
+        steps.append("sent")
+        return send(*arguments, **parameters)
+
+    def derive(rows: Sequence[Any]) -> int:
+        steps.append("derived")
+        return len(rows)
+
+    is_day = day_changes.c.date == bindparam("day", type_=Date)
+    daily = Daily(select(day_changes.c.date).where(is_day), derive, lambda _: 8)
+    days = (NOW - timedelta(days=2)).date(), NOW.date()
+    with read_snapshot(stats.engine) as connection:
+        reader.Reader(connection).changes_of(*days)
+        monkeypatch.setattr(statements, "send", sent)
+        reader.send_days(connection, *days, daily)
+        assert [rows for _, rows in reader.read_days(connection, *days, daily)] == [1, 1, 1]
+    is_sqlite = stats.engine.dialect.name == "sqlite"
+    assert steps == (["sent", "derived"] * 3 if is_sqlite else ["sent"] * 3 + ["derived"] * 3)
+
+
+def test_equal_json_texts_are_read_once() -> None:
+    found = dialects.decoded(json.loads, ['["a"]', None, '["a"]', '["b"]'])
+    assert found == [["a"], None, ["a"], ["b"]]
+    assert found[0] is found[2]
+
+
+def test_builds_that_took_equally_long_are_not_all_read(sqlite_stats: Stats) -> None:
+    def steps() -> int:
+        found = 0
+
+        def step() -> None:
+            nonlocal found
+            found += 1
+
+        window = Window.last(30, today=NOW.date())
+        with read_snapshot(sqlite_stats.engine) as connection:
+            performance.read(connection, window)  # keeps blocks
+            driver: Any = connection.connection.dbapi_connection
+            driver.set_progress_handler(step, 10)
+            assert len(performance.read(connection, window)["slowest_builds"]) == 10
+        return found
+
+    def record(first: int, last: int) -> None:
+        times = (NOW - timedelta(seconds=number) for number in range(first, last))
+        events = (build(f"h{time}", end=time) for time in times)
+        sqlite_stats.record([event for each in events for event in each])
+
+    record(0, 40)
+    few = steps()
+    record(40, 400)
+    assert steps() < 1.2 * few
