@@ -1,10 +1,10 @@
 """What the first view of the overview costs: time on the server, and bytes over the wire.
 
 A real server on the database; the page is asked for as a browser does, then all that it asks for.
-`first` is the first request that a fresh process gets, `changed` comes after a write made every
-answer stale, `again` is the rest. `reports` is the time of `/healthz` and of all reports of the
-page, also after a write, in turns with the page. `question` is the first report that a fresh
-process gets.
+`first` is the first request to a fresh process that says it is ready, the median of five processes.
+`changed` comes after a write made every answer stale, `again` is the rest. `reports` is the time of
+`/healthz` and of all reports of the page, also after a write, in turns with the page. `question` is
+the first report instead of the first page.
 """
 
 import gzip
@@ -25,6 +25,7 @@ from benchmarks.servers import TOKEN, body, serving
 
 ROUNDS: Final = 15
 DAYS: Final = (7, 30, 365)
+_SERVERS: Final = 5
 _MOST_BYTES: Final = 400_000
 _MOST_FIRST_MS: Final = 1_500.0
 _MOST_OF_REPORTS: Final = 3.0
@@ -93,10 +94,10 @@ def run(results: Results, keep: Path, size: int) -> None:
             start = LAST_DAY.fromordinal(LAST_DAY.toordinal() - days + 1)
             window = f"start={start}&end={LAST_DAY}"
             page = f"/?{window}"
-            with serving(f"sqlite:///{file}") as (port, _):
-                question = get(port, f"/api/v1/stats/overview?{window}")[0]
-            with serving(f"sqlite:///{file}") as (port, _):
-                first, _, _ = get(port, page, {"Accept": "text/html"})
+            url = f"sqlite:///{file}"
+            question = _first(url, f"/api/v1/stats/overview?{window}")
+            first = _first(url, page)
+            with serving(url) as (port, _):
                 again = [get(port, page)[0] for _ in range(ROUNDS)]
                 changed, reports, asked = [], [], []
                 for _ in range(ROUNDS):
@@ -120,6 +121,15 @@ def run(results: Results, keep: Path, size: int) -> None:
     finally:
         shutil.rmtree(directory)
     results.add("pages", result, _tables(result), _targets(result))
+
+
+def _first(url: str, path: str) -> float:
+    """Return milliseconds of the first request to a server that says it is ready."""
+    found = []
+    for _ in range(_SERVERS):
+        with serving(url) as (port, _):
+            found.append(get(port, path, {"Accept": "*/*"})[0])
+    return statistics.median(found)
 
 
 def _post(port: int, events: bytes) -> None:

@@ -1,11 +1,13 @@
 """`/healthz` and `/readyz`: ready means that the database can be read and written."""
 
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, text
 
+from asu_stats.api.warm_up import WarmUp
 from asu_stats.exceptions import SchemaError, StoreUnavailableError
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
@@ -75,3 +77,41 @@ def test_the_database_of_another_program_is_refused(stats: Stats) -> None:
             step(stats.engine)
     answer = stats.client.get("/readyz")
     assert (answer.status_code, "not an asu-stats" in answer.json()["detail"]) == (503, True)
+
+
+def test_readiness_waits_for_the_warm_up(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[bool] = []
+    monkeypatch.setattr(WarmUp, "wait", lambda _: waited.append(True))
+    assert sqlite_stats.client.get("/healthz").status_code == 200
+    assert waited == []
+    assert sqlite_stats.client.get("/readyz").status_code == 200
+    assert waited == [True]
+
+
+def test_a_warm_up_is_waited_for_until_its_end_or_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, release = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        begun.set()
+        release.wait(60)
+
+    warm_up = WarmUp(compute)
+    warm_up.wait()  # without a start there is nothing to wait for
+    monkeypatch.setattr("asu_stats.api.warm_up.MAX_SECONDS", 30.0)
+    with warm_up:
+        begun.wait(60)
+        waiting = threading.Thread(target=warm_up.wait)
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        release.set()
+        waiting.join(60)
+        assert not waiting.is_alive()
+    release.clear()
+    monkeypatch.setattr("asu_stats.api.warm_up.MAX_SECONDS", 0.05)
+    with WarmUp(compute) as slow:
+        slow.wait()
+    assert not release.is_set(), "the end of the limit ends the wait"
+    release.set()

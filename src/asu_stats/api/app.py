@@ -30,6 +30,7 @@ from asu_stats.api.sessions import COOKIE, LASTS, Sessions
 from asu_stats.api.stats import StatsApi
 from asu_stats.api.token_uses import TokenUses
 from asu_stats.api.tokens import Access
+from asu_stats.api.warm_up import WarmUp
 from asu_stats.builds import api as build_api
 from asu_stats.builds import metadata
 from asu_stats.builds.combined_queue import CombinedQueue
@@ -166,6 +167,7 @@ def create_app(
             unreadable_rows=unreadable_rows,
             problems_elsewhere=problems_elsewhere,
             replica=replica,
+            wait_until_warm=lambda: warm_up.wait(),  # noqa: PLW0108  # assigned below
         ),
         metrics.router(
             Exposition(
@@ -193,7 +195,7 @@ def create_app(
         silencing.router(silences, session_of=sessions.of_request, is_own_origin=is_own),
     ):
         app.router.routes.extend(forms.routes)
-    app.state.warm = pages.install(
+    warm = pages.install(
         app,
         pages.Sources(
             reading,
@@ -209,6 +211,7 @@ def create_app(
             embed_origins=settings.embed_origins,
         ),
     )
+    app.state.warm_up = warm_up = WarmUp(warm)
     app.state.policies = policies = Policies(app.routes)
     limits = RateLimits(settings, policies)
     for route in policies.routes:

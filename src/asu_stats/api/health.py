@@ -113,11 +113,14 @@ def router(
     unreadable_rows: Callable[[], int] = lambda: 0,
     problems_elsewhere: Callable[[], Sequence[str]] = list,
     replica: Watched | None = None,
+    wait_until_warm: Callable[[], None] = lambda: None,
 ) -> APIRouter:
     """Return the health endpoints; `queue_length` counts the waiting builds.
 
     `now` is the clock. `unreadable_rows` counts the rows of `build_events` that contain no event.
     `problems_elsewhere` are further problems of this process. `replica` is where reports are read.
+    `wait_until_warm` returns once the first requests need not wait for what the process computes at
+    its start.
     """
     routes = APIRouter(tags=["health"])
     attempt = _Attempt(engine)
@@ -138,7 +141,10 @@ def router(
     )
     @declare("public", "none")
     def readyz() -> JSONResponse:
-        """Respond with 200 while the database can be read and written and its schema is current."""
+        """Respond with 200 while the database can be read and written and its schema is current.
+
+        At the start of the server, the response waits at most ten seconds for the warm-up.
+        """
         retry = {"Retry-After": str(problems.RETRY_SECONDS)}
         try:
             schema = migrate.check(engine)
@@ -165,6 +171,7 @@ def router(
             found.append(f"build_events: {counted(rows, 'row')} can't be read; the log names them")
         found += problems_elsewhere()
         found += _replica_problems(replica)
+        wait_until_warm()
         return JSONResponse(
             {
                 "status": "degraded" if found else "ready",

@@ -126,8 +126,8 @@ def of_database(db: Connection, view: View) -> View:
 def install(app: FastAPI, sources: Sources) -> Callable[[], None]:
     """Add the pages and their files to `app`.
 
-    Return a function that computes the overview once. Later pages and reports of this process then
-    find statements, templates and blocks in memory.
+    Return a function that computes the overview of its default time range and of a year. Later
+    pages and reports of this process then find statements, templates and blocks in memory.
     """
     routes = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
     contents: Mapping[str, tuple[str, Read]] = {
@@ -172,9 +172,10 @@ def install(app: FastAPI, sources: Sources) -> Callable[[], None]:
     overview_page = _page(sources, "overview", labels["overview"], *contents["overview"])
 
     def warm() -> None:
-        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
+        scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "app": app}
         with suppress(AsuStatsError):  # without a database, the first page is as slow as before
-            overview_page(Request({**scope, "app": app}))
+            for query in (b"", b"days=365"):
+                overview_page(Request({**scope, "query_string": query}))
 
     return warm
 

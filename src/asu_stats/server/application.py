@@ -1,7 +1,6 @@
 """A service and the ASGI application in front of it, started and stopped together."""
 
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
@@ -25,8 +24,6 @@ from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
-
-_WARM_SECONDS: Final = 10.0  # at the end, until a warm-up that still runs is left alone
 
 
 @contextmanager
@@ -59,19 +56,8 @@ def started(settings: Settings) -> Iterator[FastAPI]:
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
         sender = Sender(service.engine, channels.of_settings(settings))
-        with scheduler, following, sender, _warming(app.state.warm):
+        with scheduler, following, sender, app.state.warm_up:
             yield app
-
-
-@contextmanager
-def _warming(warm: Callable[[], None]) -> Iterator[None]:
-    """Warm up in a thread, so that the start takes no longer."""
-    thread = threading.Thread(target=warm, name="warm-up", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join(_WARM_SECONDS)
 
 
 # Keys of the scope that an outer application sets for itself.
