@@ -171,7 +171,8 @@ class _Batch:
             for request_hash, metadata in known.metadata().items()
             if request_hash in hashes
         }
-        self._known_hashes = set(self._metadata)
+        self._stored = {name: requests.described(of) for name, of in self._metadata.items()}
+        self._known_hashes = self._stored.keys()
         self._touched_hashes: set[str] = set()
         self._renamed: set[str] = set()
         self._waits: dict[int, Wait] = {}
@@ -195,6 +196,8 @@ class _Batch:
         loaded = build_rows.send_load(connection, builds_wanted)
         numbers = package_lists.send_numbers(connection, [request for request, _ in received])
         days = self._send_days()
+        known_errors = errors.send_known(connection, received, self._events)
+        waits_ahead = requests.send_waits_ahead(connection, self._moments())
         if restore_builds():
             loaded = build_rows.send_load(connection, builds_wanted)
         builds = loaded()
@@ -206,11 +209,12 @@ class _Batch:
         ends = self._ends = self._apply_builds(builds)
         order = _ends_in_order(builds)
         since = self._waits_changed(builds, ends, order)
-        self._archive.waits(since)
-        known_waits = requests.send_load_waits(connection, since)
+        if self._archive.waits(since):
+            waits_ahead = requests.send_waits_ahead(connection, since)
+        known_waits = waits_ahead(since)
         ended = [*self._ended, *(build for build, _, _ in self._unhashed.ends)]
-        said, self._errors = errors.add_fingerprints(connection, received, ended)
-        self._resolve_waits(builds, since, order, known_waits())
+        said, self._errors = errors.add_fingerprints(connection, received, ended, known_errors)
+        self._resolve_waits(builds, since, order, known_waits)
         self._count_days(days)  # reads details that are written below
         for place, (request, at) in enumerate(received):
             counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
@@ -291,10 +295,17 @@ class _Batch:
 
     def _send_archived_builds(self) -> Callable[[], bool]:
         """Ask for the archived builds that the batch changes or that its requests wait for."""
+        builds = {(event.request_hash, event.build_id) for event in self._builds}
+        return self._archive.send_builds(builds, self._moments())
+
+    def _moments(self) -> dict[str, datetime]:
+        """Return, by hash, a time from which on builds and results of waits may change."""
+        found = dict.fromkeys(self._renamed, datetime.min)  # noqa: DTZ901 - without zone
         moments = [(wait.request_hash, wait.timestamp) for wait in self._waits.values()]
         moments += [(event.request_hash, naive(event.time)) for event in self._builds]
-        builds = {(event.request_hash, event.build_id) for event in self._builds}
-        return self._archive.send_builds(builds, self._renamed, moments)
+        for request_hash, moment in moments:
+            found[request_hash] = min(moment, found.get(request_hash, moment))
+        return found
 
     def _apply_builds(self, builds: dict[str, dict[str, Build]]) -> list[Change]:
         """Apply the build events. Return the builds whose end changed, before and after."""
@@ -458,11 +469,7 @@ class _Batch:
 
     def _save_metadata(self) -> None:
         touched = [self._metadata[request_hash] for request_hash in self._touched_hashes]
-        requests.save(
-            self._connection,
-            [item for item in touched if item.request_hash not in self._known_hashes],
-            [item for item in touched if item.request_hash in self._known_hashes],
-        )
+        requests.save(self._connection, touched, self._stored)
 
 
 def _ends_in_order(

@@ -39,7 +39,6 @@ from asu_stats.times import bounds, midnight
 DETAILS: Final = (build_metrics, client_stats, error_stats)
 # The time that places a row on a day.
 TIMES: Final = {build_metrics: "finished_at", client_stats: "timestamp", error_stats: "timestamp"}
-_BEGINNING: Final = datetime.min  # noqa: DTZ901 - stored times have no zone
 SLOWEST: Final = (
     10  # successful builds of each day that are never archived, since responses show them
 )
@@ -224,25 +223,19 @@ class Restore:
         self._before = archived_before and midnight(archived_before)
 
     def send_builds(
-        self,
-        builds: Iterable[tuple[str, str]],
-        renamed: Iterable[str],
-        moments: Iterable[tuple[str, datetime]],
+        self, builds: Iterable[tuple[str, str]], moments: Mapping[str, datetime]
     ) -> Callable[[], bool]:
         """Ask for the archived builds that a batch may change or that its requests wait for.
 
-        These are `builds` (hash, build_id), those of `renamed` hashes, and those that ended at or
-        after the time of an event of their hash, or after the end of a restored build.
+        These are `builds` (hash, build_id), and those that ended at or after the time of their hash
+        in `moments`, or after the end of a restored build.
 
         As in `statements.send`; the returned function restores them, and tells whether there are
         any.
         """
         if self._before is None:
             return lambda: False
-        since = dict.fromkeys(renamed, _BEGINNING)
-        for request_hash, moment in moments:
-            if moment < self._before:
-                since[request_hash] = min(moment, since.get(request_hash, moment))
+        since = {name: moment for name, moment in moments.items() if moment < self._before}
         builds = sorted(builds)
         keys = [segments.build_key(*build) for build in builds]
         files = segments.send_holding(self._connection, (*keys, *map(segments.builds_key, since)))
@@ -269,14 +262,18 @@ class Restore:
         later = statements.fetch_for(self._connection, _ended_since, _SINCE, sorted(since.items()))
         self._move(build_metrics, {row[0] for row in (*found, *later)})
 
-    def waits(self, since: Mapping[str, datetime]) -> None:
-        """Restore the waits of each hash that had not ended before a time."""
+    def waits(self, since: Mapping[str, datetime]) -> bool:
+        """Restore the waits of each hash that had not ended before a time.
+
+        Returns whether there may have been any.
+        """
         if self._before is None:
-            return
+            return False
         late = sorted(item for item in since.items() if item[1] < self._before)
         self._unpack(client_stats, (segments.waits_key(request_hash) for request_hash, _ in late))
         found = statements.fetch_for(self._connection, _waited_since, _SINCE, late)
         self._move(client_stats, (row[0] for row in found))
+        return bool(late)
 
     def requests(self, first: datetime, after: datetime) -> list[tuple[str, datetime]]:
         """Return hash and time of the accepted requests from a time to before another."""

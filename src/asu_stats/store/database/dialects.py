@@ -95,9 +95,11 @@ def _stored_json(value: object) -> str | None:
     return None if value is None else json.dumps(value)
 
 
-def _quoted(value: object) -> str:
-    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+def _quoted(given: object) -> str:
+    value = str(given)
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
 
 
 # Stored form of values for SQLite, and form of array elements for PostgreSQL.
@@ -112,7 +114,7 @@ _ELEMENTS: Final[dict[type[TypeEngine[Any]], Convert]] = {
     Boolean: str,
     DateTime: _stored_time,
     Date: _stored_date,
-    LargeBinary: lambda value: _quoted(f"\\x{value.hex()}"),
+    LargeBinary: lambda value: f'"\\\\x{value.hex()}"',
     JSON: lambda value: _quoted(json.dumps(value)),
 }
 _DECODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
@@ -173,10 +175,26 @@ def _encoded(
     ]
 
 
-def _array(kind: TypeEngine[Any], values: Iterable[object]) -> str:
-    """Return an array literal of PostgreSQL; psycopg takes several times as long to write one."""
+def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> str:
+    """Return an array literal of PostgreSQL; psycopg takes several times as long to write one.
+
+    So do conversions one by one. Few values need any: texts need one only with quotes in them.
+    """
+    if None in values:
+        return _array_with_nulls(kind, values)
+    if type(kind) is Text and values:
+        texts = '","'.join(values)
+        if "\\" not in texts and texts.count('"') == 2 * (len(values) - 1):
+            return f'{{"{texts}"}}'
     element = _ELEMENTS.get(type(kind), _quoted)
-    return f"{{{','.join('NULL' if value is None else element(value) for value in values)}}}"
+    return f"{{{','.join(map(element, values))}}}"
+
+
+def _array_with_nulls(kind: TypeEngine[Any], values: Sequence[Any]) -> str:
+    if values.count(None) == len(values):
+        return f"{{NULL{',NULL' * (len(values) - 1)}}}"
+    element = _ELEMENTS.get(type(kind), _quoted)
+    return f"{{{','.join(['NULL' if value is None else element(value) for value in values])}}}"
 
 
 # Statements -----------------------------------------------------------------------------------

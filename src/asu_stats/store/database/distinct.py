@@ -8,7 +8,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ClauseElement, Connection, Table, and_, case, func, select
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Connection,
+    Table,
+    case,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.dialects import postgresql
 
 from asu_stats.store.database import dialects, statements
@@ -69,16 +79,31 @@ def _together(of: Sums, distinct: Distinct) -> ClauseElement:
         .returning(*(table.c[name] for name in key), having)
         .cte("added")
     )
-    now = added.c[distinct.having]
-    before = now - given.c[distinct.having]
-    more = func.sum(case((now > 0, 1), else_=0) - case((before > 0, 1), else_=0))
-    into_key = [added.c[name] for name in key[: len(distinct.key)]]
-    changed = (
-        select(*into_key, more)
-        .join_from(added, given, and_(*(added.c[name] == given.c[name] for name in key)))
-        .group_by(*into_key)
-        .having(more != 0)
+    # Grouped rather than joined: a batch is planned without hash joins, see `postgresql`.
+    zero = literal(0, BigInteger)
+    both = union_all(
+        select(
+            *(added.c[name] for name in key),
+            added.c[distinct.having].label("now"),
+            zero.label("more"),
+        ),
+        select(
+            *(given.c[name] for name in key),
+            zero.label("now"),
+            given.c[distinct.having].label("more"),
+        ),
+    ).subquery()
+    *_, now, more = both.c
+    of_key = [both.c[name] for name in key]
+    sums = (
+        select(*of_key, func.sum(now).label("now"), func.sum(more).label("more"))
+        .group_by(*of_key)
+        .subquery()
     )
+    before = sums.c.now - sums.c.more
+    into_key = [sums.c[name] for name in key[: len(distinct.key)]]
+    change = func.sum(case((sums.c.now > 0, 1), else_=0) - case((before > 0, 1), else_=0))
+    changed = select(*into_key, change).group_by(*into_key).having(change != 0)
     into: Any = postgresql.insert(distinct.into).from_select([*distinct.key, distinct.add], changed)
     total = distinct.into.c[distinct.add] + into.excluded[distinct.add]
     return cast(

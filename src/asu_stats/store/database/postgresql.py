@@ -16,7 +16,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -339,6 +339,16 @@ class _Gate:
         return stale
 
 
+class _Pipeline(psycopg.Pipeline):
+    """A pipeline that can hold what it is given, to send it at once."""
+
+    holds = False
+
+    def _communicate_gen(self) -> Any:
+        if not self.holds:
+            yield from super()._communicate_gen()
+
+
 class _Connection(psycopg.Connection[Any]):
     """A connection that stops waiting if the server is silent and accepts no connections.
 
@@ -374,7 +384,7 @@ class _Connection(psycopg.Connection[Any]):
     def enter_pipeline(self) -> psycopg.Pipeline:
         """Enter the pipeline mode if needed."""
         if self._pipeline is None:
-            self._pipeline = psycopg.Pipeline(self)
+            self._pipeline = _Pipeline(self)
             self._pipeline.__enter__()
         return self._pipeline
 
@@ -385,6 +395,23 @@ class _Connection(psycopg.Connection[Any]):
             with contextlib.suppress(psycopg.Error):
                 pipeline.sync()
             pipeline.__exit__(None, None, None)
+
+    def send_together(
+        self, cursor: Any, statements: Iterable[tuple[str, Sequence[object]]]
+    ) -> None:
+        """Send statements at once, and wait for nothing in pipeline mode."""
+        pipeline = self._pipeline
+        if not isinstance(pipeline, _Pipeline):
+            for statement, parameters in statements:
+                cursor.execute(statement, parameters)
+            return
+        pipeline.holds = True
+        try:
+            for statement, parameters in statements:
+                cursor.execute(statement, parameters)
+        finally:
+            pipeline.holds = False
+        self.wait(pipeline._communicate_gen())
 
     def sync(self) -> None:
         """Wait for all that was sent in pipeline mode."""

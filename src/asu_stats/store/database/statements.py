@@ -81,8 +81,7 @@ def together(connection: Connection) -> Iterator[None]:
         yield
     finally:
         _cursors[connection] = cursor
-    for statement, parameters in later.calls:
-        cursor.execute(statement, parameters)
+    cast(Any, connection.connection.dbapi_connection).send_together(cursor, later.calls)
 
 
 # What a snapshot has sent or read, by statement and parameters: nothing changes within it.

@@ -5,10 +5,10 @@ the order of arrival. Fingerprints beyond the limits count as `other` of their t
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, Update, func, select, tuple_, update
 
@@ -52,6 +52,10 @@ class Example(NamedTuple):
         return cls(at, request_hash, (text or "")[-EXAMPLE:])
 
 
+# Waits for the examples of known fingerprints, and returns them.
+Known: TypeAlias = Callable[[], dict[str, Example | None]]
+
+
 class Resolved(NamedTuple):
     """Fingerprint and package of each error of a batch, and the rows to `keep`."""
 
@@ -66,18 +70,26 @@ class Resolved(NamedTuple):
         statements.update_for(connection, make, _EXAMPLES, self.examples)
 
 
-def resolve(connection: Connection, errors: Sequence[ErrorOccurrence]) -> Resolved:
-    """Return fingerprint and package of new errors, and what must be stored for that."""
+def send_known(connection: Connection, errors: Iterable[ErrorOccurrence]) -> Known:
+    """Ask for the fingerprints of errors that are known, as in `statements.send`."""
+    return _send_known_rows(connection, {_fingerprint(each) for each in errors})
+
+
+def resolve(connection: Connection, errors: Sequence[ErrorOccurrence], sent: Known) -> Resolved:
+    """Return fingerprint and package of new errors, and what must be stored for that.
+
+    `sent` comes from `send_known`, for these errors and maybe others.
+    """
     if not errors:
         return Resolved()
-    found = [fingerprints.of(each.text, each.category, each.type) for each in errors]
+    found = [_fingerprint(each) for each in errors]
     kinds = {fingerprint: each[:2] for fingerprint, each in zip(found, errors, strict=True)}
-    known = _known_rows(connection, kinds)
+    known = sent()
     others = _beyond(connection, kinds, known)
     if others:
         found = [others.get(fingerprint, fingerprint) for fingerprint in found]
         kinds |= {others[each]: kinds[each] for each in others}
-        known |= _known_rows(connection, others.values())
+        known |= _send_known_rows(connection, others.values())()
     examples: dict[Fingerprint, Example] = {}
     for fingerprint, each in zip(found, errors, strict=True):
         example = Example.of(each.at, each.request_hash, each.text)
@@ -154,11 +166,15 @@ def _select_known(given: FromClause) -> Select[Any]:
     return select(*columns).join_from(given, error_fingerprints, same)
 
 
-def _known_rows(connection: Connection, wanted: Iterable[Fingerprint]) -> dict[str, Example | None]:
-    """Return the examples of known fingerprints."""
+def _fingerprint(error: ErrorOccurrence) -> Fingerprint:
+    return fingerprints.of(error.text, error.category, error.type)
+
+
+def _send_known_rows(connection: Connection, wanted: Iterable[Fingerprint]) -> Known:
+    """Ask for the examples of known fingerprints."""
     rows = sorted({(each.fingerprint,) for each in wanted})
-    found = statements.fetch_for(connection, _select_known, _FINGERPRINT, rows)
-    return {row[0]: None if row[1] is None else Example(*row[1:]) for row in found}
+    sent = statements.send_for(connection, _select_known, _FINGERPRINT, rows)
+    return lambda: {row[0]: None if row[1] is None else Example(*row[1:]) for row in sent()}
 
 
 def forget(connection: Connection, gone: Iterable[tuple[str, datetime, str]]) -> list[str]:

@@ -154,6 +154,13 @@ _WAIT_COLUMNS: Final = tuple(field.name for field in fields(Wait))
 _HASH: Final = (("request_hash", request_metadata.c.request_hash.type),)
 _HASH_SINCE: Final = (*_HASH, ("since", client_stats.c.timestamp.type))
 _values = attrgetter(*_COLUMNS)
+# What most requests and builds of a known hash change, and all else.
+_COUNTED: Final = (
+    *("last_requested_at", "total_requests", "cache_hits"),
+    *("successful_builds", "failed_builds"),
+)
+_counted = attrgetter("request_hash", *_COUNTED)
+described = attrgetter(*(name for name in _COLUMNS if name not in _COUNTED))
 
 
 def _known(given: FromClause) -> Select[Any]:
@@ -169,11 +176,25 @@ def send_load(connection: Connection, hashes: Iterable[str]) -> Callable[[], dic
     return lambda: {row[0]: Metadata(*row) for row in rows()}
 
 
-def save(connection: Connection, new: Iterable[Metadata], changed: Iterable[Metadata]) -> None:
-    """Write the rows of hashes."""
+def save(
+    connection: Connection,
+    metadata: Iterable[Metadata],
+    known: Mapping[str, tuple[Any, ...]],
+) -> None:
+    """Write the rows of hashes, given the `described` values of known ones as they are stored."""
+    new, changed, counted = [], [], []
+    for item in metadata:
+        before = known.get(item.request_hash)
+        if before is None:
+            new.append(_values(item))
+        elif before != described(item):
+            changed.append(_values(item))
+        else:
+            counted.append(_counted(item))
     key, columns = _COLUMNS[:1], _COLUMNS[1:]
-    statements.insert(connection, request_metadata, _COLUMNS, sorted(map(_values, new)))
-    statements.update(connection, request_metadata, key, columns, sorted(map(_values, changed)))
+    statements.insert(connection, request_metadata, _COLUMNS, sorted(new))
+    statements.update(connection, request_metadata, key, columns, sorted(changed))
+    statements.update(connection, request_metadata, key, _COUNTED, sorted(counted))
 
 
 def _waiting(given: FromClause) -> Select[Any]:
@@ -189,6 +210,27 @@ def send_load_waits(
     """Ask for the waits of each hash that had not ended before a time, as in `statements.send`."""
     rows = statements.send_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
     return lambda: [Wait(*row) for row in rows()]
+
+
+def send_waits_ahead(
+    connection: Connection, earliest: Mapping[str, datetime]
+) -> Callable[[Mapping[str, datetime]], list[Wait]]:
+    """Ask for waits before it is known which are wanted: those not ended before `earliest` times.
+
+    The returned function takes what `send_load_waits` takes, and asks again if it wants others.
+    """
+    sent = send_load_waits(connection, earliest)
+
+    def waits(since: Mapping[str, datetime]) -> list[Wait]:
+        if not all(name in earliest and earliest[name] <= at for name, at in since.items()):
+            return send_load_waits(connection, since)()
+        return [
+            wait
+            for wait in sent()
+            if (first := since.get(wait.request_hash)) is not None and wait.ended_at >= first
+        ]
+
+    return waits
 
 
 def earliest(

@@ -128,7 +128,8 @@ def _settled(connection: Connection, rows: Sequence[Sequence[Any]]) -> list[tupl
         ErrorOccurrence(category or unknown.category, kind or unknown.type, *rest)
         for category, kind, *rest in rows
     ]
-    resolved = error_fingerprints.resolve(connection, errors)
+    known = error_fingerprints.send_known(connection, errors)
+    resolved = error_fingerprints.resolve(connection, errors, known)
     resolved.keep(connection)
     said = resolved.errors
     return [(each.fingerprint, each.package or None) for each in said]
