@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Engine
 
@@ -158,6 +158,7 @@ class _Batch:
         self._connection = connection
         self._tally = tally
         self._deltas = Deltas()
+        self._facts: list[tuple[Callable[[Deltas, Any, int], None], Any, int]] = []
         self._events = events
         self._unhashed = unhashed.of(events)
         events = [event for event in events if event.request_hash]
@@ -215,13 +216,16 @@ class _Batch:
         ended = [*self._ended, *(build for build, _, _ in self._unhashed.ends)]
         said, self._errors = errors.add_fingerprints(connection, received, ended, known_errors)
         self._resolve_waits(builds, since, order, known_waits)
+        self._save_metadata()
         self._count_days(days)  # reads details that are written below
-        for place, (request, at) in enumerate(received):
-            counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
         requests.save_requests(connection, received, self._waits, lists, said)
         self._save_builds(attempts)
-        self._save_metadata()
         unhashed.write(connection, deltas, self._unhashed.ends)
+        # Counted last: meanwhile PostgreSQL writes what was sent.
+        for place, (request, at) in enumerate(received):
+            counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
+        for add, fact, sign in self._facts:
+            add(deltas, fact, sign)
         for request, _ in self._unhashed.requests:
             self._tally.requested(request)
         if self._state.hourly_since:
@@ -332,9 +336,9 @@ class _Batch:
         for _, was, now in ends:
             self._tally.ended(was, now)
             if was is not None:
-                counting.add_ended_build(self._deltas, was, -1)
+                self._facts.append((counting.add_ended_build, was, -1))
             if now is not None:
-                counting.add_ended_build(self._deltas, now)
+                self._facts.append((counting.add_ended_build, now, 1))
         self._count_builds(builds, ends)
         return ends
 
@@ -388,11 +392,11 @@ class _Batch:
             if (wait.ended(), wait.ended_at, wait.build_id, wait.status) != before:
                 changed.append(wait)
                 if before[0] is not None:
-                    counting.add_ended_wait(self._deltas, before[0], -1)
+                    self._facts.append((counting.add_ended_wait, before[0], -1))
         for wait in (*changed, *self._waits.values()):
             ended = wait.ended()
             if ended is not None:
-                counting.add_ended_wait(self._deltas, ended)
+                self._facts.append((counting.add_ended_wait, ended, 1))
         requests.save_waits(self._connection, changed)
         self._find_clients(builds, since, (*known_waits, *self._waits.values()))
 
@@ -429,9 +433,9 @@ class _Batch:
             if was == now:
                 continue
             if was is not None:
-                counting.add_attempt(self._deltas, was, -1)
+                self._facts.append((counting.add_attempt, was, -1))
             if now is not None:
-                counting.add_attempt(self._deltas, now)
+                self._facts.append((counting.add_attempt, now, 1))
         build_rows.save_errors(connection, self._ends)
         self._archive.after((*build.key, was) for build, was, _ in self._ends if was is not None)
         if gone and not self._alone:  # another batch may be about to store an earlier example

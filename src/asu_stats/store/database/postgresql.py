@@ -176,7 +176,7 @@ def pipelined(connection: Connection) -> Iterator[None]:
     pipeline = driver.enter_pipeline()
     try:
         for statement in _begin_statements(options["settings"], options):
-            driver.execute(statement, prepare=False)
+            driver.execute(statement)
         yield
         if options.get("snapshot") and not pipeline.result_queue:
             driver.send_end()
