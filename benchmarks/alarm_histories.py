@@ -152,21 +152,32 @@ def _with_faults(
         elif event.build_id in later:
             yield replace(event, time=event.time + later[event.build_id])
             continue
-        fault = next((each for each in faults if each.is_active(event.time)), None)
-        if fault is None:
-            yield event
-        elif isinstance(event, RequestReceived):
-            cold = fault.kind == "cache" and event.outcome == "cache_hit"
-            yield replace(event, outcome="joined") if cold and chance.random() < 0.7 else event
-        elif fault.kind == "stall" and isinstance(event, BuildStarted):
-            later[event.build_id] = fault.end - fault.start
-            yield replace(event, time=event.time + later[event.build_id])
-        elif fault.kind == "slow" and isinstance(event, BuildFinished):
-            yield replace(event, time=event.time + timedelta(seconds=chance.uniform(60, 240)))
-        elif isinstance(event, BuildFinished) and fault.kind in FAILING:
-            yield _failed(event, fault, asked.get(event.request_hash), chance)
-        else:
-            yield event
+        moment = event.time
+        for fault in faults:
+            if fault.is_active(moment):
+                event = _changed(event, fault, asked, later, chance)  # noqa: PLW2901
+        yield event
+
+
+def _changed(
+    event: Event,
+    fault: Fault,
+    asked: Mapping[str, RequestReceived],
+    later: dict[str, timedelta],
+    chance: random.Random,
+) -> Event:
+    """Return an event as it is while a fault is active."""
+    if isinstance(event, RequestReceived):
+        cold = fault.kind == "cache" and event.outcome == "cache_hit"
+        return replace(event, outcome="joined") if cold and chance.random() < 0.7 else event
+    if fault.kind == "stall" and isinstance(event, BuildStarted):
+        later[event.build_id] = fault.end - fault.start
+        return replace(event, time=event.time + later[event.build_id])
+    if fault.kind == "slow" and isinstance(event, BuildFinished):
+        return replace(event, time=event.time + timedelta(seconds=chance.uniform(60, 240)))
+    if isinstance(event, BuildFinished) and fault.kind in FAILING:
+        return _failed(event, fault, asked.get(event.request_hash), chance)
+    return event
 
 
 def _failed(
