@@ -13,6 +13,8 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from asu_stats.dashboard import manual
 from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
+from asu_stats.store.database import partitions
+from asu_stats.times import utc_today
 from tests import adapters, compiled, order, rewritten
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
@@ -79,6 +81,7 @@ def postgresql_server() -> Iterator[str]:
     administrate(administrator, f"CREATE DATABASE {TEMPLATE}")
     engine = engines.create(url.set(database=TEMPLATE).render_as_string(hide_password=False))
     migrate.upgrade(engine)
+    partitions.prepare(engine, utc_today())  # no server that starts creates any
     engine.dispose()
     yield administrator
     server.cleanup()

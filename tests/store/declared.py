@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from asu_stats.builds import schema as build_tables
 from asu_stats.monitor import schema as alert_tables
 from asu_stats.store.archive import archive, segments
-from asu_stats.store.database import leases, schema
+from asu_stats.store.database import dialects, leases, schema
 from asu_stats.store.database.metadata import metadata
 from asu_stats.store.details import live_counts, queue_samples
 from asu_stats.store.rollups import definitions, names
@@ -40,7 +40,13 @@ def differences(engine: Engine) -> list[object]:
         schema = connection.execute(_SQLITE).all() if engine.dialect.name == "sqlite" else None
         if schema in _equal:
             return []
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        own = set(dialects.own_tables(connection))
+
+        def is_own(name: str | None, kind: str, _: object) -> bool:
+            return kind != "table" or name in own
+
+        options = {"compare_type": True, "include_name": is_own}
+        context = MigrationContext.configure(connection, opts=options)
         found = list(compare_metadata(context, metadata))
         if schema is not None and not found:
             _equal.append(schema)

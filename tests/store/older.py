@@ -5,6 +5,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, MetaData, Table, event, func, insert, inspect, select
 
 from asu_stats.store import migrate
+from asu_stats.store.database import dialects
 
 # What migrations execute in an empty database, by dialect and revision: running them takes longer.
 _executed: Final[dict[tuple[str, str], list[tuple[str, Any]]]] = {}
@@ -44,7 +45,7 @@ def reflected(connection: Connection) -> MetaData:
     key = connection.dialect.name, shape
     if key not in _reflected:
         _reflected[key] = MetaData()
-        _reflected[key].reflect(connection)
+        _reflected[key].reflect(connection, only=dialects.own_tables(connection))
     return _reflected[key]
 
 

@@ -20,8 +20,9 @@ from asu_stats.durability import sync_directory
 from asu_stats.exceptions import BackupError
 from asu_stats.ownership import Owner
 from asu_stats.store import migrate
-from asu_stats.store.database import copies, dialects, locks
+from asu_stats.store.database import copies, dialects, locks, partitions
 from asu_stats.store.database.engine import read_snapshot, write_transaction
+from asu_stats.times import utc_today
 
 _PART: Final = ".restoring"
 _SQLITE_SUFFIXES: Final = ("-wal", "-shm", "-journal")
@@ -212,6 +213,7 @@ def _restore_tables(
             if rows != expected.rows:
                 problem = f"{rows} rows: expected {expected.rows}"
                 raise BackupError(reader.path, f"damaged: {entry}: {problem}")
+        partitions.keep_before(connection, utc_today())
         copies.number_on(connection, tables)
         copies.gather_statistics(connection, tables)
         files.restore(reader, destination, progress)

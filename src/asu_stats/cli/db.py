@@ -17,10 +17,11 @@ from asu_stats.service import checking
 from asu_stats.settings import Settings, load
 from asu_stats.store import distribute as distribution
 from asu_stats.store import migrate
-from asu_stats.store.database import dialects
+from asu_stats.store.database import dialects, partitions
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.text import plainly
+from asu_stats.times import utc_today
 
 app = typer.Typer(help="Schema, backup and check of the database.", no_args_is_help=True)
 app.command()(backup.backup)
@@ -42,6 +43,7 @@ def upgrade(database: options.Database = None, json: options.Json = False) -> No
         before = migrate.current(engine)
         indexes = migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         after = migrate.current(engine)
+        partitions.prepare(engine, utc_today())
         if json:
             output.print_json({"before": before, "schema": after, "indexes": indexes})
         elif before != after:

@@ -40,8 +40,9 @@ from asu_stats.service.running import recorder_on
 from asu_stats.settings import Settings, load
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.partitions import Preparation
 from asu_stats.store.details.builds import ends_of
-from asu_stats.times import utc_now
+from asu_stats.times import naive, utc_now, utc_today
 
 log = logging.getLogger(__name__)
 app = typer.Typer(help="Import the history of an older server.", no_args_is_help=True)
@@ -290,16 +291,18 @@ def _target(
         without_legacy = settings.model_copy(update={"legacy_build_stats": False})
         with recorder_on(without_legacy, engine, ProcessMetrics(), live=False) as recorder:
             check = _no_check if force else partial(reimport.duplicate_check, engine)
-            yield _committing(recorder), check, settings
+            preparation = Preparation(engine, utc_today)
+            yield _committing(recorder, preparation), check, settings
 
 
 def _no_check(_: str) -> Callable[[Sequence[Event]], None]:
     return lambda _: None
 
 
-def _committing(recorder: Recorder) -> Commit:
+def _committing(recorder: Recorder, preparation: Preparation) -> Commit:
     def commit(events: Sequence[Event]) -> int:
         """Commit events, retrying for up to a minute while the database is busy."""
+        preparation.before(naive(min(event.time for event in events)).date())
         until = time.monotonic() + _MAX_BUSY_SECONDS
         while True:
             try:

@@ -13,7 +13,7 @@ from asu_stats.store.archive import retention
 from asu_stats.store.archive.archive import DETAILS
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory, Report
-from asu_stats.store.database import changes, leases
+from asu_stats.store.database import changes, leases, partitions
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.database.leases import Lease, Result
 from asu_stats.store.details import queue_samples
@@ -58,6 +58,7 @@ def retention_of(
     """
 
     def run(lease: Lease) -> Result:
+        partitions.prepare(engine, today())
         if not force:
             last = leases.last_success(engine, lease.name)
             if not retention.is_needed(engine, today(), last and last.date()):

@@ -32,7 +32,8 @@ from asu_stats.settings import Settings
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import leases
 from asu_stats.store.database.leases import Lease
-from asu_stats.times import utc_now
+from asu_stats.store.database.partitions import Preparation
+from asu_stats.times import naive, utc_now, utc_today
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Follower:
         assert path is not None  # noqa: S101 - the caller checks it
         self._path = path
         self._engine = engine
+        self._preparation = Preparation(engine, utc_today)
         self._rejected = Rejected(settings.spool_path / f"{path.name}.rejected.ndjson")
         self._summary = Summary()
         self._history = GoBuilder(
@@ -161,6 +163,7 @@ class Follower:
 
     def _commit(self, events: Sequence[Event]) -> int:
         """Commit events, retrying for up to a minute while the database is unavailable."""
+        self._preparation.before(naive(min(event.time for event in events)).date())
         until = time.monotonic() + _MAX_BUSY_SECONDS
         while True:
             self._check()

@@ -22,6 +22,7 @@ from asu_stats.settings import Settings
 from asu_stats.store import migrate
 from asu_stats.store.apply import ExtraWriter, apply_batch
 from asu_stats.store.blocks.packer import Packer
+from asu_stats.store.database import partitions
 from asu_stats.store.details.live_counts import Live
 from asu_stats.store.dry_run import probe, rehearse
 from asu_stats.times import utc_now, utc_today
@@ -96,6 +97,7 @@ def running(settings: Settings, *, make: bool = False) -> Iterator[Service]:
             migrate.upgrade(engine, plan_indexes=settings.plan_indexes)
         migrate.check(engine)
         migrate.check_writable(engine)
+        partitions.prepare(engine, utc_today())
         process = ProcessMetrics()
         with recorder_on(settings, engine, process) as recorder, Packer(engine, utc_today):
             if not settings.build_api:

@@ -198,7 +198,7 @@ class _Batch:
         numbers = package_lists.send_numbers(connection, [request for request, _ in received])
         days = self._send_days()
         known_errors = errors.send_known(connection, received, self._events)
-        waits_ahead = requests.send_waits_ahead(connection, self._moments())
+        waits_ahead = requests.send_waits_ahead(connection, self._moments(), self._metadata)
         if restore_builds():
             loaded = build_rows.send_load(connection, builds_wanted)
         builds = loaded()
@@ -211,7 +211,7 @@ class _Batch:
         order = _ends_in_order(builds)
         since = self._waits_changed(builds, ends, order)
         if self._archive.waits(since):
-            waits_ahead = requests.send_waits_ahead(connection, since)
+            waits_ahead = requests.send_waits_ahead(connection, since, self._metadata)
         known_waits = waits_ahead(since)
         ended = [*self._ended, *(build for build, _, _ in self._unhashed.ends)]
         said, self._errors = errors.add_fingerprints(connection, received, ended, known_errors)

@@ -18,7 +18,7 @@ from asu_stats.exceptions import NotDistributableError
 from asu_stats.loops import Loop
 from asu_stats.store import migrate
 from asu_stats.store.archive.archive import ARCHIVES
-from asu_stats.store.database import copies, locks
+from asu_stats.store.database import copies, locks, partitions
 from asu_stats.store.database.citus import SHARD_BY
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import event_identities, request_metadata
@@ -77,6 +77,7 @@ def distribute(
         done = 0
         for table, size in sizes.items():
             with _logged(table, size):
+                partitions.unite(connection, table.name)
                 _place(connection, table, shards or _PER_WORKER * workers)
             done += size
             progress(done, sum(sizes.values()))

@@ -24,6 +24,7 @@ from sqlalchemy import (
     bindparam,
     func,
     select,
+    text,
     union_all,
 )
 
@@ -79,7 +80,12 @@ ARCHIVES: Final[Mapping[Table, Table]] = {
 }
 Index(None, build_metrics_archive.c.request_hash, build_metrics_archive.c.build_id, unique=True)
 Index(None, build_metrics_archive.c.finished_at)
-Index(None, client_stats_archive.c.request_hash, client_stats_archive.c.ended_at)
+Index(
+    None,
+    client_stats_archive.c.request_hash,
+    client_stats_archive.c.ended_at,
+    postgresql_where=text("ended_at IS NOT NULL"),  # that of a partition from `client_stats`
+)
 Index(None, client_stats_archive.c.timestamp)
 Index(None, error_stats_archive.c.timestamp)
 Index(None, error_stats_archive.c.fingerprint, error_stats_archive.c.timestamp)

@@ -8,6 +8,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Engine,
+    ScalarSelect,
     Select,
     and_,
     func,
@@ -18,7 +19,9 @@ from sqlalchemy import (
 from asu_stats.store.archive import archive
 from asu_stats.store.archive.archive import DETAILS, TIMES
 from asu_stats.store.archive.days import of_column
+from asu_stats.store.database import partitions
 from asu_stats.store.database.engine import read_snapshot
+from asu_stats.store.database.partitions import next_month
 from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.store.rollups.definitions import HOURLY
 from asu_stats.times import bounds, midnight
@@ -55,23 +58,58 @@ def can_be_archived(policy: Policy, today: date, table: Any, day: date) -> Colum
     """
     first, after = bounds(day)
     t, moment = table.c, moment_of(table)
-    highest = select(func.max(t.id)).scalar_subquery()
-    conditions = [moment >= first, moment < after, t.id < highest]
+    conditions = [moment >= first, moment < after, t.id < _highest(table)]
     if table is client_stats:
         cut = midnight(policy.first_day(table.name, today))
         conditions.append(or_(t.ended_at.is_(None), t.ended_at < cut))
     else:
-        newest = select(moment).where(moment.is_not(None)).order_by(moment.desc())
-        conditions.append(moment < newest.offset(policy.latest - 1).limit(1).scalar_subquery())
+        conditions.append(moment < _newest(policy, table))
     if table is build_metrics:
         conditions.append(t.id.not_in(archive.slowest(table, day)))
     return and_(*conditions)
 
 
+def kept(policy: Policy, today: date, table: Any, month: date) -> Select[int]:
+    """Select the numbers of the rows of an expired month that `can_be_archived` excludes.
+
+    For tables with partitions.
+    """
+    t, moment = table.c, moment_of(table)
+    here = moment >= midnight(month), moment < midnight(next_month(month))
+    others = [t.id >= _highest(table)]
+    if table is client_stats:
+        others.append(t.ended_at >= midnight(policy.first_day(table.name, today)))
+    else:
+        newest = _newest(policy, table)
+        others += [newest.is_(None), moment >= newest]
+    return select(t.id).where(*here, or_(*others))
+
+
+def _highest(table: Any) -> ScalarSelect[Any]:
+    return select(func.max(table.c.id)).scalar_subquery()
+
+
+def _newest(policy: Policy, table: Any) -> ScalarSelect[Any]:
+    """Select the time of the oldest one of the `latest` rows, null if there are fewer."""
+    moment = moment_of(table)
+    newest = select(moment).where(moment.is_not(None)).order_by(moment.desc())
+    return newest.offset(policy.latest - 1).limit(1).scalar_subquery()
+
+
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
-    """Return the expired days that have rows; some of these rows may be kept."""
-    last = policy.first_day(table.name, today) - timedelta(days=1)
-    return of_column(connection, moment_of(table), end=last)
+    """Return the expired days that have rows; some of these rows may be kept.
+
+    A month with a partition expires as a whole, with its last day.
+    """
+    first = policy.first_day(table.name, today)
+    last = first - timedelta(days=1)
+    found = of_column(connection, moment_of(table), end=last)
+    if not found or table not in partitions.BY_MONTH:
+        return found
+    waiting = {
+        month for month in partitions.months(connection, table.name) if next_month(month) > first
+    }
+    return [day for day in found if day.replace(day=1) not in waiting]
 
 
 def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:

@@ -12,19 +12,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Delete, Engine, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Delete, Engine, Table, and_, delete, func, insert, select, update
 
 from asu_stats.events import new_id
 from asu_stats.exceptions import ImplausibleDayError, StoreUnavailableError
 from asu_stats.ownership import Owner
-from asu_stats.store.archive import archive, expiry, files, segments
+from asu_stats.store.archive import archive, expiry, files, months, segments
 from asu_stats.store.archive.archive import ARCHIVES, DETAILS, TIMES
 from asu_stats.store.archive.expiry import Policy, moment_of
 from asu_stats.store.database import changes, locks
 from asu_stats.store.database.engine import checkpoint, read_snapshot, write_transaction
+from asu_stats.store.database.partitions import next_month
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups.definitions import HOURLY
-from asu_stats.times import midnight
+from asu_stats.times import bounds, midnight
 
 _HOLD_SECONDS: Final = (
     0.04  # how long a batch may block writers; the slowest batches then stay below 0.1
@@ -49,6 +50,8 @@ class Report:
     hours_deleted: int = 0
     files_written: int = 0
     rows_in_files: int = 0
+    months_moved: int = 0
+    months_dropped: int = 0
     batches: int = 0
     longest_hold_seconds: float = 0.0
 
@@ -62,6 +65,8 @@ class Report:
             "hours_deleted": self.hours_deleted,
             "files_written": self.files_written,
             "rows_in_files": self.rows_in_files,
+            "months_moved": self.months_moved,
+            "months_dropped": self.months_dropped,
             "batches": self.batches,
             "longest_hold_seconds": self.longest_hold_seconds,
         }
@@ -140,16 +145,28 @@ def run(
     this.announce()
     for table in DETAILS:
         this.report.archived[table.name] = 0
+        in_use = set[date]()
+        for month in months.expired(engine, policy, today, table):
+            if not this.archive_month(table, month):
+                in_use.add(month)
+            progress(month)
         with read_snapshot(engine, unlimited=True) as connection:
             days = expiry.days(connection, policy, today, table)
         for day in days:
-            this.archive_day(table, day)
-            progress(day)
+            if day.replace(day=1) not in in_use:
+                this.archive_day(table, day)
+                progress(day)
+        this.report.months_dropped += months.drop_empty(
+            engine, table.name, policy.first_day(table.name, today), guard
+        )
     for rollup in HOURLY:
         this.delete_hours(rollup.table)
     if archive_directory is not None:
         for table in DETAILS:
             this.to_files(table, archive_directory)
+            this.report.months_dropped += months.drop_empty(
+                engine, ARCHIVES[table].name, policy.first_day(table.name, today), guard
+            )
         with files.locked(archive_directory.path, to_remove=True) as alone:
             if alone:
                 _remove_orphans(engine, archive_directory)
@@ -188,6 +205,21 @@ class _Run:
             if values:
                 connection.execute(update(store_state).values(values))
 
+    def archive_month(self, table: Table, month: date) -> bool:
+        """Archive the expired rows of a month with its partition, if that is possible.
+
+        Returns false if the tables are in use for too long: the next run tries again. If it is not
+        possible, the days of the month are archived one by one.
+        """
+        done = months.hand_over(self.engine, self.policy, self.today, table, month, self.guard)
+        if done is None:
+            return False
+        if done.rows:
+            self.report.archived[table.name] += done.rows
+            self.report.months_moved += 1
+            self.report.held(done.seconds)
+        return True
+
     def archive_day(self, table: Any, day: date) -> None:
         """Archive the expired rows of a day."""
         with read_snapshot(self.engine) as connection:
@@ -219,9 +251,9 @@ class _Run:
         while True:
             with read_snapshot(self.engine) as connection:
                 oldest = connection.execute(select(func.min(moment))).scalar()
-                if oldest is None or _next_month(oldest.date()) > limit:
+                if oldest is None or next_month(oldest.date()) > limit:
                     return
-                end = midnight(_next_month(oldest.date()))
+                end = midnight(next_month(oldest.date()))
                 some = select(*source.columns).where(moment < end).order_by(moment, source.c.id)
                 found = connection.execute(some.limit(max(self.pace.rows, _FILE_ROWS)))
                 rows = [tuple(row) for row in found]
@@ -264,7 +296,9 @@ class _Run:
         wanted = list(connection.execute(numbers).scalars())
         if wanted:
             into, columns = ARCHIVES[table], archive.names(table)
-            given = table.c.id.in_(wanted)
+            first, after = bounds(day)
+            moment = expiry.moment_of(table)  # leads to the partition
+            given = and_(table.c.id.in_(wanted), moment >= first, moment < after)
             rows = select(*table.columns).where(given)
             connection.execute(insert(into).from_select(columns, rows))
             connection.execute(delete(table).where(given))
@@ -278,16 +312,15 @@ class _StillNeededError(Exception):
 def _to_files(table: Table, file: str, size: int, rows: files.Rows, connection: Connection) -> int:
     """Replace rows of the archive table by the file that contains them."""
     source = ARCHIVES[table]
-    number = archive.names(table).index("id")
-    gone = delete(source).where(source.c.id.in_([row[number] for row in rows]))
+    number, place = (archive.names(table).index(name) for name in ("id", TIMES[table]))
+    month = rows[0][place].date().replace(day=1)  # leads to the partition
+    moment = source.c[TIMES[table]]
+    here = moment >= midnight(month), moment < midnight(next_month(month))
+    gone = delete(source).where(source.c.id.in_([row[number] for row in rows]), *here)
     if connection.execute(gone).rowcount != len(rows):
         raise _StillNeededError
     segments.add(connection, table, file, size, rows, TIMES[table])
     return len(rows)
-
-
-def _next_month(day: date) -> date:
-    return (day.replace(day=1) + timedelta(days=32)).replace(day=1)
 
 
 def _remove_orphans(engine: Engine, archive_directory: ArchiveDirectory) -> None:

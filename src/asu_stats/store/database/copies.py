@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, func, inspect, select, table, text
 from sqlalchemy import column as a_column
 
 from asu_stats.exceptions import StoreUnavailableError
-from asu_stats.store.database import dialects, outages
+from asu_stats.store.database import dialects, outages, partitions
 from asu_stats.store.database.schema import schema_version
 
 _INSTRUCTIONS: Final = 200_000  # of SQLite between two reports of progress
@@ -83,13 +83,19 @@ def columns(connection: Connection) -> dict[str, list[str]]:
 
 def table_bytes(connection: Connection, name: str) -> int:
     """Return the size of a table without its indexes, as an estimate of the work."""
-    size = func.pg_table_size(func.to_regclass(func.quote_ident(name)))
-    return int(connection.execute(select(size)).scalar() or 0)
+    return int(connection.execute(_BYTES, {"name": name}).scalar() or 0)
+
+
+_BYTES: Final = text(
+    "SELECT sum(pg_table_size(relid)) FROM pg_partition_tree(to_regclass(quote_ident(:name)))"
+)
 
 
 def rows_out(connection: Connection, name: str, names: Columns) -> Iterator[bytes]:
     """Yield the rows of a table in the text format of COPY."""
     statement = _copy(connection, name, names, "TO STDOUT")
+    if partitions.is_partitioned(connection, name):
+        statement = _copy(connection, name, names, "TO STDOUT", query=True)
     with _cursor(connection).copy(statement) as copy:
         yield from map(bytes, copy)
 
@@ -108,10 +114,13 @@ def _cursor(connection: Connection) -> Any:
     return cast(Any, connection.connection.driver_connection).cursor()
 
 
-def _copy(connection: Connection, name: str, names: Columns, direction: str) -> str:
+def _copy(
+    connection: Connection, name: str, names: Columns, direction: str, *, query: bool = False
+) -> str:
     quote = connection.dialect.identifier_preparer.quote_identifier
     given = ", ".join(map(quote, names))
-    return f"COPY {quote(name)} ({given}) {direction} (FORMAT text, ENCODING 'UTF8')"
+    source = f"(SELECT {given} FROM {quote(name)})" if query else f"{quote(name)} ({given})"  # noqa: S608
+    return f"COPY {source} {direction} (FORMAT text, ENCODING 'UTF8')"
 
 
 def number_on(connection: Connection, tables: dict[str, list[str]]) -> None:

@@ -442,11 +442,22 @@ def now(connection: Connection) -> datetime:
     return cast(datetime, found)
 
 
+_OWN_TABLES: Final = text(
+    "SELECT c.relname FROM pg_catalog.pg_class c"
+    " JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p') AND NOT c.relispartition"
+    " AND c.relpersistence <> 't' ORDER BY c.relname"
+)
+
+
 def own_tables(connection: Connection) -> list[str]:
-    """Return the names of the tables in the schema where `CREATE TABLE` puts new ones."""
-    on_sqlite = connection.dialect.name == "sqlite"
-    schema = None if on_sqlite else connection.execute(select(func.current_schema())).scalar_one()
-    return inspect(connection).get_table_names(schema=schema)
+    """Return the names of the tables in the schema where `CREATE TABLE` puts new ones.
+
+    A partition is a part of its table, not a table of its own.
+    """
+    if connection.dialect.name == "sqlite":
+        return inspect(connection).get_table_names()
+    return [str(each) for each in connection.execute(_OWN_TABLES).scalars()]
 
 
 def database_size(connection: Connection) -> int:

@@ -74,6 +74,12 @@ def is_time_limit(error: Exception) -> bool:
     return type(cause).__name__ == "QueryCanceled" and "user request" not in str(cause)
 
 
+def is_busy(error: BaseException) -> bool:
+    """Return whether a transaction of PostgreSQL waited too long for a lock of others."""
+    cause = getattr(error, "orig", None) or error
+    return type(cause).__name__ in {"LockNotAvailable", "DeadlockDetected"}
+
+
 def is_passing(error: Exception) -> bool:
     """Return whether the same connection can be used after an outage."""
     return bool(

@@ -40,7 +40,8 @@ _SETTINGS: Final = {"timezone": "UTC", "lock_timeout": "5s", "statement_timeout"
 # the first minutes of a new database, looks small: the plans of a session would then read all of it
 # for each batch. Without `jit`, the high costs of such plans would let PostgreSQL compile them.
 _BY_KEY: Final = {
-    **dict.fromkeys(("enable_seqscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan"), "off"),
+    **dict.fromkeys(("enable_hashjoin", "enable_mergejoin", "jit"), "off"),
     "plan_cache_mode": "force_generic_plan",
 }
 _LIMITS: Final = (

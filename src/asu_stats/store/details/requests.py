@@ -7,10 +7,17 @@ arrival, even if requests of one hash contradict each other.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final, NamedTuple, Self, TypeAlias
 
-from sqlalchemy import Connection, FromClause, Select, select
+from sqlalchemy import (
+    Connection,
+    FromClause,
+    Select,
+    Update,
+    select,
+    update,
+)
 
 from asu_stats.events import (
     FAILED_STATUSES,
@@ -19,7 +26,7 @@ from asu_stats.events import (
     WAITING_OUTCOMES,
     RequestReceived,
 )
-from asu_stats.store.database import statements
+from asu_stats.store.database import partitions, statements
 from asu_stats.store.database.schema import client_stats, error_stats, request_metadata
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups.counting import EndedWait, Rejection
@@ -153,6 +160,10 @@ _COLUMNS: Final = tuple(field.name for field in fields(Metadata))
 _WAIT_COLUMNS: Final = tuple(field.name for field in fields(Wait))
 _HASH: Final = (("request_hash", request_metadata.c.request_hash.type),)
 _HASH_SINCE: Final = (*_HASH, ("since", client_stats.c.timestamp.type))
+_HASH_WITHIN: Final = (
+    *_HASH_SINCE,
+    *((name, client_stats.c.timestamp.type) for name in ("first", "last", "until")),
+)
 _values = attrgetter(*_COLUMNS)
 # What most requests and builds of a known hash change, and all else.
 _COUNTED: Final = (
@@ -204,26 +215,46 @@ def _waiting(given: FromClause) -> Select[Any]:
     return select(*(t.c[column] for column in _WAIT_COLUMNS)).join_from(given, t, here)
 
 
+def _waiting_within(given: FromClause) -> Select[Any]:
+    """Select the same, reading only the months between the given times."""
+    moment = client_stats.c.timestamp
+    here = partitions.between(moment, given.c.first, given.c.last)
+    return _waiting(given).where(here, partitions.within(moment, "first", "until"))
+
+
 def send_load_waits(
-    connection: Connection, since: Mapping[str, datetime]
+    connection: Connection, since: Mapping[str, datetime], metadata: Mapping[str, Metadata]
 ) -> Callable[[], list[Wait]]:
-    """Ask for the waits of each hash that had not ended before a time, as in `statements.send`."""
-    rows = statements.send_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
+    """Ask for the waits of each hash that had not ended before a time, as in `statements.send`.
+
+    `metadata` of a hash says between which times its requests are.
+    """
+    if partitions.are_used(connection):
+        known = {each: metadata[each] for each in since if each in metadata}
+        until = max((each.last_requested_at for each in known.values()), default=None)
+        spans = [
+            (each, since[each], of.first_requested_at, of.last_requested_at, until)
+            for each, of in known.items()
+        ]
+        spans.sort(key=itemgetter(2, 0))
+        rows = statements.send_for(connection, _waiting_within, _HASH_WITHIN, spans)
+    else:
+        rows = statements.send_for(connection, _waiting, _HASH_SINCE, sorted(since.items()))
     return lambda: [Wait(*row) for row in rows()]
 
 
 def send_waits_ahead(
-    connection: Connection, earliest: Mapping[str, datetime]
+    connection: Connection, earliest: Mapping[str, datetime], metadata: Mapping[str, Metadata]
 ) -> Callable[[Mapping[str, datetime]], list[Wait]]:
     """Ask for waits before it is known which are wanted: those not ended before `earliest` times.
 
     The returned function takes what `send_load_waits` takes, and asks again if it wants others.
     """
-    sent = send_load_waits(connection, earliest)
+    sent = send_load_waits(connection, earliest, metadata)
 
     def waits(since: Mapping[str, datetime]) -> list[Wait]:
         if not all(name in earliest and earliest[name] <= at for name, at in since.items()):
-            return send_load_waits(connection, since)()
+            return send_load_waits(connection, since, metadata)()
         return [
             wait
             for wait in sent()
@@ -262,7 +293,29 @@ _ending = attrgetter("id", *_ENDING)
 
 def save_waits(connection: Connection, waits: Iterable[Wait]) -> None:
     """Store the results of waiting requests that were known."""
-    statements.update(connection, client_stats, ("id",), _ENDING, [_ending(wait) for wait in waits])
+    if not partitions.are_used(connection):
+        rows = [_ending(wait) for wait in waits]
+        statements.update(connection, client_stats, ("id",), _ENDING, rows)
+        return
+    found = sorted(waits, key=attrgetter("timestamp"))
+    until = found[-1].timestamp if found else None
+    rows = [(*_ending(wait), wait.timestamp, until) for wait in found]
+    statements.update_for(connection, _end_waits, _ENDED, rows)
+
+
+_ENDED: Final = (
+    ("id", client_stats.c.id.type),
+    *((name, client_stats.c[name].type) for name in _ENDING),
+    *((name, client_stats.c.timestamp.type) for name in ("timestamp", "until")),
+)
+
+
+def _end_waits(given: FromClause) -> Update:
+    """Set the results of given requests, reading only the months between their times."""
+    t, moment = client_stats, client_stats.c.timestamp
+    here = (t.c.id == given.c.id) & (moment == given.c.timestamp)
+    months = partitions.within(moment, "timestamp", "until")
+    return update(t).where(here, months).values({name: given.c[name] for name in _ENDING})
 
 
 _ROW: Final = (
