@@ -6,11 +6,11 @@ from itertools import accumulate
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from asu_stats.chance import fisher
-from asu_stats.reports.insights import change_points
+from asu_stats.reports.insights import change_points, regression_searches
 from asu_stats.reports.insights.significance import least_p
 from asu_stats.store.blocks import columns
 
@@ -68,6 +68,18 @@ def test_the_bound_of_slow_builds_is_below_the_p_value(counts: list[tuple[int, i
     before, during = (np.array(of, np.int64) for of in zip(*counts, strict=True))
     bound = change_points.least_slowdown_p_value(int(before.sum()), int(during.sum()))
     assert bound <= change_points.slowdown_p_value(before, during) * (1 + 1e-9)
+
+
+@given(st.tuples(*[st.integers(0, 40)] * 4))
+def test_a_weak_rise_has_no_small_p_value(numbers: tuple[int, ...]) -> None:
+    """By which the search leaves out groups."""
+    failures, passed, other_failures, other_passed = numbers
+    during, before = (failures, failures + passed), (other_failures, other_failures + other_passed)
+    assume(failures >= 5 and before[1] and failures * before[1] > other_failures * during[1])
+    together = failures + other_failures, during[1] + before[1]
+    strength = likelihood(*during) + likelihood(*before) - likelihood(*together)
+    bound = regression_searches.CHANCE / math.sqrt(together[0]) * math.exp(-strength)
+    assert bound <= fisher(*during, *before)
 
 
 # Change points -----------------------------------------------------------------------------------
@@ -152,3 +164,30 @@ def test_the_best_stretches_of_many_series(pairs: int, monkeypatch: pytest.Monke
                 assert strength == pytest.approx(expected[0], rel=1e-6, abs=1e-6)
                 assert (start, end) == expected[1:]
         assert some > 20
+
+
+def test_strong_stretches_are_the_same_if_weak_ones_are_left_out() -> None:
+    chance = np.random.default_rng(5)
+    series, days = 300, 150
+    since = chance.integers(10, days, series)[:, np.newaxis]
+    changed = (np.arange(days) >= since) & (chance.random(series) < 0.7)[:, np.newaxis]
+    builds = chance.poisson(chance.choice((0.5, 3, 30), series)[:, np.newaxis], (series, days))
+    failures = chance.binomial(builds, np.where(changed, 0.3, 0.05))
+    noise = chance.lognormal(0, 0.3 / np.sqrt(np.maximum(builds, 1)))
+    seconds = np.rint(builds * np.where(changed, 100, 60) * noise).astype(np.int64)
+    sums, failed, total = map(change_points.up_to, (builds, failures, seconds))
+    least = chance.choice((6.0, 12.0, 25.0), series)
+    for every, found in (
+        (
+            change_points.failure_rises(sums, failed),
+            change_points.failure_rises(sums, failed, least),
+        ),
+        (
+            change_points.slowdowns(sums, total, 0.5),
+            change_points.slowdowns(sums, total, 0.5, least),
+        ),
+    ):
+        strong = every.strength >= least
+        assert 50 < strong.sum() < 250
+        assert all((a[strong] == b[strong]).all() for a, b in zip(every, found, strict=True))
+        assert (found.strength[~strong] < least[~strong]).all()

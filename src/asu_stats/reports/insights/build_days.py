@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
+from functools import partial
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import numpy as np
-from sqlalchemy import Connection, Date, Select, bindparam, func, select
+from sqlalchemy import Connection, Date, Select, bindparam, case, func, select
 
 from asu_stats.events import UNKNOWN
 from asu_stats.reports.insights import failure_rows
@@ -95,8 +96,26 @@ def _split(row: Row) -> Sequence[Any]:
     return (*(device or (UNKNOWN,) * 3), *(worker or (UNKNOWN,)), *numbers)
 
 
+def _by_worker() -> Select[Any]:
+    """Select the builds of a day by worker."""
+    t, worker = ATTEMPTS.table.c, name_numbers.alias("worker")
+    timed = case((t.seconds != UNTIMED, t.successful_builds), else_=0)
+    sums = t.successful_builds, t.failed_builds, timed, timed * t.seconds
+    found = (
+        select(t.worker, *(func.sum(of).label(name) for of, name in zip(sums, _SUMS, strict=True)))
+        .where(t.date == bindparam("day", type_=Date))
+        .group_by(t.worker)
+        .subquery()
+    )
+    source = found.outerjoin(worker, worker.c.number == found.c.worker)
+    return select(worker.c.names, *(found.c[name] for name in _SUMS)).select_from(source)
+
+
 _CELLS: Final = _of_rollup(VERSION_TARGET, "version", "target")
 _PROFILES: Final = _of_rollup(PROFILES, "profile")
+_WORKERS: Final = DayRows(
+    _by_worker(), ("worker",), _SUMS, lambda row: (*(row[0] or (UNKNOWN,)), *row[1:])
+)
 _BUILDS: Final = DayRows(
     _attempts(),
     ("version", "target", "profile", "worker"),
@@ -111,6 +130,11 @@ class Durations(NamedTuple):
     seconds: Ints
     before: Ints
     during: Ints
+
+
+Totals = Callable[[int], Ints]  # a sum over all days of each group
+# Their groups have one row a day.
+_ONE_ROW: Final[frozenset[Dimension]] = frozenset({"version_target", "profile"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +194,7 @@ class BuildDays:
     @staticmethod
     def send(connection: Connection, window: Window) -> None:
         """Ask for what `read` needs, and do not wait for it."""
-        for of in (_CELLS, _PROFILES, _BUILDS):
+        for of in (_CELLS, _PROFILES, _WORKERS, _BUILDS):
             day_rows.send(connection, window.start, window.end, of)
         failure_rows.send(connection, window)
 
@@ -179,15 +203,16 @@ class BuildDays:
         cls,
         connection: Connection,
         window: Window,
-        keep: Callable[[Dimension, Ints], Mask] | None = None,
+        keep: Callable[[Dimension, Totals], Mask | None] | None = None,
     ) -> Self:
         """Read the builds of a time range.
 
-        `keep` tells which groups of a dimension to keep, from their sums over all days.
+        `keep` tells which groups of a dimension to keep, from their sums over all days; `None`
+        keeps all.
         """
-        cells, profiles, builds = (
+        cells, profiles, workers, builds = (
             day_rows.read(connection, window.start, window.end, of)
-            for of in (_CELLS, _PROFILES, _BUILDS)
+            for of in (_CELLS, _PROFILES, _WORKERS, _BUILDS)
         )
         failures = failure_rows.read(connection, window, {})
         failures = failures.where(failures.number("failed_builds") != 0)
@@ -197,7 +222,7 @@ class BuildDays:
             DIMENSIONS[:4], (cells, _rollup_sums(cells))
         )
         sources["profile"] = profiles, _rollup_sums(profiles)
-        sources["worker"] = builds, _build_sums(builds)
+        sources["worker"] = workers, _rollup_sums(workers)
         members: dict[Dimension, Members] = {}
         first = 0
         for dimension, (rows, amounts) in sources.items():
@@ -207,16 +232,17 @@ class BuildDays:
             for part in parts:
                 known &= ~part.where(firsts).equal(UNKNOWN)
             tests[dimension] += int(known.sum())
-            if keep is not None:
-                of_group = np.stack([total(group, len(firsts), amount) for amount in amounts])
-                known &= keep(dimension, of_group)
+            of_group = partial(_total_of, amounts, group, len(firsts))
+            if keep is not None and (wanted := keep(dimension, of_group)) is not None:
+                known &= wanted
             kept = firsts[known]
             members[dimension] = Members(first, len(kept), [part.where(kept) for part in parts])
             kept_groups.append((rows, amounts, group, known))
             first += len(kept)
-        counts = np.empty((len(_SUMS), first, window.days), np.int64)
-        for of, each in zip(members.values(), kept_groups, strict=True):
-            _count(counts[:, of.first : of.first + of.size], window, *each)
+        counts = np.zeros((len(_SUMS), first, window.days), np.int64)
+        for (dimension, of), each in zip(members.items(), kept_groups, strict=True):
+            count = _set if dimension in _ONE_ROW else _count
+            count(counts[:, of.first : of.first + of.size], window, *each)
         return cls(window, members, tests, counts, builds, failures)
 
     def copy(self) -> "BuildDays":
@@ -264,21 +290,26 @@ class BuildDays:
         day = failures.day - self.window.start.toordinal()
         same, _ = numbered(day, failures.request)
         once = np.bincount(same)[same] == 1
-        shape = self.size, days
-        size = shape[0] * days
         place = np.stack([self._places_of(dimension, failures) for dimension in DIMENSIONS])
         known = place >= 0
-        cell = place * days + day
-        builds = np.broadcast_to(failures.number("failed_builds"), cell.shape)
-        stored = total(cell[known], size, builds[known]).reshape(shape)
-        requests = np.bincount(cell[known & once], minlength=size)
-        again = known & ~once
-        cell_again = cell[again]
-        _, firsts = numbered(cell_again, np.broadcast_to(same, cell.shape)[again])
-        requests += np.bincount(cell_again[firsts], minlength=size)
-        requests, failed = requests.reshape(shape), self.counts[FAILED]
+        cells = (place * days + day)[known]
+        once, same, builds = (
+            np.broadcast_to(of, place.shape)[known]
+            for of in (once, same, failures.number("failed_builds"))
+        )
+        # Few groups have failures on a day: only these cells are computed.
+        cell, firsts = numbered(cells)
+        size = len(firsts)
+        stored = total(cell, size, builds)
+        requests = np.bincount(cell[once], minlength=size)
+        again = cell[~once]
+        _, firsts_again = numbered(again, same[~once])
+        requests += np.bincount(again[firsts_again], minlength=size)
+        found: Ints = self.counts[FAILED].copy()
+        every = found.reshape(-1)
+        failed = every[cells[firsts]]
         distinct = np.minimum(failed, requests + np.maximum(0, failed - stored))
-        found: Ints = np.where(stored > 0, distinct, failed)
+        every[cells[firsts]] = np.where(stored > 0, distinct, failed)
         return found
 
     def _places_of(self, dimension: Dimension, rows: Rows | Failures) -> Ints:
@@ -299,7 +330,7 @@ class BuildDays:
         found = np.zeros(len(rows), bool)
         found[here] = True
         for part, name in zip(_PARTS[group.dimension], group.names, strict=True):
-            found[here] &= rows.name(part, here).equal(name)
+            found[here] &= rows.equal(part, name, here)
         return found
 
     def exclude(self, group: Group, start: int, end: int) -> set[int]:
@@ -356,12 +387,28 @@ def _build_sums(rows: Rows) -> Ints:
     return np.stack([succeeded + failed, failed, timed, timed * seconds])
 
 
+def _total_of(amounts: Ints, group: Ints, groups: int, place: int) -> Ints:
+    return total(group, groups, amounts[place])
+
+
+def _cells(window: Window, rows: Rows, group: Ints, kept: Mask) -> tuple[Mask, Ints]:
+    """Return which rows are of kept groups, and the place of group and day of each of them."""
+    here = kept[group]
+    place = (np.cumsum(kept) - 1)[group[here]]
+    return here, place * window.days + rows.day[here] - window.start.toordinal()
+
+
 def _count(
     counts: Ints, window: Window, rows: Rows, amounts: Ints, group: Ints, kept: Mask
 ) -> None:
     """Set the sums of each kept group and day, given the `group` of each row."""
-    here = kept[group]
-    place = (np.cumsum(kept) - 1)[group[here]]
-    cell = place * window.days + rows.day[here] - window.start.toordinal()
+    here, cell = _cells(window, rows, group, kept)
     for sums, amount in zip(counts, amounts, strict=True):
         sums[:] = total(cell, sums.size, amount[here]).reshape(sums.shape)
+
+
+def _set(counts: Ints, window: Window, rows: Rows, amounts: Ints, group: Ints, kept: Mask) -> None:
+    """Do the same for groups with at most one row a day. The sums are 0 before."""
+    here, cell = _cells(window, rows, group, kept)
+    for sums, amount in zip(counts, amounts, strict=True):
+        sums.reshape(-1)[cell] = amount[here]

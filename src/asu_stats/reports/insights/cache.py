@@ -201,17 +201,22 @@ _COUNTED: Final = select(_counts.c.request_hash, _counts.c.requests, _counts.c.a
 _HASH: Final = (("request_hash", _b.request_hash.type),)
 
 
-def _select_images(given: FromClause) -> Select[Any]:
-    """Select the device of hashes, and seconds and number of their successful builds."""
+def _select_builds(given: FromClause) -> Select[Any]:
+    """Select seconds and number of the successful builds of hashes."""
     built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
+    return (
+        select(_b.request_hash, func.sum(_b.duration_seconds), func.count())
+        .select_from(given.join(build_metrics, built))
+        .where(_b.duration_seconds.is_not(None))
+        .group_by(_b.request_hash)
+    )
+
+
+def _select_devices(given: FromClause) -> Select[Any]:
+    """Select the devices of hashes; grouping builds by them too would take as long again."""
     named = _m.request_hash == given.c.request_hash
     names = _m.request_hash, _m.version, _m.target, _m.profile
-    return (
-        select(*names, func.sum(_b.duration_seconds).label("seconds"), func.count().label("builds"))
-        .select_from(given.join(build_metrics, built).join(request_metadata, named))
-        .where(_b.duration_seconds.is_not(None))
-        .group_by(*names)
-    )
+    return select(*names).select_from(given.join(request_metadata, named))
 
 
 class _Image(NamedTuple):
@@ -246,11 +251,15 @@ def _worth_keeping(
     repeated: dict[str, int] = {name: int(requests) for name, requests, _ in counted if name}
     oldest: datetime | None = next(at for name, _, at in counted if name is None)
     rows = sorted((request_hash,) for request_hash in repeated)
+    built, devices = (
+        statements.send_for(connection, select, _HASH, rows)
+        for select in (_select_builds, _select_devices)
+    )
+    device_of = {name: (version, target, profile) for name, version, target, profile in devices()}
     images = [
-        _Image(name, version, target, profile, repeated[name], int(seconds), int(builds))
-        for name, version, target, profile, seconds, builds in statements.fetch_for(
-            connection, _select_images, _HASH, rows
-        )
+        _Image(name, *device_of[name], repeated[name], int(seconds), int(builds))
+        for name, seconds, builds in built()
+        if name in device_of
     ]
     min_requests = floor.min_requests()
     ranked = sorted((image for image in images if image.requests >= min_requests), key=_Image.rank)

@@ -5,8 +5,9 @@ returns the stretch that most likely differs. A stretch ends when the former lev
 with the last day.
 """
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -94,21 +95,55 @@ def up_to(counts: Ints) -> Ints:
     return found
 
 
-def _pairs(starts: Ints, most: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Yield places of the first and last day of stretches, a bounded number at once.
+# Stretches of a start are first bounded together: those from an edge of days to before the next.
+_EDGES: Final = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 25, 31, 38, 46, 56, 68, 82, 99, 121)
 
-    Both are places among the days on which a stretch can start or end, sorted. `starts` are first
-    days, and `most` the places after the latest possible last day of each.
+
+class _Runs(NamedTuple):
+    """Stretches with a common first day, whose last days follow each other.
+
+    All are places among the days on which a stretch can start or end; `after` follows the last.
     """
-    sizes = most - starts
+
+    first: Ints
+    last: Ints
+    after: Ints
+
+    def where(self, some: Mask | Ints) -> "_Runs":
+        return _Runs(self.first[some], self.last[some], self.after[some])
+
+
+def _runs(
+    starts: Ints, most: Ints, may_be: Callable[[_Runs], tuple[_Runs, Mask]]
+) -> Iterator[tuple[Ints, Ints]]:
+    """Yield the places of the first and last day of stretches, a bounded number at once.
+
+    `starts` are first days, and `most` the places after the latest possible last day of each.
+    Runs of stretches are left out if, according to `may_be`, none of them can be strong enough.
+    """
+    found = []
+    for edge, following in itertools.pairwise(_EDGES):
+        here = np.flatnonzero(starts + edge < most)
+        first = starts[here]
+        run = _Runs(first, first + edge, np.minimum(first + following, most[here]))
+        run, some = may_be(run)
+        found.append(run.where(some))
+    first, last, after = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(first * len(_EDGES) + np.searchsorted(_EDGES, last - first))
+    yield from _pairs(_Runs(first, last, after).where(order))
+
+
+def _pairs(runs: _Runs) -> Iterator[tuple[Ints, Ints]]:
+    sizes = runs.after - runs.last
     chunk = np.cumsum(sizes) // _MAX_PAIRS
     for number in range(int(chunk[-1]) + 1 if len(chunk) else 0):
-        here = chunk == number
-        first, size = starts[here], sizes[here]
+        here = runs.where(chunk == number)
+        size = sizes[chunk == number]
         up_to = np.cumsum(size)
         yield (
-            np.repeat(first, size),
-            np.arange(int(up_to[-1]) if len(up_to) else 0) + np.repeat(first - up_to + size, size),
+            np.repeat(here.first, size),
+            np.arange(int(up_to[-1]) if len(up_to) else 0)
+            + np.repeat(here.last - up_to + size, size),
         )
 
 
@@ -143,19 +178,26 @@ class _Days(NamedTuple):
 
         All are sums `up_to` each day.
         """
-        some = np.flatnonzero(enough)
-        builds, bad = builds[some], bad[some]
+        some, width = np.flatnonzero(enough), builds.shape[1]
         counted = counted[some]
-        row, day = np.nonzero(counted[:, 1:] > counted[:, :-1])
-        sums = (of[row, at] for of in (builds, bad) for at in (day, day + 1))
-        return cls(some[row], day, *sums)
+        # On one dimension, finding and taking are several times as fast.
+        found = np.flatnonzero(counted[:, 1:] > counted[:, :-1])
+        row = found // (width - 1)
+        series, day = some[row], found - row * (width - 1)
+        place = series * width + day
+        sums = (of.reshape(-1)[at] for of in (builds, bad) for at in (place, place + 1))
+        return cls(series, day, *sums)
 
 
-def failure_rises(builds: Ints, failures: Ints) -> Candidates:
+_ROUNDING: Final = 1e-9
+
+
+def failure_rises(builds: Ints, failures: Ints, least: Floats | None = None) -> Candidates:
     """Return the stretch of each series whose failure rate is most likely higher than before.
 
     Arguments are sums `up_to` each day, with a row per series. A stretch starts and ends on a day
-    with failures.
+    with failures. If its strength is below `least` of the series, another stretch or none may be
+    returned, which is faster.
     """
     found, width = _Found(len(builds)), builds.shape[1] - 1 + _MAX_DAYS
     enough = (failures[:, -1] >= MIN_COUNT) & (builds[:, -1] > _MIN_BUILDS_BEFORE)
@@ -171,7 +213,29 @@ def failure_rises(builds: Ints, failures: Ints) -> Candidates:
     starts, most = starts[some], most[some]
     before_start = np.maximum(before, 1)  # of a start there are some
     rate, usual = failed / before_start, _likelihood(failed, before)
-    for pairs in _pairs(starts, most):
+
+    def may_be(runs: _Runs) -> tuple[_Runs, Mask]:
+        """Bound the strength by that of most failures in fewest builds.
+
+        A logarithm of a likelihood ratio is at most χ²: ln x ≤ x - 1.
+        """
+        failed_in = days.bad_until[runs.after - 1] - failed[runs.first]
+        count = np.maximum(days.until[runs.last] - before[runs.first], failed_in)
+        some = np.flatnonzero(
+            (failed_in >= MIN_COUNT)
+            & (failed_in / np.maximum(count, 1) - rate[runs.first] >= MIN_POINTS)
+        )
+        runs, failed_in, count = runs.where(some), failed_in[some], count[some]
+        if least is None:
+            return runs, np.ones(len(some), bool)
+        others = before[runs.first]
+        total = count + others
+        all_failed = failed_in + failed[runs.first]
+        rise = failed_in / count - rate[runs.first]
+        chi = rise * rise * count * others * total / (all_failed * (total - all_failed))
+        return runs, chi >= least[days.series[runs.first]] * (1 - _ROUNDING)
+
+    for pairs in _runs(starts, most, may_be):
         first, last = pairs
         failed_in = days.bad_until[last] - failed[first]
         some = np.flatnonzero(failed_in >= MIN_COUNT)
@@ -211,11 +275,13 @@ def strength(ratio: Any, builds: Any, before: Any, variation: float) -> Any:
     return (np.log(ratio) / variation) ** 2 / (1 / builds + 1 / before) / 2
 
 
-def slowdowns(builds: Ints, seconds: Ints, variation: float) -> Candidates:
+def slowdowns(
+    builds: Ints, seconds: Ints, variation: float, least: Floats | None = None
+) -> Candidates:
     """Return the stretch of each series whose average duration is most likely longer than before.
 
     Arguments are sums `up_to` each day, with a row per series. `variation` is the coefficient of
-    variation of durations.
+    variation of durations. For `least` see `failure_rises`.
     """
     found = _Found(len(builds))
     days = _Days.of(builds, seconds, builds, builds[:, -1] >= MIN_BUILDS)
@@ -231,12 +297,30 @@ def slowdowns(builds: Ints, seconds: Ints, variation: float) -> Candidates:
     after = np.searchsorted(days.series, days.series[starts], side="right")
     most = np.minimum(starts + _MAX_DAYS, after)
     level = seconds_before / np.maximum(before, 1)
-    least = MIN_RATIO * level
-    for pairs in _pairs(starts, most):
+    least_seconds = MIN_RATIO * level
+
+    def may_be(runs: _Runs) -> tuple[_Runs, Mask]:
+        """Bound the strength by that of most seconds in fewest builds, and of most builds."""
+        first = runs.first
+        seconds_in = days.bad_until[runs.after - 1] - seconds_before[first]
+        count, most_builds = (
+            days.until[place] - before[first] for place in (runs.last, runs.after - 1)
+        )
+        some = np.flatnonzero(
+            (most_builds >= MIN_COUNT) & (seconds_in >= least_seconds[first] * count)
+        )
+        runs, first, most_builds = runs.where(some), first[some], most_builds[some]
+        if least is None:
+            return runs, np.ones(len(some), bool)
+        ratio = seconds_in[some] / count[some] / level[first]
+        bound = strength(ratio, most_builds, before[first], variation)
+        return runs, bound >= least[days.series[first]] * (1 - _ROUNDING)
+
+    for pairs in _runs(starts, most, may_be):
         first, last = pairs
         count = days.until[last] - before[first]
         seconds_in = days.bad_until[last] - seconds_before[first]
-        some = np.flatnonzero((count >= MIN_COUNT) & (seconds_in >= least[first] * count))
+        some = np.flatnonzero((count >= MIN_COUNT) & (seconds_in >= least_seconds[first] * count))
         first, last, count = first[some], last[some], count[some]
         ratio = seconds_in[some] / count / level[first]
         strengths = strength(ratio, count, before[first], variation)

@@ -14,9 +14,9 @@ import numpy as np
 from asu_stats.chance import fisher
 from asu_stats.error_types import TAXONOMY
 from asu_stats.events import UNKNOWN
-from asu_stats.reports.insights.failure_rows import Failures, grouped
+from asu_stats.reports.insights.failure_rows import Failures, first_days
 from asu_stats.reports.packages import branch_of
-from asu_stats.store.blocks.columns import numbered
+from asu_stats.store.blocks.columns import distinct, numbered
 from asu_stats.store.blocks.keys import Ints
 
 Culprit = Literal["user", "client", "packages", "server", "unknown"]
@@ -61,6 +61,17 @@ Client = tuple[str, str]  # client and its version
 Requests = Mapping[Client, int]  # accepted requests
 
 
+class Sent:
+    """All requests of the time range, by client and version, by client, and together."""
+
+    def __init__(self, requests: Requests) -> None:
+        self.by_version = requests
+        self.by_client: Counter[str] = Counter()
+        for (client, _), count in requests.items():
+            self.by_client[client] += count
+        self.total = self.by_client.total()
+
+
 class Attribution(NamedTuple):
     """The culprit, with the reason as a sentence."""
 
@@ -93,17 +104,18 @@ def clusters(failures: Failures) -> tuple[list[Cluster], Ints]:
     has_package = names_package[firsts].tolist()
     types, packages, branches = kind.of(firsts), package.of(firsts), branch.of(firsts)
     requests = _requests(failures, cluster)
-    groups = grouped(failures, cluster, len(firsts))
+    devices = distinct(cluster, len(firsts), failures.device).tolist()
+    since = first_days(failures, cluster, len(firsts)).tolist()
     found = [
         Cluster(
             types[n],
             packages[n] if has_package[n] else "",
             branches[n] if has_package[n] else "",
             requests[n],
-            group.devices,
-            group.first_seen,
+            devices[n],
+            date.fromordinal(since[n]),
         )
-        for n, group in enumerate(groups)
+        for n in range(len(firsts))
     ]
     return found, cluster
 
@@ -125,35 +137,34 @@ def _requests(failures: Failures, cluster: Ints) -> Mapping[int, dict[Client, in
     return found
 
 
-def attribute(cluster: Cluster, requests: Requests) -> Attribution:
-    """Return the culprit of the failures of a cluster, given all requests of the time range."""
-    if cluster.type in _CLIENT_TYPES and (client := _failing_client(cluster.requests, requests)):
+def attribute(cluster: Cluster, sent: Sent) -> Attribution:
+    """Return the culprit of the failures of a cluster."""
+    if cluster.type in _CLIENT_TYPES and (client := _failing_client(cluster.requests, sent)):
         return client
     if cluster.package and (reason := _missing_package(cluster)):
         return Attribution("packages", reason, (("package", cluster.package),))
     return Attribution(BY_TYPE.get(cluster.type, "unknown"), meaning(cluster.type))
 
 
-def _failing_client(failing: Requests, requests: Requests) -> Attribution | None:
+def _failing_client(failing: Requests, sent: Sent) -> Attribution | None:
     """Return the client, or its version, with nearly all failing requests, beyond its share."""
     by_version = Counter(failing)
     by_client: Counter[str] = Counter()
     for (client, _), count in by_version.items():
         by_client[client] += count
-    total, all_requests = by_client.total(), sum(requests.values())
+    total = by_client.total()
     for (client, version), count in by_version.most_common(1):
         if version != UNKNOWN and count >= _CLIENT_SHARE * total:
-            sent = requests.get((client, version), 0)
-            if _is_significant(count, total, sent, all_requests, len(requests)):
-                reason = _reason(f"{client} {version}", count, total, sent, all_requests)
+            of_version = sent.by_version.get((client, version), 0)
+            if _is_significant(count, total, of_version, sent.total, len(sent.by_version)):
+                reason = _reason(f"{client} {version}", count, total, of_version, sent.total)
                 names = ("client", client), ("client_version", version)
                 return Attribution("client", reason, names)
     for client, count in by_client.most_common(1):
         if client != UNKNOWN and count >= _CLIENT_SHARE * total:
-            sent = sum(n for (name, _), n in requests.items() if name == client)
-            clients = len({name for name, _ in requests})
-            if _is_significant(count, total, sent, all_requests, clients):
-                reason = _reason(client, count, total, sent, all_requests)
+            of_client = sent.by_client[client]
+            if _is_significant(count, total, of_client, sent.total, len(sent.by_client)):
+                reason = _reason(client, count, total, of_client, sent.total)
                 return Attribution("client", reason, (("client", client),))
     return None
 

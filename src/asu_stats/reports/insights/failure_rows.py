@@ -76,13 +76,20 @@ class Failures:
 
     def __init__(self, found: Rows) -> None:
         self._rows = found
+        self._names: dict[str, Names] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def name(self, name: str, rows: slice = _ALL) -> Names:
-        """Return a column of names, of some rows."""
-        return self._rows.name(name, rows)
+    def name(self, name: str) -> Names:
+        """Return a column of names."""
+        if name not in self._names:
+            self._names[name] = self._rows.name(name)
+        return self._names[name]
+
+    def equal(self, name: str, value: str, rows: slice = _ALL) -> Mask:
+        """Return which rows, of some, have a value in a column of names."""
+        return self._rows.equal(name, value, rows)
 
     def number(self, name: str) -> Ints:
         """Return a column of whole numbers."""
@@ -159,9 +166,8 @@ class Group(NamedTuple):
 
 def grouped(failures: Failures, group: Ints, groups: int) -> list[Group]:
     """Return what the failures of each group are together. No group is empty."""
-    first = np.full(groups, date.max.toordinal())
+    first = first_days(failures, group, groups)
     last = np.zeros(groups, np.int64)
-    np.minimum.at(first, group, failures.day)
     np.maximum.at(last, group, failures.day)
     columns = (
         total(group, groups, failures.count),
@@ -170,6 +176,13 @@ def grouped(failures: Failures, group: Ints, groups: int) -> list[Group]:
     )
     days = (map(date.fromordinal, of.tolist()) for of in (first, last))
     return list(map(Group, *(column.tolist() for column in columns), *days))
+
+
+def first_days(failures: Failures, group: Ints, groups: int) -> Ints:
+    """Return the ordinal of the first day with failures of each group. No group is empty."""
+    first = np.full(groups, date.max.toordinal())
+    np.minimum.at(first, group, failures.day)
+    return first
 
 
 def requests_hit(failures: Failures, group: Ints, groups: int) -> Ints:
@@ -181,8 +194,10 @@ def requests_hit(failures: Failures, group: Ints, groups: int) -> Ints:
 def shown(failures: Failures, group: Ints, groups: int) -> list[bool]:
     """Return which groups hit enough request hashes for the public floor."""
     least = floor.min_requests()
+    if not least:
+        return [True] * groups
     found: list[bool] = (requests_hit(failures, group, groups) >= least).tolist()
-    return found if least else [True] * groups
+    return found
 
 
 class Errors(NamedTuple):
@@ -232,7 +247,7 @@ def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> 
     """Return the failures of `window`."""
     found = day_rows.read(connection, window.start, window.end, _FAILURES)
     for name, value in filters.items():
-        found = found.where(found.name(name).equal(value))
+        found = found.where(found.equal(name, value))
     return Failures(found)
 
 

@@ -81,9 +81,9 @@ def read(connection: Connection, window: Window, page: Page = ALL, **filters: st
     failures = failure_rows.read(connection, window, filters)
     basis = failure_rows.basis(connection, window, _METHOD, found=len(failures))
     (by_client,) = sums.cubes(connection, window, BY_CLIENT_RELEASE)
-    requests = {key: count for key, (count,) in by_client.rows()}
+    sent = culprits.Sent({key: count for key, (count,) in by_client.rows()})
     clusters, cluster = culprits.clusters(failures)
-    attributions = [culprits.attribute(each, requests) for each in clusters]
+    attributions = [culprits.attribute(each, sent) for each in clusters]
     culprit = Names(list(CULPRITS), np.array(_places(attributions), np.int64)[cluster])
     groups = _groups(failures, culprit, cluster, attributions, floor.Visible(connection, window))
     shown = page.of(groups)

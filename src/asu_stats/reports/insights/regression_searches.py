@@ -21,7 +21,7 @@ from asu_stats.reports.insights.build_days import (
     BuildDays,
     Group,
 )
-from asu_stats.reports.insights.change_points import Candidates, Stretch, up_to
+from asu_stats.reports.insights.change_points import Candidates, Floats, Stretch, up_to
 from asu_stats.store.blocks.columns import numbered
 from asu_stats.store.blocks.keys import Ints
 
@@ -31,6 +31,9 @@ _MIN_WITHIN: Final = 0.5  # smallest part of a change that a changed mix of buil
 _MIN_STRENGTH: Final = 6.0  # below it nothing is significant
 _REST_STRENGTH: Final = 3.3  # corresponds to a p-value of about 0.01
 _MIN_VARIATION: Final = 0.1
+_MEASURES: Final = 2
+CHANCE: Final = 0.62  # √(2π · 4 / 64) = 0.626
+_MARGIN: Final = 0.01  # for rounding
 _LEAST: Final = 1 - 1e-6  # for rounding of a bound
 
 
@@ -50,21 +53,25 @@ class Search(ABC):
         size = days.size
         starts, ends = np.zeros(size, np.int64), np.zeros(size, np.int64)
         self._candidates = Candidates(np.zeros(size), starts, ends)
+        self.tests = len(DIMENSIONS) * _MEASURES * change_points.stretches(days.window.days)
         self.update(range(size))
 
     def update(self, changed: Collection[int]) -> None:
         """Search again in groups whose builds changed."""
         self.count()
         self._of, self._bad = up_to(self.of), up_to(self.bad)
+        self._least = self.least_strength()
+        self._stretches: dict[Group, Stretch | None] = {}
         some = len(changed) < self.days.size
         places: Ints | slice = np.array(sorted(changed), np.int64) if some else slice(None)
-        for known, new in zip(self._candidates, self.search(places), strict=True):
+        found = self.search(places, self._least[places])
+        for known, new in zip(self._candidates, found, strict=True):
             known[places] = new
 
     def ranked(self) -> Iterator[tuple[Group, Stretch]]:
         """Yield the groups that may have a regression, the strongest first, and the stretches."""
         strengths = self._candidates.strength
-        strong = np.flatnonzero(strengths >= _MIN_STRENGTH).tolist()
+        strong = np.flatnonzero(strengths >= self._least).tolist()
         groups = {place: self.days.group(place) for place in strong}
         order = sorted(
             (-float(f"{strengths[place]:.6g}"), _order(group), place)
@@ -78,12 +85,26 @@ class Search(ABC):
 
     def stretch(self, group: Group) -> Stretch | None:
         """Return the stretch that differs most from the days before it, or `None`."""
+        if group not in self._stretches:
+            self._stretches[group] = self._stretch(group)
+        return self._stretches[group]
+
+    def _stretch(self, group: Group) -> Stretch | None:
         place = self.days.place(group)
-        if place is None or self._candidates.strength[place] < 0:
+        if place is None:
             return None
         strength, start, end = (each[place] for each in self._candidates)
-        found = Stretch(int(start), int(end), float(strength))
-        return self.lasting(found, self.of[place].tolist(), self.bad[place].tolist())
+        if strength < self._least[place]:  # a weaker stretch may not be the strongest of all
+            found = self.search(np.array([place]), np.zeros(1))
+            strength, start, end = (each[0] for each in found)
+        if strength < 0:
+            return None
+        found_here = Stretch(int(start), int(end), float(strength))
+        return self.lasting(found_here, self.of[place].tolist(), self.bad[place].tolist())
+
+    def least_strength(self) -> Floats:
+        """Return for each group a strength below which nothing is significant."""
+        return np.full(self.days.size, _MIN_STRENGTH)
 
     def _place(self, group: Group) -> int:
         place = self.days.place(group)
@@ -131,8 +152,11 @@ class Search(ABC):
         """Set `bad` and `of`."""
 
     @abstractmethod
-    def search(self, places: Ints | slice) -> Candidates:
-        """Return the stretches of groups that differ most from the days before them."""
+    def search(self, places: Ints | slice, least: Floats) -> Candidates:
+        """Return the stretches of groups that differ most from the days before them.
+
+        Where none has the `least` strength, it may be any stretch, or none.
+        """
 
     @abstractmethod
     def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
@@ -176,8 +200,22 @@ class RateSearch(Search):
         self.bad = self.days.distinct_failures()
         self.of = ended - failed + self.bad
 
-    def search(self, places: Ints | slice) -> Candidates:
-        return change_points.failure_rises(self._of[places], self._bad[places])
+    def search(self, places: Ints | slice, least: Floats) -> Candidates:
+        return change_points.failure_rises(self._of[places], self._bad[places], least)
+
+    def least_strength(self) -> Floats:
+        """Return for each group a strength below which Fisher's test finds nothing significant.
+
+        Its p-value is at least the chance of exactly these failures. By Stirling's formula, that is
+        at least 0.62 / √failures times the likelihood ratio.
+        """
+        tests = np.repeat(
+            [float(self.tests * self.days.tests[each]) for each in self.days.members],
+            [of.size for of in self.days.members.values()],
+        )
+        chance = CHANCE / np.sqrt(np.maximum(self._bad[:, -1], 1))
+        found: Floats = np.log(np.maximum(tests, 1) * chance / P) - _MARGIN
+        return np.maximum(found, _MIN_STRENGTH)
 
     def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
         return change_points.lasting_rise(found, of, bad)
@@ -258,8 +296,8 @@ class DurationSearch(Search):
     def count(self) -> None:
         self.bad, self.of = self.days.counts[SECONDS], self.days.counts[TIMED]
 
-    def search(self, places: Ints | slice) -> Candidates:
-        return change_points.slowdowns(self._of[places], self._bad[places], self._variation)
+    def search(self, places: Ints | slice, least: Floats) -> Candidates:
+        return change_points.slowdowns(self._of[places], self._bad[places], self._variation, least)
 
     def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
         return change_points.lasting_slowdown(found, of, bad)

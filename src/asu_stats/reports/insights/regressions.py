@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Final, Literal
 
-import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -31,6 +30,7 @@ from asu_stats.reports.insights.build_days import (
     BuildDays,
     Dimension,
     Group,
+    Totals,
 )
 from asu_stats.reports.insights.change_points import Stretch
 from asu_stats.reports.insights.regression_searches import (
@@ -45,7 +45,6 @@ from asu_stats.reports.marks import IDENTIFYING, Named
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import cubes
 from asu_stats.store.blocks.columns import Mask
-from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import FIRST_DAY, Window
 
 
@@ -102,7 +101,6 @@ _REFERENCE: Final = timedelta(days=28)  # days before the time range that are se
 _MAX_DAYS: Final = 400
 _MAX_ROWS: Final = 50
 _MIN_BUILDS: Final = 20  # in total
-_MEASURES: Final = 2
 
 
 @covers(Regressions)
@@ -150,15 +148,16 @@ def _searched(connection: Connection, window: Window) -> Window | None:
     return Window(max(start, since), window.end)
 
 
-def _may_change(dimension: Dimension, counts: Ints) -> Mask:
+def _may_change(dimension: Dimension, totals: Totals) -> Mask | None:
     """Return which groups have enough builds for a change, or for a part of a mix of builds."""
     if dimension == "version_target":
-        of_mix: Mask = counts[ENDED] >= change_points.MIN_COUNT
+        of_mix: Mask = totals(ENDED) >= change_points.MIN_COUNT
         return of_mix
-    has_failures: Mask = counts[FAILED] >= change_points.MIN_COUNT
-    has_durations: Mask = counts[TIMED] >= change_points.MIN_BUILDS
-    found: Mask = has_failures | has_durations
-    return found if dimension in {"profile", "worker"} else np.ones(len(found), bool)
+    if dimension not in {"profile", "worker"}:
+        return None
+    has_failures: Mask = totals(FAILED) >= change_points.MIN_COUNT
+    has_durations: Mask = totals(TIMED) >= change_points.MIN_BUILDS
+    return has_failures | has_durations
 
 
 def _is_enough(days: BuildDays) -> bool:
@@ -187,10 +186,9 @@ class _Change:
 def _regressions(search: Search) -> list[Regression]:
     """Return the regressions of one measure, most significant first."""
     days, found = search.days, list[_Change]()
-    tests = len(DIMENSIONS) * _MEASURES * change_points.stretches(days.window.days)
     while len(found) < _MAX_ROWS:
         for group, stretch in search.ranked():
-            tried = tests * days.tests[group.dimension]
+            tried = search.tests * days.tests[group.dimension]
             least = search.least_p_value(group, stretch) * tried
             if least >= P or not search.is_within(group, stretch):
                 continue
@@ -208,7 +206,9 @@ def _regressions(search: Search) -> list[Regression]:
                 and search.is_within(broader, candidate)
             ):
                 p_broader = (
-                    search.p_value(broader, candidate) * tests * days.tests[broader.dimension]
+                    search.p_value(broader, candidate)
+                    * search.tests
+                    * days.tests[broader.dimension]
                 )
                 if p_broader < P:
                     group, stretch, p_value = broader, candidate, p_broader

@@ -154,26 +154,35 @@ def _candidates(
     tests = sum(int((requests_of > 0).sum()) for requests_of in found)
     values, builds_of, has, is_named = list[Value](), list[int](), list[Mask](), list[bool]()
     named = failed.name("package")
-    for each, requests_of in zip(pairs, found, strict=True):
-        failed_of = total(each.code, len(each.names), count[each.request])
-        some = np.flatnonzero(requests_of >= _MIN_REQUESTS)
-        known = builds[each.dimension]
-        all_of = np.array([known.get(each.names[code], 0) for code in some.tolist()], np.int64)
-        of = _distinct_builds_of(all_of, failed_of[some], requests_of[some])
-        others = np.maximum(distinct - of, requests - requests_of[some])
-        least = least_p(requests_of[some], of, requests - requests_of[some], others)
-        for place in np.flatnonzero(tests * least < _P).tolist():
-            n, code = int(requests_of[some[place]]), int(some[place])
-            if tests * fisher(n, int(of[place]), requests - n, int(others[place])) < _P:
-                here = np.zeros(requests, bool)
-                here[each.request[each.code == code]] = True
-                values.append((each.dimension, each.names[code]))
-                builds_of.append(int(all_of[place]))
-                has.append(here)
-                is_named.append(
-                    each.dimension == "package"
-                    and 2 * len(set(failed.request[named.equal(each.names[code])].tolist())) >= n
-                )
+    tested = [np.flatnonzero(requests_of >= _MIN_REQUESTS) for requests_of in found]
+    hit, failed_of, all_of = (
+        np.concatenate(parts)
+        for parts in (
+            [of[some] for of, some in zip(found, tested, strict=True)],
+            [
+                total(each.code, len(each.names), count[each.request])[some]
+                for each, some in zip(pairs, tested, strict=True)
+            ],
+            [_known(builds, each, some) for each, some in zip(pairs, tested, strict=True)],
+        )
+    )
+    of = _distinct_builds_of(all_of, failed_of, hit)
+    others = np.maximum(distinct - of, requests - hit)
+    least = least_p(hit, of, requests - hit, others)
+    dimension = np.repeat(np.arange(len(pairs)), [len(some) for some in tested])
+    code_of = np.concatenate(tested)
+    for place in np.flatnonzero(tests * least < _P).tolist():
+        each, n, code = pairs[dimension[place]], int(hit[place]), int(code_of[place])
+        if tests * fisher(n, int(of[place]), requests - n, int(others[place])) < _P:
+            here = np.zeros(requests, bool)
+            here[each.request[each.code == code]] = True
+            values.append((each.dimension, each.names[code]))
+            builds_of.append(int(all_of[place]))
+            has.append(here)
+            is_named.append(
+                each.dimension == "package"
+                and 2 * len(set(failed.request[named.equal(each.names[code])].tolist())) >= n
+            )
     columns = np.stack(has, axis=1) if has else np.zeros((requests, 0), bool)
     return _Candidates(
         values,
@@ -184,6 +193,12 @@ def _candidates(
         tests,
         total_builds,
     )
+
+
+def _known(builds: Builds, pairs: _Pairs, codes: Ints) -> Ints:
+    """Return the ended builds of some values of a dimension."""
+    known = builds[pairs.dimension]
+    return np.array([known.get(pairs.names[code], 0) for code in codes.tolist()], np.int64)
 
 
 def _distinct_builds(failed: Ints, builds: int) -> int:

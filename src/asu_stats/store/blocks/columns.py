@@ -62,8 +62,10 @@ def numbered(*columns: Ints) -> tuple[Ints, Ints]:
     if size <= _DENSE * len(key):
         place = np.full(size, -1)
         place[key] = np.arange(len(key))
-        some = place >= 0
-        return (np.cumsum(some) - 1)[key], place[some]
+        some = np.flatnonzero(place >= 0)
+        firsts = place[some]
+        place[some] = np.arange(len(some))
+        return place[key], firsts
     order = np.argsort(key)
     begins = np.diff(key[order], prepend=-1) != 0
     found = np.empty(len(key), np.int64)

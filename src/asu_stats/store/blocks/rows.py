@@ -61,8 +61,12 @@ class Rows:
         values, codes = self.vocabulary.unsorted(self.of.names.index(name))
         return Names(values, codes[self.columns[0, rows]])
 
-
-_BYTES: Final = 8
+    def equal(self, name: str, value: str, rows: slice = _ALL) -> Mask:
+        """Return which rows, of some, have a value in a column of names."""
+        values, codes = self.vocabulary.unsorted(self.of.names.index(name))
+        keys = Names(values, codes).equal(value)  # fewer than rows
+        found: Mask = keys[self.columns[0, rows]]
+        return found
 
 
 def send(connection: Connection, start: date, end: date, of: DayRows) -> None:

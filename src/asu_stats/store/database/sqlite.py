@@ -32,9 +32,9 @@ SNAPSHOT_SECONDS: Final = 60.0  # as `statement_timeout` of a statement of Postg
 _STEPS: Final = 500_000
 _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
 # KiB of pages that a connection keeps. A snapshot needs most pages once, and drops all of them
-# after the next change: with more, reports are no faster, and sixteen at once take a gigabyte. A
-# writer comes back to its pages until it commits.
-_READER_CACHE: Final = "PRAGMA cache_size = -8192"
+# after the next change. With 64 MiB, reports are no faster, and sixteen at once take a gigabyte;
+# with 8 MiB, `insights/cache` is slower. A writer comes back to its pages until it commits.
+_READER_CACHE: Final = "PRAGMA cache_size = -16384"
 _WRITER_CACHE: Final = "PRAGMA cache_size = -65536"
 _READ: Final = ("temp_store = MEMORY",)
 _WRITE: Final = (
