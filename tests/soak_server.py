@@ -39,7 +39,8 @@ from tests.support import TOKEN, build, request
 
 MINUTES: Final = float(os.environ.get("MINUTES", "60"))
 DATABASE: Final = os.environ.get("DATABASE", "sqlite")
-_BATCH: Final = 20
+_BATCH: Final = 6  # requests, of which two have a build: ten events
+_EVENTS: Final = 10
 _SENDERS, _READERS, _SOCKETS = 3, 2, 8
 _MEASURED_SECONDS: Final = min(20.0, MINUTES * 6)
 _SAMPLE_SECONDS: Final = 5.0
@@ -127,7 +128,7 @@ class Load:
         with self._guard:
             self._due = max(self._due + 1 / self.rate, time.monotonic() - 1)
             pause = self._due - time.monotonic()
-            numbers = [next(self._numbers) for _ in range(_BATCH // 3)]
+            numbers = [next(self._numbers) for _ in range(_BATCH)]
         if pause > 0:
             self._stop.wait(pause)
         events = [event for number in numbers for event in _events(number, rng)]
@@ -318,7 +319,7 @@ def run(directory: Path, url: str) -> bool:
         time.sleep(_MEASURED_SECONDS)
         load.rate = load.batches / _MEASURED_SECONDS / 2
         sys.stdout.write(
-            f"{DATABASE}: {load.batches * _BATCH / _MEASURED_SECONDS:.0f} events/s at most; half "
+            f"{DATABASE}: {load.batches * _EVENTS / _MEASURED_SECONDS:.0f} events/s at most; half "
             f"of it for {MINUTES:g} minutes\n"
         )
         load.start(load.read, _READERS)
