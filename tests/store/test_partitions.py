@@ -166,16 +166,28 @@ def test_a_month_leaves_with_its_partition(
     assert (once_more.batches, once_more.months_dropped) == (0, 0)
 
 
-def test_days_of_a_month_that_is_not_over_wait(stats: Stats) -> None:
+@pytest.mark.parametrize("has_many_rows", [False, True])
+def test_days_of_a_large_month_wait_for_its_end(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch, has_many_rows: bool
+) -> None:
     record_history(stats, days=60)
+    if has_many_rows:
+        monkeypatch.setattr(expiry, "_MANY", 20)
     policy = Policy(30, 20, 20, 90, latest=1)  # September has expired up to its 10th
+    days = [date(2026, 9, day) for day in range(1, 11)]
+    with read_snapshot(stats.engine) as connection:
+        of_september = expiry.days(connection, policy, TODAY, client_stats)[-10:]
+    assert (of_september == days) is not has_many_rows
     assert expiry.waiting(stats.engine, policy, TODAY)["client_stats_archived"] > 10
     retention.run(stats.engine, policy, TODAY)
     with read_snapshot(stats.engine) as connection:
-        first = connection.execute(select(func.min(client_stats.c.timestamp))).scalar_one()
+        done = client_stats.c.ended_at.is_not(None)
+        first = select(func.min(client_stats.c.timestamp)).where(done)
+        oldest = connection.execute(first).scalar_one().date()
         newest = ARCHIVES[client_stats].c.timestamp
-        last = connection.execute(select(func.max(newest))).scalar_one()
-    assert (first.date(), last.date()) == (date(2026, 9, 1), date(2026, 8, 31))
+        last = connection.execute(select(func.max(newest))).scalar_one().date()
+    month = date(2026, 9, 1)
+    assert (oldest == month, last < month) == (has_many_rows, has_many_rows)
 
 
 def old_builds(stats: Stats) -> None:

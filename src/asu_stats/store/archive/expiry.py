@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -25,6 +25,10 @@ from asu_stats.store.database.partitions import next_month
 from asu_stats.store.database.schema import build_metrics, client_stats
 from asu_stats.store.rollups.definitions import HOURLY
 from asu_stats.times import bounds, midnight
+
+# Rows of a month. Up to so many are archived by day, in seconds; more wait for the end of the
+# month, and leave with its partition.
+_MANY: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +103,27 @@ def _newest(policy: Policy, table: Any) -> ScalarSelect[Any]:
 def days(connection: Connection, policy: Policy, today: date, table: Any) -> list[date]:
     """Return the expired days that have rows; some of these rows may be kept.
 
-    A month with a partition expires as a whole, with its last day.
+    A month with a partition and many rows expires as a whole, with its last day.
     """
     first = policy.first_day(table.name, today)
     last = first - timedelta(days=1)
     found = of_column(connection, moment_of(table), end=last)
     if not found or table not in partitions.BY_MONTH:
         return found
+    months = {day.replace(day=1) for day in found} & {*partitions.months(connection, table.name)}
     waiting = {
-        month for month in partitions.months(connection, table.name) if next_month(month) > first
+        month
+        for month in months
+        if next_month(month) > first and _has_many_rows(connection, table, month)
     }
     return [day for day in found if day.replace(day=1) not in waiting]
+
+
+def _has_many_rows(connection: Connection, table: Any, month: date) -> bool:
+    moment = moment_of(table)
+    here = moment >= midnight(month), moment < midnight(next_month(month))
+    one_more = select(table.c.id).where(*here).order_by(moment).offset(_MANY).limit(1)
+    return connection.execute(one_more).first() is not None
 
 
 def waiting(engine: Engine, policy: Policy, today: date) -> dict[str, int]:
