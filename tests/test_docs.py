@@ -1,6 +1,7 @@
 """The docs are current: settings, tables, examples and citations."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,17 @@ def test_operations_says_of_every_table_how_long_its_rows_stay() -> None:
             what, kept, then = (cell.strip() for cell in row.strip("|").split("|"))
             assert what
             assert kept.startswith("forever") or then, row
+
+
+def test_no_column_of_a_table_is_without_heading() -> None:
+    pages = sorted(DOCS.rglob("*.md"))
+    assert pages
+    for page in pages:
+        lines = page.read_text().splitlines()
+        for heads, rule in pairwise(lines):
+            if re.fullmatch(r"\|(?: *:?-+:? *\|)+", rule):
+                empty = [cell for cell in heads.strip("|").split("|") if not cell.strip()]
+                assert not empty, f"{page.name}: {heads}"
 
 
 # A citation is a page, and after a comma the beginning of a heading of it.
