@@ -15,6 +15,9 @@ _executed: Final[dict[tuple[str, str], list[tuple[str, Any]]]] = {}
 _reflected: Final[dict[Any, MetaData]] = {}
 
 
+_REQUESTS: Final = "request_numbers"
+
+
 def back_to(connection: Connection, revision: str) -> None:
     """Make the database one of an older schema, with the rows that it has."""
     now = reflected(connection)
@@ -36,6 +39,9 @@ def back_to(connection: Connection, revision: str) -> None:
             connection.execute(insert(table), kept)
             if "id" in columns and connection.dialect.name == "postgresql":
                 go_on(connection, table)
+    if connection.dialect.name == "postgresql" and inspect(connection).has_sequence(_REQUESTS):
+        last = select(then.tables["store_state"].c.requests_numbered).scalar_subquery()
+        connection.execute(select(func.setval(_REQUESTS, last + 1, False)))
 
 
 def reflected(connection: Connection) -> MetaData:

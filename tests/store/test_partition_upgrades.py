@@ -44,7 +44,7 @@ def plain(stats: Stats) -> None:
 
 @pytest.mark.parametrize("archived", [False, True])
 def test_an_upgrade_copies_nothing_and_changes_no_figure(stats: Stats, archived: bool) -> None:
-    record_history(stats)
+    record_history(stats, days=75, requests=300)
     engine = stats.engine
     if archived:
         retention.run(engine, SHORT, TODAY)
@@ -79,7 +79,7 @@ def test_an_upgrade_copies_nothing_and_changes_no_figure(stats: Stats, archived:
 def test_an_upgrade_that_ends_in_the_middle_is_repeated(
     stats: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_history(stats)
+    record_history(stats, days=75, requests=300)
     known = identities(stats.engine)
     plain(stats)
     before = rows(stats.engine)
@@ -105,7 +105,7 @@ def test_an_upgrade_that_ends_in_the_middle_is_repeated(
 def test_a_table_with_a_view_of_others_stays_as_it_is(
     stats: Stats, caplog: pytest.LogCaptureFixture
 ) -> None:
-    record_history(stats)
+    record_history(stats, days=75, requests=300)
     plain(stats)
     with stats.engine.begin() as connection:
         connection.execute(text("CREATE VIEW mine AS SELECT client FROM client_stats"))
@@ -122,7 +122,7 @@ def test_a_table_with_a_view_of_others_stays_as_it_is(
 
 
 def test_distribute_first_makes_plain_tables(stats: Stats) -> None:
-    record_history(stats)
+    record_history(stats, days=75, requests=300)
     retention.run(stats.engine, SHORT, TODAY)
     before, known, counts = answers(stats), identities(stats.engine), rows(stats.engine)
     with write_transaction(stats.engine) as connection:
@@ -150,7 +150,7 @@ def empty_url(postgresql_server: str) -> Iterator[str]:
 def test_a_backup_has_all_months_and_a_restored_database_goes_on(
     stats: Stats, empty_url: str, tmp_path: Path
 ) -> None:
-    record_history(stats)
+    record_history(stats, days=75, requests=300)
     stats.record(support.request("very old", NOW - timedelta(days=4000)))
     retention.run(stats.engine, SHORT, TODAY)
     before, known, counts = answers(stats), identities(stats.engine), rows(stats.engine)
