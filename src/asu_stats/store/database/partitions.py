@@ -217,8 +217,10 @@ def _bounds(month: date) -> str:
 
 
 def _has_rows(connection: Connection, name: str, month: date) -> bool:
-    found = f"SELECT EXISTS (SELECT FROM {name} WHERE {_within(month)})"  # noqa: S608
-    return bool(connection.execute(text(found)).scalar_one())
+    here = "timestamp >= :first AND timestamp < :after"
+    found = text(f"SELECT EXISTS (SELECT FROM {name} WHERE {here})")  # noqa: S608
+    days = {"first": month, "after": next_month(month)}
+    return bool(connection.execute(found, days).scalar_one())
 
 
 def briefly(engine: Engine, work: Callable[[Connection], Any]) -> Any:
