@@ -324,18 +324,19 @@ def keep_before(connection: Connection, today: date) -> None:
         default = default_of(name)
         if _partitions(connection, name) != [default]:
             continue
-        old, here = f"{name}_before_{begin:%Y_%m}", f"WHERE timestamp >= '{begin}'"
+        old = f"{name}_before_{begin:%Y_%m}"
         columns = ", ".join(_columns(connection, name))
-        gone = f"DELETE FROM {old} {here} RETURNING {columns}"  # noqa: S608
-        bounds = f"FOR VALUES FROM (MINVALUE) TO ('{begin}')"
+        gone = f"DELETE FROM {old} WHERE timestamp >= :begin RETURNING {columns}"  # noqa: S608
+        moved = f"WITH gone AS ({gone}) INSERT INTO {name} ({columns}) SELECT {columns} FROM gone"  # noqa: S608
         for statement in (
             f"ALTER TABLE {name} DETACH PARTITION {default}",
             f"ALTER TABLE {default} RENAME TO {old}",
             f"CREATE TABLE {default} PARTITION OF {name} DEFAULT",
-            f"WITH gone AS ({gone}) INSERT INTO {name} ({columns}) SELECT {columns} FROM gone",  # noqa: S608
-            f"ALTER TABLE {name} ATTACH PARTITION {old} {bounds}",
         ):
             connection.execute(text(statement))
+        connection.execute(text(moved), {"begin": begin})
+        bounds = f"FOR VALUES FROM (MINVALUE) TO ('{begin}')"
+        connection.execute(text(f"ALTER TABLE {name} ATTACH PARTITION {old} {bounds}"))
 
 
 _INDEXES: Final = text(
