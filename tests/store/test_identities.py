@@ -43,6 +43,17 @@ def test_keys_of_uuids_are_short_and_in_their_order() -> None:
     assert len(identity(received(id="no UUID"))) == 25
 
 
+def test_keys_are_those_of_stored_events() -> None:
+    """Keys are stored forever: with other ones, an event that is sent again would count again."""
+    source = "https://a.example.org"
+    assert identity(received(source=source, id=UUID)).hex() == (
+        "ea752535392e4da4750190a3b47c1d7e2f8a9b0c1d2e3f4a5b"
+    )
+    assert identity(received(source=source, id="x")).hex() == (
+        "ea752535392e4da464442a44457137672b3218c1007dc8f76a"
+    )
+
+
 REQUEST: dict[str, object] = {
     "request_hash": "other",
     "outcome": "joined",
@@ -137,3 +148,5 @@ def test_many_known_events_are_found_again(engine: Engine, count: int) -> None:
     assert {result for _, result in counts(engine)} == {"accepted", "duplicate"}
     apply_batch(engine, [])
     assert sum(counts(engine).values()) == count // 2 + 2 * count
+    apply_batch(engine, [replace(event, time=NOW - timedelta(1)) for event in events])
+    assert {n for (_, result), n in counts(engine).items() if result == "conflict"} == {count}
