@@ -33,9 +33,13 @@ PARTS: Final = {
         "not postgresql and not kill_9 and not retention and not rebuild",
     ),
     "retention": Part(
-        ("store/archive/retention.py", "store/archive/expiry.py"),
-        ("store/test_retention.py", "store/test_gaps.py", "jobs/test_clocks.py"),
-        "not postgresql and not history_is_archived and not may_not_write and not rebuild_reads",
+        ("store/archive/retention.py", "store/archive/expiry.py", "store/archive/months.py"),
+        (
+            *("store/test_retention_report.py", "store/test_retention.py", "store/test_gaps.py"),
+            *("store/test_partitions.py", "jobs/test_clocks.py"),
+        ),
+        "(not postgresql or test_retention_report) and not history_is_archived"
+        " and not may_not_write and not rebuild_reads and not leaves_with_its_partition",
     ),
     "outbreaks": Part(("monitor/outbreaks.py",), ("monitor/test_outbreaks.py",)),
     "answering": Part(
