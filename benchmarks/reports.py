@@ -14,7 +14,7 @@ from typing import Any, Final
 from benchmarks import cold, databases, systems
 from benchmarks.databases import Databases
 from benchmarks.report import Results, Table, Target
-from benchmarks.report_queries import REPORTS
+from benchmarks.report_queries import PAGE, REPORTS
 
 SMALL: Final = 10_000
 _TURNS: Final = 2
@@ -110,8 +110,12 @@ def _tables(sizes: dict[str, Any], size: int) -> list[Table]:
 
 
 def _targets(sizes: dict[str, Any], size: int) -> Iterator[Target]:
-    """Return the targets. `profiles` has none: it has one row per profile."""
-    for name in (name for name in REPORTS if name != "profiles"):
+    """Return the targets. Of `profiles`, which has a row per profile, a page has one."""
+    small, large = sizes[str(SMALL)][PAGE], sizes[str(size)][PAGE]
+    growth = large["asu_stats_page"] / small["asu_stats_page"]
+    words = f"{PAGE}, a page: {size:,} / {SMALL:,} requests"
+    yield Target("reports", words, growth, "at most", 2)
+    for name in (name for name in REPORTS if name != PAGE):
         small, large = sizes[str(SMALL)][name], sizes[str(size)][name]
         own, best = large["asu_stats"], _column_store_ms(large)
         if best is not None:

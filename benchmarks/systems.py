@@ -23,7 +23,7 @@ from benchmarks import other_databases
 from benchmarks.backend import Backend, WindowQuery
 from benchmarks.data import LAST_DAY
 from benchmarks.databases import Databases
-from benchmarks.report_queries import REPORTS, read_report
+from benchmarks.report_queries import PAGE, REPORTS, read_page, read_report
 from benchmarks.sql_reports import REPORTS as SQL_REPORTS
 
 ASU_STATS: Final = "asu-stats"
@@ -101,10 +101,12 @@ def _time(databases: Databases, system: str) -> Mapping[str, Mapping[str, float]
     """Return milliseconds by layout, or by time range for asu-stats, and by report."""
     if system == ASU_STATS:
         engine = engines.create(databases.url)
-        return {
+        found = {
             name: {q: _median_ms(partial(read_report, engine, q, window)) for q in REPORTS}
             for name, window in (("asu_stats", MONTH), ("asu_stats_year", YEAR))
         }
+        found["asu_stats_page"] = {PAGE: _median_ms(partial(read_page, engine, PAGE, MONTH))}
+        return found
     return {
         other.name: {
             report: _median_ms(partial(sql, WindowQuery(other, MONTH)))
