@@ -36,6 +36,14 @@ class LruCache(Generic[K, V]):
                 self._values.move_to_end(key)
             return found
 
+    def take(self, key: K) -> V | None:
+        """Return a value that is no longer here."""
+        with self._lock:
+            found = self._values.pop(key, None)
+            if found is not None:
+                self._bytes -= self._size(key, found)
+            return found
+
     def put(self, key: K, value: V) -> None:
         with self._lock:
             before = self._values.pop(key, None)

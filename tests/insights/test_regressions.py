@@ -8,13 +8,16 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import MetaData, Table
 from sqlalchemy.event import listen
 
-from asu_stats.reports.insights.build_days import BuildDays, Group
+from asu_stats.reports.insights.build_days import BuildDays
+from asu_stats.reports.insights.build_groups import Group
+from asu_stats.reports.insights.build_memory import remembered
 from asu_stats.store import migrate
 from asu_stats.store.blocks import packer, reader
 from asu_stats.store.database.engine import read_snapshot, write_transaction
@@ -254,20 +257,18 @@ def naive(history: list[CloudEvent], window: Window, without: tuple[Group, date]
 
 
 def stored(stats: Stats, window: Window, without: tuple[Group, date] | None) -> Sums:
-    with read_snapshot(stats.engine) as connection:
-        days = BuildDays.read(connection, window)
-        if without and days.place(without[0]) is not None:
+    with read_snapshot(stats.engine) as connection, remembered(connection, window, None) as memory:
+        days, groups = BuildDays(memory), memory.groups
+        if without and groups.place(without[0]) is not None:
             start = (without[1] - window.start).days
             days.exclude(without[0], start, start + 1)
-        distinct = days.distinct_failures()
     found: dict[tuple[Group, date], tuple[int, ...]] = {}
-    for place in range(days.size):
-        group = days.group(place)
-        assert days.place(group) == place
-        lists = *days.counts[:, place].tolist(), distinct[place].tolist()
-        for number, sums in enumerate(zip(*lists, strict=True)):
+    for place in range(groups.size):
+        group = groups.group(place)
+        assert groups.place(group) == place
+        for number, sums in enumerate(np.diff(days.sums[:, place]).T.tolist()):
             if any(sums):
-                found[group, days.day(number)] = sums
+                found[group, days.day(number)] = tuple(sums)
     return found
 
 
@@ -302,9 +303,8 @@ def test_series_equal_the_raw_events(
             stats.record(history[first:after])
     for part in PARTS:
         assert stored(stats, WINDOW, part) == naive(history, WINDOW, part)
-    with read_snapshot(stats.engine) as connection:
-        days = BuildDays.read(connection, WINDOW)
-        found = days.durations(Group("all", ()), 2, WINDOW.days)
+    with read_snapshot(stats.engine) as connection, remembered(connection, WINDOW, None) as memory:
+        found = BuildDays(memory).durations(Group("all", ()), 2, WINDOW.days)
         builds = zip(found.seconds.tolist(), (found.before + found.during).tolist(), strict=True)
         seconds = Counter(dict(builds))
     timed = [b for b in Naive(history).window(WINDOW.start, WINDOW.end).finished if b.succeeded]

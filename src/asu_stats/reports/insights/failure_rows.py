@@ -57,7 +57,7 @@ def _split(row: Row) -> Sequence[Any]:
     return (*stored, *device, *asker, *worker, package_list, request, failed, rejected)
 
 
-_FAILURES: Final = DayRows(
+OF_DAY: Final = DayRows(
     _of_day(),
     (
         *("fingerprint", "category", "type", "package", "version", "target", "profile"),
@@ -239,13 +239,13 @@ class FingerprintText(NamedTuple):
 
 def send(connection: Connection, window: Window) -> None:
     """Ask for what `read` and `basis` need, and do not wait for it."""
-    day_rows.send(connection, window.start, window.end, _FAILURES)
+    day_rows.send(connection, window.start, window.end, OF_DAY)
     send_basis(connection, window)
 
 
 def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> Failures:
     """Return the failures of `window`."""
-    found = day_rows.read(connection, window.start, window.end, _FAILURES)
+    found = day_rows.read(connection, window.start, window.end, OF_DAY)
     for name, value in filters.items():
         found = found.where(found.equal(name, value))
     return Failures(found)

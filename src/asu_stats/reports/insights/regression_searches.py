@@ -3,25 +3,19 @@
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from typing import Final, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from asu_stats.chance import fisher
 from asu_stats.reports import figures
 from asu_stats.reports.insights import change_points
-from asu_stats.reports.insights.build_days import ALL as ALL_BUILDS
-from asu_stats.reports.insights.build_days import (
-    DIMENSIONS,
-    ENDED,
-    FAILED,
-    SECONDS,
-    TIMED,
-    BuildDays,
-    Group,
-)
-from asu_stats.reports.insights.change_points import Candidates, Floats, Stretch, up_to
+from asu_stats.reports.insights.build_days import BuildDays
+from asu_stats.reports.insights.build_groups import ALL as ALL_BUILDS
+from asu_stats.reports.insights.build_groups import DIMENSIONS, Group
+from asu_stats.reports.insights.build_memory import DISTINCT, ENDED, FAILED, SECONDS, TIMED
+from asu_stats.reports.insights.change_points import Candidates, Floats, Stretch
 from asu_stats.store.blocks.columns import numbered
 from asu_stats.store.blocks.keys import Ints
 
@@ -34,45 +28,45 @@ _MIN_VARIATION: Final = 0.1
 _MEASURES: Final = 2
 CHANCE: Final = 0.62  # √(2π · 4 / 64) = 0.626
 _MARGIN: Final = 0.01  # for rounding
+_SEARCHED: Final = 0.9  # of the least strength, so that what is found lasts if that decreases
 _LEAST: Final = 1 - 1e-6  # for rounding of a bound
 
 
 class Search(ABC):
     """The search for regressions of one measure.
 
-    `bad` are failures or seconds, and `of` the builds that they are compared with, per group and
-    day. Failures of one request on a day count once.
+    It searches in the groups that changed since it is remembered what a search found.
     """
 
     measure: Measure
-    bad: Ints
-    of: Ints
 
     def __init__(self, days: BuildDays) -> None:
         self.days = days
-        size = days.size
-        starts, ends = np.zeros(size, np.int64), np.zeros(size, np.int64)
-        self._candidates = Candidates(np.zeros(size), starts, ends)
+        self.groups = days.groups
+        self._found = days.memory.found(self.measure)
         self.tests = len(DIMENSIONS) * _MEASURES * change_points.stretches(days.window.days)
-        self.update(range(size))
+        self._search()
 
-    def update(self, changed: Collection[int]) -> None:
-        """Search again in groups whose builds changed."""
-        self.count()
-        self._of, self._bad = up_to(self.of), up_to(self.bad)
-        self._least = self.least_strength()
-        self._stretches: dict[Group, Stretch | None] = {}
-        some = len(changed) < self.days.size
-        places: Ints | slice = np.array(sorted(changed), np.int64) if some else slice(None)
-        found = self.search(places, self._least[places])
-        for known, new in zip(self._candidates, found, strict=True):
-            known[places] = new
+    def update(self, changed: set[int]) -> None:
+        """Search again in groups some of whose builds were excluded."""
+        self._found = self._found.without(changed)
+        self._search()
+
+    def _search(self) -> None:
+        """Search in groups of which nothing is known, or too little."""
+        self._least, found = self.least_strength(), self._found
+        places = np.flatnonzero(found.stale | (self._least < found.least))
+        least = _SEARCHED * self._least[places]
+        new = self.search(places, least)
+        for known, here in zip((*found.candidates, found.least), (*new, least), strict=True):
+            known[places] = here
+        found.stale[places] = False
 
     def ranked(self) -> Iterator[tuple[Group, Stretch]]:
         """Yield the groups that may have a regression, the strongest first, and the stretches."""
-        strengths = self._candidates.strength
+        strengths = self._found.candidates.strength
         strong = np.flatnonzero(strengths >= self._least).tolist()
-        groups = {place: self.days.group(place) for place in strong}
+        groups = {place: self.groups.group(place) for place in strong}
         order = sorted(
             (-float(f"{strengths[place]:.6g}"), _order(group), place)
             for place, group in groups.items()
@@ -85,31 +79,37 @@ class Search(ABC):
 
     def stretch(self, group: Group) -> Stretch | None:
         """Return the stretch that differs most from the days before it, or `None`."""
-        if group not in self._stretches:
-            self._stretches[group] = self._stretch(group)
-        return self._stretches[group]
-
-    def _stretch(self, group: Group) -> Stretch | None:
-        place = self.days.place(group)
+        place = self.groups.place(group)
         if place is None:
             return None
-        strength, start, end = (each[place] for each in self._candidates)
+        if place not in self._found.stretches:
+            self._found.stretches[place] = self._stretch(place)
+        return self._found.stretches[place]
+
+    def _stretch(self, place: int) -> Stretch | None:
+        strength, start, end = (each[place] for each in self._found.candidates)
         if strength < self._least[place]:  # a weaker stretch may not be the strongest of all
             found = self.search(np.array([place]), np.zeros(1))
             strength, start, end = (each[0] for each in found)
         if strength < 0:
             return None
         found_here = Stretch(int(start), int(end), float(strength))
-        return self.lasting(found_here, self.of[place].tolist(), self.bad[place].tolist())
+        of, bad = (np.diff(each).tolist() for each in self.up_to(place))
+        return self.lasting(found_here, of, bad)
 
     def least_strength(self) -> Floats:
         """Return for each group a strength below which nothing is significant."""
-        return np.full(self.days.size, _MIN_STRENGTH)
+        return np.full(self.groups.size, _MIN_STRENGTH)
 
     def _place(self, group: Group) -> int:
-        place = self.days.place(group)
+        place = self.groups.place(group)
         assert place is not None  # noqa: S101 - it has a stretch
         return place
+
+    def _between(self, group: Group, start: int, end: int) -> Ints:
+        sums = self.days.sums[:, self._place(group)]
+        found: Ints = sums[:, end] - sums[:, start]
+        return found
 
     def average(self, group: Group, start: int, end: int) -> tuple[float, int]:
         """Return failures or seconds per build from day `start` to before `end`, and the builds."""
@@ -118,9 +118,8 @@ class Search(ABC):
 
     def sums(self, group: Group, start: int, end: int) -> tuple[int, int]:
         """Return failures or seconds from day `start` to before `end`, and the builds."""
-        place = self._place(group)
-        bad, builds = (int(each[place, end] - each[place, start]) for each in (self._bad, self._of))
-        return bad, builds
+        builds, bad = self.up_to((self._place(group), [start, end]))
+        return int(bad[1] - bad[0]), int(builds[1] - builds[0])
 
     def rest(self, broader: Group, group: Group, start: int, end: int) -> tuple[int, int]:
         """Return the same of the builds of `broader` that are not in `group`."""
@@ -139,20 +138,30 @@ class Search(ABC):
         mixed = ALL_BUILDS if group.dimension in {"profile", "worker"} else group
         average, _ = self.average(mixed, 0, start)
         _, all_builds = self.average(mixed, start, end)
-        cells = self.days.cells(mixed)
-        before = self._of[cells, start]
-        cells, before = (each[before >= change_points.MIN_COUNT] for each in (cells, before))
-        builds = self._of[cells, end] - self._of[cells, start]
+        cells = self.groups.cells(mixed)
+        before, bad = self.up_to((cells, start))
+        some = before >= change_points.MIN_COUNT
+        cells, before, bad = cells[some], before[some], bad[some]
+        builds = self.up_to((cells, end))[0] - before
         unmixed = all_builds * average
-        expected = unmixed + float((builds * (self._bad[cells, start] / before - average)).sum())
+        # Exact, so that the order of the groups does not matter.
+        expected = unmixed + math.fsum((builds * (bad / before - average)).tolist())
         return expected / unmixed if unmixed and expected else 1.0
 
-    @abstractmethod
-    def count(self) -> None:
-        """Set `bad` and `of`."""
+    def p_value(self, group: Group) -> float:
+        """Return the p-value of the stretch of a group, without Bonferroni's correction."""
+        place, stretch = self._place(group), self.stretch(group)
+        assert stretch is not None  # noqa: S101 - it is tested
+        if place not in self._found.p_values:
+            self._found.p_values[place] = self.tested(group, stretch)
+        return self._found.p_values[place]
 
     @abstractmethod
-    def search(self, places: Ints | slice, least: Floats) -> Candidates:
+    def up_to(self, index: Any) -> tuple[Ints, Ints]:
+        """Return sums up to days: builds, and those that failed, or seconds."""
+
+    @abstractmethod
+    def search(self, places: Ints, least: Floats) -> Candidates:
         """Return the stretches of groups that differ most from the days before them.
 
         Where none has the `least` strength, it may be any stretch, or none.
@@ -170,8 +179,8 @@ class Search(ABC):
         """
 
     @abstractmethod
-    def p_value(self, group: Group, stretch: Stretch) -> float:
-        """Return the p-value, without Bonferroni's correction."""
+    def tested(self, group: Group, stretch: Stretch) -> float:
+        """Return the p-value of a stretch, from the rows of its builds."""
 
     @abstractmethod
     def least_p_value(self, group: Group, stretch: Stretch) -> float:
@@ -195,13 +204,12 @@ class RateSearch(Search):
 
     measure: Measure = "success_rate"
 
-    def count(self) -> None:
-        ended, failed = self.days.counts[ENDED], self.days.counts[FAILED]
-        self.bad = self.days.distinct_failures()
-        self.of = ended - failed + self.bad
+    def up_to(self, index: Any) -> tuple[Ints, Ints]:
+        ended, failed, bad = (self.days.sums[each][index] for each in (ENDED, FAILED, DISTINCT))
+        return ended - failed + bad, bad
 
-    def search(self, places: Ints | slice, least: Floats) -> Candidates:
-        return change_points.failure_rises(self._of[places], self._bad[places], least)
+    def search(self, places: Ints, least: Floats) -> Candidates:
+        return change_points.failure_rises(*self.up_to(places), least)
 
     def least_strength(self) -> Floats:
         """Return for each group a strength below which Fisher's test finds nothing significant.
@@ -210,10 +218,10 @@ class RateSearch(Search):
         at least 0.62 / √failures times the likelihood ratio.
         """
         tests = np.repeat(
-            [float(self.tests * self.days.tests[each]) for each in self.days.members],
-            [of.size for of in self.days.members.values()],
+            [float(self.tests * self.days.tests[each]) for each in self.groups.members],
+            [of.size for of in self.groups.members.values()],
         )
-        chance = CHANCE / np.sqrt(np.maximum(self._bad[:, -1], 1))
+        chance = CHANCE / np.sqrt(np.maximum(self.days.sums[DISTINCT, :, -1], 1))
         found: Floats = np.log(np.maximum(tests, 1) * chance / P) - _MARGIN
         return np.maximum(found, _MIN_STRENGTH)
 
@@ -226,7 +234,7 @@ class RateSearch(Search):
         mix = self.mix_factor(group, stretch)
         return during - before * mix >= _MIN_WITHIN * (during - before)
 
-    def p_value(self, group: Group, stretch: Stretch) -> float:
+    def tested(self, group: Group, stretch: Stretch) -> float:
         rows = self.days.failed_in(group, *stretch.days)
         requests = len(numbered(rows.request)[1])
         repeated = len(numbered(rows.day, rows.request)[1]) - requests
@@ -253,8 +261,7 @@ class RateSearch(Search):
         )
 
     def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
-        series = self.days.counts[:, self._place(group), start:end]
-        ended, failed = (int(series[each].sum()) for each in (ENDED, FAILED))
+        ended, failed = self._between(group, start, end)[[ENDED, FAILED]].tolist()
         return figures.rate(ended - failed, ended), ended
 
     def fingerprint(self, group: Group, stretch: Stretch) -> str | None:
@@ -284,7 +291,8 @@ class RateSearch(Search):
 class DurationSearch(Search):
     """The search in average durations of successful builds.
 
-    `variation` is the coefficient of variation of all durations.
+    `variation` is the coefficient of variation of all durations. It changes with every build, so
+    strengths are searched as if it was 1.
     """
 
     measure: Measure = "duration"
@@ -293,11 +301,14 @@ class DurationSearch(Search):
         self._variation = max(variation, _MIN_VARIATION)
         super().__init__(days)
 
-    def count(self) -> None:
-        self.bad, self.of = self.days.counts[SECONDS], self.days.counts[TIMED]
+    def up_to(self, index: Any) -> tuple[Ints, Ints]:
+        return self.days.sums[TIMED][index], self.days.sums[SECONDS][index]
 
-    def search(self, places: Ints | slice, least: Floats) -> Candidates:
-        return change_points.slowdowns(self._of[places], self._bad[places], self._variation, least)
+    def search(self, places: Ints, least: Floats) -> Candidates:
+        return change_points.slowdowns(*self.up_to(places), 1.0, least)
+
+    def least_strength(self) -> Floats:
+        return super().least_strength() * self._variation**2
 
     def lasting(self, found: Stretch, of: Sequence[int], bad: Sequence[int]) -> Stretch:
         return change_points.lasting_slowdown(found, of, bad)
@@ -308,7 +319,7 @@ class DurationSearch(Search):
         change = math.log(during / before)
         return change - math.log(self.mix_factor(group, stretch)) >= _MIN_WITHIN * change
 
-    def p_value(self, group: Group, stretch: Stretch) -> float:
+    def tested(self, group: Group, stretch: Stretch) -> float:
         durations = self.days.durations(group, *stretch.days)
         return change_points.slowdown_p_value(durations.before, durations.during)
 
@@ -331,8 +342,7 @@ class DurationSearch(Search):
         return bool(strength >= _REST_STRENGTH)
 
     def figure(self, group: Group, start: int, end: int) -> tuple[float | None, int]:
-        series = self.days.counts[:, self._place(group), start:end]
-        builds, seconds = (int(series[each].sum()) for each in (TIMED, SECONDS))
+        builds, seconds = self._between(group, start, end)[[TIMED, SECONDS]].tolist()
         return figures.average(seconds, builds), builds
 
     def fingerprint(self, _group: Group, _stretch: Stretch, /) -> str | None:

@@ -19,18 +19,18 @@ from asu_stats.reports import floor, sums
 from asu_stats.reports.cover import covers
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.fields import Day, Period, Total
-from asu_stats.reports.insights import change_points, failure_rows
+from asu_stats.reports.insights import build_days, change_points, failure_rows
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.reports.insights.build_days import ALL as ALL_BUILDS
-from asu_stats.reports.insights.build_days import (
-    DIMENSIONS,
+from asu_stats.reports.insights.build_days import BuildDays
+from asu_stats.reports.insights.build_groups import ALL as ALL_BUILDS
+from asu_stats.reports.insights.build_groups import DIMENSIONS, Dimension, Group
+from asu_stats.reports.insights.build_memory import (
     ENDED,
     FAILED,
     TIMED,
-    BuildDays,
-    Dimension,
-    Group,
+    Memory,
     Totals,
+    remembered,
 )
 from asu_stats.reports.insights.change_points import Stretch
 from asu_stats.reports.insights.regression_searches import (
@@ -108,16 +108,16 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Regression
     """Return the regressions that start in `window`."""
     basis = failure_rows.basis(connection, window, _METHOD, found=0)
     searched = _searched(connection, window)
-    days = BuildDays.read(connection, searched, _may_change) if searched else None
-    basis["enough"] = bool(basis["builds"]) and days is not None and _is_enough(days)
     found: list[Regression] = []
-    if days is not None and basis["enough"]:
-        (durations,) = sums.cubes(connection, days.window, cubes.SECONDS)
-        variation = all_durations(durations).variation or 1.0
-        for search in (DurationSearch(days.copy(), variation), RateSearch(days)):
-            found += _regressions(search)
+    if searched:
+        with remembered(connection, searched, _may_change) as memory:
+            basis["enough"] = bool(basis["builds"]) and _is_enough(memory)
+            if basis["enough"]:
+                found = _found(connection, memory)
         names = floor.Visible(connection, window)
         found = [_shown(row, names) for row in found]
+    else:
+        basis["enough"] = False
     found = [row for row in found if row["since"] >= window.start.isoformat()]
     found.sort(key=lambda row: (row["p_value"], DIMENSIONS.index(row["dimension"]), row["value"]))
     found.sort(key=lambda row: row["since"], reverse=True)
@@ -128,6 +128,13 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Regression
         "regressions": page.of(found),
         "regressions_total": len(found),
     }
+
+
+def _found(connection: Connection, memory: Memory) -> list[Regression]:
+    (durations,) = sums.cubes(connection, memory.window, cubes.SECONDS)
+    variation = all_durations(durations).variation or 1.0
+    slower = _regressions(DurationSearch(BuildDays(memory), variation))
+    return slower + _regressions(RateSearch(BuildDays(memory)))
 
 
 def _shown(row: Regression, names: floor.Visible) -> Regression:
@@ -160,11 +167,11 @@ def _may_change(dimension: Dimension, totals: Totals) -> Mask | None:
     return has_failures | has_durations
 
 
-def _is_enough(days: BuildDays) -> bool:
-    place = days.place(ALL_BUILDS)
+def _is_enough(memory: Memory) -> bool:
+    place = memory.groups.place(ALL_BUILDS)
     if place is None:
         return False
-    ended = days.counts[ENDED, place]
+    ended = BuildDays(memory).of_days(place, ENDED)
     return int((ended > 0).sum()) > 1 and int(ended.sum()) >= _MIN_BUILDS
 
 
@@ -192,7 +199,7 @@ def _regressions(search: Search) -> list[Regression]:
             least = search.least_p_value(group, stretch) * tried
             if least >= P or not search.is_within(group, stretch):
                 continue
-            p_value = search.p_value(group, stretch) * tried
+            p_value = search.p_value(group) * tried
             if p_value < P:
                 break
         else:
@@ -205,11 +212,7 @@ def _regressions(search: Search) -> list[Regression]:
                 and search.rest_changed(broader, group, stretch)
                 and search.is_within(broader, candidate)
             ):
-                p_broader = (
-                    search.p_value(broader, candidate)
-                    * search.tests
-                    * days.tests[broader.dimension]
-                )
+                p_broader = search.p_value(broader) * search.tests * days.tests[broader.dimension]
                 if p_broader < P:
                     group, stretch, p_value = broader, candidate, p_broader
                     break
@@ -251,7 +254,7 @@ def _days(query: Query) -> Window:
 def _send(connection: Connection, query: Query) -> None:
     failure_rows.send_basis(connection, query.window)
     if searched := _searched(connection, query.window):
-        BuildDays.send(connection, searched)
+        build_days.send(connection, searched)
         sums.send_cubes(connection, searched, cubes.SECONDS)
 
 

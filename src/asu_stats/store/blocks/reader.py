@@ -94,6 +94,9 @@ class _Cache:
             size_bytes=_CACHE_BYTES, size=lambda key, known: key[0].size(known[1])
         )
         self.declared: dict[Any, Any] = {}
+        self.memories: LruCache[Any, Any] = LruCache(
+            size_bytes=_CACHE_BYTES, size=lambda _, memory: memory.bytes
+        )
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
         self.damage = Condition(log, "blocks: a stored block is damaged")
         self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
@@ -229,6 +232,16 @@ def remembered(
     declared = _cache_of(connection).declared
     found: tuple[Vocabulary, Daily[T]] = declared.get(of) or declared.setdefault(of, declare(of))
     return found
+
+
+def memories(connection: Connection) -> LruCache[Any, Any]:
+    """Return what reports remember of a database, in objects that have a size: `bytes`."""
+    return _cache_of(connection).memories
+
+
+def changes(connection: Connection, start: date, end: date) -> dict[int, int]:
+    """Return the last change of each day from `start` to `end` that has any, by ordinal."""
+    return Reader(connection).changes_of(start, end)
 
 
 def send_days(connection: Connection, start: date, end: date, daily: "Daily[Any]") -> None:

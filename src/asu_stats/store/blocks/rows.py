@@ -3,7 +3,7 @@
 Rows are remembered day by day while a day does not change. Names are numbers of a vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -51,6 +51,12 @@ class Rows:
         """Return some of the rows."""
         return replace(self, day=self.day[mask], columns=self.columns[:, mask])
 
+    def of_keys(self, keys: Ints) -> "Rows":
+        """Return rows with given keys; all numbers are 0."""
+        columns = np.zeros((1 + len(self.of.numbers), len(keys)), np.int64)
+        columns[0] = keys
+        return replace(self, day=np.zeros(len(keys), np.int64), columns=columns)
+
     def number(self, name: str) -> Ints:
         """Return a column of whole numbers."""
         found: Ints = self.columns[1 + self.of.numbers.index(name)]
@@ -77,13 +83,36 @@ def send(connection: Connection, start: date, end: date, of: DayRows) -> None:
 
 def read(connection: Connection, start: date, end: date, of: DayRows) -> Rows:
     """Return the rows of the days from `start` to `end`, in the order of days."""
+    first, last = start.toordinal(), end.toordinal()
+    days = (rows for _, rows in read_days(connection, first, last, of))
+    return joined([nothing(connection, of), *days])
+
+
+def read_days(
+    connection: Connection, first: int, last: int, of: DayRows
+) -> Iterator[tuple[int, Rows]]:
+    """Yield the days from `first` to `last` with data, which are ordinals, and their rows."""
     vocabulary, daily = reader.remembered(connection, of, _declared)
-    days = reader.read_days(connection, start, end, daily)
-    ordinals = np.array([day.toordinal() for day, _ in days], np.int64)
-    sizes = [rows.shape[1] for _, rows in days]
-    width = 1 + len(of.numbers)
-    columns = np.concatenate([np.zeros((width, 0), np.int64), *(r for _, r in days)], axis=1)
-    return Rows(of, vocabulary, np.repeat(ordinals, sizes), columns)
+    days = date.fromordinal(first), date.fromordinal(last)
+    for day, columns in reader.read_days(connection, *days, daily):
+        ordinal = day.toordinal()
+        yield ordinal, Rows(of, vocabulary, np.full(columns.shape[1], ordinal), columns)
+
+
+def nothing(connection: Connection, of: DayRows) -> Rows:
+    """Return no rows."""
+    vocabulary, _ = reader.remembered(connection, of, _declared)
+    return Rows(of, vocabulary, np.zeros(0, np.int64), _no_columns(of))
+
+
+def joined(rows: Sequence[Rows]) -> Rows:
+    """Return the rows of one or more, in their order."""
+    columns = np.concatenate([each.columns for each in rows], axis=1)
+    return replace(rows[0], day=np.concatenate([each.day for each in rows]), columns=columns)
+
+
+def _no_columns(of: DayRows) -> Ints:
+    return np.zeros((1 + len(of.numbers), 0), np.int64)
 
 
 def _declared(of: DayRows) -> tuple[Vocabulary, Daily[Ints]]:
@@ -94,7 +123,7 @@ def _declared(of: DayRows) -> tuple[Vocabulary, Daily[Ints]]:
 def _numbered(of: DayRows, vocabulary: Vocabulary, rows: Sequence[Row]) -> Ints:
     """Return the rows of a day as columns."""
     if not rows:
-        return np.zeros((1 + len(of.numbers), 0), np.int64)
+        return _no_columns(of)
     columns, width = list(zip(*map(of.split, rows), strict=True)), len(of.names)
     keys = vocabulary.numbers([Column.of(column) for column in columns[:width]])
     return np.stack([keys, *(np.array(column, np.int64) for column in columns[width:])])
