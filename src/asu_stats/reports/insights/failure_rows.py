@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, se
 from asu_stats.events import NO_HASH, UNKNOWN
 from asu_stats.reports import floor, sums
 from asu_stats.reports.insights.basis import Basis
+from asu_stats.store.blocks import reader
 from asu_stats.store.blocks import rows as day_rows
 from asu_stats.store.blocks.columns import Mask, Names, distinct, numbered, total
 from asu_stats.store.blocks.cubes import FINGERPRINTS
@@ -101,6 +102,11 @@ class Failures:
         if "request" in self.__dict__:  # faster than from the hashes
             found.request = numbered(self.request[mask])[0]
         return found
+
+    @cached_property
+    def failed(self) -> "Failures":
+        """The failed builds, without rejected requests."""
+        return self.where(self.number("failed_builds") != 0)
 
     @property
     def day(self) -> Ints:
@@ -244,11 +250,23 @@ def send(connection: Connection, window: Window) -> None:
 
 
 def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> Failures:
-    """Return the failures of `window`."""
-    found = day_rows.read(connection, window.start, window.end, OF_DAY)
+    """Return the failures of `window`. All are remembered until a day changes."""
+    memories, key = reader.memories(connection), (Failures, window)
+    changes = reader.changes(connection, window.start, window.end)
+    known: _Known | None = memories.get(key)
+    if known is None or known.changes != changes:
+        rows = day_rows.read(connection, window.start, window.end, OF_DAY)
+        memories.put(key, known := _Known(changes, Failures(rows), 6 * rows.columns.nbytes))
+    found = known.failures
     for name, value in filters.items():
         found = found.where(found.equal(name, value))
-    return Failures(found)
+    return found
+
+
+class _Known(NamedTuple):
+    changes: Mapping[int, int]
+    failures: Failures
+    bytes: int  # with the columns derived, roughly
 
 
 def _select_texts(given: FromClause) -> Select[Any]:

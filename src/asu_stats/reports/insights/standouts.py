@@ -80,7 +80,7 @@ def find(
     filters: Mapping[str, str],
 ) -> list[Standout]:
     """Return the over-represented values of failed builds, most significant first."""
-    failed = failures.where(failures.number("failed_builds") != 0)
+    failed = failures.failed
     if int(failed.request.max(initial=-1)) + 1 < _MIN_REQUESTS:
         return []
     every_list, codes = np.unique(failed.number("package_list"), return_inverse=True)
