@@ -85,8 +85,13 @@ def test_what_is_remembered_is_what_a_new_process_finds(
         )
     )
     target, profile = DEVICES[0]
-    device = {"version": VERSIONS[1], "target": target, "profile": profile, "worker_id": "w1"}
-    failing = {"status": "failure", "error_message": FULL} | device
+    device: dict[str, Any] = {
+        "version": VERSIONS[1],
+        "target": target,
+        "profile": profile,
+        "worker_id": "w1",
+    }
+    failing = device | {"status": "failure", "error_message": FULL}
     target, profile = DEVICES[2]
     earlier = failing | {"target": target, "profile": profile}
     here = device | {"worker_id": "w3", "status": "success"}

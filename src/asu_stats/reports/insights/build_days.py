@@ -107,7 +107,8 @@ class BuildDays:
         mask = (self._failures.day >= first) & (self._failures.day < first + end - start)
         rest = self._failures.where(mask)
         columns[DISTINCT] = build_memory.distinct(self.groups, rest, columns[FAILED], first)
-        self.sums = self.sums.copy()  # others may use them without these exclusions
+        if self.sums is self.memory.sums:
+            self.sums = self.sums.copy()
         return changed | set(build_memory.put(self.sums, start, columns).tolist())
 
     def durations(self, group: Group, start: int, end: int) -> Durations:

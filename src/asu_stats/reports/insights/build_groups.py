@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -51,6 +51,9 @@ class Members:
     first: int
     size: int
     parts: Sequence[Names]
+    _known: dict[tuple[int, int], tuple[list[Any], tuple[int, int], Ints]] = field(
+        default_factory=dict
+    )
 
     def group(self, dimension: Dimension, number: int) -> Group:
         """Return the group with a number, counted from the first."""
@@ -64,15 +67,25 @@ class Members:
         found = np.flatnonzero(here)
         return int(found[0]) if len(found) else None
 
+    def _codes_in(self, column: Names, part: Names) -> tuple[Ints, int]:
+        """Return the code of each name of a part in a column, and that of names without rows."""
+        values, sizes = column.values, (len(column.values), len(part.values))
+        known = self._known.get((id(values), id(part.values)))
+        if known is None or known[0] is not values or known[1] != sizes:
+            codes = column.places()
+            found = np.array([codes.get(name, sizes[0]) for name in part.values], np.int64)
+            found = np.minimum(found, sizes[0])  # another thread may have added names
+            known = self._known[id(values), id(part.values)] = values, sizes, found
+        return known[2], sizes[0]
+
     def places_of(self, columns: Sequence[Names]) -> Ints:
         """Return the place of the group that each row of `columns` is in, -1 if there is none."""
         found, keys = np.zeros(0, np.int64), np.zeros(self.size, np.int64)
         size = 1
         for part, column in zip(self.parts, columns, strict=True):
-            codes = column.places()
-            width = len(column.values) + 1  # the last code is that of names without rows
-            known = np.array([codes.get(name, width - 1) for name in part.values], np.int64)
-            keys = keys * width + known[part.codes]
+            codes, last = self._codes_in(column, part)
+            width = last + 1
+            keys = keys * width + codes[part.codes]
             found = found * width + column.codes if size > 1 else column.codes
             size *= width
         table = np.full(size, -1)
