@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import random
+import re
 import socket
 import statistics
 import subprocess
@@ -223,11 +224,20 @@ def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
         time.monotonic() - began,
         pages * os.sysconf("SC_PAGE_SIZE") / _MIB,
         len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 - it is no directory of files
-        (directory / "log.txt").stat().st_size / 1024,
+        _log_bytes(directory / "log.txt") / 1024,
         wal.stat().st_size / _MIB if wal.exists() else 0.0,
         p99("events"),
         p99("reports"),
     )
+
+
+# A build writes two lines, its request one.
+_LINE_OF_BUILD: Final = re.compile(rb"^.*(?:build|request) \S+: .*\n", re.MULTILINE)
+
+
+def _log_bytes(file: Path) -> int:
+    """Return the size of a log without the lines of builds: these grow with the load."""
+    return len(_LINE_OF_BUILD.sub(b"", file.read_bytes()))
 
 
 # What a value may gain in the second half, as a share of its middle and in its own unit.
