@@ -31,8 +31,9 @@ def _run(
     directory: str,
     outputs: tuple[str, str],
     user: str | None,
+    first: str,
 ) -> None:
-    """Become the command `asu-stats` in a process group of its own."""
+    """Run `first`, and become the command `asu-stats` in a process group of its own."""
     gc.freeze()  # what was imported before would be looked through again and again
     os.setsid()
     for number, name in enumerate(outputs, 1):
@@ -43,6 +44,7 @@ def _run(
     os.environ.update(environment)
     time.tzset()
     os.chdir(directory)
+    exec(first, {})  # noqa: S102 - our own
     from asu_stats import cli
 
     if user is not None:  # who may not be allowed to read this Python: all modules come before
@@ -71,11 +73,12 @@ class Process:
         stdout: Path,
         stderr: Path,
         user: str | None = None,
+        first: str = "",
     ) -> None:
         self.args = ["asu-stats", *arguments]
         outputs = (str(stdout), str(stderr))
         self._process = context.Process(
-            target=_run, args=(arguments, dict(env), str(cwd), outputs, user)
+            target=_run, args=(arguments, dict(env), str(cwd), outputs, user, first)
         )
         self._process.start()
         assert self._process.pid

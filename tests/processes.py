@@ -41,33 +41,20 @@ def environment(directory: Path, database_url: str) -> dict[str, str]:
     }
 
 
-Process = forked.Process | subprocess.Popen[bytes]
-
-
 def start(
     directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
-) -> Process:
+) -> forked.Process:
     """Start a command in a process group of its own; its log goes to a file.
 
-    `first` is Python that the process runs before it imports anything.
+    `first` is Python that the process runs before the command.
     """
     log = directory / "log.txt"
     log.touch()
     env = {**environment(directory, database_url), **variables}
-    if not first:
-        return forked.Process(arguments, env=env, cwd=directory, stdout=log, stderr=log)
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            [*COMMAND[:-1], f"{first}\n{COMMAND[-1]}", *arguments],
-            env=env,
-            stdout=output,
-            stderr=output,
-            cwd=directory,
-            start_new_session=True,
-        )
+    return forked.Process(arguments, env=env, cwd=directory, stdout=log, stderr=log, first=first)
 
 
-def kill(process: Process) -> None:
+def kill(process: forked.Process) -> None:
     """Kill a process and its children at once, as a crash would."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -91,7 +78,7 @@ def wait_ready(port: int, seconds: float = 120) -> None:
 @contextlib.contextmanager
 def running(
     directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
-) -> Iterator[Process]:
+) -> Iterator[forked.Process]:
     """Run a command until the block ends, then stop it kindly, then not."""
     process = start(directory, database_url, *arguments, first=first, **variables)
     try:

@@ -24,7 +24,17 @@ from tests.support import TOKEN
 LIVE = "/api/v1/stats/live"
 EVENTS = "/api/v1/stats/events"
 BUILD = "/api/v1/build"
-WITHOUT_HTTPTOOLS = "import sys; sys.modules['httptools'] = None"
+WITHOUT_HTTPTOOLS = """
+import sys
+
+for name in [*sys.modules]:
+    if name.startswith(("asu_stats.server", "httptools", "uvicorn.protocols.http")):
+        del sys.modules[name]
+sys.modules["httptools"] = None
+from asu_stats.server.protocol import PROTOCOL
+
+assert PROTOCOL.__name__ == "_H11"
+"""
 PARSERS = ("httptools", "h11")
 HURRIED = "from asu_stats.server import connection as c; c.HEAD_SECONDS, c.BODY_SECONDS = 2, 3"
 WEBSOCKET = {
@@ -84,10 +94,10 @@ class Answer:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, url: str, parser: str, limits: str) -> Iterator[Server]:
+def serving(directory: Path, url: str, parser: str, limits: str = "") -> Iterator[Server]:
     """Run a server, and check that it logged no error."""
     port = processes.free_port()
-    first = limits if parser == "httptools" else f"{WITHOUT_HTTPTOOLS}; {limits}"
+    first = limits if parser == "httptools" else f"{WITHOUT_HTTPTOOLS}\n{limits}"
     arguments = ("serve", "--port", str(port), "--builder", "none")
     with processes.running(directory, url, *arguments, first=first) as process:
         processes.wait_ready(port)
@@ -114,7 +124,7 @@ def patient_server(
     """A server with the limits of production, for clients that may be slow on a busy machine."""
     directory = tmp_path_factory.mktemp("server")
     url = sqlite_database(request, directory)
-    with serving(directory, url, request.param, "import sys") as server:
+    with serving(directory, url, request.param) as server:
         yield server
 
 

@@ -47,7 +47,7 @@ def server(
 ) -> Iterator[Server]:
     directory: Path = tmp_path_factory.mktemp("smuggling")
     url = sqlite_database(request, directory)
-    with serving(directory, url, request.param, "import sys") as server:
+    with serving(directory, url, request.param) as server:
         yield server
 
 

@@ -23,7 +23,7 @@ from asu_stats.exceptions import AsuStatsError, ForeignDataError, OtherHistoryEr
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.database import engine as engines
-from tests import processes
+from tests import forked, processes
 from tests.importers.go_history import GoHistory, plain
 
 # What tells when or how often something was done, not what is known.
@@ -242,7 +242,7 @@ def test_no_room_left_and_run_again_is_as_run_once(
 
 
 @pytest.fixture
-def followed(tmp_path: Path) -> Iterator[tuple[GoHistory, Path, Path, processes.Process]]:
+def followed(tmp_path: Path) -> Iterator[tuple[GoHistory, Path, Path, forked.Process]]:
     """A server that goes on working, and an import that follows it."""
     history = GoHistory(21).run(100)
     file, stats = history.write(tmp_path / "builder.db"), tmp_path / "stats.db"
@@ -253,7 +253,7 @@ def followed(tmp_path: Path) -> Iterator[tuple[GoHistory, Path, Path, processes.
 
 
 def test_a_server_that_goes_on_is_followed(
-    tmp_path: Path, followed: tuple[GoHistory, Path, Path, processes.Process]
+    tmp_path: Path, followed: tuple[GoHistory, Path, Path, forked.Process]
 ) -> None:
     history, file, stats, process = followed
     until(lambda: rows_of(stats) >= len(history.happened))
@@ -305,7 +305,7 @@ def test_times_of_clocks_that_were_wrong_are_not_imported(tmp_path: Path) -> Non
 
 
 def test_a_file_that_is_replaced_or_emptied_is_followed(
-    tmp_path: Path, followed: tuple[GoHistory, Path, Path, processes.Process]
+    tmp_path: Path, followed: tuple[GoHistory, Path, Path, forked.Process]
 ) -> None:
     history, file, stats, process = followed
     count = len(history.happened)
