@@ -2,6 +2,8 @@
 
 import gc
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from asu_stats.store import migrate
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database import partitions
 from asu_stats.times import utc_today
-from tests import adapters, compiled, order, rewritten
+from tests import adapters, compiled, once, order, rewritten
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
@@ -53,6 +55,19 @@ def manual_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         made.parent.mkdir(parents=True, exist_ok=True)
         made.touch()
     monkeypatch.setattr(manual, "DIRECTORY", site)
+
+
+@pytest.fixture(scope="session")
+def manual_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manual, built from the pages as they are."""
+
+    def build(directory: Path) -> None:
+        script = Path(__file__).parents[1] / "manual" / "build.py"
+        command = [sys.executable, str(script), str(directory / "site")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return once.made(tmp_path_factory, "manual", build) / "site"
 
 
 @pytest.fixture(scope="session")

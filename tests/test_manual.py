@@ -24,12 +24,8 @@ def run(destination: Path, root: Path = ROOT) -> subprocess.CompletedProcess[str
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The manual, built from the pages as they are."""
-    destination = tmp_path_factory.mktemp("manual") / "site"
-    result = run(destination)
-    assert result.returncode == 0, result.stderr
-    return destination
+def built(manual_site: Path) -> Path:
+    return manual_site
 
 
 @pytest.fixture

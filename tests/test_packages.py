@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hatchling import build
 
+from tests import once
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,15 +22,18 @@ KINDS: dict[str, Callable[[str], str]] = {"wheel": build.build_wheel, "sdist": b
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Build each kind of package twice."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-        found: dict[str, list[Path]] = {}
-        for kind, make in KINDS.items():
-            for number in (1, 2):
-                directory = tmp_path_factory.mktemp(f"{kind}{number}")
-                found.setdefault(kind, []).append(directory / make(str(directory)))
-        return found
+
+    def build_all(directory: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)
+            patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+            for kind, make in KINDS.items():
+                for number in (1, 2):
+                    (directory / f"{kind}{number}").mkdir(exist_ok=True)
+                    make(str(directory / f"{kind}{number}"))
+
+    directory = once.made(tmp_path_factory, "packages", build_all)
+    return {kind: sorted(directory.glob(f"{kind}?/*")) for kind in KINDS}
 
 
 def project() -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """The manual in Chromium: search, themes, widths, accessibility."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,16 +17,13 @@ from tests.browser.test_pages import violations
 from tests.processes import free_port
 
 pytestmark = pytest.mark.browser
-BUILD = Path(__file__).parents[2] / "manual" / "build.py"
 PAGES = ("index", "operations", "configuration", "reference/figures", "CHANGELOG")
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def site(tmp_path: Path, manual_site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A server with the manual of the pages as they are."""
-    built = tmp_path / "manual"
-    subprocess.run([sys.executable, BUILD, built], check=True)
-    monkeypatch.setattr(manual, "DIRECTORY", built)
+    monkeypatch.setattr(manual, "DIRECTORY", manual_site)
     app = server.create(settings.load(database_url=f"sqlite:///{tmp_path}/s.db", build_api=False))
     port = free_port()
     running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
