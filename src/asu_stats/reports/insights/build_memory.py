@@ -90,7 +90,8 @@ class Memory:
 
     def __init__(self, connection: Connection, window: Window) -> None:
         self.window = window
-        self._nothing = [day_rows.nothing(connection, of) for of in SOURCES]
+        self._declared = [day_rows.declared(connection, of) for of in SOURCES]
+        self._nothing = [of.nothing() for of in self._declared]
         self._changes: dict[int, int] = {}
         self._days: dict[int, list[Rows]] = {}
         self._by_key = [np.zeros((5, 0), np.int64) for _ in range(_SUMMED)]
@@ -134,8 +135,8 @@ class Memory:
 
     def is_usable(self, connection: Connection, changes: Mapping[int, int]) -> bool:
         """Return whether few days changed, and keys still have the same numbers."""
-        now = (day_rows.nothing(connection, of).vocabulary for of in SOURCES)
-        same = all(a is b.vocabulary for a, b in zip(now, self._nothing, strict=True))
+        now = (day_rows.declared(connection, of).vocabulary for of in SOURCES)
+        same = all(a is b.vocabulary for a, b in zip(now, self._declared, strict=True))
         return same and len(self.changed(changes)) <= _FEW_DAYS
 
     def changed(self, changes: Mapping[int, int]) -> list[int]:
@@ -170,9 +171,9 @@ class Memory:
     def _read(self, connection: Connection, days: Sequence[int]) -> None:
         for day in days:
             self._days.pop(day, None)
-        for source, of in enumerate(SOURCES):
-            for day, rows in day_rows.read_days(connection, days[0], days[-1], of):
-                if of is OF_DAY:
+        for source, known in enumerate(self._declared):
+            for day, rows in known.days(connection, days[0], days[-1]):
+                if known.of is OF_DAY:
                     rows = rows.where(rows.number("failed_builds") != 0)  # noqa: PLW2901
                 self._days.setdefault(day, self._nothing[:])[source] = rows
 

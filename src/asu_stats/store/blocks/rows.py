@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Select
@@ -75,38 +75,48 @@ class Rows:
         return found
 
 
+class Declared(NamedTuple):
+    """What the process remembers of the rows `of` days, and the vocabulary of their names.
+
+    The process may forget both at any time: rows that belong together come from the same one.
+    """
+
+    of: DayRows
+    vocabulary: Vocabulary
+    daily: Daily[Ints]
+
+    def nothing(self) -> Rows:
+        """Return no rows."""
+        return Rows(self.of, self.vocabulary, np.zeros(0, np.int64), _no_columns(self.of))
+
+    def days(self, connection: Connection, first: int, last: int) -> Iterator[tuple[int, Rows]]:
+        """Yield the days from `first` to `last` with data, which are ordinals, and their rows."""
+        days = date.fromordinal(first), date.fromordinal(last)
+        for day, columns in reader.read_days(connection, *days, self.daily):
+            ordinal = day.toordinal()
+            here = np.full(columns.shape[1], ordinal)
+            yield ordinal, Rows(self.of, self.vocabulary, here, columns)
+
+
+def declared(connection: Connection, of: DayRows) -> Declared:
+    """Return what the process remembers now."""
+    return Declared(of, *reader.remembered(connection, of, _declared))
+
+
 def send(connection: Connection, start: date, end: date, of: DayRows) -> None:
     """Ask for what `read` needs later in this snapshot, and do not wait for it."""
-    _, daily = reader.remembered(connection, of, _declared)
-    reader.send_days(connection, start, end, daily)
+    reader.send_days(connection, start, end, declared(connection, of).daily)
 
 
 def read(connection: Connection, start: date, end: date, of: DayRows) -> Rows:
     """Return the rows of the days from `start` to `end`, in the order of days."""
-    first, last = start.toordinal(), end.toordinal()
-    days = (rows for _, rows in read_days(connection, first, last, of))
-    return joined([nothing(connection, of), *days])
-
-
-def read_days(
-    connection: Connection, first: int, last: int, of: DayRows
-) -> Iterator[tuple[int, Rows]]:
-    """Yield the days from `first` to `last` with data, which are ordinals, and their rows."""
-    vocabulary, daily = reader.remembered(connection, of, _declared)
-    days = date.fromordinal(first), date.fromordinal(last)
-    for day, columns in reader.read_days(connection, *days, daily):
-        ordinal = day.toordinal()
-        yield ordinal, Rows(of, vocabulary, np.full(columns.shape[1], ordinal), columns)
-
-
-def nothing(connection: Connection, of: DayRows) -> Rows:
-    """Return no rows."""
-    vocabulary, _ = reader.remembered(connection, of, _declared)
-    return Rows(of, vocabulary, np.zeros(0, np.int64), _no_columns(of))
+    known = declared(connection, of)
+    days = (rows for _, rows in known.days(connection, start.toordinal(), end.toordinal()))
+    return joined([known.nothing(), *days])
 
 
 def joined(rows: Sequence[Rows]) -> Rows:
-    """Return the rows of one or more, in their order."""
+    """Return the rows of one or more with the same vocabulary, in their order."""
     columns = np.concatenate([each.columns for each in rows], axis=1)
     return replace(rows[0], day=np.concatenate([each.day for each in rows]), columns=columns)
 
