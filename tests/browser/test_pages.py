@@ -1,6 +1,7 @@
 """Every page in Chromium: rendering, no external requests, widths, accessibility."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -73,6 +74,11 @@ _COLOURED = """dark => !document.querySelector(".swagger-ui")
     && document.getAnimations().every((each) => each.playState !== "running")"""
 
 
+# Tables of narrow screens leave out columns: a column that is cut looks like a mistake.
+_CUT = """tables => tables.filter(each => each.checkVisibility()
+    && each.scrollWidth > each.clientWidth + 1).map(each => each.ariaLabel)"""
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_every_page_at_every_width_in_both_schemes(visitor: Watched, path: str) -> None:
     watched = visitor
@@ -91,12 +97,23 @@ def test_every_page_at_every_width_in_both_schemes(visitor: Watched, path: str) 
             assert not watched.is_wide(), f"{path} scrolls sideways at {width}"
             if (scheme, width) in {("light", 1440), ("dark", 360)}:
                 assert violations(page) == [], f"{path} at {width}, {scheme}"
-    # Tables of narrow screens leave out columns: a column that is cut looks like a mistake.
     page.set_viewport_size({"width": 390, "height": 900})
-    cut = """tables => tables.filter(each => each.checkVisibility()
-        && each.scrollWidth > each.clientWidth + 1).map(each => each.ariaLabel)"""
-    assert page.locator("main .scroll").evaluate_all(cut) == []
+    assert page.locator("main .scroll").evaluate_all(_CUT) == []
     assert watched.complaints == []
+
+
+def test_long_names_of_insights_fit_a_phone(watch: Watch, server: Server) -> None:
+    now = datetime.now(UTC) - timedelta(minutes=1)
+    for number in range(60):
+        broken: dict[str, Any] = {"profile": "vendor_model-with-a-long-name"} if number % 2 else {}
+        status = "failure" if broken else "success"
+        server.record(
+            request(f"h{number}", now, **broken),
+            build(f"h{number}", status, end=now, error_message=f"No rule for {number}", **broken),
+        )
+    page = watch(server.url, viewport={"width": 390, "height": 900}).go("/insights")
+    assert page.get_by_role("region", name="What stands out, as a table").is_visible()
+    assert page.locator("main .scroll").evaluate_all(_CUT) == []
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if not path.startswith("/docs")])
