@@ -8,15 +8,17 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from asu_stats.reports.insights import change_points, regressions
+from asu_stats.store.blocks import reader
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.verification import verify
 from asu_stats.windows import Window
 from tests.insights.archiving import archive
 from tests.insights.test_regressions import DEVICES, FULL, USUAL, VERSIONS, history
-from tests.support import NOW, CloudEvent, Stats, cloudevent
+from tests.support import NOW, CloudEvent, Stats, build, cloudevent
 
 TODAY = NOW.date()
 WINDOWS = (
@@ -132,3 +134,24 @@ def test_what_is_remembered_is_what_a_new_process_finds(
     assert found["success_rate"] > 10
     assert found["duration"] > 5
     assert searched["warm"] < 0.7 * searched["new"], searched
+
+
+def test_names_that_are_forgotten_meanwhile_change_nothing(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process with too many names forgets all of them, also in the middle of a response."""
+    long_ago = NOW - timedelta(days=100)
+    stats.record(history(lambda _, names: FULL if names["target"] == "x86/64" else None))
+    stats.record(*build("old", end=long_ago))
+    paths = ("insights/failures", "insights/fingerprints", "insights/regressions?days=9")
+    expected = [stats.get(path) for path in paths]
+    assert all(expected)
+    forget = reader._cache_of
+
+    def forgetful(connection: Connection) -> Any:
+        reader.forget(connection.engine)
+        return forget(connection)
+
+    monkeypatch.setattr(reader, "_cache_of", forgetful)
+    stats.record(*build("late", end=long_ago))  # no response is kept
+    assert [stats.get(path) for path in paths] == expected
