@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import packer, reader, spans
 from asu_stats.store.blocks.codec import Block
 from asu_stats.store.blocks.cubes import BY_PROFILE, CUBES, VERSIONS
 from asu_stats.store.blocks.packer import Packer
@@ -96,12 +96,12 @@ def test_a_damaged_block_is_summed_again(stats: Stats, caplog: pytest.LogCapture
 
 @pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 30), (511, 513), (739_000, 739_364)])
 def test_a_window_is_cut_into_few_blocks_that_are_all_of_it(first: int, last: int) -> None:
-    spans = reader.spans(first, last)
-    assert [n for span in spans for n in range(span.first, span.first + span.days)] == list(
+    found = spans.spans(first, last)
+    assert [n for span in found for n in range(span.first, span.first + span.days)] == list(
         range(first, last + 1)
     )
-    assert all(span.first % span.days == 0 for span in spans)
-    assert len(spans) <= 16
+    assert all(span.first % span.days == 0 for span in found)
+    assert len(found) <= 16
 
 
 @pytest.mark.parametrize("limit", ["_CACHE_KEYS", "_CACHE_BYTES"])

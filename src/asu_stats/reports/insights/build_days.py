@@ -7,19 +7,16 @@ from datetime import date, timedelta
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection
 
 from asu_stats.reports.insights import build_memory
 from asu_stats.reports.insights.build_groups import PARTS, Group, Groups
-from asu_stats.reports.insights.build_memory import DISTINCT, FAILED, SOURCES, Memory
+from asu_stats.reports.insights.build_memory import DISTINCT, FAILED, Memory
 from asu_stats.reports.insights.build_rows import build_sums
 from asu_stats.reports.insights.failure_rows import Failures
-from asu_stats.store.blocks import rows as day_rows
 from asu_stats.store.blocks.columns import Mask, numbered, total
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.store.blocks.rows import Rows
 from asu_stats.store.rollups.definitions import UNTIMED
-from asu_stats.windows import Window
 
 
 class Durations(NamedTuple):
@@ -28,12 +25,6 @@ class Durations(NamedTuple):
     seconds: Ints
     before: Ints
     during: Ints
-
-
-def send(connection: Connection, window: Window) -> None:
-    """Ask for what `build_memory.remembered` needs, and do not wait for it."""
-    for of in SOURCES:
-        day_rows.send(connection, window.start, window.end, of)
 
 
 class BuildDays:

@@ -302,6 +302,12 @@ def distinct(groups: Groups, failures: Failures, failed: Ints, first: int) -> In
     return found
 
 
+def send(connection: Connection, window: Window) -> None:
+    """Ask for what `remembered` needs, and do not wait for it."""
+    for of in SOURCES:
+        day_rows.send(connection, window.start, window.end, of)
+
+
 @contextmanager
 def remembered(connection: Connection, window: Window, keep: Keep | None) -> Iterator[Memory]:
     """Lend what is remembered of the builds of a time range, after reading what changed.

@@ -19,7 +19,7 @@ from asu_stats.reports import floor, sums
 from asu_stats.reports.cover import covers
 from asu_stats.reports.durations import all_durations
 from asu_stats.reports.fields import Day, Period, Total
-from asu_stats.reports.insights import build_days, change_points, failure_rows
+from asu_stats.reports.insights import build_memory, change_points, failure_rows
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.insights.build_days import BuildDays
 from asu_stats.reports.insights.build_groups import ALL as ALL_BUILDS
@@ -254,7 +254,7 @@ def _days(query: Query) -> Window:
 def _send(connection: Connection, query: Query) -> None:
     failure_rows.send_basis(connection, query.window)
     if searched := _searched(connection, query.window):
-        build_days.send(connection, searched)
+        build_memory.send(connection, searched)
         sums.send_cubes(connection, searched, cubes.SECONDS)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, delete, func, select
 from asu_stats.loops import Loop
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.cubes import CUBES, NAMES
-from asu_stats.store.blocks.reader import Span
+from asu_stats.store.blocks.spans import LARGEST, Span
 from asu_stats.store.database import dialects, statements
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import packed_days
@@ -39,7 +39,7 @@ def stale(engine: Engine, today: date) -> list[Span]:
         }
     found, days = [], 1
     closed = today.toordinal()
-    while days <= reader.LARGEST:
+    while days <= LARGEST:
         for first in sorted({day - day % days for day in changes}):
             span = Span(first, days)
             if first + days <= closed and known.get(span) != span.changes(changes):

@@ -8,10 +8,9 @@ stores those of closed days. A stored block is valid as long as none of its days
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -24,6 +23,7 @@ from asu_stats.store.blocks import codec
 from asu_stats.store.blocks.codec import Block
 from asu_stats.store.blocks.cubes import CUBES, Cube
 from asu_stats.store.blocks.keys import Column, Vocabulary
+from asu_stats.store.blocks.spans import Span, spans
 from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
@@ -35,26 +35,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-LARGEST: Final = 512  # days of a block
 _CACHE_BYTES: Final = 64 << 20
 _CACHE_KEYS: Final = 1_000_000  # names are untrusted, so memory for them must be limited
-
-
-class Span(NamedTuple):
-    """Days of a block: `days` of them from the ordinal `first`, a multiple of `days`."""
-
-    first: int
-    days: int
-
-    def halves(self) -> tuple["Span", "Span"]:
-        """Return the two blocks that add up to this one."""
-        half = self.days // 2
-        return Span(self.first, half), Span(self.first + half, half)
-
-    def changes(self, changes: Mapping[int, int]) -> int:
-        """Return the last change of any of its days; 0 if there was none."""
-        days = range(self.first, self.first + self.days)
-        return max([changes[day] for day in days if day in changes], default=0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,19 +50,6 @@ class Daily(Generic[T]):
     of_day: Select[Any]
     derive: Callable[[Sequence[Row]], T]
     size: Callable[[T], int]  # bytes in memory, roughly
-
-
-@lru_cache(maxsize=256)
-def spans(first: int, last: int) -> tuple[Span, ...]:
-    """Return the fewest blocks that cover exactly the days from `first` to `last`."""
-    found = []
-    while first <= last:
-        days = LARGEST
-        while first % days or first + days - 1 > last:
-            days //= 2
-        found.append(Span(first, days))
-        first += days
-    return tuple(found)
 
 
 class _Cache:
