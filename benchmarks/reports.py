@@ -110,7 +110,7 @@ def _tables(sizes: dict[str, Any], size: int) -> list[Table]:
 
 
 def _targets(sizes: dict[str, Any], size: int) -> Iterator[Target]:
-    """Return the targets. Of `profiles`, which has a row per profile, a page has one."""
+    """Return the targets. `profiles` has a row per profile, so its target is for a page."""
     small, large = sizes[str(SMALL)][PAGE], sizes[str(size)][PAGE]
     growth = large["asu_stats_page"] / small["asu_stats_page"]
     words = f"{PAGE}, a page: {size:,} / {SMALL:,} requests"

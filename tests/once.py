@@ -1,4 +1,4 @@
-"""What is slow to make and the same for all workers of a run: the first one makes it."""
+"""Files that all workers of a run share: the first worker that needs them creates them."""
 
 import fcntl
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests import order
 
 
 def made(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return a directory that `make` has filled; others wait meanwhile.
+    """Return a directory that `make` has filled. Other workers wait until it is complete.
 
     If `make` fails, the next worker tries it again.
     """

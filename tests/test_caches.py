@@ -26,3 +26,13 @@ def test_bytes_are_those_of_what_is_there() -> None:
     assert [cache.get(key) for key in "abcd"] == [None] * 4
     cache.put("e", b"x" * 9)
     assert cache.get("e")
+
+
+def test_a_value_that_is_taken_makes_room() -> None:
+    cache: LruCache[str, bytes] = LruCache(size_bytes=10, size=lambda _, value: len(value))
+    cache.put("a", b"x" * 6)
+    assert cache.take("a") == b"x" * 6
+    assert cache.take("a") is None
+    cache.put("b", b"x" * 4)
+    cache.put("c", b"x" * 6)
+    assert [cache.get(key) for key in "bc"] == [b"x" * 4, b"x" * 6]

@@ -37,7 +37,7 @@ class LruCache(Generic[K, V]):
             return found
 
     def take(self, key: K) -> V | None:
-        """Return a value that is no longer here."""
+        """Remove a value and return it; `None` if there is none."""
         with self._lock:
             found = self._values.pop(key, None)
             if found is not None:

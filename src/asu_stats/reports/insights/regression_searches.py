@@ -35,7 +35,7 @@ _LEAST: Final = 1 - 1e-6  # for rounding of a bound
 class Search(ABC):
     """The search for regressions of one measure.
 
-    It searches in the groups that changed since it is remembered what a search found.
+    What the last search found is remembered: only groups that changed since are searched again.
     """
 
     measure: Measure
