@@ -26,7 +26,7 @@ def site(tmp_path: Path, manual_site: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(manual, "DIRECTORY", manual_site)
     app = server.create(settings.load(database_url=f"sqlite:///{tmp_path}/s.db", build_api=False))
     port = free_port()
-    running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", ws="none"))
+    running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
     thread = threading.Thread(target=running.run)
     thread.start()
     while not running.started:
