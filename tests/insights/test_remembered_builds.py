@@ -129,11 +129,14 @@ def test_what_is_remembered_is_what_a_new_process_finds(
                 warm = regressions.read(connection, window)
             with counted(monkeypatch, searched, "new"), read_snapshot(new) as connection:
                 assert warm == regressions.read(connection, window)
+            with counted(monkeypatch, searched, "again"), read_snapshot(stats.engine) as connection:
+                assert warm == regressions.read(connection, window)
             found.update(row["measure"] for row in warm["regressions"])
         new.dispose()
     assert found["success_rate"] > 10
     assert found["duration"] > 5
     assert searched["warm"] < 0.7 * searched["new"], searched
+    assert not searched["again"], "nothing changed"
 
 
 def test_names_that_are_forgotten_meanwhile_change_nothing(

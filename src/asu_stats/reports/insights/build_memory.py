@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -86,6 +86,7 @@ class Memory:
     """The builds of a time range: `sums` of each group up to each day, and rows.
 
     `tests` is the number of groups with builds of each dimension, `found` what searches found.
+    `concluded` is for what follows from all of it: it is forgotten when a day changes.
     """
 
     def __init__(self, connection: Connection, window: Window) -> None:
@@ -96,6 +97,7 @@ class Memory:
         self._days: dict[int, list[Rows]] = {}
         self._by_key = [np.zeros((5, 0), np.int64) for _ in range(_SUMMED)]
         self._joined: list[Rows | None] = [None] * len(SOURCES)
+        self.concluded: Any = None
         self._set_groups(self._kept(None))
 
     def _set_groups(self, members: Mapping[Dimension, Members]) -> None:
@@ -151,6 +153,7 @@ class Memory:
         before = [self._of_days(n, changed) for n in range(len(SOURCES))]
         self._read(connection, changed)
         self._changes, self._joined = dict(changes), [None] * len(SOURCES)
+        self.concluded = None
         now = [self._of_days(n, changed) for n in range(len(SOURCES))]
         for source in range(_SUMMED):
             self._by_key[source] = _added(self._by_key[source], before[source], now[source])
