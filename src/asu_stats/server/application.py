@@ -33,7 +33,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
     An SQLite file is created and upgraded as needed; another database must be current. Raises
     `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
-    memory.share_arenas()
+    memory.share_arena()
     with (
         running(settings, make=True) as service,
         replica_of(settings, service.engine) as replica,

@@ -10,7 +10,6 @@ from typing import Final
 # their headers, up to 64 KiB each, so that the number must not be much larger.
 _NEW_OBJECTS: Final = 1_500
 _M_ARENA_MAX: Final = -8  # of malloc.h
-_ARENAS: Final = 2
 
 
 def collect_less_garbage() -> None:
@@ -20,14 +19,16 @@ def collect_less_garbage() -> None:
     gc.set_threshold(_NEW_OBJECTS)
 
 
-def share_arenas() -> None:
-    """Let threads share the arenas of glibc's malloc; to be called before they start.
+def share_arena() -> None:
+    """Let all threads share one arena of glibc's malloc; to be called before they start.
 
-    By default there are eight per processor, and each keeps what a report of its thread needed
-    once. Python runs one thread at a time, so that two are enough. The environment variable
-    `MALLOC_ARENA_MAX` takes precedence. Does nothing with another C library.
+    By default there are up to eight per processor. What one arena has free is of no use to threads
+    of another, so each keeps as much as its threads ever needed at once. After three minutes of the
+    same load, five arenas had 29 MiB free and more each minute, two 18 MiB, and one 10 MiB. Python
+    runs one thread at a time, so one is enough. The environment variable `MALLOC_ARENA_MAX` takes
+    precedence. Does nothing with another C library.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         set_option = getattr(ctypes.CDLL(None), "mallopt", None)
         if set_option is not None:
-            set_option(_M_ARENA_MAX, _ARENAS)
+            set_option(_M_ARENA_MAX, 1)
