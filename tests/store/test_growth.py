@@ -53,12 +53,13 @@ def test_snapshots_and_writers_keep_few_pages(engine: Engine) -> None:
             {"rows": FILE // 3000},
         )
         assert used() - before > 30 * MIB  # a writer comes back to its pages
-    assert used() - before < 18 * MIB
+    assert used() - before < 2 * MIB  # in the pool, a connection keeps a megabyte
     with ExitStack() as stack:
         for _ in range(READERS):
             connection = stack.enter_context(read_snapshot(engine))
             connection.execute(text("SELECT sum(length(x)) FROM t")).scalar_one()
-        assert used() - before < READERS * 18 * MIB
+        assert 12 * MIB < (used() - before) / READERS < 18 * MIB
+    assert used() - before < READERS * 2 * MIB
     engine.dispose()
 
 

@@ -21,7 +21,6 @@ from typing import Any, Final, NamedTuple, cast
 from urllib.parse import quote, urlencode
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.pool import ConnectionPoolEntry
 
 from asu_stats.exceptions import InvalidSettingError, StoreUnavailableError
 from asu_stats.ownership import PRIVATE, Owner
@@ -33,9 +32,11 @@ _STEPS: Final = 500_000
 _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
 # KiB of pages that a connection keeps. A snapshot needs most pages once, and drops all of them
 # after the next change. With 64 MiB, reports are no faster, and sixteen at once take a gigabyte;
-# with 8 MiB, `insights/cache` is slower. A writer comes back to its pages until it commits.
+# with 8 MiB, `insights/cache` is slower. A writer comes back to its pages until it commits. In the
+# pool, a connection keeps the pages that it used last: those that every transaction needs.
 _READER_CACHE: Final = "PRAGMA cache_size = -16384"
 _WRITER_CACHE: Final = "PRAGMA cache_size = -65536"
+_IDLE_CACHE: Final = "PRAGMA cache_size = -1024"
 _READ: Final = ("temp_store = MEMORY",)
 _WRITE: Final = (
     "synchronous = FULL",
@@ -164,7 +165,7 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
             _keep_log(connection, given.timeout)
         for pragma in _READ if given.read_only else (*_WRITE, *_READ):
             connection.execute(f"PRAGMA {pragma}")
-        connection.executescript(_READER_CACHE)
+        connection.executescript(_IDLE_CACHE)
         opened.remember(connection)
 
     @event.listens_for(engine, "close")
@@ -177,30 +178,24 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         options = connection.get_execution_options()
         driver = cast(SqliteConnection, connection.connection.dbapi_connection)
         driver.set_progress_handler(_deadline() if options.get("limited") else None, _STEPS)
-        _begun(connection, driver, writes=bool(options.get("write")))
+        _begun(driver, writes=bool(options.get("write")))
 
     event.listen(engine, "checkin", _returned)
     return engine
 
 
-_HAS_WRITTEN: Final = "has written"
-
-
-def _begun(connection: Connection, driver: SqliteConnection, *, writes: bool) -> None:
-    """Begin a transaction. One that writes may keep more pages until the connection returns."""
-    if writes:
-        # A script, because the size is set when a statement is compiled, and others are kept.
-        driver.executescript(_WRITER_CACHE)
-        connection.info[_HAS_WRITTEN] = True
+def _begun(driver: SqliteConnection, *, writes: bool) -> None:
+    """Begin a transaction. It may keep more pages until the connection returns to the pool."""
+    # A script, because the size is set when a statement is compiled, and others are kept.
+    driver.executescript(_WRITER_CACHE if writes else _READER_CACHE)
     driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _returned(connection: SqliteConnection | None, record: ConnectionPoolEntry) -> None:
-    """Remove the time limit and the pages of the last transaction from a pooled connection."""
+def _returned(connection: SqliteConnection | None, _record: object) -> None:
+    """Remove the time limit and most pages of the last transaction from a pooled connection."""
     if connection is not None:
         connection.set_progress_handler(None, 0)
-        if record.info.pop(_HAS_WRITTEN, False):
-            connection.executescript(_READER_CACHE)
+        connection.executescript(_IDLE_CACHE)
 
 
 def _deadline() -> Callable[[], bool]:
