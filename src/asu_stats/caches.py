@@ -29,6 +29,11 @@ class LruCache(Generic[K, V]):
         self._bytes = 0
         self._lock = threading.Lock()
 
+    @property
+    def bytes(self) -> int:
+        """The size of all values, as `size` measures them."""
+        return self._bytes
+
     def get(self, key: K) -> V | None:
         with self._lock:
             found = self._values.get(key)

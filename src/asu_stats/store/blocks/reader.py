@@ -36,6 +36,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _CACHE_BYTES: Final = 64 << 20
+_ENTRY_BYTES: Final = 600  # in memory besides the numbers: key, arrays and what holds them
 _CACHE_KEYS: Final = 1_000_000  # names are untrusted, so memory for them must be limited
 
 
@@ -60,16 +61,16 @@ class _Cache:
 
     def __init__(self) -> None:
         self.days: LruCache[tuple[Daily[Any], int], tuple[int, Any]] = LruCache(
-            size_bytes=_CACHE_BYTES, size=lambda key, known: key[0].size(known[1])
+            size_bytes=_CACHE_BYTES, size=lambda key, known: _ENTRY_BYTES + key[0].size(known[1])
         )
         self.declared: dict[Any, Any] = {}
         self.memories: LruCache[Any, Any] = LruCache(
-            size_bytes=_CACHE_BYTES, size=lambda _, memory: memory.bytes
+            size_bytes=_CACHE_BYTES, size=lambda _, memory: _ENTRY_BYTES + memory.bytes
         )
         self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
         self.damage = Condition(log, "blocks: a stored block is damaged")
         self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
-            size_bytes=_CACHE_BYTES, size=lambda _, known: known[1].bytes
+            size_bytes=_CACHE_BYTES, size=lambda _, known: _ENTRY_BYTES + known[1].bytes
         )
 
     @property

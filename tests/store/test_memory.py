@@ -1,0 +1,81 @@
+"""Live memory of a process that records and reads: bounded, and counted by its caches."""
+
+import gc
+import tracemalloc
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from asu_stats.caches import LruCache
+from asu_stats.store.blocks import reader
+from tests.support import NOW, CloudEvent, Stats, build, request
+
+MIB = 1 << 20
+DAYS = 60
+REPORTS = (
+    *("overview", "versions", "targets", "clients", "errors", "performance", "packages"),
+    *("insights/failures", "insights/regressions", "insights/phases"),
+)
+
+
+def events(name: str, days: int) -> Iterator[CloudEvent]:
+    """Yield a request of each day, and a failed build of each second one."""
+    for day in range(days):
+        moment = NOW - timedelta(days=day, seconds=1)
+        yield request(f"{name}-{day}", moment, packages=["luci"])
+        if day % 2:
+            yield from build(f"{name}-{day}", "failure", end=moment, error_message="No space")
+
+
+def read(stats: Stats) -> None:
+    for report in REPORTS:
+        stats.get(report, days=DAYS)
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def live() -> int:
+    """Return the bytes that Python and numpy have in use."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+@pytest.mark.usefixtures("traced")
+def test_caches_count_what_they_hold(stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of many small values: what surrounds each is larger than the value."""
+    found: list[LruCache[object, object]] = []
+    create = LruCache.__init__
+
+    def remember(cache: LruCache[object, object], **limits: object) -> None:
+        create(cache, **limits)  # type: ignore[arg-type]
+        found.append(cache)
+
+    stats.record(list(events("a", DAYS)))
+    read(stats)
+    reader.forget(stats.engine)
+    stats.record(list(events("b", DAYS)))  # so that no response is cached
+    monkeypatch.setattr(LruCache, "__init__", remember)
+    read(stats)
+    assert len(found) == 3
+    held, counted = live(), sum(cache.bytes for cache in found)
+    assert counted > MIB // 2
+    found.clear()
+    reader.forget(stats.engine)
+    freed = held - live()
+    assert 0.7 * counted < freed < 1.1 * counted
+
+
+@pytest.mark.usefixtures("traced")
+def test_changed_days_replace_what_was_remembered_of_them(stats: Stats) -> None:
+    sizes = []
+    for turn in range(6):
+        stats.record(list(events(str(turn), DAYS // 4)))
+        read(stats)
+        sizes.append(live())
+    assert sizes[5] - sizes[2] < MIB // 4
