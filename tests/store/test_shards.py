@@ -276,3 +276,15 @@ def test_every_statement_keeps_the_rules(
     assert len(of_shards) > 80
     broken = {str(each): rules for each in of_shards if (rules := list(problems(each)))}
     assert broken == {}
+
+
+def test_a_late_request_is_not_looked_up_by_itself(
+    on_citus: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Citus cannot read a table with shards once for each given row."""
+    with collected(on_citus, monkeypatch) as found:
+        for hours in (0, 9, 5):  # the last of them is between two others of its hash
+            on_citus.record(request("h", NOW - timedelta(hours=hours), outcome="cache_hit"))
+    texts = [str(each) for each in found]
+    assert [each for each in texts if "(SELECT" in each and "client_stats" in each] == []
+    assert list(verify.differences(on_citus.engine)) == []

@@ -292,7 +292,7 @@ class _Batch:
     def _count_days(self, days: _Days) -> None:
         """Count distinct requests and the gaps between accepted ones."""
         connection, deltas, spans = self._connection, self._deltas, days.accepted.of_day
-        request_gaps.add(connection, deltas, days.accepted, self._archive.requests)
+        request_gaps.add(connection, deltas, days.accepted, self._archive)
         accepted, rejected = request_days.ACCEPTED, request_days.REJECTED
         request_days.add(connection, deltas, accepted, spans.keys(), days.known_accepted, spans)
         request_days.add(connection, deltas, rejected, days.rejected, days.known_rejected)

@@ -226,7 +226,12 @@ class Restore:
     ) -> None:
         self._connection = connection
         self._alone = alone
-        self._before = archived_before and midnight(archived_before)
+        self._before = midnight(archived_before) if archived_before else None
+
+    @property
+    def archived_before(self) -> datetime | None:
+        """A time from which on no details were archived; `None` if none ever were."""
+        return self._before
 
     def send_builds(
         self, builds: Iterable[tuple[str, str]], moments: Mapping[str, datetime]

@@ -3,19 +3,19 @@
 A request counts by its gap: the time since the request of the same hash before it. A late request
 changes two gaps, its own and that of the request after it. `request_days` knows the first and last
 request of each day and client, so neighbours on other days need no details. Only a request between
-two others of its hash on the same day looks for them among the details of that day.
+two others of its hash on the same day looks for the nearest ones among the details of that day.
 """
 
 from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
-from sqlalchemy import Connection, FromClause, Select, func, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, func, select
 
-from asu_stats.store.database import statements
-from asu_stats.store.database.schema import request_days
+from asu_stats.store.database import dialects, statements
+from asu_stats.store.database.schema import client_stats, request_days
 from asu_stats.store.details.request_days import SPAN, RequestDay
 from asu_stats.store.rollups import gaps
 from asu_stats.store.rollups.definitions import GAPS
@@ -23,11 +23,10 @@ from asu_stats.store.rollups.deltas import Deltas
 from asu_stats.times import midnight
 
 Span: TypeAlias = tuple[int, int]
-# Returns hash and time of the accepted requests from one stored time to before another.
-Details: TypeAlias = Callable[[datetime, datetime], Iterable[tuple[str, datetime]]]
 
 _MICRO: Final = timedelta(microseconds=1)
 _NEAR: Final = timedelta(minutes=10)
+_FEW: Final = 64
 _KEY: Final = RequestDay._fields
 _FIELDS: Final = tuple((name, request_days.c[name].type) for name in _KEY[:2])
 
@@ -39,6 +38,26 @@ class AcceptedRequest(NamedTuple):
     request_hash: str
     at: datetime
     client: str
+
+
+class Details(Protocol):
+    """The details of requests, archived ones included."""
+
+    @property
+    def archived_before(self) -> datetime | None:
+        """A time from which on no details were archived; `None` if none ever were."""
+
+    def requests(self, first: datetime, after: datetime) -> Iterable[tuple[str, datetime]]:
+        """Return hash and time of the accepted requests from a time to before another."""
+
+
+class _Inside(NamedTuple):
+    """A request between the `first` and the `last` request of its hash on its day."""
+
+    request_hash: str
+    at: datetime
+    first: datetime
+    last: datetime
 
 
 def micros(at: datetime) -> int:
@@ -86,13 +105,13 @@ def add(connection: Connection, deltas: Deltas, spans: Spans, details: Details) 
     """
     stored = _widen(connection, spans)
     beside: dict[str, set[datetime]] = {}
-    between: list[tuple[str, datetime]] = []
+    between: list[_Inside] = []
     for (number, request_hash), of in spans.times.items():
         of.sort()
         if number in stored:
             beside[request_hash], inside = _neighbours(stored[number], of)
-            between += [(request_hash, at) for at in inside]
-    for request_hash, at in _between(between, details):
+            between += [_Inside(request_hash, *each) for each in inside]
+    for request_hash, at in _between(connection, between, details):
         beside[request_hash].add(at)
     for (_, request_hash), of in spans.times.items():
         _count(deltas, sorted(beside.get(request_hash, ())), of)
@@ -133,8 +152,13 @@ def _around(given: FromClause) -> Select[Any]:
     return select(*(t.c[name] for name in (*_KEY, *SPAN))).join_from(given, t, here)
 
 
-def _neighbours(days: _Days, times: Sequence[datetime]) -> tuple[set[datetime], list[datetime]]:
-    """Return stored requests next to those of `times`, and which of them may have nearer ones."""
+def _neighbours(
+    days: _Days, times: Sequence[datetime]
+) -> tuple[set[datetime], list[tuple[datetime, datetime, datetime]]]:
+    """Return stored requests next to those of `times`, and which of them may have nearer ones.
+
+    These are given with the first and last request of their day.
+    """
     found: set[datetime] = set()
     inside = []
     order = sorted(days)
@@ -149,28 +173,71 @@ def _neighbours(days: _Days, times: Sequence[datetime]) -> tuple[set[datetime], 
         if here:
             found.update(here)
             if here[0] < at < here[1]:
-                inside.append(at)
+                inside.append((at, *here))
     return found, inside
 
 
 def _between(
-    requests: Sequence[tuple[str, datetime]], details: Details
+    connection: Connection, requests: Sequence[_Inside], details: Details
 ) -> Iterable[tuple[str, datetime]]:
-    """Yield stored requests of the hashes of `requests`, among them the two next to each.
+    """Yield stored requests of the hashes of `requests`, among them the two next to each."""
+    if dialects.has_citus(connection):
+        yield from _on_days(requests, details)
+        return
+    kept = details.archived_before or datetime.min  # noqa: DTZ901 - stored times have no zone
+    others = [each for each in requests if each.first < kept]
+    wanted = [each for each in requests if each.first >= kept]
+    if len(wanted) > _FEW:
+        others, wanted = [*requests], []
+    for request_hash, *near in statements.fetch_for(connection, _nearest, _INSIDE, wanted):
+        yield from ((request_hash, at) for at in near if at is not None)
+    yield from _on_days(others, details)
 
-    They are looked for near each request first, then on its whole day.
+
+def _nearest(given: FromClause) -> Select[Any]:
+    """Select the stored requests next to given ones: at or before each, and after it.
+
+    From the time of each, the index on times is read in both directions until a request of the same
+    hash is found. There is no index on hash and time: with every request, it would cost more than
+    this costs with the few that arrive late.
     """
-    for day in sorted({at.date() for _, at in requests}):
-        of_day = [(request_hash, at) for request_hash, at in requests if at.date() == day]
+    t = client_stats.alias("near").c
+    at = given.c.at
+    same = (t.request_hash == given.c.request_hash) & (t.outcome != "rejected")
+
+    def first(here: ColumnElement[bool], order: ColumnElement[Any]) -> ColumnElement[Any]:
+        return select(t.timestamp).where(same, here).order_by(order).limit(1).scalar_subquery()
+
+    return select(
+        given.c.request_hash,
+        first(t.timestamp.between(given.c.first, at), t.timestamp.desc()).label("before"),
+        first((t.timestamp > at) & (t.timestamp <= given.c.last), t.timestamp).label("after"),
+    )
+
+
+_INSIDE: Final = tuple(
+    (name, client_stats.c["request_hash" if name == "request_hash" else "timestamp"].type)
+    for name in _Inside._fields
+)
+
+
+def _on_days(requests: Sequence[_Inside], details: Details) -> Iterable[tuple[str, datetime]]:
+    """Yield what `_between` yields, from all details near each request, or else of its whole day.
+
+    On Citus, on days with archived details, and if there are many requests: each time is then read
+    once at most.
+    """
+    for day in sorted({each.at.date() for each in requests}):
+        of_day = [each[:2] for each in requests if each.at.date() == day]
         least, most = midnight(day), midnight(day) + timedelta(days=1)
         times = [at for _, at in of_day]
         first, after = max(least, min(times) - _NEAR), min(most, max(times) + _NEAR)
-        found = _of_hashes(of_day, details(first, after))
+        found = _of_hashes(of_day, details.requests(first, after))
         if not all(
             known[0] <= at <= known[-1] if (known := found.get(request_hash)) else False
             for request_hash, at in of_day
         ):
-            found = _of_hashes(of_day, details(least, most))
+            found = _of_hashes(of_day, details.requests(least, most))
         yield from ((request_hash, at) for request_hash, of in found.items() for at in of)
 
 
