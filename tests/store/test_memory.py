@@ -9,6 +9,7 @@ import pytest
 
 from asu_stats.caches import LruCache
 from asu_stats.store.blocks import reader
+from asu_stats.store.rollups import names as recorder
 from tests.support import NOW, CloudEvent, Stats, build, request
 
 MIB = 1 << 20
@@ -79,3 +80,19 @@ def test_changed_days_replace_what_was_remembered_of_them(stats: Stats) -> None:
         read(stats)
         sizes.append(live())
     assert sizes[5] - sizes[2] < MIB // 4
+
+
+@pytest.mark.usefixtures("traced")
+def test_long_names_are_forgotten(sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their number alone would not limit them."""
+    monkeypatch.setattr(reader, "_NAME_BYTES", MIB // 2)
+    sizes = []
+    for turn in range(6):
+        names = {f"{turn}-{number}": f"{turn}-{number}-" + "€" * 240 for number in range(500)}
+        moment = NOW - timedelta(days=turn)
+        sqlite_stats.record([request(key, moment, profile=name) for key, name in names.items()])
+        day = moment.date().isoformat()
+        sqlite_stats.get("profiles", start=day, end=day, limit=1)
+        recorder.number_of.cache_clear()
+        sizes.append(live())
+    assert max(sizes[2:]) - sizes[1] < MIB // 2, [each - sizes[1] for each in sizes]

@@ -104,7 +104,7 @@ def test_a_window_is_cut_into_few_blocks_that_are_all_of_it(first: int, last: in
     assert len(found) <= 16
 
 
-@pytest.mark.parametrize("limit", ["_CACHE_KEYS", "_CACHE_BYTES"])
+@pytest.mark.parametrize("limit", ["_CACHE_KEYS", "_NAME_BYTES", "_CACHE_BYTES"])
 def test_little_memory_changes_no_answer(
     stats: Stats, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Keys of blocks as numbers: sums are added by number, and names are looked up at the end."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ class _Names:
         self.values: list[Any] = []
         self.ranks: list[Any] = []
         self.order = order
+        self.bytes = 0  # of the values
         self._numbers: dict[Any, int] = {}
 
     def numbers(self, values: Values) -> Ints:
@@ -70,6 +72,7 @@ class _Names:
         for name in names:
             if name not in known:
                 known[name] = len(self.values)
+                self.bytes += sys.getsizeof(name)
                 self.values.append(name)
                 self.ranks.append(self.order(name))
         return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
@@ -120,6 +123,11 @@ class Vocabulary:
     @property
     def size(self) -> int:
         return len(self._codes[0])
+
+    @property
+    def name_bytes(self) -> int:
+        """Bytes of all names."""
+        return sum(names.bytes for names in self._names)
 
     @property
     def width(self) -> int:

@@ -37,7 +37,9 @@ log = logging.getLogger(__name__)
 
 _CACHE_BYTES: Final = 64 << 20
 _ENTRY_BYTES: Final = 600  # in memory besides the numbers: key, arrays and what holds them
-_CACHE_KEYS: Final = 1_000_000  # names are untrusted, so memory for them must be limited
+# Names are untrusted, so memory for them must be limited. A key takes 310 bytes, with short names.
+_CACHE_KEYS: Final = 1_000_000
+_NAME_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,10 +76,12 @@ class _Cache:
         )
 
     @property
-    def keys(self) -> int:
-        """Number of keys in the vocabularies."""
-        rows = (vocabulary for vocabulary, _ in list(self.declared.values()))
-        return sum(each.size for each in (*self.vocabularies.values(), *rows))
+    def is_full(self) -> bool:
+        """Whether the vocabularies have too many keys, or too long names."""
+        known: list[Vocabulary] = [of for of, _ in list(self.declared.values())]
+        known += self.vocabularies.values()
+        keys, size = sum(each.size for each in known), sum(each.name_bytes for each in known)
+        return keys > _CACHE_KEYS or size > _NAME_BYTES
 
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
         """Return the block of a change, `None` if it is not in memory."""
@@ -96,7 +100,7 @@ _caches_guard = threading.Lock()
 def _cache_of(connection: Connection) -> _Cache:
     with _caches_guard:
         cache = _caches.get(connection.engine)
-        if cache is None or cache.keys > _CACHE_KEYS:
+        if cache is None or cache.is_full:
             cache = _caches[connection.engine] = _Cache()
         return cache
 
