@@ -14,6 +14,7 @@ from asu_stats.exceptions import NotStartedError
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.legacy import api as legacy_api
+from asu_stats.loops import Loop
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
 from asu_stats.server import memory
@@ -24,6 +25,8 @@ from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
+
+_GIVING_BACK_SECONDS: Final = 60
 
 
 @contextmanager
@@ -56,7 +59,8 @@ def started(settings: Settings) -> Iterator[FastAPI]:
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
         sender = Sender(service.engine, channels.of_settings(settings))
-        with scheduler, following, sender, app.state.warm_up:
+        freeing = Loop("memory", memory.give_back, seconds=_GIVING_BACK_SECONDS)
+        with scheduler, following, sender, app.state.warm_up, freeing:
             yield app
 
 

@@ -10,6 +10,19 @@ from typing import Final
 # their headers, up to 64 KiB each, so that the number must not be much larger.
 _NEW_OBJECTS: Final = 1_500
 _M_ARENA_MAX: Final = -8  # of malloc.h
+_KEPT_BYTES: Final = 32 << 20
+
+
+class _MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` of malloc.h, since glibc 2.33."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
 
 
 def collect_less_garbage() -> None:
@@ -32,3 +45,18 @@ def share_arena() -> None:
         set_option = getattr(ctypes.CDLL(None), "mallopt", None)
         if set_option is not None:
             set_option(_M_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Give free memory back to the system if there is more than 32 MiB of it.
+
+    malloc alone returns only what is free after the last piece in use, so a process would keep
+    what its largest responses needed together. Takes 3 ms for 34 MiB and 12 ms for 131 MiB, in
+    which threads that allocate wait. Does nothing with another or an older C library.
+    """
+    library = ctypes.CDLL(None)
+    read_info = getattr(library, "mallinfo2", None)
+    if read_info is not None:
+        read_info.restype = _MallocInfo
+        if read_info().fordblks > _KEPT_BYTES:
+            library.malloc_trim(0)
