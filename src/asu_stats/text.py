@@ -90,9 +90,18 @@ def _no_markup() -> re.Pattern[str]:
     return re.compile(f"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{last}]")
 
 
+@cache
+def _only_markup() -> re.Pattern[str]:
+    """Return all others, except some of planes 2 to 16: nearly every text consists of these.
+
+    Finding that out takes a twentieth of the time of a substitution.
+    """
+    return re.compile("[\t\n\r -~\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0001fffd]*")
+
+
 def markup(text: str) -> str:
     """Return HTML or XML with U+FFFD for code points that such documents must not contain."""
-    return _no_markup().sub("\ufffd", text)
+    return text if _only_markup().fullmatch(text) else _no_markup().sub("\ufffd", text)
 
 
 def stored_name(text: str, limit: int = NAME_BYTES) -> str:
