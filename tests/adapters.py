@@ -9,13 +9,14 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from operator import attrgetter
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any, Final, NamedTuple
 
 from fastapi import routing
 from fastapi._body_limit import wrap_app_with_body_limit
 from fastapi._compat import v2
 from fastapi.dependencies import models
+from fastapi.exceptions import EndpointContext
 from pydantic import TypeAdapter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -107,18 +108,35 @@ def _added(router: routing.APIRouter, path: str, endpoint: Any, **given: Any) ->
         _routes[key] = _Route(signature, kept, given, vars(made) | own)
         return
     route = routing.APIRoute.__new__(routing.APIRoute)
-    state = known.state
-    copies = {name: state[name].copy() for name in ("tags", "responses", "dependencies", "methods")}
-    vars(route).update(state | copies)
-    route.app = _Lazy(route)
-    route.endpoint = endpoint
-    route.dependency_overrides_provider = router.dependency_overrides_provider
-    route.dependant = replace(state["dependant"], call=endpoint)
+    own = vars(route)
+    own.update(known.state)
+    for name in ("tags", "responses", "dependencies", "methods"):
+        own[name] = own[name].copy()
+    own["app"] = _Lazy(route)
+    own["endpoint"] = endpoint
+    own["dependency_overrides_provider"] = router.dependency_overrides_provider
+    own["dependant"] = dependant = copy(own["dependant"])
+    dependant.call = endpoint
     router.routes.append(route)
     router._mark_routes_changed()
 
 
+def _context(endpoint: Any) -> EndpointContext:
+    """Return where an endpoint is in the source, which takes longer to find than a response."""
+    code = getattr(endpoint, "__code__", None)
+    if code is None:
+        return _find_context(endpoint)
+    if code not in _contexts:
+        _contexts[code] = _find_context(endpoint)
+    return _contexts[code]
+
+
+_contexts: Final[dict[CodeType, EndpointContext]] = {}
+_find_context: Final = routing._extract_endpoint_context
+
+
 def share() -> None:
+    routing._extract_endpoint_context = _context  # type: ignore[assignment]
     routing.APIRouter.add_api_route = _added  # type: ignore[assignment, method-assign]
     models._CallIdentity = _Code  # type: ignore[assignment, misc]
     v2.TypeAdapter = _shared  # type: ignore[attr-defined, assignment]
