@@ -11,8 +11,8 @@ from sqlalchemy import URL
 
 TEMPLATE: Final = "template"
 _MOST_BYTES: Final = 1 << 20  # of a table: what is deleted goes on to take room
-# All that a test can change beside rows: schema, settings and statistics of the planner. Constraints
-# as SQL would take twice as long as everything else.
+# All that a test can change beside rows: schema, settings and statistics of the planner.
+# Constraints as SQL would take longer than everything else.
 _SHAPE: Final = """
 SELECT md5(concat_ws('|',
     (SELECT string_agg(concat_ws(' ', oid, relname, relkind, relnatts, reltuples, relchecks,
