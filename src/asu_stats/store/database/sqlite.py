@@ -13,6 +13,7 @@ with the process. Each transaction therefore checks that the file is still the s
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +34,8 @@ _OF_FILE: Final = ("mode", "cache", "immutable", "nolock", "psow", "vfs")
 # KiB of pages that a connection keeps. A snapshot needs most pages once, and drops all of them
 # after the next change. With 64 MiB, reports are no faster, and sixteen at once take a gigabyte;
 # with 8 MiB, `insights/cache` is slower. A writer comes back to its pages until it commits. In the
-# pool, a connection keeps the pages that it used last: those that every transaction needs.
+# pool, one connection keeps what it read, for the next report while nothing changes. The others
+# keep the pages that they used last: those that every transaction needs.
 _READER_CACHE: Final = "PRAGMA cache_size = -16384"
 _WRITER_CACHE: Final = "PRAGMA cache_size = -65536"
 _IDLE_CACHE: Final = "PRAGMA cache_size = -1024"
@@ -145,7 +147,7 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         **pool,
     )
 
-    opened = _Opened(file)
+    opened, idle = _Opened(file), _Idle()
 
     @event.listens_for(engine, "do_connect")
     def _connect(_dialect: Any, _record: Any, arguments: list[str], options: Any) -> Any:
@@ -171,6 +173,7 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
     @event.listens_for(engine, "close")
     def _closed(connection: SqliteConnection, _record: object) -> None:
         opened.forget(connection)
+        idle.take(connection)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -178,9 +181,10 @@ def create(url: URL, *, writes: bool, pool: dict[str, Any]) -> Engine:
         options = connection.get_execution_options()
         driver = cast(SqliteConnection, connection.connection.dbapi_connection)
         driver.set_progress_handler(_deadline() if options.get("limited") else None, _STEPS)
+        idle.take(driver)
         _begun(driver, writes=bool(options.get("write")))
 
-    event.listen(engine, "checkin", _returned)
+    event.listen(engine, "checkin", idle.put)
     return engine
 
 
@@ -191,11 +195,28 @@ def _begun(driver: SqliteConnection, *, writes: bool) -> None:
     driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _returned(connection: SqliteConnection | None, _record: object) -> None:
-    """Remove the time limit and most pages of the last transaction from a pooled connection."""
-    if connection is not None:
+class _Idle:
+    """The connections in the pool: one of them keeps what it read."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._keeps: SqliteConnection | None = None
+
+    def take(self, connection: SqliteConnection) -> None:
+        """Note that a connection leaves the pool, or is closed."""
+        with self._lock:
+            if self._keeps is connection:
+                self._keeps = None
+
+    def put(self, connection: SqliteConnection | None, _record: object) -> None:
+        """Remove the time limit of a connection that returns to the pool, and most of its pages."""
+        if connection is None:
+            return
+        with self._lock:
+            self._keeps = self._keeps or connection
+            keeps = self._keeps is connection
         connection.set_progress_handler(None, 0)
-        connection.executescript(_IDLE_CACHE)
+        connection.executescript(_READER_CACHE if keeps else _IDLE_CACHE)
 
 
 def _deadline() -> Callable[[], bool]:
