@@ -10,7 +10,7 @@ from typing import Final
 # their headers, up to 64 KiB each, so that the number must not be much larger.
 _NEW_OBJECTS: Final = 1_500
 _M_ARENA_MAX: Final = -8  # of malloc.h
-_KEPT_BYTES: Final = 32 << 20
+_KEPT_BYTES: Final = 16 << 20
 
 
 class _MallocInfo(ctypes.Structure):
@@ -48,7 +48,7 @@ def share_arena() -> None:
 
 
 def give_back() -> None:
-    """Give free memory back to the system if there is more than 32 MiB of it.
+    """Give free memory back to the system if there is more than 16 MiB of it.
 
     malloc alone returns only what is free after the last piece in use, so a process would keep
     what its largest responses needed together. Takes 3 ms for 34 MiB and 12 ms for 131 MiB, in
