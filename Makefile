@@ -42,7 +42,7 @@ powerloss: $(VENV)/.dev ## Power failures at many moments: what was not synced i
 	CUTS=$(or $(CUTS),200) $(BIN)/python -m pytest -s tests/powerloss $(ARGS)
 
 bounded: $(VENV)/.dev ## A hostile sender makes up names: memory and responses stay bounded (NAMES=1000000)
-	NAMES=$(or $(NAMES),1000000) $(BIN)/python -m pytest -s tests/api/test_bounded.py $(ARGS)
+	NAMES=$(or $(NAMES),1000000) MALLOC_ARENA_MAX=1 $(BIN)/python -m pytest -s tests/api/test_bounded.py $(ARGS)
 
 fuzz: $(VENV)/.dev atheris ## Odd requests, frames and bytes; slow texts (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60 FRAMES=5000)
 	$(BIN)/python -m tests.coverage_fuzz $(or $(SEARCH_SECONDS),60)

@@ -6,6 +6,7 @@
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -123,13 +124,18 @@ def test_names_of_strangers_keep_everything_bounded(
     assert grown_bytes < 400 << 20
     sys.stdout.write(
         f"\n{NAMES:,} names of each kind on {stats.engine.dialect.name}: "
-        f"{grown_bytes / 2**20:+.0f} MiB for the second half, "
+        f"{grown_bytes / 2**20:+.0f} MiB for the second half, at most {_most_resident_mib()} MiB, "
         f"responses x {max(grown.values()):.2f}, series +0, sums exact\n"
     )
 
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _most_resident_mib() -> int:
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found[1]) >> 10 if found else 0
 
 
 def test_no_cache_in_memory_is_unbounded() -> None:

@@ -10,6 +10,7 @@ import pytest
 from asu_stats.caches import LruCache
 from asu_stats.store.blocks import reader
 from asu_stats.store.rollups import names as recorder
+from tests.api import test_bounded as bounded
 from tests.support import NOW, CloudEvent, Stats, build, request
 
 MIB = 1 << 20
@@ -18,6 +19,7 @@ REPORTS = (
     *("overview", "versions", "targets", "clients", "errors", "performance", "packages"),
     *("insights/failures", "insights/regressions", "insights/phases"),
 )
+INSIGHTS = ("failures", "fingerprints", "packages", "phases", "regressions")
 
 
 def events(name: str, days: int) -> Iterator[CloudEvent]:
@@ -96,3 +98,20 @@ def test_long_names_are_forgotten(sqlite_stats: Stats, monkeypatch: pytest.Monke
         recorder.number_of.cache_clear()
         sizes.append(live())
     assert max(sizes[2:]) - sizes[1] < MIB // 2, [each - sizes[1] for each in sizes]
+
+
+def test_memory_of_insights_grows_with_names_not_with_their_pairs(sqlite_stats: Stats) -> None:
+    """Of made-up names, each version occurs with one target only."""
+    peaks: dict[str, list[int]] = {}
+    for first, count in ((0, 250), (250, 750)):
+        bounded.send(sqlite_stats, first, count)
+        tracemalloc.start()
+        for name in INSIGHTS:
+            reader.forget(sqlite_stats.engine)
+            before = live()
+            tracemalloc.reset_peak()
+            sqlite_stats.get(f"insights/{name}", start=str(NOW.date()), end=str(NOW.date()))
+            peaks.setdefault(name, []).append(tracemalloc.get_traced_memory()[1] - before)
+        tracemalloc.stop()
+    for name, (few, many) in peaks.items():
+        assert many < 5 * few, (name, few, many)

@@ -44,6 +44,9 @@ PARTS: Final[dict[Dimension, tuple[str, ...]]] = {
 }
 
 
+_MAX_TABLE: Final = 1 << 18  # items, of two megabytes
+
+
 @dataclass(frozen=True, slots=True)
 class Members:
     """The groups of a dimension, by the parts of their names. The first has the place `first`."""
@@ -88,10 +91,17 @@ class Members:
             keys = keys * width + codes[part.codes]
             found = found * width + column.codes if size > 1 else column.codes
             size *= width
-        table = np.full(size, -1)
-        table[keys] = self.first + np.arange(self.size)
-        places: Ints = table[found]
-        return places
+        places = self.first + np.arange(self.size)
+        if size <= _MAX_TABLE:
+            table = np.full(size, -1)
+            table[keys] = places
+            of_rows: Ints = table[found]
+            return of_rows
+        if not self.size:
+            return np.full(len(found), -1)
+        order = np.argsort(keys)
+        near = np.minimum(np.searchsorted(keys, found, sorter=order), self.size - 1)
+        return np.where(keys[order[near]] == found, places[order[near]], -1)
 
 
 @dataclass(slots=True)
