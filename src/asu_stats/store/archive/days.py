@@ -3,16 +3,17 @@
 They are found by skipping through an index, so days without data cost nothing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Date, Select, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Date, Select, Table, bindparam, func, select
 from sqlalchemy import cast as sql_cast
 
 from asu_stats.store.archive.archive import ARCHIVES, TIMES
 from asu_stats.store.archive.segments import archive_parts
-from asu_stats.store.database import citus, dialects
+from asu_stats.store.database import citus, dialects, statements
 from asu_stats.store.rollups.definitions import ROLLUPS
 from asu_stats.times import midnight
 
@@ -52,29 +53,44 @@ def of_column(
 ) -> list[date]:
     """Return the days from `start` to `end` on which an indexed date or time has a value."""
     dated = isinstance(column.type, Date)
-
-    def bound(day: date) -> date:
-        return day if dated else midnight(day)
-
-    least = select(func.min(column))
-    if end is not None:
-        least = least.where(column < bound(end + timedelta(days=1)))
-    first = least if start is None else least.where(column >= bound(start))
+    bounds = {"first": start, "before": None if end is None else end + timedelta(days=1)}
+    given = {
+        name: day if dated else midnight(day) for name, day in bounds.items() if day is not None
+    }
     if citus.has_shards(connection, cast(Table, column.table)):
-        return _of_shards(connection, column, first)
-    found = select(first.scalar_subquery().label("at")).cte("days", recursive=True)
-    after = found.c.at if dated else dialects.next_day(connection.dialect.name, found.c.at)
-    following = least.where(column > after if dated else column >= after).scalar_subquery()
-    found = found.union_all(select(following).where(found.c.at.is_not(None)))
-    moments = connection.execute(select(found.c.at).where(found.c.at.is_not(None))).scalars()
+        return _of_shards(connection, column, given)
+    query = _skipping(connection.dialect.name, column, start is not None, end is not None)
+    moments = [moment for (moment,) in statements.fetch(connection, query, **given)]
     return [moment.date() if isinstance(moment, datetime) else moment for moment in moments]
 
 
+# Declaring and compiling this for all columns takes longer than running it on a year.
+@lru_cache(maxsize=256)
+def _skipping(
+    dialect: dialects.Dialect, column: ColumnElement[Any], from_first: bool, to_last: bool
+) -> Select[Any]:
+    """Select the least value of each day, from `first` and before `before` if these are given."""
+    least = select(func.min(column))
+    if to_last:
+        least = least.where(column < bindparam("before", type_=column.type))
+    first = least.where(column >= bindparam("first", type_=column.type)) if from_first else least
+    found = select(first.scalar_subquery().label("at")).cte("days", recursive=True)
+    dated = isinstance(column.type, Date)
+    after = found.c.at if dated else dialects.next_day(dialect, found.c.at)
+    following = least.where(column > after if dated else column >= after).scalar_subquery()
+    found = found.union_all(select(following).where(found.c.at.is_not(None)))
+    return select(found.c.at).where(found.c.at.is_not(None))
+
+
 def _of_shards(
-    connection: Connection, column: ColumnElement[Any], first: Select[Any]
+    connection: Connection, column: ColumnElement[Any], given: Mapping[str, date]
 ) -> list[date]:
-    """Return the days of the times from which `first` selects the least one, without recursion."""
-    days = first.with_only_columns(sql_cast(column, Date)).where(column.is_not(None)).distinct()
+    """Return the days of all values between the bounds, without recursion."""
+    days = select(sql_cast(column, Date)).where(column.is_not(None)).distinct()
+    if "first" in given:
+        days = days.where(column >= given["first"])
+    if "before" in given:
+        days = days.where(column < given["before"])
     return sorted(connection.execute(days).scalars())
 
 
