@@ -219,10 +219,10 @@ def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
         found = taken[kind]
         return found[len(found) * 99 // 100] * 1000 if found else 0.0
 
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
     return Sample(
         time.monotonic() - began,
-        pages * os.sysconf("SC_PAGE_SIZE") / _MIB,
+        (resident - shared) * os.sysconf("SC_PAGE_SIZE") / _MIB,  # the system may drop files
         len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 - it is no directory of files
         _log_bytes(directory / "log.txt") / 1024,
         wal.stat().st_size / _MIB if wal.exists() else 0.0,
@@ -254,7 +254,7 @@ _ALLOWED: Final = {
 def report(samples: Sequence[Sample]) -> bool:
     """Print a table of the values, and return whether all are flat by their slope."""
     flat = True
-    late = samples[len(samples) // 3 :]  # caches fill first
+    late = samples[len(samples) // 2 :]  # caches fill first
     times = [each.seconds for each in late]
     sys.stdout.write(f"{'':16}{'first':>10}{'median':>10}{'most':>10}{'per hour':>11}\n")
     for name, (share, more) in _ALLOWED.items():

@@ -11,9 +11,9 @@ from tests.soak_server import Sample, report
 def test_memory_that_grows_is_not_flat(
     grown: float, is_flat: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By MiB in an hour, after caches have filled in the first third."""
+    """By MiB in an hour, after caches have filled in the first half."""
     samples = [
-        Sample(seconds, min(200, seconds) + grown * seconds / 3600, 40, 1, 30, 20, 30)
+        Sample(seconds, min(200, seconds / 9) + grown * seconds / 3600, 40, 1, 30, 20, 30)
         for seconds in range(5, 3600, 5)
     ]
     assert report(samples) == is_flat
