@@ -123,9 +123,12 @@ def _rebuild(connection: Connection, day: date) -> None:
     changes.stamp(connection, [day], changes.begin(connection).changes)
 
 
+_SINCE: Final = select(store_state.c.hourly_since)
+
+
 def _rollups_of(connection: Connection, day: date) -> Sequence[Rollup]:
     """Return the rollups of a day: hourly ones are deleted after some time."""
-    since = connection.execute(select(store_state.c.hourly_since)).scalar()
+    ((since,),) = statements.fetch(connection, _SINCE)
     gone = HOURLY if since is not None and day < since else ()
     return [rollup for rollup in ROLLUPS if rollup not in gone]
 
@@ -174,10 +177,8 @@ _STORED_BOUNDS: Final = select(*(DAILY.table.c[name] for name in BOUNDS)).where(
 
 
 def _bounds_differences(connection: Connection, day: date) -> Iterator[Difference]:
-    t, of_day = DAILY.table, {"day": day}
-    stored = connection.execute(_STORED_BOUNDS, of_day).first()
-    if stored is not None:
-        counted = connection.execute(_BOUNDS, of_day).one()
+    for stored in statements.fetch(connection, _STORED_BOUNDS, day=day):
+        (counted,) = statements.fetch(connection, _BOUNDS, day=day)
         for name, is_stored, is_counted in zip(BOUNDS, stored, counted, strict=True):
             if is_stored != is_counted:
-                yield Difference(t.name, (day,), name, is_stored, is_counted)
+                yield Difference(DAILY.name, (day,), name, is_stored, is_counted)
