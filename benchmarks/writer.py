@@ -13,6 +13,7 @@ from pathlib import Path
 from zlib import crc32
 
 from asu_stats.exceptions import StoreUnavailableError
+from asu_stats.server.memory import collect_less_garbage
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import engine as engines
 from benchmarks import stream
@@ -32,6 +33,7 @@ def main() -> None:
     events = stream.extra_events(Plan(size, extra=extra))
     share = [n for n, e in enumerate(events) if crc32(e.request_hash.encode()) % writers == place]
     apply_batch(engine, [])
+    collect_less_garbage()  # as a server does: the events of the history would be searched again
     print("ready", flush=True)
     options = json.loads(sys.stdin.readline())
     batch, offset = options["batch"], options["offset"]
