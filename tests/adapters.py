@@ -2,7 +2,7 @@
 
 That is the Pydantic schemas, whether functions are generators or coroutines, and what a route is
 whose function has the same code. It takes most of the time that an application takes to start, and
-each test starts one.
+each test starts one. Settings are read in half of the time as well.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from fastapi._compat import v2
 from fastapi.dependencies import models
 from fastapi.exceptions import EndpointContext
 from pydantic import TypeAdapter
+from pydantic_settings import EnvSettingsSource
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _known: Final[dict[tuple[Any, ...], TypeAdapter[Any]]] = {}
@@ -135,7 +136,18 @@ _contexts: Final[dict[CodeType, EndpointContext]] = {}
 _find_context: Final = routing._extract_endpoint_context
 
 
+def _variables(source: EnvSettingsSource) -> dict[str, Any]:
+    """Read no variable where none has the prefix: looking for each setting takes 1 ms."""
+    prefix = source.env_prefix.lower()
+    found = any(name.lower().startswith(prefix) for name in source.env_vars)
+    return _read_variables(source) if found else {}
+
+
+_read_variables: Final = EnvSettingsSource.__call__
+
+
 def share() -> None:
+    EnvSettingsSource.__call__ = _variables  # type: ignore[assignment, method-assign]
     routing._extract_endpoint_context = _context  # type: ignore[assignment]
     routing.APIRouter.add_api_route = _added  # type: ignore[assignment, method-assign]
     models._CallIdentity = _Code  # type: ignore[assignment, misc]
