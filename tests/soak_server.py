@@ -109,7 +109,7 @@ class Load:
         while not self._stop.is_set():
             try:
                 work(connection, rng)
-            except (HTTPException, OSError) as error:
+            except (HTTPException, OSError, AssertionError) as error:  # of a socket that ended
                 self.failures[f"{work.__name__}: {error!r}"] += 1
                 connection.close()
                 time.sleep(0.5)
