@@ -12,11 +12,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from tests import forked
 from tests.support import SOURCE, TOKEN
 
 COMMAND = [sys.executable, "-c", "from asu_stats.cli import main; main()"]
+Process: TypeAlias = forked.Process | subprocess.Popen[bytes]
 
 
 def free_port() -> int:
@@ -62,23 +64,28 @@ def executed(
 
     A forked one has the memory, and the arenas of malloc, of the process that it comes from.
     """
+    command = [*COMMAND, *arguments]
     env = {**environment(directory, database_url), **variables}
     with (directory / "log.txt").open("ab") as log:
         process = subprocess.Popen(
-            [*COMMAND, *arguments], env=env, cwd=directory, stdout=log, stderr=log
+            command, env=env, cwd=directory, stdout=log, stderr=log, start_new_session=True
         )
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _stop(process)
 
 
-def kill(process: forked.Process) -> None:
+def _stop(process: Process) -> None:
+    """Stop a process kindly, then not."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        kill(process)
+
+
+def kill(process: Process) -> None:
     """Kill a process and its children at once, as a crash would."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -103,13 +110,9 @@ def wait_ready(port: int, seconds: float = 120) -> None:
 def running(
     directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
 ) -> Iterator[forked.Process]:
-    """Run a command until the block ends, then stop it kindly, then not."""
+    """Run a command until the block ends."""
     process = start(directory, database_url, *arguments, first=first, **variables)
     try:
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            kill(process)
+        _stop(process)
