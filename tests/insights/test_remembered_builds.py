@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from asu_stats.reports.insights import change_points, regressions
+from asu_stats.reports.insights import build_groups, change_points, regressions
 from asu_stats.store.blocks import reader
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
@@ -158,3 +158,19 @@ def test_names_that_are_forgotten_meanwhile_change_nothing(
     monkeypatch.setattr(reader, "_cache_of", forgetful)
     stats.record(*build("late", end=long_ago))  # no response is kept
     assert [stats.get(path) for path in paths] == expected
+
+
+def test_groups_that_are_searched_are_those_of_a_table(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With very many names, a table of all pairs would be too large."""
+    stats.record(
+        history(lambda day, names: FULL if day <= 4 and names["target"] == "x86/64" else None)
+    )
+    with read_snapshot(stats.engine) as connection:
+        expected = regressions.read(connection, WINDOWS[0])
+    assert expected["regressions"]
+    monkeypatch.setattr(build_groups, "_MAX_TABLE", 0)
+    reader.forget(stats.engine)
+    with read_snapshot(stats.engine) as connection:
+        assert regressions.read(connection, WINDOWS[0]) == expected

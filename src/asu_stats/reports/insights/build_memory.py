@@ -86,7 +86,7 @@ class Memory:
     """The builds of a time range: `sums` of each group up to each day, and rows.
 
     `tests` is the number of groups with builds of each dimension, `found` what searches found.
-    `concluded` is for what follows from all of it: it is forgotten when a day changes.
+    `regressions` is the list that the last response found, `None` once a day has changed.
     """
 
     def __init__(self, connection: Connection, window: Window) -> None:
@@ -97,7 +97,7 @@ class Memory:
         self._days: dict[int, list[Rows]] = {}
         self._by_key = [np.zeros((5, 0), np.int64) for _ in range(_SUMMED)]
         self._joined: list[Rows | None] = [None] * len(SOURCES)
-        self.concluded: Any = None
+        self.regressions: Sequence[Any] | None = None
         self._set_groups(self._kept(None))
 
     def _set_groups(self, members: Mapping[Dimension, Members]) -> None:
@@ -153,7 +153,7 @@ class Memory:
         before = [self._of_days(n, changed) for n in range(len(SOURCES))]
         self._read(connection, changed)
         self._changes, self._joined = dict(changes), [None] * len(SOURCES)
-        self.concluded = None
+        self.regressions = None
         now = [self._of_days(n, changed) for n in range(len(SOURCES))]
         for source in range(_SUMMED):
             self._by_key[source] = _added(self._by_key[source], before[source], now[source])

@@ -113,9 +113,9 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Regression
         with remembered(connection, searched, _may_change) as memory:
             basis["enough"] = bool(basis["builds"]) and _is_enough(memory)
             if basis["enough"]:
-                if memory.concluded is None:
-                    memory.concluded = _found(connection, memory)
-                found = memory.concluded
+                if memory.regressions is None:
+                    memory.regressions = _found(connection, memory)
+                found = [*memory.regressions]
         names = floor.Visible(connection, window)
         found = [_shown(row, names) for row in found]
     else:
