@@ -26,7 +26,7 @@ Span: TypeAlias = tuple[int, int]
 
 _MICRO: Final = timedelta(microseconds=1)
 _NEAR: Final = timedelta(minutes=10)
-_FEW: Final = 64
+_FEW: Final = 64  # requests that are looked up one by one; more read their days
 _KEY: Final = RequestDay._fields
 _FIELDS: Final = tuple((name, request_days.c[name].type) for name in _KEY[:2])
 
@@ -184,12 +184,12 @@ def _between(
     if dialects.has_citus(connection):
         yield from _on_days(requests, details)
         return
-    kept = details.archived_before or datetime.min  # noqa: DTZ901 - stored times have no zone
-    others = [each for each in requests if each.first < kept]
-    wanted = [each for each in requests if each.first >= kept]
-    if len(wanted) > _FEW:
-        others, wanted = [*requests], []
-    for request_hash, *near in statements.fetch_for(connection, _nearest, _INSIDE, wanted):
+    archived = details.archived_before
+    few = [each for each in requests if archived is None or each.first >= archived]
+    if len(few) > _FEW:
+        few = []
+    others = [each for each in requests if each not in few]
+    for request_hash, *near in statements.fetch_for(connection, _nearest, _INSIDE, few):
         yield from ((request_hash, at) for at in near if at is not None)
     yield from _on_days(others, details)
 
@@ -224,8 +224,8 @@ _INSIDE: Final = tuple(
 def _on_days(requests: Sequence[_Inside], details: Details) -> Iterable[tuple[str, datetime]]:
     """Yield what `_between` yields, from all details near each request, or else of its whole day.
 
-    On Citus, on days with archived details, and if there are many requests: each time is then read
-    once at most.
+    This is for Citus, for days with archived details, and for many requests: it reads each stored
+    time at most twice.
     """
     for day in sorted({each.at.date() for each in requests}):
         of_day = [each[:2] for each in requests if each.at.date() == day]
