@@ -211,6 +211,18 @@ def test_each_idiom_has_one_home() -> None:
         assert found == expected, pattern
 
 
+def test_tests_run_coroutines_in_one_way() -> None:
+    """`asyncio.run` in a test fails where a test of a browser ran before in the same process."""
+    pattern = re.compile(r"asyncio\.(run|Runner)\(|run_until_complete\(")
+    tests = Path(__file__).parent
+    users = {
+        str(file.relative_to(tests))
+        for file in tests.rglob("*.py")
+        if file != Path(__file__) and pattern.search(file.read_text())
+    }
+    assert users == {"coroutines.py"}
+
+
 # Insights compare thousands of groups and days, so they get columns of the store.
 INSIGHTS = "reports/insights/"
 

@@ -1,8 +1,6 @@
 """Rate limits at their edges: time ranges, networks, windows of a wrong clock, and digests."""
 
-import asyncio
 import time
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 from typing import Any
 
@@ -13,6 +11,7 @@ from asu_stats.api.limits import RateLimits, Verdict, budget_of, client_of
 from asu_stats.policies import Policies
 from asu_stats.settings import load
 from tests.api.test_limits import OVERVIEW, policies
+from tests.coroutines import finished
 
 __all__ = ["policies"]  # a fixture
 
@@ -100,9 +99,7 @@ class Window:
 
 
 def take(limits: RateLimits, request: dict[str, Any]) -> Verdict | None:
-    """Take one request, in a thread: tests of browsers leave a running event loop in this one."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(lambda: asyncio.run(limits.take(request))).result()
+    return finished(limits.take(request))
 
 
 @pytest.mark.parametrize(("seconds", "cleared"), [(30, False), (119, False), (121, True)])

@@ -18,6 +18,7 @@ from websockets.typing import Origin
 
 from tests import processes
 from tests.conftest import sqlite_database
+from tests.coroutines import finished
 from tests.patience import SECONDS
 from tests.support import TOKEN, request
 
@@ -141,7 +142,7 @@ def test_a_site_to_copy(site: httpx2.Client, certificate: Path, tmp_path: Path) 
     assert 'href="/stats/static/' in page.text
 
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    asyncio.run(_follow(site, certificate, headers))
+    finished(_follow(site, certificate, headers))
 
     # The server believes the proxy, not the client.
     forged = {"X-Forwarded-For": "192.0.2.1"}

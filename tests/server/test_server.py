@@ -1,6 +1,5 @@
 """Servers created by a program: statistics only, with a path prefix."""
 
-import asyncio
 import html
 import os
 import platform
@@ -9,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from asu_stats import server, settings
 from asu_stats.exceptions import InvalidSettingError, NotStartedError
 from asu_stats.server import Server
 from tests.conftest import sqlite_database
+from tests.coroutines import finished
 from tests.support import NOW, TOKEN, build, request
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
@@ -169,12 +168,8 @@ def test_what_stands_in_the_way_of_a_start_is_raised_by_the_lifespan(tmp_path: P
             raise AssertionError
 
     chosen = settings.load(database_url=f"sqlite:///{tmp_path}/no/stats.db")
-    # In a thread: browser tests before it leave an event loop running in this one.
-    with (
-        ThreadPoolExecutor(1) as thread,
-        pytest.raises(asu_stats.AsuStatsError, match="no such directory"),
-    ):
-        thread.submit(lambda: asyncio.run(start())).result()
+    with pytest.raises(asu_stats.AsuStatsError, match="no such directory"):
+        finished(start())
 
 
 def test_a_serving_process_collects_less_garbage() -> None:
