@@ -115,3 +115,19 @@ def test_memory_of_insights_grows_with_names_not_with_their_pairs(sqlite_stats: 
         tracemalloc.stop()
     for name, (few, many) in peaks.items():
         assert many < 5 * few, (name, few, many)
+
+
+def test_failures_need_little_memory_per_remembered_name(sqlite_stats: Stats) -> None:
+    """They are computed with numbers: only names that are shown or tested become objects."""
+    sizes, peaks, sent = (200, 700), list[int](), 0
+    day = str(NOW.date())
+    for names in sizes:
+        bounded.send(sqlite_stats, sent, names - sent)
+        sent = names
+        sqlite_stats.get("insights/failures", start=day, end=day, limit=20)
+        tracemalloc.start()
+        before = live()
+        sqlite_stats.get("insights/failures", start=day, end=day, limit=20, offset=1)
+        peaks.append(tracemalloc.get_traced_memory()[1] - before)
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / (sizes[1] - sizes[0]) < 1_400, peaks

@@ -4,20 +4,22 @@ If a package is missing for several devices and clients, the culprit is `package
 failures come from one client, or one version of it, the culprit is `client`.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asu_stats.chance import fisher
 from asu_stats.error_types import TAXONOMY
 from asu_stats.events import UNKNOWN
 from asu_stats.reports.insights.failure_rows import Failures, first_days
+from asu_stats.reports.insights.significance import least_p
 from asu_stats.reports.packages import branch_of
-from asu_stats.store.blocks.columns import distinct, numbered
+from asu_stats.store.blocks.columns import Mask, Names, distinct, numbered, total
 from asu_stats.store.blocks.keys import Ints
+from asu_stats.store.blocks.totals import Totals
 
 Culprit = Literal["user", "client", "packages", "server", "unknown"]
 CULPRITS: Final[tuple[Culprit, ...]] = ("user", "client", "packages", "server", "unknown")
@@ -57,19 +59,31 @@ _MIN_CLIENTS: Final = 2
 _CLIENT_SHARE: Final = 0.9  # of failing requests, for the culprit `client`
 _P: Final = 0.01
 
-Client = tuple[str, str]  # client and its version
-Requests = Mapping[Client, int]  # accepted requests
+Ways: TypeAlias = NDArray[np.int8]
+_BY_TYPE, _BY_PACKAGE, _BY_CLIENT, _BY_VERSION = range(4)
 
 
 class Sent:
-    """All requests of the time range, by client and version, by client, and together."""
+    """Accepted requests of the time range, by client and version, by client, and together."""
 
-    def __init__(self, requests: Requests) -> None:
-        self.by_version = requests
-        self.by_client: Counter[str] = Counter()
-        for (client, _), count in requests.items():
-            self.by_client[client] += count
-        self.total = self.by_client.total()
+    def __init__(self, requests: Totals) -> None:
+        """Take requests by client and version."""
+        (client, _), counts = requests.columns()
+        self._requests = requests
+        self._by_client = total(client.codes, len(client.values), counts)
+        self.versions = len(counts)
+        self.clients = int(np.count_nonzero(self._by_client))
+        self.total = int(counts.sum())
+
+    def of_versions(self, clients: Sequence[str], versions: Sequence[str]) -> Ints:
+        """Return the requests of versions of clients."""
+        return self._requests.of(clients, versions)
+
+    def of_clients(self, clients: Sequence[str]) -> Ints:
+        """Return the requests of clients, of all versions together."""
+        codes = self._requests.vocabulary.find_names(0, clients)
+        known = (codes >= 0) & (codes < len(self._by_client))
+        return np.where(known, self._by_client[np.where(known, codes, 0)], 0)
 
 
 class Attribution(NamedTuple):
@@ -80,120 +94,148 @@ class Attribution(NamedTuple):
     names: Sequence[tuple[str, str]] = ()  # dimensions and names in the reason
 
 
-class Cluster(NamedTuple):
-    """Failures with one type; if they name a package, also with one package and branch.
+class _Requests:
+    """Distinct failing requests of clients, or versions of clients, in clusters of failures."""
 
-    `requests` are the distinct failing requests of each client.
+    def __init__(self, of: Ints, clusters: int, rows: Ints, counts: Ints) -> None:
+        """Take the cluster, a failure and the requests of each client in each cluster."""
+        self.total = total(of, clusters, counts)
+        most = np.zeros(clusters, np.int64)
+        order = np.argsort(counts, kind="stable")
+        most[of[order]] = order  # of equal places, the last one stays
+        # Of the client with most requests: a failure, and its requests.
+        self.row, self.count = rows[most], counts[most]
+
+
+class Attributions:
+    """The culprits of clusters of failures.
+
+    A cluster has failures with one type; if they name a package, also with one package and branch.
     """
 
-    type: str
-    package: str
-    branch: str
-    requests: Requests
-    devices: int
-    since: date
+    def __init__(self, failures: Failures, sent: Sent) -> None:
+        kind, package = failures.name("type"), failures.name("package")
+        branch = failures.name("version").mapped(branch_of)
+        names_package = kind.mapped(_PACKAGE_TYPES.__contains__).equal(True) & ~package.equal("")
+        parts = (np.where(names_package, part.codes + 1, 0) for part in (package, branch))
+        self.cluster, firsts = numbered(kind.codes, *parts)  # of each failure
+        size = len(firsts)
+        self._failures, self._sent, self._firsts, self._branch = failures, sent, firsts, branch
+        self._since = first_days(failures, self.cluster, size)
+        self._devices = distinct(self.cluster, size, failures.device)
+        client, version = failures.name("client"), failures.name("client_version")
+        asker, _ = numbered(client.codes, version.codes)
+        cluster, rows, counts = self._requests(asker)
+        self._askers = np.bincount(cluster, minlength=size)
+        self._of_version = _Requests(cluster, size, rows, counts)
+        pair, some = numbered(cluster, client.codes[rows])
+        together = total(pair, len(some), counts)
+        self._of_client = _Requests(cluster[some], size, rows[some], together)
+        is_missing = names_package[firsts] & (self._devices >= _MIN_DEVICES)
+        is_missing &= self._askers >= _MIN_CLIENTS
+        self._way: Ways = np.where(is_missing, _BY_PACKAGE, _BY_TYPE).astype(np.int8)
+        self._blame_clients(kind.mapped(_CLIENT_TYPES.__contains__).equal(True)[firsts])
+        by_type = kind.mapped(lambda name: CULPRITS.index(BY_TYPE.get(name, "unknown")))
+        places = np.array(by_type.values or [0])[by_type.codes[firsts]]
+        for way, name in _CULPRITS.items():
+            places[self._way == way] = CULPRITS.index(name)
+        self.culprit = Names(list(CULPRITS), places)  # of each cluster
 
+    def _requests(self, asker: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return cluster, a failure and distinct failing requests of each asker in each cluster."""
+        of_cluster, _ = numbered(self.cluster, asker)
+        firsts = self._failures.pairs(of_cluster)
+        pair, of_pair = numbered(self.cluster[firsts], asker[firsts])
+        rows = firsts[of_pair]
+        return self.cluster[rows], rows, np.bincount(pair)
 
-def clusters(failures: Failures) -> tuple[list[Cluster], Ints]:
-    """Return the clusters of failures, and the number of the cluster of each failure."""
-    kind, package = failures.name("type"), failures.name("package")
-    branch = failures.name("version").mapped(branch_of)
-    names_package = kind.mapped(_PACKAGE_TYPES.__contains__).equal(True) & ~package.equal("")
-    parts = (np.where(names_package, part.codes + 1, 0) for part in (package, branch))
-    cluster, firsts = numbered(kind.codes, *parts)
-    has_package = names_package[firsts].tolist()
-    types, packages, branches = kind.of(firsts), package.of(firsts), branch.of(firsts)
-    requests = _requests(failures, cluster)
-    devices = distinct(cluster, len(firsts), failures.device).tolist()
-    since = first_days(failures, cluster, len(firsts)).tolist()
-    found = [
-        Cluster(
-            types[n],
-            packages[n] if has_package[n] else "",
-            branches[n] if has_package[n] else "",
-            requests[n],
-            devices[n],
-            date.fromordinal(since[n]),
+    def _blame_clients(self, can_be: Mask) -> None:
+        """Blame clients, or versions of them, with nearly all failing requests of a cluster."""
+        client, version = map(self._failures.name, ("client", "client_version"))
+        for way, found, unknown, tests in (
+            (_BY_VERSION, self._of_version, version.equal(UNKNOWN), self._sent.versions),
+            (_BY_CLIENT, self._of_client, client.equal(UNKNOWN), self._sent.clients),
+        ):
+            nearly_all = found.count >= _CLIENT_SHARE * found.total
+            some = np.flatnonzero(can_be & nearly_all & ~unknown[found.row])
+            by_version = way == _BY_VERSION
+            of = self._sent_of(found.row[some], by_version=by_version)
+            significant = some[
+                _are_significant(found.count[some], found.total[some], of, self._sent.total, tests)
+            ]
+            self._way[significant] = way
+            can_be[significant] = False
+
+    def _sent_of(self, rows: Ints, *, by_version: bool) -> Ints:
+        """Return all requests of the clients, or their versions, of some failures."""
+        clients = self._failures.name("client").of(rows)
+        if not by_version:
+            return self._sent.of_clients(clients)
+        return self._sent.of_versions(clients, self._failures.name("client_version").of(rows))
+
+    def __getitem__(self, cluster: int) -> Attribution:
+        """Return the culprit of a cluster, with the reason."""
+        way, row = self._way[cluster], self._firsts[[cluster]]
+        ((culprit,), (kind,)) = (
+            self.culprit.of(np.array([cluster])),
+            self._failures.name("type").of(row),
         )
-        for n in range(len(firsts))
-    ]
-    return found, cluster
+        if way == _BY_TYPE:
+            return Attribution(culprit, meaning(kind))
+        if way == _BY_PACKAGE:
+            (package,), (branch,) = self._failures.name("package").of(row), self._branch.of(row)
+            return Attribution(
+                culprit,
+                f"{package} of {branch} fails for {self._devices[cluster]} devices and "
+                f"{self._askers[cluster]} clients since "
+                f"{date.fromordinal(int(self._since[cluster]))}.",
+                (("package", package),),
+            )
+        by_version = way == _BY_VERSION
+        found = self._of_version if by_version else self._of_client
+        asker = found.row[[cluster]]
+        (client,) = self._failures.name("client").of(asker)
+        (version,) = self._failures.name("client_version").of(asker)
+        reason = _reason(
+            f"{client} {version}" if by_version else client,
+            int(found.count[cluster]),
+            int(found.total[cluster]),
+            int(self._sent_of(asker, by_version=by_version)[0]),
+            self._sent.total,
+        )
+        names = ("client", client), ("client_version", version)
+        return Attribution(culprit, reason, names if by_version else names[:1])
 
 
-def _requests(failures: Failures, cluster: Ints) -> Mapping[int, dict[Client, int]]:
-    """Return the distinct failing requests of each client in each cluster."""
-    client, version = failures.name("client"), failures.name("client_version")
-    asker, _ = numbered(client.codes, version.codes)
-    of_cluster, _ = numbered(cluster, asker)
-    firsts = failures.pairs(of_cluster)
-    pair, of_pair = numbered(cluster[firsts], asker[firsts])
-    counts = np.bincount(pair).tolist()
-    rows = firsts[of_pair]
-    found: defaultdict[int, dict[Client, int]] = defaultdict(dict)
-    for number, *who, count in zip(
-        cluster[rows].tolist(), client.of(rows), version.of(rows), counts, strict=True
-    ):
-        found[number][who[0], who[1]] = count
-    return found
+_CULPRITS: Final[Mapping[int, Culprit]] = {
+    _BY_PACKAGE: "packages",
+    _BY_CLIENT: "client",
+    _BY_VERSION: "client",
+}
 
 
-def attribute(cluster: Cluster, sent: Sent) -> Attribution:
-    """Return the culprit of the failures of a cluster."""
-    if cluster.type in _CLIENT_TYPES and (client := _failing_client(cluster.requests, sent)):
-        return client
-    if cluster.package and (reason := _missing_package(cluster)):
-        return Attribution("packages", reason, (("package", cluster.package),))
-    return Attribution(BY_TYPE.get(cluster.type, "unknown"), meaning(cluster.type))
+def _are_significant(
+    counts: Ints, totals: Ints, sent: Ints, all_requests: int, clients: int
+) -> list[int]:
+    """Return which clients have more failing requests than their share of requests explains.
 
-
-def _failing_client(failing: Requests, sent: Sent) -> Attribution | None:
-    """Return the client, or its version, with nearly all failing requests, beyond its share."""
-    by_version = Counter(failing)
-    by_client: Counter[str] = Counter()
-    for (client, _), count in by_version.items():
-        by_client[client] += count
-    total = by_client.total()
-    for (client, version), count in by_version.most_common(1):
-        if version != UNKNOWN and count >= _CLIENT_SHARE * total:
-            of_version = sent.by_version.get((client, version), 0)
-            if _is_significant(count, total, of_version, sent.total, len(sent.by_version)):
-                reason = _reason(f"{client} {version}", count, total, of_version, sent.total)
-                names = ("client", client), ("client_version", version)
-                return Attribution("client", reason, names)
-    for client, count in by_client.most_common(1):
-        if client != UNKNOWN and count >= _CLIENT_SHARE * total:
-            of_client = sent.by_client[client]
-            if _is_significant(count, total, of_client, sent.total, len(sent.by_client)):
-                reason = _reason(client, count, total, of_client, sent.total)
-                return Attribution("client", reason, (("client", client),))
-    return None
-
-
-def _is_significant(count: int, total: int, sent: int, all_requests: int, clients: int) -> bool:
-    """Return whether a client has more failing requests than its share of requests explains.
-
-    `count` of `total` failing requests and `sent` of `all_requests` are of the client; `clients` is
-    the number of tests, for Bonferroni's correction.
+    `counts` of `totals` failing requests and `sent` of `all_requests` are of the clients. `clients`
+    is the number of tests, for Bonferroni's correction.
     """
-    sent, others = max(sent, count), max(all_requests - sent, total - count)
-    p_value = fisher(count, sent, total - count, others)
-    return p_value * max(1, clients) < _P
+    sent = np.maximum(sent, counts)
+    others = np.maximum(all_requests - sent, totals - counts)
+    tests = max(1, clients)
+    least = tests * least_p(counts, sent, totals - counts, others)
+    return [
+        place
+        for place in np.flatnonzero(least < _P).tolist()
+        if tests * fisher(*(int(of[place]) for of in (counts, sent, totals - counts, others))) < _P
+    ]
 
 
 def _reason(client: str, count: int, total: int, sent: int, all_requests: int) -> str:
     share = f"{100 * sent / all_requests:.0f}%" if all_requests else "0%"
     return f"{count} of {total} failing requests come from {client}, which sends {share} of all."
-
-
-def _missing_package(cluster: Cluster) -> str | None:
-    """Return the reason if a package is missing for several devices and clients."""
-    clients = len(cluster.requests)
-    if cluster.devices < _MIN_DEVICES or clients < _MIN_CLIENTS:
-        return None
-    return (
-        f"{cluster.package} of {cluster.branch} fails for {cluster.devices} devices and "
-        f"{clients} clients since {cluster.since}."
-    )
 
 
 _MEANINGS: Final = {kind.type: meaning for kind, meaning in TAXONOMY.items()}

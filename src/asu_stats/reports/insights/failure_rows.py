@@ -170,18 +170,33 @@ class Group(NamedTuple):
     last_seen: date
 
 
-def grouped(failures: Failures, group: Ints, groups: int) -> list[Group]:
+class Groups(NamedTuple):
+    """The same of each group, in columns. Days are ordinals."""
+
+    failures: Ints
+    requests_hit: Ints
+    devices: Ints
+    first_seen: Ints
+    last_seen: Ints
+
+    def of(self, group: int) -> Group:
+        """Return one group."""
+        failures, hit, devices, first, last = (int(column[group]) for column in self)
+        days = date.fromordinal(first), date.fromordinal(last)
+        return Group(failures, hit, devices, *days)
+
+
+def grouped(failures: Failures, group: Ints, groups: int) -> Groups:
     """Return what the failures of each group are together. No group is empty."""
-    first = first_days(failures, group, groups)
     last = np.zeros(groups, np.int64)
     np.maximum.at(last, group, failures.day)
-    columns = (
+    return Groups(
         total(group, groups, failures.count),
         requests_hit(failures, group, groups),
         distinct(group, groups, failures.device),
+        first_days(failures, group, groups),
+        last,
     )
-    days = (map(date.fromordinal, of.tolist()) for of in (first, last))
-    return list(map(Group, *(column.tolist() for column in columns), *days))
 
 
 def first_days(failures: Failures, group: Ints, groups: int) -> Ints:
@@ -197,12 +212,9 @@ def requests_hit(failures: Failures, group: Ints, groups: int) -> Ints:
     return np.bincount(group[rows], minlength=groups)
 
 
-def shown(failures: Failures, group: Ints, groups: int) -> list[bool]:
-    """Return which groups hit enough request hashes for the public floor."""
-    least = floor.min_requests()
-    if not least:
-        return [True] * groups
-    found: list[bool] = (requests_hit(failures, group, groups) >= least).tolist()
+def hidden(failures: Failures, group: Ints, groups: int) -> Mask:
+    """Return which groups hit too few request hashes for the public floor."""
+    found: Mask = requests_hit(failures, group, groups) < floor.min_requests()
     return found
 
 

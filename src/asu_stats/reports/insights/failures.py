@@ -1,6 +1,6 @@
 """Failures by culprit and fingerprint, and over-represented values among failed builds."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
@@ -14,15 +14,15 @@ from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Category, Day, Period, Rate, Total, TypeOfError
 from asu_stats.reports.insights import culprits, failure_rows, standouts
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.reports.insights.culprits import CULPRITS, Attribution, Culprit
+from asu_stats.reports.insights.culprits import CULPRITS, Attributions, Culprit
+from asu_stats.reports.insights.failure_rows import Failures as Rows
 from asu_stats.reports.insights.failure_rows import FingerprintText, Group
 from asu_stats.reports.insights.standouts import Standout
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, CLIENT, ERROR_TYPE, PROFILE, TARGET, VERSION
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks.columns import Names, numbered, renumbered, total
+from asu_stats.store.blocks.columns import Names, descending, numbered, total
 from asu_stats.store.blocks.cubes import BY_CLIENT_RELEASE
-from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import Window
 
 _CULPRIT = Field(description="Who can fix it: see the definitions of the figures.")
@@ -80,81 +80,87 @@ def read(connection: Connection, window: Window, page: Page = ALL, **filters: st
     """Return the failures of `window` by culprit and group, and over-represented values."""
     failures = failure_rows.read(connection, window, filters)
     basis = failure_rows.basis(connection, window, _METHOD, found=len(failures))
-    (by_client,) = sums.cubes(connection, window, BY_CLIENT_RELEASE)
-    sent = culprits.Sent({key: count for key, (count,) in by_client.rows()})
-    clusters, cluster = culprits.clusters(failures)
-    attributions = [culprits.attribute(each, sent) for each in clusters]
-    culprit = Names(list(CULPRITS), np.array(_places(attributions), np.int64)[cluster])
-    groups = _groups(failures, culprit, cluster, attributions, floor.Visible(connection, window))
-    shown = page.of(groups)
+    by_culprit, shown, groups_total = _by_cause(connection, window, failures, page)
     texts_of = failure_rows.send_texts(connection, {key[3] for key, *_ in shown})
     over_represented = standouts.find(connection, window, failures, filters)
     texts = texts_of()
-    total_failures = int(failures.count.sum())
     return {
         "period": sums.period(connection, window, []),
         "basis": basis,
-        "failures": total_failures if basis["enough"] else None,
-        "by_culprit": _by_culprit(failures, culprit, total_failures) if basis["enough"] else [],
+        "failures": int(failures.count.sum()) if basis["enough"] else None,
+        "by_culprit": by_culprit if basis["enough"] else [],
         "groups": [_row(*group, texts) for group in shown],
-        "groups_total": len(groups),
+        "groups_total": groups_total,
         "over_represented": page.of(over_represented),
         "over_represented_total": len(over_represented),
     }
 
 
+def _by_cause(
+    connection: Connection, window: Window, failures: Rows, page: Page
+) -> tuple[list[CulpritRow], list["Found"], int]:
+    """Return the failures by culprit, the groups of a page, and the number of groups."""
+    (by_client,) = sums.cubes(connection, window, BY_CLIENT_RELEASE)
+    found = Attributions(failures, culprits.Sent(by_client))
+    culprit = Names(found.culprit.values, found.culprit.codes[found.cluster])
+    groups = _Groups(failures, culprit, found)
+    names = floor.Visible(connection, window)
+    shown = [groups.of(group, names) for group in groups.ranked[page.places].tolist()]
+    return _by_culprit(failures, culprit), shown, len(groups.ranked)
+
+
 Key = tuple[Culprit, str, str, str]  # culprit, category, type, fingerprint
+Found = tuple[Key, Group, str]  # with the reason
 
 
-def _places(attributions: Sequence[Attribution]) -> list[int]:
-    return [CULPRITS.index(each.culprit) for each in attributions]
-
-
-def _by_culprit(found: failure_rows.Failures, culprit: Names, failures: int) -> list[CulpritRow]:
+def _by_culprit(failures: Rows, culprit: Names) -> list[CulpritRow]:
     """Return a row per culprit by failures descending, including culprits without failures."""
-    counts = total(culprit.codes, len(CULPRITS), found.count).tolist()
+    counts = total(culprit.codes, len(CULPRITS), failures.count).tolist()
     ranked = sorted(zip(counts, CULPRITS, strict=True), key=lambda row: -row[0])
     return [
-        {"culprit": name, "failures": n, "percentage": figures.rate(n, failures)}
+        {"culprit": name, "failures": n, "percentage": figures.rate(n, sum(counts))}
         for n, name in ranked
     ]
 
 
-def _groups(
-    failures: failure_rows.Failures,
-    culprit: Names,
-    cluster: Ints,
-    attributions: Sequence[Attribution],
-    names: floor.Visible,
-) -> list[tuple[Key, Group, str]]:
-    """Return key, group and reason of the groups, by failures descending."""
-    kind = [culprit, *(failures.name(name) for name in ("category", "type", "fingerprint"))]
-    group, firsts = numbered(*(part.codes for part in kind))
-    keys: list[Key] = list(zip(*(part.of(firsts) for part in kind), strict=True))
-    if not all(is_shown := failure_rows.shown(failures, group, len(keys))):
-        keys = [
-            key if known else (*key[:3], floor.OTHER)
-            for key, known in zip(keys, is_shown, strict=True)
-        ]
-        keys, group = renumbered(keys, group)
-    reasons: dict[int, Counter[str]] = defaultdict(Counter)
-    pair, firsts = numbered(group, cluster)
-    counts = total(pair, len(firsts), failures.count).tolist()
-    for number, place, count in zip(
-        group[firsts].tolist(), cluster[firsts].tolist(), counts, strict=True
-    ):
-        attribution = attributions[place]
-        is_shown_all = all(names.has(dimension, name) for dimension, name in attribution.names)
-        reason = attribution.reason if is_shown_all else culprits.meaning(keys[number][2])
-        reasons[number][reason] += count
-    found = [
-        (key, each, min(of, key=lambda reason: (-of[reason], reason)))
-        for number, (key, each) in enumerate(
-            zip(keys, failure_rows.grouped(failures, group, len(keys)), strict=True)
-        )
-        for of in (reasons[number],)
-    ]
-    return sorted(found, key=lambda row: (-row[1].failures, row[0]))
+class _Groups:
+    """Failures with one culprit, category, type and fingerprint.
+
+    `ranked` has the groups by failures descending.
+    """
+
+    def __init__(self, failures: Rows, culprit: Names, attributions: Attributions) -> None:
+        category, kind, fingerprint = map(failures.name, ("category", "type", "fingerprint"))
+        key = [culprit, category, kind, fingerprint]
+        group, firsts = numbered(*(part.codes for part in key))
+        if floor.min_requests():
+            hidden = failure_rows.hidden(failures, group, len(firsts))[group]
+            key[3] = fingerprint.with_other(hidden, floor.OTHER)
+            group, firsts = numbered(*(part.codes for part in key))
+        self._key = [part.where(firsts) for part in key]
+        self._attributions = attributions
+        self._groups = failure_rows.grouped(failures, group, len(firsts))
+        self.ranked = descending(self._groups.failures, *self._key)
+        pair, some = numbered(group, attributions.cluster)  # by group ascending
+        self._counts = total(pair, len(some), failures.count)
+        self._clusters = attributions.cluster[some]
+        self._starts = np.searchsorted(group[some], np.arange(len(firsts) + 1))
+
+    def of(self, group: int, names: floor.Visible) -> Found:
+        """Return key, sums and reason of a group, with only the names that are shown."""
+        here = np.array([group])
+        culprit, category, kind, fingerprint = (part.of(here)[0] for part in self._key)
+        reasons: Counter[str] = Counter()
+        rows = slice(self._starts[group], self._starts[group + 1])
+        for cluster, count in zip(
+            self._clusters[rows].tolist(), self._counts[rows].tolist(), strict=True
+        ):
+            _, reason, named = self._attributions[cluster]
+            if not all(names.has(dimension, name) for dimension, name in named):
+                reason = culprits.meaning(kind)
+            reasons[reason] += count
+        reason = min(reasons, key=lambda reason: (-reasons[reason], reason))
+        return (culprit, category, kind, fingerprint), self._groups.of(group), reason
 
 
 def _row(key: Key, group: Group, reason: str, texts: Mapping[str, FingerprintText]) -> FailureGroup:

@@ -25,7 +25,7 @@ from asu_stats.reports.insights.failure_rows import Errors, FingerprintText
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, DATE, ERROR_TYPE, VERSION, Parameter
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks.columns import distinct, numbered, total
+from asu_stats.store.blocks.columns import Mask, Names, descending, distinct, numbered, total
 from asu_stats.store.blocks.cubes import FINGERPRINTS
 from asu_stats.windows import Window, parse_date
 
@@ -142,22 +142,16 @@ def read(
     """Return the fingerprints of `window`, by count descending, then by name."""
     errors = failure_rows.by_fingerprint(connection, window, filters)
     basis = failure_rows.basis(connection, window, _METHOD, found=len(errors.counts))
-    names = _shown_as(connection, window, filters, errors, new_since)
-    fingerprints = errors.fingerprint.mapped(names.get)
-    listed = ~fingerprints.equal(None)
+    fingerprints, listed = _shown_as(connection, window, filters, errors, new_since)
     fingerprints, versions = fingerprints.where(listed), errors.version.where(listed)
     group, firsts = numbered(fingerprints.codes)
-    found = fingerprints.of(firsts)
-    counts = total(group, len(found), errors.counts[listed])
-    devices = distinct(group, len(found), errors.device[listed])
-    versions_of: dict[int, set[str]] = defaultdict(set)
-    _, pairs = numbered(group, versions.codes)
-    for place, version in zip(group[pairs].tolist(), versions.of(pairs), strict=True):
-        versions_of[place].add(version)
-    figures_of = zip(found, counts.tolist(), versions_of.values(), devices.tolist(), strict=True)
-    ranked = sorted(figures_of, key=lambda row: (-row[1], row[0]))
-    shown = page.of(ranked)
-    listed_names = [name for name, *_ in shown]
+    counts = total(group, len(firsts), errors.counts[listed])
+    devices = distinct(group, len(firsts), errors.device[listed])
+    _, pairs = numbered(group, versions.codes)  # by group ascending
+    starts = np.searchsorted(group[pairs], np.arange(len(firsts) + 1))
+    ranked = descending(counts, fingerprints.where(firsts))
+    shown = ranked[page.places]
+    listed_names = fingerprints.of(firsts[shown])
     texts_of = failure_rows.send_texts(connection, listed_names)
     days = failure_rows.first_and_last_days(connection, listed_names)
     texts = {**texts_of(), floor.OTHER: _OTHER_TEXT}
@@ -165,8 +159,16 @@ def read(
         "period": sums.period(connection, window, []),
         "basis": basis,
         "fingerprints": [
-            _row(name, texts[name], count, affected, devices_of, days.get(name), page)
-            for name, count, affected, devices_of in shown
+            _row(
+                name,
+                texts[name],
+                int(counts[place]),
+                versions.of(pairs[starts[place] : starts[place + 1]]),
+                int(devices[place]),
+                days.get(name),
+                page,
+            )
+            for name, place in zip(listed_names, shown.tolist(), strict=True)
         ],
         "fingerprints_total": len(ranked),
         "without_fingerprint": int(errors.counts[errors.fingerprint.equal("")].sum()),
@@ -179,22 +181,34 @@ def _shown_as(
     filters: Mapping[str, str],
     errors: Errors,
     new_since: date | None,
-) -> dict[str, str]:
-    """Return the names of the listed fingerprints: `other` below the public floor."""
-    _, firsts = numbered(errors.fingerprint.codes)
-    found = {name: name for name in errors.fingerprint.of(firsts) if name}
+) -> tuple[Names, Mask]:
+    """Return the fingerprint that each error is listed with, and which errors are listed at all.
+
+    Fingerprints below the public floor are `other`.
+    """
+    shown, listed = errors.fingerprint, ~errors.fingerprint.equal("")
+    group, firsts = numbered(shown.codes)
     if new_since is not None:
-        days = failure_rows.first_and_last_days(connection, found)
-        found = {name: name for name in found if days[name][0] >= new_since}
+        is_new = np.zeros(len(firsts), bool)
+        for start in range(0, len(firsts), _NAMES_AT_ONCE):
+            names = shown.of(firsts[start : start + _NAMES_AT_ONCE])
+            days = failure_rows.first_and_last_days(connection, {*names} - {""})
+            is_new[start : start + len(names)] = [
+                name in days and days[name][0] >= new_since for name in names
+            ]
+        listed &= is_new[group]
     if floor.min_requests():
         failures = failure_rows.read(connection, window, filters)
         fingerprints = failures.name("fingerprint")
-        group, firsts = numbered(fingerprints.codes)
-        shown = failure_rows.shown(failures, group, len(firsts))
-        names = zip(fingerprints.of(firsts), shown, strict=True)
-        hidden = {name: floor.OTHER for name, is_shown in names if not is_shown}
-        found = {name: hidden.get(name, name) for name in found}
-    return found
+        of_name, some = numbered(fingerprints.codes)
+        rare = some[failure_rows.hidden(failures, of_name, len(some))]
+        hidden = set(fingerprints.of(rare))
+        is_hidden = np.array([name in hidden for name in shown.of(firsts)], bool)
+        shown = shown.with_other(is_hidden[group], floor.OTHER)
+    return shown, listed
+
+
+_NAMES_AT_ONCE: Final = 1 << 16
 
 
 @covers(OneFingerprint)
@@ -210,7 +224,7 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
         raise UnknownFingerprintError(fingerprint)
     failures = failure_rows.read(connection, window, {"fingerprint": fingerprint})
     everything = np.zeros(len(failures), np.int64)
-    if not all(failure_rows.shown(failures, everything, 1)):
+    if failure_rows.hidden(failures, everything, 1).any():
         raise UnknownFingerprintError(fingerprint)
     names = floor.Visible(connection, window)
     version, target, profile = map(failures.name, ("version", "target", "profile"))

@@ -1,10 +1,11 @@
 """Packages that errors name, by branch: a to-do list for package maintainers."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from typing import Annotated, Final
 
+import numpy as np
 from pydantic import Field
 from sqlalchemy import Connection
 from typing_extensions import TypedDict
@@ -17,7 +18,7 @@ from asu_stats.reports.insights.failure_rows import Failures, FingerprintText, G
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.packages import branch_of
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks.columns import numbered, renumbered, total
+from asu_stats.store.blocks.columns import descending, numbered, total
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import Window
 
@@ -58,48 +59,54 @@ def read(connection: Connection, window: Window, today: date, page: Page = ALL) 
     failures = failures.where(~failures.name("package").equal(""))
     package, branch = failures.name("package"), failures.name("version").mapped(branch_of)
     group, firsts = numbered(package.codes, branch.codes)
-    names = list(zip(package.of(firsts), branch.of(firsts), strict=True))
-    if not all(is_shown := failure_rows.shown(failures, group, len(names))):
-        names = [each if known else _OTHER for each, known in zip(names, is_shown, strict=True)]
-        names, group = renumbered(names, group)
-    groups = failure_rows.grouped(failures, group, len(names))
-    common = _most_common(failures, group)
-    failing = set(group[failures.day == today.toordinal()].tolist())
-    fails_today = [number in failing for number in range(len(names))]
-    rows = zip(names, groups, common, fails_today, strict=True)
-    ranked = sorted(rows, key=lambda row: (-row[1].failures, row[0]))
-    shown = page.of(ranked)
-    texts = failure_rows.texts(connection, {fingerprint for _, _, (_, fingerprint), _ in shown})
+    if floor.min_requests():
+        hidden = failure_rows.hidden(failures, group, len(firsts))[group]
+        package, branch = (part.with_other(hidden, floor.OTHER) for part in (package, branch))
+        group, firsts = numbered(package.codes, branch.codes)
+    groups = failure_rows.grouped(failures, group, len(firsts))
+    package, branch = package.where(firsts), branch.where(firsts)
+    ranked = descending(groups.failures, package, branch)
+    common = _Common(failures, group, len(firsts))
+    fails_today = np.zeros(len(firsts), bool)
+    fails_today[group[failures.day == today.toordinal()]] = True
+    shown = ranked[page.places]
+    keys = zip(package.of(shown), branch.of(shown), strict=True)
+    rows = [
+        (key, groups.of(place), common.of(place), bool(fails_today[place]))
+        for key, place in zip(keys, shown.tolist(), strict=True)
+    ]
+    texts = failure_rows.texts(connection, {fingerprint for _, _, (_, fingerprint), _ in rows})
     return {
         "period": sums.period(connection, window, []),
         "basis": failure_rows.basis(connection, window, _METHOD, found=len(failures)),
-        "packages": [_row(*row, texts) for row in shown],
+        "packages": [_row(*row, texts) for row in rows],
         "packages_total": len(ranked),
     }
 
 
-_OTHER: Final = (floor.OTHER, floor.OTHER)
-
-
-def _most_common(failures: Failures, group: Ints) -> list[tuple[str, str]]:
-    """Return the most common type and its most common fingerprint of each group.
+class _Common:
+    """The most common type and its most common fingerprint of each group.
 
     Ties are broken by name.
     """
-    kind, fingerprint = failures.name("type"), failures.name("fingerprint")
-    pair, firsts = numbered(group, kind.codes, fingerprint.codes)
-    counts = total(pair, len(firsts), failures.count).tolist()
-    rows = zip(group[firsts].tolist(), kind.of(firsts), fingerprint.of(firsts), counts, strict=True)
-    types: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    found: defaultdict[int, list[tuple[str, str, int]]] = defaultdict(list)
-    for number, name, said, count in rows:
-        types[number][name] += count
-        found[number].append((name, said, count))
-    best = [
-        min((-types[number][name], name, -count, said) for name, said, count in pairs)
-        for number, pairs in found.items()
-    ]
-    return [(name, said) for _, name, _, said in best]
+
+    def __init__(self, failures: Failures, group: Ints, groups: int) -> None:
+        kind, fingerprint = failures.name("type"), failures.name("fingerprint")
+        pair, firsts = numbered(group, kind.codes, fingerprint.codes)  # by group ascending
+        self._counts = total(pair, len(firsts), failures.count)
+        self._kind, self._fingerprint = kind.where(firsts), fingerprint.where(firsts)
+        self._starts = np.searchsorted(group[firsts], np.arange(groups + 1))
+
+    def of(self, group: int) -> tuple[str, str]:
+        """Return type and fingerprint of a group."""
+        here = np.arange(self._starts[group], self._starts[group + 1])
+        columns = self._kind.of(here), self._fingerprint.of(here), self._counts[here].tolist()
+        types: Counter[str] = Counter()
+        for name, _, count in zip(*columns, strict=True):
+            types[name] += count
+        pairs = zip(*columns, strict=True)
+        _, name, _, said = min((-types[name], name, -count, said) for name, said, count in pairs)
+        return name, said
 
 
 def _row(

@@ -7,8 +7,9 @@ are on the same failing lists, the one that errors name is listed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from asu_stats.reports.fields import Rate
 from asu_stats.reports.insights.failure_rows import Failures
 from asu_stats.reports.insights.significance import least_p
 from asu_stats.reports.marks import Named
-from asu_stats.store.blocks.columns import Mask, Names, numbered, total
+from asu_stats.store.blocks.columns import Mask, numbered, total
 from asu_stats.store.blocks.cubes import (
     BUILDS_BY_CLIENT,
     BUILDS_BY_PACKAGE,
@@ -34,6 +35,7 @@ from asu_stats.store.blocks.cubes import (
     Cube,
 )
 from asu_stats.store.blocks.keys import Ints
+from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.details import package_lists
 from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import ATTEMPTS
@@ -41,7 +43,7 @@ from asu_stats.windows import Window
 
 Dimension = Literal["version", "target", "profile", "client", "client_version", "package", "worker"]
 Value = tuple[Dimension, Any]  # a name, or client and client version
-Builds = Mapping[Dimension, Mapping[Any, int]]
+Count = Callable[[Sequence[Any]], Ints]  # builds of values
 
 
 class Standout(TypedDict):
@@ -86,9 +88,11 @@ def find(
     every_list, codes = np.unique(failed.number("package_list"), return_inverse=True)
     firsts = failed.pairs(codes)
     members = package_lists.send_members(connection, every_list[codes[firsts]])
-    builds, total_builds = _builds_by_value(connection, window, filters)
-    pairs = [*_pairs(failed), _package_pairs(failed, firsts, members())]
-    return _ranked(_candidates(failed, pairs, builds, total_builds))
+    pairs = [*_pairs(failed)]
+    tested = {each.dimension: each.names(each.tested()) for each in pairs}
+    builds = _builds(connection, window, filters, tested)
+    pairs.append(_package_pairs(failed, firsts, members()))
+    return _ranked(_candidates(failed, pairs, builds))
 
 
 @dataclass(slots=True)
@@ -111,26 +115,44 @@ class _Candidates:
 
 
 class _Pairs(NamedTuple):
-    """Distinct pairs of a failing request and a value of a dimension."""
+    """Distinct pairs of a failing request and a value of a dimension: a code below `size`."""
 
     dimension: Dimension
-    names: list[Any]
+    size: int
+    names: Callable[[Ints], list[Any]]  # of codes
     request: Ints
     code: Ints
+
+    def requests(self) -> Ints:
+        """Return the failing requests of each code."""
+        return np.bincount(self.code, minlength=self.size)
+
+    def tested(self) -> Ints:
+        """Return the codes of values with enough failing requests."""
+        return np.flatnonzero(self.requests() >= _MIN_REQUESTS)
 
 
 def _pairs(failed: Failures) -> Iterator[_Pairs]:
     """Yield the values that may explain failures, by dimension; not packages."""
     client, version = failed.name("client"), failed.name("client_version")
     askers, firsts = numbered(client.codes, version.codes)
-    names = zip(client.of(firsts), version.of(firsts), strict=True)
-    columns = {dimension: failed.name(dimension) for dimension in (*_DEVICE, "client", "worker")}
-    columns["client_version"] = Names(list(names), askers)
-    for dimension, column in columns.items():
-        parts = (client, version) if dimension == "client_version" else (column,)
-        is_known = ~np.any([part.equal(UNKNOWN) for part in parts], axis=0)
-        rows = failed.pairs(column.codes, is_known)
-        yield _Pairs(dimension, column.values, failed.request[rows], column.codes[rows])
+    for dimension in (*_DEVICE, "client", "worker"):
+        column = failed.name(dimension)
+        rows = failed.pairs(column.codes, ~column.equal(UNKNOWN))
+        names = _names_in(column.values)
+        size = len(column.values)
+        yield _Pairs(dimension, size, names, failed.request[rows], column.codes[rows])
+    rows = failed.pairs(askers, ~(client.equal(UNKNOWN) | version.equal(UNKNOWN)))
+
+    def versions(codes: Ints) -> list[Any]:
+        of = firsts[codes]
+        return list(zip(client.of(of), version.of(of), strict=True))
+
+    yield _Pairs("client_version", len(firsts), versions, failed.request[rows], askers[rows])
+
+
+def _names_in(values: Sequence[Any]) -> Callable[[Ints], list[Any]]:
+    return lambda codes: [values[code] for code in codes.tolist()]
 
 
 def _package_pairs(failed: Failures, firsts: Ints, members: package_lists.Members) -> _Pairs:
@@ -140,48 +162,40 @@ def _package_pairs(failed: Failures, firsts: Ints, members: package_lists.Member
     if len(firsts) > int(failed.request.max()) + 1:  # a request with several lists
         _, rows = numbered(request, code)
         request, code = request[rows], code[rows]
-    return _Pairs("package", packages, request, code)
+    return _Pairs("package", len(packages), _names_in(packages), request, code)
 
 
-def _candidates(
-    failed: Failures, pairs: Sequence[_Pairs], builds: Builds, total_builds: int
-) -> _Candidates:
+def _candidates(failed: Failures, pairs: Sequence[_Pairs], builds: "_Builds") -> _Candidates:
     """Return the values that are significant among all builds."""
     requests = int(failed.request.max()) + 1
     count = total(failed.request, requests, failed.number("failed_builds"))
-    distinct = _distinct_builds(count, total_builds)
-    found = [np.bincount(each.code, minlength=len(each.names)) for each in pairs]
-    tests = sum(int((requests_of > 0).sum()) for requests_of in found)
-    values, builds_of, has, is_named = list[Value](), list[int](), list[Mask](), list[bool]()
-    named = failed.name("package")
-    tested = [np.flatnonzero(requests_of >= _MIN_REQUESTS) for requests_of in found]
-    hit, failed_of, all_of = (
-        np.concatenate(parts)
-        for parts in (
-            [of[some] for of, some in zip(found, tested, strict=True)],
-            [
-                total(each.code, len(each.names), count[each.request])[some]
-                for each, some in zip(pairs, tested, strict=True)
-            ],
-            [_known(builds, each, some) for each, some in zip(pairs, tested, strict=True)],
-        )
-    )
+    distinct = _distinct_builds(count, builds.total)
+    tests, parts = 0, list[tuple[Ints, Ints, Ints, Ints]]()
+    for each in pairs:
+        hit_by, tested = each.requests(), each.tested()
+        tests += int(np.count_nonzero(hit_by))
+        failed_by = total(each.code, each.size, count[each.request])
+        ended = builds.of(each.dimension, each.names(tested))
+        parts.append((tested, hit_by[tested], failed_by[tested], ended))
+    code_of, hit, failed_of, all_of = (np.concatenate(of) for of in zip(*parts, strict=True))
     of = _distinct_builds_of(all_of, failed_of, hit)
     others = np.maximum(distinct - of, requests - hit)
     least = least_p(hit, of, requests - hit, others)
-    dimension = np.repeat(np.arange(len(pairs)), [len(some) for some in tested])
-    code_of = np.concatenate(tested)
+    dimension = np.repeat(np.arange(len(pairs)), [len(tested) for tested, *_ in parts])
+    named = failed.name("package")
+    values, builds_of, has, is_named = list[Value](), list[int](), list[Mask](), list[bool]()
     for place in np.flatnonzero(tests * least < _P).tolist():
         each, n, code = pairs[dimension[place]], int(hit[place]), int(code_of[place])
         if tests * fisher(n, int(of[place]), requests - n, int(others[place])) < _P:
             here = np.zeros(requests, bool)
             here[each.request[each.code == code]] = True
-            values.append((each.dimension, each.names[code]))
+            (name,) = each.names(np.array([code]))
+            values.append((each.dimension, name))
             builds_of.append(int(all_of[place]))
             has.append(here)
             is_named.append(
                 each.dimension == "package"
-                and 2 * len(set(failed.request[named.equal(each.names[code])].tolist())) >= n
+                and 2 * len(set(failed.request[named.equal(name)].tolist())) >= n
             )
     columns = np.stack(has, axis=1) if has else np.zeros((requests, 0), bool)
     return _Candidates(
@@ -191,14 +205,8 @@ def _candidates(
         count,
         np.array(is_named, bool),
         tests,
-        total_builds,
+        builds.total,
     )
-
-
-def _known(builds: Builds, pairs: _Pairs, codes: Ints) -> Ints:
-    """Return the ended builds of some values of a dimension."""
-    known = builds[pairs.dimension]
-    return np.array([known.get(pairs.names[code], 0) for code in codes.tolist()], np.int64)
 
 
 def _distinct_builds(failed: Ints, builds: int) -> int:
@@ -322,65 +330,108 @@ def send(connection: Connection, window: Window, filters: Mapping[str, str]) -> 
         sums.send_cubes(connection, window, *_NUMBERED_CUBES, BUILDS_BY_PACKAGE)
 
 
-def _builds_by_value(
-    connection: Connection, window: Window, filters: Mapping[str, str]
-) -> tuple[Builds, int]:
-    """Return the ended builds of each value, and the total."""
+class _Builds(NamedTuple):
+    """Ended builds: by dimension a function that returns those of some values, and all."""
+
+    by: Mapping[Dimension, Count]
+    total: int
+
+    def of(self, dimension: Dimension, values: Sequence[Any]) -> Ints:
+        """Return the ended builds of values."""
+        return self.by[dimension](values)
+
+
+def _builds(
+    connection: Connection,
+    window: Window,
+    filters: Mapping[str, str],
+    tested: Mapping[Dimension, Sequence[Any]],
+) -> _Builds:
+    """Return the ended builds of packages and of the `tested` values of other dimensions."""
     if applied := _applied(filters):
-        return _filtered(connection, window, applied)
+        return _filtered(connection, window, applied, tested)
     *by_device, by_client, by_worker = sums.cubes(connection, window, *_NUMBERED_CUBES)
-    workers, clients = by_worker.by_name(0, 1), by_client.by_name(0, 1)
-    names_of = names.send(connection, (*workers, *clients))
+    clients = _send_clients(connection, by_client, tested["client"])
     (by_package,) = sums.cubes(connection, window, BUILDS_BY_PACKAGE)
-    counts: defaultdict[Dimension, dict[Any, int]] = defaultdict(dict)
-    for (dimension, cube), totals in zip(_CUBES.items(), by_device, strict=True):
-        counts[dimension] = totals.by_name(*(cube.place(add) for add in _ENDED))
-    counts["package"] = by_package.by_name(0, 1)
-    known = names_of()
-    for number, count in workers.items():
-        _add(counts, ("worker",), known.get(number), count)
-    for number, count in clients.items():
-        _add_client(counts, known.get(number), count)
-    return counts, sum(workers.values())
+    by: dict[Dimension, Count] = {
+        dimension: partial(totals.of, sums=[cube.place(add) for add in _ENDED])
+        for (dimension, cube), totals in zip(_CUBES.items(), by_device, strict=True)
+    }
+    by["client"] = _count_in(clients())
+    by["client_version"] = lambda values: by_client.of([*map(names.number_of, values)], sums=_BOTH)
+    by["worker"] = lambda values: by_worker.of(
+        [names.number_of((worker,)) for worker in values], sums=_BOTH
+    )
+    by["package"] = partial(by_package.of, sums=_BOTH)
+    return _Builds(by, int(by_worker.sums[:, _BOTH].sum()))
 
 
-def _add(
-    counts: defaultdict[Dimension, dict[Any, int]],
-    dimensions: Iterable[Dimension],
-    found: Any,
-    count: int,
-) -> None:
-    for dimension, name in zip(dimensions, found or (), strict=False):
-        counts[dimension][name] = counts[dimension].get(name, 0) + count
+_BOTH: Final = (0, 1)  # succeeded and failed builds
+_NAMES_AT_ONCE: Final = 1 << 16
 
 
-def _add_client(
-    counts: defaultdict[Dimension, dict[Any, int]], found: names.Names | None, count: int
-) -> None:
-    if found:
-        _add(counts, ("client", "client_version"), (found[0], found), count)
+def _count_in(counts: Mapping[Any, int]) -> Count:
+    return lambda values: np.array([counts.get(value, 0) for value in values], np.int64)
+
+
+def _send_clients(
+    connection: Connection, by_client: Totals, clients: Sequence[str]
+) -> Callable[[], Mapping[str, int]]:
+    """Ask for the ended builds of clients, of all versions. Return a function that waits for them.
+
+    The names of all clients with builds are read, but never more than some of them are in memory.
+    """
+    if not clients:
+        return dict
+    counts = by_client.sums[:, _BOTH].sum(axis=1)
+    some = np.flatnonzero(counts)
+    values, codes = by_client.vocabulary.unsorted(0)
+    parts = [some[start:][:_NAMES_AT_ONCE] for start in range(0, len(some), _NAMES_AT_ONCE)]
+    sent = [names.send(connection, [values[code] for code in codes[part]]) for part in parts[:1]]
+
+    def builds() -> Mapping[str, int]:
+        found = dict.fromkeys(clients, 0)
+        for place, part in enumerate(parts):
+            numbers = [values[code] for code in codes[part]]
+            known = sent[0]() if place == 0 else names.read(connection, numbers)
+            for number, count in zip(numbers, counts[part].tolist(), strict=True):
+                client = known.get(number, (None,))[0]
+                if client in found:
+                    found[client] += count
+        return found
+
+    return builds
 
 
 def _filtered(
-    connection: Connection, window: Window, filters: Mapping[Dimension, str]
-) -> tuple[Builds, int]:
+    connection: Connection,
+    window: Window,
+    filters: Mapping[Dimension, str],
+    tested: Mapping[Dimension, Sequence[Any]],
+) -> _Builds:
     """Return the same for the builds that match `filters`, from the rows of the rollup."""
     found = sums.rows(connection, ATTEMPTS, _ATTEMPTS_BY, window)
-    names_of = names.read(connection, {number for row in found for number in row[:3]})
-    counts: defaultdict[Dimension, dict[Any, int]] = defaultdict(dict)
+    counts = {dimension: dict.fromkeys(values, 0) for dimension, values in tested.items()}
     lists: dict[int, int] = defaultdict(int)
     total = 0
-    for row in found:
-        device, client, worker, package_list, succeeded, failed = tuple(row)
-        count = int(succeeded + failed)
-        fields = (*names_of.get(device, ()), *names_of.get(client, ())[:1])
-        build: dict[Dimension, str] = dict(zip((*_DEVICE, "client"), fields, strict=False))
-        if any(build.get(name) != value for name, value in filters.items()):
-            continue
-        total += count
-        _add(counts, _DEVICE, names_of.get(device), count)
-        _add_client(counts, names_of.get(client), count)
-        _add(counts, ("worker",), names_of.get(worker), count)
-        lists[package_list] += count
-    counts["package"] = package_lists.count(connection, lists)
-    return counts, total
+    for start in range(0, len(found), _NAMES_AT_ONCE):
+        rows = found[start : start + _NAMES_AT_ONCE]
+        names_of = names.read(connection, {number for row in rows for number in row[:3]})
+        for row in rows:
+            device, client, worker, package_list, succeeded, failed = tuple(row)
+            count = int(succeeded + failed)
+            of_device, asker = names_of.get(device, ()), names_of.get(client, ())
+            build: dict[Dimension, Any] = dict(
+                zip((*_DEVICE, "client"), (*of_device, *asker[:1]), strict=False)
+            )
+            if any(build.get(name) != value for name, value in filters.items()):
+                continue
+            total += count
+            lists[package_list] += count
+            build |= {"client_version": asker, "worker": names_of.get(worker, (None,))[0]}
+            for dimension, value in build.items():
+                if value in counts[dimension]:
+                    counts[dimension][value] += count
+    by = {dimension: _count_in(of) for dimension, of in counts.items()}
+    by["package"] = _count_in(package_lists.count(connection, lists))
+    return _Builds(by, total)

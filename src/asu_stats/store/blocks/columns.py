@@ -1,15 +1,14 @@
 """Columns of names and of numbers, and groups of their rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asu_stats.store.blocks.keys import Ints
 
-K = TypeVar("K")
 Mask: TypeAlias = NDArray[np.bool_]
 
 
@@ -38,6 +37,18 @@ class Names:
         """Return some of the rows."""
         return Names(self.values, self.codes[rows])
 
+    def with_other(self, rows: Mask, name: Any) -> "Names":
+        """Return the column with another name in some rows."""
+        places = self.values if name in self.values else [*self.values, name]
+        return Names(places, np.where(rows, places.index(name), self.codes))
+
+    def ranks(self) -> Ints:
+        """Return for each row the place of its name among the names of all rows, in order."""
+        used = np.flatnonzero(np.bincount(self.codes, minlength=len(self.values)))
+        found = np.zeros(len(self.values), np.int64)
+        found[sorted(used.tolist(), key=self.values.__getitem__)] = np.arange(len(used))
+        return found[self.codes]
+
     def mapped(self, change: Callable[[Any], Any]) -> "Names":
         """Return the column of `change(value)`."""
         changed = [change(value) for value in self.values]
@@ -47,6 +58,7 @@ class Names:
 
 
 _MAX_CELLS: Final = 1 << 20
+_MAX_KEY: Final = 1 << 62
 _DENSE: Final = 16  # a table of so many items per row costs less than sorting the rows
 
 
@@ -57,7 +69,10 @@ def numbered(*columns: Ints) -> tuple[Ints, Ints]:
     """
     key = columns[0]
     for column in columns[1:]:
-        key = key * (int(column.max(initial=0)) + 1) + column
+        values = int(column.max(initial=0)) + 1
+        if (int(key.max(initial=0)) + 1) * values > _MAX_KEY:
+            key, _ = numbered(key)
+        key = key * values + column
     size = int(key.max(initial=-1)) + 1
     if size <= _DENSE * len(key):
         place = np.full(size, -1)
@@ -73,11 +88,9 @@ def numbered(*columns: Ints) -> tuple[Ints, Ints]:
     return found, order[begins]
 
 
-def renumbered(names: Sequence[K], group: Ints) -> tuple[list[K], Ints]:
-    """Return distinct names of groups, and the groups in which groups of equal names are one."""
-    found = list(dict.fromkeys(names))
-    places = {name: place for place, name in enumerate(found)}
-    return found, np.array([places[name] for name in names], np.int64)[group]
+def descending(counts: Ints, *columns: Names) -> Ints:
+    """Return the places of rows by count, the largest first, then by their names."""
+    return np.lexsort((*(column.ranks() for column in reversed(columns)), -counts))
 
 
 def distinct(group: Ints, groups: int, of: Ints) -> Ints:

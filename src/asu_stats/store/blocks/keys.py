@@ -77,6 +77,10 @@ class _Names:
                 self.ranks.append(self.order(name))
         return np.fromiter(map(known.__getitem__, names), np.int64, len(names))
 
+    def find(self, values: Sequence[Any]) -> Ints:
+        """Return the numbers of `values`; -1 for unknown ones."""
+        return np.fromiter((self._numbers.get(each, -1) for each in values), np.int64, len(values))
+
 
 class _Pairs:
     """Pairs of numbers below 2 ** 31, with a number each."""
@@ -100,6 +104,16 @@ class _Pairs:
             self._numbers = np.insert(self._numbers, before, numbers)
             places = np.searchsorted(self._pairs, pairs)
         return self._numbers[places]
+
+    def find(self, first: Ints, second: Ints) -> Ints:
+        """Return the numbers of pairs; -1 for unknown ones, also if a part of a pair is -1."""
+        pairs = first << 32 | second
+        places = np.searchsorted(self._pairs, pairs)
+        here = np.flatnonzero(places < len(self._pairs))
+        here = here[self._pairs[places[here]] == pairs[here]]
+        found = np.full(len(pairs), -1)
+        found[here] = self._numbers[places[here]]
+        return found
 
 
 class Vocabulary:
@@ -148,6 +162,21 @@ class Vocabulary:
                 _grown(known, numbers, of) for known, of in zip(self._codes, codes, strict=True)
             ]
         return numbers
+
+    def find(self, *parts: Sequence[Any]) -> Ints:
+        """Return the numbers of keys, given by all of their parts; -1 for unknown ones."""
+        with self._lock:
+            found, *further = (
+                names.find(part) for names, part in zip(self._names, parts, strict=True)
+            )
+            for pairs, codes in zip(self._pairs, further, strict=True):
+                found = pairs.find(found, codes)
+        return found
+
+    def find_names(self, place: int, values: Sequence[Any]) -> Ints:
+        """Return the codes that `unsorted` has for values of one part; -1 for unknown ones."""
+        with self._lock:
+            return self._names[place].find(values)
 
     def column(self, place: int, size: int) -> Column:
         """Return one part of at least the first `size` keys, with sorted values."""

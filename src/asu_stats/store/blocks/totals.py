@@ -223,6 +223,15 @@ class Totals:
         names = map(values.__getitem__, codes[some].tolist())
         return dict(zip(names, found[some].tolist(), strict=True))
 
+    def of(self, *parts: Sequence[Any], sums: Sequence[int] = (0,)) -> Ints:
+        """Return some sums together of keys, given by all of their parts; 0 for unknown ones."""
+        numbers = self.vocabulary.find(*parts)
+        some = np.flatnonzero((numbers >= 0) & (numbers < len(self.sums)))
+        found = np.zeros(len(numbers), np.int64)
+        for place in sums:
+            found[some] += self.sums[numbers[some], place]
+        return found
+
     def counts(self, place: int, where: Where | None = None) -> dict[Any, int]:
         """Return the first sum by one part of the keys, of values with a sum other than 0."""
         values, sums = self._spread(place, where)
