@@ -184,16 +184,12 @@ def test_the_overview_page_after_a_change(
 QUESTION = 2  # of a report whose response is not remembered
 # What they ask last depends on what they were answered before.
 MORE = {
-    "packages": 3,  # names of the packages in lists
-    "packages?version=24.10.2": 3,
-    "packages?target=ath79/generic": 3,
     "performance": 3,  # builds with the longest durations
     "performance?version=24.10.2": 3,
-    "insights/failures": 4,  # texts and lists of packages, and their names
-    "insights/failures?client=luci": 6,  # before them, names of clients
+    "insights/failures": 3,  # texts and lists of packages
+    "insights/failures?client=luci": 4,  # before them, names of clients
     "insights/fingerprints": 3,  # texts
     "insights/packages": 3,  # texts
-    "insights/cache": 3,  # builds of images that were requested again
     "insights/warmup": 3,  # images, by the branch of the newest release
 }
 CURRENT = {"comparison", "insights/queue"}  # depend on the clock: nothing is remembered

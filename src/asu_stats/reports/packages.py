@@ -17,7 +17,7 @@ from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import BY_PACKAGE
 from asu_stats.store.blocks.totals import Ranked
 from asu_stats.store.database import statements
-from asu_stats.store.details import package_lists
+from asu_stats.store.details import known_packages, package_lists
 from asu_stats.store.rollups.definitions import PACKAGES, VERSION_TARGET
 from asu_stats.windows import Window
 
@@ -76,6 +76,7 @@ def _send_lists(
     connection: Connection, window: Window, filters: Mapping[str, str]
 ) -> statements.Sent:
     """Ask for the packages of each list, and its requests."""
+    known_packages.send(connection)
     values = {f"of_{name}": value for name, value in filters.items()}
     days = {"start": window.start, "end": window.end}
     return statements.send_once(connection, _lists(tuple(filters)), **days, **values)

@@ -1,21 +1,19 @@
 """Cache hits with other times to live of images, and the images that are worth keeping."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
-from typing import Annotated, Any, Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field
 from sqlalchemy import (
     Connection,
     DateTime,
-    FromClause,
-    Select,
     bindparam,
     func,
     literal_column,
     select,
+    true,
 )
 from typing_extensions import TypedDict
 
@@ -30,7 +28,7 @@ from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.overview import gaps as incomplete
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import BY_GAP
-from asu_stats.store.database import statements
+from asu_stats.store.database import citus, statements
 from asu_stats.store.database.schema import build_metrics, client_stats, request_metadata
 from asu_stats.times import aware, bounds
 from asu_stats.windows import Window
@@ -174,7 +172,7 @@ def _what_if(
 
 _r, _b, _m = client_stats.c, build_metrics.c, request_metadata.c
 # Reads the index of timestamps backwards, so the cost does not grow with the time range.
-_newest = (
+_newest = citus.read_first(
     select(_r.request_hash, _r.timestamp)
     .where(
         _r.timestamp >= bindparam("first", type_=DateTime),
@@ -186,30 +184,36 @@ _newest = (
     .limit(literal_column(str(MAX_REQUESTS)))
     .cte("newest")
 )
-_in_one_text: Final[Any] = func.aggregate_strings  # typed for separators that are parameters
-# A text of all hashes takes half the time of a row per hash. No name has a line break.
-_COUNTED: Final = select(
-    _in_one_text(_newest.c.request_hash, literal_column("'\n'")), func.min(_newest.c.timestamp)
+_repeated = citus.read_first(
+    select(_newest.c.request_hash, func.count().label("requests"))
+    .group_by(_newest.c.request_hash)
+    .having(func.count() > literal_column("1"))
+    .cte("repeated")
 )
-_HASH: Final = (("request_hash", _b.request_hash.type),)
-
-
-def _select_builds(given: FromClause) -> Select[Any]:
-    """Select seconds and number of the successful builds of hashes."""
-    built = (_b.request_hash == given.c.request_hash) & (_b.status == "success")
-    return (
-        select(_b.request_hash, func.sum(_b.duration_seconds), func.count())
-        .select_from(given.join(build_metrics, built))
-        .where(_b.duration_seconds.is_not(None))
-        .group_by(_b.request_hash)
+_built = citus.read_first(
+    select(
+        _repeated.c.request_hash,
+        _repeated.c.requests,
+        func.sum(_b.duration_seconds).label("seconds"),
+        func.count().label("builds"),
     )
-
-
-def _select_devices(given: FromClause) -> Select[Any]:
-    """Select the devices of hashes; grouping builds by them too would take as long again."""
-    named = _m.request_hash == given.c.request_hash
-    names = _m.request_hash, _m.version, _m.target, _m.profile
-    return select(*names).select_from(given.join(request_metadata, named))
+    .join_from(_repeated, build_metrics, _b.request_hash == _repeated.c.request_hash)
+    .where(_b.status == "success", _b.duration_seconds.is_not(None))
+    .group_by(_repeated.c.request_hash, _repeated.c.requests)
+    .cte("built")
+)
+# Grouping the builds by device too would take as long again.
+_images = citus.read_first(
+    select(_m.request_hash, _m.version, _m.target, _m.profile)
+    .add_columns(_built.c.requests, _built.c.seconds, _built.c.builds)
+    .join_from(_built, request_metadata, _m.request_hash == _built.c.request_hash)
+    .cte("images")
+)
+_oldest = select(func.min(_newest.c.timestamp).label("timestamp")).subquery("oldest")
+# One statement, for one round trip. Without images, it has one row.
+_COUNTED: Final = select(_oldest.c.timestamp, *_images.c).select_from(
+    _oldest.outerjoin(_images, true())
+)
 
 
 class _Image(NamedTuple):
@@ -240,20 +244,9 @@ def _worth_keeping(
 
     Counts the newest requests of `window` that have details. An image needs details of a build.
     """
-    ((hashes, oldest),) = _send_counted(connection, window)()
-    requests_of = Counter((hashes or "").split("\n"))
-    repeated = {name: requests for name, requests in requests_of.items() if requests > 1}
-    rows = sorted((request_hash,) for request_hash in repeated)
-    built, devices = (
-        statements.send_for(connection, select, _HASH, rows)
-        for select in (_select_builds, _select_devices)
-    )
-    device_of = {name: (version, target, profile) for name, version, target, profile in devices()}
-    images = [
-        _Image(name, *device_of[name], repeated[name], int(seconds), int(builds))
-        for name, seconds, builds in built()
-        if name in device_of
-    ]
+    rows = _send_counted(connection, window)()
+    oldest: datetime | None = rows[0][0]
+    images = [_Image(*row[1:5], *map(int, row[5:])) for row in rows if row[1] is not None]
     min_requests = floor.min_requests()
     ranked = sorted((image for image in images if image.requests >= min_requests), key=_Image.rank)
     if rest := [image[4:] for image in images if image.requests < min_requests]:

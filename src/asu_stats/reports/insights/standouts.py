@@ -36,7 +36,7 @@ from asu_stats.store.blocks.cubes import (
 )
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.store.blocks.totals import Totals
-from asu_stats.store.details import package_lists
+from asu_stats.store.details import known_packages, package_lists
 from asu_stats.store.rollups import names
 from asu_stats.store.rollups.definitions import ATTEMPTS
 from asu_stats.windows import Window
@@ -324,6 +324,7 @@ def _applied(filters: Mapping[str, str]) -> Mapping[Dimension, str]:
 
 def send(connection: Connection, window: Window, filters: Mapping[str, str]) -> None:
     """Ask for what `find` needs first, and do not wait for it."""
+    known_packages.send(connection)
     if _applied(filters):
         sums.send_rows(connection, ATTEMPTS, _ATTEMPTS_BY, window)
     else:

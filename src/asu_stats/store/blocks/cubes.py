@@ -16,7 +16,7 @@ from asu_stats.releases import order_of
 from asu_stats.store.blocks import codec
 from asu_stats.store.blocks.keys import Key, Order
 from asu_stats.store.database.dialects import Row
-from asu_stats.store.details import package_lists
+from asu_stats.store.details import known_packages, package_lists
 from asu_stats.store.rollups.definitions import (
     ATTEMPTS,
     BUSY_SECONDS,
@@ -78,6 +78,8 @@ class Cube:
     of_day: Select[Any]
     # Converts the rows of `of_day` into rows of key and sums, if they are different.
     derive: Callable[[Connection, Sequence[Row]], Sequence[Row]] | None = None
+    # Asks for what `derive` needs besides the rows, and does not wait for it.
+    send: Callable[[Connection], None] | None = None
 
     @classmethod
     def of(
@@ -105,7 +107,7 @@ class Cube:
         )
         derive = package_lists.by_group
         full_name = _name_of(name, PACKAGES, key, PACKAGES.adds)
-        return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive)
+        return cls(full_name, PACKAGES, key, PACKAGES.adds, of_day, derive, known_packages.send)
 
     @classmethod
     def of_packages_of_builds(cls, name: str) -> "Cube":
@@ -117,7 +119,7 @@ class Cube:
         )
         derive = package_lists.in_total
         full_name = _name_of(name, ATTEMPTS, key, ATTEMPTS.adds)
-        return cls(full_name, ATTEMPTS, key, ATTEMPTS.adds, of_day, derive)
+        return cls(full_name, ATTEMPTS, key, ATTEMPTS.adds, of_day, derive, known_packages.send)
 
     @classmethod
     def of_fingerprints(cls, name: str) -> "Cube":

@@ -28,6 +28,7 @@ from asu_stats.store.blocks.totals import Totals
 from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days, store_state
+from asu_stats.store.details import known_packages
 from asu_stats.times import bounds
 
 K = TypeVar("K")
@@ -109,6 +110,7 @@ def forget(engine: Engine) -> None:
     """Drop everything that this process keeps in memory about a database."""
     with _caches_guard:
         _caches.pop(engine, None)
+    known_packages.forget(engine)
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -465,6 +467,8 @@ class Reader:
                 self._asked.payloads[known[tuple(key)]] = payload
 
     def _send_day(self, wanted: Wanted) -> statements.Sent:
+        if wanted.cube.send is not None:
+            wanted.cube.send(self._connection)
         day = date.fromordinal(wanted.span.first)
         return statements.send(self._connection, wanted.cube.of_day, day=day)
 

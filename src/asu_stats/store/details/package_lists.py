@@ -23,6 +23,7 @@ from asu_stats.events import RequestReceived
 from asu_stats.store.database import locks, statements
 from asu_stats.store.database.dialects import Field, Row
 from asu_stats.store.database.schema import package_lists, package_names
+from asu_stats.store.details import known_packages
 
 Names: TypeAlias = tuple[str, ...]
 _UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
@@ -136,8 +137,7 @@ def by_group(connection: Connection, rows: Sequence[Row]) -> list[Row]:
         total = np.zeros((len(numbers), amounts.shape[1]), np.int64)
         np.add.at(total, places, np.repeat(amounts, sizes, axis=0))
         found += ((group, n, of) for n, of in zip(numbers.tolist(), total.tolist(), strict=True))
-    wanted = [(number,) for number in sorted({number for _, number, _ in found})]
-    names: dict[int, str] = dict(statements.fetch_for(connection, _of_names, _NUMBER, wanted))
+    names = known_packages.names(connection, {number for _, number, _ in found})
     return [(group, names[number], *of) for group, number, of in found]
 
 
@@ -159,11 +159,8 @@ def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
             np.add.at(sums, places, times)
             for name, total in zip(names.tolist(), sums.tolist(), strict=True):
                 found[name] += total
-    rows = [(number,) for number in found]
-    return {
-        name: found[number]
-        for number, name in statements.fetch_for(connection, _of_names, _NUMBER, rows)
-    }
+    known = known_packages.names(connection, found)
+    return {known[number]: requests for number, requests in found.items()}
 
 
 class Members(NamedTuple):
@@ -192,9 +189,9 @@ def send_members(connection: Connection, lists: NDArray[np.int64]) -> Callable[[
         of = np.repeat(np.arange(len(lists)), of_each)
         rows_of = np.arange(len(of)) + np.repeat(starts[places] - up_to + of_each, of_each)
         found, codes = np.unique(np.concatenate([_NOTHING, *each]), return_inverse=True)
-        wanted = [(number,) for number in found.tolist()]
-        known: dict[int, str] = dict(statements.fetch_for(connection, _of_names, _NUMBER, wanted))
-        return Members(of, codes[rows_of], [known[number] for (number,) in wanted])
+        wanted = found.tolist()
+        known = known_packages.names(connection, wanted)
+        return Members(of, codes[rows_of], [known[number] for number in wanted])
 
     return members
 
@@ -246,12 +243,6 @@ def _of_lists(given: FromClause) -> Select[Any]:
     """Select the lists with given numbers."""
     t = package_lists
     return select(t.c.number, t.c.packages).join_from(given, t, t.c.number == given.c.number)
-
-
-def _of_names(given: FromClause) -> Select[Any]:
-    """Select the names with given numbers."""
-    t = package_names
-    return select(t.c.number, t.c.name).join_from(given, t, t.c.number == given.c.number)
 
 
 def _send_numbers(
