@@ -17,11 +17,11 @@ from typing import Final
 from sqlalchemy import Engine
 
 from asu_stats.builds.combined_queue import CombinedQueue
+from asu_stats.memory import collect_less_garbage
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import Page
 from asu_stats.reports.parameters import DEFAULT_LIMIT
 from asu_stats.reports.report import Query, Report
-from asu_stats.server.memory import collect_less_garbage
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.windows import Window

@@ -13,7 +13,7 @@ from pathlib import Path
 from zlib import crc32
 
 from asu_stats.exceptions import StoreUnavailableError
-from asu_stats.server.memory import collect_less_garbage
+from asu_stats.memory import collect_less_garbage
 from asu_stats.store.apply import apply_batch
 from asu_stats.store.database import engine as engines
 from benchmarks import stream

@@ -58,13 +58,13 @@ def start(
 
 @contextlib.contextmanager
 def executed(
-    directory: Path, database_url: str, *arguments: str, **variables: str
+    directory: Path, database_url: str, *arguments: str, first: str = "", **variables: str
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command as `running` does, in a new process as operators start it.
 
     A forked one has the memory, and the arenas of malloc, of the process that it comes from.
     """
-    command = [*COMMAND, *arguments]
+    command = [*COMMAND[:-1], f"{first}\n{COMMAND[-1]}", *arguments]
     env = {**environment(directory, database_url), **variables}
     with (directory / "log.txt").open("ab") as log:
         process = subprocess.Popen(

@@ -34,8 +34,9 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.database import engine as engines
 from asu_stats.store.verification import verify
-from tests import processes, servers
+from tests import processes, servers, soak_memory
 from tests.api.test_live_server import _exactly, listening
+from tests.soak_memory import Memory
 from tests.support import TOKEN, build, request
 
 MINUTES: Final = float(os.environ.get("MINUTES", "60"))
@@ -52,6 +53,7 @@ _REPORTS: Final = (
     *("versions?days=7&format=csv", "now", "insights/failures?days=30", "insights/queue?days=7"),
 )
 _MIB: Final = 1 << 20
+_MEMORY: Final = "memory.json"
 
 
 @dataclass
@@ -200,6 +202,8 @@ def _events(number: int, rng: random.Random) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Sample:
+    """What is measured at a moment; `memory_mib` is without the parts that have a limit."""
+
     seconds: float
     memory_mib: float
     handles: int
@@ -207,6 +211,7 @@ class Sample:
     wal_mib: float
     p99_events_ms: float
     p99_reports_ms: float
+    memory: Memory = soak_memory.NOTHING
 
 
 def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
@@ -219,15 +224,16 @@ def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
         found = taken[kind]
         return found[len(found) * 99 // 100] * 1000 if found else 0.0
 
-    _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+    memory = soak_memory.read(directory / _MEMORY)
     return Sample(
         time.monotonic() - began,
-        (resident - shared) * os.sysconf("SC_PAGE_SIZE") / _MIB,  # the system may drop files
+        memory.other,
         len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 - it is no directory of files
         _log_bytes(directory / "log.txt") / 1024,
         wal.stat().st_size / _MIB if wal.exists() else 0.0,
         p99("events"),
         p99("reports"),
+        memory,
     )
 
 
@@ -268,7 +274,30 @@ def report(samples: Sequence[Sample]) -> bool:
             f"{name:16}{values[0]:10.1f}{middle:10.1f}{max(values):10.1f}"
             f"{slope * 3600:+11.1f}  {words}\n"
         )
-    return flat
+    return _report_memory([each.memory for each in late]) and flat
+
+
+# What parts of the memory may have at most: see the limits in docs/reliability.md.
+_MOST_MIB: Final = {
+    "caches": 64 * 3 + 16 + 32 + 310,
+    "sqlite": 16 * 16 + 64,
+    "free": 16 + 16 * 16 + 64,  # also holes where pages of SQLite were
+}
+
+
+def _report_memory(memory: Sequence[Memory]) -> bool:
+    """Print all private memory and the parts with a limit; return whether these are within it."""
+    within = True
+    for name in Memory._fields:
+        values = [float(getattr(each, name)) for each in memory]
+        most = _MOST_MIB.get(name, float("inf"))
+        within = within and max(values) <= most
+        words = "" if most == float("inf") else f"of {most}" if max(values) <= most else "TOO MUCH"
+        sys.stdout.write(
+            f"  {name:14}{values[0]:10.1f}{statistics.median(values):10.1f}{max(values):10.1f}"
+            f"{'':11}  {words}\n"
+        )
+    return within
 
 
 def differences(port: int, truth: Truth) -> list[str]:
@@ -323,7 +352,9 @@ def run(directory: Path, url: str) -> bool:
     }
     load, samples = Load(port), list[Sample]()
     arguments = ("serve", "--port", str(port), "--builder", "demo")
-    with processes.executed(directory, url, *arguments, **variables) as server:
+    variables["PYTHONPATH"] = str(Path(__file__).parents[1])
+    first = f"from tests import soak_memory; soak_memory.start({str(directory / _MEMORY)!r})"
+    with processes.executed(directory, url, *arguments, first=first, **variables) as server:
         processes.wait_ready(port)
         load.start(load.send, _SENDERS)
         time.sleep(_MEASURED_SECONDS)

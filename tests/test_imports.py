@@ -15,6 +15,7 @@ ORDER = (
     "exceptions",
     "logs",
     "loops",
+    "memory",
     "caches",
     "bodies",
     "compression",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.soak_memory import Memory
 from tests.soak_server import Sample, report
 
 
@@ -18,3 +19,15 @@ def test_memory_that_grows_is_not_flat(
     ]
     assert report(samples) == is_flat
     assert ("NOT FLAT" in capsys.readouterr().out) != is_flat
+
+
+@pytest.mark.parametrize(("part", "most"), [("caches", 550), ("sqlite", 320), ("free", 336)])
+def test_parts_of_memory_stay_within_their_limits(part: str, most: float) -> None:
+    """What they have does not count as growth, but may not be more than the documentation says."""
+    for mib, is_within in ((most - 1, True), (most + 1, False)):
+        memory = Memory(1_000.0)._replace(**{part: mib})
+        samples = [
+            Sample(seconds, memory.other, 40, 1, 30, 20, 30, memory) for seconds in range(0, 60, 5)
+        ]
+        assert memory.other == 1_000 - mib
+        assert report(samples) == is_within

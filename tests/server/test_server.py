@@ -174,7 +174,7 @@ def test_what_stands_in_the_way_of_a_start_is_raised_by_the_lifespan(tmp_path: P
 
 def test_a_serving_process_collects_less_garbage() -> None:
     code = (
-        "import gc; from asu_stats.server.memory import collect_less_garbage; "
+        "import gc; import asu_stats.server; from asu_stats.memory import collect_less_garbage; "
         "collect_less_garbage(); print(gc.get_freeze_count(), gc.get_threshold()[0])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -186,7 +186,7 @@ def test_a_serving_process_collects_less_garbage() -> None:
 # Threads that need memory together, then the arenas of the process.
 ARENAS = """
 import ctypes, sys, threading
-from asu_stats.server import memory
+from asu_stats import memory
 if sys.argv[1] == "shared":
     memory.share_arena()
 together = threading.Barrier(6)

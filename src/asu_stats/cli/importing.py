@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from asu_stats import memory
 from asu_stats.cli import comparison_table, options, output
 from asu_stats.cloudevents import check_source
 from asu_stats.event_times import Acceptable
@@ -110,6 +111,7 @@ def go_builder(
     summary = Summary(source=_source(source))
     file = rejected or Path(f"{path.name or 'go-builder'}.rejected.ndjson")
     with (
+        memory.kept_low(),
         Rejected(file) as aside,
         _target(database, dry_run=dry_run, force=force) as (
             commit,

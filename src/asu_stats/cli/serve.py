@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from asu_stats import __version__, server
+from asu_stats import __version__, memory, server
 from asu_stats.cli import options
 from asu_stats.logs import use
 from asu_stats.server import sockets, systemd
@@ -95,7 +95,7 @@ def worker(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     use(settings.log_format, settings.log_level)
-    with running(settings):
+    with memory.kept_low(), running(settings):
         message = "worker: started workers=%d builder=%s version=%s"
         log.info(message, settings.workers, settings.builder, __version__)
         systemd.notify("READY=1")

@@ -9,15 +9,14 @@ from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from asu_stats import memory
 from asu_stats.api.app import create_app
 from asu_stats.exceptions import NotStartedError
 from asu_stats.jobs.runner import Runner
 from asu_stats.jobs.scheduler import Scheduler
 from asu_stats.legacy import api as legacy_api
-from asu_stats.loops import Loop
 from asu_stats.monitor import channels
 from asu_stats.monitor.sender import Sender
-from asu_stats.server import memory
 from asu_stats.service import start_records
 from asu_stats.service.database import replica_of
 from asu_stats.service.follower import Follower
@@ -25,8 +24,6 @@ from asu_stats.service.jobs import jobs_of
 from asu_stats.service.running import running
 from asu_stats.settings import Settings
 from asu_stats.times import utc_now
-
-_GIVING_BACK_SECONDS: Final = 60
 
 
 @contextmanager
@@ -36,8 +33,8 @@ def started(settings: Settings) -> Iterator[FastAPI]:
     An SQLite file is created and upgraded as needed; another database must be current. Raises
     `SchemaError`, `StoreUnavailableError` or `InvalidSettingError` if it cannot start.
     """
-    memory.share_arena()
     with (
+        memory.kept_low(),
         running(settings, make=True) as service,
         replica_of(settings, service.engine) as replica,
     ):
@@ -59,8 +56,7 @@ def started(settings: Settings) -> Iterator[FastAPI]:
         )
         scheduler = Scheduler(Runner(service.engine, jobs)) if settings.jobs else nullcontext()
         sender = Sender(service.engine, channels.of_settings(settings))
-        freeing = Loop("memory", memory.give_back, seconds=_GIVING_BACK_SECONDS)
-        with scheduler, following, sender, app.state.warm_up, freeing:
+        with scheduler, following, sender, app.state.warm_up:
             yield app
 
 

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 
 from asu_stats import logs
 from asu_stats.api import problems
+from asu_stats.memory import collect_less_garbage
 from asu_stats.server import systemd
-from asu_stats.server.memory import collect_less_garbage
 from asu_stats.server.protocol import PROTOCOL, WEBSOCKET, quieten
 
 log = logging.getLogger(__name__)
