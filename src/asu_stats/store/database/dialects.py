@@ -117,6 +117,7 @@ _ELEMENTS: Final[dict[type[TypeEngine[Any]], Convert]] = {
     LargeBinary: lambda value: f'"\\\\x{value.hex()}"',
     JSON: lambda value: _quoted(json.dumps(value)),
 }
+_NUMBERS: Final = frozenset({Integer, BigInteger})
 _DECODERS: Final[dict[str, dict[type[TypeEngine[Any]], Convert]]] = {
     "sqlite": {
         DateTime: datetime.fromisoformat,
@@ -186,6 +187,8 @@ def _array(kind: TypeEngine[Any], values: Sequence[Any]) -> str:
         texts = '","'.join(values)
         if "\\" not in texts and texts.count('"') == 2 * (len(values) - 1):
             return f'{{"{texts}"}}'
+    if type(kind) in _NUMBERS:
+        return f"{{{repr(values)[1:-1].rstrip(',')}}}"
     element = _ELEMENTS.get(type(kind), _quoted)
     return f"{{{','.join(map(element, values))}}}"
 

@@ -341,12 +341,19 @@ class _Gate:
 
 
 class _Pipeline(psycopg.Pipeline):
-    """A pipeline that can hold what it is given, to send it at once."""
+    """A pipeline that reads results when they are wanted, and can hold what it is given.
+
+    To look for results after each statement would cost as much as to send it.
+    """
 
     holds = False
 
     def _communicate_gen(self) -> Any:
-        if not self.holds:
+        if self.holds:
+            return
+        while self.command_queue:
+            self.command_queue.popleft()()
+        if self.pgconn.flush():  # the server does not take more: it may wait until results are read
             yield from super()._communicate_gen()
 
 
