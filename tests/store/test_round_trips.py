@@ -101,6 +101,14 @@ def test_a_batch_of_new_names(far: tuple[Engine, servers.Proxy]) -> None:
     assert counted(far, events) <= BATCH
 
 
+def test_a_batch_of_new_lists_of_known_packages(far: tuple[Engine, servers.Proxy]) -> None:
+    """The names in the lists are asked for together with the builds of the requests."""
+    names = [f"package{number}" for number in range(9)]
+    known, *new = (request("lists", packages=names[:size]) for size in range(9, 3, -1))
+    apply_batch(far[0], [from_cloudevent(known, now=None)])
+    assert counted(far, [from_cloudevent(each, now=None) for each in new]) <= 3
+
+
 BUILD = 2  # of claiming a build, and of ending it, before its event is recorded
 
 

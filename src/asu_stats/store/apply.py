@@ -32,7 +32,7 @@ from asu_stats.store.details import (
 )
 from asu_stats.store.details.builds import Build, Change
 from asu_stats.store.details.error_fingerprints import Resolved
-from asu_stats.store.details.errors import NOTHING
+from asu_stats.store.details.errors import NO_ERROR
 from asu_stats.store.details.live_counts import Live, Tally
 from asu_stats.store.details.request_days import RequestDay
 from asu_stats.store.details.request_gaps import AcceptedRequest
@@ -107,12 +107,13 @@ def apply(
         changes.send_state(connection),
         requests.send_load(connection, hashes),
         locks.send_request_numbers(connection, len(hashes)),
+        package_lists.ask(connection, events),
     )
     batch = identities.keep_new(connection, events, tally)
     changed = None
     if batch.new:
         changed = _Batch(connection, batch.new, known, tally, alone=alone)
-        changed.write()
+        changed.write(known.lists)
     with statements.together(connection):
         if changed is not None:
             changed.finish(extra_writer=extra_writer)
@@ -127,6 +128,7 @@ class _Known(NamedTuple):
     state: Callable[[], changes.State]
     metadata: Callable[[], dict[str, Metadata]]
     numbers: statements.Sent
+    lists: package_lists.Asked
 
 
 class _Days(NamedTuple):
@@ -185,30 +187,32 @@ class _Batch:
         self._alone = alone
         self._archive = Restore(connection, self._state.archived_before, alone=alone)
         self._ends: list[Change] = []
-        self._lists = package_lists.Lists({}, {}, ())
+        self._lists = package_lists.Lists()
+        self._new_lists: package_lists.Rows = ()
         self._errors = Resolved()
 
-    def write(self) -> None:
+    def write(self, asked: package_lists.Asked) -> None:
         """Write the details of the batch, and sum the changes of rollups."""
         connection, deltas = self._connection, self._deltas
         received = [*self._requests, *self._unhashed.requests]
         builds_wanted = sorted(self._apply_requests())
         restore_builds = self._send_archived_builds()
         loaded = build_rows.send_load(connection, builds_wanted)
-        numbers = package_lists.send_numbers(connection, [request for request, _ in received])
+        self._lists, rows_of_lists = asked.numbers([request for request, _ in received])
         days = self._send_days()
         known_errors = errors.send_known(connection, received, self._events)
         waits_ahead = requests.send_waits_ahead(connection, self._moments(), self._metadata)
+        lists = self._lists.numbers
+        rejected = self._count_requests(received)  # while PostgreSQL reads
         if restore_builds():
             loaded = build_rows.send_load(connection, builds_wanted)
         builds = loaded()
         attempts = {build.key: build.attempt() for of in builds.values() for build in of.values()}
-        self._lists = numbers()
-        lists = self._lists.numbers
+        self._new_lists = rows_of_lists()
         for place, wait in self._waits.items():
             wait.package_list = lists.get(place)
         ends = self._ends = self._apply_builds(builds)
-        order = _ends_in_order(builds)
+        order = build_rows.ends_in_order(builds)
         since = self._waits_changed(builds, ends, order)
         if self._archive.waits(since):
             waits_ahead = requests.send_waits_ahead(connection, since, self._metadata)
@@ -222,8 +226,8 @@ class _Batch:
         self._save_builds(attempts)
         unhashed.write(connection, deltas, self._unhashed.ends)
         # Counted last: meanwhile PostgreSQL writes what was sent.
-        for place, (request, at) in enumerate(received):
-            counting.add_request(deltas, request, at, lists.get(place), said.get(place, NOTHING))
+        for place in rejected:
+            counting.add_request(deltas, *received[place], lists.get(place), said[place])
         for add, fact, sign in self._facts:
             add(deltas, fact, sign)
         for request, _ in self._unhashed.requests:
@@ -239,7 +243,7 @@ class _Batch:
         connection, deltas = self._connection, self._deltas
         since = min(event.time for event in self._events).date()
         changes.begin_batch(connection, since, self._numbered)
-        self._lists.keep(connection)
+        package_lists.keep(connection, self._new_lists)
         self._errors.keep(connection)
         rollup_deltas.add(connection, deltas)
         changes.stamp_batch(connection, deltas.days())
@@ -268,6 +272,17 @@ class _Batch:
                 self._waits[place] = wait
                 wanted.add(request_hash)
         return wanted | self._renamed
+
+    def _count_requests(self, received: Sequence[Received]) -> list[int]:
+        """Count the accepted requests. Return the places of the rejected ones."""
+        rejected = []
+        for place, (request, at) in enumerate(received):
+            if request.outcome == "rejected":
+                rejected.append(place)
+            else:
+                number = self._lists.numbers.get(place)
+                counting.add_request(self._deltas, request, at, number, NO_ERROR)
+        return rejected
 
     def _send_days(self) -> _Days:
         """Ask for the known days and times of requests near those of the batch."""
@@ -474,20 +489,6 @@ class _Batch:
     def _save_metadata(self) -> None:
         touched = [self._metadata[request_hash] for request_hash in self._touched_hashes]
         requests.save(self._connection, touched, self._stored)
-
-
-def _ends_in_order(
-    builds: Mapping[str, Mapping[str, Build]],
-) -> dict[str, list[tuple[datetime, str]]]:
-    """Return the ends of the builds of each hash, as (time, build_id)."""
-    return {
-        request_hash: sorted(
-            (build.finished_at, build.build_id)
-            for build in of.values()
-            if build.finished_at is not None
-        )
-        for request_hash, of in builds.items()
-    }
 
 
 def _end(wait: Wait, build: Build) -> None:

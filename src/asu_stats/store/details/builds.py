@@ -6,7 +6,7 @@ build. As long as the request is unknown, they come from the build events, else 
 See docs/reference/events.md, Data.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -236,6 +236,20 @@ def _rank(
         _order(said),
         sorted((end.phases or {}).items()),
     )
+
+
+def ends_in_order(
+    builds: Mapping[str, Mapping[str, Build]],
+) -> dict[str, list[tuple[datetime, str]]]:
+    """Return the ends of the builds of each hash, as (time, build_id)."""
+    return {
+        request_hash: sorted(
+            (build.finished_at, build.build_id)
+            for build in of.values()
+            if build.finished_at is not None
+        )
+        for request_hash, of in builds.items()
+    }
 
 
 def new(event: BuildStarted | BuildFinished) -> Build:

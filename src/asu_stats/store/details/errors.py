@@ -14,7 +14,7 @@ from asu_stats.store.details.requests import Received
 from asu_stats.store.rollups.counting import Rejection
 from asu_stats.times import naive
 
-NOTHING: Final = Rejection()
+NO_ERROR: Final = Rejection()
 
 
 def send_known(

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, FromClause, Select, func, select
 
-from asu_stats.events import RequestReceived
+from asu_stats.events import Event, RequestReceived
 from asu_stats.store.database import locks, statements
 from asu_stats.store.database.dialects import Field, Row
 from asu_stats.store.database.schema import package_lists, package_names
 from asu_stats.store.details import known_packages
 
 Names: TypeAlias = tuple[str, ...]
+Rows: TypeAlias = Sequence[Row]  # of new lists
 _UNCOUNTED: Final = frozenset({"cache_hit", "rejected"})
 _CHUNK: Final = 10_000
 _NOTHING: Final = np.zeros(0, np.int64)
@@ -48,40 +49,61 @@ def of(request: RequestReceived) -> Names:
 
 
 class Lists(NamedTuple):
-    """Number of the list of each request that has one, by place; digests by number; new rows."""
+    """Number of the list of each request that has one, by place, and digests by number."""
 
-    numbers: Mapping[int, int]
-    digests: Mapping[int, str]
-    new: Sequence[Row]
-
-    def keep(self, connection: Connection) -> None:
-        """Store the new lists, unless another batch has stored them."""
-        statements.insert_missing(
-            connection, package_lists, ("number", "digest", "packages"), self.new
-        )
+    numbers: Mapping[int, int] = {}
+    digests: Mapping[int, str] = {}
 
 
-def send_numbers(
-    connection: Connection, requests: Sequence[RequestReceived]
-) -> Callable[[], Lists]:
-    """Ask for the list numbers of requests, as in `statements.send`. New lists get a number."""
-    wanted = {place: names for place, request in enumerate(requests) if (names := of(request))}
-    digests = {names: _digest(names) for names in dict.fromkeys(wanted.values())}
-    sent = _send_numbers(connection, _lists, _DIGEST, digests.values())
+class Asked(NamedTuple):
+    """Lists of requests: their digests, and their known numbers, which are not waited for yet."""
 
-    def numbers() -> Lists:
-        known = sent()
-        rows: list[Row] = []
-        new = {digest: names for names, digest in digests.items() if digest not in known}
+    connection: Connection
+    digests: Mapping[Names, str]
+    known: Callable[[], dict[str, int]]
+
+    def numbers(self, requests: Sequence[RequestReceived]) -> tuple[Lists, Callable[[], Rows]]:
+        """Return the lists of some of the requests; new lists get a number.
+
+        The function returns the rows of the new lists, to `keep`. It waits for their names.
+        """
+        lists = {place: names for place, request in enumerate(requests) if (names := of(request))}
+        digests = {place: self.digests[names] for place, names in lists.items()}
+        numbers = self.known()
+        new = {digests[place]: names for place, names in lists.items()}
+        new = {digest: names for digest, names in new.items() if digest not in numbers}
         if new:
-            named = _named(connection, {name for names in new.values() for name in names})
-            given = _list_numbers(connection, new)
-            rows = [(given[digest], digest, _encode(names, named)) for digest, names in new.items()]
-            known |= given
-        by_place = {place: known[digests[names]] for place, names in wanted.items()}
-        return Lists(by_place, {number: digest for digest, number in known.items()}, rows)
+            numbers |= _list_numbers(self.connection, new)
+        found = Lists(
+            {place: numbers[digest] for place, digest in digests.items()},
+            {number: digest for digest, number in numbers.items()},
+        )
+        return found, _send_rows(self.connection, new, numbers)
 
-    return numbers
+
+def ask(connection: Connection, events: Iterable[Event]) -> Asked:
+    """Ask for the numbers of the lists of requests, as in `statements.send`."""
+    lists = {of(event) for event in events if isinstance(event, RequestReceived)}
+    digests = {names: _digest(names) for names in lists if names}
+    return Asked(connection, digests, _send_numbers(connection, _lists, _DIGEST, digests.values()))
+
+
+def keep(connection: Connection, rows: Rows) -> None:
+    """Store new lists, unless another batch has stored them."""
+    statements.insert_missing(connection, package_lists, ("number", "digest", "packages"), rows)
+
+
+def _send_rows(
+    connection: Connection, new: Mapping[str, Names], numbers: Mapping[str, int]
+) -> Callable[[], Rows]:
+    """Ask for the names in new lists. Return a function that waits for them, and returns rows."""
+    named = _send_named(connection, {name for names in new.values() for name in names})
+
+    def rows() -> Rows:
+        known = named()
+        return [(numbers[digest], digest, _encode(names, known)) for digest, names in new.items()]
+
+    return rows
 
 
 def _list_numbers(connection: Connection, digests: Iterable[str]) -> dict[str, int]:
@@ -252,19 +274,27 @@ def _send_numbers(
     return lambda: {row[0]: row[1] for row in rows()}
 
 
-def _named(connection: Connection, names: set[str]) -> dict[str, int]:
-    """Return the numbers of `names`; new names get one."""
-    known = _send_numbers(connection, _names, _NAME, names)()
-    if names - known.keys():
-        locks.lock_names(connection)  # other batches may have numbered some meanwhile
-        sent = _send_numbers(connection, _names, _NAME, names)
-        last = statements.send(connection, _LAST_NAME)
+def _send_named(connection: Connection, names: set[str]) -> Callable[[], dict[str, int]]:
+    """Ask for the numbers of `names`. The function waits for them; new names get one."""
+    sent = _send_numbers(connection, _names, _NAME, names)
+
+    def named() -> dict[str, int]:
         known = sent()
-        given = _numbered(last, sorted(names - known.keys()))
-        rows = [(number, name) for name, number in given.items()]
-        statements.insert(connection, package_names, ("number", "name"), rows)
-        known |= given
-    return known
+        return known if names <= known.keys() else _numbered_names(connection, names)
+
+    return named
+
+
+def _numbered_names(connection: Connection, names: set[str]) -> dict[str, int]:
+    """Return the numbers of names, after giving one to those that still have none."""
+    locks.lock_names(connection)  # other batches may have numbered some meanwhile
+    sent = _send_numbers(connection, _names, _NAME, names)
+    last = statements.send(connection, _LAST_NAME)
+    known = sent()
+    given = _numbered(last, sorted(names - known.keys()))
+    rows = [(number, name) for name, number in given.items()]
+    statements.insert(connection, package_names, ("number", "name"), rows)
+    return known | given
 
 
 _LAST_LIST: Final = select(func.max(package_lists.c.number))
