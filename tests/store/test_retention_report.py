@@ -137,3 +137,14 @@ def test_a_day_that_nothing_confirms_says_why(history: Stats, last_run: date | N
     words = f"the last run was on {last_run}" if last_run else "there was no earlier run"
     with pytest.raises(ImplausibleDayError, match=f"is of {TODAY} and {words}"):
         retention.is_needed(history.engine, far, last_run)
+
+
+@pytest.mark.parametrize(("held", "expected"), [(0.03, 0.03), (5, 0.1)])
+def test_writers_run_between_two_batches(
+    monkeypatch: pytest.MonkeyPatch, held: float, expected: float
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(retention, "_LONGEST_PAUSE_SECONDS", 0.1)  # as in a server
+    monkeypatch.setattr("time.sleep", slept.append)
+    retention.BatchSize().took(held)
+    assert slept == [expected]

@@ -30,6 +30,7 @@ from asu_stats.times import bounds, midnight
 _HOLD_SECONDS: Final = (
     0.04  # how long a batch may block writers; the slowest batches then stay below 0.1
 )
+_LONGEST_PAUSE_SECONDS: Final = 0.1  # after a batch; waiting writers run
 _ROWS: Final = 500
 _MIN_BATCH, _MAX_BATCH = 20, 20_000
 _CHECKPOINT: Final = 16  # batches
@@ -97,7 +98,7 @@ class BatchSize:
         """Adjust to the duration of a batch, then pause to let waiting writers run."""
         factor = min(2.0, max(0.25, _HOLD_SECONDS / max(seconds, 1e-6)))
         self.rows = min(_MAX_BATCH, max(_MIN_BATCH, int(self.rows * factor)))
-        time.sleep(min(seconds, 0.1))
+        time.sleep(min(seconds, _LONGEST_PAUSE_SECONDS))
 
 
 def is_needed(engine: Engine, today: date, last_run: date | None) -> bool:
