@@ -18,12 +18,13 @@ from asu_stats.store.archive import retention
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database import partitions
 from asu_stats.times import utc_today
-from tests import adapters, compiled, once, order, rewritten
+from tests import adapters, compiled, files, once, order, rewritten
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
 adapters.share()
 compiled.share()
+files.keep_in_memory()
 gc.disable()  # until all modules are imported
 
 
