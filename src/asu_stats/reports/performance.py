@@ -154,8 +154,10 @@ def _slowest(
     *longer, least = seconds
     # Fewer than ten took longer. As many as there are may have taken as long as the last.
     sent = (
-        statements.send_for(connection, took, fields, [(each, *given.values()) for each in longer]),
-        statements.send(connection, took_last, seconds=least, **given),
+        statements.send_for_once(
+            connection, took, fields, [(each, *given.values()) for each in longer]
+        ),
+        statements.send_once(connection, took_last, seconds=least, **given),
     )
     rows = [row for each in sent for row in each()][:SLOWEST]
     return [

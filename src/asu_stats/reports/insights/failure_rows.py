@@ -301,7 +301,7 @@ def send_texts(
 ) -> Callable[[], dict[str, FingerprintText]]:
     """Ask for the texts of fingerprints. Return a function that waits for them."""
     rows = [(each,) for each in sorted(set(fingerprints))]
-    sent = statements.send_for(connection, _select_texts, _FINGERPRINT, rows)
+    sent = statements.send_for_once(connection, _select_texts, _FINGERPRINT, rows)
 
     def texts() -> dict[str, FingerprintText]:
         stored = {row[0]: FingerprintText(*row[1:]) for row in sent()}
@@ -339,7 +339,7 @@ def send_first_and_last_days(
 ) -> Callable[[], dict[str, tuple[date, date]]]:
     """Ask for what `first_and_last_days` returns. Return a function that waits for it."""
     rows = [(each,) for each in sorted(set(fingerprints))]
-    sent = statements.send_for(connection, _select_days, _FINGERPRINT, rows)
+    sent = statements.send_for_once(connection, _select_days, _FINGERPRINT, rows)
     return lambda: {name: (first, last) for name, first, last in sent() if first is not None}
 
 

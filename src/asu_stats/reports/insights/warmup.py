@@ -5,7 +5,18 @@ from datetime import date, timedelta
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from pydantic import Field
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Date,
+    FromClause,
+    Select,
+    Text,
+    bindparam,
+    case,
+    func,
+    select,
+)
 from typing_extensions import TypedDict
 
 from asu_stats.releases import branch_of, is_release, release_order
@@ -17,6 +28,8 @@ from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.parameters import VERSION, Parameter
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks.cubes import VERSIONS
+from asu_stats.store.database import statements
+from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import package_lists
 from asu_stats.store.rollups.definitions import PACKAGES
 from asu_stats.windows import FIRST_DAY, Window
@@ -177,21 +190,15 @@ def _before(releases: Iterable[_Release], chosen: str) -> list[_Release]:
 
 _P: Final = PACKAGES.table.c
 _L: Final = package_lists.c
+_START, _END = (bindparam(name, type_=Date) for name in ("start", "end"))
+_VERSION: Final = (("version", _P.version.type),)
 
 
-def _rank(
-    connection: Connection, window: Window, branch: str | None, images: int, minimum: int = 0
-) -> _Ranked:
-    """Return the most requested images of `window`; requests for `branch` count twice.
-
-    Images with fewer than `minimum` requests are left out.
-    """
-    versions = release_days.requested(connection, window)
-    same = [version for version in versions if branch and branch_of(version) == branch]
-    weight: Any = _P.requests
-    if same:
-        weight = _P.requests * case((_P.version.in_(same), _SAME_BRANCH), else_=1)
-    here = _P.date.between(window.start, window.end), _P.profile != "unknown"
+def _top(doubled: FromClause) -> Select[Any]:
+    """Select the most requested images. Requests for `doubled` versions count twice."""
+    is_doubled = _P.version.in_(select(doubled.c.version))
+    weight = _P.requests * case((is_doubled, _SAME_BRANCH), else_=1)
+    here = _P.date.between(_START, _END), _P.profile != "unknown"
     grouped = (
         select(
             _P.target,
@@ -206,14 +213,28 @@ def _rank(
     )
     g = grouped.c
     total = select(func.sum(weight)).where(*here).scalar_subquery()
-    top = (
+    return (
         select(g.target, g.profile, _L.digest, g.weight, total)
-        .where(g.requests >= minimum)
+        .where(g.requests >= bindparam("minimum", type_=BigInteger))
         .join_from(grouped, package_lists, _L.number == g.package_list)
         .order_by(g.weight.desc(), g.target, g.profile, _L.digest)
-        .limit(images)
+        .limit(bindparam("images", type_=BigInteger))
     )
-    rows = connection.execute(top).all()
+
+
+def _rank(
+    connection: Connection, window: Window, branch: str | None, images: int, minimum: int = 0
+) -> _Ranked:
+    """Return the most requested images of `window`; requests for `branch` count twice.
+
+    Images with fewer than `minimum` requests are left out.
+    """
+    versions = release_days.requested(connection, window)
+    same = sorted(version for version in versions if branch and branch_of(version) == branch)
+    # No version is null.
+    doubled: list[Row] = [(version,) for version in same] or [(None,)]
+    given = {"start": window.start, "end": window.end, "minimum": minimum, "images": images}
+    rows = statements.send_for_once(connection, _top, _VERSION, doubled, **given)()
     return _Ranked(
         [((row[0], row[1], row[2]), int(row[3])) for row in rows], int(rows[0][4]) if rows else 0
     )
@@ -252,15 +273,18 @@ def _backtest(
     return found
 
 
+_BY_IMAGE: Final = (
+    select(_P.target, _P.profile, _L.digest, func.sum(_P.requests))
+    .join_from(PACKAGES.table, package_lists, _L.number == _P.package_list)
+    .where(_P.date.between(_START, _END), _P.version == bindparam("version", type_=Text))
+    .group_by(_P.target, _P.profile, _L.digest)
+)
+
+
 def _requests_by_image(connection: Connection, window: Window, version: str) -> dict[_Key, int]:
-    days = _P.date.between(window.start, window.end)
-    query = (
-        select(_P.target, _P.profile, _L.digest, func.sum(_P.requests))
-        .join_from(PACKAGES.table, package_lists, _L.number == _P.package_list)
-        .where(days, _P.version == version)
-        .group_by(_P.target, _P.profile, _L.digest)
-    )
-    return {(row[0], row[1], row[2]): int(row[3]) for row in connection.execute(query)}
+    days = {"start": window.start, "end": window.end}
+    rows = statements.fetch_once(connection, _BY_IMAGE, version=version, **days)
+    return {(row[0], row[1], row[2]): int(row[3]) for row in rows}
 
 
 def _send(connection: Connection, query: Query) -> None:

@@ -25,7 +25,7 @@ from asu_stats.store.blocks.cubes import CUBES, Cube
 from asu_stats.store.blocks.keys import Column, Vocabulary
 from asu_stats.store.blocks.spans import Span, spans
 from asu_stats.store.blocks.totals import Totals
-from asu_stats.store.database import statements
+from asu_stats.store.database import repeats, statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days, store_state
 from asu_stats.store.details import known_packages
@@ -111,6 +111,7 @@ def forget(engine: Engine) -> None:
     with _caches_guard:
         _caches.pop(engine, None)
     known_packages.forget(engine)
+    repeats.forget(engine)
 
 
 # Reading ----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ several times as much as the database itself.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -84,8 +84,22 @@ def together(connection: Connection) -> Iterator[None]:
     cast(Any, connection.connection.dbapi_connection).send_together(cursor, later.calls)
 
 
+_Key: TypeAlias = tuple[object, ...]
 # What a snapshot has sent or read, by statement and parameters: nothing changes within it.
-_sent: Final[WeakKeyDictionary[Connection, dict[tuple[object, ...], Sent]]] = WeakKeyDictionary()
+_sent: Final[WeakKeyDictionary[Connection, dict[_Key, Sent]]] = WeakKeyDictionary()
+
+
+class Call(NamedTuple):
+    """A statement that was sent once in a snapshot."""
+
+    statement: Statement
+    parameters: Mapping[str, object]
+
+
+# By connection: what it had sent before notes were taken, and the calls since then.
+_notes: Final[WeakKeyDictionary[Connection, tuple[frozenset[_Key], dict[_Key, Call]]]] = (
+    WeakKeyDictionary()
+)
 
 
 @lru_cache(maxsize=256)
@@ -163,7 +177,27 @@ def send_once(connection: Connection, statement: Statement, /, **parameters: obj
     key = (statement, *sorted(parameters.items()))
     if key not in known:
         known[key] = _waiting(send(connection, statement, **parameters))
+    before, calls = _notes.get(connection, (known, {}))
+    if key not in before:
+        calls[key] = Call(statement, parameters)
     return known[key]
+
+
+@contextlib.contextmanager
+def noted(connection: Connection, ahead: Sequence[Call]) -> Iterator[Collection[Call]]:
+    """Send some calls ahead. Yield the calls of `send_once` in the block, except those before it.
+
+    Calls that were sent ahead count if the block needs them.
+    """
+    before, calls = frozenset(_sent.setdefault(connection, {})), dict[_Key, Call]()
+    sent = [send_once(connection, call.statement, **call.parameters) for call in ahead]
+    _notes[connection] = before, calls
+    try:
+        yield calls.values()
+    finally:
+        del _notes[connection]
+    for rows in sent:
+        rows()  # even if nobody needs them: the end of a snapshot would wait for them
 
 
 def fetch_once(connection: Connection, statement: Statement, /, **parameters: object) -> list[Row]:
@@ -244,6 +278,20 @@ def send_for(
         return list
     statement, values = _given(connection, make, fields, rows)
     return send(connection, statement, **values)
+
+
+def send_for_once(
+    connection: Connection,
+    make: Joined,
+    fields: tuple[Field, ...],
+    rows: Sequence[Row],
+    **parameters: object,
+) -> Sent:
+    """Like `send_for`, as in `send_once`. The statement may have further parameters."""
+    if not rows:
+        return list
+    statement, values = _given(connection, make, fields, rows)
+    return send_once(connection, statement, **values, **parameters)
 
 
 def _given(
