@@ -43,7 +43,6 @@ from asu_stats.windows import Window
 
 Dimension = Literal["version", "target", "profile", "client", "client_version", "package", "worker"]
 Value = tuple[Dimension, Any]  # a name, or client and client version
-Count = Callable[[Sequence[Any]], Ints]  # builds of values
 
 
 class Standout(TypedDict):
@@ -332,14 +331,15 @@ def send(connection: Connection, window: Window, filters: Mapping[str, str]) -> 
 
 
 class _Builds(NamedTuple):
-    """Ended builds: by dimension a function that returns those of some values, and all."""
+    """Ended builds: of the tested values of each dimension, of packages, and all."""
 
-    by: Mapping[Dimension, Count]
+    by: Mapping[Dimension, Ints]
+    packages: Callable[[Sequence[str]], Ints]
     total: int
 
-    def of(self, dimension: Dimension, values: Sequence[Any]) -> Ints:
-        """Return the ended builds of values."""
-        return self.by[dimension](values)
+    def of(self, dimension: Dimension, tested: Sequence[Any]) -> Ints:
+        """Return the ended builds of the tested values of a dimension."""
+        return self.packages(tested) if dimension == "package" else self.by[dimension]
 
 
 def _builds(
@@ -351,28 +351,35 @@ def _builds(
     """Return the ended builds of packages and of the `tested` values of other dimensions."""
     if applied := _applied(filters):
         return _filtered(connection, window, applied, tested)
+    by, clients, total = _of_tested(connection, window, tested)
+    (by_package,) = sums.cubes(connection, window, BUILDS_BY_PACKAGE)
+    by["client"] = _counts(clients(), tested["client"])
+    return _Builds(by, partial(by_package.of, sums=_BOTH), total)
+
+
+def _of_tested(
+    connection: Connection, window: Window, tested: Mapping[Dimension, Sequence[Any]]
+) -> tuple[dict[Dimension, Ints], Callable[[], Mapping[str, int]], int]:
+    """Return the ended builds of values that cubes have, those of clients later, and the total."""
     *by_device, by_client, by_worker = sums.cubes(connection, window, *_NUMBERED_CUBES)
     clients = _send_clients(connection, by_client, tested["client"])
-    (by_package,) = sums.cubes(connection, window, BUILDS_BY_PACKAGE)
-    by: dict[Dimension, Count] = {
-        dimension: partial(totals.of, sums=[cube.place(add) for add in _ENDED])
+    by: dict[Dimension, Ints] = {
+        dimension: totals.of(tested[dimension], sums=[cube.place(add) for add in _ENDED])
         for (dimension, cube), totals in zip(_CUBES.items(), by_device, strict=True)
     }
-    by["client"] = _count_in(clients())
-    by["client_version"] = lambda values: by_client.of([*map(names.number_of, values)], sums=_BOTH)
-    by["worker"] = lambda values: by_worker.of(
-        [names.number_of((worker,)) for worker in values], sums=_BOTH
-    )
-    by["package"] = partial(by_package.of, sums=_BOTH)
-    return _Builds(by, int(by_worker.sums[:, _BOTH].sum()))
+    versions = [names.number_of(version) for version in tested["client_version"]]
+    by["client_version"] = by_client.of(versions, sums=_BOTH)
+    workers = [names.number_of((worker,)) for worker in tested["worker"]]
+    by["worker"] = by_worker.of(workers, sums=_BOTH)
+    return by, clients, int(by_worker.sums[:, _BOTH].sum())
 
 
 _BOTH: Final = (0, 1)  # succeeded and failed builds
 _NAMES_AT_ONCE: Final = 1 << 16
 
 
-def _count_in(counts: Mapping[Any, int]) -> Count:
-    return lambda values: np.array([counts.get(value, 0) for value in values], np.int64)
+def _counts(counts: Mapping[Any, int], values: Sequence[Any]) -> Ints:
+    return np.array([counts.get(value, 0) for value in values], np.int64)
 
 
 def _send_clients(
@@ -433,6 +440,5 @@ def _filtered(
             for dimension, value in build.items():
                 if value in counts[dimension]:
                     counts[dimension][value] += count
-    by = {dimension: _count_in(of) for dimension, of in counts.items()}
-    by["package"] = _count_in(package_lists.count(connection, lists))
-    return _Builds(by, total)
+    by = {dimension: _counts(of, tested[dimension]) for dimension, of in counts.items()}
+    return _Builds(by, partial(_counts, package_lists.count(connection, lists)), total)
