@@ -99,21 +99,22 @@ def send(connection: Connection) -> None:
     is_snapshot = connection.get_execution_options().get("snapshot")
     if not is_snapshot or connection.dialect.name == "sqlite" or connection in _asked:
         return
+    engine = connection.engine
     with _known_guard:
-        known = _known.setdefault(connection.engine, _Known())
+        known = _known.setdefault(engine, _Known())
     last, room = known.last, known.room
     given = {"last": last.number, "most": room + 1} if last else {"last": 0, "most": room}
     sent = statements.send(connection, _NEWER, **given)
     found: list[dict[int, str]] = []
 
-    def names() -> dict[int, str]:
+    def names() -> dict[int, str]:  # with a reference to the connection, it would keep it forever
         if not found:
             rows = [_Last(*row) for row in sent()]
             is_same = last is None or rows[:1] == [last]
             if is_same and known.add(rows):
                 found.append(known.names)
             else:
-                _drop(connection.engine, known)
+                _drop(engine, known)
                 found.append({})
         return found[0]
 
