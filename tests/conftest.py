@@ -18,7 +18,7 @@ from asu_stats.store.archive import retention
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database import partitions
 from asu_stats.times import utc_today
-from tests import adapters, compiled, files, once, order, rewritten
+from tests import adapters, compiled, files, leftovers, once, order, rewritten
 from tests.postgresql import TEMPLATE, Databases
 from tests.support import Stats
 
@@ -46,6 +46,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)
     gc.enable()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    with leftovers.none():
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
