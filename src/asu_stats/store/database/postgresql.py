@@ -353,7 +353,9 @@ class _Pipeline(psycopg.Pipeline):
             return
         while self.command_queue:
             self.command_queue.popleft()()
-        if self.pgconn.flush():  # the server does not take more: it may wait until results are read
+        # While the server does not take more, it may wait until results are read. The rest is sent
+        # here: who waits for results sends nothing.
+        while self.pgconn.flush():
             yield from super()._communicate_gen()
 
 
