@@ -90,15 +90,20 @@ def ask(stats: Stats, proxy: servers.Proxy, question: str) -> Iterator[Asked]:
         question = question.replace("{fingerprint}", found)
     for state in STATES:
         if state != "known":
-            _change(stats)
+            change(stats)
         if state == "new":
             reader.forget(stats.engine)
             names.forget()
-        proxy.waited_for.clear()
-        begin = time.perf_counter()
-        _get(stats, question)
-        seconds = time.perf_counter() - begin
-        yield Asked(question, state, list(proxy.waited_for), seconds)
+        yield ask_once(stats, proxy, question, state)
+
+
+def ask_once(stats: Stats, proxy: servers.Proxy, question: str, state: State) -> Asked:
+    """Ask a question."""
+    proxy.waited_for.clear()
+    begin = time.perf_counter()
+    _get(stats, question)
+    seconds = time.perf_counter() - begin
+    return Asked(question, state, list(proxy.waited_for), seconds)
 
 
 def _get(stats: Stats, question: str) -> None:
@@ -106,7 +111,8 @@ def _get(stats: Stats, question: str) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def _change(stats: Stats) -> None:
+def change(stats: Stats) -> None:
+    """Record a request with a new package, and its failed build."""
     name = f"new {next(_NEW)}"
     stats.record(
         request(name, profile=_PROFILE, packages=["luci", name.replace(" ", "-")], **_DEVICE),

@@ -200,30 +200,36 @@ FIRST = {
     "insights/packages": 3,  # texts
     "insights/warmup": 3,  # images, by the branch of the newest release
 }
-MORE = {
-    "insights/failures": 3,  # lists of packages
-    "insights/failures?client=luci": 4,
-}
 CURRENT = {"comparison", "insights/queue"}  # depend on the clock: nothing is remembered
 
 
 @pytest.fixture(scope="module")
-def asked(
+def far_service(
     server: servers.Server,
     far: tuple[Engine, servers.Proxy],
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Callable[[str], Iterator[trips.Asked]]]:
-    """Asks a question of a service with some history."""
+) -> Iterator[tuple[Stats, servers.Proxy]]:
+    """A service with some history behind the proxy."""
     engine, proxy = far
     trips.fill(engine, requests=600)
     with trips.service(server, proxy.port, tmp_path_factory.mktemp("asked")) as stats:
-        yield partial(trips.ask, stats, proxy)
+        yield stats, proxy
 
 
 @pytest.mark.parametrize("question", trips.questions())
-def test_a_question(asked: Callable[[str], Iterator[trips.Asked]], question: str) -> None:
-    for each in asked(question):
-        most = (FIRST if each.state == "new" else MORE).get(question, QUESTION)
+def test_a_question(far_service: tuple[Stats, servers.Proxy], question: str) -> None:
+    for each in trips.ask(*far_service, question):
+        most = FIRST.get(question, QUESTION) if each.state == "new" else QUESTION
         if each.state == "known" and question not in CURRENT:
             most = 1
         assert len(each.trips) <= most, (each.state, *map(trips.described, each.trips))
+
+
+def test_questions_after_the_same_change(far_service: tuple[Stats, servers.Proxy]) -> None:
+    """The first one reads the failures of the changed day, but not all lists of packages."""
+    questions = ["insights/failures", "insights/failures?client=luci"]
+    for _ in range(2):
+        trips.change(far_service[0])
+        asked = [trips.ask_once(*far_service, each, "changed") for each in questions]
+    for each in asked:
+        assert len(each.trips) <= QUESTION, [*map(trips.described, each.trips)]

@@ -24,6 +24,7 @@ from asu_stats.reports.fields import Rate
 from asu_stats.reports.insights.failure_rows import Failures
 from asu_stats.reports.insights.significance import least_p
 from asu_stats.reports.marks import Named
+from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.columns import Mask, numbered, total
 from asu_stats.store.blocks.cubes import (
     BUILDS_BY_CLIENT,
@@ -36,9 +37,9 @@ from asu_stats.store.blocks.cubes import (
 )
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.store.blocks.totals import Totals
-from asu_stats.store.details import known_packages, package_lists
+from asu_stats.store.details import package_lists
 from asu_stats.store.rollups import names
-from asu_stats.store.rollups.definitions import ATTEMPTS
+from asu_stats.store.rollups.definitions import ATTEMPTS, FAILURES
 from asu_stats.windows import Window
 
 Dimension = Literal["version", "target", "profile", "client", "client_version", "package", "worker"]
@@ -323,11 +324,18 @@ def _applied(filters: Mapping[str, str]) -> Mapping[Dimension, str]:
 
 def send(connection: Connection, window: Window, filters: Mapping[str, str]) -> None:
     """Ask for what `find` needs first, and do not wait for it."""
-    known_packages.send(connection)
+    changes = reader.changes(connection, window.start, window.end)
     if _applied(filters):
         sums.send_rows(connection, ATTEMPTS, _ATTEMPTS_BY, window)
+        package_lists.send_of_rows(connection, _LISTS_OF_BUILDS, changes, days=_FEW_DAYS)
     else:
         sums.send_cubes(connection, window, *_NUMBERED_CUBES, BUILDS_BY_PACKAGE)
+        package_lists.send_of_rows(connection, _FAILED_LISTS, changes, days=len(changes))
+
+
+_FAILED_LISTS: Final = package_lists.of_rows(FAILURES.table, FAILURES.table.c.failed_builds != 0)
+_LISTS_OF_BUILDS: Final = package_lists.of_rows(ATTEMPTS.table)
+_FEW_DAYS: Final = 3  # most builds of more days do not match the filters
 
 
 class _Builds(NamedTuple):

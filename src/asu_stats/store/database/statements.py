@@ -190,14 +190,13 @@ def noted(connection: Connection, ahead: Sequence[Call]) -> Iterator[Collection[
     Calls that were sent ahead count if the block needs them.
     """
     before, calls = frozenset(_sent.setdefault(connection, {})), dict[_Key, Call]()
-    sent = [send_once(connection, call.statement, **call.parameters) for call in ahead]
+    for call in ahead:
+        send_once(connection, call.statement, **call.parameters)
     _notes[connection] = before, calls
     try:
         yield calls.values()
     finally:
         del _notes[connection]
-    for rows in sent:
-        rows()  # even if nobody needs them: the end of a snapshot would wait for them
 
 
 def fetch_once(connection: Connection, statement: Statement, /, **parameters: object) -> list[Row]:

@@ -1,13 +1,13 @@
-"""Names of packages that the process remembers, so that a report needs no round trip for them.
+"""Packages that the process remembers, so that a report needs no round trip for them.
 
-Which names a report needs is in its rows, so a look-up must wait for the rows. On PostgreSQL the
-names are therefore remembered, and newer ones are read together with the rows: numbers ascend in
-the order of commits. SQLite has no round trips: there, and outside of snapshots, nothing is
-remembered.
+Which lists and names a report needs is in its rows, so a look-up must wait for the rows. On
+PostgreSQL they are therefore remembered, and newer names are read together with the rows: numbers
+ascend in the order of commits. SQLite has no round trips: there, and outside of snapshots, nothing
+is remembered.
 
 A number has one name only within one history of a database: a standby that takes over may lack the
 last names, and give their numbers to others. So the last remembered name is read again each time,
-with the transaction that wrote it. If either is different, all names are forgotten.
+with the transaction that wrote it. If either is different, everything is forgotten.
 """
 
 import threading
@@ -29,6 +29,7 @@ from sqlalchemy import (
     select,
 )
 
+from asu_stats.caches import LruCache
 from asu_stats.store.database import statements
 from asu_stats.store.database.schema import package_names
 
@@ -36,6 +37,9 @@ from asu_stats.store.database.schema import package_names
 _MOST: Final = 1 << 15
 _BYTES: Final = 8 << 20
 _ENTRY_BYTES: Final = 100  # in memory besides the name
+_LIST_BYTES: Final = 16 << 20
+_LIST_ENTRY_BYTES: Final = 350
+_DAYS: Final = 1 << 13
 
 _t: Final = package_names.c
 _NEWER: Final = (
@@ -55,11 +59,19 @@ class _Last(NamedTuple):
     written_by: str
 
 
-class _Known:
-    """Names by number, of one history of a database."""
+class Known:
+    """Names and lists by number, of one history of a database.
+
+    `days` has the last change of each day whose lists are likely to be remembered, by the kind of
+    its rows and its ordinal.
+    """
 
     def __init__(self) -> None:
         self.names: dict[int, str] = {}
+        self.lists: LruCache[int, Any] = LruCache(
+            size_bytes=_LIST_BYTES, size=lambda _, packages: _LIST_ENTRY_BYTES + packages.nbytes
+        )
+        self.days: LruCache[tuple[object, int], int] = LruCache(entries=_DAYS)
         self.last: _Last | None = None
         self._bytes = 0
         self._guard = threading.Lock()
@@ -82,10 +94,10 @@ class _Known:
         return True
 
 
-_known: Final[WeakKeyDictionary[Engine, _Known]] = WeakKeyDictionary()
+_known: Final[WeakKeyDictionary[Engine, Known]] = WeakKeyDictionary()
 _known_guard: Final = threading.Lock()
-# The names of a snapshot that asked for them.
-_asked: Final[WeakKeyDictionary[Connection, Callable[[], dict[int, str]]]] = WeakKeyDictionary()
+# By snapshot, after `send`: waits for newer names, and returns what holds in it.
+_asked: Final[WeakKeyDictionary[Connection, Callable[[], Known]]] = WeakKeyDictionary()
 
 
 def forget(engine: Engine) -> None:
@@ -101,27 +113,37 @@ def send(connection: Connection) -> None:
         return
     engine = connection.engine
     with _known_guard:
-        known = _known.setdefault(engine, _Known())
+        known = _known.setdefault(engine, Known())
     last, room = known.last, known.room
     given = {"last": last.number, "most": room + 1} if last else {"last": 0, "most": room}
     sent = statements.send(connection, _NEWER, **given)
-    found: list[dict[int, str]] = []
+    found: list[Known] = []
 
-    def names() -> dict[int, str]:  # with a reference to the connection, it would keep it forever
+    def verified() -> Known:  # with a reference to the connection, it would keep it forever
         if not found:
             rows = [_Last(*row) for row in sent()]
             is_same = last is None or rows[:1] == [last]
             if is_same and known.add(rows):
-                found.append(known.names)
+                found.append(known)
             else:
                 _drop(engine, known)
-                found.append({})
+                found.append(Known())
         return found[0]
 
-    _asked[connection] = names
+    _asked[connection] = verified
 
 
-def _drop(engine: Engine, known: _Known) -> None:
+def likely(connection: Connection) -> Known | None:
+    """Return what is remembered, before it is known whether it holds in a snapshot."""
+    return _known.get(connection.engine) if connection in _asked else None
+
+
+def known(connection: Connection) -> Known | None:
+    """Return what is remembered and holds in a snapshot that asked by `send`. Wait for that."""
+    return _asked[connection]() if connection in _asked else None
+
+
+def _drop(engine: Engine, known: Known) -> None:
     with _known_guard:
         if _known.get(engine) is known:
             del _known[engine]
@@ -132,11 +154,12 @@ def names(connection: Connection, numbers: Iterable[int]) -> dict[int, str]:
 
     The result must not be changed.
     """
-    known = _asked[connection]() if connection in _asked else {}
-    rows = [(number,) for number in numbers if number not in known]
+    remembered = known(connection)
+    found = {} if remembered is None else remembered.names
+    rows = [(number,) for number in numbers if number not in found]
     if not rows:
-        return known
-    return {**known, **dict(statements.fetch_for(connection, _of_numbers, _NUMBER, rows))}
+        return found
+    return {**found, **dict(statements.fetch_for(connection, _of_numbers, _NUMBER, rows))}
 
 
 def _of_numbers(given: FromClause) -> Select[Any]:

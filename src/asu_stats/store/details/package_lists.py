@@ -9,15 +9,17 @@ import re
 import zlib
 from base64 import b64decode, b64encode
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from hashlib import blake2b
 from operator import sub
 from struct import pack
 from typing import Any, Final, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, FromClause, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Date, FromClause, Select, Table, func, select
 
 from asu_stats.events import Event, RequestReceived
 from asu_stats.store.database import locks, statements
@@ -167,11 +169,8 @@ def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
     """Return the requests per package, given the requests per list."""
     found: defaultdict[int, int] = defaultdict(int)
     for start in range(0, len(lists), _CHUNK):
-        rows = [(number,) for number in list(lists)[start : start + _CHUNK]]
-        parts = [
-            (_decode(packages), lists[number])
-            for number, packages in statements.fetch_for(connection, _of_lists, _NUMBER, rows)
-        ]
+        some = list(lists)[start : start + _CHUNK]
+        parts = [(part, lists[n]) for n, part in _send_lists(connection, some)().items()]
         if parts:
             times = np.repeat([n for _, n in parts], [len(part) for part, _ in parts])
             names, places = np.unique(
@@ -185,6 +184,78 @@ def count(connection: Connection, lists: Mapping[int, int]) -> dict[str, int]:
     return {known[number]: requests for number, requests in found.items()}
 
 
+def of_rows(table: Table, *where: ColumnElement[bool]) -> statements.Joined:
+    """Return what selects the lists in rows of a rollup, of given days."""
+
+    def make(given: FromClause) -> Select[Any]:
+        t = package_lists.c
+        rows = select(table.c.package_list).join_from(given, table, table.c.date == given.c.date)
+        return select(t.number, t.packages).where(t.number.in_(rows.where(*where)))
+
+    return make
+
+
+def send_of_rows(
+    connection: Connection, of_rows: statements.Joined, changes: Mapping[int, int], days: int
+) -> None:
+    """Ask for lists that are not remembered, and for names, and do not wait for them.
+
+    The lists are those in the rows of the days that have changed. `changes` has the last change of
+    each day by ordinal. After a change of more than `days`, they are looked up.
+    """
+    known_packages.send(connection)
+    if (likely := known_packages.likely(connection)) is None:
+        return
+    new = [day for day, count in changes.items() if likely.days.get((of_rows, day)) != count]
+    for day in new:
+        likely.days.put((of_rows, day), changes[day])
+    if len(new) <= days:
+        rows = [(date.fromordinal(day),) for day in new]
+        sent = statements.send_for(connection, of_rows, _DATE, rows)
+        _ahead.setdefault(connection, []).append(sent)
+
+
+# The lists that a snapshot asked for before it knew which it needs.
+_ahead: Final[WeakKeyDictionary[Connection, list[statements.Sent]]] = WeakKeyDictionary()
+
+
+def _send_lists(
+    connection: Connection, numbers: Sequence[int]
+) -> Callable[[], dict[int, NDArray[Any]]]:
+    """Ask for lists that are not remembered. Return a function that waits for them.
+
+    0 is the number of no list: of requests that named no package.
+    """
+    known = known_packages.known(connection)
+    found: dict[int, NDArray[Any]] = {}
+
+    def receive(rows: Iterable[Row]) -> Iterator[tuple[int, NDArray[Any]]]:
+        for number, packages in rows:
+            decoded = _decode(packages)
+            if known is not None:
+                known.lists.put(number, decoded.astype(np.uint32))
+            yield number, decoded
+
+    if known is not None:
+        ahead = {n: part for sent in _ahead.pop(connection, ()) for n, part in receive(sent())}
+        for number in numbers:
+            part = ahead.get(number)
+            if (part := known.lists.get(number) if part is None else part) is not None:
+                found[number] = part
+    missing = [(number,) for number in numbers if number and number not in found]
+    chunks = [
+        statements.send_for(connection, _of_lists, _NUMBER, missing[start : start + _CHUNK])
+        for start in range(0, len(missing), _CHUNK)
+    ]
+
+    def lists() -> dict[int, NDArray[Any]]:
+        for chunk in chunks:
+            found.update(receive(chunk()))
+        return found
+
+    return lists
+
+
 class Members(NamedTuple):
     """Packages of lists: place of the list and place of the name of each package, and the names."""
 
@@ -196,14 +267,10 @@ class Members(NamedTuple):
 def send_members(connection: Connection, lists: NDArray[np.int64]) -> Callable[[], Members]:
     """Ask for the packages of lists. Return a function that waits for them and their names."""
     numbers, places = np.unique(lists, return_inverse=True)
-    rows = [(number,) for number in numbers.tolist()]
-    sent = [
-        statements.send_for(connection, _of_lists, _NUMBER, rows[start : start + _CHUNK])
-        for start in range(0, len(rows), _CHUNK)
-    ]
+    sent = _send_lists(connection, numbers.tolist())
 
     def members() -> Members:
-        parts = {number: _decode(packages) for chunk in sent for number, packages in chunk()}
+        parts = sent()
         each = [parts.get(number, _NOTHING) for number in numbers.tolist()]
         sizes = np.array([len(part) for part in each], np.int64)
         starts, of_each = np.cumsum(sizes) - sizes, sizes[places]
@@ -241,6 +308,7 @@ def _decode(packages: bytes) -> NDArray[np.int64]:
 _DIGEST: Final = (("digest", package_lists.c.digest.type),)
 _NAME: Final = (("name", package_names.c.name.type),)
 _NUMBER: Final = (("number", package_lists.c.number.type),)
+_DATE: Final = (("date", Date()),)
 
 
 def _lists(given: FromClause) -> Select[Any]:
