@@ -21,24 +21,25 @@ def another_place() -> None:
 
 
 LEFT: dict[str, Callable[[], object]] = {
-    "environment: ASU_STATS_LEFT$": lambda: os.environ.update(ASU_STATS_LEFT="secret"),
-    "environment: HOME$": lambda: os.environ.pop("HOME"),
-    "directory: / instead": lambda: os.chdir("/"),
-    "temporary directory: /nowhere instead": another_place,
-    "signals: .*SIG_IGN": no_signal,
+    "a variable": lambda: os.environ.update(ASU_STATS_LEFT="1"),
+    "another value": lambda: os.environ.update(HOME="/nowhere"),
+    "no variable": lambda: os.environ.pop("HOME"),
+    "the working directory": lambda: os.chdir("/"),
+    "the temporary directory": another_place,
+    "a handler of a signal": no_signal,
 }
 
 
-@pytest.mark.parametrize("message", LEFT)
-def test_what_a_test_leaves_is_named_and_removed(
-    message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("left", LEFT)
+def test_what_a_test_changes_is_restored(left: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/root")
-    before = leftovers._state()
-    with pytest.raises(AssertionError, match=message), leftovers.none():
-        LEFT[message]()
+    before, directory = leftovers._state(), Path.cwd()
+    with leftovers.none():
+        LEFT[left]()
+        assert leftovers._state() != before
     assert leftovers._state() == before
-    assert before["directory"] == str(Path.cwd())
+    assert (os.environ["HOME"], Path.cwd()) == ("/root", directory)
+    assert "ASU_STATS_LEFT" not in os.environ
 
 
 def test_levels_of_logging_are_restored() -> None:
