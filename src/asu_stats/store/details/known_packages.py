@@ -113,7 +113,7 @@ def send(connection: Connection) -> None:
         return
     engine = connection.engine
     with _known_guard:
-        known = _known.setdefault(engine, Known())
+        known = _known.get(engine) or _known.setdefault(engine, Known())
     last, room = known.last, known.room
     given = {"last": last.number, "most": room + 1} if last else {"last": 0, "most": room}
     sent = statements.send(connection, _NEWER, **given)
