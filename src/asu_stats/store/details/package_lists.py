@@ -226,7 +226,7 @@ def _send_lists(
 
     0 is the number of no list: of requests that named no package.
     """
-    known = known_packages.known(connection)
+    known, wanted = known_packages.known(connection), set(numbers)
     found: dict[int, NDArray[Any]] = {}
 
     def receive(rows: Iterable[Row]) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -237,11 +237,10 @@ def _send_lists(
             yield number, decoded
 
     if known is not None:
+        # Those sent ahead need not have stayed in memory.
         ahead = {n: part for sent in _ahead.pop(connection, ()) for n, part in receive(sent())}
-        for number in numbers:
-            part = ahead.get(number)
-            if (part := known.lists.get(number) if part is None else part) is not None:
-                found[number] = part
+        remembered = {n: part for n in numbers if (part := known.lists.get(n)) is not None}
+        found = {n: part for n, part in (remembered | ahead).items() if n in wanted}
     missing = [(number,) for number in numbers if number and number not in found]
     chunks = [
         statements.send_for(connection, _of_lists, _NUMBER, missing[start : start + _CHUNK])
