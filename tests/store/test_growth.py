@@ -111,6 +111,7 @@ def test_builds_that_took_equally_long_are_not_all_read(sqlite_stats: Stats) -> 
         window = Window.last(30, today=NOW.date())
         with read_snapshot(sqlite_stats.engine) as connection:
             performance.read(connection, window)  # keeps blocks
+        with read_snapshot(sqlite_stats.engine) as connection:
             driver: Any = connection.connection.dbapi_connection
             driver.set_progress_handler(step, 10)
             assert len(performance.read(connection, window)["slowest_builds"]) == 10
@@ -124,4 +125,4 @@ def test_builds_that_took_equally_long_are_not_all_read(sqlite_stats: Stats) -> 
     record(0, 40)
     few = steps()
     record(40, 400)
-    assert steps() < 1.2 * few
+    assert 0 < steps() < 1.2 * few

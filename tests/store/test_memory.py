@@ -106,7 +106,9 @@ def test_nothing_of_a_snapshot_is_left_after_it(stats: Stats) -> None:
     stats.record(list(events("a", DAYS // 4)))
     read(stats)
     gc.collect()
-    assert [name for name, of in known if any(isinstance(key, Connection) for key in of)] == []
+    left = [(name, key) for name, of in known for key in of if isinstance(key, Connection)]
+    # Other tests of the process may have left theirs.
+    assert [name for name, key in left if key.engine.pool is stats.engine.pool] == []
 
 
 @pytest.mark.usefixtures("traced")
