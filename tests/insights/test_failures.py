@@ -298,6 +298,14 @@ def test_a_client_that_asks_for_a_removed_package(sqlite_stats: Stats) -> None:
     assert row["p_value"] < 1e-6
 
 
+def test_nothing_but_rejected_requests(stats: Stats) -> None:
+    rejected = {"outcome": "rejected", "error_type": "package_not_found", "client": "luci/99"}
+    stats.record([request(f"r{n}", error_category="validation", **rejected) for n in range(30)])
+    answer = stats.get("insights/failures")
+    assert (answer["failures"], answer["groups_total"]) == (30, 1)
+    assert answer["groups"][0]["requests_hit"] == 30
+
+
 def test_one_user_who_tries_again_is_the_user(sqlite_stats: Stats) -> None:
     text = "Impossible package selection: missing (typo)"
     asked = request("same", NOW - timedelta(minutes=2))

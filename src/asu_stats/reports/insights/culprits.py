@@ -70,7 +70,8 @@ class Sent:
         """Take requests by client and version."""
         (client, _), counts = requests.columns()
         self._requests = requests
-        self._by_client = total(client.codes, len(client.values), counts)
+        # The last is of clients without requests.
+        self._by_client = total(client.codes, len(client.values) + 1, counts)
         self.versions = len(counts)
         self.clients = int(np.count_nonzero(self._by_client))
         self.total = int(counts.sum())
@@ -82,8 +83,7 @@ class Sent:
     def of_clients(self, clients: Sequence[str]) -> Ints:
         """Return the requests of clients, of all versions together."""
         codes = self._requests.vocabulary.find_names(0, clients)
-        known = (codes >= 0) & (codes < len(self._by_client))
-        return np.where(known, self._by_client[np.where(known, codes, 0)], 0)
+        return self._by_client[np.where(codes < len(self._by_client), codes, -1)]
 
 
 class Attribution(NamedTuple):
