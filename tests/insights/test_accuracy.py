@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from asu_stats.reports.insights import standouts
+from asu_stats.reports.insights import significance
 from benchmarks.insights import histories, incidents
 from benchmarks.insights.histories import CLEAR
 from benchmarks.report import Results
@@ -43,6 +43,6 @@ def test_clear_incidents_are_found_in_time_and_nothing_else(
 
 
 def test_an_insight_that_finds_nothing_misses_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standouts, "_P", 0.0)
+    monkeypatch.setattr(significance, "P", 0.0)
     missed = [target.name for target in accuracy(monkeypatch, "worker").targets if not target.ok]
     assert missed == ["clear incidents shown within a day, %", "the same by each insight, %"]

@@ -11,11 +11,10 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from asu_stats.chance import fisher
 from asu_stats.error_types import TAXONOMY
 from asu_stats.events import UNKNOWN
 from asu_stats.reports.insights.failure_rows import Failures, first_days
-from asu_stats.reports.insights.significance import least_p
+from asu_stats.reports.insights.significance import significant
 from asu_stats.reports.packages import branch_of
 from asu_stats.store.blocks.columns import Mask, Names, distinct, numbered, total
 from asu_stats.store.blocks.keys import Ints
@@ -57,7 +56,6 @@ _CLIENT_TYPES: Final = _PACKAGE_TYPES | {
 _MIN_DEVICES: Final = 2
 _MIN_CLIENTS: Final = 2
 _CLIENT_SHARE: Final = 0.9  # of failing requests, for the culprit `client`
-_P: Final = 0.01
 
 Ways: TypeAlias = NDArray[np.int8]
 _BY_TYPE, _BY_PACKAGE, _BY_CLIENT, _BY_VERSION = range(4)
@@ -137,7 +135,7 @@ class Attributions:
         self._blame_clients(kind.mapped(_CLIENT_TYPES.__contains__).equal(True)[firsts])
         by_type = kind.mapped(lambda name: CULPRITS.index(BY_TYPE.get(name, "unknown")))
         places = np.array(by_type.values or [0])[by_type.codes[firsts]]
-        for way, name in _CULPRITS.items():
+        for way, name in _CULPRIT_OF_WAY.items():
             places[self._way == way] = CULPRITS.index(name)
         self.culprit = Names(list(CULPRITS), places)  # of each cluster
 
@@ -160,11 +158,11 @@ class Attributions:
             some = np.flatnonzero(can_be & nearly_all & ~unknown[found.row])
             by_version = way == _BY_VERSION
             of = self._sent_of(found.row[some], by_version=by_version)
-            significant = some[
+            blamed = some[
                 _are_significant(found.count[some], found.total[some], of, self._sent.total, tests)
             ]
-            self._way[significant] = way
-            can_be[significant] = False
+            self._way[blamed] = way
+            can_be[blamed] = False
 
     def _sent_of(self, rows: Ints, *, by_version: bool) -> Ints:
         """Return all requests of the clients, or their versions, of some failures."""
@@ -207,7 +205,7 @@ class Attributions:
         return Attribution(culprit, reason, names if by_version else names[:1])
 
 
-_CULPRITS: Final[Mapping[int, Culprit]] = {
+_CULPRIT_OF_WAY: Final[Mapping[int, Culprit]] = {
     _BY_PACKAGE: "packages",
     _BY_CLIENT: "client",
     _BY_VERSION: "client",
@@ -224,13 +222,7 @@ def _are_significant(
     """
     sent = np.maximum(sent, counts)
     others = np.maximum(all_requests - sent, totals - counts)
-    tests = max(1, clients)
-    least = tests * least_p(counts, sent, totals - counts, others)
-    return [
-        place
-        for place in np.flatnonzero(least < _P).tolist()
-        if tests * fisher(*(int(of[place]) for of in (counts, sent, totals - counts, others))) < _P
-    ]
+    return significant(counts, sent, totals - counts, others, max(1, clients))
 
 
 def _reason(client: str, count: int, total: int, sent: int, all_requests: int) -> str:

@@ -28,6 +28,8 @@ from asu_stats.store.rollups.definitions import FAILURES
 from asu_stats.store.rollups.names import name_numbers
 from asu_stats.windows import Window
 
+NAMES_AT_ONCE: Final = 1 << 16  # in memory, where a client may have made them up
+
 _f: Final = FAILURES.table.c
 _NUMBERED: Final = ("device", "asker", "worker")
 

@@ -21,7 +21,7 @@ from asu_stats.reports.insights.standouts import Standout
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, CLIENT, ERROR_TYPE, PROFILE, TARGET, VERSION
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks.columns import Names, descending, numbered, total
+from asu_stats.store.blocks.columns import Names, descending, first_rows, numbered, total
 from asu_stats.store.blocks.cubes import BY_CLIENT_RELEASE
 from asu_stats.windows import Window
 
@@ -144,7 +144,7 @@ class _Groups:
         pair, some = numbered(group, attributions.cluster)  # by group ascending
         self._counts = total(pair, len(some), failures.count)
         self._clusters = attributions.cluster[some]
-        self._starts = np.searchsorted(group[some], np.arange(len(firsts) + 1))
+        self._starts = first_rows(group[some], len(firsts))
 
     def of(self, group: int, names: floor.Visible) -> Found:
         """Return key, sums and reason of a group, with only the names that are shown."""

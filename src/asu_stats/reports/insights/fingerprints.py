@@ -25,7 +25,15 @@ from asu_stats.reports.insights.failure_rows import Errors, FingerprintText
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.parameters import CATEGORY, DATE, ERROR_TYPE, VERSION, Parameter
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks.columns import Mask, Names, descending, distinct, numbered, total
+from asu_stats.store.blocks.columns import (
+    Mask,
+    Names,
+    descending,
+    distinct,
+    first_rows,
+    numbered,
+    total,
+)
 from asu_stats.store.blocks.cubes import FINGERPRINTS
 from asu_stats.windows import Window, parse_date
 
@@ -148,7 +156,7 @@ def read(
     counts = total(group, len(firsts), errors.counts[listed])
     devices = distinct(group, len(firsts), errors.device[listed])
     _, pairs = numbered(group, versions.codes)  # by group ascending
-    starts = np.searchsorted(group[pairs], np.arange(len(firsts) + 1))
+    starts = first_rows(group[pairs], len(firsts))
     ranked = descending(counts, fingerprints.where(firsts))
     shown = ranked[page.places]
     listed_names = fingerprints.of(firsts[shown])
@@ -190,8 +198,8 @@ def _shown_as(
     group, firsts = numbered(shown.codes)
     if new_since is not None:
         is_new = np.zeros(len(firsts), bool)
-        for start in range(0, len(firsts), _NAMES_AT_ONCE):
-            names = shown.of(firsts[start : start + _NAMES_AT_ONCE])
+        for start in range(0, len(firsts), failure_rows.NAMES_AT_ONCE):
+            names = shown.of(firsts[start : start + failure_rows.NAMES_AT_ONCE])
             days = failure_rows.first_and_last_days(connection, {*names} - {""})
             is_new[start : start + len(names)] = [
                 name in days and days[name][0] >= new_since for name in names
@@ -206,9 +214,6 @@ def _shown_as(
         is_hidden = np.array([name in hidden for name in shown.of(firsts)], bool)
         shown = shown.with_other(is_hidden[group], floor.OTHER)
     return shown, listed
-
-
-_NAMES_AT_ONCE: Final = 1 << 16
 
 
 @covers(OneFingerprint)

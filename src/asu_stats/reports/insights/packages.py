@@ -18,7 +18,7 @@ from asu_stats.reports.insights.failure_rows import Failures, FingerprintText, G
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.packages import branch_of
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks.columns import descending, numbered, total
+from asu_stats.store.blocks.columns import descending, first_rows, numbered, total
 from asu_stats.store.blocks.keys import Ints
 from asu_stats.windows import Window
 
@@ -95,7 +95,7 @@ class _Common:
         pair, firsts = numbered(group, kind.codes, fingerprint.codes)  # by group ascending
         self._counts = total(pair, len(firsts), failures.count)
         self._kind, self._fingerprint = kind.where(firsts), fingerprint.where(firsts)
-        self._starts = np.searchsorted(group[firsts], np.arange(groups + 1))
+        self._starts = first_rows(group[firsts], groups)
 
     def of(self, group: int) -> tuple[str, str]:
         """Return type and fingerprint of a group."""

@@ -1,18 +1,36 @@
-"""Bounds of p-values of Fisher's exact test, for many groups at once."""
+"""Fisher's exact test for many groups at once."""
 
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asu_stats.chance import fisher
 from asu_stats.store.blocks.columns import Mask
 from asu_stats.store.blocks.keys import Ints
 
 Floats: TypeAlias = NDArray[np.float64]
 
+P: Final = 0.01  # what p-values, corrected for the number of tests, must be below
 _LARGE: Final = 16  # from here on Stirling's series is exact to 12 digits
 _SMALL: Final = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, _LARGE)))))
 _ROUNDING: Final = 1e-4
+
+
+def significant(
+    failures: Ints, builds: Ints, other_failures: Ints, others: Ints, tests: int
+) -> list[int]:
+    """Return the places of the groups that fail significantly more often than others.
+
+    The arguments are those of `chance.fisher`, for each group. `tests` is the number of tests, for
+    Bonferroni's correction.
+    """
+    numbers = failures, builds, other_failures, others
+    return [
+        place
+        for place in np.flatnonzero(tests * least_p(*numbers) < P).tolist()
+        if tests * fisher(*(int(of[place]) for of in numbers)) < P
+    ]
 
 
 def least_p(failures: Ints, builds: Any, other_failures: Any, others: Any) -> Floats:

@@ -21,8 +21,8 @@ from asu_stats.chance import fisher
 from asu_stats.events import UNKNOWN
 from asu_stats.reports import figures, sums
 from asu_stats.reports.fields import Rate
-from asu_stats.reports.insights.failure_rows import Failures
-from asu_stats.reports.insights.significance import least_p
+from asu_stats.reports.insights.failure_rows import NAMES_AT_ONCE, Failures
+from asu_stats.reports.insights.significance import P, least_p, significant
 from asu_stats.reports.marks import Named
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.columns import Mask, numbered, total
@@ -69,7 +69,6 @@ class Standout(TypedDict):
     p_value: Annotated[float, Field(description="Of Fisher's test, times the tested values.")]
 
 
-_P: Final = 0.01
 _MIN_REQUESTS: Final = 3  # failing requests of a value
 _MAX_ROWS: Final = 20
 _DEVICE: Final[tuple[Dimension, ...]] = ("version", "target", "profile")
@@ -180,23 +179,21 @@ def _candidates(failed: Failures, pairs: Sequence[_Pairs], builds: "_Builds") ->
     code_of, hit, failed_of, all_of = (np.concatenate(of) for of in zip(*parts, strict=True))
     of = _distinct_builds_of(all_of, failed_of, hit)
     others = np.maximum(distinct - of, requests - hit)
-    least = least_p(hit, of, requests - hit, others)
     dimension = np.repeat(np.arange(len(pairs)), [len(tested) for tested, *_ in parts])
     named = failed.name("package")
     values, builds_of, has, is_named = list[Value](), list[int](), list[Mask](), list[bool]()
-    for place in np.flatnonzero(tests * least < _P).tolist():
+    for place in significant(hit, of, requests - hit, others, tests):
         each, n, code = pairs[dimension[place]], int(hit[place]), int(code_of[place])
-        if tests * fisher(n, int(of[place]), requests - n, int(others[place])) < _P:
-            here = np.zeros(requests, bool)
-            here[each.request[each.code == code]] = True
-            (name,) = each.names(np.array([code]))
-            values.append((each.dimension, name))
-            builds_of.append(int(all_of[place]))
-            has.append(here)
-            is_named.append(
-                each.dimension == "package"
-                and 2 * len(set(failed.request[named.equal(name)].tolist())) >= n
-            )
+        here = np.zeros(requests, bool)
+        here[each.request[each.code == code]] = True
+        (name,) = each.names(np.array([code]))
+        values.append((each.dimension, name))
+        builds_of.append(int(all_of[place]))
+        has.append(here)
+        is_named.append(
+            each.dimension == "package"
+            and 2 * len(set(failed.request[named.equal(name)].tolist())) >= n
+        )
     columns = np.stack(has, axis=1) if has else np.zeros((requests, 0), bool)
     return _Candidates(
         values,
@@ -236,12 +233,12 @@ def _ranked(found: _Candidates) -> list[Standout]:
         others = np.maximum(_distinct_builds(failed, remaining_builds) - of, len(failed) - requests)
         numbers = requests, of, len(failed) - requests, others
         best = _best(found, *numbers)
-        if best is None or best[0] >= _P:
+        if best is None or best[0] >= P:
             break
         if found.values[best[1]][0] == "package" and not found.is_named[best[1]]:
             together = 2 * (has & has[:, [best[1]]]).sum(axis=0) >= requests[best[1]]
             named = _best(found, *numbers, among=together & found.is_named)
-            best = named if named and named[0] < _P else best
+            best = named if named and named[0] < P else best
         p_value, place = best
         matching = remaining & found.has[:, place]
         failures, all_failures = int(found.failed[matching].sum()), int(failed.sum())
@@ -383,7 +380,6 @@ def _of_tested(
 
 
 _BOTH: Final = (0, 1)  # succeeded and failed builds
-_NAMES_AT_ONCE: Final = 1 << 16
 
 
 def _counts(counts: Mapping[Any, int], values: Sequence[Any]) -> Ints:
@@ -402,7 +398,7 @@ def _send_clients(
     counts = by_client.sums[:, _BOTH].sum(axis=1)
     some = np.flatnonzero(counts)
     values, codes = by_client.vocabulary.unsorted(0)
-    parts = [some[start:][:_NAMES_AT_ONCE] for start in range(0, len(some), _NAMES_AT_ONCE)]
+    parts = [some[start:][:NAMES_AT_ONCE] for start in range(0, len(some), NAMES_AT_ONCE)]
     sent = [names.send(connection, [values[code] for code in codes[part]]) for part in parts[:1]]
 
     def builds() -> Mapping[str, int]:
@@ -430,8 +426,8 @@ def _filtered(
     counts = {dimension: dict.fromkeys(values, 0) for dimension, values in tested.items()}
     lists: dict[int, int] = defaultdict(int)
     total = 0
-    for start in range(0, len(found), _NAMES_AT_ONCE):
-        rows = found[start : start + _NAMES_AT_ONCE]
+    for start in range(0, len(found), NAMES_AT_ONCE):
+        rows = found[start : start + NAMES_AT_ONCE]
         names_of = names.read(connection, {number for row in rows for number in row[:3]})
         for row in rows:
             device, client, worker, package_list, succeeded, failed = tuple(row)

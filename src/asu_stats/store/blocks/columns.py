@@ -93,6 +93,11 @@ def descending(counts: Ints, *columns: Names) -> Ints:
     return np.lexsort((*(column.ranks() for column in reversed(columns)), -counts))
 
 
+def first_rows(group: Ints, groups: int) -> Ints:
+    """Return the first row of each group, and at the end the number of rows. `group` ascends."""
+    return np.searchsorted(group, np.arange(groups + 1))
+
+
 def distinct(group: Ints, groups: int, of: Ints) -> Ints:
     """Return how many different values `of`, whole numbers from 0, each group has."""
     values = int(of.max(initial=0)) + 1
