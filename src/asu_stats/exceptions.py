@@ -27,9 +27,9 @@ class InvalidParameterError(AsuStatsError):
 
     def __init__(self, parameter: str, *, got: str, expected: str) -> None:
         self.parameter = parameter
+        self.got = got if len(got) <= 80 else f"{got[:77]}..."
         self.expected = expected
-        shown = got if len(got) <= 80 else f"{got[:77]}..."
-        super().__init__(f"{parameter}={shown}: expected {expected}")
+        super().__init__(f"{parameter}={self.got}: expected {expected}")
 
 
 class InvalidNoteError(AsuStatsError):

@@ -118,7 +118,7 @@ def test_silences(failing: str, run: Run) -> None:
     [
         (("silence",), "expected --rule or --subject"),
         (("silence", "--rule", "x"), "--rule x: expected one of success_rate_low"),
-        (("silence", "--subject", "colour=red"), "--subject colour=red: expected one of version"),
+        (("silence", "--subject", "colour=red"), "--subject colour=red: expected NAME=VALUE, "),
     ],
 )
 def test_wrong_usage(run: Run, arguments: tuple[str, ...], words: str) -> None:

@@ -71,7 +71,7 @@ def test_what_is_printed_can_be_json(path: str) -> None:
     [
         ("srve", "did you mean serve? See `asu-stats --help`"),
         ("db upgade", "did you mean 'upgrade'? See `asu-stats db --help`"),
-        ("serve --prot 1", "(Possible options: --host, --port)"),
+        ("serve --prot 1", "no such option --prot; did you mean --host or --port? See"),
     ],
 )
 def test_a_slip_of_the_finger_is_recognised(

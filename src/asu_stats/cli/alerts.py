@@ -173,8 +173,8 @@ def _subject(given: list[str]) -> Subject:
     for text in given:
         name, equals, value = text.partition("=")
         if name not in state.DIMENSIONS or not equals or not value:
-            expected = f"{', '.join(state.DIMENSIONS)}, = and a value"
-            raise typer.BadParameter(f"--subject {text}: expected one of {expected}")
+            names = " or ".join((", ".join(state.DIMENSIONS[:-1]), state.DIMENSIONS[-1]))
+            raise typer.BadParameter(f"--subject {text}: expected NAME=VALUE, NAME being {names}")
         found.append((name, value))
     return tuple(found)
 

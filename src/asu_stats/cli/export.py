@@ -49,7 +49,7 @@ def export(
     Request hashes are complete, and give access to images: keep the files private.
     """
     if table not in source.TABLES:
-        raise typer.BadParameter(f"{table}: expected one of {', '.join(source.TABLES)}")
+        raise typer.BadParameter(f"TABLE {table}: expected one of {', '.join(source.TABLES)}")
     if output is not None and (not output.name or output.is_dir()):
         raise typer.BadParameter(f"--output {output}: expected a file, this is a directory")
     first, last = options.days(start, end)

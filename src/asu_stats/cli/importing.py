@@ -175,7 +175,7 @@ def redis(
     that queued a build are known.
     """
     if follow and dry_run:
-        raise typer.BadParameter("--follow --dry-run: expected one of them")
+        raise typer.BadParameter("--follow and --dry-run: expected only one of them")
     summary = Summary(source=_source(source))
     file = rejected or Path("redis.rejected.ndjson")
     with (

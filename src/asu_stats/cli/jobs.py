@@ -76,7 +76,7 @@ def run_named(name: str, database: str | None, *, json: bool, force: bool = Fals
         job = next((job for job in jobs if job.name == name), None)
         if job is None:
             known = ", ".join(job.name for job in jobs)
-            raise typer.BadParameter(f"{name}: expected one of {known}")
+            raise typer.BadParameter(f"NAME {name}: expected one of {known}")
         runner = Runner(engine, jobs)
         runner.register()
         run = runner.run_now(job)

@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy import Engine
 
+from asu_stats.cli import usage
 from asu_stats.exceptions import InvalidParameterError
 from asu_stats.service import database as databases
 from asu_stats.settings import load
@@ -41,7 +42,7 @@ def days(start: str | None, end: str | None) -> tuple[date | None, date | None]:
         first = None if start is None else parse_date("--start", start)
         last = None if end is None else parse_date("--end", end)
     except InvalidParameterError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise usage.wrong(error) from None
     if first and last and first > last:
-        raise typer.BadParameter(f"--start {first} is after --end {last}")
+        raise typer.BadParameter(f"--start {first}: expected a day not after --end {last}")
     return first, last

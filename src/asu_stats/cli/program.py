@@ -9,6 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from asu_stats import __version__
+from asu_stats.cli import usage
 from asu_stats.cli.commands import Commands
 from asu_stats.cli.output import errors
 from asu_stats.exceptions import AsuStatsError, reason
@@ -86,20 +87,14 @@ def _discard_output() -> None:
 
 def _fail_usage(error: typer.TyperException) -> NoReturn:
     """Print in one line what is wrong with the arguments, and how to get help."""
-    message = error.format_message().replace("Value error, ", "").removeprefix("Invalid value: ")
-    if message.startswith("Usage:"):  # called without arguments
-        typer.echo(message, err=True)
+    if error.format_message().startswith("Usage:"):  # called without arguments
+        typer.echo(error.format_message(), err=True)
         sys.exit(error.exit_code)
+    problem = usage.problem_of(error)
     context = getattr(error, "ctx", None)
-    command = f"; see `{context.command_path} --help`" if context else ""
-    message = " ".join(message.rstrip(".").split())
-    if "Did you mean" in message:
-        message = message.replace(". Did you mean ", "; did you mean ").replace(
-            "No such", "no such"
-        )
-    if message.endswith("?"):
-        command = command.replace("; see", " See")
-    _fail(message + command, error.exit_code)
+    see = " See" if problem.endswith("?") else "; see"
+    help_of = f"{see} `{context.command_path} --help`" if context else ""
+    _fail(problem + help_of, error.exit_code)
 
 
 def _fail(message: str, status: int = 1) -> NoReturn:

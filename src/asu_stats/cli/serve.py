@@ -88,9 +88,7 @@ def worker(
     """Run build workers for servers on the same database."""
     settings = load(database_url=database, workers=workers, builder=builder)
     if settings.builder == "none":
-        raise typer.BadParameter(
-            "expected --builder demo, --builder command, or the setting builder"
-        )
+        raise typer.BadParameter("expected --builder demo or command, or the setting builder")
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

@@ -14,7 +14,8 @@ import typer
 from sqlalchemy import Connection, Engine
 
 from asu_stats.builds.combined_queue import CombinedQueue
-from asu_stats.cli import options, output
+from asu_stats.cli import options, output, usage
+from asu_stats.exceptions import InvalidParameterError
 from asu_stats.reports import decimals, overview, query_parsing, timeseries
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.parameters import FORMAT, Parameter
@@ -49,7 +50,10 @@ def _command(report: Report) -> Callable[..., None]:
         values = {
             each.name: given[each.name] for each in parameters if given[each.name] is not None
         }
-        _print(report, ParameterValues(values), subject, database, json=json)
+        try:
+            _print(report, ParameterValues(values), subject, database, json=json)
+        except InvalidParameterError as error:
+            raise usage.wrong(error) from None
 
     signature = [
         *((_argument(report.subject),) if report.subject else ()),

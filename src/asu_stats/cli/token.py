@@ -17,6 +17,7 @@ from asu_stats.windows import parse_date
 
 app = typer.Typer(help="Access tokens.", no_args_is_help=True)
 
+_LIFETIME: Final = "days, such as 90d, or a later day, YYYY-MM-DD"
 _DAYS: Final = re.compile(r"([1-9]\d{0,4})d", re.ASCII)
 
 
@@ -105,4 +106,4 @@ def _expiry(text: str | None, now: datetime) -> datetime | None:
             return found
     except (InvalidParameterError, OverflowError):
         pass
-    raise typer.BadParameter(f"--expires {text[:80]}: expected days, such as 90d, or a later day")
+    raise typer.BadParameter(f"--expires {text[:80]}: expected {_LIFETIME}")
