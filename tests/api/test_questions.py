@@ -333,7 +333,9 @@ def test_errors_of_the_build_api_are_plain_json(
     assert answer.json()["status"] == status
 
 
-def test_internal_errors_too(sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_internal_errors_too(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     for path, media in (
         ("/api/v1/build/" + "0" * 64, "application/json"),
         ("/api/v1/stats/overview", "application/problem+json"),
@@ -343,6 +345,25 @@ def test_internal_errors_too(sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatc
             answer = sqlite_stats.client.get(path)
         assert (answer.status_code, answer.headers["content-type"]) == (500, media)
         assert answer.headers["access-control-allow-origin"] == "*"
+    logged = [record.getMessage() for record in caplog.records if "problems" in record.name]
+    assert logged == [
+        "http: failed method=GET route=/api/v1/build/{request_hash}",
+        "http: failed method=GET route=/api/v1/stats/overview",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "detail"),
+    [
+        ("GET", "/api/v1/stats/nothing", "no such path"),
+        ("DELETE", "/api/v1/stats/overview", "DELETE: expected one of GET, HEAD"),
+        ("GET", "/api/v1/stats/events", "GET: expected one of POST"),
+    ],
+)
+def test_wrong_paths_and_methods_are_explained(
+    sqlite_stats: Stats, method: str, path: str, detail: str
+) -> None:
+    assert sqlite_stats.client.request(method, path).json()["detail"] == detail
 
 
 def test_behind_a_prefix_the_build_api_is_still_itself(sqlite_prefixed: Stats) -> None:

@@ -163,7 +163,7 @@ def _store_unavailable(_: Request, error: Exception) -> JSONResponse:
 
 def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as registered
-    headers = dict(error.headers or {})
+    headers, detail = dict(error.headers or {}), str(error.detail)
     if error.status_code == 405:  # static files do not list allowed methods
         # The router names the methods of one route; a path may have several.
         policies: Policies = request.app.state.policies
@@ -171,7 +171,10 @@ def _http(request: Request, error: Exception) -> JSONResponse:
             *headers.get("Allow", "GET").split(", ")
         }
         headers["Allow"] = ", ".join(sorted(allowed | {"HEAD"} if "GET" in allowed else allowed))
-    return problem(error.status_code, str(error.detail), headers=headers)
+        detail = f"{request.method}: expected one of {headers['Allow']}"
+    elif error.status_code == 404 and detail == title(404):  # of the framework
+        detail = "no such path"
+    return problem(error.status_code, detail, headers=headers)
 
 
 def _validation(_: Request, error: Exception) -> JSONResponse:
@@ -184,7 +187,9 @@ def _validation(_: Request, error: Exception) -> JSONResponse:
 
 
 def _internal(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s failed", request.method, request.scope.get("path"), exc_info=error)
+    policies: Policies = request.app.state.policies
+    route = policies.template(route_path(request)) or "other"  # a path can contain a request hash
+    log.error("http: failed method=%s route=%s", request.method, route, exc_info=error)
     return problem(500, "unexpected error; the log has the details", headers=COMMON_HEADERS)
 
 
