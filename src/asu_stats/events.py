@@ -6,6 +6,7 @@ Both run the same checks, so an `Event` is always valid.
 """
 
 import os
+import re
 import time as clock
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,11 +39,20 @@ STATUSES: Final[tuple[BuildStatus, ...]] = ("success", "failure", "timeout", "ca
 UNTRACED_OUTCOMES: Final = frozenset({*WAITING_OUTCOMES, UNKNOWN})
 FAILED_STATUSES: Final = frozenset({"failure", "timeout"})
 _SHOWN_CHARACTERS: Final = 12
+# A request hash has 64 digits; the beginning of a stored text can be cut off. Git hashes have 40.
+_HASH_IN_TEXT: Final = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{41,}")
 
 
 def shown_hash(request_hash: str) -> str:
     """Return the part of a hash that everybody may see. The full hash opens its image."""
     return request_hash[:_SHOWN_CHARACTERS]
+
+
+def shown_text(text: str, request_hash: str | None = None) -> str:
+    """Return an error text with shortened hashes: many texts name the directory of their build."""
+    if request_hash:
+        text = text.replace(request_hash, shown_hash(request_hash))
+    return _HASH_IN_TEXT.sub(lambda found: shown_hash(found[0]), text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -89,6 +89,37 @@ def test_secrets_are_in_no_log_response_metric_or_file(
             assert secret not in rest
 
 
+@pytest.mark.parametrize("request_hash", ["ab" * 32, "hash-of-another-server"])
+def test_hashes_in_error_texts_are_shortened(stats: Stats, request_hash: str) -> None:
+    """Builds run in directories named after the request hash, so it is in many texts."""
+    place = f"/store/{request_hash}"
+    missing = "Impossible package selection: missing (luci-app-foo)"
+    stats.record(
+        request(request_hash, outcome="rejected", error_message=f"No space left on {place}"),
+        build(request_hash, "failure", error_message=f"{place}: {missing} in {place}/x"),
+    )
+    (fingerprint,) = (
+        each["fingerprint"]
+        for each in stats.get("insights/fingerprints", type="package_not_found")["fingerprints"]
+    )
+    shown = request_hash[:12]
+    for question in (
+        "errors/examples",
+        "errors/examples?format=csv",
+        "insights/failures",
+        "insights/failures?format=csv",
+        "insights/fingerprints",
+        "insights/packages",
+        f"insights/fingerprints/{fingerprint}",
+    ):
+        text = stats.client.get(f"/api/v1/stats/{question}").text
+        assert f"{place[:7]}{shown}" in text, question
+        assert request_hash not in text, question
+    page = stats.client.get("/errors").text
+    assert shown in page
+    assert request_hash not in page
+
+
 def test_a_token_is_compared_in_constant_time_or_by_its_digest(
     private: Stats, monkeypatch: pytest.MonkeyPatch
 ) -> None:

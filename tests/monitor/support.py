@@ -61,7 +61,7 @@ class Play:
         """Record builds, each of another request, `ago` minutes ago; `failed` of them failed.
 
         Versions and targets are drawn where they are not given. As many times as `hits` says the
-        image is asked for again.
+        image is asked for again. `HASH` in an error message stands for the hash of the request.
         """
         given = {**(names or {}), **more}
         kept = {key: given.pop(key) for key in ("client",) if key in given}
@@ -76,7 +76,7 @@ class Play:
             asked: dict[str, Any] = {**taken, **given, **kept}
             events.append(request(name, time - timedelta(seconds=seconds), **asked))
             fails = number * failed % count < failed
-            said = error if fails else {}
+            said = {key: text.replace("HASH", name) for key, text in error.items() if fails}
             status = "failure" if fails else "success"
             events += build(name, status, end=time, seconds=seconds, **said)
             again = {**asked, "outcome": "cache_hit"}

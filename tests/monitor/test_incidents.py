@@ -32,7 +32,7 @@ def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
     play.builds(100, failed=4, error_type="image_too_big", ago=60)
     for _ in range(6):
         broken = {"version": VERSIONS[7], "error_type": "package_not_found"}
-        play.builds(5, failed=4, names=broken, error_message=MISSING)
+        play.builds(5, failed=4, names=broken, error_message=f"{MISSING} in /store/HASH")
         play.builds(40, failed=2, error_type="image_too_big")
         play.go(10, step=5)
     play.go(60, step=10)
@@ -47,7 +47,7 @@ def test_a_broken_package_in_one_version_of_twenty(stats: Stats) -> None:
     assert data["cause"]["target"] is None
     examples = data["cause"]["examples"]
     assert [len(example["request_hash"]) for example in examples] == [12, 12, 12]
-    assert examples[0]["message"] == MISSING
+    assert examples[0]["message"] == f"{MISSING} in /store/{examples[0]['request_hash']}"
     for word in (VERSIONS[7], "luci-app-foo", "% of", "Firing since 2026-09-30T12:"):
         assert word in data["subject_line"] + data["body"]
     assert not [name for name in hashes_of(play) if name in json.dumps(opened)]

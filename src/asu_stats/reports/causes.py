@@ -13,7 +13,7 @@ from pydantic import Field
 from sqlalchemy import ColumnElement, Connection, Row, Select, and_, select
 from typing_extensions import TypedDict
 
-from asu_stats.events import FAILED_STATUSES, shown_hash
+from asu_stats.events import FAILED_STATUSES, shown_hash, shown_text
 from asu_stats.fingerprints import package_of
 from asu_stats.reports import figures
 from asu_stats.reports.recent import Span
@@ -242,12 +242,12 @@ def _example(case: _Case) -> Example:
         "target": case.target,
         "profile": case.profile,
         "error_type": case.error_type,
-        "message": _line(case.message),
+        "message": _line(shown_text(case.message or "", case.request_hash)),
         "duration_seconds": case.seconds,
     }
 
 
-def _line(message: str | None) -> str | None:
+def _line(message: str) -> str | None:
     """Return the first line with text in it."""
-    lines = (line.strip() for line in (message or "")[:4096].splitlines())
+    lines = (line.strip() for line in message[:4096].splitlines())
     return next((line[:_MESSAGE] for line in lines if line), None)

@@ -9,10 +9,11 @@ from sqlalchemy import Connection
 from typing_extensions import TypedDict
 
 from asu_stats.cloudevents import format_time
-from asu_stats.events import shown_hash
+from asu_stats.events import shown_hash, shown_text
 from asu_stats.reports import latest_errors
 from asu_stats.reports.cover import covers
 from asu_stats.reports.fields import Category, Profile, Target, TypeOfError, Version
+from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.marks import IDENTIFYING, Named
 from asu_stats.reports.parameters import CATEGORY, ERROR_TYPE, VERSION
 from asu_stats.reports.report import Report
@@ -68,11 +69,16 @@ def read(
             "profile": error.profile,
             "client": error.client,
             "request_hash": shown_hash(error.request_hash) or None,
-            "message": error.error_message[-_MESSAGE:] if error.error_message else None,
+            "message": _message(error),
             "fingerprint": error.fingerprint,
         }
         for error in found
     ]
+
+
+def _message(error: LatestError) -> str | None:
+    text = shown_text(error.error_message or "", error.request_hash)
+    return text[-_MESSAGE:] or None
 
 
 def _selected(window: Window, filters: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, select
 
-from asu_stats.events import NO_HASH, UNKNOWN
+from asu_stats.events import NO_HASH, UNKNOWN, shown_text
 from asu_stats.reports import floor, sums
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.store.blocks import reader
@@ -294,7 +294,10 @@ _FINGERPRINT: Final = (("fingerprint", _f.fingerprint.type),)
 
 
 def texts(connection: Connection, fingerprints: Iterable[str]) -> dict[str, FingerprintText]:
-    """Return the texts of fingerprints; with a public floor, the pattern as the example."""
+    """Return the texts of fingerprints, with shortened hashes in the example.
+
+    With a public floor, the pattern is the example.
+    """
     return send_texts(connection, fingerprints)()
 
 
@@ -308,7 +311,7 @@ def send_texts(
     def texts() -> dict[str, FingerprintText]:
         stored = {row[0]: FingerprintText(*row[1:]) for row in sent()}
         if not floor.min_requests():
-            return stored
+            return {name: _shown(text) for name, text in stored.items()}
         # A text contains names, and the hash identifies a request.
         return {
             name: text._replace(example=text.pattern, request_hash=None)
@@ -316,6 +319,11 @@ def send_texts(
         }
 
     return texts
+
+
+def _shown(text: FingerprintText) -> FingerprintText:
+    example = text.example and shown_text(text.example, text.request_hash)
+    return text._replace(example=example)
 
 
 def _select_days(given: FromClause) -> Select[Any]:
