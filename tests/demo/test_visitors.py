@@ -15,7 +15,7 @@ import pytest
 from asu_stats.builds.requests import client_of, parse
 from asu_stats.demo import visitors
 from asu_stats.demo.crowd import PlannedRequest, make
-from asu_stats.demo.visitors import PollingBehaviour, Visitors, letter
+from asu_stats.demo.visitors import PollingBehaviour, Visitors, sent_as
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.settings import Settings
 
@@ -74,7 +74,7 @@ def serving(*answers: tuple[int, bytes]) -> Iterator[Server]:
             thread.join()
 
 
-def wish(client: str) -> PlannedRequest:
+def planned(client: str) -> PlannedRequest:
     return make(
         client=client,
         version="24.10.2",
@@ -110,9 +110,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_server_sees_what_is_meant(client: str, seen: str) -> None:
-    sent = letter(wish(client))
+    sent = sent_as(planned(client))
     request = parse(sent["body"], Settings())
-    assert request.request_hash == wish(client).request_hash
+    assert request.request_hash == planned(client).request_hash
     assert client_of(request.client, sent["headers"].get("User-Agent")) == seen
     assert ("client" in json.loads(sent["body"])) == (
         client.split("/")[0] not in {"auc", "unknown"}
@@ -204,7 +204,7 @@ def test_an_accident_does_not_end_the_visits(
         times.release()
         raise RuntimeError("stumbled")
 
-    monkeypatch.setattr(visitors, "letter", fall)
+    monkeypatch.setattr(visitors, "sent_as", fall)
     with Visitors("http://127.0.0.1:9", mean_seconds=0.01):
         assert times.acquire(timeout=120)
         assert times.acquire(timeout=120)

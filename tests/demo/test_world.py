@@ -173,16 +173,16 @@ def test_clients_are_not_older_than_they_say() -> None:
 
 def test_a_crowd_is_a_matter_of_its_seed() -> None:
     crowds = [Crowd(WORLD, seed=seed) for seed in (1, 1, 2)]
-    first, same, other = ([crowd.ask(AUTUMN) for _ in range(50)] for crowd in crowds)
+    first, same, other = ([crowd.plan(AUTUMN) for _ in range(50)] for crowd in crowds)
     assert first == same
     assert first != other
 
 
 def test_clients_ask_for_versions_that_they_are_in() -> None:
     crowd = Crowd(WORLD, seed=1)
-    wishes = [crowd.ask_new(AUTUMN) for _ in range(3000)]
-    auc = {wish.version for wish in wishes if wish.client.startswith("auc/")}
-    owut = {wish.version for wish in wishes if wish.client.startswith("owut/")}
+    requests = [crowd.plan_new(AUTUMN) for _ in range(3000)]
+    auc = {planned.version for planned in requests if planned.client.startswith("auc/")}
+    owut = {planned.version for planned in requests if planned.client.startswith("owut/")}
     assert auc
     assert not any(version.startswith("25.12") or version == "SNAPSHOT" for version in auc)
     assert owut

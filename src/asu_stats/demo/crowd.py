@@ -128,22 +128,22 @@ class Crowd:
         self._lately: deque[PlannedRequest] = deque(maxlen=max(10, remembered))
         self._day: _Day | None = None
 
-    def ask(self, day: date) -> PlannedRequest:
+    def plan(self, day: date) -> PlannedRequest:
         """Return a request of a day, often a repetition of a recent one."""
         lately, chance = self._lately, self._chance
         if len(lately) < _AT_ONCE or chance.random() >= _AGAIN:
-            return self.ask_new(day)
+            return self.plan_new(day)
         at_once = chance.random() < _AGAIN_AT_ONCE
         place = -chance.randint(1, _AT_ONCE) if at_once else chance.randrange(len(lately))
-        wish = lately[place]
+        planned = lately[place]
         if chance.random() >= _SAME_PERSON:
-            name = split_client(wish.client)[0]
+            name = split_client(planned.client)[0]
             client = self._on(day).same_client(name).draw(chance)
-            wish = replace(wish, client=client)
-        lately.append(wish)
-        return wish
+            planned = replace(planned, client=client)
+        lately.append(planned)
+        return planned
 
-    def ask_new(self, day: date) -> PlannedRequest:
+    def plan_new(self, day: date) -> PlannedRequest:
         """Return a request that repeats no other."""
         chance, today = self._chance, self._on(day)
         client = today.clients.draw(chance)
@@ -153,7 +153,7 @@ class Crowd:
         branch = branch_of(version)
         target, profile = self._devices_of(branch).draw(chance)
         diff_packages = chance.random() < manner.diff_packages
-        wish = make(
+        planned = make(
             client=client,
             version=version,
             target=target,
@@ -169,8 +169,8 @@ class Crowd:
             ),
             rootfs_size_mb=self._rootfs_size(name),
         )
-        self._lately.append(wish)
-        return wish
+        self._lately.append(planned)
+        return planned
 
     def _rootfs_size(self, client: str) -> int | None:
         chance = self._size_chance
@@ -206,7 +206,7 @@ def make(
     names: tuple[str, ...],
     rootfs_size_mb: int | None = None,
 ) -> PlannedRequest:
-    """Return a wish with the request hash that the build service gives it."""
+    """Return a planned request with the hash that the build service gives it."""
     request = BuildRequest(
         version=version,
         target=target,

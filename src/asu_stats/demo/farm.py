@@ -62,13 +62,13 @@ class WorkerPool:
         self._free = [(0.0, number) for number in range(1, workers + 1)]
         self._builds = 0
 
-    def build(self, wish: PlannedRequest, at: float) -> Build:
+    def build(self, planned: PlannedRequest, at: float) -> Build:
         """Return the build of a request that is queued now, after all queued before."""
         chance = self._chance
         free, worker = self._free[0]
         started = round(max(free + 0.2, at + chance.uniform(0.2, 2.5)), 3)
-        failure = self._troubles.failure_of(wish, started)
-        seconds = self._seconds(wish)
+        failure = self._troubles.failure_of(planned, started)
+        seconds = self._seconds(planned)
         took = seconds if failure is None else self._until_failure(failure, seconds)
         finished = round(started + took, 3)
         heapq.heapreplace(self._free, (finished, worker))
@@ -82,8 +82,8 @@ class WorkerPool:
             phases=_phases(took, TIMEOUT_SECONDS if took == TIMEOUT_SECONDS else seconds),
         )
 
-    def _seconds(self, wish: PlannedRequest) -> float:
-        mean = self._mean_seconds(wish.target) + _SECONDS_PER_PACKAGE * len(wish.packages)
+    def _seconds(self, planned: PlannedRequest) -> float:
+        mean = self._mean_seconds(planned.target) + _SECONDS_PER_PACKAGE * len(planned.packages)
         return max(15.0, mean * self._chance.lognormvariate(-_SPREAD * _SPREAD / 2, _SPREAD))
 
     def _mean_seconds(self, target: str) -> float:

@@ -144,15 +144,15 @@ class _History:
         for at in self._moments():
             # A repeated request has its own time, and replaces the next new request.
             while self._returning and self._returning[0][0] <= at:
-                due, _, wish = heapq.heappop(self._returning)
+                due, _, planned = heapq.heappop(self._returning)
                 yield from self._until(due)
-                self._receive(wish, due)
+                self._receive(planned, due)
                 ahead += 1
             if ahead:
                 ahead -= 1
                 continue
             yield from self._until(at)
-            self._receive(self._wish(at), at)
+            self._receive(self._plan(at), at)
         yield from self._until(self._end)
 
     def _until(self, at: float) -> Iterator[Event]:
@@ -196,12 +196,12 @@ class _History:
     def _day(self, at: float) -> date:
         return self._first + timedelta(days=int(at // _DAY))
 
-    def _wish(self, at: float) -> PlannedRequest:
+    def _plan(self, at: float) -> PlannedRequest:
         day = self._day(at)
         # New requests at the end, so that builds are running when the history ends.
         if at > self._end - self._last_seconds:
-            return self._crowd.ask_new(day)
-        return self._crowd.ask(day)
+            return self._crowd.plan_new(day)
+        return self._crowd.plan(day)
 
     def _forget(self, at: float) -> None:
         """Drop images that are no longer requested."""
@@ -214,43 +214,43 @@ class _History:
 
     # Requests ---------------------------------------------------------------------------------
 
-    def _receive(self, wish: PlannedRequest, at: float) -> None:
+    def _receive(self, planned: PlannedRequest, at: float) -> None:
         """Simulate an accepted request, and sometimes a rejected one before it."""
         if self._chance.random() < _REFUSED:
-            self._refuse(self._crowd.ask_new(self._day(at)), at)
-        outcome = self._outcome(wish, at)
+            self._refuse(self._crowd.plan_new(self._day(at)), at)
+        outcome = self._outcome(planned, at)
         for _ in range(_OVERLOAD_DRAWS):
             overload = self._troubles.overload(at) if outcome == "queued" else None
             if overload is None:
                 break
-            self._turn_away(wish, at, overload)
-            wish = self._crowd.ask(self._day(at))
-            outcome = self._outcome(wish, at)
-        self._add(at, self._writer.request(wish, at, outcome))
+            self._turn_away(planned, at, overload)
+            planned = self._crowd.plan(self._day(at))
+            outcome = self._outcome(planned, at)
+        self._add(at, self._writer.request(planned, at, outcome))
         if outcome == "queued":
-            self._build(wish, at)
+            self._build(planned, at)
         elif outcome == "cached_failure" and self._chance.random() < _TRY_AGAIN / 2:
-            self._return(wish, at + self._chance.uniform(30, 1800))
+            self._return(planned, at + self._chance.uniform(30, 1800))
 
-    def _outcome(self, wish: PlannedRequest, at: float) -> Outcome:
-        image = self._images.get(wish.request_hash)
+    def _outcome(self, planned: PlannedRequest, at: float) -> Outcome:
+        image = self._images.get(planned.request_hash)
         return (image and image.outcome(at)) or "queued"
 
-    def _build(self, wish: PlannedRequest, at: float) -> None:
-        build = self._farm.build(wish, at)
+    def _build(self, planned: PlannedRequest, at: float) -> None:
+        build = self._farm.build(planned, at)
         status = build.failure.status if build.failure else "success"
-        self._images[wish.request_hash] = _Image(build.finished, status)
-        self._add(build.started, self._writer.started(wish, build))
-        self._add(build.finished, self._writer.finished(wish, build))
-        self._come_back(wish, at, build)
+        self._images[planned.request_hash] = _Image(build.finished, status)
+        self._add(build.started, self._writer.started(planned, build))
+        self._add(build.finished, self._writer.finished(planned, build))
+        self._come_back(planned, at, build)
 
-    def _come_back(self, wish: PlannedRequest, at: float, build: Build) -> None:
+    def _come_back(self, planned: PlannedRequest, at: float, build: Build) -> None:
         """Schedule repeated requests: users that do not wait, and retries after a failure."""
-        impatient = _IMPATIENT_AT_RELEASE if self._is_fresh(wish.version, at) else _IMPATIENT
+        impatient = _IMPATIENT_AT_RELEASE if self._is_fresh(planned.version, at) else _IMPATIENT
         if self._chance.random() < impatient:
-            self._return(wish, self._chance.uniform(at, build.finished))
+            self._return(planned, self._chance.uniform(at, build.finished))
         if build.failure and self._chance.random() < _TRY_AGAIN:
-            self._return(wish, build.finished + self._chance.uniform(20, 2400))
+            self._return(planned, build.finished + self._chance.uniform(20, 2400))
 
     def _is_fresh(self, version: str, at: float) -> bool:
         day = self._day(at)
@@ -259,37 +259,39 @@ class _History:
             for each in self._world.versions
         )
 
-    def _refuse(self, wish: PlannedRequest, at: float) -> None:
+    def _refuse(self, planned: PlannedRequest, at: float) -> None:
         text = self._troubles.refusal()
         names = {
-            "version": wish.version,
-            "target": wish.target,
-            "profile": wish.profile,
+            "version": planned.version,
+            "target": planned.target,
+            "profile": planned.profile,
             **refused_names(text),
         }
         refused = make(
-            client=wish.client,
+            client=planned.client,
             version=names["version"],
             target=names["target"],
             profile=names["profile"],
-            diff_packages=wish.diff_packages,
-            names=wish.packages,
-            rootfs_size_mb=wish.rootfs_size_mb,
+            diff_packages=planned.diff_packages,
+            names=planned.packages,
+            rootfs_size_mb=planned.rootfs_size_mb,
         )
         self._add(at, self._writer.request(refused, at, "rejected", error_message=text))
 
-    def _turn_away(self, wish: PlannedRequest, at: float, overload: str) -> None:
+    def _turn_away(self, planned: PlannedRequest, at: float, overload: str) -> None:
         """Reject a request because the queue is full; LuCI repeats it every 5 seconds."""
         chance = self._chance
-        again, pause = (chance.randint(2, 20), 5.0) if wish.client.startswith("luci/") else (0, 0.0)
+        again, pause = (
+            (chance.randint(2, 20), 5.0) if planned.client.startswith("luci/") else (0, 0.0)
+        )
         for number in range(again + 1):
             later = round(at + number * pause, 3)
-            refused = self._writer.request(wish, later, "rejected", error_message=overload)
+            refused = self._writer.request(planned, later, "rejected", error_message=overload)
             self._add(later, refused)
 
-    def _return(self, wish: PlannedRequest, at: float) -> None:
+    def _return(self, planned: PlannedRequest, at: float) -> None:
         self._numbers += 1
-        heapq.heappush(self._returning, (round(at, 3), self._numbers, wish))
+        heapq.heappush(self._returning, (round(at, 3), self._numbers, planned))
 
     def _add(self, at: float, event: Event) -> None:
         self._numbers += 1

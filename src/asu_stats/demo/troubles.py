@@ -148,7 +148,7 @@ class Troubles:
         if ongoing_since is not None:
             self.outages += (Outage(ongoing_since, math.inf),)
 
-    def failure_of(self, wish: PlannedRequest, started: float) -> BuildFailure | None:
+    def failure_of(self, planned: PlannedRequest, started: float) -> BuildFailure | None:
         """Return how a build fails, `None` if it succeeds."""
         chance = self._chance
         if any(each.start <= started < each.end for each in self.outages) and (
@@ -158,8 +158,8 @@ class Troubles:
         for breakage in self.breakages:
             if (
                 breakage.start <= started < breakage.end
-                and wish.version == breakage.version
-                and breakage.package in wish.packages
+                and planned.version == breakage.version
+                and breakage.package in planned.packages
                 and chance.random() < _BREAKAGE_RATE
             ):
                 return BuildFailure("failure", _missing(breakage))

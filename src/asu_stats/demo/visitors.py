@@ -141,19 +141,21 @@ class Visitors:
         self._mean_seconds = min(self._calm_seconds, self._mean_seconds * _CALMER)
         burst = chance.random() < _BURST_RATE
         for _ in range(chance.randint(*_BURST) if burst else 1):
-            wish = self._crowd.ask(self._today())
+            planned = self._crowd.plan(self._today())
             if chance.random() < _MISTAKE_RATE:
-                wish = chance.choice(_MISTAKES)(wish)
-            self._plan(chance.uniform(0, _BURST_SECONDS) if burst else 0, partial(self._post, wish))
+                planned = chance.choice(_MISTAKES)(planned)
+            self._plan(
+                chance.uniform(0, _BURST_SECONDS) if burst else 0, partial(self._post, planned)
+            )
 
-    def _post(self, wish: PlannedRequest, tries: int = 0) -> None:
+    def _post(self, planned: PlannedRequest, tries: int = 0) -> None:
         """Request an image."""
-        reply = self._send("POST", "/api/v1/build", **letter(wish))
-        habit = HABITS.get(split_client(wish.client)[0], _USUAL)
+        reply = self._send("POST", "/api/v1/build", **sent_as(planned))
+        habit = HABITS.get(split_client(planned.client)[0], _USUAL)
         if reply is None:
             return
         if reply.status == _OVERLOADED and habit.posts_again and tries < _MAX_POLLS:
-            self._plan(habit.poll_seconds, partial(self._post, wish, tries + 1))
+            self._plan(habit.poll_seconds, partial(self._post, planned, tries + 1))
         request_hash = reply.body.get("request_hash")
         if reply.status == 202 and isinstance(request_hash, str) and request_hash.isalnum():
             self._plan(habit.poll_seconds, partial(self._poll, habit, request_hash))
@@ -186,23 +188,23 @@ class Visitors:
         return _Reply(response.status, _members(text))
 
 
-def letter(wish: PlannedRequest) -> dict[str, Any]:
+def sent_as(planned: PlannedRequest) -> dict[str, Any]:
     """Return body and headers of a request as its client sends it."""
-    name, version = split_client(wish.client)
+    name, version = split_client(planned.client)
     body: dict[str, Any] = {
-        "version": wish.version,
-        "target": wish.target,
-        "profile": wish.profile,
-        "packages": list(wish.packages),
-        "diff_packages": wish.diff_packages,
+        "version": planned.version,
+        "target": planned.target,
+        "profile": planned.profile,
+        "packages": list(planned.packages),
+        "diff_packages": planned.diff_packages,
     }
-    if wish.rootfs_size_mb:
-        body["rootfs_size_mb"] = wish.rootfs_size_mb
+    if planned.rootfs_size_mb:
+        body["rootfs_size_mb"] = planned.rootfs_size_mb
     headers = {"Content-Type": "application/json"}
     if name == "auc":  # identifies itself only in the header
         headers["User-Agent"] = f"auc ({version})"
     elif name != UNKNOWN:
-        body["client"] = wish.client
+        body["client"] = planned.client
     return {"body": json.dumps(body).encode(), "headers": headers}
 
 

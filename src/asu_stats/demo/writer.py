@@ -33,47 +33,52 @@ class Writer:
         self._requests = 0
 
     def request(
-        self, wish: PlannedRequest, at: float, outcome: Outcome, *, error_message: str | None = None
+        self,
+        planned: PlannedRequest,
+        at: float,
+        outcome: Outcome,
+        *,
+        error_message: str | None = None,
     ) -> RequestReceived:
         """Return the event of a request; `error_message` says why it was rejected."""
         self._requests += 1
-        client, client_version = split_client(wish.client)
+        client, client_version = split_client(planned.client)
         kind = kind_of_text(error_message, "rejected") if error_message else None
         return RequestReceived(
             source=self._source,
             id=f"demo:{self._key}:request:{self._requests}",
             time=self._time(at),
-            request_hash=wish.request_hash,
+            request_hash=planned.request_hash,
             outcome=outcome,
-            version=wish.version,
-            target=wish.target,
-            profile=wish.profile,
-            diff_packages=wish.diff_packages,
+            version=planned.version,
+            target=planned.target,
+            profile=planned.profile,
+            diff_packages=planned.diff_packages,
             client=client,
             client_version=client_version,
-            packages=wish.packages,
-            package_count=len(wish.packages),
+            packages=planned.packages,
+            package_count=len(planned.packages),
             has_custom_repos=kind is not None and kind.type == "repository_not_allowed",
             has_defaults=kind is not None and kind.type == "defaults_not_allowed",
-            rootfs_size_mb=wish.rootfs_size_mb or 0,
+            rootfs_size_mb=planned.rootfs_size_mb or 0,
             error_message=error_message,
             error_category=kind.category if kind else None,
             error_type=kind.type if kind else None,
         )
 
-    def started(self, wish: PlannedRequest, build: Build) -> BuildStarted:
+    def started(self, planned: PlannedRequest, build: Build) -> BuildStarted:
         """Return the start event of a build."""
         return BuildStarted(
             source=f"{self._source}/workers/{build.worker}",
             id=f"demo:{self._key}:started:{build.number}",
             time=self._time(build.started),
             build_id=f"demo-{self._key}-{build.number}",
-            request_hash=wish.request_hash,
+            request_hash=planned.request_hash,
             worker_id=build.worker,
-            names=_names(wish),
+            names=_names(planned),
         )
 
-    def finished(self, wish: PlannedRequest, build: Build) -> BuildFinished:
+    def finished(self, planned: PlannedRequest, build: Build) -> BuildFinished:
         """Return the end event of a build."""
         failure = build.failure
         kind = failure.kind if failure else None
@@ -82,7 +87,7 @@ class Writer:
             id=f"demo:{self._key}:finished:{build.number}",
             time=self._time(build.finished),
             build_id=f"demo-{self._key}-{build.number}",
-            request_hash=wish.request_hash,
+            request_hash=planned.request_hash,
             status=failure.status if failure else "success",
             worker_id=build.worker,
             duration_seconds=math.floor(round(build.finished - build.started, 3) + 0.5),
@@ -90,17 +95,17 @@ class Writer:
             error_message=failure.text if failure else None,
             error_category=kind.category if kind else None,
             error_type=kind.type if kind else None,
-            names=_names(wish),
+            names=_names(planned),
         )
 
     def _time(self, at: float) -> datetime:
         return self._midnight + timedelta(milliseconds=round(at * 1000))
 
 
-def _names(wish: PlannedRequest) -> Names:
+def _names(planned: PlannedRequest) -> Names:
     return Names(
-        version=wish.version,
-        target=wish.target,
-        profile=wish.profile,
-        diff_packages=wish.diff_packages,
+        version=planned.version,
+        target=planned.target,
+        profile=planned.profile,
+        diff_packages=planned.diff_packages,
     )
