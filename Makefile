@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 .PHONY: help demo test lint format bench lock venv clean a11y screenshots docs manual crash powerloss bounded fuzz soak soak-server \
   upstream dist sbom chromium prometheus redis atheris
 
-help: ## Say what there is
+help: ## List the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 # The manual is built while the demo starts.
@@ -31,7 +31,7 @@ lint: $(VENV)/.dev ## Style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.dev ## Put the code into its one format
+format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -41,7 +41,7 @@ crash: $(VENV)/.dev ## The long crash campaign: kill -9, again and again (KILLS=
 powerloss: $(VENV)/.dev ## Power failures at many moments: what was not synced is lost (CUTS=200)
 	CUTS=$(or $(CUTS),200) $(BIN)/python -m pytest -s tests/powerloss $(ARGS)
 
-bounded: $(VENV)/.dev ## A hostile sender makes up names: memory and responses stay bounded (NAMES=1000000)
+bounded: $(VENV)/.dev ## A sender that makes up names: memory and responses stay bounded (NAMES=1000000)
 	NAMES=$(or $(NAMES),1000000) MALLOC_ARENA_MAX=1 $(BIN)/python -m pytest -s tests/api/test_bounded.py $(ARGS)
 
 fuzz: $(VENV)/.dev atheris ## Odd requests, frames and bytes; slow texts (FUZZ_EXAMPLES=2000 SEARCH_SECONDS=60 FRAMES=5000)
@@ -59,7 +59,7 @@ soak: $(VENV)/.dev ## The long campaign of generated histories against the oracl
 mutants: $(VENV)/.mutants ## Put faults into the code, and count those that tests notice (PARTS="windows leases" DIGITS=)
 	nice -n 15 $(BIN)/python -m tests.mutation $(filter-out all,$(PARTS)) --digits "$(DIGITS)"
 
-soak-server: $(VENV)/.dev ## Mixed load at half of the maximum: is everything flat and right? (MINUTES=60 DATABASE=sqlite)
+soak-server: $(VENV)/.dev ## Mixed load at half of the maximum: memory, log and responses stay flat, figures right (MINUTES=60 DATABASE=sqlite)
 	MINUTES=$(or $(MINUTES),60) DATABASE=$(or $(DATABASE),sqlite) $(BIN)/python -m tests.soak_server
 
 upstream: $(VENV)/.dev redis ## The plug-in on the real upstream server (UPSTREAM=checkout of openwrt/asu)
@@ -117,7 +117,7 @@ redis:
 
 venv: $(VENV)/.dev ## Only the virtual environment, with everything in it
 
-lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for every Python and system
+lock: $(VENV)/.dev ## Compile the requirements from pyproject.toml, for every Python and system
 	$(PIP) install uv
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 \
 	  --extra all --extra build pyproject.toml -o requirements/runtime.txt
@@ -140,7 +140,7 @@ lock: $(VENV)/.dev ## Compile the requirements anew from pyproject.toml, for eve
 	  pyproject.toml -o requirements/bench.txt
 
 # The same commit gives the same bytes.
-dist: $(VENV)/.manual ## Wheel and sdist in dist/
+dist: $(VENV)/.manual ## Build the wheel and the sdist in dist/
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m hatchling build
 	@cd dist && sha256sum asu_stats-*
 

@@ -61,7 +61,6 @@ class Bucket(TypedDict):
 
 
 Filters = Mapping[str, str]
-_NONE: Final[Filters] = MappingProxyType({})
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ BY_TYPE: Final[Mapping[str, Culprit]] = {
     "invalid_request": "user",
     "package_conflict": "user",
     "image_too_big": "user",
-    "package_not_found": "user",  # these three by default; see `attribute`
+    "package_not_found": "user",  # these three by default; see `Attributions`
     "package_unsatisfiable": "user",
     "manifest_mismatch": "user",
     "version_mismatch": "client",

@@ -1,9 +1,9 @@
-"""Statements that are sent ahead because the same question needed them last time.
+"""Statements that are sent ahead because the same query needed them last time.
 
 Some statements of a report follow from rows that it read before: the texts of the errors that it
 lists, or the slowest builds with the durations that it found. Sent after these rows, they cost
 another round trip. Most changes of the data do not change such statements. So the process remembers
-them by question and sends them together with the first ones. If the question needs exactly these,
+them by query and sends them together with the first ones. If the query needs exactly these,
 their rows are there; else it sends what it needs. Rows are not remembered: all are of the snapshot.
 
 SQLite has no round trips, so nothing is sent ahead there.
@@ -21,7 +21,7 @@ from asu_stats.caches import LruCache
 from asu_stats.store.database import statements
 from asu_stats.store.database.statements import Call
 
-_QUESTIONS: Final = 512
+_QUERIES: Final = 512
 _BYTES: Final = 4 << 20
 _CALL_BYTES: Final = 600  # in memory besides texts
 _Remembered: TypeAlias = LruCache[Hashable, tuple[Call, ...]]
@@ -30,9 +30,9 @@ _engines: Final[WeakKeyDictionary[Engine, _Remembered]] = WeakKeyDictionary()
 _guard: Final = threading.Lock()
 
 
-def _size(question: Hashable, calls: tuple[Call, ...]) -> int:
+def _size(query: Hashable, calls: tuple[Call, ...]) -> int:
     texts = (value for call in calls for value in call.parameters.values())
-    return len(repr(question)) + sum(
+    return len(repr(query)) + sum(
         _CALL_BYTES + len(text) for text in texts if isinstance(text, str)
     )
 
@@ -40,19 +40,19 @@ def _size(question: Hashable, calls: tuple[Call, ...]) -> int:
 def _remembered(engine: Engine) -> _Remembered:
     with _guard:
         if engine not in _engines:
-            _engines[engine] = LruCache(entries=_QUESTIONS, size_bytes=_BYTES, size=_size)
+            _engines[engine] = LruCache(entries=_QUERIES, size_bytes=_BYTES, size=_size)
         return _engines[engine]
 
 
 def forget(engine: Engine) -> None:
-    """Drop what the process remembers of the questions to a database."""
+    """Drop what the process remembers of the queries of a database."""
     with _guard:
         _engines.pop(engine, None)
 
 
 @contextlib.contextmanager
-def sent_ahead(connection: Connection, question: Hashable) -> Iterator[None]:
-    """Send what the block sent by `send_once` for the same question, and do not wait for it.
+def sent_ahead(connection: Connection, query: Hashable) -> Iterator[None]:
+    """Send what the block sent by `send_once` for the same query, and do not wait for it.
 
     What it sends now is remembered for the next time, without what was sent before the block.
     """
@@ -61,8 +61,8 @@ def sent_ahead(connection: Connection, question: Hashable) -> Iterator[None]:
         yield
         return
     remembered = _remembered(connection.engine)
-    ahead = remembered.get(question) or ()
+    ahead = remembered.get(query) or ()
     with statements.noted(connection, ahead) as needed:
         yield
     if needed or ahead:
-        remembered.put(question, tuple(needed))
+        remembered.put(query, tuple(needed))

@@ -1,4 +1,4 @@
-"""Fingerprints of errors, and who asked for builds; `store.verification.backfill` fills them."""
+"""Fingerprints of errors, and who asked for builds; `store.verification` fills them."""
 
 from collections.abc import Sequence
 
