@@ -68,16 +68,16 @@ def counted(number: int, noun: str) -> str:
 
 
 def plainly(value: object) -> str:
-    """Return a JSON value in words for people: `yes`, not `True`."""
+    """Return a JSON value in words for people: `yes`, not `True`, and `1,043`, not `1043`."""
     if value is None:
         return "–"  # noqa: RUF001 - an en dash: no value
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {plainly(each)}" for name, each in value.items()) or "nothing"
+        return ", ".join(f"{name} {plainly(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(plainly, value)) or "nothing"
-    return str(value)
+        return ", ".join(map(plainly, value)) or "none"
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
 @cache

@@ -84,6 +84,8 @@ def test_numbers_agree_with_their_nouns() -> None:
 def test_values_are_written_plainly() -> None:
     values = {"days": 3, "complete": True, "file": None, "rows": {"a": False}, "names": ["x", "y"]}
     assert plainly(values) == "days 3, complete yes, file –, rows a no, names x, y"  # noqa: RUF001
+    assert plainly([1043, 2000000.5]) == "1,043, 2,000,000.5"
+    assert plainly([]) == plainly({}) == "none"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def run(
 
 def test_notes_come_and_go(run: Run) -> None:
     status, said, _ = run("add", "moved to new disks", "--at", "2026-09-30T14:00:00+02:00")
-    assert (status, said) == (0, "note 1: 2026-09-30 12:00 UTC\n")
+    assert (status, said) == (0, "note 1: 2026-09-30 12:00:00 UTC\n")
     status, said, _ = run(
         "add",
         "slow [red]\x1b[31m mirror\nhere",

@@ -87,10 +87,10 @@ def said(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {said(each)}" for name, each in value.items()) or "nothing"
+        return ", ".join(f"{name} {said(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list):
-        return ", ".join(map(said, value)) or "nothing"
-    text = str(value)
+        return ", ".join(map(said, value)) or "none"
+    text = f"{value:,}" if isinstance(value, int | float) else str(value)
     if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", text):
         return f"{text[:10]} {text[11:19]} UTC"
     return text

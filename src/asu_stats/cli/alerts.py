@@ -7,6 +7,7 @@ import typer
 
 from asu_stats.alert_rules import Rule
 from asu_stats.cli import options, output
+from asu_stats.exceptions import AsuStatsError
 from asu_stats.monitor import channels, reporting, state, texts
 from asu_stats.monitor.evaluate import Alert, Evaluation
 from asu_stats.monitor.outbreaks import Subject
@@ -191,8 +192,7 @@ def unsilence(
         with write_transaction(engine) as connection:
             found = state.unsilence(connection, number)
     if not found:
-        typer.echo(f"asu-stats: no such silence: {number}", err=True)
-        raise typer.Exit(1)
+        raise AsuStatsError(f"no such silence: {number}; `asu-stats alerts list` lists them")
     if json:
         output.print_json({"id": number, "removed": True})
     else:
@@ -205,8 +205,7 @@ def send_test(database: options.Database = None, json: options.Json = False) -> 
     settings = load(database_url=database)
     found = channels.of_settings(settings)
     if not found:
-        typer.echo("no recipients: set notify or webhooks", err=True)
-        raise typer.Exit(1)
+        raise AsuStatsError("no recipients: set notify or webhooks")
     results = []
     for channel in found:
         problem = channels.send_test(channel, settings.event_source, utc_now(), settings.public_url)

@@ -31,4 +31,4 @@ def print_comparison(rows: Sequence[Comparison]) -> None:
 
 def _cell(row: Comparison, column: str) -> str:
     source, target = row.source[column], row.target[column]
-    return str(source) if source == target else f"{source}>{target}"
+    return f"{source:,}" if source == target else f"{source:,}>{target:,}"

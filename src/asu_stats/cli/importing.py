@@ -43,6 +43,7 @@ from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.partitions import Preparation
 from asu_stats.store.details.builds import ends_of
+from asu_stats.text import plainly
 from asu_stats.times import naive, utc_now, utc_today
 
 log = logging.getLogger(__name__)
@@ -378,11 +379,14 @@ def _print_summary(
     if compared:
         comparison_table.print_comparison(compared)
     shown = {
-        key: ", ".join(f"{n:,} {name}" for name, n in value.items())
+        key.replace("_", " "): ", ".join(f"{n:,} {name}" for name, n in value.items())
         if isinstance(value, dict)
         else "; ".join(value)
         if isinstance(value, list)
         else value
+        if isinstance(value, datetime)
+        else plainly(value)
         for key, value in facts.items()
+        if value not in (None, "", {}, [])
     }
-    output.print_table(("", ""), [item for item in shown.items() if item[1] not in (None, "", {})])
+    output.print_table(("", ""), list(shown.items()))

@@ -7,7 +7,12 @@ import typer
 
 from asu_stats.cli import options, output
 from asu_stats.cloudevents import parse_time
-from asu_stats.exceptions import InvalidEventError, InvalidNoteError, InvalidParameterError
+from asu_stats.exceptions import (
+    AsuStatsError,
+    InvalidEventError,
+    InvalidNoteError,
+    InvalidParameterError,
+)
 from asu_stats.store import migrate
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.details import annotations
@@ -62,7 +67,7 @@ def add(
     if json:
         output.print_json(note._asdict())
     else:
-        typer.echo(f"note {number}: {begin:%Y-%m-%d %H:%M} UTC")
+        typer.echo(f"note {number}: {output.shown_time(begin)}")
 
 
 @app.command("list")
@@ -91,8 +96,7 @@ def remove(
         with write_transaction(engine) as connection:
             found = 0 < number < 1 << 63 and annotations.remove(connection, number)
     if not found:
-        typer.echo(f"asu-stats: no such note: {number}", err=True)
-        raise typer.Exit(1)
+        raise AsuStatsError(f"no such note: {number}; `asu-stats note list` lists them")
     if json:
         output.print_json({"id": number, "removed": True})
     else:

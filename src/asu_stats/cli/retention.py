@@ -9,6 +9,7 @@ from asu_stats.service.jobs import policy_of
 from asu_stats.settings import load
 from asu_stats.store import migrate
 from asu_stats.store.archive import expiry
+from asu_stats.text import plainly
 from asu_stats.times import utc_today
 
 app = typer.Typer(help="Retention and archiving.", no_args_is_help=True)
@@ -47,5 +48,5 @@ def run(
     if json:
         output.print_json(found)
     else:
-        rows = [(name.replace("_", " "), count) for name, count in found.items()]
+        rows = [(name.replace("_", " "), plainly(count)) for name, count in found.items()]
         output.print_table(("", "rows"), rows)
