@@ -1,6 +1,7 @@
 """Every error that asu-stats raises on purpose, in one class hierarchy."""
 
 from collections.abc import Sequence
+from datetime import date
 
 
 def reason(error: BaseException) -> str:
@@ -125,6 +126,17 @@ class UnknownFingerprintError(AsuStatsError):
 
     def __init__(self, fingerprint: str) -> None:
         super().__init__(f"fingerprint {fingerprint!r}: no error with it is known")
+
+
+class TooManyNamesError(AsuStatsError):
+    """A time range with so many names that their rows are not read: they need too much memory."""
+
+    def __init__(self, first: date, last: date, most: int) -> None:
+        days = f"{first}" if first == last else f"the days from {first} to {last}"
+        super().__init__(
+            f"{days}: more than {most:,} distinct names of versions, profiles, clients, workers, "
+            "errors and so on, expected fewer: ask for other or fewer days"
+        )
 
 
 class StoreUnavailableError(AsuStatsError):

@@ -3,7 +3,7 @@
 import _sqlite3
 import ctypes
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -72,22 +72,22 @@ def test_rows_of_one_day_are_in_memory_on_sqlite(
     """On PostgreSQL all are sent first: that costs one round trip."""
     stats.record([request(f"h{days}", NOW - timedelta(days=days)) for days in range(3)])
     steps: list[str] = []
-    send = statements.send
+    send = statements.send_streamed
 
-    def sent(*arguments: Any, **parameters: object) -> Callable[[], list[Any]]:
+    def sent(*arguments: Any, **parameters: object) -> Callable[[], Generator[Any]]:
         steps.append("sent")
         return send(*arguments, **parameters)
 
-    def derive(rows: Sequence[Any]) -> int:
+    def derive(rows: Iterator[Any]) -> int:
         steps.append("derived")
-        return len(rows)
+        return len(list(rows))
 
     is_day = day_changes.c.date == bindparam("day", type_=Date)
     daily = Daily(select(day_changes.c.date).where(is_day), derive, lambda _: 8)
     days = (NOW - timedelta(days=2)).date(), NOW.date()
     with read_snapshot(stats.engine) as connection:
         reader.Reader(connection).changes_of(*days)
-        monkeypatch.setattr(statements, "send", sent)
+        monkeypatch.setattr(statements, "send_streamed", sent)
         reader.send_days(connection, *days, daily)
         assert [rows for _, rows in reader.read_days(connection, *days, daily)] == [1, 1, 1]
     is_sqlite = stats.engine.dialect.name == "sqlite"

@@ -19,6 +19,7 @@ from asu_stats.exceptions import (
     InvalidEventError,
     InvalidParameterError,
     StoreUnavailableError,
+    TooManyNamesError,
     UnknownClientError,
     UnknownFingerprintError,
 )
@@ -145,6 +146,10 @@ def _event_place(error: InvalidEventError | EventTooEarlyError, field: str) -> d
     return {"loc": [part, *index, *filter(None, [field])], **line, "msg": error.problem}
 
 
+def _too_many_names(_: Request, error: Exception) -> JSONResponse:
+    return problem(422, str(error))
+
+
 def _unknown_name(_: Request, error: Exception) -> JSONResponse:
     return problem(404, str(error))
 
@@ -204,6 +209,7 @@ _HANDLERS: Final[Mapping[type[Exception], Callable[[Request, Exception], JSONRes
     EventTooEarlyError: _too_early,
     UnknownClientError: _unknown_name,
     UnknownFingerprintError: _unknown_name,
+    TooManyNamesError: _too_many_names,
     StoreUnavailableError: _store_unavailable,
     HTTPException: _http,
     RequestValidationError: _validation,

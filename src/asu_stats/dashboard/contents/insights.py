@@ -11,6 +11,7 @@ from asu_stats.dashboard.contents.columns import Content
 from asu_stats.dashboard.contents.sections import SECTIONS, Choice, Figure, Hours, List, Section
 from asu_stats.dashboard.tables import Column
 from asu_stats.dashboard.view import FILTERS, TOPICS, View
+from asu_stats.exceptions import TooManyNamesError
 from asu_stats.reports import decimals
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import Page
@@ -35,7 +36,7 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
     report = _REPORTS[section.report]
     filters = _filters(view, report)
     if len(filters) < len(view.filters):
-        return {"name": section.report, "title": section.title, "unfiltered": True}
+        return {"name": section.report, "title": section.title, "missing": "filters"}
     chosen = {
         name: choice.parameter.read(view.choices[name])
         for choice in section.choices
@@ -55,13 +56,16 @@ def _read(db: Connection, view: View, queues: CombinedQueue, section: Section) -
         now=view.now,
         queues=queues,
     )
-    found = report.answer(db, query)
+    try:
+        found = report.answer(db, query)
+    except TooManyNamesError as error:
+        return {"name": section.report, "title": section.title, "missing": "names", "why": error}
     basis = found["basis"]
     filters |= view.choices if chosen else {}
     return {
         "name": section.report,
         "title": section.title,
-        "unfiltered": False,
+        "missing": None,
         "description": section.description,
         "basis": basis,
         "filters": filters,

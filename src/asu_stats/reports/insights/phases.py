@@ -1,7 +1,7 @@
 """Durations of the phases of builds, by worker, version and day."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from pydantic import Field
@@ -123,7 +123,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
     }
 
 
-def _of_day(rows: Sequence[Row]) -> list[tuple[str, dict[str, Any]]]:
+def _of_day(rows: Iterable[Row]) -> list[tuple[str, dict[str, Any]]]:
     """Return the figures of the phases of a day, from builds by phase and milliseconds."""
     builds: dict[str, dict[int, int]] = defaultdict(dict)
     for phase, milliseconds, count in rows:

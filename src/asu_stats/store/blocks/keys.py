@@ -139,6 +139,11 @@ class Vocabulary:
         return len(self._codes[0])
 
     @property
+    def names(self) -> int:
+        """Number of the names in all parts of keys."""
+        return sum(len(names.values) for names in self._names)
+
+    @property
     def name_bytes(self) -> int:
         """Bytes of all names."""
         return sum(names.bytes for names in self._names)

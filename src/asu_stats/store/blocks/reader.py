@@ -8,7 +8,8 @@ stores those of closed days. A stored block is valid as long as none of its days
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, Generic, NamedTuple, TypeVar
@@ -52,7 +53,7 @@ class Daily(Generic[T]):
     """
 
     of_day: Select[Any]
-    derive: Callable[[Sequence[Row]], T]
+    derive: Callable[[Iterator[Row]], T]
     size: Callable[[T], int]  # bytes in memory, roughly
 
 
@@ -128,6 +129,7 @@ _BLOCK: Final = (
     ("days", packed_days.c.days.type),
     ("changes", packed_days.c.changes.type),
 )
+_ROWS_AT_ONCE: Final = 4096  # made of what the database sent
 # Days whose rows are sent together, and are in memory together. SQLite has no round trips.
 _DAYS_AT_ONCE: Final = {"sqlite": 1, "postgresql": 64}
 
@@ -232,8 +234,8 @@ def send_days(connection: Connection, start: date, end: date, daily: "Daily[Any]
 
 def read_days(
     connection: Connection, start: date, end: date, daily: "Daily[T]"
-) -> list[tuple[date, T]]:
-    """Return each day from `start` to `end` with data, and what `daily` has of it.
+) -> Iterator[tuple[date, T]]:
+    """Yield each day from `start` to `end` with data, and what `daily` has of it.
 
     Days that did not change since they were last read come from memory.
     """
@@ -243,12 +245,13 @@ def read_days(
         known = cache.get((daily, day))
         if known and known[0] == count:
             found[day] = known[1]
-    missing = [day for day in changes if day not in found]
-    for place in range(0, len(missing), reader.days_at_once):
-        for day, rows in reader.rows_of(missing[place : place + reader.days_at_once], daily):
-            found[day] = daily.derive(rows)
+    missing = reader.rows_of(sorted(changes.keys() - found.keys()), daily)
+    for day in sorted(changes):
+        if day not in found:
+            with closing(next(missing)) as rows:
+                found[day] = daily.derive(rows)
             cache.put((daily, day), (changes[day], found[day]))
-    return [(date.fromordinal(day), found[day]) for day in sorted(found)]
+        yield date.fromordinal(day), found[day]
 
 
 def _parameters(ordinal: int) -> dict[str, object]:
@@ -269,7 +272,7 @@ class _Asked:
     requested: set[Wanted] = field(default_factory=set)
     blocks: list[tuple[Collection[Wanted], statements.Sent]] = field(default_factory=list)
     days: dict[Wanted, statements.Sent] = field(default_factory=dict)
-    rows: dict[tuple[Daily[Any], int], statements.Sent] = field(default_factory=dict)
+    rows: dict[tuple[Daily[Any], int], Callable[[], Generator[Row]]] = field(default_factory=dict)
 
 
 _snapshots: Final[WeakKeyDictionary[Connection, _Asked]] = WeakKeyDictionary()
@@ -322,15 +325,16 @@ class Reader:
         """Ask for the rows of days, and do not wait for them."""
         for day in days:
             if (daily, day) not in self._asked.rows:
-                sent = statements.send(self._connection, daily.of_day, **_parameters(day))
-                self._asked.rows[daily, day] = sent
+                self._asked.rows[daily, day] = statements.send_streamed(
+                    self._connection, daily.of_day, _ROWS_AT_ONCE, **_parameters(day)
+                )
 
-    def rows_of(
-        self, days: Sequence[int], daily: Daily[Any]
-    ) -> Iterator[tuple[int, Sequence[Row]]]:
-        """Yield the rows of days."""
-        self.send_rows(days, daily)
-        yield from ((day, self._asked.rows.pop((daily, day))()) for day in days)
+    def rows_of(self, days: Sequence[int], daily: Daily[Any]) -> Iterator[Generator[Row]]:
+        """Yield the rows of each of `days`."""
+        for place in range(0, len(days), self.days_at_once):
+            some = days[place : place + self.days_at_once]
+            self.send_rows(some, daily)
+            yield from (self._asked.rows.pop((daily, day))() for day in some)
 
     def totals(self, wanted: Sequence[Sequence[Wanted]]) -> list[Totals]:
         """Return the sum of each list of blocks, which are of one cube and not empty."""

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection, Select
 
+from asu_stats.exceptions import TooManyNamesError
 from asu_stats.store.blocks import reader
 from asu_stats.store.blocks.columns import Mask, Names
 from asu_stats.store.blocks.keys import Column, Ints, Vocabulary
@@ -33,6 +35,10 @@ class DayRows:
 
 
 _ALL: Final = slice(None)
+
+# Names are untrusted, and a table of all of them must fit into memory: each takes 300 to 500 bytes.
+MOST_NAMES: Final = 1 << 20
+_ROWS_AT_ONCE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,19 +89,47 @@ class Declared(NamedTuple):
 
     of: DayRows
     vocabulary: Vocabulary
-    daily: Daily[Ints]
+    daily: Daily[Ints | None]
 
     def nothing(self) -> Rows:
         """Return no rows."""
         return Rows(self.of, self.vocabulary, np.zeros(0, np.int64), _no_columns(self.of))
 
     def days(self, connection: Connection, first: int, last: int) -> Iterator[tuple[int, Rows]]:
-        """Yield the days from `first` to `last` with data, which are ordinals, and their rows."""
+        """Yield the days from `first` to `last` with data, which are ordinals, and their rows.
+
+        Raises `TooManyNamesError` if the days have more than `MOST_NAMES` distinct names.
+        """
         days = date.fromordinal(first), date.fromordinal(last)
+        used = _Used(self.vocabulary)
         for day, columns in reader.read_days(connection, *days, self.daily):
+            if columns is None or not used.count(columns[0]):
+                raise TooManyNamesError(*days, MOST_NAMES)
             ordinal = day.toordinal()
             here = np.full(columns.shape[1], ordinal)
             yield ordinal, Rows(self.of, self.vocabulary, here, columns)
+
+
+class _Used:
+    """Counts the distinct names of keys."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._waiting: list[Ints] = []
+        self._used = [np.zeros(0, bool)] * vocabulary.width
+
+    def count(self, keys: Ints) -> bool:
+        """Count the names of some keys; return whether there are at most `MOST_NAMES` so far."""
+        self._waiting.append(keys)
+        if self._vocabulary.names <= MOST_NAMES:  # the usual case costs nothing
+            return True
+        for place, before in enumerate(self._used):
+            values, codes = self._vocabulary.unsorted(place)
+            used = self._used[place] = np.pad(before, (0, max(0, len(values) - len(before))))
+            for some in self._waiting:
+                used[codes[some]] = True
+        self._waiting = []
+        return sum(int(used.sum()) for used in self._used) <= MOST_NAMES
 
 
 def declared(connection: Connection, of: DayRows) -> Declared:
@@ -125,15 +159,22 @@ def _no_columns(of: DayRows) -> Ints:
     return np.zeros((1 + len(of.numbers), 0), np.int64)
 
 
-def _declared(of: DayRows) -> tuple[Vocabulary, Daily[Ints]]:
+def _declared(of: DayRows) -> tuple[Vocabulary, Daily[Ints | None]]:
     vocabulary = Vocabulary([str] * len(of.names))
-    return vocabulary, Daily(of.of_day, partial(_numbered, of, vocabulary), lambda of: of.nbytes)
+    return vocabulary, Daily(
+        of.of_day,
+        partial(_numbered, of, vocabulary),
+        lambda columns: 0 if columns is None else columns.nbytes,
+    )
 
 
-def _numbered(of: DayRows, vocabulary: Vocabulary, rows: Sequence[Row]) -> Ints:
-    """Return the rows of a day as columns."""
-    if not rows:
-        return _no_columns(of)
-    columns, width = list(zip(*map(of.split, rows), strict=True)), len(of.names)
-    keys = vocabulary.numbers([Column.of(column) for column in columns[:width]])
-    return np.stack([keys, *(np.array(column, np.int64) for column in columns[width:])])
+def _numbered(of: DayRows, vocabulary: Vocabulary, rows: Iterator[Row]) -> Ints | None:
+    """Return the rows of a day as columns, `None` if they have too many names."""
+    parts, used, width = [_no_columns(of)], _Used(vocabulary), len(of.names)
+    while some := list(islice(rows, _ROWS_AT_ONCE)):
+        columns = list(zip(*map(of.split, some), strict=True))
+        keys = vocabulary.numbers([Column.of(column) for column in columns[:width]])
+        if not used.count(keys):
+            return None
+        parts.append(np.stack([keys, *(np.array(each, np.int64) for each in columns[width:])]))
+    return np.concatenate(parts, axis=1)

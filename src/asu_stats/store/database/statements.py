@@ -6,7 +6,15 @@ several times as much as the database itself.
 """
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple, TypeAlias, cast
@@ -164,6 +172,28 @@ def send(connection: Connection, statement: Statement, /, **parameters: object) 
     cursor = _new_cursor(connection)
     cursor.execute(compiled.text, compiled.values(dialect, parameters))
     return lambda: _decoded(dialect, statement, cursor.fetchall())
+
+
+def send_streamed(
+    connection: Connection, statement: Select[Any], size: int, /, **parameters: object
+) -> Callable[[], Generator[Row]]:
+    """Run a statement like `send`. `size` rows at a time are made from what the database sent.
+
+    SQLite reads them only then. Who stops before the last row closes the iterator.
+    """
+    dialect = connection.dialect.name
+    if dialect == "sqlite":
+        return lambda: _each(stream(connection, statement, size, **parameters))
+    compiled = dialects.compiled(dialect, statement)
+    cursor = _new_cursor(connection)
+    cursor.execute(compiled.text, compiled.values(dialect, parameters))
+    parts = iter(lambda: _decoded(dialect, statement, cursor.fetchmany(size)), [])
+    return lambda: _each(parts)
+
+
+def _each(parts: Iterable[list[Row]]) -> Generator[Row]:
+    for part in parts:
+        yield from part
 
 
 def send_once(connection: Connection, statement: Statement, /, **parameters: object) -> Sent:
