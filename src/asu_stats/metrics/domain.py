@@ -15,7 +15,7 @@ from sqlalchemy import Row
 
 from asu_stats.builds.worker_states import WorkerState
 from asu_stats.error_types import CATEGORIES
-from asu_stats.events import OUTCOMES, STATUSES, TYPE_NAMES, UNKNOWN
+from asu_stats.events import OUTCOMES, STATUSES, TYPE_NAMES
 from asu_stats.metrics.process import OTHER
 from asu_stats.reports.lifetime import Lifetime
 from asu_stats.store.details.live_counts import DURATION_BUCKETS, LONGER
@@ -68,7 +68,7 @@ def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> It
             "client_requests",
             "Live accepted requests by client; clients that are not in metrics_clients are other.",
             "client",
-            dict.fromkeys((*clients, UNKNOWN, OTHER)),
+            dict.fromkeys((*clients, OTHER)),
         ),
         (
             "builds",
@@ -89,7 +89,7 @@ def of_live(live: Mapping[str, Mapping[str, int]], clients: Iterable[str]) -> It
     yield _durations(live.get("durations", {}), live.get("duration_seconds", {}).get("", 0))
 
 
-def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
+def of_lifetime(ever: Lifetime) -> Iterator[Metric]:
     """Yield totals over all history; imports, late events and corrections change them."""
     for name, meaning, label, values in (
         (
@@ -102,7 +102,7 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
             "asu_recorded_client_requests",
             "Accepted requests in all history by client; see asu_client_requests_total.",
             "client",
-            _bounded(ever.clients, (*clients, UNKNOWN)),
+            _with_other(ever.requests_of, ever.accepted),
         ),
         (
             "asu_recorded_builds",
@@ -114,7 +114,10 @@ def of_lifetime(ever: Lifetime, clients: Iterable[str]) -> Iterator[Metric]:
             "asu_recorded_errors",
             "Failed builds and rejected requests in all history by category of the error.",
             "category",
-            _bounded(ever.errors, CATEGORIES),
+            _with_other(
+                {category: ever.errors.get(category, 0) for category in CATEGORIES},
+                sum(ever.errors.values()),
+            ),
         ),
         (
             "asu_stats_recorded_events",
@@ -216,11 +219,9 @@ def of_events(
     )
 
 
-def _bounded(amounts: Mapping[str, int], names: Iterable[str]) -> dict[str, int]:
-    """Return the counts of `names`, and the sum of all others as `other`."""
-    found = {name: amounts.get(name, 0) for name in names}
-    rest = {name: amount for name, amount in amounts.items() if name not in found}
-    return {**found, OTHER: found.get(OTHER, 0) + sum(rest.values())}
+def _with_other(counts: Mapping[str, int], total: int) -> dict[str, int]:
+    """Return `counts`, and what is missing to the `total` as `other`."""
+    return {**counts, OTHER: counts.get(OTHER, 0) + total - sum(counts.values())}
 
 
 def _durations(counts: Mapping[str, int], seconds: int) -> Metric:

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from asu_stats import __version__
 from asu_stats.builds import worker_states
 from asu_stats.builds.combined_queue import CombinedQueue
+from asu_stats.events import UNKNOWN
 from asu_stats.exceptions import StoreUnavailableError
 from asu_stats.metrics import domain
 from asu_stats.metrics.domain import gauge
@@ -93,17 +94,18 @@ class Exposition(Collector):
     def _of_database(self) -> Iterator[Metric]:
         now = self._now()
         silence = self._settings.worker_timeout_seconds
+        clients = (*self._settings.metrics_clients, UNKNOWN)
         with read_snapshot(self._engine) as connection:
             live = live_counts.read(connection)
-            ever = lifetime.read(connection, today=now.date())
+            ever = lifetime.read(connection, clients, today=now.date())
             queue = self._queues.state_in(connection)
             workers = worker_states.workers(connection, now=now, silence_seconds=silence)
             firing = state.firing(connection)
             size = dialects.database_size(connection)
             damaged = len(segments.problems(connection))
         tasks = leases.states(self._engine)
-        yield from domain.of_live(live, self._settings.metrics_clients)
-        yield from domain.of_lifetime(ever, self._settings.metrics_clients)
+        yield from domain.of_live(live, clients)
+        yield from domain.of_lifetime(ever)
         yield from domain.of_queue(queue, workers)
         rules = (rule.name for rule in self._settings.alerts if rule.enabled)
         yield from domain.of_alerts(firing, rules)

@@ -1,7 +1,6 @@
 """Totals over all history, and the counters of live events, for the metrics."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -43,7 +42,8 @@ class Lifetime:
     """Sums over all days up to today."""
 
     requests: Mapping[str, int]  # by outcome
-    clients: Mapping[str, int]  # accepted requests by client
+    requests_of: Mapping[str, int]  # accepted requests of some clients
+    accepted: int  # requests of all clients
     builds: Mapping[str, int]  # ended builds by status
     errors: Mapping[str, int]  # by category
     durations: Distribution  # of successful builds
@@ -51,19 +51,23 @@ class Lifetime:
     last_finished: datetime | None  # end of the last finished build whose details are not archived
 
 
-def read(connection: Connection, *, today: date) -> Lifetime:
-    """Return the totals. They are read from blocks: the cost does not grow with the requests."""
+def read(connection: Connection, clients: Sequence[str], *, today: date) -> Lifetime:
+    """Return the totals, and those of some `clients`: others may be made up.
+
+    They are read from blocks: the cost does not grow with the requests.
+    """
     window = Window(FIRST_DAY, today)
     days = sums.days(connection, window, *_ADDS)
     totals = [int(sum(column)) for column in list(zip(*days, strict=True))[1:]]
     of = dict(zip(_ADDS, totals or [0] * len(_ADDS), strict=True))
-    seconds, clients, failures = sums.cubes(connection, window, SECONDS, BY_CLIENT, FAILURES)
+    seconds, by_client, failures = sums.cubes(connection, window, SECONDS, BY_CLIENT, FAILURES)
     builds = {status: of[column] for status, column in _STATUSES.items()}
     builds["failure"] -= builds["timeout"]
     ((last,),) = statements.fetch(connection, _LAST)
     return Lifetime(
         requests={outcome: of[column] for outcome, column in _OUTCOMES.items()},
-        clients=Counter({key[0]: row[0] for key, row in clients.rows()}),
+        requests_of=dict(zip(clients, by_client.of(clients).tolist(), strict=True)),
+        accepted=by_client.total()[0],
         builds=builds,
         errors=failures.counts(0),
         durations=all_durations(seconds),
