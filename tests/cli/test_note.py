@@ -64,7 +64,8 @@ def test_notes_come_and_go(run: Run) -> None:
     assert "\x1b[31m" not in table
     assert run("remove", "1") == (0, "note 1 removed\n", "")
     assert json.loads(run("remove", "2", "--json")[1]) == {"id": 2, "removed": True}
-    assert run("remove", "2") == (1, "", "asu-stats: no such note: 2\n")
+    unknown = "asu-stats: no such note: 2; `asu-stats note list` lists them\n"
+    assert run("remove", "2") == (1, "", unknown)
     assert json.loads(run("list", "--json")[1]) == []
     assert run("add", "now")[0] == 0
 
