@@ -2,7 +2,7 @@
 
 - `Emitter` sends the events of another build server; it needs the standard library alone.
 - `server.create(settings.load(…))` is the server as an ASGI application.
-- `AsuStatsError` is the base of every error that is raised on purpose.
+- `AsuStatsError` is the base of the errors that these two raise.
 
 See docs/python.md. All names are imported when they are first used.
 """

@@ -1,4 +1,4 @@
-"""Every error that asu-stats raises on purpose, in one class hierarchy."""
+"""Errors that cross packages, in one class hierarchy. Others are declared where they occur."""
 
 from collections.abc import Sequence
 from datetime import date

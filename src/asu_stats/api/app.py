@@ -9,6 +9,7 @@ from typing import Protocol
 from fastapi import APIRouter, FastAPI
 from sqlalchemy import Connection, Engine
 from starlette.middleware import Middleware
+from starlette.types import Lifespan
 
 from asu_stats import __version__
 from asu_stats.api import alerts, discovery, health, ingest, metrics, problems
@@ -95,20 +96,8 @@ def create_app(
         cached.close()
         await limits.close()
 
-    app = FastAPI(
-        title="asu-stats",
-        version=__version__,
-        summary="Build statistics for OpenWrt firmware-on-demand servers",
-        docs_url=None,
-        redoc_url=None,
-        openapi_url="/openapi.json",
-        redirect_slashes=False,  # redirects would use scheme and host of the request
-        lifespan=lifespan,
-    )
+    app = _empty(lifespan)
     app.state.public_url = settings.public_url
-    problems.install(app)
-    (document,) = app.routes
-    declare("public", "none")(document.endpoint)  # type: ignore[attr-defined]  # /openapi.json
     access = Access(engine, settings, now, uses.note)
     sessions = Sessions(engine, now, uses.note)
     reading = Reading(engine, replica)
@@ -217,16 +206,58 @@ def create_app(
     for route in policies.routes:
         for method in route.methods if route.documented else ():
             process.start_at_zero(method, route.template)
+    app.user_middleware = _layers(
+        settings,
+        policies,
+        process=process,
+        limits=limits,
+        access=access,
+        sessions=sessions,
+        cached=cached,
+        has_replica=replica is not None,
+    )
+    return app
+
+
+def _empty(lifespan: Lifespan[FastAPI]) -> FastAPI:
+    """Return an application with the OpenAPI document as its only route."""
+    app = FastAPI(
+        title="asu-stats",
+        version=__version__,
+        summary="Build statistics for OpenWrt firmware-on-demand servers",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,  # redirects would use scheme and host of the request
+        lifespan=lifespan,
+    )
+    problems.install(app)
+    (document,) = app.routes
+    declare("public", "none")(document.endpoint)  # type: ignore[attr-defined]  # /openapi.json
+    return app
+
+
+def _layers(
+    settings: Settings,
+    policies: Policies,
+    *,
+    process: ProcessMetrics,
+    limits: RateLimits,
+    access: Access,
+    sessions: Sessions,
+    cached: CachedResponses,
+    has_replica: bool,
+) -> list[Middleware]:
+    """Return the middleware in the order in which a request passes it."""
     guard = Middleware(ReadGuard, policies=policies, access=access, sessions=sessions)
     min_requests = settings.public_floor
     public = Middleware(PublicFloor, access=access, sessions=sessions, min_requests=min_requests)
-    # In the order in which a request passes them.
-    app.user_middleware = [
+    return [
         Middleware(OneLeadingSlash),
         Middleware(RequestLog, settings=settings, policies=policies),
         Middleware(metrics.Measured, process=process, policies=policies),
         Middleware(CommonHeaders),
-        *([Middleware(AsOf)] if replica else []),
+        *([Middleware(AsOf)] if has_replica else []),
         Middleware(Preflight),
         Middleware(HeadAsGet),
         Middleware(Compressed, policies=policies),
@@ -235,4 +266,3 @@ def create_app(
         *([public] if min_requests else []),
         Middleware(ServeCached, cached=cached),
     ]
-    return app

@@ -30,7 +30,10 @@ class Scheduler:
         condition = Condition(log, "jobs")
         self._loops = [
             Loop(
-                f"job {job.name}", partial(self._look, job), seconds=check_seconds, sound=condition
+                f"job {job.name}",
+                partial(self._run_if_due, job),
+                seconds=check_seconds,
+                sound=condition,
             )
             for job in runner.jobs
         ]
@@ -47,7 +50,7 @@ class Scheduler:
         for loop in self._loops:
             loop.join()
 
-    def _look(self, job: Job) -> None:
+    def _run_if_due(self, job: Job) -> None:
         if not self._known:
             self._runner.register()
             self._known = True

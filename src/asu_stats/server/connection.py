@@ -198,7 +198,7 @@ class Bounded(asyncio.Protocol, ABC):
     def _start_timer(self) -> None:
         """Start the timer, unless it runs. It checks the deadline again when it ends."""
         if self._timer is None and self._deadline < inf:
-            self._timer = self.loop.call_at(self._deadline, self._look)
+            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
 
     def _stop_waiting(self) -> None:
         self._deadline = inf
@@ -206,7 +206,7 @@ class Bounded(asyncio.Protocol, ABC):
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check_deadline(self) -> None:
         """End a connection whose client did not send in time."""
         self._timer = None
         now, phase, responding = self.loop.time(), self._phase(), self._is_responding()

@@ -30,9 +30,9 @@ async function update(shared) {
     let pause = PAUSE;
     try {
       await refresh(shared);
-      if (status && status.dataset.state === "away") setStatus("live", "Live");
+      if (status && status.dataset.state === "failing") setStatus("live", "Live");
     } catch (error) {
-      setStatus("away", `Not live: ${error.message}`);
+      setStatus("failing", `Not live: ${error.message}`);
       pending = true;
       pause = PAUSE_AFTER_ERROR;
     }
