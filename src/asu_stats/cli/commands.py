@@ -34,7 +34,7 @@ _COMMANDS: Final = {
     "note": ("note:app", "Notes on the charts of the dashboard."),
     "retention": ("retention:app", "Retention and archiving."),
     "rollups": ("rollups:app", "Compare the rollups with their details, or rebuild them."),
-    "config": ("config:app", "Effective settings, and whether they can work."),
+    "config": ("config:app", "Show and check the effective settings."),
     "conformance": (
         "conformance:conformance",
         "Test a server that accepts events, or check recorded events.",

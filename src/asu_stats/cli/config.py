@@ -9,7 +9,7 @@ from asu_stats.cli import options, output
 from asu_stats.service import requirements
 from asu_stats.settings import effective, load, sources
 
-app = typer.Typer(help="Effective settings, and whether they can work.", no_args_is_help=True)
+app = typer.Typer(help="Show and check the effective settings.", no_args_is_help=True)
 
 
 @app.command()

@@ -36,7 +36,7 @@ def conformance(
     start: options.Start = None,
     emitter: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="File of events to check, or -."),
+        typer.Option(metavar="FILE", help="File of events to check, or - for standard input."),
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -32,8 +32,8 @@ app.command()(backup.restore)
 def upgrade(database: options.Database = None, json: options.Json = False) -> None:
     """Upgrade the schema of the database.
 
-    A SQLite file of the Go server is converted in place. Stop that server first. A copy of the file
-    is kept, and its tables stay.
+    An SQLite file of the Go server is converted in place. Stop that server first. A copy of the
+    file is kept, and its tables stay.
     """
     settings = load(database_url=database)
     if settings.database_file and _is_go_file(settings.database_file):

@@ -27,7 +27,10 @@ def events() -> None:
 @app.command()
 def send(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="File with one event per line, or -.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="File with one event per line, or - for standard input."
+        ),
     ],
     url: Annotated[
         str, typer.Option(metavar="URL", help="Server, with its path prefix.")

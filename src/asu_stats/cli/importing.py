@@ -63,8 +63,8 @@ Verify = Annotated[
     bool,
     typer.Option(
         "--verify",
-        help="Then compare totals by day and version; exit status 1 if some are missing here. "
-        "With --dry-run compare only.",
+        help="Then compare totals by day, and by version if the source has it; exit status 1 if "
+        "some are missing here. With --dry-run compare only.",
     ),
 ]
 Force = Annotated[
@@ -76,7 +76,8 @@ RejectedFile = Annotated[
     Path | None,
     typer.Option(
         "--rejected",
-        help="File for rows that cannot be imported. Default: PATH.rejected.ndjson.",
+        help="File for rows that cannot be imported. Default: NAME.rejected.ndjson in the current "
+        "directory, where NAME is that of the source file, or redis.",
     ),
 ]
 

@@ -57,7 +57,10 @@ def _list(database: str | None, *, json: bool) -> None:
 
 @app.command("run")
 def run_job(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the job.")],
+    name: Annotated[
+        str,
+        typer.Argument(metavar="NAME", help="Name of the job: alerts, queue, retention or verify."),
+    ],
     database: options.Database = None,
     json: options.Json = False,
 ) -> None:

@@ -17,7 +17,7 @@ from asu_stats.windows import parse_date
 Database: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--database", metavar="URL", help="URL of the database. Default: ASU_STATS_DATABASE_URL."
+        "--database", metavar="URL", help="URL of the database. Default: the setting database_url."
     ),
 ]
 Start: TypeAlias = Annotated[

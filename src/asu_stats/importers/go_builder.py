@@ -1,4 +1,4 @@
-"""Imports the history in a SQLite file of the Go server: every row of `build_stats` once.
+"""Imports the history in an SQLite file of the Go server: every row of `build_stats` once.
 
 The identity of an event consists of the file's first row and the number of its own row. Reading a
 file again, or resuming after a crash, therefore changes nothing. Each pass reads one snapshot.
