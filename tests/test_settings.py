@@ -29,7 +29,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("sqlite+foo:///x.db", "sqlite\\+foo is not supported"),
         ("postgresql+asyncpg://h/x", "postgresql\\+asyncpg is not supported"),
         ("oracle://x", "use sqlite or postgresql"),
-        ("nonsense", "not a database URL"),
+        ("nonsense", "expected a database URL such as sqlite:///"),
     ],
 )
 def test_databases_that_are_none_of_ours(url: str, words: str) -> None:
@@ -203,7 +203,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("spool_directory", " ", "is empty"),
     ("database_url", "", "is empty"),
     ("database_url", "sqlite:///~/x.db", "a path without ~"),
-    ("database_url", "postgresql://h:port/x", "not a database URL"),
+    ("database_url", "postgresql://h:port/x", "expected a database URL"),
     ("database_url", "postgresql://h:99999/x", "a port from 1 to 65535"),
     ("ingest_token", "", "is empty"),
     ("ingest_token", "two words", "without white space"),

@@ -50,7 +50,9 @@ def test_schedules_are_crontabs_in_utc(crontab: str, after: str, expected: str) 
     assert Schedule(crontab).after(at(after)) == at(expected)
 
 
-@pytest.mark.parametrize("crontab", ["", "x", "* * * *", "99 * * * *", "0 0 31 2 *"])
+@pytest.mark.parametrize(
+    "crontab", ["", "x", "* * * *", "99 * * * *", "0 0 31 2 *", "0 3 * * 1", "0 3 * * */2"]
+)
 def test_what_is_no_schedule_is_refused(crontab: str) -> None:
     with pytest.raises(InvalidSettingError, match=r"^verify_schedule=.*five fields"):
         Schedule(crontab, "verify_schedule")

@@ -1,15 +1,18 @@
 """A job as data: name, schedule and function."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import cast
+from typing import Final, cast
 
 from apscheduler.triggers.cron import CronTrigger
 
 from asu_stats.exceptions import InvalidSettingError
 from asu_stats.store.database.leases import Lease, Result
 from asu_stats.times import aware, naive
+
+_NUMBER: Final = re.compile(r"\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +26,14 @@ class Schedule:
         try:
             self.after(datetime(2000, 1, 1))  # noqa: DTZ001 - stored times have no zone
         except ValueError:
-            expected = "expected a crontab of five fields, such as 25 3 * * sun"
+            expected = "expected a crontab of five fields, weekdays by name, such as 25 3 * * sun"
             raise InvalidSettingError(f"{self.setting}={self.crontab}: {expected}") from None
 
     def after(self, moment: datetime) -> datetime:
         """Return the first time after `moment`. Both are UTC without zone."""
         given = aware(moment)
+        if any(map(_NUMBER.search, self.crontab.split()[4:])):
+            raise ValueError("0 is Monday for APScheduler, and Sunday for cron")
         trigger = CronTrigger.from_crontab(self.crontab, timezone=UTC)
         found = trigger.get_next_fire_time(given, given)
         if found is None:

@@ -76,7 +76,7 @@ class Storage(BaseModel):
         try:
             url = make_url(value)
         except (ArgumentError, ValueError):
-            raise ValueError("not a database URL, such as sqlite:///asu-stats.db") from None
+            raise ValueError("expected a database URL such as sqlite:///asu-stats.db") from None
         if url.drivername not in _DRIVERS:
             raise ValueError(f"{url.drivername} is not supported; use sqlite or postgresql")
         # Several threads and processes share the database; they cannot share one in memory.

@@ -75,8 +75,8 @@ class Step:
         phase, command = (match[1], template[match.end() :]) if match else (PHASES[-1], template)
         try:
             arguments = tuple(shlex.split(command))
-        except ValueError as error:
-            raise InvalidSettingError(f"command: {template!r}: {error}") from None
+        except ValueError:
+            raise InvalidSettingError(f"command: {template!r}: expected balanced quotes") from None
         if not arguments:
             raise InvalidSettingError(f"command: {template!r}: expected a command line")
         for argument in arguments:
