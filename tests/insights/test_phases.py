@@ -1,6 +1,7 @@
 """`insights/phases`: by worker, version and day, in any order of events."""
 
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.verification import verify
 from tests.insights.archiving import archive
 from tests.store.older import back_to
-from tests.support import NOW, Stats, build, request
+from tests.support import NOW, CloudEvent, Stats, build, cloudevent, request
 
 DAY = timedelta(days=1)
 
@@ -103,4 +104,45 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
     packer.pack(stats.engine, NOW.date())
     reader.forget(stats.engine)
     assert phases(stats, days=90) == before
+    assert list(verify.differences(stats.engine)) == []
+
+
+# (hour, worker) of starts and ends of one build, and its worker: that of the earliest end, else
+# that of the earliest start.
+WORKERS = [
+    ([(8, None), (9, "w1")], [(10, None)], "unknown"),
+    ([(8, "w1"), (9, "w2")], [(10, None)], "w1"),
+    ([(8, "w1")], [(10, None), (11, "w2")], "w1"),
+    ([(8, None)], [(10, None), (11, "w2")], "unknown"),
+    ([(8, "w2"), (8, "w1")], [(10, None)], "w1"),
+    ([(8, "w1")], [(10, "w3"), (10, "w2")], "w2"),
+    ([(8, "w1"), (9, "w1")], [(10, "w1"), (11, None)], "w1"),
+]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_the_worker_depends_on_no_order(stats: Stats, archived: bool) -> None:
+    """A job that a queue hands out again starts twice, and two workers may report its end."""
+    day = (NOW - 9 * DAY).replace(hour=0, minute=0)
+    arrivals: list[list[CloudEvent]] = [[] for _ in range(4)]
+    for number, (starts, ends, _) in enumerate(WORKERS):
+        given = [("build.started", *each) for each in starts]
+        given += [("build.finished", *each) for each in ends]
+        for build_id, order in enumerate(permutations(given)):
+            for arriving, (kind, hour, named) in zip(arrivals, order, strict=False):
+                data: dict[str, Any] = {"build_id": f"b{build_id}", "request_hash": f"h{number}"}
+                if named:
+                    data["worker_id"] = named
+                if kind == "build.finished":
+                    data |= {"status": "success", "phases": {f"case {number}": 1}}
+                arriving.append(cloudevent(kind, day + timedelta(hours=hour), data))
+    for events in arrivals:
+        stats.record(*events)
+        if archived:
+            archive(stats, "tables")
+    found = {
+        row["phase"]: {each["worker"] for each in row["by_worker"]}
+        for row in phases(stats)["phases"]
+    }
+    assert found == {f"case {n}": {worker} for n, (_, _, worker) in enumerate(WORKERS)}
     assert list(verify.differences(stats.engine)) == []

@@ -3,6 +3,7 @@
 A build is identified by (request_hash, build_id). The earliest start and the earliest end hold, so
 the order of arrival does not matter. Version, target and profile are those of the request of the
 build. As long as the request is unknown, they come from the build events, else they are `unknown`.
+The worker is that of the end, else that of the start.
 See docs/reference/events.md, Data.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, FromClause, Select, func, select
 
@@ -35,6 +36,14 @@ Key = tuple[str, str]
 _UNKNOWN: Final = classify(None)
 
 _NAMES: Final = ("version", "target", "profile")
+_WORKER: Final = "worker_id"
+
+
+class _Workers(NamedTuple):
+    """Workers of one build; `None` without an event, or if the event names none."""
+
+    started: str | None
+    finished: str | None
 
 
 @dataclass(slots=True)
@@ -77,27 +86,26 @@ class Build:
 
     def start(self, event: BuildStarted) -> None:
         """Apply a start event; the earliest start holds."""
-        said = _said(event.names)
+        said, worker, workers = _said(event.names), event.worker_id or None, self._workers()
         if self.started_at is not None:
             known = (self.reported_names or {}).get("started", {})
-            if (self.started_at, _order(known)) <= (naive(event.time), _order(said)):
+            held = self.started_at, _order(known), workers.started or ""
+            if held <= (naive(event.time), _order(said), worker or ""):
                 return
         self.started_at = naive(event.time)
         self._report("started", said)
-        if self.finished_at is None or self.worker_id is None:
-            self.worker_id = event.worker_id or self.worker_id
+        self._run_by(workers._replace(started=worker))
 
     def finish(self, event: BuildFinished) -> bool:
         """Apply an end event; the earliest end holds, whatever its status.
 
         Returns whether this one holds.
         """
-        said = _said(event.names)
+        said, worker, workers = _said(event.names), event.worker_id or None, self._workers()
         if self.finished_at is not None:
             known = (self.reported_names or {}).get("finished", {})
-            if _rank(self, self.finished_at, self.reported_seconds, known) <= _rank(
-                event, naive(event.time), event.duration_seconds, said
-            ):
+            held = _rank(self, self.finished_at, self.reported_seconds, known, workers.finished)
+            if held <= _rank(event, naive(event.time), event.duration_seconds, said, worker):
                 return False
         self.finished_at = naive(event.time)
         self.status = event.status
@@ -106,9 +114,9 @@ class Build:
         self.error_message = event.error_message
         self.reported_seconds = event.duration_seconds
         self.phases = dict(event.phases) if event.phases is not None else None
-        self.worker_id = event.worker_id or self.worker_id
         self.fingerprint = self.package = None
         self._report("finished", said)
+        self._run_by(workers._replace(finished=worker))
         return True
 
     def name_error(self, said: Rejection) -> None:
@@ -204,6 +212,31 @@ class Build:
         reported = {**(self.reported_names or {}), kind: said}
         self.reported_names = {k: v for k, v in reported.items() if v} or None
 
+    def _workers(self) -> _Workers:
+        """Return the workers that the start and the end that hold have named."""
+        reported = self.reported_names or {}
+        return _Workers(
+            *(
+                None if at is None else reported.get(kind, {}).get(_WORKER, self.worker_id)
+                for kind, at in (("started", self.started_at), ("finished", self.finished_at))
+            )
+        )
+
+    def _run_by(self, workers: _Workers) -> None:
+        """Set the worker: that of the end, else that of the start.
+
+        If they differ, the other is kept too, since an earlier end may arrive without a worker.
+        """
+        self.worker_id = workers.finished or workers.started
+        ends = (("started", self.started_at), ("finished", self.finished_at))
+        for (kind, at), worker in zip(ends, workers, strict=True):
+            said = (self.reported_names or {}).get(kind, {})
+            kept = {name: value for name, value in said.items() if name != _WORKER}
+            if at is not None and worker != self.worker_id:
+                kept[_WORKER] = worker
+            if kept != said:
+                self._report(kind, kept)
+
 
 # A build, the fact that counted before, and the fact that counts now.
 Change: TypeAlias = tuple[Build, EndedBuild | None, EndedBuild | None]
@@ -219,11 +252,15 @@ def _said(names: Names) -> dict[str, Any]:
 
 def _order(said: dict[str, Any]) -> list[tuple[str, str]]:
     """Return a sort key of event data. With equal times, it decides which event holds."""
-    return sorted((name, str(value)) for name, value in said.items())
+    return sorted((name, str(value)) for name, value in said.items() if name != _WORKER)
 
 
 def _rank(
-    end: Build | BuildFinished, at: datetime, seconds: int | None, said: dict[str, Any]
+    end: Build | BuildFinished,
+    at: datetime,
+    seconds: int | None,
+    said: dict[str, Any],
+    worker: str | None,
 ) -> tuple[Any, ...]:
     """Return the sort key of ends of one build: by time, then by data."""
     return (
@@ -235,6 +272,7 @@ def _rank(
         -1 if seconds is None else seconds,
         _order(said),
         sorted((end.phases or {}).items()),
+        worker or "",
     )
 
 
