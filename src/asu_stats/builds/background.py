@@ -87,7 +87,7 @@ class Background:
                 self._registry.release(worker.holder)
             self._service.outbox.sweep()
         except StoreUnavailableError as error:
-            _log.warning("stopped without releasing worker names: %s", error)
+            _log.warning("builds: stopped without releasing worker names: %s", error)
         return not late and all(loops_ended)
 
     def _send_heartbeats(self) -> None:
@@ -191,7 +191,9 @@ class _StaleBuilds:
         if now >= self._grace_until:
             for job in self._queue.end_stale():
                 _log.warning(
-                    "build %s: worker %s is lost", shown_hash(job.request_hash), job.worker_id
+                    "builds: worker is lost hash=%s worker=%s",
+                    shown_hash(job.request_hash),
+                    job.worker_id,
                 )
 
 

@@ -84,7 +84,11 @@ class BuildService:
         elif state:
             self._record(request, client, received, outcome)
         if state:
-            _log.info("request %s: %s", shown_hash(state.request_hash), outcome)
+            _log.info(
+                "builds: request received hash=%s outcome=%s",
+                shown_hash(state.request_hash),
+                outcome,
+            )
             return build_responses.of_state(state)
         rejection = {
             "error_message": build_responses.overload_text(waiting),

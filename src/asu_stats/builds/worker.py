@@ -129,11 +129,11 @@ class Worker:
                 self._work(job)
             except Exception:  # without heartbeats the build ends as that of a lost worker
                 _log.exception(
-                    "build %s: the result could not be stored", shown_hash(job.request_hash)
+                    "builds: the result could not be stored hash=%s", shown_hash(job.request_hash)
                 )
 
     def _work(self, job: Job) -> None:
-        _log.info("build %s: started", shown_hash(job.request_hash))
+        _log.info("builds: started hash=%s", shown_hash(job.request_hash))
         attempt = None
         try:
             attempt = Attempt(
@@ -154,10 +154,12 @@ class Worker:
                 self._end(job, timed_out(attempt, stopped, self._seconds))
             elif stopped.reason == "shutdown":
                 self._retry(functools.partial(self._queue.requeue, job))
-            _log.info("build %s: stopped, %s", shown_hash(job.request_hash), stopped.reason)
+            _log.info(
+                "builds: stopped hash=%s reason=%s", shown_hash(job.request_hash), stopped.reason
+            )
         except Exception as error:
             if not isinstance(error, BuildFailedError):
-                _log.exception("build %s: unexpected error", shown_hash(job.request_hash))
+                _log.exception("builds: unexpected error hash=%s", shown_hash(job.request_hash))
             self._end(job, failed(attempt, error))
         finally:
             with self._guard:
@@ -168,15 +170,16 @@ class Worker:
         try:
             self._queue.progress(job, phase)
         except StoreUnavailableError:
-            _log.debug("phase %s could not be stored", phase)
+            _log.debug("builds: phase could not be stored phase=%s", phase)
 
     def _end(self, job: Job, ending: Ending, result: Result | None = None) -> None:
         publish = functools.partial(self._publish, result, job.request_hash) if result else None
         ended = self._retry(functools.partial(self._queue.finish, job, ending, publish=publish))
         _log.info(
-            "build %s: %s",
+            "builds: ended hash=%s status=%s%s",
             shown_hash(job.request_hash),
-            ending.status if ended else "has ended already",
+            ending.status,
+            "" if ended else "; another end was stored before",
         )
 
     def _sync(self, result: Result) -> None:
