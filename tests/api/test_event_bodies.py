@@ -232,10 +232,23 @@ def test_all_that_is_wrong_in_a_batch_is_named_up_to_a_limit(stats: Stats) -> No
         assert places == list(range(100))
 
 
+@pytest.mark.parametrize(
+    ("body", "kind", "other"), [(b"[]", "", "an array has"), (b"{}", "-batch", "an object has")]
+)
+def test_the_other_number_of_events_is_explained(
+    sqlite_stats: Stats, body: bytes, kind: str, other: str
+) -> None:
+    sent = send(sqlite_stats, body, f"application/cloudevents{kind}+json")
+    words = f"{other} the type application/cloudevents{'' if kind else '-batch'}+json"
+    assert words in said(sent, 422)
+
+
 def test_too_many_lines(stats: Stats) -> None:
     event = lines(request("h"))
     assert accepted(send(stats, event * 10_000, NDJSON)) == (1, 9_999)
-    assert said(send(stats, event * 10_001, NDJSON), 413) == "more than 10000 events"
+    assert (
+        said(send(stats, event * 10_001, NDJSON), 413) == "expected at most 10,000 events in a call"
+    )
     assert accepted(send(stats, b"\n" * LIMIT, NDJSON)) == (0, 0)
 
 

@@ -21,6 +21,10 @@ from asu_stats.strict_json import parse_json
 Form: TypeAlias = Literal["single", "batch", "either", "lines", "binary"]
 
 MAX_EVENTS: Final = 10_000
+_WRONG_SHAPE: Final = {
+    "single": "expected an object; an array has the type application/cloudevents-batch+json",
+    "batch": "expected an array; an object has the type application/cloudevents+json",
+}
 _FORMS: Final[dict[str, Form]] = {
     "application/cloudevents+json": "single",
     "application/cloudevents-batch+json": "batch",
@@ -92,15 +96,14 @@ def batch_of(form: Form, headers: Headers, body: bytes) -> Batch:
     if isinstance(value, dict) and form != "batch":
         return Batch("single", [value])
     if not isinstance(value, list) or form == "single":
-        expected = {"single": "an object", "batch": "an array"}.get(form, "an object or an array")
-        raise InvalidEventError("", f"the body must be {expected}")
+        raise InvalidEventError("", _WRONG_SHAPE.get(form, "expected an object or an array"))
     if len(value) > MAX_EVENTS:
         raise _too_many()
     return Batch("batch", value)
 
 
 def _too_many() -> HTTPException:
-    return HTTPException(413, f"more than {MAX_EVENTS} events")
+    return HTTPException(413, f"expected at most {MAX_EVENTS:,} events in a call")
 
 
 def _parsed(body: bytes) -> Any:
