@@ -21,6 +21,16 @@ def test_memory_that_grows_is_not_flat(
     assert ("NOT FLAT" in capsys.readouterr().out) != is_flat
 
 
+def test_moments_of_much_memory_are_no_growth(capsys: pytest.CaptureFixture[str]) -> None:
+    """A sixteenth of the time, at the end. Least squares take it for growth."""
+    samples = [
+        Sample(seconds, 128 + 30 * (seconds > 3150 and seconds % 10 == 0), 40, 1, 30, 20, 30)
+        for seconds in range(5, 3600, 5)
+    ]
+    assert report(samples)
+    assert "158.0" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("part", "most"), [("caches", 570), ("sqlite", 320), ("free", 336)])
 def test_parts_of_memory_stay_within_their_limits(part: str, most: float) -> None:
     """What they have does not count as growth, but may not be more than the documentation says."""

@@ -109,7 +109,8 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
 
 # (hour, worker) of starts and ends of one build, and its worker: that of the earliest end, else
 # that of the earliest start.
-WORKERS = [
+Named = list[tuple[int, str | None]]
+WORKERS: list[tuple[Named, Named, str]] = [
     ([(8, None), (9, "w1")], [(10, None)], "unknown"),
     ([(8, "w1"), (9, "w2")], [(10, None)], "w1"),
     ([(8, "w1")], [(10, None), (11, "w2")], "w1"),
