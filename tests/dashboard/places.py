@@ -183,7 +183,7 @@ TABLES: list[tuple[str, str, str, str, dict[str, str]]] = [
     ),
     (
         "/insights/regressions",
-        "Changes",
+        "Regressions",
         "insights/regressions",
         "regressions",
         {

@@ -236,7 +236,7 @@ def test_a_column_shows_the_field_of_its_heading(
     count = min(len(rows), len(table.rows))
     assert count == len(table.rows) or count == len(rows)
     assert count >= 1
-    unsaid = set(table.headings) - set(headings) - {"Chance", "Most common type"}
+    unsaid = set(table.headings) - set(headings) - {"p-value", "Most common type"}
     assert unsaid == set(), "a column without a field in this table"
     for heading, wanted in headings.items():
         place = table.headings.index(heading)
@@ -244,7 +244,7 @@ def test_a_column_shows_the_field_of_its_heading(
         matching = fields_of(rows[:count], cells)
         assert wanted in matching, (heading, [cell.text for cell in cells][:5])
         # And the history tells it from every other field.
-        assert name == "Changes" or matching == {wanted}, heading
+        assert name == "Regressions" or matching == {wanted}, heading
 
 
 # The counts of a row that are the part of a rate, and those that are its whole.

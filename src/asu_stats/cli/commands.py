@@ -26,7 +26,7 @@ _COMMANDS: Final = {
     "events": ("events:app", "Send recorded events to a server."),
     "export": ("export:export", "Export the rows of a table, by time."),
     "stats": ("stats:stats", "Figures of the statistics API."),
-    "insights": ("stats:insights", "Causes of failures, changes, recommendations."),
+    "insights": ("stats:insights", "Causes of failures, regressions, queue, cache and capacity."),
     "alerts": ("alerts:app", "Alert rules and incidents."),
     "db": ("db:app", "Schema, backup and check of the database."),
     "import": ("importing:app", "Import the history of an older server."),

@@ -38,7 +38,9 @@ _FIELDS: Final = frozenset({"figure", "measure", "dimension"})
 _Basis = Mapping[str, Any] | None
 
 stats = typer.Typer(help="Figures of the statistics API.", no_args_is_help=True)
-insights = typer.Typer(help="Causes of failures, changes, recommendations.", no_args_is_help=True)
+insights = typer.Typer(
+    help="Causes of failures, regressions, queue, cache and capacity.", no_args_is_help=True
+)
 
 
 def _command(report: Report) -> Callable[..., None]:

@@ -38,7 +38,7 @@ TIMELESS: Final = frozenset({"alerts", "jobs"})
 # The pages under "Insights"; the first one is the page itself.
 TOPICS: Final = (
     ("insights", "Failures"),
-    ("insights/regressions", "Changes"),
+    ("insights/regressions", "Regressions"),
     ("insights/queue", "Queue"),
     ("insights/cache", "Cache"),
     ("insights/adoption", "Adoption"),

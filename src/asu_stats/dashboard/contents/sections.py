@@ -110,7 +110,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("builds", "Builds", secondary=True),
                         Column("failure_rate", "Failure rate", "rate"),
                         Column("failure_rate_elsewhere", "Elsewhere", "rate"),
-                        Column("p_value", "Chance", "text", secondary=True),
+                        Column("p_value", "p-value", "text", secondary=True),
                     ),
                     "Nothing fails significantly more often than the rest.",
                     "These builds fail significantly more often than others. Failures that a row "
@@ -167,7 +167,7 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
             (
                 List(
                     "regressions",
-                    "Changes",
+                    "Regressions",
                     (
                         Column("value", "Builds of", "name"),
                         Column("dimension", "Dimension", "words", secondary=True),
@@ -177,9 +177,9 @@ SECTIONS: Final[Mapping[str, tuple[Section, ...]]] = {
                         Column("after", "After", "measured"),
                         Column("recovered_on", "Recovered", "text"),
                         Column("fingerprint", "New error", "text", secondary=True),
-                        Column("p_value", "Chance", "text", secondary=True),
+                        Column("p_value", "p-value", "text", secondary=True),
                     ),
-                    "Nothing changed significantly.",
+                    "Nothing got significantly worse.",
                 ),
             ),
         ),
