@@ -23,6 +23,7 @@ SECONDS: Final = 7.0  # the first is not counted
 EXTRA: Final = 240_000
 _HISTORY: Final = 20_000  # that the events follow; it is not stored
 _TARGET_MS: Final = 1.0
+_BUSY: Final = 0.9  # more of the processors at work, and more writers cannot write more
 
 
 def run(results: Results, keep: Path, size: int) -> None:
@@ -94,6 +95,8 @@ def _table(result: dict[str, dict[str, Any]]) -> Table:
     columns = ["round trip"]
     columns += [f"{count} x {batch}" for count in WRITERS for batch in BATCHES]
     note = "events/s, by writers x events a batch; ms of one writer for an event; processors busy"
+    if result[str(_TARGET_MS)]["4 x 100"]["processors_busy"] >= _BUSY:
+        note += "; no target for four writers, because the processors are their limit"
     columns += ["ms", "busy, 4 x 1", "busy, 4 x 100"]
     return Table("PostgreSQL on another host", columns, rows, note)
 
@@ -101,8 +104,11 @@ def _table(result: dict[str, dict[str, Any]]) -> Table:
 def _targets(result: dict[str, dict[str, Any]]) -> list[Target]:
     measured = result[str(_TARGET_MS)]
     one, four = (measured[f"{count} x 100"]["events_per_second"] for count in WRITERS)
-    return [
+    targets = [
         Target("remote", "1 ms: a single event, ms", measured["1 x 1"]["batch_ms"], "at most", 15),
         Target("remote", "1 ms: batches of 100 from one writer, events/s", one, "at least", 4_000),
-        Target("remote", "1 ms: four writers, times one writer", four / one, "at least", 2.5),
     ]
+    if measured["4 x 100"]["processors_busy"] < _BUSY:  # else they are the limit
+        name = "1 ms: four writers, times one writer"
+        targets.append(Target("remote", name, four / one, "at least", 2.5))
+    return targets
