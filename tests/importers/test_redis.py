@@ -201,8 +201,8 @@ def test_what_belongs_to_nothing_is_kept(upstream: Upstream, tmp_path: Path) -> 
     ("url", "words"),
     [
         ("redis://user:secret@127.0.0.1:1/0", "refused"),
-        ("http://127.0.0.1", "must specify one of"),
-        ("nonsense", "must specify one of"),
+        ("http://127.0.0.1", "expected a URL such as redis://localhost"),
+        ("nonsense", "expected a URL such as redis://localhost"),
     ],
 )
 def test_what_is_no_redis_is_named(tmp_path: Path, url: str, words: str) -> None:

@@ -164,8 +164,9 @@ def connect(url: str) -> Any:
         return redis.Redis.from_url(
             url, protocol=2, encoding_errors="replace", socket_timeout=60, socket_connect_timeout=10
         )
-    except ValueError as error:
-        raise ForeignDataError(shown(url), str(error)) from None
+    except ValueError:
+        expected = "expected a URL such as redis://localhost:6379/0"
+        raise ForeignDataError(shown(url), expected) from None
 
 
 def shown(url: str) -> str:
