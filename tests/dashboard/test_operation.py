@@ -161,5 +161,5 @@ def test_the_jobs_show_the_fields_of_the_api(jobs: Client) -> None:
     for cell, row in zip(column(table, "Job"), rows, strict=True):
         assert cell.hints == [row["summary"]]
     results = [cell.hints for cell in column(table, "Last run")]
-    assert results == [["rows moved 1234, files 5"], [], ["days 2"], ["differences 0"], []]
+    assert results == [["rows moved 1,234, files 5"], [], ["days 2"], ["differences 0"], []]
     assert equals(column(table, "Duration")[0], 240.1)

@@ -18,6 +18,7 @@ from asu_stats.reports.insights import queue
 from asu_stats.reports.listing import ALL
 from asu_stats.reports.report import Query, Report
 from asu_stats.store.blocks import packer, reader
+from asu_stats.store.database import dialects
 from asu_stats.store.database import statements as prepared_statements
 from asu_stats.store.database.dialects import Cursor
 from asu_stats.store.database.engine import read_snapshot
@@ -107,17 +108,17 @@ def recorded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[S
 
     class Recording:
         def __init__(self, cursor: Cursor) -> None:
-            self.fetchall = cursor.fetchall
+            self.fetchall, self.fetchmany = cursor.fetchall, cursor.fetchmany
+            self.close = cursor.close
             self._cursor = cursor
 
         def execute(self, text: str, parameters: Sequence[object] = ()) -> object:
             statements.append((text, parameters))
             return self._cursor.execute(text, parameters)
 
-    original = prepared_statements._new_cursor
-    monkeypatch.setattr(
-        prepared_statements, "_new_cursor", lambda connection: Recording(original(connection))
-    )
+    for module, name in ((prepared_statements, "_new_cursor"), (dialects, "streaming_cursor")):
+        new = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda connection, new=new: Recording(new(connection)))
 
     def remember(_c: object, _u: object, text: str, parameters: Any, *_: object) -> None:
         statements.append((text, parameters))
