@@ -238,7 +238,7 @@ def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
 
 
 # A build writes two lines, its request one.
-_LINE_OF_BUILD: Final = re.compile(rb"^.*(?:build|request) \S+: .*\n", re.MULTILINE)
+_LINE_OF_BUILD: Final = re.compile(rb"^.*builds: .* hash=.*\n", re.MULTILINE)
 
 
 def _log_bytes(file: Path) -> int:
