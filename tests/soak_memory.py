@@ -18,7 +18,7 @@ from asu_stats.store.blocks.keys import Vocabulary
 _MIB: Final = 1 << 20
 _SECONDS: Final = 1.0
 _KEY_BYTES: Final = 310  # see the limits in docs/reliability.md
-_HEAP: Final = re.compile(r"\[heap\]\n(?:.*\n)*?Rss:\s+(\d+) kB")
+_HEAP: Final = re.compile(r"\[heap\]\n(?:.*\n)*?Rss:\s+(\d+) kB")  # the system may split it
 _caches: Final[WeakSet[LruCache[Any, Any]]] = WeakSet()
 _vocabularies: Final[WeakSet[Vocabulary]] = WeakSet()
 
@@ -44,7 +44,7 @@ def now() -> Memory:
     """Return the memory of this process."""
     info = memory.malloc_info()
     _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
-    heap = _HEAP.search(Path("/proc/self/smaps").read_text())
+    heap = sum(map(int, _HEAP.findall(Path("/proc/self/smaps").read_text())))
     sqlite = ctypes.CDLL(_sqlite3.__file__)
     sqlite.sqlite3_memory_used.restype = ctypes.c_int64
     caches = sum(each.bytes for each in [*_caches])
@@ -53,7 +53,7 @@ def now() -> Memory:
         (resident - shared) * os.sysconf("SC_PAGE_SIZE") / _MIB,  # the system may drop files
         caches / _MIB,
         sqlite.sqlite3_memory_used() / _MIB,
-        max(int(heap[1]) / 1024 - info.uordblks / _MIB, 0.0) if heap and info else 0.0,
+        max(heap / 1024 - info.uordblks / _MIB, 0.0) if info else 0.0,
     )
 
 

@@ -1,5 +1,10 @@
 """The judgement of `make soak-server`."""
 
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.soak_memory import Memory
@@ -41,3 +46,33 @@ def test_parts_of_memory_stay_within_their_limits(part: str, most: float) -> Non
         ]
         assert memory.other == 1_000 - mib
         assert report(samples) == is_within
+
+
+# Allocates 32 MiB, lets the system split the heap in their midst, and frees all but the last.
+SPLIT = """
+import ctypes
+from asu_stats import memory
+from tests import soak_memory
+memory.share_arena()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_size_t
+libc.madvise.argtypes = ctypes.c_size_t, ctypes.c_size_t, ctypes.c_int
+libc.free.argtypes = (ctypes.c_size_t,)
+blocks = [libc.malloc(64 << 10) for _ in range(512)]
+for block in blocks:
+    ctypes.memset(block, 1, 64 << 10)
+before = soak_memory.now()
+MADV_DONTDUMP = 16
+for block in blocks[::8]:
+    assert libc.madvise(block + 4095 & ~4095, 4096, MADV_DONTDUMP) == 0
+for block in blocks[:-1]:
+    libc.free(block)
+print(soak_memory.now().free - before.free)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="musl keeps no statistics")
+def test_free_memory_is_that_of_a_heap_in_several_parts() -> None:
+    root = Path(__file__).parents[1]
+    found = subprocess.run([sys.executable, "-c", SPLIT], cwd=root, capture_output=True, check=True)
+    assert 31 < float(found.stdout) < 33

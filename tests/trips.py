@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from asu_stats.demo.history import history
 from asu_stats.reports.endpoints import REPORTS
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.rollups import names
 from tests import servers
 from tests.support import NOW, Stats, build, request
@@ -92,7 +92,7 @@ def ask(stats: Stats, proxy: servers.Proxy, question: str) -> Iterator[Asked]:
         if state != "known":
             change(stats)
         if state == "new":
-            reader.forget(stats.engine)
+            cached.forget(stats.engine)
             names.forget()
         yield ask_once(stats, proxy, question, state)
 

@@ -21,7 +21,7 @@ import asu_stats
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.legacy import names as legacy_names
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import error_fingerprints
 from asu_stats.store.details import error_fingerprints as fingerprints
@@ -97,7 +97,7 @@ def test_names_of_strangers_keep_everything_bounded(
     """Twice as many names leave responses and memory as they are; no sum is wrong."""
     many = NAMES > 10_000
     if not many:  # limits that so few names reach
-        monkeypatch.setattr(reader, "_CACHE_KEYS", 500)
+        monkeypatch.setattr(cached, "_CACHE_KEYS", 500)
         monkeypatch.setattr(names, "_MAX_CACHED", 100)
         monkeypatch.setattr(fingerprints, "MAX_FINGERPRINTS", 200)
         monkeypatch.setattr(legacy_names, "MOST", 100)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from tests import histories
 from tests.oracle import Oracle
 from tests.support import NOW, CloudEvent, Stats, at, build, request
@@ -32,7 +32,7 @@ def test_further_figures_equal_the_oracle(
     stats.record(*history)
     if packed:
         packer.pack(stats.engine, TODAY)
-        reader.forget(stats.engine)
+        cached.forget(stats.engine)
     oracle = Oracle(history)
     for start, end in WINDOWS:
         oracle.window(start, end)
@@ -95,7 +95,7 @@ def test_filters_together_equal_the_oracle(
     stats.record(*history)
     if packed:
         packer.pack(stats.engine, TODAY)
-        reader.forget(stats.engine)
+        cached.forget(stats.engine)
     oracle = Oracle(history)
     oracle.window(*WINDOWS[-1])
     window = dict(zip(("start", "end"), WINDOWS[-1], strict=True))

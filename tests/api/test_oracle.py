@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.verification import verify
 from tests import histories
 from tests.oracle import Oracle, client_of
@@ -176,7 +176,7 @@ def test_every_figure_equals_the_oracle(
     if packed:
         packer.pack(stats.engine, TODAY)
         assert packer.stale(stats.engine, TODAY) == []
-        reader.forget(stats.engine)
+        cached.forget(stats.engine)
         assert {window: answers(stats, *window, clients) for window in WINDOWS} == first
 
     again = list(history)

@@ -7,7 +7,7 @@ import pytest
 from asu_stats.store import migrate
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.verification import verify
 from tests.store.older import back_to
@@ -81,7 +81,7 @@ def test_archived_details_change_nothing(stats: Stats) -> None:
     assert before["with_custom_repositories"] == {"count": 15, "percentage": 50.0, "unknown": 30}
     report = retention.run(stats.engine, Policy(5, 5, 5, 5, latest=1), NOW.date())
     assert report.archived["client_stats"] > 20
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert stats.get("request-patterns", days=90) == before
     assert list(verify.differences(stats.engine)) == []
     verify.rebuild(stats.engine)
@@ -97,7 +97,7 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0017")
     migrate.upgrade(stats.engine)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert stats.get("request-patterns", days=90) == before
     assert list(verify.differences(stats.engine)) == []
 
@@ -108,7 +108,7 @@ def test_what_an_older_database_knows_of_a_hash_holds_for_its_requests(stats: St
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0017")
     migrate.upgrade(stats.engine)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     known = {"count": 2, "percentage": 100.0, "unknown": 1}
     assert stats.get("request-patterns")["with_defaults"] == known
     assert list(verify.differences(stats.engine)) == []

@@ -8,7 +8,7 @@ import pytest
 
 from asu_stats.exceptions import TooManyNamesError
 from asu_stats.reports.insights.failure_rows import OF_DAY
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached, reader
 from asu_stats.store.blocks import rows as day_rows
 from asu_stats.store.database.engine import read_snapshot
 from tests.support import NOW, Stats, build, request
@@ -63,7 +63,7 @@ def test_names_on_several_days_count_together(
 ) -> None:
     def is_allowed(most: int, *days: date) -> bool:
         monkeypatch.setattr(day_rows, "MOST_NAMES", most)
-        reader.forget(attacked.engine)
+        cached.forget(attacked.engine)
         try:
             rows_of_failures(attacked, *days)
         except TooManyNamesError:
@@ -97,7 +97,7 @@ def test_days_are_read_in_parts(stats: Stats, monkeypatch: pytest.MonkeyPatch) -
     for size in (1, 4, 4096):
         monkeypatch.setattr(day_rows, "_ROWS_AT_ONCE", size)
         monkeypatch.setattr(reader, "_ROWS_AT_ONCE", size)
-        reader.forget(stats.engine)
+        cached.forget(stats.engine)
         found.append(rows_of_failures(stats, NOW.date(), NOW.date()))
     assert found[0] == found[1] == found[2]
     assert len(found[0]) == 9

@@ -9,7 +9,7 @@ import pytest
 
 from asu_stats.reports.insights.cache import MAX_REQUESTS
 from asu_stats.store import migrate
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.verification import verify
 from tests.insights.archiving import archive
@@ -155,10 +155,10 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0021")
     migrate.upgrade(stats.engine)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert what_if(stats, 90) == before
     stats.record(request("h1", NOW - 50 * DAY), request("h1", NOW - 36 * DAY))  # late
     assert list(verify.differences(stats.engine)) == []
     packer.pack(stats.engine, TODAY)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert what_if(stats, 90)[0]["builds_saved"] == before[0]["builds_saved"] + 1

@@ -14,7 +14,7 @@ from asu_stats.conformance.history import Build, Event, History, client_of, time
 from asu_stats.reports.release_days import shipped
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.details import error_fingerprints
 from asu_stats.store.verification import verify
 from tests import histories
@@ -192,7 +192,7 @@ def test_figures_equal_naive_counts_in_any_order(
     assert list(verify.differences(stats.engine)) == []
     retention.run(stats.engine, Policy(1, 1, 1, 3650, latest=1), TODAY)
     packer.pack(stats.engine, TODAY)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert {window: answers(stats, *window) for window in WINDOWS} == first
     again = list(history)
     random.Random(seed).shuffle(again)

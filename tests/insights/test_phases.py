@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asu_stats.store import migrate
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.verification import verify
 from tests.insights.archiving import archive
@@ -102,7 +102,7 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
         back_to(connection, "0021")
     migrate.upgrade(stats.engine)
     packer.pack(stats.engine, NOW.date())
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert phases(stats, days=90) == before
     assert list(verify.differences(stats.engine)) == []
 

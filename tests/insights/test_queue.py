@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from asu_stats.store import migrate
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.database.engine import write_transaction
 from asu_stats.store.details import queue_samples
 from asu_stats.store.details.queue_samples import QueueState
@@ -141,6 +141,6 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0021")
     migrate.upgrade(stats.engine)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert queue(stats) == before
     assert list(verify.differences(stats.engine)) == []

@@ -19,7 +19,7 @@ from asu_stats.reports.insights.build_days import BuildDays
 from asu_stats.reports.insights.build_groups import Group
 from asu_stats.reports.insights.build_memory import remembered
 from asu_stats.store import migrate
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.rollups.definitions import ATTEMPTS
 from asu_stats.store.verification import verify
@@ -338,7 +338,7 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
         connection.execute(then.insert(), kept | {"successful_builds": 7, "failed_builds": 1})
     migrate.upgrade(stats.engine)
     packer.pack(stats.engine, NOW.date())
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert changes(stats) == before
     with write_transaction(stats.engine) as connection:
         of = ATTEMPTS.table.c.date == kept["date"]

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.verification import verify
 from tests import histories
 from tests.insights.archiving import archive
@@ -37,6 +37,6 @@ def test_late_events_and_other_changes_are_noticed(
         case "b":
             verify.rebuild(stats.engine)
     remembered = responses(stats)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert responses(stats) == remembered
     assert NOW.date().isoformat() == remembered["phases"]["period"]["end"]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 
 from asu_stats.reports.insights import build_groups, change_points, regressions
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.verification import verify
@@ -149,13 +149,13 @@ def test_names_that_are_forgotten_meanwhile_change_nothing(
     paths = ("insights/failures", "insights/fingerprints", "insights/regressions?days=9")
     expected = [stats.get(path) for path in paths]
     assert all(expected)
-    forget = reader._cache_of
+    recall = cached.of
 
     def forgetful(connection: Connection) -> Any:
-        reader.forget(connection.engine)
-        return forget(connection)
+        cached.forget(connection.engine)
+        return recall(connection)
 
-    monkeypatch.setattr(reader, "_cache_of", forgetful)
+    monkeypatch.setattr(cached, "of", forgetful)
     stats.record(*build("late", end=long_ago))  # no response is kept
     assert [stats.get(path) for path in paths] == expected
 
@@ -171,6 +171,6 @@ def test_groups_that_are_searched_are_those_of_a_table(
         expected = regressions.read(connection, WINDOWS[0])
     assert expected["regressions"]
     monkeypatch.setattr(build_groups, "_MAX_TABLE", 0)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     with read_snapshot(stats.engine) as connection:
         assert regressions.read(connection, WINDOWS[0]) == expected

@@ -13,7 +13,7 @@ from asu_stats.store.archive.archive import ARCHIVES, DETAILS
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory
 from asu_stats.store.archive.segments import archive_parts, rows_of
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import store_state
 from asu_stats.store.rollups import deltas
@@ -205,7 +205,7 @@ YESTERDAY = NOW - timedelta(days=1)
 
 
 def successes(stats: Stats) -> int:
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     found = sum(row["successful_builds"] for row in stats.get("versions", days=7))
     assert found == totals(stats)["successful_builds"]
     return int(found)

@@ -7,24 +7,25 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from sqlalchemy import Date, Engine, bindparam, select, text
 
 from asu_stats.reports import performance
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached, reader
 from asu_stats.store.blocks.reader import Daily
 from asu_stats.store.database import dialects, statements
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import day_changes
 from asu_stats.windows import Window
-from tests.support import NOW, Stats, build, request
+from tests.support import NOW, CloudEvent, Stats, build, request
 
 MIB = 1 << 20
 FILE = 40 * MIB
 READERS = 4
+DAYS: Final = 3
 
 
 def used() -> int:
@@ -66,32 +67,67 @@ def test_snapshots_and_writers_keep_few_pages(engine: Engine) -> None:
     engine.dispose()
 
 
-def test_rows_of_one_day_are_in_memory_on_sqlite(
-    stats: Stats, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On PostgreSQL all are sent first: that costs one round trip."""
-    stats.record([request(f"h{days}", NOW - timedelta(days=days)) for days in range(3)])
-    steps: list[str] = []
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is done to read rows of days, in turn."""
+    found: list[str] = []
     send = statements.send_streamed
 
     def sent(*arguments: Any, **parameters: object) -> Callable[[], Generator[Any]]:
-        steps.append("sent")
+        found.append("sent")
         return send(*arguments, **parameters)
 
+    monkeypatch.setattr(statements, "send_streamed", sent)
+    return found
+
+
+def one_a_day(name: str) -> list[CloudEvent]:
+    return [request(f"{name}-{days}", NOW - timedelta(days=days)) for days in range(DAYS)]
+
+
+def read_days(stats: Stats, daily: Daily[int]) -> list[int]:
+    """Return the number of rows of each day."""
+    days = (NOW - timedelta(days=DAYS - 1)).date(), NOW.date()
+    with read_snapshot(stats.engine) as connection:
+        reader.Reader(connection).changes_of(*days)
+        reader.send_days(connection, *days, daily)
+        return [rows for _, rows in reader.read_days(connection, *days, daily)]
+
+
+def counting(steps: list[str]) -> Daily[int]:
     def derive(rows: Iterator[Any]) -> int:
         steps.append("derived")
         return len(list(rows))
 
     is_day = day_changes.c.date == bindparam("day", type_=Date)
-    daily = Daily(select(day_changes.c.date).where(is_day), derive, lambda _: 8)
-    days = (NOW - timedelta(days=2)).date(), NOW.date()
-    with read_snapshot(stats.engine) as connection:
-        reader.Reader(connection).changes_of(*days)
-        monkeypatch.setattr(statements, "send_streamed", sent)
-        reader.send_days(connection, *days, daily)
-        assert [rows for _, rows in reader.read_days(connection, *days, daily)] == [1, 1, 1]
+    return Daily(select(day_changes.c.date).where(is_day), derive, lambda _: 8)
+
+
+def test_rows_of_one_day_are_in_memory_on_sqlite(stats: Stats, steps: list[str]) -> None:
+    """On PostgreSQL all are sent first: that costs one round trip."""
+    stats.record(one_a_day("h"))
+    assert read_days(stats, counting(steps)) == [1] * DAYS
     is_sqlite = stats.engine.dialect.name == "sqlite"
-    assert steps == (["sent", "derived"] * 3 if is_sqlite else ["sent"] * 3 + ["derived"] * 3)
+    one_each, together = ["sent", "derived"] * DAYS, ["sent"] * DAYS + ["derived"] * DAYS
+    assert steps == (one_each if is_sqlite else together)
+
+
+@pytest.mark.parametrize(("most", "together"), [(3, 3), (2, 2), (1, 1), (0, 1)])
+def test_days_with_many_rows_are_not_sent_together(
+    stats: Stats, steps: list[str], monkeypatch: pytest.MonkeyPatch, most: int, together: int
+) -> None:
+    """PostgreSQL sends all rows of a statement at once; what a day has is known once it is read."""
+    daily = counting(steps)
+    stats.record(one_a_day("early"))
+    read_days(stats, daily)
+    stats.record(one_a_day("late"))
+    steps.clear()
+    monkeypatch.setattr(cached, "_SENT_ROWS", most)
+    assert read_days(stats, daily) == [1] * DAYS
+    if stats.engine.dialect.name == "sqlite":
+        together = 1
+    parts = [min(together, DAYS - first) for first in range(0, DAYS, together)]
+    assert steps == [step for n in parts for step in ["sent"] * n + ["derived"] * n]
 
 
 def test_equal_json_texts_are_read_once() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select, update
 
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import package_lists as package_lists_table
 from asu_stats.store.database.schema import package_names
@@ -78,7 +78,7 @@ def test_names_beyond_the_limit_are_looked_up(
         expected |= dict.fromkeys(names, 1)
         assert packages(stats) == expected
         assert len(known_packages._known[stats.engine].names) <= 3
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     stats.record(request("again", packages=["p0"]))
     assert packages(stats) == expected | {"p0": 2}
     assert len(known_packages._known[stats.engine].names) == 3

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from asu_stats import store
 from asu_stats.caches import LruCache
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.rollups import names as recorder
 from tests.api import test_bounded as bounded
 from tests.support import NOW, CloudEvent, Stats, build, request
@@ -66,7 +66,7 @@ def test_caches_count_what_they_hold(stats: Stats, monkeypatch: pytest.MonkeyPat
 
     stats.record(list(events("a", DAYS)))
     read(stats)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     stats.record(list(events("b", DAYS)))  # so that no response is cached
     monkeypatch.setattr(LruCache, "__init__", remember)
     read(stats)
@@ -74,7 +74,7 @@ def test_caches_count_what_they_hold(stats: Stats, monkeypatch: pytest.MonkeyPat
     held, counted = live(), sum(cache.bytes for cache in found)
     assert counted > MIB // 2
     found.clear()
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     freed = held - live()
     assert 0.7 * counted < freed < 1.1 * counted
 
@@ -114,7 +114,7 @@ def test_nothing_of_a_snapshot_is_left_after_it(stats: Stats) -> None:
 @pytest.mark.usefixtures("traced")
 def test_long_names_are_forgotten(sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their number alone would not limit them."""
-    monkeypatch.setattr(reader, "_NAME_BYTES", MIB // 2)
+    monkeypatch.setattr(cached, "_NAME_BYTES", MIB // 2)
     sizes = []
     for turn in range(6):
         names = {f"{turn}-{number}": f"{turn}-{number}-" + "€" * 240 for number in range(500)}
@@ -134,7 +134,7 @@ def test_memory_of_insights_grows_with_names_not_with_their_pairs(sqlite_stats: 
         bounded.send(sqlite_stats, first, count)
         tracemalloc.start()
         for name in INSIGHTS:
-            reader.forget(sqlite_stats.engine)
+            cached.forget(sqlite_stats.engine)
             before = live()
             tracemalloc.reset_peak()
             sqlite_stats.get(f"insights/{name}", start=str(NOW.date()), end=str(NOW.date()))

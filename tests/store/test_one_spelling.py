@@ -14,7 +14,7 @@ from asu_stats.store import export, migrate
 from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.rollups.definitions import ROLLUPS
 from asu_stats.store.verification import verify
@@ -121,7 +121,7 @@ def test_rows_of_older_releases_are_merged(
         assert details(stats).count(COMMA) > 100
         with write_transaction(stats.engine) as connection:
             back_to(connection, "0014")
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     migrate.upgrade(stats.engine)
 
     assert COMMA not in details(stats)
@@ -154,7 +154,7 @@ def test_packed_days_and_etags_of_before_are_not_used(
         with write_transaction(stats.engine) as connection:
             back_to(connection, "0014")
     migrate.upgrade(stats.engine)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     again = stats.client.get("/api/v1/stats/profiles?days=90", headers={"If-None-Match": etag})
     assert again.status_code == 200
     assert {row["profile"] for row in again.json()} == {ONE, "glinet_gl-mt6000", "generic"}

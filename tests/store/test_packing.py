@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine, func, select, update
 
-from asu_stats.store.blocks import packer, reader, spans
+from asu_stats.store.blocks import cached, packer, reader, spans
 from asu_stats.store.blocks.codec import Block
 from asu_stats.store.blocks.cubes import BY_PROFILE, CUBES, VERSIONS
 from asu_stats.store.blocks.packer import Packer
@@ -45,7 +45,7 @@ def test_a_late_event_makes_the_blocks_of_its_day_anew_and_no_others(stats: Stat
     before = stats.get("overview", days=30)
     assert before["totals"]["requests"] == before["totals"]["unique_requests"] == 9
     assert packer.pack(stats.engine, TODAY) == len(stale)
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert stats.get("versions", days=30)[0]["requests"] == 9
 
 
@@ -53,7 +53,7 @@ def test_blocks_are_what_answers_are_made_of(sqlite_stats: Stats) -> None:
     """The counter-proof: a block with another content changes the answer."""
     sqlite_stats.record(request("h1", NOW - timedelta(days=2)))
     packer.pack(sqlite_stats.engine, TODAY)
-    reader.forget(sqlite_stats.engine)
+    cached.forget(sqlite_stats.engine)
     with write_transaction(sqlite_stats.engine) as connection:
         block = VERSIONS.name
         empty = reader.Reader(connection).encode(VERSIONS, Block(np.zeros((0, 8), int)))
@@ -73,7 +73,7 @@ def test_blocks_of_another_release_are_not_read_and_removed(stats: Stats) -> Non
     packer.pack(stats.engine, TODAY)
     with write_transaction(stats.engine) as connection:
         connection.execute(update(packed_days).values(cube=packed_days.c.cube + "-other"))
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     assert stats.get("overview")["totals"]["requests"] == 1
     packer.pack(stats.engine, TODAY)
     assert stored(stats.engine) == len(CUBES)
@@ -89,7 +89,7 @@ def test_a_damaged_block_is_summed_again(stats: Stats, caplog: pytest.LogCapture
         with write_transaction(stats.engine) as connection:
             connection.execute(update(packed_days).values(payload=payload))
         stats.record(request(f"today-{number}", profile="new"))  # no response is cached
-        reader.forget(stats.engine)
+        cached.forget(stats.engine)
         assert stats.get("versions", **yesterday) == before
     assert "a stored block is damaged" in caplog.text
 
@@ -116,8 +116,8 @@ def test_little_memory_changes_no_answer(
         windows = [(TODAY - timedelta(days=n), TODAY) for n in (3, 19)]
         before = [reader.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]
     plenty = [stats.get(question) for question in questions]
-    monkeypatch.setattr(reader, limit, 3)
-    reader.forget(stats.engine)
+    monkeypatch.setattr(cached, limit, 3)
+    cached.forget(stats.engine)
     with read_snapshot(stats.engine) as connection:
         for _ in range(2):
             again = [reader.read(connection, *w, BY_PROFILE)[0].sums.sum() for w in windows]

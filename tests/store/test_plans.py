@@ -17,7 +17,7 @@ from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.insights import queue
 from asu_stats.reports.listing import ALL
 from asu_stats.reports.report import Query, Report
-from asu_stats.store.blocks import packer, reader
+from asu_stats.store.blocks import cached, packer
 from asu_stats.store.database import dialects
 from asu_stats.store.database import statements as prepared_statements
 from asu_stats.store.database.dialects import Cursor
@@ -209,7 +209,7 @@ def test_reports_read_by_index(
     if packed:
         packer.pack(filled.engine, NOW.date())
     for name, question in QUESTIONS.items():
-        reader.forget(filled.engine)
+        cached.forget(filled.engine)
         assert list(badly_read(filled, question, monkeypatch)) == [], name
 
 

@@ -11,7 +11,7 @@ from asu_stats.store import migrate
 from asu_stats.store.archive import retention, segments
 from asu_stats.store.archive.expiry import Policy
 from asu_stats.store.archive.retention import ArchiveDirectory
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import rejected_days
 from asu_stats.store.rollups.definitions import CLIENT_UNIQUE_REJECTED, UNIQUE_REJECTED
@@ -48,7 +48,7 @@ def test_a_hash_rejected_in_files_and_tables_counts_once(
     ).files_written
     with write_transaction(stats.engine) as connection:
         back_to(connection, "0016")
-    reader.forget(stats.engine)
+    cached.forget(stats.engine)
     segments._rows.cache_clear()
     migrate.upgrade(stats.engine)
 

@@ -25,7 +25,7 @@ from asu_stats.reports.insights.build_rows import (
 )
 from asu_stats.reports.insights.change_points import Candidates, Floats, Stretch
 from asu_stats.reports.insights.failure_rows import OF_DAY, Failures
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached, reader
 from asu_stats.store.blocks import rows as day_rows
 from asu_stats.store.blocks.columns import Mask, Names, numbered, total
 from asu_stats.store.blocks.keys import Ints
@@ -318,7 +318,7 @@ def remembered(connection: Connection, window: Window, keep: Keep | None) -> Ite
     `keep` tells which groups of a dimension to keep, from their sums over all days; `None` keeps
     all. Others may be kept too.
     """
-    memories, key = reader.memories(connection), (Memory, window, keep)
+    memories, key = cached.of(connection).memories, (Memory, window, keep)
     changes = reader.changes(connection, window.start, window.end)
     memory: Memory | None = memories.take(key)
     if memory is None or not memory.is_usable(connection, changes):

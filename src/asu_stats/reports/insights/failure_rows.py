@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Date, FromClause, Select, bindparam, func, se
 from asu_stats.events import NO_HASH, UNKNOWN, shown_text
 from asu_stats.reports import floor, sums
 from asu_stats.reports.insights.basis import Basis
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached, reader
 from asu_stats.store.blocks import rows as day_rows
 from asu_stats.store.blocks.columns import Mask, Names, distinct, numbered, total
 from asu_stats.store.blocks.cubes import FINGERPRINTS
@@ -265,7 +265,7 @@ def send(connection: Connection, window: Window) -> None:
 
 def read(connection: Connection, window: Window, filters: Mapping[str, str]) -> Failures:
     """Return the failures of `window`. All are remembered until a day changes."""
-    memories, key = reader.memories(connection), (Failures, window)
+    memories, key = cached.of(connection).memories, (Failures, window)
     changes = reader.changes(connection, window.start, window.end)
     known: _Known | None = memories.get(key)
     if known is None or known.changes != changes:

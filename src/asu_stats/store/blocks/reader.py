@@ -6,8 +6,6 @@ stores those of closed days. A stored block is valid as long as none of its days
 (`day_changes`). The reader builds missing blocks from rollups, so the result is exact either way.
 """
 
-import logging
-import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -16,32 +14,21 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from sqlalchemy import BigInteger, Connection, Date, Engine, FromClause, Select, bindparam, select
+from sqlalchemy import BigInteger, Connection, Date, FromClause, Select, bindparam, select
 
-from asu_stats.caches import LruCache
-from asu_stats.logs import Condition
-from asu_stats.store.blocks import codec
+from asu_stats.store.blocks import cached, codec
 from asu_stats.store.blocks.codec import Block
-from asu_stats.store.blocks.cubes import CUBES, Cube
+from asu_stats.store.blocks.cubes import Cube
 from asu_stats.store.blocks.keys import Column, Vocabulary
 from asu_stats.store.blocks.spans import Span, spans
 from asu_stats.store.blocks.totals import Totals
-from asu_stats.store.database import repeats, statements
+from asu_stats.store.database import statements
 from asu_stats.store.database.dialects import Row
 from asu_stats.store.database.schema import day_changes, packed_days, store_state
-from asu_stats.store.details import known_packages
 from asu_stats.times import bounds
 
 K = TypeVar("K")
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
-
-_CACHE_BYTES: Final = 64 << 20
-_ENTRY_BYTES: Final = 600  # in memory besides the numbers: key, arrays and what holds them
-# Names are untrusted, so memory for them must be limited. A key takes 310 bytes, with short names.
-_CACHE_KEYS: Final = 1_000_000
-_NAME_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,64 +42,6 @@ class Daily(Generic[T]):
     of_day: Select[Any]
     derive: Callable[[Iterator[Row]], T]
     size: Callable[[T], int]  # bytes in memory, roughly
-
-
-class _Cache:
-    """Vocabularies, blocks and days of a database in this process.
-
-    A block and what is known of a day are valid for one change.
-    """
-
-    def __init__(self) -> None:
-        self.days: LruCache[tuple[Daily[Any], int], tuple[int, Any]] = LruCache(
-            size_bytes=_CACHE_BYTES, size=lambda key, known: _ENTRY_BYTES + key[0].size(known[1])
-        )
-        self.declared: dict[Any, Any] = {}
-        self.memories: LruCache[Any, Any] = LruCache(
-            size_bytes=_CACHE_BYTES, size=lambda _, memory: _ENTRY_BYTES + memory.bytes
-        )
-        self.vocabularies = {cube: Vocabulary(cube.orders) for cube in CUBES}
-        self.damage = Condition(log, "blocks: a stored block is damaged")
-        self._blocks: LruCache[tuple[Cube, Span], tuple[int, Block]] = LruCache(
-            size_bytes=_CACHE_BYTES, size=lambda _, known: _ENTRY_BYTES + known[1].bytes
-        )
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the vocabularies have too many keys, or too long names."""
-        known: list[Vocabulary] = [of for of, _ in list(self.declared.values())]
-        known += self.vocabularies.values()
-        keys, size = sum(each.size for each in known), sum(each.name_bytes for each in known)
-        return keys > _CACHE_KEYS or size > _NAME_BYTES
-
-    def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
-        """Return the block of a change, `None` if it is not in memory."""
-        found = self._blocks.get((cube, span))
-        return found[1] if found and found[0] == changes else None
-
-    def put(self, wanted: "Wanted", block: Block) -> None:
-        """Keep a block in memory; the least recently used ones are dropped."""
-        self._blocks.put((wanted.cube, wanted.span), (wanted.changes, block))
-
-
-_caches: WeakKeyDictionary[Engine, _Cache] = WeakKeyDictionary()
-_caches_guard = threading.Lock()
-
-
-def _cache_of(connection: Connection) -> _Cache:
-    with _caches_guard:
-        cache = _caches.get(connection.engine)
-        if cache is None or cache.is_full:
-            cache = _caches[connection.engine] = _Cache()
-        return cache
-
-
-def forget(engine: Engine) -> None:
-    """Drop everything that this process keeps in memory about a database."""
-    with _caches_guard:
-        _caches.pop(engine, None)
-    known_packages.forget(engine)
-    repeats.forget(engine)
 
 
 # Reading ----------------------------------------------------------------------------------------
@@ -130,8 +59,6 @@ _BLOCK: Final = (
     ("changes", packed_days.c.changes.type),
 )
 _ROWS_AT_ONCE: Final = 4096  # made of what the database sent
-# Days whose rows are sent together, and are in memory together. SQLite has no round trips.
-_DAYS_AT_ONCE: Final = {"sqlite": 1, "postgresql": 64}
 
 
 class Wanted(NamedTuple):
@@ -204,20 +131,6 @@ def _nothing(cube: Cube) -> Totals:
     return Totals(Vocabulary(cube.orders), np.zeros((0, len(cube.adds)), np.int64))
 
 
-def remembered(
-    connection: Connection, of: K, declare: Callable[[K], tuple[Vocabulary, "Daily[T]"]]
-) -> tuple[Vocabulary, "Daily[T]"]:
-    """Return what `declare(of)` returns, the same as long as the process remembers days."""
-    declared = _cache_of(connection).declared
-    found: tuple[Vocabulary, Daily[T]] = declared.get(of) or declared.setdefault(of, declare(of))
-    return found
-
-
-def memories(connection: Connection) -> LruCache[Any, Any]:
-    """Return what reports remember of a database, in objects that have a size: `bytes`."""
-    return _cache_of(connection).memories
-
-
 def changes(connection: Connection, start: date, end: date) -> dict[int, int]:
     """Return the last change of each day from `start` to `end` that has any, by ordinal."""
     return Reader(connection).changes_of(start, end)
@@ -226,10 +139,10 @@ def changes(connection: Connection, start: date, end: date) -> dict[int, int]:
 def send_days(connection: Connection, start: date, end: date, daily: "Daily[Any]") -> None:
     """Ask for what `read_days` needs later in this snapshot, unless that would read it now."""
     if connection.get_execution_options().get("snapshot") and connection.dialect.name != "sqlite":
-        reader, cache = Reader(connection), _cache_of(connection).days
+        reader, days = Reader(connection), cached.of(connection).days
         changes = reader.changes_of(start, end).items()
-        missing = [day for day, n in changes if (cache.get((daily, day)) or (0,))[0] != n]
-        reader.send_rows(missing[: reader.days_at_once], daily)
+        missing = [day for day, n in changes if (days.get((daily, day)) or (0,))[0] != n]
+        reader.send_rows(missing[: reader.fitting([daily] * len(missing))], daily)
 
 
 def read_days(
@@ -239,10 +152,10 @@ def read_days(
 
     Days that did not change since they were last read come from memory.
     """
-    reader, cache = Reader(connection), _cache_of(connection).days
+    reader, days = Reader(connection), cached.of(connection).days
     changes, found = reader.changes_of(start, end), dict[int, T]()
     for day, count in changes.items():
-        known = cache.get((daily, day))
+        known = days.get((daily, day))
         if known and known[0] == count:
             found[day] = known[1]
     missing = reader.rows_of(sorted(changes.keys() - found.keys()), daily)
@@ -250,7 +163,7 @@ def read_days(
         if day not in found:
             with closing(next(missing)) as rows:
                 found[day] = daily.derive(rows)
-            cache.put((daily, day), (changes[day], found[day]))
+            days.put((daily, day), (changes[day], found[day]))
         yield date.fromordinal(day), found[day]
 
 
@@ -286,9 +199,8 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._cache = _cache_of(connection)
+        self._known = cached.of(connection)
         self._of_spans: dict[Span, int] = {}  # the last change of each
-        self.days_at_once = _DAYS_AT_ONCE[connection.dialect.name]
         self._asked = _Asked()
         if connection.get_execution_options().get("snapshot"):
             self._asked = _snapshots.setdefault(connection, self._asked)
@@ -321,6 +233,10 @@ class Reader:
         self.changes_of(windows[0][0], windows[-1][1])
         return [self.blocks(cube, a.toordinal(), b.toordinal()) for a, b in windows]
 
+    def fitting(self, days: Sequence[Daily[Any] | Cube]) -> int:
+        """Return how many days are sent together. SQLite has no round trips."""
+        return 1 if self._connection.dialect.name == "sqlite" else self._known.fitting(days)
+
     def send_rows(self, days: Iterable[int], daily: Daily[Any]) -> None:
         """Ask for the rows of days, and do not wait for them."""
         for day in days:
@@ -331,10 +247,20 @@ class Reader:
 
     def rows_of(self, days: Sequence[int], daily: Daily[Any]) -> Iterator[Generator[Row]]:
         """Yield the rows of each of `days`."""
-        for place in range(0, len(days), self.days_at_once):
-            some = days[place : place + self.days_at_once]
+        left = list(days)
+        while left:
+            some = left[: self.fitting([daily] * len(left))]
+            del left[: len(some)]
             self.send_rows(some, daily)
-            yield from (self._asked.rows.pop((daily, day))() for day in some)
+            yield from (self._noted(daily, self._asked.rows.pop((daily, day))()) for day in some)
+
+    def _noted(self, daily: Daily[Any], rows: Generator[Row]) -> Generator[Row]:
+        count = 0
+        with closing(rows):
+            for row in rows:
+                count += 1
+                yield row
+        self._known.note_rows(daily, count)
 
     def totals(self, wanted: Sequence[Sequence[Wanted]]) -> list[Totals]:
         """Return the sum of each list of blocks, which are of one cube and not empty."""
@@ -366,21 +292,22 @@ class Reader:
         while parts := {part for block in missing for part in self._unknown(block)}:
             self._request(parts)
             self._receive()
-        days = list(dict.fromkeys(day for block in missing for day in self._days(block)))
-        for place in range(0, len(days), self.days_at_once):
-            some = days[place : place + self.days_at_once]
+        left = list(dict.fromkeys(day for block in missing for day in self._days(block)))
+        while left:
+            some = left[: self.fitting([day.cube for day in left])]
+            del left[: len(some)]
             for day in some:
                 if day not in self._asked.days:
                     self._asked.days[day] = self._send_day(day)
             for day in some:
-                self._cache.put(day, self._of_day(day.cube, self._asked.days.pop(day)()))
+                self._known.put(*day, self._of_day(day.cube, self._asked.days.pop(day)()))
 
     def block(self, wanted: Wanted) -> Block:
         """Return a block from memory, or build it from its halves."""
-        found = self._cache.get(*wanted)
+        found = self._known.get(*wanted)
         if found is None:
             found = self._read(wanted) or self._built(wanted)
-            self._cache.put(wanted, found)
+            self._known.put(*wanted, found)
         return found
 
     def _read(self, wanted: Wanted) -> Block | None:
@@ -389,19 +316,19 @@ class Reader:
         if payload is None:
             return None
         try:
-            return codec.decode(self._cache.vocabularies[wanted.cube], payload)
+            return codec.decode(self._known.vocabularies[wanted.cube], payload)
         except codec.DamagedBlockError as error:  # it is summed again from the rollups
             where = f"{wanted.cube.name} of {wanted.span.days} days"
-            self._cache.damage.failed(f"{where}: {error}")
+            self._known.damage.failed(f"{where}: {error}")
             return None
 
     def _is_here(self, wanted: Wanted) -> bool:
         """Return whether a block is in memory, or was read."""
-        return wanted in self._asked.payloads or self._cache.get(*wanted) is not None
+        return wanted in self._asked.payloads or self._known.get(*wanted) is not None
 
     def encode(self, cube: Cube, block: Block) -> bytes:
         """Return a block in its stored form."""
-        return codec.encode(self._cache.vocabularies[cube], block)
+        return codec.encode(self._known.vocabularies[cube], block)
 
     def _built(self, wanted: Wanted) -> Block:
         if wanted.span.days == 1:
@@ -478,16 +405,17 @@ class Reader:
         return statements.send(self._connection, wanted.cube.of_day, day=day)
 
     def _of_day(self, cube: Cube, rows: Sequence[Row]) -> Block:
+        self._known.note_rows(cube, len(rows))
         if cube.derive is not None:
             rows = cube.derive(self._connection, rows)
         if not rows:
             return Block(np.zeros((0, len(cube.adds)), np.int64))
         columns, width = list(zip(*rows, strict=True)), len(cube.key)
-        numbers = self._cache.vocabularies[cube].numbers([Column.of(c) for c in columns[:width]])
+        numbers = self._known.vocabularies[cube].numbers([Column.of(c) for c in columns[:width]])
         return Block.of(numbers, np.array(columns[width:], np.int64).T)
 
     def _sum(self, cube: Cube, parts: Sequence[Block]) -> Totals:
-        vocabulary = self._cache.vocabularies[cube]
+        vocabulary = self._known.vocabularies[cube]
         sums = np.zeros((vocabulary.size, len(cube.adds)), np.int64)
         for block in parts:
             block.add_to(sums)

@@ -14,7 +14,7 @@ import numpy as np
 from sqlalchemy import Connection, Select
 
 from asu_stats.exceptions import TooManyNamesError
-from asu_stats.store.blocks import reader
+from asu_stats.store.blocks import cached, reader
 from asu_stats.store.blocks.columns import Mask, Names
 from asu_stats.store.blocks.keys import Column, Ints, Vocabulary
 from asu_stats.store.blocks.reader import Daily
@@ -134,7 +134,7 @@ class _Used:
 
 def declared(connection: Connection, of: DayRows) -> Declared:
     """Return what the process remembers now."""
-    return Declared(of, *reader.remembered(connection, of, _declared))
+    return Declared(of, *cached.of(connection).declared(of, _declared))
 
 
 def send(connection: Connection, start: date, end: date, of: DayRows) -> None:
