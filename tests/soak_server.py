@@ -3,201 +3,58 @@
     MINUTES=60 DATABASE=sqlite python -m tests.soak_server
 
 Events, reports, CSV, live sockets and builds of the demo builder arrive at half of the rate that
-the server takes at most, which is measured first. Retention moves details into files every minute;
-blocks are packed and alerts evaluated as ever. Memory, file handles, log, WAL and the slowest
-responses are sampled. At the end every figure must be that of a plain count of the events.
+the server takes at most, which is measured first; Chromium looks at all pages in turn. Reports on
+PostgreSQL come from a streaming replica. Retention moves details into files every minute; blocks
+are packed and alerts evaluated as ever. Memory, file handles, log, WAL and the slowest responses
+are sampled. At the end every figure must be that of a plain count of the events.
 """
 
 import contextlib
+import glob
 import itertools
 import json
 import os
-import random
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from http.client import HTTPConnection, HTTPException
+from functools import partial
+from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asu_stats.store import migrate
 from asu_stats.store.archive import segments
 from asu_stats.store.database import engine as engines
 from asu_stats.store.verification import verify
 from tests import processes, servers, soak_memory
-from tests.api.test_live_server import _exactly, listening
+from tests.browser import chromium
+from tests.soak_load import DAYS, EVENTS, Load, Truth
 from tests.soak_memory import Memory
-from tests.support import TOKEN, build, request
 
 MINUTES: Final = float(os.environ.get("MINUTES", "60"))
 DATABASE: Final = os.environ.get("DATABASE", "sqlite")
-_BATCH: Final = 6  # requests, of which two have a build: ten events
-_EVENTS: Final = 10
 _SENDERS, _READERS, _SOCKETS = 3, 2, 8
 _MEASURED_SECONDS: Final = min(20.0, MINUTES * 6)
 _SAMPLE_SECONDS: Final = 5.0
-_DAYS: Final = 120
-_REPORTS: Final = (
-    *("overview?days=30", "versions?days=365", "targets?days=30", "clients?days=30"),
-    *("errors?days=30", "performance?days=30", "timeseries?days=30", "packages?days=30"),
-    *("versions?days=7&format=csv", "now", "insights/failures?days=30", "insights/queue?days=7"),
-)
 _MIB: Final = 1 << 20
 _MEMORY: Final = "memory.json"
 
 
-@dataclass
-class Truth:
-    """A plain count of all events that were acknowledged."""
+class Database(NamedTuple):
+    """A database, and the variables of the server for its replica, if it has one."""
 
-    totals: Counter[str] = field(default_factory=Counter)
-    versions: Counter[str] = field(default_factory=Counter)
-    clients: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
-
-    def add(self, events: Sequence[dict[str, Any]]) -> None:
-        for event in events:
-            data = event["data"]
-            if event["type"] == "asu.request.received":
-                self.totals["requests"] += 1
-                self.versions[data["version"]] += 1
-                self.clients[data["client"].partition("/")[0]] += 1
-            elif event["type"] == "asu.build.finished":
-                good = data["status"] == "success"
-                self.totals["successful_builds" if good else "failed_builds"] += 1
-                if not good:
-                    self.errors[data["error_type"]] += 1
-
-
-class Load:
-    """Threads that send and read; `rate` limits the batches per second of all senders."""
-
-    def __init__(self, port: int) -> None:
-        self.truth = Truth()
-        self.rate = float("inf")
-        self.batches = self.reads = self.messages = 0
-        self.failures: Counter[str] = Counter()  # by what failed
-        self.took: dict[str, list[float]] = {"events": [], "reports": [], "builds": []}
-        self._port = port
-        self._numbers = itertools.count()
-        self._guard = threading.Lock()
-        self._stop = threading.Event()
-        self._due = time.monotonic()
-        self._threads: list[threading.Thread] = []
-
-    def start(self, work: Callable[[HTTPConnection, random.Random], None], count: int) -> None:
-        for number in range(count):
-            thread = threading.Thread(target=self._run, args=(work, number), daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(120)
-
-    def _run(self, work: Callable[[HTTPConnection, random.Random], None], seed: int) -> None:
-        connection, rng = HTTPConnection("127.0.0.1", self._port, timeout=60), random.Random(seed)
-        while not self._stop.is_set():
-            try:
-                work(connection, rng)
-            except (HTTPException, OSError, AssertionError) as error:  # of a socket that ended
-                self.failures[f"{work.__name__}: {error!r}"] += 1
-                connection.close()
-                time.sleep(0.5)
-
-    def _ask(self, connection: HTTPConnection, kind: str, *arguments: Any) -> tuple[int, bytes]:
-        began = time.monotonic()
-        connection.request(*arguments)
-        response = connection.getresponse()
-        body = response.read()
-        self.took[kind].append(time.monotonic() - began)
-        is_failed_build = response.status == 500 and b'"request_hash"' in body
-        if response.status not in (200, 202) and not is_failed_build:
-            self.failures[f"{kind}: {response.status}"] += 1
-        return response.status, body
-
-    def send(self, connection: HTTPConnection, rng: random.Random) -> None:
-        with self._guard:
-            self._due = max(self._due + 1 / self.rate, time.monotonic() - 1)
-            pause = self._due - time.monotonic()
-            numbers = [next(self._numbers) for _ in range(_BATCH)]
-        if pause > 0:
-            self._stop.wait(pause)
-        events = [event for number in numbers for event in _events(number, rng)]
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
-        body = json.dumps(events)
-        while True:  # what is not acknowledged is sent again
-            with contextlib.suppress(HTTPException, OSError):
-                path = "/api/v1/stats/events"
-                status, _ = self._ask(connection, "events", "POST", path, body, headers)
-                if status == 200:
-                    break
-            connection.close()
-            time.sleep(0.2)
-        with self._guard:
-            self.batches += 1
-            self.truth.add(events)
-
-    def read(self, connection: HTTPConnection, rng: random.Random) -> None:
-        self._stop.wait(rng.uniform(0, 0.2))
-        self._ask(connection, "reports", "GET", f"/api/v1/stats/{rng.choice(_REPORTS)}")
-        self.reads += 1
-
-    def build(self, connection: HTTPConnection, rng: random.Random) -> None:
-        self._stop.wait(1)
-        wanted = {
-            "version": "24.10.2",
-            "target": "ath79/generic",
-            "profile": f"device-{rng.randrange(10_000)}",
-            "packages": ["luci"],
-            "client": "soak/1",
-        }
-        headers = {"Content-Type": "application/json"}
-        self._ask(connection, "builds", "POST", "/api/v1/build", json.dumps(wanted), headers)
-
-    def listen(self, connection: HTTPConnection, _: random.Random) -> None:
-        assert connection.port
-        with listening(connection.port) as (_status, opened):
-            for _turn in range(20):
-                if self._stop.is_set():
-                    return
-                self.messages += _text_came(opened)
-
-
-def _text_came(connection: socket.socket) -> bool:
-    """Read one frame of the server (RFC 6455 §5.2); tell whether it is a text, and no ping."""
-    first, length = _exactly(connection, 2)
-    if length == 126:
-        length = int.from_bytes(_exactly(connection, 2))
-    _exactly(connection, length)
-    return first == 0x81
-
-
-def _events(number: int, rng: random.Random) -> Iterator[dict[str, Any]]:
-    moment = datetime.now(UTC) - timedelta(seconds=rng.randrange(60, _DAYS * 86_400))
-    names: dict[str, Any] = {
-        "version": f"24.10.{number % 5}",
-        "profile": f"device-{rng.randrange(300)}",
-    }
-    client = f"client{rng.randrange(8)}/{rng.randrange(3)}"
-    packages = ["luci", f"p{number % 50}"]
-    yield request(f"soak-{number}", moment, client=client, packages=packages, **names)
-    if number % 3 == 0:
-        error = {"error_type": f"type{number % 4}", "error_message": "No space left on device"}
-        more: dict[str, Any] = error if number % 2 else {}
-        status = "failure" if more else "success"
-        yield from build(f"soak-{number}", status, end=moment, **names, **more)
+    url: str
+    wal: str  # pattern of its files
+    variables: dict[str, str]
+    catch_up: Callable[[], None]  # waits until the replica has everything
 
 
 @dataclass(frozen=True)
@@ -211,14 +68,14 @@ class Sample:
     wal_mib: float
     p99_events_ms: float
     p99_reports_ms: float
+    p99_pages_ms: float = 0.0
     memory: Memory = soak_memory.NOTHING
 
 
-def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
+def _sample(pid: int, began: float, directory: Path, of: Database, load: Load) -> Sample:
     taken = {}
     for kind in load.took:
         taken[kind], load.took[kind] = sorted(load.took[kind]), []
-    wal = directory / "stats.db-wal"
 
     def p99(kind: str) -> float:
         found = taken[kind]
@@ -230,11 +87,21 @@ def _sample(pid: int, began: float, directory: Path, load: Load) -> Sample:
         memory.other,
         len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 - it is no directory of files
         _log_bytes(directory / "log.txt") / 1024,
-        wal.stat().st_size / _MIB if wal.exists() else 0.0,
+        _bytes(of.wal) / _MIB,
         p99("events"),
         p99("reports"),
+        p99("pages"),
         memory,
     )
+
+
+def _bytes(pattern: str) -> int:
+    """Return the size of files together; some may go meanwhile."""
+    sizes = 0
+    for name in glob.glob(pattern):  # noqa: PTH207 - the pattern is absolute
+        with contextlib.suppress(FileNotFoundError):
+            sizes += Path(name).stat().st_size
+    return sizes
 
 
 # A build writes two lines, its request one.
@@ -254,6 +121,7 @@ _ALLOWED: Final = {
     "wal_mib": (0.25, 64),
     "p99_events_ms": (0.5, 50),
     "p99_reports_ms": (0.5, 50),
+    "p99_pages_ms": (0.5, 250),  # a page in five seconds
 }
 
 
@@ -313,7 +181,7 @@ def _report_memory(memory: Sequence[Memory]) -> bool:
 def differences(port: int, truth: Truth) -> list[str]:
     """Compare the server's figures with the plain count."""
     today = datetime.now(UTC).date()
-    window = f"start={today - timedelta(days=_DAYS + 2)}&end={today}"
+    window = f"start={today - timedelta(days=DAYS + 2)}&end={today}"
 
     def get(path: str) -> Any:
         connection = HTTPConnection("127.0.0.1", port, timeout=120)
@@ -341,20 +209,24 @@ def differences(port: int, truth: Truth) -> list[str]:
 
 
 @contextlib.contextmanager
-def database(directory: Path) -> Iterator[str]:
+def database(directory: Path) -> Iterator[Database]:
     if DATABASE == "sqlite":
-        yield f"sqlite:///{directory / 'stats.db'}"
+        file = directory / "stats.db"
+        yield Database(f"sqlite:///{file}", f"{file}-wal", {}, lambda: None)
         return
-    with servers.primary() as server:
-        engine = engines.create(server.url())
+    with servers.pair() as (primary, standby):
+        engine = engines.create(primary.url())
         migrate.upgrade(engine)
         engine.dispose()
-        yield server.url()
+        replica = {"ASU_STATS_READ_DATABASE_URL": standby.url()}
+        catch_up = partial(servers.wait_for_standby, primary, standby)
+        yield Database(primary.url(), f"{primary.data}/pg_wal/*", replica, catch_up)
 
 
-def run(directory: Path, url: str) -> bool:
-    port = processes.free_port()
+def run(directory: Path, of: Database) -> bool:
+    port, url = processes.free_port(), of.url
     variables = {
+        **of.variables,
         "ASU_STATS_ARCHIVE": "csv.gz",
         "ASU_STATS_ARCHIVE_DIRECTORY": str(directory / "archive"),
         **{f"ASU_STATS_{name}_DAYS": "30" for name in ("BUILD_METRICS", "CLIENT_STATS")},
@@ -370,17 +242,21 @@ def run(directory: Path, url: str) -> bool:
         time.sleep(_MEASURED_SECONDS)
         load.rate = load.batches / _MEASURED_SECONDS / 2
         sys.stdout.write(
-            f"{DATABASE}: {load.batches * _EVENTS / _MEASURED_SECONDS:.0f} events/s at most; half "
+            f"{DATABASE}: {load.batches * EVENTS / _MEASURED_SECONDS:.0f} events/s at most; half "
             f"of it for {MINUTES:g} minutes\n"
         )
         load.start(load.read, _READERS)
         load.start(load.build, 1)
         load.start(load.listen, _SOCKETS)
+        if browser := chromium.find():
+            load.browse(browser)
+        else:
+            sys.stdout.write("no Chromium on this system: nobody looks at pages\n")
         began, retained = time.monotonic(), 0
         running: subprocess.Popen[bytes] | None = None
         while (passed := time.monotonic() - began) < MINUTES * 60:
             time.sleep(_SAMPLE_SECONDS)
-            samples.append(_sample(server.pid, began, directory, load))
+            samples.append(_sample(server.pid, began, directory, of, load))
             if passed // 60 >= retained and (running is None or running.poll() is not None):
                 retained += 1
                 running = _retain(directory, url, variables)
@@ -388,6 +264,7 @@ def run(directory: Path, url: str) -> bool:
         if running is not None:
             running.wait()
         time.sleep(3)
+        of.catch_up()
         wrong = differences(port, load.truth)
     flat = report(samples)
     engine = engines.create(url)
@@ -397,7 +274,8 @@ def run(directory: Path, url: str) -> bool:
     totals = load.truth.totals
     sys.stdout.write(
         f"{totals['requests']:,} requests and {totals.total() - totals['requests']:,} builds sent, "
-        f"{load.reads:,} reports, {load.messages:,} live messages, {dict(load.failures)} failed; "
+        f"{load.reads:,} reports ({load.of_replica:,} of the replica), {load.views:,} pages, "
+        f"{load.messages:,} live messages, {dict(load.failures)} failed; "
         f"figures: {wrong or 'those of the events'}\n"
     )
     return flat and not wrong and not load.failures
@@ -416,8 +294,8 @@ def _retain(directory: Path, url: str, variables: dict[str, str]) -> subprocess.
 def main() -> int:
     with tempfile.TemporaryDirectory(prefix="asu-stats-soak-") as place:
         directory = Path(place)
-        with database(directory) as url:
-            return int(not run(directory, url))
+        with database(directory) as of:
+            return int(not run(directory, of))
 
 
 if __name__ == "__main__":

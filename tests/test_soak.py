@@ -42,7 +42,8 @@ def test_parts_of_memory_stay_within_their_limits(part: str, most: float) -> Non
     for mib, is_within in ((most - 1, True), (most + 1, False)):
         memory = Memory(1_000.0)._replace(**{part: mib})
         samples = [
-            Sample(seconds, memory.other, 40, 1, 30, 20, 30, memory) for seconds in range(0, 60, 5)
+            Sample(seconds, memory.other, 40, 1, 30, 20, 30, memory=memory)
+            for seconds in range(0, 60, 5)
         ]
         assert memory.other == 1_000 - mib
         assert report(samples) == is_within

@@ -7,7 +7,6 @@ first paint, requests and transferred bytes without a cache. Exits with status 1
 
 import argparse
 import contextlib
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from asu_stats.api import tokens
 from asu_stats.dashboard import manual
 from asu_stats.dashboard.view import PATHS
 from asu_stats.store.database import engine as engines
 from tests import processes
+from tests.browser import chromium
 from tests.browser.conftest import PATIENCE_MS, Watched
 from tests.browser.test_pages import PAGES, violations
 
@@ -154,19 +154,15 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of the paths to look at")
     only = parser.parse_args().only
     findings = Findings()
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    chromium = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))))
     with (
         tempfile.TemporaryDirectory(prefix="asu-stats-a11y-") as name,
         sites(Path(name)) as every,
-        sync_playwright() as playwright,
+        chromium.started(chromium.find()) as browser,
     ):
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         for site in every:
             for path in site.paths:
                 if only in path:
                     findings.look(browser, site, path)
-        browser.close()
     say(f"{'page':50} {'first paint, ms':>15} {'requests':>8} {'kB':>6}")
     for where, cost in findings.costs:
         paint = "-" if cost["paint"] is None else f"{cost['paint']:.0f}"

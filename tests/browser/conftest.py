@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,9 +11,10 @@ from time import sleep
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests import processes
+from tests.browser import chromium
 from tests.conftest import sqlite_database
 from tests.support import TOKEN
 
@@ -34,19 +34,13 @@ def same_day() -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium of the system; without one these tests are skipped, unless they are required."""
-    # The shell needs a third less time: it is Chromium without a browser's own windows.
-    known = ("chromium-headless-shell", "chromium", "chromium-browser")
-    path = next(filter(None, map(shutil.which, known)), None)
+    path = chromium.find()
     if path is None:
         if os.environ.get("ASU_STATS_REQUIRE_BROWSER"):
             pytest.fail("no Chromium: install it (apt-get install chromium)")
         pytest.skip("no Chromium on this machine")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    arguments.append("--in-process-gpu")  # a process less: 5% less time per page
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+    with chromium.started(path) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
