@@ -14,6 +14,7 @@ from sqlalchemy import Date, Engine, bindparam, select, text
 
 from asu_stats.reports import performance
 from asu_stats.store.blocks import cached, reader
+from asu_stats.store.blocks.cubes import BY_CLIENT
 from asu_stats.store.blocks.reader import Daily
 from asu_stats.store.database import dialects, statements
 from asu_stats.store.database import engine as engines
@@ -128,6 +129,35 @@ def test_days_with_many_rows_are_not_sent_together(
         together = 1
     parts = [min(together, DAYS - first) for first in range(0, DAYS, together)]
     assert steps == [step for n in parts for step in ["sent"] * n + ["derived"] * n]
+
+
+@pytest.mark.parametrize(("most", "together"), [(3, 3), (2, 2), (0, 1)])
+def test_days_of_blocks_with_many_rows_are_not_sent_together(
+    stats: Stats, monkeypatch: pytest.MonkeyPatch, most: int, together: int
+) -> None:
+    steps: list[str] = []
+
+    def noted(name: str, step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            steps.append(name)
+            return step(*arguments)
+
+        return call
+
+    monkeypatch.setattr(reader.Reader, "_send_day", noted("sent", reader.Reader._send_day))
+    monkeypatch.setattr(reader.Reader, "_of_day", noted("read", reader.Reader._of_day))
+    for name in ("early", "late"):
+        steps.clear()
+        stats.record(one_a_day(name))
+        with read_snapshot(stats.engine) as connection:
+            days = (NOW - timedelta(days=DAYS - 1)).date(), NOW.date()
+            (totals,) = reader.read(connection, *days, BY_CLIENT)
+        monkeypatch.setattr(cached, "_SENT_ROWS", most)
+    assert totals.total()[0] == 2 * DAYS
+    if stats.engine.dialect.name == "sqlite":
+        together = 1
+    parts = [min(together, DAYS - first) for first in range(0, DAYS, together)]
+    assert steps == [step for n in parts for step in ["sent"] * n + ["read"] * n]
 
 
 def test_equal_json_texts_are_read_once() -> None:

@@ -194,7 +194,7 @@ _snapshots: Final[WeakKeyDictionary[Connection, _Asked]] = WeakKeyDictionary()
 class Reader:
     """Reads blocks from memory, else stored ones, else builds them from rollups.
 
-    All stored blocks are read by one statement, and the rollups of all days are sent together.
+    All stored blocks are read by one statement, and the rollups of many days are sent together.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -256,11 +256,13 @@ class Reader:
 
     def _noted(self, daily: Daily[Any], rows: Generator[Row]) -> Generator[Row]:
         count = 0
-        with closing(rows):
+        try:
             for row in rows:
                 count += 1
                 yield row
-        self._known.note_rows(daily, count)
+        finally:
+            rows.close()
+            self._known.note_rows(daily, count)
 
     def totals(self, wanted: Sequence[Sequence[Wanted]]) -> list[Totals]:
         """Return the sum of each list of blocks, which are of one cube and not empty."""
