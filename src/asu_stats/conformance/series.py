@@ -18,18 +18,21 @@ from asu_stats.conformance.history import (
 )
 
 
+def _stamp(day: date, interval: str) -> str:
+    """Return the day, its Monday, or its month."""
+    if interval == "week":
+        day -= timedelta(days=day.weekday())
+    return day.isoformat()[:7] if interval == "month" else day.isoformat()
+
+
 class Series(History):
     """A history with figures per hour, day, week or month."""
 
     def timeseries(self, interval: str, **filters: str) -> list[dict[str, Any]]:
         def bucket(moment: datetime) -> str:
-            day = moment.date()
-            return {
-                "hour": moment.strftime("%Y-%m-%dT%H:00:00Z"),
-                "day": day.isoformat(),
-                "week": (day - timedelta(days=day.weekday())).isoformat(),
-                "month": day.isoformat()[:7],
-            }[interval]
+            if interval == "hour":
+                return moment.strftime("%Y-%m-%dT%H:00:00Z")
+            return _stamp(moment.date(), interval)
 
         client = filters.get("client")
         accepted = [
@@ -45,10 +48,10 @@ class Series(History):
             if client
             else [b for b in self.finished if all(getattr(b, k) == v for k, v in filters.items())]
         )
-        hours = [
+        starts = [
             datetime(day.year, day.month, day.day, hour, tzinfo=UTC)
             for day in self.days()
-            for hour in range(24)
+            for hour in (range(24) if interval == "hour" else (0,))
         ]
         requests_of, builds_of = defaultdict(list), defaultdict(list)
         for event in accepted:
@@ -57,7 +60,7 @@ class Series(History):
             if build.end:
                 builds_of[bucket(build.end)].append(build)
         rows = []
-        for stamp in sorted({bucket(hour) for hour in hours}):
+        for stamp in sorted({bucket(start) for start in starts}):
             requests, builds = requests_of[stamp], builds_of[stamp]
             hits = sum(e["data"]["outcome"] == "cache_hit" for e in requests)
             results = Counter(self.result_of(e) for e in requests)
@@ -89,9 +92,7 @@ class Series(History):
     def _buckets(self, interval: str) -> dict[str, list[date]]:
         buckets: dict[str, list[date]] = defaultdict(list)
         for day in self.days():
-            monday = day - timedelta(days=day.weekday())
-            stamps = {"day": day.isoformat(), "week": monday.isoformat()}
-            buckets[stamps.get(interval, day.isoformat()[:7])].append(day)
+            buckets[_stamp(day, interval)].append(day)
         return buckets
 
     def adoption(self, interval: str) -> list[dict[str, Any]]:
