@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asu_stats.dashboard import formats
+from asu_stats.monitor import texts
 from asu_stats.reports import decimals, figures
 from tests.decimals import as_shown
 
@@ -70,3 +72,26 @@ def test_a_rate_without_a_known_sample_has_one_decimal() -> None:
     basis = {"builds": 20_000, "requests": 50}
     assert decimals.shown(12.34, decimals.sample_of({}, "utilisation", basis)) == "12.34"
     assert decimals.shown(12.34, decimals.sample_of({}, "hit_rate", basis)) == "12"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (122.5, "2 min 03 s"),
+        (121.5, "2 min 02 s"),
+        (0.25, "0.3 s"),
+        (9.96, "10.0 s"),
+        (10.4, "10 s"),
+    ],
+)
+def test_durations_are_rounded_half_up(seconds: float, text: str) -> None:
+    assert formats.duration(seconds).striptags() == text
+
+
+def test_values_in_messages_are_rounded_half_up() -> None:
+    assert [texts.number(value) for value in (85.25, 85.15, 0.05, 85.0)] == [
+        "85.3",
+        "85.2",
+        "0.1",
+        "85",
+    ]

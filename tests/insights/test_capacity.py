@@ -194,6 +194,35 @@ def test_sums_equal_naive_counting(stats: Stats) -> None:
     assert most["workers_needed"] <= found["workers_needed"]
 
 
+def test_halves_are_rounded_up(sqlite_stats: Stats) -> None:
+    """One of 8 weeks is 0.125 requests per hour; 56 builds of 108 s in 56 days are 0.125%."""
+    events: list[Any] = []
+    for day in range(1, 57):
+        end = NOW - day * DAY - timedelta(hours=3 if day == 8 else 0)
+        events += [request(f"h{day}", end), build(f"h{day}", end=end, seconds=108)]
+    sqlite_stats.record(*events)
+    dates = {"start": NOW.date() - 56 * DAY, "end": NOW.date() - DAY}
+    found = sqlite_stats.get("insights/capacity", **dates, workers=1)
+    earlier = NOW - 8 * DAY - timedelta(hours=3)
+    row = found["arrivals_by_hour_of_week"][earlier.weekday() * 24 + earlier.hour]
+    assert (row["requests"], row["builds"]) == (0.13, 0.13)
+    assert found["utilisation"] == 0.13
+
+
+def test_a_load_of_all_workers_has_no_waiting_time(sqlite_stats: Stats) -> None:
+    """At a utilisation of exactly 100%, the queue grows without bound."""
+    events: list[Any] = []
+    for hour in range(14 * 24):
+        end = NOW.replace(hour=0) - hour * timedelta(hours=1) - timedelta(minutes=1)
+        for number in range(2):
+            name = f"{hour}-{number}"
+            events += [request(name, end), build(name, end=end, seconds=1500)]
+    sqlite_stats.record(*events)
+    found = sqlite_stats.get("insights/capacity", workers=1, growth=20)
+    assert found["utilisation"] == 100.0
+    assert found["wait"] == {"mean_seconds": None, "p95_seconds": None}
+
+
 def test_too_little_data_has_no_figures(sqlite_stats: Stats) -> None:
     sqlite_stats.record(*history(random.Random(1), 10))
     found = sqlite_stats.get("insights/capacity")

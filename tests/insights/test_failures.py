@@ -11,6 +11,7 @@ from hypothesis import given
 
 from asu_stats import fingerprints
 from asu_stats.conformance.history import Build, Event, History, client_of, time_of
+from asu_stats.reports.insights import culprits
 from asu_stats.reports.release_days import shipped
 from asu_stats.store.archive import retention
 from asu_stats.store.archive.expiry import Policy
@@ -453,3 +454,8 @@ def test_too_many_fingerprints_of_a_type_are_others(
     assert rows[0]["pattern"] == "unknown (all others)"
     assert sqlite_stats.get("insights/failures")["failures"] == 6
     assert list(verify.differences(sqlite_stats.engine)) == []
+
+
+def test_the_share_in_a_reason_is_rounded_half_up() -> None:
+    reason = culprits._reason("luci", 9, 10, 1, 8)
+    assert reason == "9 of 10 failing requests come from luci, which sends 13% of all."

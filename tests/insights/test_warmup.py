@@ -108,6 +108,17 @@ def test_equal_to_naive_counting(stats: Stats) -> None:
     assert coming["backtest"][0]["version"] == "24.10.8"
 
 
+def test_halves_are_rounded_up(sqlite_stats: Stats) -> None:
+    """Without backtest, one request in 56 days is expected 14 / 56 = 0.25 times."""
+    requests = [
+        request(f"h{number}", NOW, version="24.10.8", profile=f"p{number}", packages=["luci"])
+        for number in range(28)
+    ]
+    sqlite_stats.record(*requests)
+    found = sqlite_stats.get("insights/warmup", days=56, version="26.12.0", images=1)
+    assert found["images"][0]["expected_requests"] == 0.3
+
+
 def test_a_list_made_before_a_release_would_have_served_it(sqlite_stats: Stats) -> None:
     """Ten images are asked for before and after each release, a new one by one request in five."""
     events = []

@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from asu_stats.reports import decimals
+from asu_stats.reports import decimals, figures
 from asu_stats.text import counted
 
 UNKNOWN = "–"  # noqa: RUF001 - an en dash
@@ -38,7 +38,7 @@ def plain(value: float | None) -> Markup:
     """Return a number with as many decimals as needed, at most two."""
     if value is None:
         return number(None)
-    shown = round(value, 2)
+    shown = float(figures.as_text(value, 2))
     return number(shown, 0 if shown == int(shown) else len(str(shown).partition(".")[2]))
 
 
@@ -47,8 +47,8 @@ def duration(exact: float | None) -> Markup:
     if exact is None:
         return number(None)
     if exact < 10 and exact != int(exact):
-        return Markup("<span>{:.1f} s</span>").format(exact)
-    seconds = round(exact)
+        return Markup("<span>{} s</span>").format(figures.as_text(exact, 1))
+    seconds = int(figures.as_text(exact, 0))
     return Markup('<span title="{} s">{}</span>').format(f"{seconds:,}", duration_text(seconds))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from asu_stats.alert_rules import Rule, Watched
 from asu_stats.monitor.outbreaks import Subject
+from asu_stats.reports import figures
 from asu_stats.reports.causes import Cause
 from asu_stats.text import clean_name, counted
 
@@ -34,7 +35,7 @@ def of_subject(subject: Subject) -> str:
 
 def number(value: float | None) -> str:
     """Return a value with at most one decimal."""
-    return "–" if value is None else f"{value:.1f}".removesuffix(".0")  # noqa: RUF001
+    return "–" if value is None else figures.as_text(value, 1).removesuffix(".0")  # noqa: RUF001
 
 
 _BEFORE: Final = "of the {against} h before"

@@ -15,10 +15,9 @@ exact value has one.
 """
 
 from collections.abc import Mapping
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 
-from asu_stats.reports.figures import quotient
+from asu_stats.reports.figures import as_text, quotient
 
 # The least samples of one and of two decimals.
 FROM: Final = (100, 10_000)
@@ -96,5 +95,4 @@ def _rounded(value: float, sample: int, decimals: int) -> str:
     part = round(value * sample / 100)
     if 0 < sample < FROM[1] and quotient(100 * part, sample, _EXACT) == value:
         return f"{quotient(100 * part, sample, decimals):.{decimals}f}"
-    step = Decimal(1).scaleb(-decimals)
-    return str(Decimal(str(value)).quantize(step, ROUND_HALF_UP))
+    return as_text(value, decimals)

@@ -1,6 +1,8 @@
 """Rounding, rates, averages and ranks (docs/reference/figures.md, Rounding)."""
 
 from collections.abc import Callable, Iterable, Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from heapq import nsmallest
 
 
@@ -10,6 +12,16 @@ def quotient(numerator: int, denominator: int, decimals: int) -> float | None:
         return None
     scale: int = 10**decimals
     return (2 * numerator * scale + denominator) // (2 * denominator) / scale
+
+
+def exactly(value: Fraction, decimals: int) -> float:
+    """Return an exact value, rounded half up."""
+    return quotient(value.numerator, value.denominator, decimals) or 0.0
+
+
+def as_text(value: float, decimals: int) -> str:
+    """Return a figure with so many decimals, rounded half up as it is written: 2.5 is 3, not 2."""
+    return str(Decimal(str(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
 
 
 # `quotient` written out: long lists need several per row.

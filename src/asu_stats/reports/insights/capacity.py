@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from fractions import Fraction
 from functools import lru_cache
 from heapq import heappop, heappush
 from typing import Annotated, Final, NamedTuple
@@ -153,7 +154,7 @@ def read(
     connection: Connection, window: Window, today: date, parameters: Mapping[str, int]
 ) -> Capacity:
     """Return the utilisation over the complete days of `window`, and the forecast after it."""
-    scale = 1 + parameters["growth"] / 100
+    scale = Fraction(100 + parameters["growth"], 100)
     complete = _complete(connection, window, today)
     durations = _durations(connection, complete) if complete else []
     arrivals = _arrivals(connection, complete) if complete else None
@@ -189,8 +190,8 @@ def read(
     found["arrivals_by_hour_of_week"] = [
         {
             "hour": hour,
-            "requests": round(scale * arrivals.requests[hour] / arrivals.hours[hour], 2),
-            "builds": round(rate, 2),
+            "requests": figures.exactly(scale * arrivals.requests[hour] / arrivals.hours[hour], 2),
+            "builds": figures.exactly(rate, 2),
         }
         for hour, rate in enumerate(rates)
     ]
@@ -200,17 +201,21 @@ def read(
         "mean": figures.average(seconds, builds),
         "p95": distribution.percentile(queue_simulation.PERCENTILE),
     }
-    load = queue_simulation.load(rates, seconds / builds)
+    load = queue_simulation.load(rates, Fraction(seconds, builds))
     workers = parameters.get("workers") or _max_concurrent_builds(connection, window, load)
     found["workers"] = workers
-    found["utilisation"] = round(100 * load / workers, 2)
+    found["utilisation"] = figures.exactly(100 * load / workers, 2)
     wait, found["workers_needed"] = _simulate(
-        tuple(rates), tuple(durations), workers, parameters["target_wait_seconds"]
+        tuple(map(float, rates)),
+        tuple(durations),
+        load,
+        workers,
+        parameters["target_wait_seconds"],
     )
     if wait:
         found["wait"] = {"mean_seconds": round(wait.mean, 1), "p95_seconds": round(wait.p95, 1)}
     hours_each = build_factor * queued / sum(arrivals.requests) * seconds / builds / 3_600
-    if predicted := _forecast(connection, window, today, hours_each, scale):
+    if predicted := _forecast(connection, window, today, float(hours_each), float(scale)):
         found["forecast"], forecast = predicted
         found["forecast_method"] = forecast.method
         found["backtest"] = {
@@ -222,11 +227,13 @@ def read(
 
 @lru_cache(maxsize=32)  # complete days rarely change
 def _simulate(
-    rates: tuple[float, ...], durations: tuple[tuple[int, int], ...], workers: int, target: int
+    rates: tuple[float, ...],
+    durations: tuple[tuple[int, int], ...],
+    load: Fraction,
+    workers: int,
+    target: int,
 ) -> tuple[queue_simulation.Wait | None, int]:
     """Return the waits, `None` if the queue would grow without bound, and the workers needed."""
-    mean = sum(seconds * count for seconds, count in durations) / sum(n for _, n in durations)
-    load = queue_simulation.load(rates, mean)
     simulated = queue_simulation.arrivals(rates, durations, workers)
     wait = queue_simulation.wait(simulated, workers) if load < workers else None
     return wait, queue_simulation.workers_needed(simulated, load, target)
@@ -235,17 +242,19 @@ def _simulate(
 _KNOWN_AND_HITS: Final = ("total_requests", "requests_without_hash", "cache_hits")
 
 
-def _build_factor(connection: Connection, window: Window, ttl: int | None) -> float:
+def _build_factor(connection: Connection, window: Window, ttl: int | None) -> Fraction:
     """Return the factor by which another time to live changes the number of builds.
 
     It is the expected misses over the actual misses, among requests with a known hash.
     """
     if ttl is None:
-        return 1.0
+        return Fraction(1)
     counted = sums.days(connection, window, *_KNOWN_AND_HITS)
     known = sum(int(row[1]) - int(row[2]) for row in counted)
     misses = known - sum(int(row[3]) for row in counted)
-    return (known - cache.hits(connection, window, [ttl])[0]) / misses if misses > 0 else 1.0
+    if misses <= 0:
+        return Fraction(1)
+    return Fraction(known - cache.hits(connection, window, [ttl])[0], misses)
 
 
 def _complete(connection: Connection, window: Window, today: date) -> Window | None:
@@ -310,7 +319,7 @@ def _send_newest_builds(connection: Connection, window: Window) -> statements.Se
     return statements.send_once(connection, _NEWEST_BUILDS, first=first, after=after)
 
 
-def _max_concurrent_builds(connection: Connection, window: Window, load: float) -> int:
+def _max_concurrent_builds(connection: Connection, window: Window, load: Fraction) -> int:
     """Return the maximum number of concurrent builds among the newest builds of `window`.
 
     Without details, return the fewest workers with which the queue does not grow without bound.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from asu_stats.error_types import TAXONOMY
 from asu_stats.events import UNKNOWN
+from asu_stats.reports import figures
 from asu_stats.reports.insights.failure_rows import Failures, first_days
 from asu_stats.reports.insights.significance import significant
 from asu_stats.reports.packages import branch_of
@@ -226,7 +227,7 @@ def _are_significant(
 
 
 def _reason(client: str, count: int, total: int, sent: int, all_requests: int) -> str:
-    share = f"{100 * sent / all_requests:.0f}%" if all_requests else "0%"
+    share = f"{figures.quotient(100 * sent, all_requests, 0) or 0:.0f}%"
     return f"{count} of {total} failing requests come from {client}, which sends {share} of all."
 
 

@@ -8,9 +8,12 @@ has equal results.
 import math
 import random
 from collections.abc import Sequence
+from fractions import Fraction
 from heapq import heapreplace
 from itertools import accumulate
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
+
+_Number = TypeVar("_Number", float, Fraction)
 
 HOURS: Final = 168
 HOUR: Final = 3600.0
@@ -39,12 +42,12 @@ class Arrivals(NamedTuple):
     skipped: int
 
 
-def load(rates: Sequence[float], mean_seconds: float) -> float:
+def load(rates: Sequence[_Number], mean_seconds: _Number) -> _Number:
     """Return the average number of busy workers. `rates` are builds per hour, by hour of the week.
 
     In queueing theory this is the offered load, in erlangs.
     """
-    return sum(rates) / HOURS * mean_seconds / HOUR
+    return sum(rates) * mean_seconds / (HOURS * 3_600)
 
 
 def arrivals(
@@ -108,7 +111,7 @@ def wait(simulated: Arrivals, workers: int) -> Wait:
     return Wait(mean, found[-(-len(found) * PERCENTILE // 100) - 1])
 
 
-def workers_needed(simulated: Arrivals, offered: float, target: float) -> int:
+def workers_needed(simulated: Arrivals, offered: float | Fraction, target: float) -> int:
     """Return the fewest workers with which 95% of the builds wait at most `target` seconds.
 
     `offered` is the `load`. With that many workers or fewer, the queue grows without bound.

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from datetime import date, timedelta
+from fractions import Fraction
 from typing import Annotated, Any, Final, NamedTuple, TypeAlias
 
 from pydantic import Field
@@ -143,15 +144,15 @@ def read(
     ranked = _rank(connection, past, branch_of(chosen), images, floor.min_requests())
     backtest = _backtest(connection, _before(releases, chosen), past.days, last, images)
     if backtest:
-        mean = sum(row["requests"] for row in backtest) / len(backtest)
+        mean = Fraction(sum(row["requests"] for row in backtest), len(backtest))
     else:
-        mean = requests * FIRST_DAYS / past.days
+        mean = Fraction(requests * FIRST_DAYS, past.days)
     found["images"] = [
         {
             "target": target,
             "profile": profile,
             "packages_digest": digest,
-            "expected_requests": round(mean * weight / ranked.weight, 1),
+            "expected_requests": figures.exactly(mean * weight / ranked.weight, 1),
         }
         for (target, profile, digest), weight in ranked.images
     ]
