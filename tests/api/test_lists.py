@@ -4,6 +4,7 @@ import csv
 import io
 import tracemalloc
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +12,13 @@ import pytest
 from asu_stats.api import csv_rows
 from asu_stats.dashboard.view import PAGES
 from asu_stats.reports import clients, sums
+from asu_stats.reports.endpoints import REPORTS
 from asu_stats.reports.listing import Listing
 from asu_stats.reports.versions import VersionRow
-from tests.support import Stats, build, request
+from tests.support import NOW, Stats, build, request
 
 NAMES = 1_100
+HOUR = timedelta(hours=1)
 NESTED = ("errors", "diff-packages", "performance", "clients/luci")
 PAGED = ("versions", "targets", "profiles", "clients", "packages", "errors/types")
 OVER_TIME = {"trend", "timeseries"}  # every bucket of the window is there
@@ -51,6 +54,51 @@ def _lists(value: object, path: str = "") -> Iterator[tuple[str, list[Any], dict
     elif isinstance(value, list):
         for item in value:
             yield from _lists(item, path)
+
+
+# These have a fixed length, so `limit` does not cut them.
+FIXED = {"incomplete", "by_culprit", "what_if", "by_hour_of_week", "supported_branches"}
+FIXED |= {"share_by_day", "arrivals_by_hour_of_week", "forecast", *OVER_TIME}
+WITHOUT_TOTAL = {"examples", "backtest"}  # at most 20, and at most 3
+
+
+def test_lists_of_insights_are_bounded_and_state_their_length(stats: Stats) -> None:
+    events: list[Any] = []
+    for n in range(30):
+        version = ("24.10.1", "24.10.2", "SNAPSHOT")[n % 3]
+        named: dict[str, Any] = {"version": version, "profile": f"p{n % 5}", "packages": ["luci"]}
+        phases = {"setup": n, "building_image": 60, "upload": 3}
+        failed: dict[str, Any] = {
+            "error_message": f"Impossible package selection: missing (vim{n % 4})"
+        }
+        events += [
+            request(f"h{n}", NOW - HOUR, **named),
+            request(f"h{n}", NOW - HOUR / 2, outcome="cache_hit", **named),
+            build(f"h{n}", end=NOW - HOUR / 2, phases=phases, worker_id=f"w{n % 3}"),
+            request(f"f{n}", NOW - HOUR, **named),
+            build(f"f{n}", "failure", end=NOW, **(failed if n % 2 else {})),
+            *(request(f"r{n % 3}", NOW, outcome="rejected", **named) for _ in range(2)),
+        ]
+    stats.record(*events)
+    one = stats.get("insights/fingerprints")["fingerprints"][0]["fingerprint"]
+    names = [each.name.replace("{fingerprint}", one) for each in REPORTS]
+    totals = {}
+    for name in filter(lambda name: name.startswith("insights/"), names):
+        if name == "insights/capacity":  # all lists have a fixed length
+            continue
+        whole, cut = stats.get(name), stats.get(name, limit=1)
+        for member, found, parent in _lists(cut):
+            if member in FIXED:
+                continue
+            assert len(found) <= 1, (name, member)
+            if member not in WITHOUT_TOTAL:
+                totals[member] = parent[f"{member}_total"]
+        for member, found, parent in _lists(whole):
+            if member not in FIXED | WITHOUT_TOTAL and not member.startswith("top_"):
+                assert parent[f"{member}_total"] == len(found), (name, member)
+    assert (totals["phases"], totals["storms"], totals["images"]) == (3, 3, 5)
+    assert totals["worth_keeping"] == 30
+    assert stats.get("insights/warmup", images=3)["images_total"] == 3
 
 
 def test_lists_in_answers_are_bounded_and_have_pages(crowded: Stats) -> None:

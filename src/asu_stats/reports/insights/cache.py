@@ -21,7 +21,7 @@ from asu_stats.cloudevents import format_time
 from asu_stats.events import NO_HASH, shown_hash
 from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.cover import covers
-from asu_stats.reports.fields import Average, Period, Profile, Rate, Target, Version
+from asu_stats.reports.fields import Average, Period, Profile, Rate, Target, Total, Version
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import ALL, Page
 from asu_stats.reports.marks import IDENTIFYING
@@ -86,6 +86,7 @@ class Cache(TypedDict):
         Sequence[WorthKeeping],
         Field(description="Requested at least twice; most requests times build seconds first."),
     ]
+    worth_keeping_total: Total
     worth_keeping_since: Annotated[
         str | None,
         Field(description="Earliest request that `worth_keeping` counts. RFC 3339, UTC."),
@@ -130,7 +131,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
     days = [row[1:] for row in sums.days(connection, window, *_COLUMNS)]
     totals = {name: sum(int(row[place]) for row in days) for place, name in enumerate(_COLUMNS)}
     with_hash = totals["total_requests"] - totals["requests_without_hash"]
-    keeping, since = _worth_keeping(connection, window, page) if with_hash else ([], None)
+    keeping, since = _worth_keeping(connection, window) if with_hash else ([], None)
     return {
         "period": sums.period(connection, window, incomplete(totals)),
         "basis": {
@@ -142,7 +143,8 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Cache:
         },
         "now": _now(totals) if with_hash else {"hit_rate": None, "hits": None, "builds": None},
         "what_if": _what_if(connection, window, totals, with_hash) if with_hash else [],
-        "worth_keeping": keeping,
+        "worth_keeping": [_row(image) for image in page.of(keeping)],
+        "worth_keeping_total": len(keeping),
         "worth_keeping_since": format_time(aware(since)) if since else None,
     }
 
@@ -237,9 +239,7 @@ def _send_counted(connection: Connection, window: Window) -> statements.Sent:
     return statements.send_once(connection, _COUNTED, first=first, after=after)
 
 
-def _worth_keeping(
-    connection: Connection, window: Window, page: Page
-) -> tuple[list[WorthKeeping], datetime | None]:
+def _worth_keeping(connection: Connection, window: Window) -> tuple[list[_Image], datetime | None]:
     """Return images by the build time that the cache saves, and the earliest request counted.
 
     Counts the newest requests of `window` that have details. An image needs details of a build.
@@ -252,7 +252,7 @@ def _worth_keeping(
     if rest := [image[4:] for image in images if image.requests < min_requests]:
         requests, seconds, builds = map(sum, zip(*rest, strict=True))
         ranked.append(_Image(*(floor.OTHER,) * 4, requests, seconds, builds))
-    return [_row(image) for image in page.of(ranked)], oldest
+    return ranked, oldest
 
 
 def _row(image: _Image) -> WorthKeeping:

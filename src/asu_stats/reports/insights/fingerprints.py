@@ -217,7 +217,9 @@ def _shown_as(
 
 
 @covers(OneFingerprint)
-def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFingerprint:
+def read_one(
+    connection: Connection, window: Window, fingerprint: str, page: Page = ALL
+) -> OneFingerprint:
     """Return the errors in `window` with one fingerprint.
 
     Raise `UnknownFingerprintError` if no error ever had it, or if it is below the public floor.
@@ -256,21 +258,22 @@ def read_one(connection: Connection, window: Window, fingerprint: str) -> OneFin
             set(version.of(np.arange(len(failures)))),
             failures.devices,
             first_and_last,
-            ALL,
+            page,
         ),
         "timeseries": [{"timestamp": day, "count": days[day]} for day in window.timestamps("day")],
         "top_versions": [
-            {"version": name, "count": n} for name, n in figures.top(versions, _TOP, release_order)
+            {"version": name, "count": n}
+            for name, n in figures.top(versions, page.most(_TOP), release_order)
         ],
         "top_versions_total": len(versions),
         "top_profiles": [
             {"target": target, "profile": profile, "count": n}
             for (target, profile), n in sorted(
                 profiles.items(), key=lambda item: (-item[1], item[0])
-            )[:_TOP]
+            )[: page.most(_TOP)]
         ],
         "top_profiles_total": len(profiles),
-        "examples": error_examples.read(connection, window, fingerprint=fingerprint),
+        "examples": error_examples.read(connection, window, fingerprint=fingerprint)[: page.limit],
     }
 
 
@@ -352,8 +355,11 @@ ONE: Final = Report(
     name="insights/fingerprints/{fingerprint}",
     summary="Errors of one fingerprint",
     send=_send_one,
-    read=lambda connection, query: read_one(connection, query.window, query.filters["fingerprint"]),
+    read=lambda connection, query: read_one(
+        connection, query.window, query.filters["fingerprint"], query.page
+    ),
     response=OneFingerprint,
     subject=_FINGERPRINT,
+    nested=True,
     example={"fingerprint": "691d1f23f71ef0ac", "days": "3"},
 )

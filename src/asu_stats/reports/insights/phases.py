@@ -75,6 +75,7 @@ class Phases(TypedDict):
     period: Period
     basis: Basis
     phases: Annotated[Sequence[Phase], Field(description="Most builds first.")]
+    phases_total: Total
     timeseries: Annotated[
         list[DayPhase],
         Field(description="Days on which builds ended, with those of `phases` that they reported."),
@@ -114,6 +115,7 @@ def read(connection: Connection, window: Window, page: Page = ALL) -> Phases:
             "enough": builds > 0,
         },
         "phases": listed,
+        "phases_total": len(found),
         "timeseries": [
             {"day": day.isoformat(), "phase": phase, **phase_figures}  # type: ignore[typeddict-item]
             for day, of_day in days

@@ -24,7 +24,7 @@ from typing_extensions import TypedDict
 from asu_stats.events import NO_HASH, shown_hash
 from asu_stats.reports import figures, floor, sums
 from asu_stats.reports.cover import covers
-from asu_stats.reports.fields import Client, Day, Period
+from asu_stats.reports.fields import Client, Day, Period, Total
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.listing import Page
 from asu_stats.reports.marks import IDENTIFYING
@@ -100,6 +100,7 @@ class QueueInsight(TypedDict):
     waited: Waited
     by_hour_of_week: list[HourOfWeek]
     storms: Annotated[Sequence[Storm], Field(description="Most requests first.")]
+    storms_total: Total
     storm_requests: Annotated[int, Field(description="Requests of all storms.")]
     distinct_hashes: Annotated[int, Field(description="Distinct hashes of all storms.")]
 
@@ -183,6 +184,7 @@ def read(
         },
         "by_hour_of_week": _by_hour(connection, window, waits.rows()),
         "storms": page.of(storms),
+        "storms_total": len(storms),
         "storm_requests": sum(storm["requests"] for storm in storms),
         "distinct_hashes": hashes,
     }

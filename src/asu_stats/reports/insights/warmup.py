@@ -21,9 +21,9 @@ from sqlalchemy import (
 from typing_extensions import TypedDict
 
 from asu_stats.releases import branch_of, is_release, release_order
-from asu_stats.reports import figures, floor, release_days, sums
+from asu_stats.reports import figures, floor, parameters, release_days, sums
 from asu_stats.reports.cover import covers
-from asu_stats.reports.fields import Period, Profile, Target
+from asu_stats.reports.fields import Period, Profile, Target, Total
 from asu_stats.reports.insights.basis import Basis
 from asu_stats.reports.marks import IDENTIFYING
 from asu_stats.reports.parameters import VERSION, Parameter
@@ -74,6 +74,7 @@ class Warmup(TypedDict):
         str | None, Field(description="As given, else the newest release; null if none is known.")
     ]
     images: Annotated[list[Image], Field(description="Most expected requests first.")]
+    images_total: Total
     backtest: Annotated[
         list[Tried],
         Field(
@@ -106,6 +107,13 @@ FOR_VERSION: Final = Parameter(
     selects=False,
 )
 
+# Without a default: `images` has one.
+LIMIT: Final = Parameter(
+    "limit",
+    "Maximum number of entries of each list in the response.",
+    {name: value for name, value in parameters.LIMIT.schema.items() if name != "default"},
+)
+
 _Key: TypeAlias = tuple[str, str, str]  # target, profile, digest of the packages
 
 
@@ -123,7 +131,12 @@ class _Ranked(NamedTuple):
 
 @covers(Warmup)
 def read(
-    connection: Connection, window: Window, today: date, images: int, version: str | None = None
+    connection: Connection,
+    window: Window,
+    today: date,
+    images: int,
+    version: str | None = None,
+    limit: int | None = None,
 ) -> Warmup:
     """Return the images to build before a release, and the hit rates of such lists in the past."""
     past = _past(window, today)
@@ -136,6 +149,7 @@ def read(
         "basis": {"builds": 0, "requests": requests, "method": METHOD, "enough": False},
         "version": chosen,
         "images": [],
+        "images_total": 0,
         "backtest": [],
     }
     if chosen is None or requests < _MIN_REQUESTS:
@@ -154,9 +168,10 @@ def read(
             "packages_digest": digest,
             "expected_requests": figures.exactly(mean * weight / ranked.weight, 1),
         }
-        for (target, profile, digest), weight in ranked.images
+        for (target, profile, digest), weight in ranked.images[:limit]
     ]
-    found["backtest"] = backtest
+    found["images_total"] = len(ranked.images)
+    found["backtest"] = backtest[:limit]
     return found
 
 
@@ -302,5 +317,5 @@ REPORT: Final = Report(
     send=_send,
     read=lambda connection, query: read(connection, query.window, query.today, **query.filters),
     response=Warmup,
-    parameters=(FOR_VERSION, IMAGES),
+    parameters=(FOR_VERSION, IMAGES, LIMIT),
 )
