@@ -19,6 +19,7 @@ ORDER = (
     "caches",
     "bodies",
     "compression",
+    "etags",
     "times",
     "text",
     "strict_json",

@@ -141,6 +141,40 @@ def test_a_state_that_is_named_is_not_sent_again(few: Stats) -> None:
     assert get(few, VERSIONS, If_None_Match=etag).status_code == 200
 
 
+def _addresses(stats: Stats) -> Iterator[str]:
+    """Yield an address of each endpoint of the statistics, and of those that use the clock."""
+    for endpoint in stats.client.get("/api/v1/stats/").json()["endpoints"]:
+        path = endpoint["path"].replace("{client}", "luci")
+        if endpoint["method"] == "GET" and not re.search(r"silences|\{", path):
+            yield path
+    yield from ("/api/v1/stats", "/api/v1/stats/overview?hours=24", "/badge/requests.svg")
+
+
+def test_every_response_has_an_etag(few: Stats) -> None:
+    addresses = list(_addresses(few))
+    assert len(addresses) > 35
+    for address in addresses:
+        response = few.client.get(address)
+        etag = response.headers["etag"]
+        assert response.headers["cache-control"] == "no-cache", address
+        for named in (etag, etag.removeprefix("W/"), f'"x", {etag}', "*"):
+            again = few.client.get(address, headers={"If-None-Match": named})
+            assert (again.status_code, again.content) == (304, b""), (address, named)
+            for name in ("etag", "cache-control", "vary"):
+                assert again.headers.get(name) == response.headers.get(name), address
+        other = few.client.get(address, headers={"If-None-Match": 'W/"x"'})
+        assert (other.status_code, other.content) == (200, response.content)
+
+
+def test_an_etag_changes_with_the_clock_too(few: Stats) -> None:
+    address = "/api/v1/stats/overview?hours=24"
+    before = few.client.get(address).headers["etag"]
+    few.now += timedelta(hours=1)
+    response = few.client.get(address, headers={"If-None-Match": before})
+    few.now -= timedelta(hours=1)
+    assert (response.status_code, response.headers["etag"] == before) == (200, False)
+
+
 def test_long_responses_are_compressed_and_short_ones_are_not(few: Stats) -> None:
     long = get(few, f"{VERSIONS}?days=28", Accept_Encoding="gzip")
     assert long.headers["content-encoding"] == "gzip"

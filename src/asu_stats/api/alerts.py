@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from sqlalchemy import Connection, Engine
 
 from asu_stats.alert_rules import Rule
 from asu_stats.api import params, problems
+from asu_stats.api.answering import NOT_MODIFIED, by_content, to_json
 from asu_stats.api.tokens import TOKEN_SCHEME, Access
 from asu_stats.monitor import reporting, state
 from asu_stats.policies import declare
@@ -26,7 +27,7 @@ def router(engine: Engine, rules: Sequence[Rule], access: Access) -> APIRouter:
         "/api/v1/stats/alerts",
         summary="Alert rules and incidents",
         response_model=reporting.Alerts,
-        responses=problems.documented(401, 422, 503),
+        responses={304: NOT_MODIFIED, **problems.documented(401, 422, 503)},
         dependencies=[Depends(params.only_json), Depends(TOKEN_SCHEME)],
         openapi_extra={
             "parameters": [ONLY_JSON.documented()],
@@ -34,7 +35,7 @@ def router(engine: Engine, rules: Sequence[Rule], access: Access) -> APIRouter:
         },
     )
     @declare("read", "read")
-    def alerts(request: Request) -> JSONResponse:
+    def alerts(request: Request) -> Response:
         """Return each rule as the last evaluation saw it, and the latest incidents.
 
         An incident groups alerts that fired together, with their most likely cause.
@@ -42,7 +43,7 @@ def router(engine: Engine, rules: Sequence[Rule], access: Access) -> APIRouter:
         shows_tokens = access.may_read_hashes(request)
         with read_snapshot(engine) as connection:
             shown = read(connection, rules, shows_tokens=shows_tokens)
-        return JSONResponse(shown, headers={"Cache-Control": "no-cache", "Vary": "Authorization"})
+        return by_content(request, to_json(shown), vary="Authorization")
 
     return routes
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from asu_stats import compression
+from asu_stats import compression, etags
 from asu_stats.api import csv_rows
 from asu_stats.api.response_cache import CachedResponses
 from asu_stats.caches import LruCache
@@ -24,6 +24,10 @@ from asu_stats.store.database.changes import figures, send_figures
 from asu_stats.store.database.reading import Reading
 
 JSON: Final = "application/json"
+# The response 304 in the OpenAPI document.
+NOT_MODIFIED: Final[dict[str, Any]] = {
+    "description": "Nothing changed since the ETag of If-None-Match."
+}
 _CACHED_ANSWERS: Final = 512
 _CACHED_BYTES: Final = 32 << 20
 _CACHED_LISTS: Final = 4
@@ -138,7 +142,7 @@ class Answering:
             if send_first:
                 send_first(connection, known)
             changes = figures(connection).changes
-            if _matches(request.headers.get("if-none-match"), stamp(changes)["ETag"]):
+            if etags.matches(request.headers.get("if-none-match"), stamp(changes)["ETag"]):
                 return changes, None
             if answer is None or known != changes:
                 answer = make(connection, changes)
@@ -158,9 +162,22 @@ class Answering:
     def answer_now(
         self, request: Request, make: Callable[[Connection], Answer], *, vary: str = ""
     ) -> Response:
-        """Return a response that depends on the clock: no ETag, never cached."""
-        answer = self._reading.run(make)
-        return _response(request, answer, {"Cache-Control": "no-store", "Vary": _varied(vary)})
+        """Return a response that depends on the clock, too: computed for each request."""
+        return by_content(request, self._reading.run(make), vary=vary)
+
+
+def by_content(request: Request, answer: Answer, *, vary: str = "") -> Response:
+    """Return a response with an ETag of its content, or 304 if the client has this content.
+
+    For responses that change without a change of the data. Parts of long ones are not known yet,
+    so these have no ETag.
+    """
+    headers = {"Cache-Control": "no-cache", "Vary": _varied(vary)}
+    if answer.parts is None:
+        headers["ETag"] = etags.of_content(answer.body)
+        if etags.matches(request.headers.get("if-none-match"), headers["ETag"]):
+            return Response(status_code=304, headers=headers)
+    return _response(request, answer, headers)
 
 
 def _varied(vary: str) -> str:
@@ -221,11 +238,3 @@ def page_headers(
             )
             links.append(f'<{path}?{query}>; rel="{relation}"')
     return {"X-Total-Count": str(total), "Link": ", ".join(links)}
-
-
-def _matches(header: str | None, etag: str) -> bool:
-    """Compare ETags weakly (RFC 9110 §8.8.3.2)."""
-    if header is None:
-        return False
-    given = {item.strip().removeprefix("W/") for item in header.split(",")}
-    return "*" in given or etag.removeprefix("W/") in given

@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from asu_stats.api import params, problems
+from asu_stats.api.answering import NOT_MODIFIED, by_content, to_json
 from asu_stats.api.stats import PREFIX
 from asu_stats.policies import declare
 from asu_stats.reports.endpoints import REPORTS
@@ -64,12 +65,12 @@ def router() -> APIRouter:
         name="discovery",
         summary="All endpoints of the statistics",
         response_model=Discovery,
-        responses=problems.documented(422, 429),
+        responses={304: NOT_MODIFIED, **problems.documented(422, 429)},
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     @declare("read", "read")
-    def discovery(request: Request) -> JSONResponse:
+    def discovery(request: Request) -> Response:
         """Return the endpoints with their parameters and default time ranges."""
         root: str = request.scope.get("root_path", "")
         document = request.app.openapi()
@@ -80,7 +81,7 @@ def router() -> APIRouter:
             "openapi": f"{root}/openapi.json",
             "manual": f"{root}/manual",
         }
-        return JSONResponse(found, headers={"Cache-Control": "no-cache"})
+        return by_content(request, to_json(found))
 
     return routes
 

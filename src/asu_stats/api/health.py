@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 from sqlalchemy import Engine
 from typing_extensions import TypedDict
 
 from asu_stats.api import params, problems
+from asu_stats.api.answering import NOT_MODIFIED, by_content, to_json
 from asu_stats.clocks import ClockWatch
 from asu_stats.event_times import MAX_FUTURE, format_time
 from asu_stats.exceptions import IncompleteDatabaseError, SchemaError, StoreUnavailableError
@@ -187,14 +188,14 @@ def router(
         "/api/v1/stats",
         summary="Waiting builds",
         response_model=Queue,
-        responses=problems.documented(422, 503),
+        responses={304: NOT_MODIFIED, **problems.documented(422, 503)},
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     @declare("read", "read")
-    def stats() -> JSONResponse:
+    def stats(request: Request) -> Response:
         """Return the number of waiting builds."""
-        return JSONResponse({"queue_length": queue_length()})
+        return by_content(request, to_json({"queue_length": queue_length()}))
 
     return routes
 

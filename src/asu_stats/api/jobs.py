@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
 from sqlalchemy import Engine
 
 from asu_stats.api import params, problems
+from asu_stats.api.answering import NOT_MODIFIED, by_content, to_json
 from asu_stats.jobs import listing
 from asu_stats.jobs.job import Job
 from asu_stats.policies import declare
@@ -20,16 +21,16 @@ def router(engine: Engine, jobs: Sequence[Job]) -> APIRouter:
         "/api/v1/stats/jobs",
         summary="Scheduled jobs",
         response_model=list[listing.JobRow],
-        responses=problems.documented(422, 429, 503),
+        responses={304: NOT_MODIFIED, **problems.documented(422, 429, 503)},
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     @declare("read", "read")
-    def stats_jobs() -> JSONResponse:
+    def stats_jobs(request: Request) -> Response:
         """Return each job: its last run with duration and result, and its next run.
 
         One process at a time runs each job, however many servers there are.
         """
-        return JSONResponse(listing.read(engine, jobs), headers={"Cache-Control": "no-cache"})
+        return by_content(request, to_json(listing.read(engine, jobs)))
 
     return routes

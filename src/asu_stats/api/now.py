@@ -1,9 +1,10 @@
 """`GET /api/v1/stats/now`: current builds."""
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
 
 from asu_stats.api import as_of, params, problems
+from asu_stats.api.answering import NOT_MODIFIED, by_content, to_json
 from asu_stats.api.examples import EXAMPLES
 from asu_stats.api.stats import PREFIX
 from asu_stats.builds.combined_queue import CombinedQueue
@@ -25,15 +26,16 @@ def router(reading: Reading, queues: CombinedQueue) -> APIRouter:
                 "content": {"application/json": {"example": EXAMPLES["now"]}},
                 "headers": as_of.DOCUMENTED,
             },
+            304: {**NOT_MODIFIED, "headers": as_of.DOCUMENTED},
             **problems.documented(422, 429, 503),
         },
         dependencies=[Depends(params.only_json)],
         openapi_extra={"parameters": [ONLY_JSON.documented()]},
     )
     @declare("read", "read")
-    def ask() -> JSONResponse:
+    def ask(request: Request) -> Response:
         """Return the running, latest and waiting builds."""
         answer = reading.run(lambda connection: now.read(connection, queues))
-        return JSONResponse(answer, headers={"Cache-Control": "no-cache"})
+        return by_content(request, to_json(answer))
 
     return routes

@@ -14,6 +14,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from asu_stats.api import as_of, problems
 from asu_stats.api.accept import wants_csv
 from asu_stats.api.answering import (
+    NOT_MODIFIED,
     Answer,
     Answering,
     Lists,
@@ -179,10 +180,7 @@ def _add(routes: APIRouter, report: Report, respond: Callable[[Request], Respons
         response_model=report.response,
         responses={
             200: ok,
-            304: {
-                "description": "Nothing changed since the ETag of If-None-Match.",
-                "headers": as_of.DOCUMENTED,
-            },
+            304: {**NOT_MODIFIED, "headers": as_of.DOCUMENTED},
             **problems.documented(*failures),
         },
         dependencies=[Depends(TOKEN_SCHEME)] if report.shows_hashes else [],

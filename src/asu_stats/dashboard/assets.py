@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from asu_stats import compression
+from asu_stats import compression, etags
 
 _DIRECTORY: Final = Path(__file__).parent / "static"
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
@@ -48,7 +48,7 @@ class Assets:
             "ETag": f'W/"{self.digest}"',
             "Vary": "Accept-Encoding",
         }
-        if request.headers.get("if-none-match") == headers["ETag"]:
+        if etags.matches(request.headers.get("if-none-match"), headers["ETag"]):
             return Response(status_code=304, headers=headers)
         coding = compression.preferred(request.headers.get("accept-encoding", ""))
         if coding:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -10,7 +9,7 @@ from sqlalchemy import Connection
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from asu_stats import queries
+from asu_stats import etags, queries
 from asu_stats.dashboard.rendering import text_of
 from asu_stats.dashboard.view import WINDOW, View
 from asu_stats.exceptions import InvalidParameterError
@@ -76,9 +75,9 @@ def badge_response(
         height=20,
     )
     body = text.encode()
-    etag = f'W/"{blake2b(body, digest_size=8).hexdigest()}"'
+    etag = etags.of_content(body)
     headers = {"Cache-Control": "no-cache", "ETag": etag}
-    if request.headers.get("if-none-match") == etag:
+    if etags.matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="image/svg+xml")
 

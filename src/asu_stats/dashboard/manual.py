@@ -3,7 +3,6 @@
 import mimetypes
 from collections.abc import Mapping
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from asu_stats import compression
+from asu_stats import compression, etags
 from asu_stats.policies import declare
 
 DIRECTORY: Final = Path(__file__).parent.parent / "manual"
@@ -66,7 +65,7 @@ def _file(request: Request, name: str) -> Response:
         "ETag": etag,
         "Vary": "Accept-Encoding",
     }
-    if request.headers.get("if-none-match") == etag:
+    if etags.matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     content = plain
     coding = compression.preferred(request.headers.get("accept-encoding", ""))
@@ -90,4 +89,4 @@ def _read(path: Path, _changed: int) -> tuple[bytes, Mapping[str, bytes], str]:
     packed: dict[str, bytes] = {}
     if path.suffix in _TEXT:
         packed |= {coding: compression.encode(coding, content) for coding in compression.CODINGS}
-    return content, packed, f'W/"{blake2b(content, digest_size=8).hexdigest()}"'
+    return content, packed, etags.of_content(content)
