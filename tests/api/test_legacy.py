@@ -409,8 +409,10 @@ def test_upstream_lines_beyond_the_limit_are_added_up(
 
 def test_upstream_summary_goes_on_with_the_clock(upstream: Stats) -> None:
     fill(upstream)
-    upstream.record(build("h9", end=NOW - timedelta(hours=23)))
-    for now, builds in ((NOW, 1), (NOW, 1), (NOW + timedelta(hours=1), 0)):
+    upstream.record(build("h9", end=NOW - timedelta(hours=23, minutes=30)))
+    upstream.record(build("h10", "failure", end=NOW))
+    moments = ((NOW, 1), (NOW + timedelta(minutes=29, seconds=59), 1))
+    for now, builds in (*moments, (NOW + timedelta(minutes=30), 0)):
         upstream.now = now
         answer = get(upstream, "stats/summary")
         assert answer.json() == {"queue_length": 1, "builds_24h": builds}  # h3 waits

@@ -7,14 +7,17 @@ from datetime import date, datetime, timedelta
 from typing import Annotated, Final, NotRequired
 
 from pydantic import Field
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, DateTime, bindparam, func, select
 from typing_extensions import TypedDict
 
 from asu_stats.legacy.names import fold
 from asu_stats.reports import floor, latest_errors, sums
 from asu_stats.reports.latest_errors import LatestError
 from asu_stats.reports.packages import branch_of, most
-from asu_stats.store.rollups.definitions import HOURLY_PROFILES, LEGACY
+from asu_stats.store.archive.archive import everything
+from asu_stats.store.database import statements
+from asu_stats.store.database.schema import build_metrics
+from asu_stats.store.rollups.definitions import LEGACY
 from asu_stats.times import naive
 from asu_stats.windows import Window
 
@@ -106,12 +109,18 @@ def top_packages(connection: Connection, today: date, branch: str | None, n: int
     return {"packages": packages, "branch": branch, "days": DAYS}
 
 
+_BUILDS: Final = everything(build_metrics)
+_SUCCESSFUL: Final = select(func.count()).where(
+    _BUILDS.c.status == "success",
+    _BUILDS.c.finished_at > bindparam("first", type_=DateTime),
+    _BUILDS.c.finished_at <= bindparam("last", type_=DateTime),
+)
+
+
 def builds_24h(connection: Connection, now: datetime) -> int:
-    """Return the successful builds of the current hour and the 23 hours before it."""
-    t = HOURLY_PROFILES.table
-    first = naive(now).replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
-    statement = select(func.sum(t.c.success_count)).where(t.c.hour >= first)
-    return int(connection.execute(statement).scalar_one() or 0)
+    """Return the successful builds of the last 24 hours, to the second."""
+    window = {"first": naive(now) - timedelta(hours=24), "last": naive(now)}
+    return int(statements.fetch(connection, _SUCCESSFUL, **window)[0][0])
 
 
 def build_errors(connection: Connection, entries: int) -> str:
