@@ -89,7 +89,7 @@ class Sent:
             self.method,
             self.url,
             content=self.content or None,
-            headers=headers,  # type: ignore[arg-type]
+            headers=headers,
         )
 
     def __str__(self) -> str:
