@@ -1,6 +1,7 @@
 """`insights/queue`: state of the queue, waiting times, retry storms."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -144,3 +145,21 @@ def test_older_databases_are_counted_from_their_details(stats: Stats, archived: 
     cached.forget(stats.engine)
     assert queue(stats) == before
     assert list(verify.differences(stats.engine)) == []
+
+
+def test_storms_of_names_below_the_public_floor_are_added_up(
+    database_url: str, tmp_path: Path
+) -> None:
+    with Stats.on(database_url, tmp_path / "spool", public_floor=12) as stats:
+        stats.record(
+            [request(f"h{n}", NOW) for n in range(12)],  # of luci
+            [request("often", NOW, outcome="rejected") for _ in range(12)],
+            [request("few", NOW - DAY, outcome="rejected") for _ in range(11)],
+            [request("rare", NOW, outcome="rejected", client="rare/1") for _ in range(20)],
+        )
+        found = stats.get("insights/queue")
+    assert [tuple(storm.values()) for storm in found["storms"]] == [
+        ("other", "other", 31, "rejected", str(NOW.date() - DAY)),
+        ("often", "luci", 12, "rejected", str(NOW.date())),
+    ]
+    assert (found["storms_total"], found["storm_requests"], found["distinct_hashes"]) == (2, 43, 3)

@@ -236,16 +236,19 @@ def _storms(
     days: defaultdict[tuple[str, str], list[tuple[date, Sequence[int]]]] = defaultdict(list)
     for day, client, request_hash, *counts in _send_storms(connection, window)():
         days[request_hash, client].append((day, counts))
-    found: list[Storm] = []
+    shown = floor.Visible(connection, window)
+    rows: defaultdict[tuple[str, str], list[tuple[date, Sequence[int]]]] = defaultdict(list)
     for (request_hash, client), storm_days in sorted(days.items()):
+        requests = sum(sum(counts) for _, counts in storm_days)
+        is_shown = requests >= floor.min_requests() and shown.has("client", client)
+        rows[(request_hash, client) if is_shown else (floor.OTHER,) * 2] += storm_days
+    found: list[Storm] = []
+    for (request_hash, client), storm_days in rows.items():
         counts = [sum(column) for column in zip(*(each for _, each in storm_days), strict=True)]
-        names = request_hash if full_hashes else shown_hash(request_hash), client
-        if sum(counts) < floor.min_requests():
-            names = floor.OTHER, floor.OTHER
         found.append(
             {
-                "request_hash": names[0],
-                "client": names[1],
+                "request_hash": request_hash if full_hashes else shown_hash(request_hash),
+                "client": client,
                 "requests": int(sum(counts)),
                 "outcome": _OUTCOMES[counts.index(max(counts))],
                 "since": min(day for day, _ in storm_days).isoformat(),
