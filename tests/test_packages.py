@@ -4,36 +4,23 @@ import email
 import tarfile
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hatchling import build
 
-from tests import once
-
-ROOT = Path(__file__).parent.parent
-
-
-KINDS: dict[str, Callable[[str], str]] = {"wheel": build.build_wheel, "sdist": build.build_sdist}
+from tests import packages
+from tests.packages import ROOT
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Path]]:
     """Build each kind of package twice."""
-
-    def build_all(directory: Path) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(ROOT)
-            patch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-            for kind, make in KINDS.items():
-                for number in (1, 2):
-                    (directory / f"{kind}{number}").mkdir(exist_ok=True)
-                    make(str(directory / f"{kind}{number}"))
-
-    directory = once.made(tmp_path_factory, "packages", build_all)
-    return {kind: sorted(directory.glob(f"{kind}?/*")) for kind in KINDS}
+    return {
+        kind: [packages.built(tmp_path_factory, kind, number) for number in (1, 2)]
+        for kind in packages.KINDS
+    }
 
 
 def project() -> dict[str, Any]:
@@ -85,7 +72,7 @@ def test_the_base_needs_no_other_package(wheel: zipfile.ZipFile) -> None:
     assert [line for line in needed if "extra ==" not in line] == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", packages.KINDS)
 def test_builds_are_reproducible(built: dict[str, list[Path]], kind: str) -> None:
     first, second = (path.read_bytes() for path in built[kind])
     assert first == second
