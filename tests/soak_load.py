@@ -72,6 +72,8 @@ class Load:
         self._numbers = itertools.count()
         self._guard = threading.Lock()
         self._stop = threading.Event()
+        self._works = threading.Event()
+        self._works.set()
         self._due = time.monotonic()
         self._threads: list[threading.Thread] = []
 
@@ -86,14 +88,25 @@ class Load:
         self._threads.append(threading.Thread(target=self._look, args=(path,), daemon=True))
         self._threads[-1].start()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let all threads rest; what they wait for comes in meanwhile."""
+        self._works.clear()
+        try:
+            yield
+        finally:
+            self._works.set()
+
     def stop(self) -> None:
         self._stop.set()
+        self._works.set()
         for thread in self._threads:
             thread.join(120)
 
     def _run(self, work: Callable[[HTTPConnection, random.Random], None], seed: int) -> None:
         connection, rng = HTTPConnection("127.0.0.1", self._port, timeout=60), random.Random(seed)
         while not self._stop.is_set():
+            self._works.wait()
             try:
                 work(connection, rng)
             except (HTTPException, OSError, AssertionError) as error:  # of a socket that ended
@@ -164,6 +177,7 @@ class Load:
         with chromium.started(path) as browser:
             watched = Watched(browser.new_page(), f"http://127.0.0.1:{self._port}")
             for page in itertools.cycle(PATHS.values()):
+                self._works.wait()
                 if self._stop.wait(_PAGE_SECONDS):
                     return
                 watched.complaints.clear()
