@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from sqlalchemy import Date, Engine, bindparam, select, text
+from sqlalchemy import Connection, Date, Engine, bindparam, select, text
 
+from asu_stats.cloudevents import from_cloudevent
 from asu_stats.reports import performance
+from asu_stats.store.apply import apply
 from asu_stats.store.blocks import cached, reader
 from asu_stats.store.blocks.cubes import BY_CLIENT
 from asu_stats.store.blocks.reader import Daily
@@ -20,7 +23,9 @@ from asu_stats.store.database import dialects, statements
 from asu_stats.store.database import engine as engines
 from asu_stats.store.database.engine import read_snapshot, write_transaction
 from asu_stats.store.database.schema import day_changes
+from asu_stats.store.details import error_fingerprints
 from asu_stats.windows import Window
+from tests.api.test_bounded import hostile
 from tests.support import NOW, CloudEvent, Stats, build, request
 
 MIB = 1 << 20
@@ -166,22 +171,28 @@ def test_equal_json_texts_are_read_once() -> None:
     assert found[0] is found[2]
 
 
+def steps_of(connection: Connection, work: Callable[[], object]) -> int:
+    """Return how many tens of steps SQLite takes for some work."""
+    found = 0
+
+    def step() -> None:
+        nonlocal found
+        found += 1
+
+    driver: Any = connection.connection.dbapi_connection
+    driver.set_progress_handler(step, 10)
+    work()
+    driver.set_progress_handler(None, 0)
+    return found
+
+
 def test_builds_that_took_equally_long_are_not_all_read(sqlite_stats: Stats) -> None:
     def steps() -> int:
-        found = 0
-
-        def step() -> None:
-            nonlocal found
-            found += 1
-
         window = Window.last(30, today=NOW.date())
         with read_snapshot(sqlite_stats.engine) as connection:
             performance.read(connection, window)  # keeps blocks
         with read_snapshot(sqlite_stats.engine) as connection:
-            driver: Any = connection.connection.dbapi_connection
-            driver.set_progress_handler(step, 10)
-            assert len(performance.read(connection, window)["slowest_builds"]) == 10
-        return found
+            return steps_of(connection, partial(performance.read, connection, window))
 
     def record(first: int, last: int) -> None:
         times = (NOW - timedelta(seconds=number) for number in range(first, last))
@@ -192,3 +203,20 @@ def test_builds_that_took_equally_long_are_not_all_read(sqlite_stats: Stats) -> 
     few = steps()
     record(40, 400)
     assert 0 < steps() < 1.2 * few
+
+
+def test_a_batch_of_made_up_names_costs_the_same_beside_many_of_them(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fingerprints of errors too: beyond their limit, each type has one for all of its errors."""
+    monkeypatch.setattr(error_fingerprints, "MAX_FINGERPRINTS", 20)
+
+    def record(first: int, count: int) -> int:
+        events = [from_cloudevent(event, now=None) for event in hostile(first, count)]
+        with write_transaction(sqlite_stats.engine) as connection:
+            return steps_of(connection, partial(apply, connection, events))
+
+    record(0, 40)
+    few = record(40, 20)
+    record(60, 600)
+    assert 0 < record(660, 20) < 1.1 * few

@@ -28,7 +28,7 @@ from asu_stats.store.database.citus import SHARD_BY
 from asu_stats.store.database.column_defaults import random_name, random_number, utc_now
 from asu_stats.store.database.metadata import metadata
 
-REVISION: Final = "0037"  # of these tables and the rollups: the last of `migrations`
+REVISION: Final = "0038"  # of these tables and the rollups: the last of `migrations`
 
 schema_version = table("alembic_version", column("version_num", Text))
 
@@ -218,6 +218,7 @@ error_fingerprints = Table(
     Column("example", Text, comment="text of its earliest error"),
     name("example_hash", comment="request hash of that"),
     Column("example_at", DateTime),
+    Index(None, "error_type"),
     comment="What fingerprints of errors stand for. Outlives the details.",
     sqlite_with_rowid=False,
 )

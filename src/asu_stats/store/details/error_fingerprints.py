@@ -10,7 +10,18 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
-from sqlalchemy import Connection, FromClause, Select, Update, func, select, tuple_, update
+from sqlalchemy import (
+    Connection,
+    FromClause,
+    Select,
+    Update,
+    bindparam,
+    func,
+    literal,
+    select,
+    tuple_,
+    update,
+)
 
 from asu_stats import fingerprints
 from asu_stats.fingerprints import Fingerprint
@@ -27,7 +38,10 @@ _t: Final = error_fingerprints.c
 _COLUMNS: Final = tuple(column.name for column in error_fingerprints.columns)
 _EXAMPLE: Final = ("example", "example_hash", "example_at")
 _FINGERPRINT: Final = (("fingerprint", _t.fingerprint.type),)
-_COUNTS: Final = select(_t.error_type, func.count()).group_by(_t.error_type)
+_TYPE: Final = (("error_type", _t.error_type.type),)
+# Limits do not count what is beyond them: that can be any number.
+_SOME: Final = select(literal(1)).select_from(error_fingerprints).limit(bindparam("most"))
+_TOTAL: Final = select(func.count()).select_from(_SOME.subquery())
 
 
 class ErrorOccurrence(NamedTuple):
@@ -110,8 +124,11 @@ def _beyond(
     new = [each for each in kinds if each.fingerprint not in known]
     if not new:
         return {}
-    counts: Counter[str] = Counter(dict(statements.fetch(connection, _COUNTS)))
-    total, found = counts.total(), {}
+    types = sorted({(kinds[each][1],) for each in new})
+    stored = statements.send_for(connection, _select_counts, _TYPE, types)
+    ((total,),) = statements.fetch(connection, _TOTAL, most=MAX_FINGERPRINTS)
+    counts: Counter[str] = Counter(dict(stored()))
+    found: dict[Fingerprint, Fingerprint] = {}
     for fingerprint in sorted(new):
         category, error_type = kinds[fingerprint]
         if counts[error_type] >= MAX_PER_TYPE or total >= MAX_FINGERPRINTS:
@@ -120,6 +137,13 @@ def _beyond(
             counts[error_type] += 1
             total += 1
     return found
+
+
+def _select_counts(given: FromClause) -> Select[Any]:
+    """Select how many fingerprints each of the given types has."""
+    same = _t.error_type == given.c.error_type
+    counts = select(_t.error_type, func.count()).join_from(given, error_fingerprints, same)
+    return counts.group_by(_t.error_type)
 
 
 def _rows(
