@@ -106,7 +106,9 @@ class Load:
     def _run(self, work: Callable[[HTTPConnection, random.Random], None], seed: int) -> None:
         connection, rng = HTTPConnection("127.0.0.1", self._port, timeout=60), random.Random(seed)
         while not self._stop.is_set():
-            self._works.wait()
+            if not self._works.is_set():
+                connection.close()  # before the server does
+                self._works.wait()
             try:
                 work(connection, rng)
             except (HTTPException, OSError, AssertionError) as error:  # of a socket that ended

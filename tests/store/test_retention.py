@@ -31,7 +31,11 @@ from tests.store.older import back_to
 from tests.support import NOW, Stats, build, request
 
 TODAY = NOW.date()
-OF_DETAILS: dict[str, Any] = {"worth_keeping": [], "worth_keeping_since": None}
+OF_DETAILS: dict[str, Any] = {
+    "worth_keeping": [],
+    "worth_keeping_total": 0,
+    "worth_keeping_since": None,
+}
 DAYS = (1, 7, 30, 90, 365)
 USUAL = Policy(30, 60, 60, 90, latest=1)
 SHORT = Policy(build_metrics_days=5, client_stats_days=10, error_stats_days=10, latest=1)
