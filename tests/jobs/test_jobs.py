@@ -227,13 +227,16 @@ def test_what_the_api_shows(stats: Stats) -> None:
         jobs=[job],
     )
     with TestClient(app) as client:
-        (before,) = client.get("/api/v1/stats/jobs").json()
+        earlier = client.get("/api/v1/stats/jobs")
+        (before,) = earlier.json()
         assert before["name"] == "work"
         assert before["last_started_at"] is before["next_run_at"] is None
         runner = Runner(engine, [job])
         runner.register()
         runner.run_now(job)
-        answer = client.get("/api/v1/stats/jobs")
+        known = {"If-None-Match": earlier.headers["ETag"]}
+        answer = client.get("/api/v1/stats/jobs", headers=known)
+        now_known = {"If-None-Match": answer.headers["ETag"]}
+        assert client.get("/api/v1/stats/jobs", headers=now_known).status_code == 304
     (after,) = answer.json()
-    assert "ETag" not in answer.headers
     assert (after["last_status"], after["last_result"]) == ("ok", {"rows": 7})
