@@ -45,13 +45,20 @@ def test_memory_of_requests_is_no_growth(capsys: pytest.CaptureFixture[str]) -> 
 def test_parts_of_memory_stay_within_their_limits(part: str, most: float) -> None:
     """What they have does not count as growth, but may not be more than the documentation says."""
     for mib, is_within in ((most - 1, True), (most + 1, False)):
-        memory = Memory(1_000.0)._replace(**{part: mib})
+        memory = Memory(mib + 100)._replace(**{part: mib})
         samples = [
             Sample(seconds, memory.other, 40, 1, 30, 20, 30, memory=memory)
             for seconds in range(0, 60, 5)
         ]
-        assert memory.other == 1_000 - mib
+        assert memory.other == 100
         assert report(samples, samples) == is_within
+
+
+@pytest.mark.parametrize(("mib", "is_within"), [(256, True), (257, False)])
+def test_memory_under_load_has_a_limit(mib: float, is_within: bool) -> None:
+    rests = [Sample(seconds, 100, 40, 1, 30, 20, 30) for seconds in range(0, 60, 5)]
+    samples = [replace(each, memory=Memory(mib)) for each in rests]
+    assert report(samples, rests) == is_within
 
 
 # Allocates 32 MiB, lets the system split the heap in their midst, and frees all but the last.
