@@ -82,7 +82,7 @@ class Cached:
         return count + 1
 
     def note_rows(self, of: Any, rows: int) -> None:
-        """Note how many rows a day had of something. What is noted is about those of large days."""
+        """Note how many rows a day had of something; smaller days lower the note slowly."""
         self._rows[of] = max(rows, self._rows.get(of, 0) * 7 // 8)
 
     def get(self, cube: Cube, span: Span, changes: int) -> Block | None:
