@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import func, select
@@ -21,7 +21,7 @@ import asu_stats
 from asu_stats.cloudevents import from_cloudevent
 from asu_stats.legacy import names as legacy_names
 from asu_stats.store.apply import apply_batch
-from asu_stats.store.blocks import cached, packer
+from asu_stats.store.blocks import cached, packer, rows
 from asu_stats.store.database.engine import read_snapshot
 from asu_stats.store.database.schema import error_fingerprints
 from asu_stats.store.details import error_fingerprints as fingerprints
@@ -73,11 +73,19 @@ def send(stats: Stats, first: int, count: int) -> None:
         apply_batch(stats.engine, events)
 
 
-def look(stats: Stats) -> dict[str, int]:
-    """Return the sizes of what everybody can ask for, and the number of series."""
+class Seen(NamedTuple):
+    """The sizes of what everybody can ask for, the series of `/metrics`, and who refuses."""
+
+    sizes: dict[str, int]
+    series: set[str]
+    refusing: set[str]
+
+
+def look(stats: Stats) -> Seen:
+    """Make all requests that need no further names."""
     paths = stats.client.get("/openapi.json").json()["paths"]
     questions = [path for path, of in paths.items() if "get" in of and "{" not in path]
-    sizes = {}
+    sizes, refusing = {}, set()
     for question in questions:
         response = stats.client.get(question, params=_WINDOW)
         refused = "distinct names" in response.text and question in _COMPARING
@@ -86,8 +94,21 @@ def look(stats: Stats) -> dict[str, int]:
         expected = 401 if question in _OF_OPERATORS else 422 if refused else 200
         assert response.status_code == expected, question
         sizes[question] = len(response.content)
-    metrics = stats.client.get("/metrics").text
-    return {**sizes, "/metrics": sum(not line.startswith("#") for line in metrics.splitlines())}
+        if refused:
+            refusing.add(question)
+    lines = stats.client.get("/metrics").text.splitlines()
+    series = {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+    return Seen({**sizes, "/metrics": len(series)}, series, refusing)
+
+
+def unexpected(before: Seen, after: Seen) -> set[str]:
+    """Return the series that came or went, except those of the first refusals of an endpoint."""
+    first = [f'route="{path}"' for path in after.refusing - before.refusing]
+    return {
+        series
+        for series in before.series ^ after.series
+        if not ('code="422"' in series and any(route in series for route in first))
+    }
 
 
 @pytest.mark.timeout(0)
@@ -109,8 +130,8 @@ def test_names_of_strangers_keep_everything_bounded(
     send(stats, half, NAMES - half)
     after = look(stats)
     grown_bytes = _resident_bytes() - held
-    assert after["/metrics"] == before["/metrics"]
-    grown = {name: after[name] / before[name] for name in after}
+    assert not unexpected(before, after)
+    grown = {name: size / before.sizes[name] for name, size in after.sizes.items()}
     assert max(grown.values()) < 1.2, grown
     with read_snapshot(stats.engine) as connection:
         kinds = connection.execute(
@@ -130,6 +151,20 @@ def test_names_of_strangers_keep_everything_bounded(
         f"{grown_bytes / 2**20:+.0f} MiB for the second half, at most {_most_resident_mib()} MiB, "
         f"responses x {max(grown.values()):.2f}, series +0, sums exact\n"
     )
+
+
+def test_endpoints_that_begin_to_refuse_add_their_refusals_to_the_series(
+    sqlite_stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing else, between a number of names that is accepted and one that is not."""
+    monkeypatch.setattr(rows, "MOST_NAMES", 200)
+    send(sqlite_stats, 0, 20)
+    before = look(sqlite_stats)
+    send(sqlite_stats, 20, 40)
+    after = look(sqlite_stats)
+    assert (before.refusing, after.refusing) == (set(), _COMPARING)
+    assert before.series < after.series
+    assert not unexpected(before, after)
 
 
 def _resident_bytes() -> int:
