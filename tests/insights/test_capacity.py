@@ -195,7 +195,10 @@ def test_sums_equal_naive_counting(stats: Stats) -> None:
 
 
 def test_halves_are_rounded_up(sqlite_stats: Stats) -> None:
-    """One of 8 weeks is 0.125 requests per hour; 56 builds of 108 s in 56 days are 0.125%."""
+    """One of 8 weeks is 0.125 requests per hour; 56 builds of 108 s in 56 days are 0.125%.
+
+    With a request each day, growth by 150% leads to 2.5.
+    """
     events: list[Any] = []
     for day in range(1, 57):
         end = NOW - day * DAY - timedelta(hours=3 if day == 8 else 0)
@@ -207,6 +210,8 @@ def test_halves_are_rounded_up(sqlite_stats: Stats) -> None:
     row = found["arrivals_by_hour_of_week"][earlier.weekday() * 24 + earlier.hour]
     assert (row["requests"], row["builds"]) == (0.13, 0.13)
     assert found["utilisation"] == 0.13
+    grown = sqlite_stats.get("insights/capacity", **dates, growth=150)
+    assert {row["requests"] for row in grown["forecast"]} == {3}
 
 
 def test_a_load_of_all_workers_has_no_waiting_time(sqlite_stats: Stats) -> None:

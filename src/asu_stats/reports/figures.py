@@ -14,9 +14,10 @@ def quotient(numerator: int, denominator: int, decimals: int) -> float | None:
     return (2 * numerator * scale + denominator) // (2 * denominator) / scale
 
 
-def exactly(value: Fraction, decimals: int) -> float:
-    """Return an exact value, rounded half up."""
-    return quotient(value.numerator, value.denominator, decimals) or 0.0
+def exactly(value: Fraction | float, decimals: int) -> float:
+    """Return the exact value of a number, rounded half up."""
+    exact = Fraction(value)
+    return quotient(exact.numerator, exact.denominator, decimals) or 0.0
 
 
 def as_text(value: float, decimals: int) -> str:

@@ -213,7 +213,10 @@ def read(
         parameters["target_wait_seconds"],
     )
     if wait:
-        found["wait"] = {"mean_seconds": round(wait.mean, 1), "p95_seconds": round(wait.p95, 1)}
+        found["wait"] = {
+            "mean_seconds": figures.exactly(wait.mean, 1),
+            "p95_seconds": figures.exactly(wait.p95, 1),
+        }
     hours_each = build_factor * queued / sum(arrivals.requests) * seconds / builds / 3_600
     if predicted := _forecast(connection, window, today, float(hours_each), float(scale)):
         found["forecast"], forecast = predicted
@@ -363,10 +366,10 @@ def _forecast(
     days: list[ForecastDay] = [
         {
             "date": (last + timedelta(days=ahead + 1)).isoformat(),
-            "requests": round(scale * found.values[ahead]),
+            "requests": int(figures.exactly(scale * found.values[ahead], 0)),
             "low": math.floor(scale * found.low[ahead]),
             "high": math.ceil(scale * found.high[ahead]),
-            "build_hours": round(scale * found.values[ahead] * hours_each, 2),
+            "build_hours": figures.exactly(scale * found.values[ahead] * hours_each, 2),
         }
         for ahead in range(skipped, skipped + forecasts.HORIZON)
     ]
@@ -377,7 +380,7 @@ _forecast_series: Final = lru_cache(maxsize=32)(forecasts.forecast)  # complete 
 
 
 def _rounded(error: float | None) -> float | None:
-    return None if error is None else round(error, 3)
+    return None if error is None else figures.exactly(error, 3)
 
 
 def _send(connection: Connection, query: Query) -> None:

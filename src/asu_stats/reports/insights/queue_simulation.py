@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, TypeVar
 _Number = TypeVar("_Number", float, Fraction)
 
 HOURS: Final = 168
-HOUR: Final = 3600.0
+HOUR: Final = 3_600  # seconds
 PERCENTILE: Final = 95
 _SEED: Final = 20_260_930
 _MIN_ARRIVALS: Final = 40_000
@@ -47,7 +47,7 @@ def load(rates: Sequence[_Number], mean_seconds: _Number) -> _Number:
 
     In queueing theory this is the offered load, in erlangs.
     """
-    return sum(rates) * mean_seconds / (HOURS * 3_600)
+    return sum(rates) * mean_seconds / (HOURS * HOUR)
 
 
 def arrivals(
@@ -75,7 +75,7 @@ def arrivals(
         rate = rates[number % HOURS]
         if rate <= 0:
             continue
-        time, end, gap = number * HOUR, (number + 1) * HOUR, HOUR / rate
+        time, end, gap = float(number * HOUR), (number + 1) * HOUR, HOUR / rate
         while True:
             time -= gap * log(1.0 - draw())
             if time >= end:
