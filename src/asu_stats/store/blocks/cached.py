@@ -69,10 +69,10 @@ class Cached:
         found: D = self._declared.get(of) or self._declared.setdefault(of, declare(of))
         return found
 
-    def fitting(self, days: Iterable[Any]) -> int:
+    def days_at_once(self, days: Iterable[Any]) -> int:
         """Return how many days may be in memory together as the database sent them, at least one.
 
-        `days` tells for each what is read of it, such as a cube.
+        `days` has what is read of each day, such as a cube.
         """
         rows = count = 0
         for count, of in enumerate(islice(days, _SENT_DAYS)):

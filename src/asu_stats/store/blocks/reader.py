@@ -142,7 +142,7 @@ def send_days(connection: Connection, start: date, end: date, daily: "Daily[Any]
         reader, days = Reader(connection), cached.of(connection).days
         changes = reader.changes_of(start, end).items()
         missing = [day for day, n in changes if (days.get((daily, day)) or (0,))[0] != n]
-        reader.send_rows(missing[: reader.fitting([daily] * len(missing))], daily)
+        reader.send_rows(missing[: reader.days_at_once([daily] * len(missing))], daily)
 
 
 def read_days(
@@ -199,7 +199,7 @@ class Reader:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._known = cached.of(connection)
+        self._cached = cached.of(connection)
         self._of_spans: dict[Span, int] = {}  # the last change of each
         self._asked = _Asked()
         if connection.get_execution_options().get("snapshot"):
@@ -233,9 +233,9 @@ class Reader:
         self.changes_of(windows[0][0], windows[-1][1])
         return [self.blocks(cube, a.toordinal(), b.toordinal()) for a, b in windows]
 
-    def fitting(self, days: Sequence[Daily[Any] | Cube]) -> int:
+    def days_at_once(self, days: Sequence[Daily[Any] | Cube]) -> int:
         """Return how many days are sent together. SQLite has no round trips."""
-        return 1 if self._connection.dialect.name == "sqlite" else self._known.fitting(days)
+        return 1 if self._connection.dialect.name == "sqlite" else self._cached.days_at_once(days)
 
     def send_rows(self, days: Iterable[int], daily: Daily[Any]) -> None:
         """Ask for the rows of days, and do not wait for them."""
@@ -249,7 +249,7 @@ class Reader:
         """Yield the rows of each of `days`."""
         left = list(days)
         while left:
-            some = left[: self.fitting([daily] * len(left))]
+            some = left[: self.days_at_once([daily] * len(left))]
             del left[: len(some)]
             self.send_rows(some, daily)
             yield from (self._noted(daily, self._asked.rows.pop((daily, day))()) for day in some)
@@ -262,7 +262,7 @@ class Reader:
                 yield row
         finally:
             rows.close()
-            self._known.note_rows(daily, count)
+            self._cached.note_rows(daily, count)
 
     def totals(self, wanted: Sequence[Sequence[Wanted]]) -> list[Totals]:
         """Return the sum of each list of blocks, which are of one cube and not empty."""
@@ -296,20 +296,20 @@ class Reader:
             self._receive()
         left = list(dict.fromkeys(day for block in missing for day in self._days(block)))
         while left:
-            some = left[: self.fitting([day.cube for day in left])]
+            some = left[: self.days_at_once([day.cube for day in left])]
             del left[: len(some)]
             for day in some:
                 if day not in self._asked.days:
                     self._asked.days[day] = self._send_day(day)
             for day in some:
-                self._known.put(*day, self._of_day(day.cube, self._asked.days.pop(day)()))
+                self._cached.put(*day, self._of_day(day.cube, self._asked.days.pop(day)()))
 
     def block(self, wanted: Wanted) -> Block:
         """Return a block from memory, or build it from its halves."""
-        found = self._known.get(*wanted)
+        found = self._cached.get(*wanted)
         if found is None:
             found = self._read(wanted) or self._built(wanted)
-            self._known.put(*wanted, found)
+            self._cached.put(*wanted, found)
         return found
 
     def _read(self, wanted: Wanted) -> Block | None:
@@ -318,19 +318,19 @@ class Reader:
         if payload is None:
             return None
         try:
-            return codec.decode(self._known.vocabularies[wanted.cube], payload)
+            return codec.decode(self._cached.vocabularies[wanted.cube], payload)
         except codec.DamagedBlockError as error:  # it is summed again from the rollups
             where = f"{wanted.cube.name} of {wanted.span.days} days"
-            self._known.damage.failed(f"{where}: {error}")
+            self._cached.damage.failed(f"{where}: {error}")
             return None
 
     def _is_here(self, wanted: Wanted) -> bool:
         """Return whether a block is in memory, or was read."""
-        return wanted in self._asked.payloads or self._known.get(*wanted) is not None
+        return wanted in self._asked.payloads or self._cached.get(*wanted) is not None
 
     def encode(self, cube: Cube, block: Block) -> bytes:
         """Return a block in its stored form."""
-        return codec.encode(self._known.vocabularies[cube], block)
+        return codec.encode(self._cached.vocabularies[cube], block)
 
     def _built(self, wanted: Wanted) -> Block:
         if wanted.span.days == 1:
@@ -407,17 +407,17 @@ class Reader:
         return statements.send(self._connection, wanted.cube.of_day, day=day)
 
     def _of_day(self, cube: Cube, rows: Sequence[Row]) -> Block:
-        self._known.note_rows(cube, len(rows))
+        self._cached.note_rows(cube, len(rows))
         if cube.derive is not None:
             rows = cube.derive(self._connection, rows)
         if not rows:
             return Block(np.zeros((0, len(cube.adds)), np.int64))
         columns, width = list(zip(*rows, strict=True)), len(cube.key)
-        numbers = self._known.vocabularies[cube].numbers([Column.of(c) for c in columns[:width]])
+        numbers = self._cached.vocabularies[cube].numbers([Column.of(c) for c in columns[:width]])
         return Block.of(numbers, np.array(columns[width:], np.int64).T)
 
     def _sum(self, cube: Cube, parts: Sequence[Block]) -> Totals:
-        vocabulary = self._known.vocabularies[cube]
+        vocabulary = self._cached.vocabularies[cube]
         sums = np.zeros((vocabulary.size, len(cube.adds)), np.int64)
         for block in parts:
             block.add_to(sums)
