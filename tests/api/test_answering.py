@@ -142,12 +142,13 @@ def test_a_state_that_is_named_is_not_sent_again(few: Stats) -> None:
 
 
 def _addresses(stats: Stats) -> Iterator[str]:
-    """Yield an address of each endpoint of the statistics, and of those that use the clock."""
+    """Yield an address of each endpoint of the statistics, of a badge and of a script."""
     for endpoint in stats.client.get("/api/v1/stats/").json()["endpoints"]:
         path = endpoint["path"].replace("{client}", "luci")
         if endpoint["method"] == "GET" and not re.search(r"silences|\{", path):
             yield path
-    yield from ("/api/v1/stats", "/api/v1/stats/overview?hours=24", "/badge/requests.svg")
+    yield from ("/api/v1/stats", "/api/v1/stats/overview?hours=24")
+    yield from ("/badge/requests.svg", "/static/charts.js")
 
 
 def test_every_response_has_an_etag(few: Stats) -> None:
