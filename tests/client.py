@@ -1,18 +1,12 @@
 """A test client for an application in this process, faster than Starlette's."""
 
 import asyncio
-from functools import lru_cache
-from types import NoneType
-from typing import Any, Final
+from typing import Any
 
 import httpx2
 from anyio.from_thread import BlockingPortal
-from httpx2 import _urls
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Scope
-
-_KNOWN: Final = 2_000  # prepared requests of a client, and parsed URLs of all of them
-_DEFAULT: Final = httpx2.USE_CLIENT_DEFAULT
 
 
 class _Whole(httpx2.BaseTransport):
@@ -101,46 +95,8 @@ class _Exchange:
 
 
 class Client(TestClient):
-    """Starlette's client, which returns 500 where the application raises.
-
-    Making a request took most of its time: a request without a body that is sent again is made
-    once, and so is each URL.
-    """
+    """Starlette's client, which returns 500 where the application raises."""
 
     def __init__(self, app: Any, *, root_path: str = "") -> None:
         super().__init__(app, raise_server_exceptions=False, root_path=root_path)
         self._transport = _Whole(self._transport, self, root_path)
-        self._prepared: dict[tuple[Any, ...], httpx2.Request] = {}
-
-    def request(
-        self, method: str, url: Any, *, params: Any = None, headers: Any = None, **options: Any
-    ) -> httpx2.Response:
-        plain = type(url) is str and {type(params), type(headers)} <= {NoneType, dict}
-        defaults = all(each is None or each is _DEFAULT for each in options.values())
-        if not plain or not defaults or self.cookies.jar:
-            return super().request(method, url, params=params, headers=headers, **options)
-        key = method, url, _frozen(params), _frozen(headers), tuple(self.headers.raw)
-        request = self._prepared.get(key)
-        if request is None:
-            if len(self._prepared) == _KNOWN:
-                self._prepared.clear()
-            request = self.build_request(method, url, params=params, headers=headers)
-            self._prepared[key] = request
-        return self.send(request)
-
-    def _send_single_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Do so without measuring and logging it."""
-        response = self._transport.handle_request(request)
-        response.request = request
-        if "set-cookie" in response.headers:
-            self.cookies.extract_cookies(response)
-        response.default_encoding = self._default_encoding
-        return response
-
-
-def _frozen(values: dict[str, Any] | None) -> tuple[Any, ...]:
-    """Return parameters or headers as a key. Their texts differ where `1 == True` does not."""
-    return tuple([(name, type(value), str(value)) for name, value in (values or {}).items()])
-
-
-_urls.urlparse = lru_cache(_KNOWN)(_urls.urlparse)  # type: ignore[attr-defined]

@@ -89,7 +89,7 @@ class Sent:
             self.method,
             self.url,
             content=self.content or None,
-            headers=headers,
+            headers=headers,  # type: ignore[arg-type]
         )
 
     def __str__(self) -> str:
